@@ -237,6 +237,10 @@ class Capabilities:
             raise ValueError("several score columns need a default aggregator")
 
 
+def _silent(_fraction: float, _text: str) -> None:
+    """The progress callback of someone who does not watch."""
+
+
 @dataclass(frozen=True)
 class FitContext:
     """Everything besides the training flows that ``fit`` may use.
@@ -257,7 +261,7 @@ class FitContext:
     scratch: Path
     threads: int = 1
     deadline: float | None = None
-    progress: Callable[[float, str], None] = lambda fraction, text: None
+    progress: Callable[[float, str], None] = _silent
 
 
 @runtime_checkable

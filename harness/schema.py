@@ -109,11 +109,12 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class ExpectedCell:
-    """One entry of a plan: which run a cell of a table stands for.  ``label`` is the detector as the user wrote it."""
+    """One entry of a plan: which run a cell of a table stands for.  ``label`` is the detector as the user wrote it; a control cell names the
+    source of the transfer cell that it stands beside, though its run has none and is shared by all cells of the target."""
 
     label: str
     regime: Regime
-    source: str | None
+    source: str
     target: str
     seed: int
     run_key: str

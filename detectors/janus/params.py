@@ -1,0 +1,107 @@
+"""What can be set on JANUS, validated.  No torch here: the parent process reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.contract import MAX_PACKETS
+
+__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "REFERENCE_MODES", "JanusParams"]
+
+REFERENCE_MODES = ("causal_packets", "causal_strict", "full")
+COUPLINGS = ("sinkhorn", "exact", "none")
+DISCRETE_SOURCES = ("uniform", "mask")
+BITS = ("clamped", "path")
+
+
+@dataclass(frozen=True)
+class JanusParams:
+    """Hyper-parameters; the defaults are the locked ones of the JANUS project, at full size.
+
+    T               packets of a flow that are read, from its first one
+    d_model         width of the Transformer, a multiple of ``n_heads``
+    n_layers        Transformer blocks
+    n_heads         attention heads
+    sigma           std of the Gaussian around the continuous path, in standard deviations of the benign training data
+    lambda_disc     weight of the discrete loss; 0 trains the continuous head alone
+    coupling        how noise and data are paired in a batch: ``sinkhorn`` (entropic optimal transport), ``exact``, ``none`` (independent)
+    reference_mode  who sees whom.  ``causal_packets``: packet i sees FLOW and packets j ≤ i, FLOW sees all (so the future reaches a packet
+                    through FLOW from the second block on); ``causal_strict``: FLOW sees itself only; ``full``: everyone sees everyone
+    discrete_source where the discrete path starts: ``uniform`` Bernoulli(1/2), or ``mask`` (a third state)
+    bits            what the network is shown of the bits along the reverse ODE: ``clamped`` (the observed ones at every t) or ``path``
+                    (noised as in training, by the fixed noise bank)
+    k_steps         Euler steps of the reverse ODE
+    epochs          at most; early stopping on benign validation flows ends sooner
+    patience        epochs without a lower validation loss before training ends
+    batch           flows per optimiser step; the coupling spans the whole batch
+    lr, weight_decay  AdamW's
+    ema             decay of the averaged weights that are validated, kept and scored with (warmed up, see ``training``)
+    """
+
+    T: int = MAX_PACKETS
+    d_model: int = 128
+    n_layers: int = 4
+    n_heads: int = 4
+    sigma: float = 0.1
+    lambda_disc: float = 1.0
+    coupling: str = "sinkhorn"
+    reference_mode: str = "causal_packets"
+    discrete_source: str = "uniform"
+    bits: str = "clamped"
+    k_steps: int = 16
+    epochs: int = 40
+    patience: int = 10
+    batch: int = 256
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with one line: the field, its value and what is allowed."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            allowed, holds = _RULES[field.name]
+            if not holds(value):
+                raise ValueError(f"{field.name} = {value!r}: must be {allowed}")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model = {self.d_model}: must be a multiple of n_heads = {self.n_heads}")
+
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _integer(low: int, high: int | None = None) -> Rule:
+    text = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    return text, lambda value: type(value) is int and value >= low and (high is None or value <= high)
+
+
+def _number(text: str, holds: Callable[[float], bool]) -> Rule:
+    return text, lambda value: type(value) in (int, float) and math.isfinite(value) and holds(value)
+
+
+def _choice(names: tuple[str, ...]) -> Rule:
+    return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
+
+
+_RULES: dict[str, Rule] = {
+    "T": _integer(1, MAX_PACKETS),
+    "d_model": _integer(1),
+    "n_layers": _integer(1),
+    "n_heads": _integer(1),
+    "sigma": _number("a number of at least 0", lambda value: value >= 0),
+    "lambda_disc": _number("a number of at least 0", lambda value: value >= 0),
+    "coupling": _choice(COUPLINGS),
+    "reference_mode": _choice(REFERENCE_MODES),
+    "discrete_source": _choice(DISCRETE_SOURCES),
+    "bits": _choice(BITS),
+    "k_steps": _integer(1),
+    "epochs": _integer(1),
+    "patience": _integer(1),
+    "batch": _integer(1),
+    "lr": _number("a number above 0", lambda value: value > 0),
+    "weight_decay": _number("a number of at least 0", lambda value: value >= 0),
+    "ema": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
+}

@@ -1,0 +1,160 @@
+"""protocol × datasets × detectors × seeds → runs, grouped into fits.  Pure: nothing is read or written, so ``--dry-run`` can print it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.contract import UsageError
+from harness.extensions import ProtocolSpec
+from harness.params import build_params
+from harness.plugins import LoadedDetector
+from harness.schema import ExpectedCell, PlanRecord, Regime, RunSpec
+
+PROFILES = ("quick", "paper")
+SPLITS = ("grouped", "random")
+
+
+@dataclass(frozen=True)
+class DetectorChoice:
+    """A detector as asked for: ``label`` as the user wrote it, parameters still as text."""
+
+    label: str
+    loaded: LoadedDetector
+    given: Mapping[str, Any]
+
+    def params(self, profile: str, *, diagonal: bool) -> Any:
+        """Defaults, overridden by the profile, by its refinement off the diagonal, by the user."""
+        profiles = self.loaded.profiles
+        refined = {} if diagonal else profiles.get(f"{profile}/cross", {})
+        return build_params(self.loaded.name, self.loaded.params_type, profiles.get(profile, {}), refined, self.given)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What applies to every run of a plan."""
+
+    profile: str
+    split: str
+    seeds: tuple[int, ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Runs that one child process serves."""
+
+    key: str
+    label: str
+    loaded: LoadedDetector
+    runs: tuple[RunSpec, ...]
+
+    @property
+    def first(self) -> RunSpec:
+        return self.runs[0]
+
+    @property
+    def title(self) -> str:
+        where = f"control on {self.first.target}" if self.first.regime == "control" else f"from {self.first.source}"
+        return f"{self.label} {where}, seed {self.first.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a protocol asks for."""
+
+    record: PlanRecord
+    fits: tuple[Fit, ...]
+
+    def only(self, missing: set[str]) -> tuple[Fit, ...]:
+        """The fits restricted to the runs in ``missing``; fits without any are left out."""
+        kept = [(fit, tuple(run for run in fit.runs if run.key in missing)) for fit in self.fits]
+        return tuple(Fit(fit.key, fit.label, fit.loaded, runs) for fit, runs in kept if runs)
+
+
+def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]], detectors: Sequence[DetectorChoice], settings: Settings) -> Plan:
+    """Every run that the protocol expects; ``datasets``: name → {hash, synthetic, …} as they go into ``PlanRecord``."""
+    if len(datasets) < protocol.minimum:
+        raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
+    _refuse_duplicates([choice.label for choice in detectors])
+    pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
+    runs: dict[str, tuple[DetectorChoice, RunSpec]] = {}
+    cells = []
+    for choice in detectors:
+        for seed in settings.seeds:
+            for cell in _cells(protocol, choice, pairs):
+                spec = _run_spec(protocol, choice, datasets, settings, seed, cell)
+                runs.setdefault(spec.key, (choice, spec))
+                cells.append(ExpectedCell(choice.label, *cell, seed, spec.key))
+    record = PlanRecord(
+        protocol=protocol.name,
+        profile=settings.profile,
+        split=settings.split,
+        calibration=protocol.calibration,
+        seeds=settings.seeds,
+        datasets=datasets,
+        detectors={choice.label: _declared(choice) for choice in detectors},
+        cells=tuple(cells),
+    )
+    return Plan(record, _grouped(runs))
+
+
+def _cells(protocol: ProtocolSpec, choice: DetectorChoice, pairs: Sequence[tuple[str, str]]) -> list[tuple[Regime, str, str]]:
+    """(regime, source, target) of every cell; a control cell names the source of the transfer cell that it stands beside."""
+    regimes: list[Regime] = [regime for regime in protocol.regimes if regime == "transfer" or choice.loaded.capabilities.learns]
+    return [(regime, source, target) for regime in regimes for source, target in pairs]
+
+
+def _run_spec(
+    protocol: ProtocolSpec,
+    choice: DetectorChoice,
+    datasets: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+    seed: int,
+    cell: tuple[Regime, str, str],
+) -> RunSpec:
+    """The run behind a cell.  A control has the parameters of its transfer cell and no source, so cells of a target share one control run."""
+    regime, source, target = cell
+    params = choice.params(settings.profile, diagonal=source == target)
+    return RunSpec(
+        detector=choice.loaded.name,
+        version=choice.loaded.capabilities.version,
+        params={} if params is None else asdict(params),
+        regime=regime,
+        source=source if regime == "transfer" else None,
+        source_hash=datasets[source]["hash"] if regime == "transfer" else None,
+        target=target,
+        target_hash=datasets[target]["hash"],
+        seed=seed,
+        split=settings.split,
+        profile=settings.profile,
+        calibration=protocol.calibration,
+        device=settings.device,
+    )
+
+
+def _grouped(runs: Mapping[str, tuple[DetectorChoice, RunSpec]]) -> tuple[Fit, ...]:
+    """Fits in the order asked for, transfer before control within a seed: the long ones start first."""
+    grouped: dict[str, list[tuple[DetectorChoice, RunSpec]]] = {}
+    for choice, spec in runs.values():
+        grouped.setdefault(spec.fit_key, []).append((choice, spec))
+    return tuple(Fit(key, members[0][0].label, members[0][0].loaded, tuple(spec for _, spec in members)) for key, members in grouped.items())
+
+
+def _declared(choice: DetectorChoice) -> dict[str, Any]:
+    capabilities = choice.loaded.capabilities
+    return {
+        "name": choice.loaded.name,
+        "provenance": capabilities.provenance,
+        "uses_labels": capabilities.uses_labels,
+        "learns": capabilities.learns,
+        "scores": list(capabilities.scores),
+        "aggregator": capabilities.aggregator or "identity",
+    }
+
+
+def _refuse_duplicates(labels: Sequence[str]) -> None:
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")

@@ -1,0 +1,21 @@
+"""Registers the built-in protocols and metrics the way a third-party plugin would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.extensions import Metric, ProtocolSpec, hookimpl
+
+
+@hookimpl
+def janus_bench_protocols() -> Iterable[ProtocolSpec]:
+    from protocols.catalogue import PROTOCOLS
+
+    return PROTOCOLS
+
+
+@hookimpl
+def janus_bench_metrics() -> Iterable[Metric]:
+    from protocols.metrics import METRICS
+
+    return METRICS

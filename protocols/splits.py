@@ -1,0 +1,228 @@
+"""Who trains, who calibrates, who is tested: one partition per (dataset, seed, split), the same for every detector and source.
+
+Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test; attacks go to test only.  The unit that is never
+divided is the session (one 5-tuple inside one capture file), and with ``split="grouped"`` the whole original capture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["CAPS", "SHARES", "Caps", "FlowIndex", "Partition", "control_parts", "draw_partition"]
+
+SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
+MIN_CAPTURES = 10
+MIN_PART = 200
+MIN_PER_FAMILY = 20
+CONTROL_TRAIN_SHARE = 0.8
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most flows a part may hold; None = all there are."""
+
+    train: int | None
+    cal_a: int | None
+    cal_b: int | None
+    test_benign: int | None
+    test_attack: int | None
+
+
+CAPS: Mapping[str, Caps] = {
+    "quick": Caps(train=5_000, cal_a=2_000, cal_b=1_000, test_benign=2_000, test_attack=2_000),
+    "paper": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=None, test_attack=None),
+}
+
+
+@dataclass(frozen=True)
+class FlowIndex:
+    """What a split may look at, row-aligned by flow id: attack (n,) bool, family (n,) str, capture and session codes (n,) int64, start (n,) s."""
+
+    attack: NDArray[np.bool_]
+    family: NDArray[np.str_]
+    capture: Ids
+    session: Ids
+    start: NDArray[np.float64]
+    salt: int
+
+    @classmethod
+    def from_tables(cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str) -> FlowIndex:
+        """Build from ``flows.parquet`` and ``labels.parquet``; a session takes the capture of its first flow, so no session spans two captures."""
+        import polars as pl
+
+        ends = [pl.concat_str(pl.col(f"{side}_ip"), pl.col(f"{side}_port").cast(pl.String), separator="|") for side in ("src", "dst")]
+        table = flows.select("flow_id", "proto", "ts_start", a=pl.min_horizontal(ends), b=pl.max_horizontal(ends)).join(labels, on="flow_id")
+        table = table.sort("flow_id").with_columns(session=pl.struct("file", "a", "b", "proto").rank("dense").cast(pl.Int64) - 1)
+        first = pl.col("source").sort_by("ts_start", "flow_id").first().over("session")
+        table = table.with_columns(capture=first.rank("dense").cast(pl.Int64) - 1)
+        return cls(
+            attack=table["attack"].to_numpy(),
+            family=table["family"].to_numpy().astype(np.str_),
+            capture=table["capture"].to_numpy(),
+            session=table["session"].to_numpy(),
+            start=table["ts_start"].to_numpy(),
+            salt=int(data_hash[:15], 16),
+        )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Flow ids of every part, ascending.
+
+    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, or ``random``
+    reason           why it is not grouped, or empty
+    parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
+    uncapped         the same parts' sizes before the caps
+    shared_captures  attack test flows whose capture also holds benign training flows
+    """
+
+    kind: Literal["grouped", "time blocks", "random"]
+    reason: str
+    parts: Mapping[str, Ids]
+    uncapped: Mapping[str, int]
+    shared_captures: int
+
+    @property
+    def test(self) -> Ids:
+        return np.concatenate([self.parts["test_benign"], self.parts["test_attack"]])
+
+    def describe(self) -> dict[str, object]:
+        """For tables and rows: kind, reason, size of every part before and after the caps."""
+        return {
+            "kind": self.kind,
+            "reason": self.reason,
+            "sizes": {name: len(ids) for name, ids in self.parts.items()},
+            "uncapped": dict(self.uncapped),
+            "attacks_sharing_a_training_capture": self.shared_captures,
+        }
+
+
+def draw_partition(index: FlowIndex, seed: int, split: str, caps: Caps) -> Partition:
+    """The partition of one dataset for one seed; ``split`` is ``grouped`` (the rule of the protocols) or ``random`` (for comparison only)."""
+    benign = np.flatnonzero(~index.attack)
+    rng = np.random.default_rng([seed, index.salt])
+    reason = ""
+    kind: Literal["grouped", "time blocks", "random"]
+    if split == "random":
+        kind, divided = "random", _random_sessions(index, benign, rng)
+    else:
+        kind, divided, reason = _grouped_or_blocks(index, benign, rng)
+
+    attacks = np.flatnonzero(index.attack)
+    training_captures = np.unique(index.capture[divided["train"]])
+    everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {"test_benign": divided["test"], "test_attack": attacks}
+    order = _id_hash(np.arange(len(index.attack)), index.salt)
+    parts = {
+        "train": _lowest(everything["train"], order, caps.train),
+        "val": everything["val"],
+        "cal_a": _lowest(everything["cal_a"], order, caps.cal_a),
+        "cal_b": _lowest(everything["cal_b"], order, caps.cal_b),
+        "test_benign": _lowest(everything["test_benign"], order, caps.test_benign),
+        "test_attack": _stratified(everything["test_attack"], index.family, order, caps.test_attack),
+    }
+    shared = int(np.isin(index.capture[parts["test_attack"]], training_captures).sum())
+    return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared)
+
+
+def control_parts(index: FlowIndex, cal_a: Ids, seed: int) -> tuple[Ids, Ids]:
+    """The target-only control's training and validation flows: 80 % and 20 % of cal A, whole sessions."""
+    rng = np.random.default_rng([seed, index.salt, 1])
+    sessions, inverse, counts = np.unique(index.session[cal_a], return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sessions))
+    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
+    in_train = np.empty(len(sessions), dtype=bool)
+    in_train[order] = before < CONTROL_TRAIN_SHARE * len(cal_a)
+    return cal_a[in_train[inverse]], cal_a[~in_train[inverse]]
+
+
+def _grouped_or_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> tuple[Literal["grouped", "time blocks"], dict[str, Ids], str]:
+    captures, counts = np.unique(index.capture[benign], return_counts=True)
+    if len(captures) < MIN_CAPTURES:
+        return "time blocks", _time_blocks(index, benign, rng), f"{len(captures)} benign captures, fewer than {MIN_CAPTURES}"
+    grouped = _by_capture(index, benign, captures, counts, rng)
+    smallest = min(grouped, key=lambda name: len(grouped[name]))
+    if len(grouped[smallest]) < MIN_PART:
+        reason = f"grouped by capture, {smallest} would hold {len(grouped[smallest])} flows, fewer than {MIN_PART}"
+        return "time blocks", _time_blocks(index, benign, rng), reason
+    return "grouped", grouped, ""
+
+
+def _by_capture(index: FlowIndex, benign: Ids, captures: Ids, counts: Ids, rng: np.random.Generator) -> dict[str, Ids]:
+    """Largest capture first, each into a part that still has room for it, drawn in proportion to that room; into the emptiest part if none has."""
+    names = list(SHARES)
+    room = np.array([SHARES[name] * len(benign) for name in names])
+    part_of = {}
+    for position in np.lexsort((rng.random(len(captures)), -counts)):
+        fits = np.where(room >= counts[position], room, 0.0)
+        part = int(rng.choice(len(names), p=fits / fits.sum())) if fits.any() else int(np.argmax(room))
+        part_of[int(captures[position])] = part
+        room[part] -= counts[position]
+    parts = np.array([part_of[int(capture)] for capture in index.capture[benign]])
+    return {name: benign[parts == number] for number, name in enumerate(names)}
+
+
+def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:
+    """Inside every capture, contiguous blocks of time in a drawn order; a session belongs to the block in which it begins."""
+    names = list(SHARES)
+    chosen: dict[str, list[Ids]] = {name: [] for name in names}
+    for capture in np.unique(index.capture[benign]):
+        flows = benign[index.capture[benign] == capture]
+        flows = flows[np.lexsort((flows, index.start[flows]))]
+        order = rng.permutation(len(names))
+        shares = np.array([SHARES[names[number]] for number in order])
+        # the random offset rounds each boundary up or down in proportion, so that many small captures still add up to the shares
+        edges = np.floor(np.cumsum(shares) * len(flows) + rng.random())
+        _, first, inverse = np.unique(index.session[flows], return_index=True, return_inverse=True)
+        block = np.minimum(np.searchsorted(edges, first, side="right"), len(names) - 1)[inverse]
+        for position, number in enumerate(order):
+            chosen[names[number]].append(flows[block == position])
+    return {name: np.sort(np.concatenate(flows)) if flows else np.empty(0, dtype=np.int64) for name, flows in chosen.items()}
+
+
+def _random_sessions(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:
+    names = list(SHARES)
+    sessions, inverse, counts = np.unique(index.session[benign], return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sessions))
+    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
+    part = np.empty(len(sessions), dtype=np.int64)
+    part[order] = np.minimum(np.searchsorted(np.cumsum(list(SHARES.values())) * len(benign), before, side="right"), len(names) - 1)
+    return {name: benign[part[inverse] == number] for number, name in enumerate(names)}
+
+
+def _id_hash(ids: Ids, salt: int) -> NDArray[np.uint64]:
+    """A fixed pseudo-random order of flow ids (splitmix64), so that a cap picks the same flows on every machine."""
+    with np.errstate(over="ignore"):
+        mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _lowest(ids: Ids, order: NDArray[np.uint64], cap: int | None) -> Ids:
+    if cap is None or len(ids) <= cap:
+        return np.sort(ids)
+    return np.sort(ids[np.argsort(order[ids], kind="stable")[:cap]])
+
+
+def _stratified(ids: Ids, family: NDArray[np.str_], order: NDArray[np.uint64], cap: int | None) -> Ids:
+    """At most ``cap`` flows, families in proportion but none below ``MIN_PER_FAMILY`` while it has as many."""
+    if cap is None or len(ids) <= cap:
+        return np.sort(ids)
+    names, counts = np.unique(family[ids], return_counts=True)
+    floor = np.minimum(counts, min(MIN_PER_FAMILY, cap // len(names)))
+    spare = counts - floor
+    exact = floor + spare * ((cap - floor.sum()) / spare.sum())
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: cap - quota.sum()]] += 1
+    chosen = [_lowest(ids[family[ids] == name], order, int(number)) for name, number in zip(names, quota, strict=True)]
+    return np.sort(np.concatenate(chosen))
