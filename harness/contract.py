@@ -1,4 +1,4 @@
-"""What a detector sees and promises.  A leaf module: numpy only, nothing of ours.
+"""What a detector sees and promises.  A leaf module: numpy and the errors only.
 
 A detector is a class with a ``capabilities`` attribute, constructed as ``Cls(params)`` from its own frozen ``Params``
 dataclass (or ``Cls()`` when it has none), then ``fit`` on benign flows, optionally ``calibrate``, then ``score``.  There is no
@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
 
 __all__ = [
     "CONTINUOUS_CHANNELS",
@@ -69,38 +71,6 @@ FLOW_FEATURES = (
 )
 """The 20 packet-derived features of a flow.  All but ``down_up_ratio`` (n_bwd / max(n_fwd, 1)) are log1p of bytes, counts or µs;
 computed from the stored (first ``MAX_PACKETS``) packets; IAT statistics over the n − 1 gaps, 0 when n = 1; std with ddof = 0."""
-
-
-class JanusBenchError(Exception):
-    """An error that the user can act on: one line saying what, where and what to do.  ``exit_code`` is the command's."""
-
-    exit_code = 1
-
-
-class UsageError(JanusBenchError):
-    """The command or a parameter is wrong."""
-
-    exit_code = 2
-
-
-class DataError(JanusBenchError):
-    """Data are missing or damaged."""
-
-    exit_code = 3
-
-
-class PluginError(JanusBenchError):
-    """A plugin could not be loaded or breaks the contract."""
-
-    exit_code = 4
-
-
-class UndeclaredInput(PluginError):
-    """A detector asked for an input that its ``Capabilities.inputs`` does not name."""
-
-
-class InvalidScores(PluginError):
-    """A detector returned scores of the wrong shape, type or names, or scores that are not finite."""
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from harness.contract import UsageError
+from harness.errors import UsageError
 from harness.suggest import unknown
 
 __all__ = ["build_params", "parse_request", "split_requests"]

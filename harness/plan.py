@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.contract import UsageError
+from harness.errors import UsageError
 from harness.extensions import ProtocolSpec
 from harness.params import build_params
 from harness.plugins import LoadedDetector

@@ -47,7 +47,7 @@ class LoadedDetector:
     name: str
     factory: Callable[..., Any]
     capabilities: Capabilities
-    params_type: type | None
+    params_type: Any
     profiles: Mapping[str, Mapping[str, Any]]
 
     def create(self, params: Any) -> Any:
@@ -133,12 +133,13 @@ def _collect(hook: str, expected: type, kind: str) -> tuple[dict[str, Any], tupl
             broken.append(Broken(plugin, hook, one_line(error)))
             continue
         for item in items:
+            name = getattr(item, "name", "")
             if not isinstance(item, expected):
                 broken.append(Broken(plugin, hook, f"returned {type(item).__name__}, expected {expected.__name__}"))
-            elif item.name in found:
-                broken.append(Broken(plugin, hook, f"{kind} {item.name!r} is already registered by another plugin"))
+            elif name in found:
+                broken.append(Broken(plugin, hook, f"{kind} {name!r} is already registered by another plugin"))
             else:
-                found[item.name] = item
+                found[name] = item
     return found, tuple(broken)
 
 

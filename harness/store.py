@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contract import DataError, JanusBenchError, UsageError
+from harness.errors import DataError, JanusBenchError, UsageError
 from harness.schema import SCHEMA_VERSION, ExpectedCell, PlanRecord, RunRecord
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from harness.contract import UsageError
+from harness.errors import UsageError
 
 
 def unknown(kind: str, name: str, available: Iterable[str], hint: str = "") -> UsageError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.extensions import Metric, TestScores
+from harness.extensions import Metric
 
 __all__ = ["METRICS", "MIN_FAMILY", "auprc", "auroc", "fpr_at_quantile", "macro_auroc", "tpr_at_fpr"]
 
@@ -94,7 +94,9 @@ def _auroc_sorted(benign: Scores, hits: Scores) -> float | None:
 METRICS: tuple[Metric, ...] = (
     Metric("auroc", "Area under the ROC curve, ties count ½.", lambda cell: auroc(cell.score, cell.attack)),
     Metric("auprc", "Average precision; a random score gives the share of attacks.", lambda cell: auprc(cell.score, cell.attack)),
-    Metric("tpr_at_fpr_1pct", "Share of attacks found at a false-positive rate of at most 1 %.", lambda cell: tpr_at_fpr(cell.score, cell.attack, 100)),
+    Metric(
+        "tpr_at_fpr_1pct", "Share of attacks found at a false-positive rate of at most 1 %.", lambda cell: tpr_at_fpr(cell.score, cell.attack, 100)
+    ),
     Metric(
         "macro_auroc",
         f"Mean AUROC over attack families with at least {MIN_FAMILY} test flows.",

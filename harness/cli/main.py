@@ -1,0 +1,211 @@
+"""``janus-bench``: the commands, each in a module that is imported only when it is called."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.errors import JanusBenchError
+
+
+def examples(*commands: str) -> str:
+    """An epilog that keeps its line breaks."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+app = typer.Typer(
+    name="janus-bench",
+    help="Compare network anomaly detectors fairly: captures of real traffic in, a leaderboard out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    epilog=examples(
+        "janus-bench run --protocol cross --detectors janus,iforest", "janus-bench data add campus ./captures", "janus-bench leaderboard"
+    ),
+)
+data_app = typer.Typer(help="Datasets: add a folder of labelled captures, list, inspect.", no_args_is_help=True, rich_markup_mode=None)
+detector_app = typer.Typer(help="Detectors: list, inspect, check one against the contract.", no_args_is_help=True, rich_markup_mode=None)
+protocol_app = typer.Typer(help="Protocols: which source is scored on which target.", no_args_is_help=True, rich_markup_mode=None)
+metric_app = typer.Typer(help="Metrics that a leaderboard can show.", no_args_is_help=True, rich_markup_mode=None)
+renderer_app = typer.Typer(help="Formats that a leaderboard can be written in.", no_args_is_help=True, rich_markup_mode=None)
+for name, sub in (("data", data_app), ("detector", detector_app), ("protocol", protocol_app), ("metric", metric_app), ("renderer", renderer_app)):
+    app.add_typer(sub, name=name)
+
+Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="Folder of results.")]
+ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", help="Table for people, JSON for programs.")]
+
+
+@app.command(
+    epilog=examples(
+        "janus-bench run --protocol cross --detectors janus,shafir",
+        "janus-bench run --detectors 'janus[sigma=0.6],iforest' --datasets a,b --seeds 42 --dry-run",
+        "janus-bench run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
+    )
+)
+def run(
+    protocol: Annotated[str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")] = "cross",
+    detectors: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_DETECTORS", help="Comma-separated; name or name[parameter=value,…]; `all` for every one installed.")
+    ] = "all",
+    datasets: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_DATASETS", help="Comma-separated; default: all added, or the synthetic suite if there are none.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(envvar="JANUS_BENCH_SEEDS", help="Comma-separated whole numbers.")] = "42,43,44",
+    profile: Annotated[
+        Literal["quick", "paper"], typer.Option(envvar="JANUS_BENCH_PROFILE", help="quick: capped parts, small models; paper: full size.")
+    ] = "quick",
+    split: Annotated[
+        Literal["grouped", "random"], typer.Option(envvar="JANUS_BENCH_SPLIT", help="random only to compare with the literature: it rewards memory.")
+    ] = "grouped",
+    runs: Runs = Path("runs"),
+    jobs: Annotated[int | None, typer.Option(envvar="JANUS_BENCH_JOBS", min=1, help="Fits at a time; default: one per core, at most 4.")] = None,
+    timeout: Annotated[str, typer.Option(envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring: 90s, 30m, 2h.")] = "2h",
+    max_memory: Annotated[str, typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit: 500M, 8G.")] = "",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")] = "auto",
+    params: Annotated[
+        Path | None,
+        typer.Option(envvar="JANUS_BENCH_PARAMS", help="TOML file with a table of parameters per detector; brackets on the command line win."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and the size of every part, and stop.")] = False,
+    output: Annotated[str, typer.Option("--format", help="How to print the leaderboard: see `janus-bench renderer list`.")] = "table",
+) -> None:
+    """Fit every detector on every source, score every target, and print the leaderboard.
+
+    Runs that are already there with status ok are not run again.
+
+    Exit code: 0 all ok, 1 some runs failed, 2 usage, 3 data, 4 plugin, 130 interrupted.
+    """
+    from harness.cli import run as command
+
+    request = command.Request(
+        protocol, detectors, datasets, seeds, profile, split, runs, jobs, timeout, max_memory, device, params, dry_run, output, retry_command()
+    )
+    raise typer.Exit(command.execute(request))
+
+
+@app.command(
+    epilog="Examples:  janus-bench leaderboard    janus-bench leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"
+)
+def leaderboard(
+    runs: Runs = Path("runs"),
+    protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
+    metric: Annotated[str, typer.Option(help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")] = "auroc",
+    aggregator: Annotated[str, typer.Option(help="Make the scalar another way, for detectors that can: oas, column:NAME.")] = "",
+    output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
+    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+) -> None:
+    """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
+    from harness.cli import leaderboard as command
+
+    command.execute(runs, protocol, metric, aggregator or None, output, file)
+
+
+@data_app.command("add", epilog=examples("janus-bench data add campus ./captures"))
+def data_add(
+    name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source).")
+    ],
+) -> None:
+    """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
+    from harness.cli import data as command
+
+    command.add(name, folder)
+
+
+@data_app.command("list")
+def data_list(output: ListFormat = "table") -> None:
+    """Datasets that are there, and those that a plugin can make."""
+    from harness.cli import data as command
+
+    command.show_list(output)
+
+
+@data_app.command("info")
+def data_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """Counts per family, dropped packets and the label match of a dataset."""
+    from harness.cli import data as command
+
+    command.show_info(name, output)
+
+
+@detector_app.command("list")
+def detector_list(output: ListFormat = "table") -> None:
+    """Every registered detector; one that cannot be loaded is a line with the reason."""
+    from harness.cli import catalogue as command
+
+    command.detectors(output)
+
+
+@detector_app.command("info")
+def detector_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """What a detector declares: inputs, scores, parameters with their defaults."""
+    from harness.cli import catalogue as command
+
+    command.detector(name, output)
+
+
+@detector_app.command("check", epilog=examples("janus-bench detector check iforest", "janus-bench detector check my_package.module:MyDetector"))
+def detector_check(target: Annotated[str, typer.Argument(help="Registered name, or module:Class.")], output: ListFormat = "table") -> None:
+    """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a check fails."""
+    from harness.cli import catalogue as command
+
+    raise typer.Exit(command.check(target, output))
+
+
+@protocol_app.command("list")
+def protocol_list(output: ListFormat = "table") -> None:
+    """Every protocol."""
+    from harness.cli import catalogue as command
+
+    command.protocols(output)
+
+
+@protocol_app.command("info")
+def protocol_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """What a protocol asks for."""
+    from harness.cli import catalogue as command
+
+    command.protocol(name, output)
+
+
+@metric_app.command("list")
+def metric_list(output: ListFormat = "table") -> None:
+    """Every metric."""
+    from harness.cli import catalogue as command
+
+    command.metrics(output)
+
+
+@renderer_app.command("list")
+def renderer_list(output: ListFormat = "table") -> None:
+    """Every leaderboard format."""
+    from harness.cli import catalogue as command
+
+    command.renderers(output)
+
+
+def retry_command() -> str:
+    """The command line as it was typed, to be copied."""
+    return shlex.join(["janus-bench", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: an error that the user can act on is one line on standard error and its exit code, never a traceback."""
+    try:
+        app()
+    except JanusBenchError as error:
+        print(f"janus-bench: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("janus-bench: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed the pipe: not an error
+        sys.exit(0)

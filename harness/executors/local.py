@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ class Outcome:
     reason: str
     wall_s: float
     peak_rss_mb: float | None
-    events: tuple[Mapping[str, Any], ...] = field(default=())
 
 
 def run_child(
@@ -58,39 +58,68 @@ def run_child(
             start_new_session=True,
             text=True,
         )
-    events: list[Mapping[str, Any]] = []
-    reader = threading.Thread(target=_read_events, args=(child, events, on_event), daemon=True)
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reader = threading.Thread(target=_pump, args=(child, lines), daemon=True)
     reader.start()
+    watch = _Watch(child, lines, limits, stop, on_event)
     try:
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(job))
-        child.stdin.close()
-    except BrokenPipeError:
-        pass  # the child died at once: its exit status and log tell why
-    ended, peak = _watch(child, limits, started, stop)
-    _kill(child)
-    child.wait()
-    reader.join(timeout=5)
-    status, reason = ended or _explain(child.returncode, events, log)
-    return Outcome(status, reason, time.monotonic() - started, peak / 2**20 if peak else None, tuple(events))
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once: its exit status and log tell why
+            assert child.stdin is not None
+            child.stdin.write(json.dumps(job))
+            child.stdin.close()
+        ended = watch.until_the_end(started)
+    finally:
+        _kill(child)
+        child.wait()
+        reader.join(timeout=5)
+    watch.drain()
+    status, reason = ended or _explain(child.returncode, watch.events, log)
+    return Outcome(status, reason, time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
 
 
-def _watch(child: subprocess.Popen[str], limits: Limits, started: float, stop: threading.Event) -> tuple[tuple[Status, str] | None, int]:
-    """Poll until the child ends or must end.
+class _Watch:
+    """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must end."""
 
-    The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size, inherited through fork.
-    """
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, _high_water(child.pid))
-        if stop.is_set():
-            return ("interrupted", "interrupted by the user"), peak
-        if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
-            return ("timeout", f"still running after {limits.timeout_s:g} s (--timeout)"), peak
-        if limits.max_memory is not None and (used := _resident(child.pid)) > limits.max_memory:
-            return ("oom", f"used {used / 2**20:.0f} MiB, more than {limits.max_memory / 2**20:.0f} MiB (--max-memory)"), max(peak, used)
-        time.sleep(POLL_S)
-    return None, peak
+    def __init__(
+        self,
+        child: subprocess.Popen[str],
+        lines: queue.SimpleQueue[str],
+        limits: Limits,
+        stop: threading.Event,
+        on_event: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self.events: list[Mapping[str, Any]] = []
+        self.peak = 0
+        self._child, self._lines, self._limits, self._stop, self._on_event = child, lines, limits, stop, on_event
+
+    def until_the_end(self, started: float) -> tuple[Status, str] | None:
+        """Poll until the child ends (None) or must end (why).
+
+        The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size, inherited through fork.
+        """
+        limits = self._limits
+        while self._child.poll() is None:
+            self.peak = max(self.peak, _high_water(self._child.pid))
+            if self._stop.is_set():
+                return "interrupted", "interrupted by the user"
+            if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
+                return "timeout", f"still running after {limits.timeout_s:g} s (--timeout)"
+            if limits.max_memory is not None and (used := _resident(self._child.pid)) > limits.max_memory:
+                self.peak = max(self.peak, used)
+                return "oom", f"used {used / 2**20:.0f} MiB, more than {limits.max_memory / 2**20:.0f} MiB (--max-memory)"
+            self.drain()
+            time.sleep(POLL_S)
+        return None
+
+    def drain(self) -> None:
+        """Hand over every event that has arrived."""
+        while not self._lines.empty():
+            try:
+                event = json.loads(self._lines.get())
+            except json.JSONDecodeError:
+                continue  # the last line of a killed child may be cut
+            self.events.append(event)
+            self._on_event(event)
 
 
 def _explain(code: int, events: list[Mapping[str, Any]], log: Path) -> tuple[Status, str]:
@@ -115,15 +144,10 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
     return kept | threading_variables | {"HOME": scratch, "TMPDIR": scratch, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _read_events(child: subprocess.Popen[str], events: list[Mapping[str, Any]], on_event: Callable[[Mapping[str, Any]], None]) -> None:
+def _pump(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
     assert child.stdout is not None
     for line in child.stdout:
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the last line of a killed child may be cut
-        events.append(event)
-        on_event(event)
+        lines.put(line)
 
 
 def _high_water(pid: int) -> int:

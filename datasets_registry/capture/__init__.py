@@ -1,0 +1,1 @@
+"""File formats → packet columns: classic pcap and pcapng, plain or gzip-compressed."""

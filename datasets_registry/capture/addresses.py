@@ -1,0 +1,37 @@
+"""IP addresses as two 64-bit words, the form in which captures and labels are compared.  IPv4 is (0, address)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["parse_address", "texts"]
+
+
+def parse_address(text: str) -> tuple[int, int, int]:
+    """(IP version, high word, low word) of a textual address; ValueError if it is none."""
+    family, version = (socket.AF_INET6, 6) if ":" in text else (socket.AF_INET, 4)
+    try:
+        packed = socket.inet_pton(family, text)
+    except OSError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+    value = int.from_bytes(packed, "big")
+    return version, value >> 64, value & (1 << 64) - 1
+
+
+def texts(versions: NDArray[np.int64], words: NDArray[np.uint64]) -> list[str]:
+    """The usual text (RFC 5952 for IPv6) of n addresses: ``versions`` (n,) of 4 and 6, ``words`` (n, 2)."""
+    known: dict[tuple[int, int, int], str] = {}
+    result = []
+    rows: Iterable[tuple[int, list[int]]] = zip(versions.tolist(), words.tolist(), strict=True)
+    for version, (high, low) in rows:
+        text = known.get((version, high, low))
+        if text is None:
+            packed = low.to_bytes(4, "big") if version == 4 else high.to_bytes(8, "big") + low.to_bytes(8, "big")
+            text = socket.inet_ntop(socket.AF_INET if version == 4 else socket.AF_INET6, packed)
+            known[version, high, low] = text
+        result.append(text)
+    return result

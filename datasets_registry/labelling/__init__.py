@@ -1,0 +1,1 @@
+"""``labels.csv`` → labels of flows."""

@@ -1,0 +1,174 @@
+"""Read a folder's ``labels.csv``: one row per flow, checked as a whole before anything is matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from datasets_registry.capture.addresses import parse_address
+from datasets_registry.labelling.times import parse_times
+from harness.contract import DataError
+
+__all__ = ["KEY_COLUMNS", "LABELS_FILE", "REQUIRED", "LabelRows", "read_labels"]
+
+LABELS_FILE = "labels.csv"
+REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")
+OPTIONAL = ("ts_end", "family", "source")
+KEY_COLUMNS = ("a_high", "a_low", "b_high", "b_low", "rest")
+"""A 5-tuple as in ``capture.kernels.Sessions``."""
+
+PROTOCOLS = {
+    "icmp": 1,
+    "igmp": 2,
+    "tcp": 6,
+    "udp": 17,
+    "dccp": 33,
+    "gre": 47,
+    "esp": 50,
+    "icmp6": 58,
+    "icmpv6": 58,
+    "ipv6-icmp": 58,
+    "sctp": 132,
+    "udplite": 136,
+}
+WITH_PORTS = (6, 17, 33, 132, 136)
+BENIGN = "benign"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelRows:
+    """The rows of a ``labels.csv``.
+
+    rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label, family, source
+    precision  ns: how exact the file's times are
+    """
+
+    path: Path
+    rows: pl.DataFrame
+    precision: int
+
+
+def read_labels(folder: Path) -> LabelRows:
+    """The labels of a folder of captures; DataError says what is missing or which line is wrong."""
+    path = folder / LABELS_FILE
+    if not path.is_file():
+        raise DataError(f"{folder}: no {LABELS_FILE}; expected one row per flow with the columns {', '.join(REQUIRED)}")
+    try:
+        # Everything as text first: what a column means is decided here, not by the values that happen to be in it.
+        frame = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
+    frame = frame.rename({name: name.strip() for name in frame.columns})
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path}: missing column {', '.join(missing)}; required are {', '.join(REQUIRED)}")
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in frame.columns)
+    frame = frame.select(pl.col(*REQUIRED, *OPTIONAL).str.strip_chars().replace("", None))
+    if not frame.height:
+        raise DataError(f"{path}: no rows")
+    for name in REQUIRED:
+        empty = frame[name].is_null()
+        if empty.any():
+            raise _bad(path, int(empty.arg_max() or 0), name, None, "a value")
+    _check_files(path, folder, frame["file"])
+
+    start, precision = parse_times(frame["ts_start"], lambda row, text: _bad(path, row, "ts_start", text, _TIME))
+    end, end_precision = parse_times(frame["ts_end"], lambda row, text: _bad(path, row, "ts_end", text, _TIME))
+    benign = pl.col("label").str.to_lowercase() == BENIGN
+    label = pl.when(benign).then(pl.lit(BENIGN)).otherwise("label")
+    rows = frame.select(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        "file",
+        *_keys(path, frame),
+        start,
+        end,
+        attack=~benign,
+        label=label,
+        family=pl.coalesce("family", label),
+        source=pl.coalesce("source", "file"),
+    ).rename({"ts_start": "start", "ts_end": "end"})
+    return LabelRows(path, rows, max(precision, end_precision) if end.null_count() < len(end) else precision)
+
+
+_TIME = "seconds since the epoch, or YYYY-MM-DD HH:MM[:SS[.ffffff]] in UTC"
+
+
+def _bad(path: Path, row: int, column: str, text: str | None, expected: str) -> DataError:
+    found = "empty" if text is None else repr(text)
+    return DataError(f"{path}: line {row + 2}: {column} is {found}; expected {expected}")
+
+
+def _check_files(path: Path, folder: Path, files: pl.Series) -> None:
+    def usable(name: str) -> bool:
+        relative = PurePosixPath(name)
+        return not relative.is_absolute() and ".." not in relative.parts and (folder / relative).is_file()
+
+    absent = [name for name in files.unique(maintain_order=True) if not usable(name)]
+    if absent:
+        shown = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+        raise DataError(f"{path}: {len(absent)} file(s) named in it are not in the folder: {shown}")
+
+
+def _integers(path: Path, texts: pl.Series, highest: int) -> pl.Series:
+    numbers = texts.cast(pl.Int64, strict=False)
+    wrong = (numbers.is_null() | (numbers < 0) | (numbers > highest)).arg_true()
+    if len(wrong):
+        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], f"an integer from 0 to {highest}")
+    return numbers
+
+
+def _protocols(path: Path, texts: pl.Series) -> pl.Series:
+    names = list(PROTOCOLS)
+    named = texts.str.to_lowercase().replace_strict(names, [PROTOCOLS[name] for name in names], default=None, return_dtype=pl.Int64)
+    numbers = texts.cast(pl.Int64, strict=False)
+    protocols = numbers.zip_with(numbers.is_not_null(), named)
+    wrong = (protocols.is_null() | (protocols < 0) | (protocols > 255)).arg_true()
+    if len(wrong):
+        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], f"a protocol number, or one of {', '.join(names)}")
+    return protocols
+
+
+def _addresses(path: Path, texts: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
+    """(IP version, high word, low word) of each address, every distinct text parsed once."""
+    distinct = texts.unique(maintain_order=True)
+    parsed = []
+    for text in distinct:
+        try:
+            parsed.append(parse_address(text))
+        except ValueError:
+            raise _bad(path, int((texts == text).arg_max() or 0), texts.name, text, "an IPv4 or IPv6 address") from None
+    columns = {"version": pl.Int64, "high": pl.UInt64, "low": pl.UInt64}
+    table = pl.DataFrame(parsed, schema=columns, orient="row").with_columns(distinct.alias("text"))
+    joined = texts.to_frame("text").join(table, on="text", how="left", maintain_order="left")
+    return joined["version"], joined["high"], joined["low"]
+
+
+def _keys(path: Path, frame: pl.DataFrame) -> list[pl.Series]:
+    """The 5-tuple of each row with its endpoints in canonical order, as ``KEY_COLUMNS``."""
+    protocol = _protocols(path, frame["proto"])
+    columns: dict[str, pl.Series] = {"protocol": protocol}
+    for side in ("src", "dst"):
+        columns[f"{side}_version"], columns[f"{side}_high"], columns[f"{side}_low"] = _addresses(path, frame[f"{side}_ip"])
+        port = _integers(path, frame[f"{side}_port"], 65535)
+        columns[f"{side}_port"] = port * protocol.is_in(WITH_PORTS).cast(pl.Int64)
+    mixed = (columns["src_version"] != columns["dst_version"]).arg_true()
+    if len(mixed):
+        raise _bad(path, mixed[0], "dst_ip", frame["dst_ip"][mixed[0]], "an address of the same IP version as src_ip")
+    src, dst = [f"src_{part}" for part in ("high", "low", "port")], [f"dst_{part}" for part in ("high", "low", "port")]
+    swap = (
+        (pl.col("dst_high") < pl.col("src_high"))
+        | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") < pl.col("src_low"))
+        | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") == pl.col("src_low")) & (pl.col("dst_port") < pl.col("src_port"))
+    )
+
+    def end(lower: bool, part: int) -> pl.Expr:
+        return pl.when(swap == lower).then(pl.col(dst[part])).otherwise(pl.col(src[part]))
+
+    ports = end(True, 2) * 65536 + end(False, 2)
+    rest = (pl.col("src_version") * 256 + pl.col("protocol")) * 2**32 + ports
+    canonical = pl.DataFrame(columns).select(
+        a_high=end(True, 0), a_low=end(True, 1), b_high=end(False, 0), b_low=end(False, 1), rest=rest.cast(pl.UInt64)
+    )
+    return canonical.get_columns()

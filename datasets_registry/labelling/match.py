@@ -1,0 +1,98 @@
+"""Match rows of a ``labels.csv`` to flows: the same capture, the same 5-tuple in either direction, at the same time.
+
+A row and a flow are matched at most once.  A flow that no row claims is unmatched, which does not make it benign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows
+from datasets_registry.labelling.times import NS
+from harness.contract import DataError
+
+__all__ = ["Match", "match_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """flow (M,) int64, rising: the matched flows; row (M,) int64: the row of each; report: label → {matched, unmatched_rows, ambiguous}."""
+
+    flow: NDArray[np.int64]
+    row: NDArray[np.int64]
+    report: dict[str, dict[str, int]]
+
+
+def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Match:
+    """Match every row to at most one flow.
+
+    ``flows``: file, ``KEY_COLUMNS``, first and last (Int64, ns), one row per flow.  With p the precision of the labels' times, a row claims the
+    first flow of its 5-tuple that lies in [start − p, end + p]; without an end, the flow that starts in [start − p, start + p].  Of several rows
+    that claim one flow, those whose start agrees with the flow's come first; if these differ in label or family the flow stays unmatched, otherwise
+    the nearest gets it; every other one is counted as ambiguous.  DataError if nothing matches at all.
+    """
+    precision = labels.precision
+    keys = ["file", *KEY_COLUMNS]
+    groups = flows.select(keys).unique(maintain_order=True).with_row_index("group")
+    known = flows.with_row_index("flow").join(groups, on=keys, how="left").sort("first", "flow").select("flow", "group", "first", "last")
+    rows = labels.rows.join(groups, on=keys, how="left")
+    claims = (
+        rows.filter(pl.col("group").is_not_null())
+        .with_columns(earliest=pl.col("start") - precision, latest=pl.col("end") + precision)
+        .sort("earliest", "row")
+        .join_asof(known, left_on="earliest", right_on="first", by="group", strategy="forward", check_sortedness=False)
+        .filter(
+            pl.when(pl.col("end").is_null())
+            .then(pl.col("first") <= pl.col("start") + precision)
+            .otherwise(pl.col("last") <= pl.col("latest"))
+        )
+        .with_columns(distance=(pl.col("first") - pl.col("start")).abs())
+        .with_columns(off=pl.col("distance") > precision)
+    )
+    best = claims.filter(pl.col("off") == pl.col("off").min().over("flow"))
+    agreeing = best.filter((pl.col("label").n_unique().over("flow") == 1) & (pl.col("family").n_unique().over("flow") == 1))
+    won = agreeing.sort("flow", "distance", "row").unique("flow", keep="first", maintain_order=True)
+    if not won.height:
+        raise DataError(_no_match(labels, rows, known, claims.height))
+    return Match(
+        won["flow"].cast(pl.Int64).to_numpy(),
+        won["row"].to_numpy(),
+        _report(labels.rows, won["row"], claims["row"]),
+    )
+
+
+def _report(rows: pl.DataFrame, won: pl.Series, claimed: pl.Series) -> dict[str, dict[str, int]]:
+    matched = pl.col("row").is_in(won.implode())
+    ambiguous = pl.col("row").is_in(claimed.implode()) & ~matched
+    counts = rows.group_by("label").agg(matched=matched.sum(), ambiguous=ambiguous.sum(), rows=pl.len()).sort("label")
+    return {
+        label: {"matched": matched, "unmatched_rows": total - matched - ambiguous, "ambiguous": ambiguous}
+        for label, matched, ambiguous, total in counts.select("label", "matched", "ambiguous", "rows").iter_rows()
+    }
+
+
+def _no_match(labels: LabelRows, rows: pl.DataFrame, known: pl.DataFrame, claims: int) -> str:
+    """Why nothing matched; with the offset of the clocks if there is a common one."""
+    where = f"{labels.path}: none of its {rows.height} rows matches a flow of the captures"
+    if claims:
+        return f"{where}: every flow is claimed by rows that differ in label or family"
+    shared = rows.filter(pl.col("group").is_not_null())
+    if not shared.height:
+        return f"{where}: no row's file and 5-tuple occur there; check the columns file, addresses, ports and proto"
+    # The n-th row of a 5-tuple against its n-th flow, as far as both go: exact pairs are not needed to see a clock that is off.
+    nth_row = shared.sort("start", "row").with_columns(nth=pl.int_range(pl.len()).over("group"))
+    nth_flow = known.with_columns(nth=pl.int_range(pl.len()).over("group"))
+    unit = max(labels.precision, NS)
+    offsets = nth_row.join(nth_flow, on=["group", "nth"]).select(((pl.col("start") - pl.col("first")) / unit).round().cast(pl.Int64) * unit)
+    mode, count = offsets.to_series().value_counts().sort("count", "start", descending=[True, False]).row(0)
+    share = count / offsets.height
+    if share >= 0.8 and mode != 0:
+        return (
+            f"{where}: {shared.height} rows agree in file and 5-tuple, but ts_start is {mode / NS:+g} s off the flows' first packets "
+            f"in {share:.0%} of them; subtract that time offset from ts_start and ts_end"
+        )
+    return f"{where}: {shared.height} rows agree in file and 5-tuple, but not in time, and there is no common time offset; check ts_start and ts_end"

@@ -1,0 +1,95 @@
+"""Pairing noise with data inside one optimiser batch (OT-CFM: Tong et al., TMLR 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+__all__ = ["assign", "sinkhorn_log_plan", "transport_cost"]
+
+REGULARISATION = 0.05  # of the median cost: squared distances over 23 … 212 dimensions are in the hundreds, where a fixed 0.05 underflows
+TOLERANCE = 1e-3  # relative error of the plan's row sums
+MAX_ROUNDS = 50
+SCALINGS_PER_ROUND = 10
+
+
+def transport_cost(data: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
+    """cost_ij = ‖m_i ⊙ (noise_j − data_i)‖², (B, B): only the entries that flow i has count.
+
+    ``data`` (B, E), ``valid`` (B, E) its mask m, ``noise`` (B, E).
+    """
+    weight = valid.to(data.dtype)
+    data = data * weight
+    cost = weight @ noise.square().T - 2.0 * data @ noise.T + data.square().sum(1, keepdim=True)
+    return cost.clamp_min(0.0)
+
+
+def assign(method: str, cost: Tensor, generator: torch.Generator) -> NDArray[np.int64]:
+    """The noise row of each data row under ``cost`` (B, B): a permutation (B,), data rows kept in order."""
+    return _METHODS[method](cost.double().cpu().numpy(), generator)
+
+
+def _exact(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:  # noqa: ARG001 — one signature for all methods
+    return linear_sum_assignment(cost)[1]
+
+
+def _none(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:  # noqa: ARG001
+    return np.arange(len(cost))
+
+
+def _sinkhorn(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:
+    """A permutation drawn from the entropic plan: row after row, each from its row of the plan over the noise that is still free.
+
+    Free noise only, so that every draw of c0 is used once and the batch's noise stays N(0, I); sampling with replacement would not.  The rows
+    come in the shuffled order of the batch, so no flow is favoured.  Drawn by the Gumbel-max trick.
+    """
+    gumbel = -np.log(torch.empty(cost.shape).exponential_(generator=generator).numpy())
+    keys = sinkhorn_log_plan(cost) + gumbel  # (B, B)
+    chosen = np.empty(len(cost), dtype=np.int64)
+    taken = np.zeros(len(cost))  # 0, or −∞ once a noise row is used
+    for row in range(len(cost)):
+        chosen[row] = best = (keys[row] + taken).argmax()
+        taken[best] = -np.inf
+    return chosen
+
+
+_METHODS: dict[str, Callable[[NDArray[np.float64], torch.Generator], NDArray[np.int64]]] = {
+    "sinkhorn": _sinkhorn,
+    "exact": _exact,
+    "none": _none,
+}
+
+
+def sinkhorn_log_plan(cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of the entropic transport plan between uniform marginals, (B, B), each row and column summing to 1 / B.
+
+    Sinkhorn in the log domain with ε = 0.05 × the median cost.  Each round makes both half-steps on the potentials exactly, by log-sum-exp,
+    then a few as plain matrix–vector products on the kernel that the potentials stabilise (Schmitzer 2019): as safe, and several times faster.
+    """
+    size = len(cost)
+    scaled = -cost / (REGULARISATION * max(float(np.median(cost)), 1e-12))
+    f = np.zeros(size)
+    g = np.zeros(size)
+    kernel = scaled
+    for _ in range(MAX_ROUNDS):
+        f = -_log_sum_exp(scaled + g, axis=1)
+        g = -_log_sum_exp(scaled + f[:, None], axis=0)
+        kernel = np.exp(scaled + f[:, None] + g)  # columns sum to 1, rows to at least 1 / B
+        if np.abs(kernel.sum(axis=1) - 1.0).max() < TOLERANCE:
+            break
+        v = np.ones(size)
+        for _ in range(SCALINGS_PER_ROUND):
+            u = 1.0 / (kernel @ v)
+            v = 1.0 / (u @ kernel)
+        g = g + np.log(v)
+    return scaled + f[:, None] + g - np.log(size)
+
+
+def _log_sum_exp(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    top = values.max(axis=axis, keepdims=True)
+    return np.log(np.exp(values - top).sum(axis=axis)) + np.squeeze(top, axis=axis)

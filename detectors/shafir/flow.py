@@ -1,0 +1,93 @@
+"""Neural spline coupling flow (Durkan et al., NeurIPS 2019) on nflows, laid out as pzflow's ``RollingSplineCoupling``.
+
+D coupling layers for D features.  Each transforms the last ⌈D/2⌉ dimensions by rational-quadratic splines on [−5, 5], identity outside,
+whose knots an MLP computes from the others; the dimensions roll by one between layers.  The latent is N(0, I).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from nflows.distributions.normal import StandardNormal
+from nflows.flows.base import Flow
+from nflows.transforms.base import CompositeTransform
+from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform
+from nflows.transforms.nonlinearities import PiecewiseRationalQuadraticCDF
+from nflows.transforms.permutations import Permutation
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from detectors.shafir import ShafirParams
+    from harness.contract import FitContext
+
+__all__ = ["build_flow", "log_density", "train"]
+
+BOUND = 5.0
+HIDDEN = 128
+_OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+class _Conditioner(nn.Sequential):
+    """Two hidden layers of 128, leaky ReLU; initial weights Glorot normal and biases N(0, 0.01²), as pzflow's (they matter: training is short)."""
+
+    hidden_features = 1  # nflows divides the knots' logits by the root of this; pzflow does not divide
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        layers = [nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, outputs)]
+        for layer in layers:
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.normal_(layer.bias, std=0.01)
+        super().__init__(layers[0], nn.LeakyReLU(), layers[1], nn.LeakyReLU(), layers[2])
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: ARG002 - nflows passes a context
+        return super().forward(inputs)  # (B, d_fixed) → (B, d_moved · (3 · bins − 1))
+
+
+def build_flow(dimensions: int, bins: int, seed: int) -> Any:
+    """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a single free spline."""
+    with torch.random.fork_rng(devices=[]):  # nflows and torch initialise from the global generator: leave it as it was
+        torch.manual_seed(seed)
+        if dimensions == 1:
+            spline = PiecewiseRationalQuadraticCDF(shape=[1], num_bins=bins, tails="linear", tail_bound=BOUND)
+            return Flow(CompositeTransform([spline]), StandardNormal([1]))
+        moved = torch.arange(dimensions) >= dimensions // 2  # (D,) the last half is transformed
+        roll = torch.arange(dimensions).roll(1)  # (D,)
+        layers: list[nn.Module] = []
+        for _ in range(dimensions):
+            layers += [
+                PiecewiseRationalQuadraticCouplingTransform(moved.int(), _Conditioner, num_bins=bins, tails="linear", tail_bound=BOUND),
+                Permutation(roll),
+            ]
+        return Flow(CompositeTransform(layers), StandardNormal([dimensions]))
+
+
+def train(flow: Any, data: NDArray[np.float32], params: ShafirParams, ctx: FitContext) -> None:
+    """Minimise the mean −log p over ``data`` (n, D) in place; the last, smaller batch of an epoch counts as a step, as in pzflow."""
+    rows = torch.from_numpy(data).to(ctx.device)  # (n, D)
+    optimiser = _OPTIMISERS[params.optimiser](flow.parameters(), lr=params.lr)
+    shuffle = torch.Generator().manual_seed(ctx.seed)
+    flow.train()
+    for epoch in range(params.epochs):
+        order = torch.randperm(len(rows), generator=shuffle).to(ctx.device)
+        total = 0.0
+        for chosen in order.split(params.batch):
+            optimiser.zero_grad()
+            loss = -flow.log_prob(rows[chosen]).mean()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(chosen)
+        if not math.isfinite(total):
+            raise FloatingPointError(f"shafir: the loss is not finite in epoch {epoch + 1}; lower lr (now {params.lr:g})")
+        ctx.progress((epoch + 1) / params.epochs, f"−log p {total / len(rows):.3f}")
+    flow.eval()
+
+
+@torch.inference_mode()
+def log_density(flow: Any, data: NDArray[np.float32]) -> NDArray[np.float64]:
+    """log p in nats of scaled rows (n, D), (n,) float64."""
+    device = next(flow.parameters()).device
+    return flow.log_prob(torch.from_numpy(data).to(device)).double().cpu().numpy()

@@ -1,0 +1,108 @@
+"""Lists of what is installed: detectors, protocols, metrics, renderers; and the conformance check."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.cli import console
+from harness.errors import JanusBenchError, PluginError
+from harness.suggest import unknown
+
+
+def detectors(output: str) -> None:
+    rows = []
+    for name, entry in plugins.detector_entries().items():
+        origin = entry.dist.name if entry.dist is not None else "?"
+        try:
+            capabilities = plugins.load_detector(name).capabilities
+        except JanusBenchError as error:
+            rows.append((name, origin, "broken", "", str(error)))
+            continue
+        rows.append((name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source))
+    rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
+    console.table(("detector", "from", "provenance", "inputs", "source"), rows, output)
+    _broken_plugins()
+
+
+def detector(name: str, output: str) -> None:
+    loaded = plugins.load_detector(name)
+    fields: dict[str, Any] = {"detector": name}
+    for key, value in dataclasses.asdict(loaded.capabilities).items():
+        fields[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else ", ".join(value) if isinstance(value, tuple) else value
+    if loaded.params_type is not None:
+        fields["parameters"] = ", ".join(
+            f"{field.name}={getattr(loaded.params_type(), field.name)}" for field in dataclasses.fields(loaded.params_type)
+        )
+    for profile, overrides in loaded.profiles.items():
+        fields[f"profile {profile}"] = ", ".join(f"{key}={value}" for key, value in overrides.items()) or "the defaults"
+    console.document(fields, output)
+
+
+def check(target: str, output: str) -> int:
+    """Run the conformance checks; 1 if one failed."""
+    from harness.conformance import check_detector
+
+    results = check_detector(_factory(target))
+    console.table(("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output)
+    failed = [result.name for result in results if result.status == "failed"]
+    console.say(f"{target}: {len(results) - len(failed)} of {len(results)} checks passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+def _factory(target: str) -> Any:
+    if ":" not in target:
+        return plugins.load_detector(target).factory
+    module_name, _, attribute = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # noqa: BLE001  whatever the author's module raises is one line
+        raise PluginError(f"{target} cannot be loaded: {plugins.one_line(error)}") from None
+    try:
+        return plugins.describe_detector(target, factory).factory
+    except PluginError as error:
+        raise PluginError(f"{target} {error}") from None
+
+
+def protocols(output: str) -> None:
+    rows = [(spec.name, ", ".join(spec.regimes), spec.calibration, spec.summary) for spec in plugins.protocols().values()]
+    console.table(("protocol", "regimes", "calibration", "summary"), rows, output)
+    _broken_plugins()
+
+
+def protocol(name: str, output: str) -> None:
+    found = plugins.protocols()
+    if name not in found:
+        raise unknown("protocol", name, found)
+    spec = found[name]
+    pairs = spec.cells(("A", "B", "C"))
+    fields = {
+        "protocol": spec.name,
+        "summary": spec.summary,
+        "regimes": ", ".join(spec.regimes),
+        "calibration": spec.calibration,
+        "fewest datasets": spec.minimum,
+        "cells of datasets A, B, C": ", ".join(f"{source}→{target}" for source, target in pairs),
+    }
+    console.document(fields, output)
+
+
+def metrics(output: str) -> None:
+    rows = [(metric.name, "higher" if metric.higher_is_better else "lower", metric.summary) for metric in plugins.metrics().values()]
+    console.table(("metric", "better", "summary"), rows, output)
+    _broken_plugins()
+
+
+def renderers(output: str) -> None:
+    console.table(("renderer", "summary"), [(renderer.name, renderer.summary) for renderer in plugins.renderers().values()], output)
+    _broken_plugins()
+
+
+def _broken_plugins() -> None:
+    for broken in plugins.broken_plugins():
+        console.say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")

@@ -1,0 +1,61 @@
+"""Where things are printed: data on standard output, everything else on standard error; tables that survive a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PIPED_WIDTH = 140
+"""Columns when standard output is not a terminal; rich would cut tables at 80."""
+
+
+def width() -> int:
+    if columns := os.environ.get("COLUMNS"):
+        return max(40, int(columns)) if columns.isdigit() else PIPED_WIDTH
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def color() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def out(text: str) -> None:
+    """Data."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Everything else."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:
+    """Rows as an aligned table, or as JSON objects; cells are printed literally (no markup)."""
+    if output == "json":
+        out(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        grid.add_column(column, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console(width=width(), no_color=not color(), file=sys.stdout, highlight=False).print(grid)
+
+
+def document(fields: Mapping[str, Any], output: str) -> None:
+    """Named facts, one a line, or as a JSON object."""
+    if output == "json":
+        out(json.dumps(fields, indent=1, ensure_ascii=False))
+    else:
+        table(("", ""), [(name, str(value)) for name, value in fields.items()], output)

@@ -1,0 +1,128 @@
+"""Who watches a run: bars on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.cli import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from harness.plan import Fit
+    from harness.schema import RunRecord
+
+LINE_EVERY_S = 10.0
+
+
+class PreparationProgress(AbstractContextManager["PreparationProgress"]):
+    """Progress of one long step (extraction): a bar on a terminal, a line every few seconds elsewhere.  Call it with (text, fraction)."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._started = time.monotonic()
+        self._next_line = self._started + 2.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.start()
+            self._task = self._bar.add_task("", total=1.0)
+        return self
+
+    def __call__(self, text: str, fraction: float) -> None:
+        if self._bar is not None and self._task is not None:
+            from rich.markup import escape
+
+            self._bar.update(self._task, description=escape(text), completed=fraction)
+        elif time.monotonic() >= self._next_line:
+            console.say(f"{text}: {fraction:.0%}")
+            self._next_line = time.monotonic() + LINE_EVERY_S
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class RunProgress(AbstractContextManager["RunProgress"]):
+    """An observer of ``run_plan``: one bar for all fits and one for each that is running."""
+
+    def __init__(self, fits: int) -> None:
+        self._fits = fits
+        self._done = 0
+        self._lock = threading.Lock()
+        self._bar: Progress | None = None
+        self._tasks: dict[str, Any] = {}
+        self._started: dict[str, float] = {}
+        self._next_line: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.start()
+            self._tasks[""] = self._bar.add_task("all fits", total=self._fits)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def fit_started(self, fit: Fit) -> None:
+        from rich.markup import escape
+
+        with self._lock:
+            self._started[fit.key] = time.monotonic()
+            self._next_line[fit.key] = time.monotonic() + LINE_EVERY_S
+            if self._bar is not None:
+                self._tasks[fit.key] = self._bar.add_task(escape(fit.title), total=1.0)
+
+    def fit_progress(self, fit: Fit, fraction: float, text: str) -> None:
+        from rich.markup import escape
+
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(self._tasks[fit.key], completed=fraction, description=escape(f"{fit.title}: {text}"))
+            elif time.monotonic() >= self._next_line[fit.key]:
+                console.say(f"        {fit.title}: {fraction:.0%} {text}")
+                self._next_line[fit.key] = time.monotonic() + LINE_EVERY_S
+
+    def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None:
+        with self._lock:
+            self._done += 1
+            failed = [record for record in records if record.status != "ok"]
+            line = f"[{self._done}/{self._fits}] {fit.title}: {len(records) - len(failed)} ok"
+            for status in dict.fromkeys(record.status for record in failed):
+                line += f", {sum(record.status == status for record in failed)} {status}"
+            line += f" in {time.monotonic() - self._started[fit.key]:.1f} s"
+            if failed:
+                line += f" ({failed[0].reason})"
+            self._print(line)
+            if self._bar is not None:
+                self._bar.remove_task(self._tasks.pop(fit.key))
+                self._bar.update(self._tasks[""], completed=self._done)
+
+    def message(self, line: str) -> None:
+        with self._lock:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        if self._bar is not None:
+            from rich.text import Text
+
+            self._bar.console.print(Text(line))
+        else:
+            console.say(line)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

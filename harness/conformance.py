@@ -1,0 +1,440 @@
+"""Does a detector keep the contract?  Small named checks on small synthetic flows, in the manner of scikit-learn's ``estimator_checks``.
+
+From code: ``check_detector(MyDetector)`` returns one ``CheckResult`` per check.  In a test suite::
+
+    @parametrize_with_detectors([MyDetector])
+    def test_contract(check):
+        check()
+
+A check that cannot hold is declared with its reason in ``Capabilities.exemptions`` and is then reported, not run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+import sys
+import tempfile
+import unittest
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Capabilities, FitContext, FlowBatch, UsageError
+
+__all__ = ["CheckResult", "check_detector", "detector_checks", "parametrize_with_detectors", "run_check", "synthetic_benign", "synthetic_outliers"]
+
+SEED = 7
+REPEATED = 1e-6
+"""Relative difference allowed where the same computation is done twice."""
+REORDERED = 1e-4
+"""Relative difference allowed where rows meet other rows in a batch: float32 sums in another order."""
+ORIENTED = 0.7
+"""AUROC of planted outliers, mean over the score columns, below which a detector is taken to point the wrong way."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Outcome of one check; ``message`` is one line: what is wrong, or the reason of the exemption."""
+
+    name: str
+    status: Literal["passed", "failed", "exempt"]
+    message: str = ""
+
+
+def check_detector(target: Callable[..., Any], params: object = None) -> list[CheckResult]:
+    """Every check on a detector class, or on a function without arguments that makes an unfitted detector.
+
+    ``params`` is an instance of the class's ``Params``, used as it is; by default its ``check`` profile, else its ``quick`` profile, else its
+    defaults.  A failing check never stops the others.
+    """
+    return [run_check(name, check) for name, check in detector_checks(target, params)]
+
+
+def detector_checks(target: Callable[..., Any], params: object = None) -> Iterator[tuple[str, Callable[[], None]]]:
+    """(name, check) pairs.  ``check()`` raises AssertionError, or whatever the detector raises, where the contract is broken, and
+    ``unittest.SkipTest`` with the reason where the detector is exempt; pytest understands both."""
+    subject = _Subject(target, params)
+    for check in _CHECKS:
+        yield check.__name__.removeprefix("check_"), partial(_unless_exempt, subject, check)
+
+
+def run_check(name: str, check: Callable[[], None]) -> CheckResult:
+    """Call one check of ``detector_checks``."""
+    try:
+        check()
+    except unittest.SkipTest as reason:
+        return CheckResult(name, "exempt", str(reason))
+    except AssertionError as error:
+        return CheckResult(name, "failed", _first_line(error) or "assertion failed inside the detector")
+    except Exception as error:  # noqa: BLE001  whatever a detector raises is a finding about the detector
+        return CheckResult(name, "failed", f"{type(error).__name__}: {_first_line(error)}")
+    return CheckResult(name, "passed")
+
+
+def parametrize_with_detectors(targets: Iterable[Callable[..., Any]]) -> Any:
+    """A pytest decorator that runs a test once per detector and check, the check as its argument ``check``."""
+    import pytest
+
+    cases = [pytest.param(check, id=f"{target.__name__}-{name}") for target in targets for name, check in detector_checks(target)]
+    return pytest.mark.parametrize("check", cases)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# What is checked
+
+
+class _Subject:
+    """The detector under test: makes, fits and scores instances of it."""
+
+    def __init__(self, target: Callable[..., Any], params: object) -> None:
+        self._target, self._given = target, params
+        self._scratch = Path(tempfile.mkdtemp(prefix="janus-bench-check-"))
+        weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+
+    @cached_property
+    def cls(self) -> Any:
+        return self._target if isinstance(self._target, type) else type(self._target())
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.cls.capabilities
+
+    @cached_property
+    def params(self) -> Any:
+        """The parameters under test; None for a detector without, or made by a function that does not tell."""
+        if self._given is not None:
+            return self._given
+        if not isinstance(self._target, type):
+            return getattr(self._target(), "params", None)
+        if getattr(self.cls, "Params", None) is None:
+            return None
+        profiles = getattr(self.cls, "profiles", {})
+        return self.cls.Params(**profiles.get("check", profiles.get("quick", {})))
+
+    def new(self) -> Any:
+        if isinstance(self._target, type) and self.params is not None:
+            return self._target(self.params)
+        return self._target()
+
+    def fit(self, detector: Any, benign: FlowBatch) -> Any:
+        """Fit and, for a detector that calibrates, calibrate."""
+        detector.fit(benign, self.context())
+        self.calibrate(detector)
+        return detector
+
+    def calibrate(self, detector: Any) -> None:
+        if self.capabilities.calibrates and hasattr(detector, "calibrate"):
+            detector.calibrate(synthetic_benign(3, 100))
+
+    def context(self) -> FitContext:
+        scratch = Path(tempfile.mkdtemp(dir=self._scratch))
+        return FitContext(synthetic_benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch)
+
+    @cached_property
+    def fitted(self) -> Any:
+        """One fitted detector for all the checks that only score."""
+        return self.fit(self.new(), synthetic_benign(0, 300))
+
+
+def _unless_exempt(subject: _Subject, check: Callable[[_Subject], None]) -> None:
+    reason = getattr(subject.capabilities, "exemptions", {}).get(check.__name__.removeprefix("check_"))
+    if reason is not None:
+        raise unittest.SkipTest(reason)
+    check(subject)
+
+
+def _columns(raw: Any) -> dict[str, NDArray[np.float64]]:
+    """Scores as flat columns, forgiving about shape, type and names: each of those has its own check."""
+    named = raw if isinstance(raw, Mapping) else {"score": raw}
+    return {str(name): np.asarray(value, dtype=np.float64).ravel() for name, value in named.items()}
+
+
+def _scores(detector: Any, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
+    return _columns(detector.score(flows))
+
+
+def _assert_same(expected: dict[str, NDArray[np.float64]], got: dict[str, NDArray[np.float64]], tolerance: float, what: str) -> None:
+    assert set(expected) == set(got), f"{what}: columns {sorted(got)} instead of {sorted(expected)}"
+    for name, before in expected.items():
+        after = got[name]
+        assert before.shape == after.shape, f"{what}: column {name!r} has {after.size} scores instead of {before.size}"
+        finite = before[np.isfinite(before)]
+        spread = float(finite.std()) if finite.size else 0.0
+        different = ~np.isclose(after, before, rtol=tolerance, atol=tolerance * spread, equal_nan=True)
+        if different.any():
+            largest = np.abs(after - before)[different].max()
+            raise AssertionError(
+                f"{what}: {different.sum()} of {different.size} scores of {name!r} differ, by up to {largest:.3g} (their spread is {spread:.3g})"
+            )
+
+
+def _auroc(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> float:
+    """P(positive > negative) + ½ P(equal), over all pairs."""
+    return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# The checks, in the order in which they are run
+
+
+def check_capabilities(subject: _Subject) -> None:
+    """``capabilities`` is there, and what it names exists."""
+    capabilities = getattr(subject.cls, "capabilities", None)
+    assert isinstance(capabilities, Capabilities), "the class has no attribute `capabilities` of type Capabilities"
+    for method in ("fit", "score"):
+        assert callable(getattr(subject.cls, method, None)), f"there is no method {method}()"
+    has = callable(getattr(subject.cls, "calibrate", None))
+    assert has == capabilities.calibrates, f"capabilities.calibrates is {capabilities.calibrates}, but calibrate() is {'there' if has else 'missing'}"
+    known = [check.__name__.removeprefix("check_") for check in _CHECKS]
+    unknown = sorted(set(capabilities.exemptions) - set(known))
+    assert not unknown, f"exemptions from unknown checks {', '.join(unknown)}; there are {', '.join(known)}"
+    unexplained = [name for name, reason in capabilities.exemptions.items() if not reason.strip()]
+    assert not unexplained, f"no reason is given for the exemption from {', '.join(unexplained)}"
+
+
+def check_params(subject: _Subject) -> None:
+    """``Params`` is a frozen dataclass with defaults, its values fit into JSON, NaN is refused, and every profile builds."""
+    params_type = getattr(subject.cls, "Params", None)
+    profiles = getattr(subject.cls, "profiles", {})
+    if params_type is None:
+        assert not profiles, "there are profiles but no Params"
+        return
+    assert dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen, "Params is not a frozen dataclass"  # type: ignore[union-attr]
+    defaults = dataclasses.asdict(params_type())
+    json.dumps(defaults, allow_nan=False)
+    for profile, overrides in profiles.items():
+        unknown = sorted(set(overrides) - set(defaults))
+        assert not unknown, f"profile {profile!r} sets {', '.join(unknown)}, which Params does not have"
+        params_type(**overrides)
+    for name in (name for name, value in defaults.items() if isinstance(value, float)):
+        try:
+            params_type(**{name: float("nan")})
+        except (UsageError, TypeError, ValueError):
+            continue
+        raise AssertionError(f"Params accepts {name}=nan: validate it in __post_init__ and raise UsageError")
+
+
+def check_score_columns(subject: _Subject) -> None:
+    """``score`` returns the declared columns; a bare array only where there is one."""
+    raw, declared = subject.fitted.score(_mixed()), subject.capabilities.scores
+    if not isinstance(raw, Mapping):
+        assert len(declared) == 1, f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}"
+        return
+    assert set(raw) == set(declared), f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(declared)}"
+
+
+def check_score_shape(subject: _Subject) -> None:
+    """One score per flow: each column has shape (n,)."""
+    flows = _mixed()
+    raw = subject.fitted.score(flows)
+    for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
+        assert np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows"
+
+
+def check_score_dtype(subject: _Subject) -> None:
+    """Columns are NumPy arrays of a floating type."""
+    raw = subject.fitted.score(_mixed())
+    for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
+        kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
+        assert kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array"
+
+
+def check_score_finite(subject: _Subject) -> None:
+    """No NaN and no infinity, outliers included."""
+    for name, column in _scores(subject.fitted, _mixed()).items():
+        bad = int(np.count_nonzero(~np.isfinite(column)))
+        assert bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite"
+
+
+def check_orientation(subject: _Subject) -> None:
+    """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns."""
+    benign = _scores(subject.fitted, synthetic_benign(1, 300))
+    outliers = _scores(subject.fitted, synthetic_outliers(1, 40))
+    aurocs = {name: _auroc(benign[name], outliers[name]) for name in benign}
+    mean = float(np.mean(list(aurocs.values())))
+    assert mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"
+
+
+def check_order_invariance(subject: _Subject) -> None:
+    """Shuffling the flows shuffles the scores."""
+    flows = _mixed()
+    order = np.random.default_rng(SEED).permutation(len(flows))
+    expected = {name: column[order] for name, column in _scores(subject.fitted, flows).items()}
+    _assert_same(expected, _scores(subject.fitted, flows.take(order)), REORDERED, "scores of shuffled flows")
+
+
+def check_batch_invariance(subject: _Subject) -> None:
+    """Scoring in parts gives what scoring at once gives."""
+    flows = _mixed()
+    parts = [_scores(subject.fitted, flows.take(part)) for part in (slice(0, 100), slice(100, 106), slice(106, None))]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    _assert_same(_scores(subject.fitted, flows), joined, REORDERED, "scores of the same flows in three parts")
+
+
+def check_opaque_ids(subject: _Subject) -> None:
+    """Other ids, same scores."""
+    flows = _mixed()
+    renumbered = dataclasses.replace(flows, ids=np.random.default_rng(99).permutation(len(flows)).astype(np.uint64))
+    _assert_same(_scores(subject.fitted, flows), _scores(subject.fitted, renumbered), REPEATED, "scores of the same flows under other ids")
+
+
+def check_single_flow(subject: _Subject) -> None:
+    """A batch of one flow can be scored."""
+    for name, column in _scores(subject.fitted, synthetic_benign(1, 1)).items():
+        assert column.size == 1, f"column {name!r} has {column.size} scores for one flow"
+        assert np.isfinite(column).all(), f"column {name!r} is {column[0]} for a batch of one flow"
+
+
+def check_constant_columns(subject: _Subject) -> None:
+    """Training flows in which channels and features do not vary give finite scores, for flows in which they do as well."""
+    constant = _constant_flows(0, 200)
+    detector = subject.fit(subject.new(), constant)
+    for flows in (constant, _mixed()):
+        for name, column in _scores(detector, flows).items():
+            bad = int(np.count_nonzero(~np.isfinite(column)))
+            assert bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite after training on constant columns"
+
+
+def check_refit_independence(subject: _Subject) -> None:
+    """A second fit forgets the first."""
+    _needs_determinism(subject)
+    again, fresh = subject.fit(subject.new(), synthetic_benign(0, 300)), subject.new()
+    subject.fit(again, synthetic_benign(5, 200))
+    subject.fit(fresh, synthetic_benign(5, 200))
+    flows = _mixed()
+    _assert_same(_scores(fresh, flows), _scores(again, flows), REPEATED, "scores after a second fit")
+
+
+def check_seed_determinism(subject: _Subject) -> None:
+    """The same seed and flows give the same scores."""
+    _needs_determinism(subject)
+    flows = _mixed()
+    first, second = (_scores(subject.fit(subject.new(), synthetic_benign(0, 300)), flows) for _ in range(2))
+    _assert_same(first, second, REPEATED, "scores of two fits with one seed")
+
+
+def check_no_mutation(subject: _Subject) -> None:
+    """``fit``, ``calibrate`` and ``score`` leave their flows as they were."""
+    detector = subject.new()
+    train, calibration, test = synthetic_benign(0, 300), synthetic_benign(3, 100), _mixed()
+    context = subject.context()
+    batches = {"training": train, "validation": context.validation, "calibration": calibration, "scored": test}
+    before = {name: _snapshot(batch) for name, batch in batches.items()}
+    detector.fit(train, context)
+    if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
+        detector.calibrate(calibration)
+    detector.score(test)
+    for name, batch in batches.items():
+        changed = [column for column, value in _snapshot(batch).items() if not np.array_equal(value, before[name][column], equal_nan=True)]
+        assert not changed, f"the {name} flows were changed in {', '.join(changed)}: work on a copy"
+
+
+def check_global_random_state(subject: _Subject) -> None:
+    """``fit`` and ``score`` neither seed nor use the global generators of Python, NumPy and torch."""
+    subject.fitted.score(_mixed())  # whatever it imports is imported now
+    before = _global_states()
+    subject.fit(subject.new(), synthetic_benign(0, 300)).score(_mixed())
+    changed = [name for name, state in _global_states().items() if state != before[name]]
+    assert not changed, f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded with ctx.seed"
+
+
+def check_declared_inputs(subject: _Subject) -> None:
+    """Batches that hold nothing but the declared inputs are enough."""
+    inputs = subject.capabilities.inputs
+    detector = subject.new()
+    context = subject.context()
+    detector.fit(_restricted(synthetic_benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
+    if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
+        detector.calibrate(_restricted(synthetic_benign(3, 100), inputs))
+    detector.score(_restricted(_mixed(), inputs))
+
+
+def check_calibration_replaces(subject: _Subject) -> None:
+    """A second calibration replaces the first."""
+    if not subject.capabilities.calibrates:
+        raise unittest.SkipTest("it does not calibrate")
+    detector = subject.fit(subject.new(), synthetic_benign(0, 300))
+    flows = _mixed()
+    expected = _scores(detector, flows)
+    detector.calibrate(_constant_flows(3, 100))
+    subject.calibrate(detector)
+    _assert_same(expected, _scores(detector, flows), REPEATED, "scores after another calibration and back")
+
+
+def check_save_load(subject: _Subject) -> None:
+    """``load(folder, params)`` of what ``save(folder)`` wrote after ``fit`` scores alike; calibration is not part of a saved fit."""
+    members = [callable(getattr(subject.cls, name, None)) for name in ("save", "load")]
+    if not any(members):
+        raise unittest.SkipTest("it has neither save() nor load()")
+    assert all(members), f"it has {'save() but no load()' if members[0] else 'load() but no save()'}"
+    detector = subject.new()
+    detector.fit(synthetic_benign(0, 300), subject.context())
+    with tempfile.TemporaryDirectory() as folder:
+        detector.save(Path(folder))
+        loaded = subject.cls.load(Path(folder), subject.params)
+        assert isinstance(loaded, subject.cls), f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector"
+    subject.calibrate(detector)
+    subject.calibrate(loaded)
+    flows = _mixed()
+    _assert_same(_scores(detector, flows), _scores(loaded, flows), REPEATED, "scores after save and load")
+
+
+_CHECKS: tuple[Callable[[_Subject], None], ...] = (
+    check_capabilities,
+    check_params,
+    check_score_columns,
+    check_score_shape,
+    check_score_dtype,
+    check_score_finite,
+    check_orientation,
+    check_order_invariance,
+    check_batch_invariance,
+    check_opaque_ids,
+    check_single_flow,
+    check_constant_columns,
+    check_refit_independence,
+    check_seed_determinism,
+    check_no_mutation,
+    check_global_random_state,
+    check_declared_inputs,
+    check_calibration_replaces,
+    check_save_load,
+)
+
+
+def _needs_determinism(subject: _Subject) -> None:
+    if not subject.capabilities.deterministic:
+        raise unittest.SkipTest("it declares deterministic=False")
+
+
+def _snapshot(batch: FlowBatch) -> dict[str, NDArray[Any]]:
+    columns = {"ids": batch.ids, **batch.packets, **batch.features}
+    if batch.offsets is not None:
+        columns["offsets"] = batch.offsets
+    return {name: column.copy() for name, column in columns.items()}
+
+
+def _restricted(batch: FlowBatch, inputs: frozenset[str]) -> FlowBatch:
+    offsets, packets = (batch.offsets, batch.packets) if "packets" in inputs else (None, {})
+    return FlowBatch(batch.ids, offsets, packets, batch.features if "features" in inputs else {})
+
+
+def _global_states() -> dict[str, Any]:
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 - to see whether a detector touches it
+    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": str(legacy["state"]["key"].tobytes()) + str(legacy["state"]["pos"])}
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
+    return states

@@ -1,0 +1,75 @@
+"""From stored scores to numbers: aggregate on benign calibration scores, join the labels, compute the metrics.  Nothing is re-trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import DataError, UsageError
+from harness.extensions import Metric, TestScores
+from harness.schema import RunRecord
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.store import RunStore
+
+VIEWS = {"": 1, "@2+": 2}
+"""Suffix of a metric's name → the fewest packets a test flow must have: every number also exists without the single-packet flows."""
+
+KEYS = ("flow_id", "target", "role")
+
+
+def calibration_role(regime: str, calibration: str) -> str:
+    """The role whose scores fit the aggregator: never cal B in transfer, where the thresholds come from it."""
+    if regime == "control":
+        return "cal_b"
+    return {"target_benign": "cal_a", "source_benign": "source_val", "none": "source_val"}[calibration]
+
+
+def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> dict[str, TestScores]:
+    """One TestScores per view (see ``VIEWS``): the scalar of every test flow with its label, and of the calibration flows B."""
+    import polars as pl
+
+    from protocols.aggregators import fit_aggregator
+
+    columns = tuple(column for column in scores.columns if column not in KEYS)
+    roles = {str(role[0]): part for role, part in scores.group_by("role", maintain_order=True)}
+    role = calibration_role(spec["regime"], spec["calibration"])
+    scalar = fit_aggregator(aggregator, roles[role].select(columns).to_numpy(), columns)
+    test = roles["test"].join(truth, on="flow_id", how="left", maintain_order="left")
+    if test["attack"].null_count():
+        raise DataError(f"scores of {spec['target']} name flows that its truth file does not have: they come from another version of the dataset")
+    value = scalar(test.select(columns).to_numpy())
+    cal_b = scalar(roles["cal_b"].select(columns).to_numpy())
+    views = {}
+    for suffix, packets in VIEWS.items():
+        kept = (test.select(pl.col("n_packets") >= packets)).to_series().to_numpy()
+        views[suffix] = TestScores(value[kept], test["attack"].to_numpy()[kept], test["family"].to_numpy().astype(np.str_)[kept], cal_b)
+    return views
+
+
+def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metric]) -> dict[str, float | None]:
+    """``auroc``, ``auroc@2+``, …; what is not a finite number is None."""
+    values = {}
+    for suffix, evidence in views.items():
+        for name, metric in metrics.items():
+            value = metric.compute(evidence)
+            values[f"{name}{suffix}"] = float(value) if value is not None and np.isfinite(value) else None
+    return values
+
+
+def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str | None) -> float | None:
+    """One number of one row: as stored for the default aggregator, derived from the scores for any other or for a metric that is new."""
+    name = f"{metric.name}{suffix}"
+    if record.status != "ok":
+        return None
+    if aggregator in (None, record.aggregator) and name in record.metrics:
+        return record.metrics[name]
+    try:
+        views = cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, aggregator or record.aggregator)
+    except UsageError:
+        return None  # a detector without that score column has no such number
+    return compute_metrics({suffix: views[suffix]}, {metric.name: metric})[name]

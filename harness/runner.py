@@ -1,0 +1,312 @@
+"""Runs a plan: stages each fit, hands it to a child process, and turns what comes back into rows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+import numpy as np
+
+from harness import plugins
+from harness.evaluate import cell_scores, compute_metrics
+from harness.executors.local import Limits, Outcome, run_child
+from harness.plan import Fit, Plan
+from harness.schema import RunRecord, RunSpec, Status
+from harness.sites import Site
+from harness.staging import Stage, StagedPart, remove_stale
+from harness.store import RunStore, WriteFailed
+from protocols.splits import Partition, control_parts
+
+FEWEST_FLOWS = 2
+"""A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
+
+
+class Observer(Protocol):
+    """Who watches a run (progress bars or plain lines)."""
+
+    def fit_started(self, fit: Fit) -> None: ...
+    def fit_progress(self, fit: Fit, fraction: float, text: str) -> None: ...
+    def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None: ...
+    def message(self, line: str) -> None: ...
+
+
+@dataclass
+class Result:
+    """What a call of ``run_plan`` did."""
+
+    reused: int
+    records: list[RunRecord] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and within which limits fits run."""
+
+    jobs: int
+    threads: int
+    limits: Limits
+
+
+def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer) -> Result:
+    """Run what is not yet there with status ok; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
+    remove_stale()
+    finished = {key for key, record in store.records().items() if record.status == "ok"}
+    wanted = {cell.run_key for cell in plan.record.cells}
+    result = Result(reused=len(wanted & finished))
+    store.write_plan(plan.record)
+    for site in sites.values():
+        store.write_truth(site.store.hash, site.truth)
+    stop = threading.Event()
+    with ThreadPoolExecutor(machine.jobs) as pool:
+        pending: set[Future[list[RunRecord]]] = {
+            pool.submit(_FitRun(fit, sites, store, machine, observer, stop).run) for fit in plan.only(wanted - finished)
+        }
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result.records += future.result()
+        except KeyboardInterrupt:
+            result.interrupted = True
+            stop.set()
+            result.records += [record for future in pending for record in future.result()]
+        except BaseException:
+            stop.set()
+            for future in pending:
+                future.cancel()
+            raise
+    return result
+
+
+class _FitRun:
+    """One fit from staging to rows."""
+
+    def __init__(self, fit: Fit, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer, stop: threading.Event) -> None:
+        self._fit, self._sites, self._store, self._machine, self._observer, self._stop = fit, sites, store, machine, observer, stop
+        self._runs: dict[str, RunSpec] = {}  # opaque target name → run
+        self._records: list[RunRecord] = []
+        self._fit_s: float | None = None
+
+    def run(self) -> list[RunRecord]:
+        fit = self._fit
+        if self._stop.is_set():
+            return [self._append(run, "interrupted", "interrupted before it started") for run in fit.runs]
+        self._observer.fit_started(fit)
+        plugins.notify("janus_bench_run_started", {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]}, self._observer.message)
+        ready = []
+        for run in fit.runs:
+            reason = self._why_not(run)
+            if reason:
+                self._append(run, "skipped", reason)
+            else:
+                ready.append(run)
+        if ready:
+            self._run_child(ready)
+        self._observer.fit_finished(fit, self._records)
+        return self._records
+
+    def _run_child(self, ready: Sequence[RunSpec]) -> None:
+        fit = self._fit
+        try:
+            stage = Stage(fit.loaded.capabilities.inputs, np.random.default_rng(int(fit.key, 16)))
+        except OSError as error:
+            self._finish(ready, Outcome("error", f"no temporary folder for staging: {error.strerror}", 0.0, None))
+            return
+        try:
+            roles = {f"t{number}": self._stage_target(stage, f"t{number}", run) for number, run in enumerate(ready)}
+            self._runs = {f"t{number}": run for number, run in enumerate(ready)}
+            for name, part in self._training_parts().items():
+                stage.add(name, part)
+            outcome = run_child(
+                stage.job(self._job(), roles),
+                stage.folder,
+                self._store.log_path(fit.key),
+                self._machine.limits,
+                self._stop,
+                lambda event: self._on_event(stage, event),
+            )
+            self._finish(list(self._runs.values()), outcome)
+        except WriteFailed:
+            raise
+        except OSError as error:
+            self._finish(ready, Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None))
+        finally:
+            stage.close()
+
+    def _job(self) -> dict[str, Any]:
+        run, machine = self._fit.first, self._machine
+        calibrate_on = {"target_benign": "{target}_cal_a", "source_benign": "val", "none": None}[run.calibration]
+        return {
+            "detector": run.detector,
+            "params": dict(run.params),
+            "seed": run.seed,
+            "device": run.device,
+            "threads": machine.threads,
+            "timeout_s": machine.limits.timeout_s,
+            "max_memory": machine.limits.max_memory,
+            "calibrate_on": "{target}_cal_b" if run.regime == "control" else calibrate_on,
+        }
+
+    def _partition(self, name: str) -> Partition:
+        return self._sites[name].partitions[self._fit.first.seed]
+
+    def _part(self, name: str, flow_ids: Any) -> StagedPart:
+        site = self._sites[name]
+        return StagedPart(site.store, flow_ids, site.index.attack[flow_ids])
+
+    def _training_parts(self) -> dict[str, StagedPart]:
+        run = self._fit.first
+        if run.source is None:
+            train, val = control_parts(self._sites[run.target].index, self._partition(run.target).parts["cal_a"], run.seed)
+            return {"train": self._part(run.target, train), "val": self._part(run.target, val)}
+        parts = self._partition(run.source).parts
+        return {"train": self._part(run.source, parts["train"]), "val": self._part(run.source, parts["val"])}
+
+    def _stage_target(self, stage: Stage, target: str, run: RunSpec) -> list[str]:
+        partition = self._partition(run.target)
+        roles = {"cal_b": partition.parts["cal_b"], "test": partition.test}
+        if run.regime == "transfer":
+            roles = {"cal_a": partition.parts["cal_a"]} | roles
+        for role, flow_ids in roles.items():
+            stage.add(f"{target}_{role}", self._part(run.target, flow_ids))
+        return list(roles)
+
+    def _why_not(self, run: RunSpec) -> str:
+        """Why this run cannot be, or an empty string."""
+        needed = [(run.target, part) for part in ("cal_a", "cal_b", "test_benign", "test_attack")]
+        needed += [(run.source, part) for part in ("train", "val")] if run.source is not None else []
+        for name, part in needed:
+            n = len(self._partition(name).parts[part])
+            if n < FEWEST_FLOWS:
+                return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+        if run.calibration == "none" and len(self._fit.loaded.capabilities.scores) > 1:
+            return "several score columns need calibration flows for their aggregator, and this protocol has none"
+        return ""
+
+    def _on_event(self, stage: Stage, event: Mapping[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "progress":
+            self._observer.fit_progress(self._fit, event["fraction"], event["text"])
+        elif kind == "fitted":
+            self._fit_s = event["fit_s"]
+            self._observer.fit_progress(self._fit, 1.0, "scoring")
+        elif kind == "saved":
+            folder = self._store.model_folder(self._fit.key)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                shutil.copytree(stage.folder / "out" / "model", folder)
+            except OSError as error:
+                raise WriteFailed(f"cannot write {folder}: {error.strerror or error}. Make room and run the same command again") from None
+        elif kind == "scored":
+            self._collect(stage, event)
+        elif kind == "failed" and event["target"] is not None:
+            self._append(self._runs.pop(event["target"]), event["status"], event["reason"])
+
+    def _collect(self, stage: Stage, event: Mapping[str, Any]) -> None:
+        """A target's scores are there: store them, derive the numbers, write the row."""
+        import polars as pl
+
+        run = self._runs.pop(event["target"])
+        columns = self._fit.loaded.capabilities.scores
+        tables, scored = [], 0
+        for role in ("source_val", "cal_a", "cal_b", "test"):
+            if role == "cal_a" and run.regime == "control":
+                continue
+            values = stage.scores(event["target"], role)
+            flow_ids = stage.flow_ids("val" if role == "source_val" else f"{event['target']}_{role}")
+            scored += len(values) if role != "source_val" else 0
+            keys = {"flow_id": flow_ids, "target": [run.target] * len(values), "role": [role] * len(values)}
+            table = pl.DataFrame(keys | {name: values[:, number] for number, name in enumerate(columns)})
+            tables.append(table.sort("flow_id"))
+        scores = pl.concat(tables)
+        self._store.write_scores(run.key, scores)
+        site = self._sites[run.target]
+        views = cell_scores(scores, site.truth, asdict(run), self._aggregator)
+        cost = {
+            "fit_s": self._fit_s,
+            "calibrate_s": event["calibrate_s"],
+            "score_s": event["score_s"],
+            "flows_per_s": scored / event["score_s"] if event["score_s"] > 0 else None,
+            "peak_rss_mb": event["peak_rss_mb"],
+        }
+        self._append(run, "ok", "", cost=cost, metrics=compute_metrics(views, plugins.metrics()))
+
+    @property
+    def _aggregator(self) -> str:
+        return self._fit.loaded.capabilities.aggregator or "identity"
+
+    def _finish(self, runs: Sequence[RunSpec], outcome: Outcome) -> None:
+        """Rows for the runs that the child did not get to."""
+        for run in runs:
+            status, reason = outcome.status, outcome.reason
+            if status == "ok":
+                status, reason = "error", "the worker finished without scoring this target"
+            self._append(run, status, reason, cost={"fit_s": self._fit_s, "peak_rss_mb": outcome.peak_rss_mb})
+
+    def _append(
+        self,
+        run: RunSpec,
+        status: Status,
+        reason: str,
+        cost: Mapping[str, float | None] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+    ) -> RunRecord:
+        target, capabilities = self._partition(run.target), self._fit.loaded.capabilities
+        record = self._store.append(
+            RunRecord(
+                key=run.key,
+                fit_key=self._fit.key,
+                spec=asdict(run),
+                status=status,
+                reason=reason,
+                attempt=0,
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                provenance=capabilities.provenance,
+                uses_labels=capabilities.uses_labels,
+                aggregator=self._aggregator,
+                counts=self._counts(run, target),
+                cost=cost or {},
+                metrics=metrics or {},
+                partition=target.describe(),
+                environment=environment(),
+            )
+        )
+        self._records.append(record)
+        plugins.notify("janus_bench_run_finished", asdict(record), self._observer.message)
+        return record
+
+    def _counts(self, run: RunSpec, target: Partition) -> dict[str, int | None]:
+        if run.source is None:
+            train, val = control_parts(self._sites[run.target].index, target.parts["cal_a"], run.seed)
+            n_train, n_val, n_cal = len(train), len(val), len(target.parts["cal_b"])
+        else:
+            source = self._partition(run.source)
+            n_train, n_val, n_cal = len(source.parts["train"]), len(source.parts["val"]), len(target.parts["cal_a"])
+        return {
+            "n_train": n_train,
+            "n_val": n_val,
+            "n_cal": n_cal,
+            "n_cal_b": len(target.parts["cal_b"]),
+            "n_test_benign": len(target.parts["test_benign"]),
+            "n_test_attack": len(target.parts["test_attack"]),
+        }
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the row."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "cores": str(len(os.sched_getaffinity(0)))}
+    for package in ("janus-bench", "numpy", "torch", "scikit-learn", "scipy", "nflows"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

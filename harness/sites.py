@@ -1,0 +1,128 @@
+"""Datasets opened for running: where they live, how one is found or made, and how its flows are divided."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import plugins
+from harness.suggest import unknown
+
+if TYPE_CHECKING:
+    import polars as pl
+    from datasets_registry.store import FlowStore
+
+    from harness.extensions import Dataset
+    from protocols.splits import FlowIndex, Partition
+
+__all__ = ["Site", "added", "dataset_folder", "describe", "home", "load_sites", "make_dataset", "open_dataset", "synthetic_suite"]
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dataset opened for running: its store, what splits may look at, what the parent joins to scores, and its partition for each seed."""
+
+    store: FlowStore
+    index: FlowIndex
+    truth: pl.DataFrame
+    partitions: Mapping[int, Partition]
+
+
+def home() -> Path:
+    """Where datasets live: ``JANUS_BENCH_HOME``, or the platform's data folder."""
+    if chosen := os.environ.get("JANUS_BENCH_HOME"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("janus-bench"))
+
+
+def dataset_folder(name: str) -> Path:
+    return home() / "datasets" / name
+
+
+def added() -> list[str]:
+    """Names of the datasets that are in the home folder."""
+    return sorted(path.parent.name for path in (home() / "datasets").glob("*/manifest.json"))
+
+
+def synthetic_suite() -> list[str]:
+    """The built-in datasets that ``run`` falls back on when none has been added."""
+    from datasets_registry.plugin import janus_bench_datasets
+
+    return [dataset.name for dataset in janus_bench_datasets()]
+
+
+def open_dataset(name: str, report: Report) -> FlowStore:
+    """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError for any other name."""
+    from datasets_registry.store import FlowStore
+
+    provided = plugins.datasets().get(name)
+    if name in added():
+        store = FlowStore.open(dataset_folder(name))
+        if provided is None or store.manifest["summary"] == _summary(provided):
+            return store
+    if provided is None:
+        raise unknown("dataset", name, {*added(), *plugins.datasets()}, f"Add one with: janus-bench data add {name} FOLDER")
+    return make_dataset(provided, report)
+
+
+def make_dataset(dataset: Dataset, report: Report) -> FlowStore:
+    """Let a plugin write its captures and labels into a temporary folder, and extract them like anyone else's."""
+    from datasets_registry.ingest import ingest_folder
+    from datasets_registry.store import FlowStore
+
+    destination = dataset_folder(dataset.name)
+    with tempfile.TemporaryDirectory(prefix="janus-bench-captures-") as folder:
+        report(f"{dataset.name}: writing captures", 0.0)
+        dataset.write(Path(folder))
+        ingest_folder(
+            Path(folder),
+            destination,
+            name=dataset.name,
+            summary=_summary(dataset),
+            synthetic=dataset.synthetic,
+            licence=dataset.licence,
+            progress=report,
+        )
+    return FlowStore.open(destination)
+
+
+def _summary(dataset: Dataset) -> str:
+    return f"{dataset.summary} (version {dataset.version})"
+
+
+def load_sites(names: Sequence[str], seeds: Sequence[int], split: str, profile: str, report: Report) -> dict[str, Site]:
+    """Every named dataset, opened and divided for every seed."""
+    from protocols.splits import CAPS, FlowIndex, draw_partition
+
+    sites = {}
+    for name in names:
+        store = open_dataset(name, report)
+        flows, labels = store.flows(), store.labels()
+        index = FlowIndex.from_tables(flows, labels, store.hash)
+        truth = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
+        sites[name] = Site(store, index, truth, {seed: draw_partition(index, seed, split, CAPS[profile]) for seed in seeds})
+    return sites
+
+
+def describe(sites: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
+    """Datasets as a plan records them: hash, synthetic, summary and counts."""
+    return {
+        name: {
+            "hash": site.store.hash,
+            "synthetic": site.store.manifest["synthetic"],
+            "summary": site.store.manifest["summary"],
+            "flows": site.store.n_flows,
+            "benign": site.store.manifest["benign"],
+            "attack": site.store.manifest["attack"],
+            "notes": [],
+        }
+        for name, site in sites.items()
+    }
