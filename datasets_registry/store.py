@@ -10,6 +10,7 @@ Layout (names and types in ``harness.schema``)::
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -56,6 +57,8 @@ def content_hash(contents: StoreContents) -> str:
 
     Features are left out: they follow from the packets, and the last bit of a logarithm is the platform's.
     """
+    import polars as pl
+
     digest = hashlib.sha256()
 
     def add(name: str, values: NDArray[Any]) -> None:
@@ -67,13 +70,12 @@ def content_hash(contents: StoreContents) -> str:
         add(name, contents.packets[name])
     for frame, columns in ((contents.flows, FLOW_COLUMNS), (contents.labels, LABEL_COLUMNS)):
         for name in columns:
-            values = frame[name].to_list() if frame[name].dtype == frame["flow_id"].dtype else frame[name].to_numpy()
-            if isinstance(values, np.ndarray) and values.dtype.kind != "O":
-                add(name, values)
-            else:
-                encoded = [str(value).encode() for value in values]
+            if frame[name].dtype == pl.String:
+                encoded = [text.encode() for text in frame[name]]
                 add(name, np.array([len(text) for text in encoded], np.int64))
                 digest.update(b"".join(encoded))
+            else:
+                add(name, frame[name].to_numpy())
     return digest.hexdigest()
 
 
@@ -102,20 +104,30 @@ def _replacing(destination: Path) -> Iterator[Path]:
     try:
         staged.chmod(0o755)
         yield staged
-        if destination.exists():
-            # A folder cannot be renamed onto a full one: the old one steps aside first, and comes back if the new one cannot take its place.
+        if not destination.exists():
+            staged.replace(destination)
+        elif not _exchange(staged, destination):
+            # The old one steps aside first, and comes back if the new one cannot take its place.
             aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".old", dir=destination.parent))
-            os.replace(destination, aside)
+            destination.replace(aside)
             try:
-                os.replace(staged, destination)
+                staged.replace(destination)
             except OSError:
-                os.replace(aside, destination)
+                aside.replace(destination)
                 raise
             shutil.rmtree(aside)
-        else:
-            os.replace(staged, destination)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in a single step; False where the system has no such call (rename() cannot put a folder onto a full one)."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_cwd, exchange = -100, 2
+    return bool(renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +194,7 @@ class FlowStore:
     def take(self, flow_ids: NDArray[np.int64], ids: NDArray[np.uint64], inputs: frozenset[str]) -> FlowBatch:
         """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (packets, features)."""
         flow_ids = np.asarray(flow_ids, dtype=np.int64)
-        if len(flow_ids) and not (0 <= flow_ids.min() and flow_ids.max() < self.n_flows):
+        if len(flow_ids) and (flow_ids.min() < 0 or flow_ids.max() >= self.n_flows):
             raise ValueError(f"flow ids must be in [0, {self.n_flows})")
         offsets, packets, features = None, {}, {}
         if "packets" in inputs:

@@ -144,14 +144,16 @@ class OneClassSVM:
         self.params = params or OneClassSVMParams()
         self._machine: _Machine | None = None
 
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:  # noqa: ARG002 - the solution is unique: nothing random, no device
+    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Exact libsvm fit; time grows with the square of the flows."""
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import OneClassSVM as Machine
 
         scaler = StandardScaler()
         rows = scaler.fit_transform(_INPUTS[self.params.input](benign))  # (n, D)
-        machine = Machine(kernel="rbf", gamma="scale", nu=self.params.nu).fit(rows)
+        machine = Machine(kernel="rbf", gamma="scale", nu=self.params.nu)
+        machine.random_state = ctx.seed  # else scikit-learn draws from the global generator for libsvm, which has no use for it here
+        machine.fit(rows)
         variance = rows.var()
         gamma = 1.0 / (rows.shape[1] * variance) if variance > 0 else 1.0  # scikit-learn's own rule, not exposed by it
         self._machine = _Machine(scaler.mean_, scaler.scale_, machine.support_vectors_, machine.dual_coef_[0], np.array(gamma))

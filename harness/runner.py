@@ -129,11 +129,11 @@ class _FitRun:
             outcome = run_child(
                 stage.job(self._job(), roles),
                 stage.folder,
-                self._store.log_path(fit.key),
                 self._machine.limits,
                 self._stop,
                 lambda event: self._on_event(stage, event),
             )
+            self._store.write_log(fit.key, stage.folder / "log")
             self._finish(list(self._runs.values()), outcome)
         except WriteFailed:
             raise

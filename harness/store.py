@@ -80,6 +80,10 @@ class RunStore:
         if not path.exists():
             self._write_parquet(path, table)
 
+    def write_log(self, fit_key: str, log: Path) -> None:
+        """Keep a child's standard error."""
+        self._write(self.folder / "logs" / f"{fit_key}.log", log.read_bytes())
+
     # -- reading -----------------------------------------------------------------------------------------------------------------
 
     def records(self) -> dict[str, RunRecord]:
@@ -109,9 +113,6 @@ class RunStore:
 
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key
-
-    def log_path(self, fit_key: str) -> Path:
-        return self.folder / "logs" / f"{fit_key}.log"
 
     # -- inside ------------------------------------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ def _by_capture(index: FlowIndex, benign: Ids, captures: Ids, counts: Ids, rng: 
 
 
 def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:
-    """Inside every capture, contiguous blocks of time in a drawn order; a session belongs to the block in which it begins."""
+    """Inside every capture, contiguous blocks of time in a drawn order: whole sessions, in the order in which they begin."""
     names = list(SHARES)
     chosen: dict[str, list[Ids]] = {name: [] for name in names}
     for capture in np.unique(index.capture[benign]):
@@ -182,8 +182,11 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
         shares = np.array([SHARES[names[number]] for number in order])
         # the random offset rounds each boundary up or down in proportion, so that many small captures still add up to the shares
         edges = np.floor(np.cumsum(shares) * len(flows) + rng.random())
-        _, first, inverse = np.unique(index.session[flows], return_index=True, return_inverse=True)
-        block = np.minimum(np.searchsorted(edges, first, side="right"), len(names) - 1)[inverse]
+        _, first, inverse, counts = np.unique(index.session[flows], return_index=True, return_inverse=True, return_counts=True)
+        by_start = np.argsort(first)
+        middle = np.empty(len(first))
+        middle[by_start] = np.cumsum(counts[by_start]) - counts[by_start] / 2
+        block = np.minimum(np.searchsorted(edges, middle, side="right"), len(names) - 1)[inverse]
         for position, number in enumerate(order):
             chosen[names[number]].append(flows[block == position])
     return {name: np.sort(np.concatenate(flows)) if flows else np.empty(0, dtype=np.int64) for name, flows in chosen.items()}

@@ -39,7 +39,7 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
 
 def _synthetic(document: Mapping[str, Any]) -> list[str]:
     names = [name for name, info in document["datasets_info"].items() if info["synthetic"]]
-    return [f"SYNTHETIC DATA: {', '.join(names)} generated, not captured; these numbers say nothing about real networks"] if names else []
+    return [f"SYNTHETIC DATA: {', '.join(names)} (generated, not captured); these numbers say nothing about real networks"] if names else []
 
 
 def _dataset_notes(document: Mapping[str, Any]) -> list[str]:

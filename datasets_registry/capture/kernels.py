@@ -89,7 +89,7 @@ class Packets(NamedTuple):
 class Sessions(NamedTuple):
     """Interned 5-tuples: ``keys`` (capacity, 5) uint64 and an open-addressing ``table`` (power of two) int32 into them, -1 = free.
 
-    A key is address (two words) of the lower endpoint, address of the upper one, and IP version << 40 | protocol << 32 | lower port << 16 | upper port.
+    A key is the lower endpoint's address (two words), the upper one's, and IP version << 40 | protocol << 32 | lower port << 16 | upper port.
     """
 
     keys: NDArray[np.uint64]
@@ -97,20 +97,24 @@ class Sessions(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _u16(buf: Any, at: Any, big: Any) -> Any:
-    first, second = np.int64(buf[at]), np.int64(buf[at + 1])
-    return first << 8 | second if big else second << 8 | first
+def _be16(buf: Any, at: Any) -> Any:
+    return np.int64(buf[at]) << 8 | np.int64(buf[at + 1])
+
+
+@njit(cache=True, nogil=True)
+def _be32(buf: Any, at: Any) -> Any:
+    return _be16(buf, at) << 16 | _be16(buf, at + 2)
+
+
+@njit(cache=True, nogil=True)
+def _be64(buf: Any, at: Any) -> Any:
+    return np.uint64(_be32(buf, at)) << _HALF | np.uint64(_be32(buf, at + 4))
 
 
 @njit(cache=True, nogil=True)
 def _u32(buf: Any, at: Any, big: Any) -> Any:
-    first, second = _u16(buf, at, big), _u16(buf, at + 2, big)
-    return first << 16 | second if big else second << 16 | first
-
-
-@njit(cache=True, nogil=True)
-def _u64(buf: Any, at: Any) -> Any:
-    return np.uint64(_u32(buf, at, True)) << _HALF | np.uint64(_u32(buf, at + 4, True))
+    value = _be32(buf, at)
+    return value if big else (value & 0xFF) << 24 | (value & 0xFF00) << 8 | (value >> 8) & 0xFF00 | value >> 24
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +123,7 @@ def _after_ethertype(buf: Any, ethertype: Any, at: Any, end: Any) -> Any:
     while ethertype == 0x8100 or ethertype == 0x88A8 or ethertype == 0x9100 or ethertype == 0x9200:
         if at + 4 > end:
             return TRUNCATED, 0, at
-        ethertype = _u16(buf, at + 2, True)
+        ethertype = _be16(buf, at + 2)
         at += 4
     if ethertype == 0x0800:
         return USED, 4, at
@@ -136,15 +140,15 @@ def _network_layer(buf: Any, at: Any, end: Any, link: Any) -> Any:
     if link == 1:  # Ethernet
         if at + 14 > end:
             return TRUNCATED, 0, at
-        return _after_ethertype(buf, _u16(buf, at + 12, True), at + 14, end)
+        return _after_ethertype(buf, _be16(buf, at + 12), at + 14, end)
     if link == 113:  # Linux cooked v1
         if at + 16 > end:
             return TRUNCATED, 0, at
-        return _after_ethertype(buf, _u16(buf, at + 14, True), at + 16, end)
+        return _after_ethertype(buf, _be16(buf, at + 14), at + 16, end)
     if link == 276:  # Linux cooked v2
         if at + 20 > end:
             return TRUNCATED, 0, at
-        return _after_ethertype(buf, _u16(buf, at, True), at + 20, end)
+        return _after_ethertype(buf, _be16(buf, at), at + 20, end)
     if link == 101 or link == 12 or link == 14:  # raw IP: LINKTYPE_RAW, and DLT_RAW of two systems
         if at >= end:
             return TRUNCATED, 0, at
@@ -157,7 +161,7 @@ def _network_layer(buf: Any, at: Any, end: Any, link: Any) -> Any:
     if link == 0 or link == 108:  # BSD loopback: the address family in the capturing host's byte order, or big-endian
         if at + 4 > end:
             return TRUNCATED, 0, at
-        family = min(_u32(buf, at, True), _u32(buf, at, False))
+        family = min(_be32(buf, at), _u32(buf, at, False))
         if family == 2:
             return USED, 4, at + 4
         # AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, Darwin
@@ -177,13 +181,13 @@ def _ipv4(buf: Any, at: Any, end: Any, wire: Any) -> Any:
         return BAD_HEADER, 0, at, 0, False, False
     if at + header > end:
         return TRUNCATED, 0, at, 0, False, False
-    length = _u16(buf, at + 2, True)
+    length = _be16(buf, at + 2)
     from_record = length < header  # 0 under segmentation offload
     if from_record:
         length = wire
         if length < header:
             return BAD_HEADER, 0, at, 0, False, False
-    later = _u16(buf, at + 6, True) & 0x1FFF != 0
+    later = _be16(buf, at + 6) & 0x1FFF != 0
     return USED, np.int64(buf[at + 9]), at + header, length, later, from_record
 
 
@@ -194,7 +198,7 @@ def _ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
         return TRUNCATED, 0, at, 0, False, False
     if buf[at] >> 4 != 6:
         return BAD_HEADER, 0, at, 0, False, False
-    length = _u16(buf, at + 4, True) + 40
+    length = _be16(buf, at + 4) + 40
     from_record = length == 40 and buf[at + 6] != 59  # jumbogram or segmentation offload, not "no next header"
     if from_record:
         length = wire
@@ -209,7 +213,7 @@ def _ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
             return TRUNCATED if at + 8 <= limit else BAD_HEADER, 0, at, 0, False, False
         following = np.int64(buf[at])
         if protocol == 44:
-            if _u16(buf, at + 2, True) & 0xFFF8 != 0:
+            if _be16(buf, at + 2) & 0xFFF8 != 0:
                 return USED, following, at + 8, length, True, from_record
             at += 8
         elif protocol == 51:
@@ -285,20 +289,20 @@ def _frame(buf: Any, at: Any, end: Any, wire: Any, link: Any, ts: Any, packets: 
             return BAD_HEADER
         if transport + 4 > end:
             return TRUNCATED
-        ports = (_u16(buf, transport, True), _u16(buf, transport + 2, True))
+        ports = (_be16(buf, transport), _be16(buf, transport + 2))
         if protocol == 6:
             if transport + 16 > min(end, at + length):
                 counts[NOTE_TCP_HEADER_CUT] += 1
             else:
                 flags = np.int64(buf[transport + 13])
                 bits = flags & 2 | (flags & 1) << 2 | (flags & 28) << 1  # SYN, FIN, RST PSH ACK
-                win = _u16(buf, transport + 14, True)
+                win = _be16(buf, transport + 14)
 
     zero = np.uint64(0)
     if version == 4:
-        src, dst = (zero, np.uint64(_u32(buf, at + 12, True))), (zero, np.uint64(_u32(buf, at + 16, True)))
+        src, dst = (zero, np.uint64(_be32(buf, at + 12))), (zero, np.uint64(_be32(buf, at + 16)))
     else:
-        src, dst = (_u64(buf, at + 8), _u64(buf, at + 16)), (_u64(buf, at + 24), _u64(buf, at + 32))
+        src, dst = (_be64(buf, at + 8), _be64(buf, at + 16)), (_be64(buf, at + 24), _be64(buf, at + 32))
     session, second = _session(sessions, state, src, dst, ports, version << 8 | protocol)
 
     # IP in IP, IPv6 in IP, GRE, EtherIP, L2TPv3, MPLS in IP
@@ -410,7 +414,9 @@ def scan_pcapng(
         captured = _u32(buf, at + 20, big)
         if captured > size - 32:
             return at, CORRUPT
-        interface = _u32(buf, at + 8, big) if kind == 6 else _u16(buf, at + 8, big)
+        interface = _u32(buf, at + 8, big)
+        if kind == 2:  # the obsolete packet block: 16 bits of it, then a count of drops
+            interface = interface >> 16 if big else interface & 0xFFFF
         state[N_RECORDS] += 1
         if interface >= n_interfaces:
             counts[UNKNOWN_INTERFACE] += 1

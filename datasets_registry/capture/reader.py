@@ -6,13 +6,13 @@ A damaged file yields what precedes the damage, and the damage is counted; only 
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
-import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,8 @@ class _Columns:
     @classmethod
     def for_file(cls, size: int) -> _Columns:
         n = min(max(size // 96, 256), 1 << 22)
-        return cls(k.Packets(*(np.empty(n, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8))), cls._new_sessions(256))
+        packets = k.Packets(np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8))
+        return cls(packets, cls._new_sessions(256))
 
     @staticmethod
     def _new_sessions(capacity: int) -> k.Sessions:
@@ -87,12 +88,16 @@ class _Columns:
     def grow(self) -> None:
         n, sessions = int(self.state[k.N_PACKETS]), int(self.state[k.N_SESSIONS])
         if n == len(self.packets.ts):
-            self.packets = k.Packets(*(np.concatenate([column, np.empty_like(column)]) for column in self.packets))
+            self.packets = k.Packets(*(_doubled(column) for column in self.packets))
         if sessions == len(self.sessions.keys):
             grown = self._new_sessions(4 * sessions)
             grown.keys[:sessions] = self.sessions.keys
             k.rehash(grown.keys, sessions, grown.table)
             self.sessions = grown
+
+
+def _doubled(column: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([column, np.empty_like(column)])
 
 
 class _Format(Protocol):
@@ -120,7 +125,7 @@ class _Pcap:
         if not self.header_read:
             if end - at < 24:
                 return at, k.NEED_DATA
-            (network,) = struct.unpack_from(">I" if self.big else "<I", buf, at + 20)
+            (network,) = struct.unpack_from(">I" if self.big else "<I", buf.data, at + 20)
             self.interface[0, k.LINK] = network & 0x03FF_FFFF  # the upper bits tell the length of a frame check sequence
             self.header_read, at = True, at + 24
         at, status = k.scan_pcap(buf, at, end, self.big, self.interface, columns.packets, columns.sessions, columns.counts, columns.state)
@@ -152,7 +157,7 @@ class _PcapNg:
                 raise _Damaged
             if status != k.BLOCK_FOR_CALLER:
                 return at, status
-            size = self._block(memoryview(buf)[at:end])
+            size = self._block(buf.data[at:end])
             if size == 0:
                 return at, k.NEED_DATA
             at += size
@@ -215,31 +220,37 @@ class _PcapNg:
         self.links.add(link)
 
 
-def read_capture(path: Path) -> Capture:
-    """All packets of one capture; DataError if the file cannot be opened or is not a capture."""
+def read_capture(path: Path, advance: Callable[[int], None] = lambda _: None) -> Capture:
+    """All packets of one capture; DataError if the file cannot be opened or is not a capture.
+
+    ``advance(n)`` is called after each chunk with the bytes of the file that were read since the last call.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as plain:
             if plain.read(2) == GZIP:
                 plain.seek(0)
                 with gzip.open(plain) as stream:
-                    return _read(path, stream, 4 * size)
+                    return _read(path, stream, plain, 4 * size, advance)
             plain.seek(0)
-            return _read(path, plain, size)
+            return _read(path, plain, plain, size, advance)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _read(path: Path, stream: io.BufferedIOBase, size: int) -> Capture:
+def _read(path: Path, stream: io.BufferedIOBase, plain: io.BufferedIOBase, size: int, advance: Callable[[int], None]) -> Capture:
+    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is compressed)."""
     buf = np.empty(CHUNK, np.uint8)
     columns = _Columns.for_file(size)
     fmt: _Format | None = None
-    at = end = 0
+    at = end = position = 0
     while True:
         buf[: end - at] = buf[at:end].copy()  # the start of a record that continues in the next chunk
         at, end = 0, end - at
-        got, ended = _fill(stream, memoryview(buf)[end:], columns.counts)
+        got, ended = _fill(stream, buf.data[end:], columns.counts)
         end += got
+        advance(plain.tell() - position)
+        position = plain.tell()
         if fmt is None:
             fmt = _detect(path, bytes(buf[: min(end, 8)]), bool(columns.counts[k.CORRUPT_COMPRESSION]))
         skip = min(int(columns.state[k.SKIP]), end - at)
@@ -284,10 +295,9 @@ def _detect(path: Path, head: bytes, bad_gzip: bool) -> _Format:
 
 def _result(fmt: _Format, columns: _Columns) -> Capture:
     n, sessions = int(columns.state[k.N_PACKETS]), int(columns.state[k.N_SESSIONS])
-    packets = k.Packets(*(column[:n] for column in columns.packets))
     counted = {name: int(count) for name, count in zip(k.REASONS, columns.counts, strict=True) if count and name != "used"}
     return Capture(
-        **packets._asdict(),
+        **{name: column[:n] for name, column in columns.packets._asdict().items()},
         keys=columns.sessions.keys[:sessions],
         format=fmt.name,
         link_types=tuple(fmt.link_types()),

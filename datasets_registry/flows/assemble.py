@@ -6,7 +6,7 @@ A flow is the packets of one 5-tuple without a gap longer than the idle timeout;
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -66,13 +66,26 @@ class FileFlows:
         )
 
 
+class _Scattered(NamedTuple):
+    """What ``_scatter`` fills: see ``FileFlows``; ``seen`` (F,) counts the packets so far, zero on entry."""
+
+    offsets: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    swapped: NDArray[np.uint8]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    size: NDArray[np.uint16]
+    iat: NDArray[np.float32]
+    win: NDArray[np.uint16]
+    bits: NDArray[np.uint8]
+
+
 @njit(cache=True, nogil=True)
-def _split(ts: Any, session: Any, n_sessions: Any, timeout: Any) -> Any:
-    """Flow of each packet (packets in time order), and session of each flow."""
-    flow_of = np.empty(len(ts), np.int32)
-    session_of = np.empty(len(ts), np.int32)
-    current = np.full(n_sessions, -1, np.int32)
-    last = np.zeros(n_sessions, np.int64)
+def _split(ts: Any, session: Any, timeout: Any, current: Any, last: Any, flow_of: Any, session_of: Any, total: Any) -> Any:
+    """Flow of each packet (in time order), session and number of packets of each flow; returns the number of flows.
+
+    ``current`` and ``last`` (sessions,): the session's newest flow, -1 on entry, and when it was last seen; ``total`` is zero on entry.
+    """
     n_flows = 0
     for i in range(len(ts)):
         s = session[i]
@@ -81,40 +94,29 @@ def _split(ts: Any, session: Any, n_sessions: Any, timeout: Any) -> Any:
             session_of[n_flows] = s
             n_flows += 1
         flow_of[i] = current[s]
+        total[current[s]] += 1
         last[s] = ts[i]
-    return flow_of, session_of[:n_flows].copy()
+    return n_flows
 
 
 @njit(cache=True, nogil=True)
-def _scatter(flow_of: Any, n_flows: Any, keep: Any, ts: Any, size: Any, win: Any, bits: Any) -> Any:
-    """Counting sort of the packets by flow, the first ``keep`` of each; order within a flow is kept."""
-    total = np.zeros(n_flows, np.int64)
-    for flow in flow_of:
-        total[flow] += 1
-    offsets = np.zeros(n_flows + 1, np.int64)
-    for flow in range(n_flows):
-        offsets[flow + 1] = offsets[flow] + min(total[flow], keep)
-    stored = offsets[n_flows]
-    out_size, out_win = np.empty(stored, np.uint16), np.empty(stored, np.uint16)
-    out_iat, out_bits = np.empty(stored, np.float32), np.empty(stored, np.uint8)
-    swapped = np.zeros(n_flows, np.bool_)
-    first, last = np.zeros(n_flows, np.int64), np.zeros(n_flows, np.int64)
-    seen = np.zeros(n_flows, np.int64)
+def _scatter(flow_of: Any, ts: Any, size: Any, win: Any, bits: Any, flows: Any) -> None:
+    """Counting sort of the packets into the ragged arrays of ``flows``, as many of each flow as its offsets leave room for."""
+    offsets, seen = flows.offsets, flows.seen
     for i in range(len(flow_of)):
         flow = flow_of[i]
         position = seen[flow]
         if position == 0:
-            first[flow] = last[flow] = ts[i]
-            swapped[flow] = bits[i] & 1 == 1
-        if position < keep:
-            at = offsets[flow] + position
-            out_size[at] = size[i]
-            out_win[at] = win[i]
-            out_iat[at] = (ts[i] - last[flow]) / 1000.0
-            out_bits[at] = bits[i] ^ np.uint8(swapped[flow])
+            flows.first[flow] = flows.last[flow] = ts[i]
+            flows.swapped[flow] = bits[i] & 1
+        at = offsets[flow] + position
+        if at < offsets[flow + 1]:
+            flows.size[at] = size[i]
+            flows.win[at] = win[i]
+            flows.iat[at] = (ts[i] - flows.last[flow]) / 1000.0
+            flows.bits[at] = bits[i] ^ flows.swapped[flow]
         seen[flow] = position + 1
-        last[flow] = ts[i]
-    return total, offsets, out_size, out_iat, out_win, out_bits, swapped, first, last
+        flows.last[flow] = ts[i]
 
 
 def assemble_flows(capture: Capture, idle_timeout_s: float) -> FileFlows:
@@ -127,6 +129,24 @@ def assemble_flows(capture: Capture, idle_timeout_s: float) -> FileFlows:
     if late:
         order = np.argsort(ts, kind="stable")
         ts, session, size, win, bits = ts[order], session[order], size[order], win[order], bits[order]
-    flow_of, session_of = _split(ts, session, len(capture.keys), int(idle_timeout_s * 1_000_000_000))
-    n_packets, offsets, size, iat, win, bits, swapped, first, last = _scatter(flow_of, len(session_of), MAX_PACKETS, ts, size, win, bits)
-    return FileFlows(capture.keys[session_of], swapped, first, last, n_packets, offsets, size, iat, win, bits, late)
+    n, n_sessions = len(ts), len(capture.keys)
+    flow_of, session_of, total = np.empty(n, np.int32), np.empty(n, np.int32), np.zeros(n, np.int64)
+    current, seen_last = np.full(n_sessions, -1, np.int32), np.zeros(n_sessions, np.int64)
+    n_flows = _split(ts, session, int(idle_timeout_s * 1_000_000_000), current, seen_last, flow_of, session_of, total)
+    n_packets = total[:n_flows].copy()
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(n_packets, MAX_PACKETS))]).astype(np.int64)
+    stored = int(offsets[-1])
+    out = _Scattered(
+        offsets,
+        np.zeros(n_flows, np.int64),
+        np.zeros(n_flows, np.uint8),
+        np.zeros(n_flows, np.int64),
+        np.zeros(n_flows, np.int64),
+        np.empty(stored, np.uint16),
+        np.empty(stored, np.float32),
+        np.empty(stored, np.uint16),
+        np.empty(stored, np.uint8),
+    )
+    _scatter(flow_of, ts, size, win, bits, out)
+    keys = capture.keys[session_of[:n_flows]]
+    return FileFlows(keys, out.swapped.astype(np.bool_), out.first, out.last, n_packets, offsets, out.size, out.iat, out.win, out.bits, late)

@@ -15,40 +15,33 @@ __all__ = ["flow_features"]
 
 
 @njit(cache=True, nogil=True)
-def _moments(values: Any, begin: Any, end: Any) -> Any:
-    """(mean, standard deviation with ddof 0, minimum, maximum) of ``values[begin:end]``; zeros if there are none."""
-    n = end - begin
-    if n == 0:
-        return 0.0, 0.0, 0.0, 0.0
-    total, low, high = 0.0, float(values[begin]), float(values[begin])
-    for i in range(begin, end):
-        value = float(values[i])
-        total += value
-        low, high = min(low, value), max(high, value)
-    mean = total / n
-    squares = 0.0
-    for i in range(begin, end):
-        squares += (float(values[i]) - mean) ** 2
-    return mean, math.sqrt(squares / n), low, high
-
-
-@njit(cache=True, nogil=True)
 def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
     """Fill ``out`` (n, 20), zeros on entry, in the order of ``FLOW_FEATURES``; flag bits as in ``schema.BIT_OF``."""
     for flow in range(len(offsets) - 1):
         begin, end = offsets[flow], offsets[flow + 1]
         row = out[flow]
         row[1] = end - begin
+        row[8] = row[9] = size[begin]
+        if end - begin > 1:
+            row[12] = row[13] = iat[begin + 1]
         for i in range(begin, end):
             backward = np.int64(bits[i] & 1)
             row[2 + backward] += 1
             row[4 + backward] += size[i]
+            row[8], row[9] = min(row[8], float(size[i])), max(row[9], float(size[i]))
             for flag in range(5):
                 row[14 + flag] += (bits[i] >> (1 + flag)) & 1
             if i > begin:
                 row[0] += iat[i]
-        row[6], row[7], row[8], row[9] = _moments(size, begin, end)
-        row[10], row[11], row[12], row[13] = _moments(iat, begin + 1, end)
+                row[12], row[13] = min(row[12], float(iat[i])), max(row[13], float(iat[i]))
+        gaps = max(end - begin - 1, 1)
+        row[6] = (row[4] + row[5]) / row[1]
+        row[10] = row[0] / gaps
+        for i in range(begin, end):
+            row[7] += (size[i] - row[6]) ** 2
+            if i > begin:
+                row[11] += (iat[i] - row[10]) ** 2
+        row[7], row[11] = math.sqrt(row[7] / row[1]), math.sqrt(row[11] / gaps)
         row[19] = row[3] / max(row[2], 1.0)
         for column in range(19):
             row[column] = math.log1p(row[column])

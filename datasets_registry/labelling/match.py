@@ -45,11 +45,7 @@ def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Match:
         .with_columns(earliest=pl.col("start") - precision, latest=pl.col("end") + precision)
         .sort("earliest", "row")
         .join_asof(known, left_on="earliest", right_on="first", by="group", strategy="forward", check_sortedness=False)
-        .filter(
-            pl.when(pl.col("end").is_null())
-            .then(pl.col("first") <= pl.col("start") + precision)
-            .otherwise(pl.col("last") <= pl.col("latest"))
-        )
+        .filter(pl.when(pl.col("end").is_null()).then(pl.col("first") <= pl.col("start") + precision).otherwise(pl.col("last") <= pl.col("latest")))
         .with_columns(distance=(pl.col("first") - pl.col("start")).abs())
         .with_columns(off=pl.col("distance") > precision)
     )

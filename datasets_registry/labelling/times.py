@@ -41,6 +41,6 @@ def parse_times(texts: pl.Series, fail: Callable[[int, str], Exception]) -> tupl
     if wrong.height:
         raise fail(wrong["row"][0], wrong["text"][0])
     known = frame.filter(pl.col("seconds").is_not_null())
-    decimals = int(known["decimals"].max() or 0) if known.height else 0  # type: ignore[call-overload]
-    precision = 60 * NS if known.height and known["to_the_minute"].all() else max(NS // 10 ** min(decimals, 9), FINEST)
+    decimals = known.select(pl.col("decimals").max()).item() or 0
+    precision = 60 * NS if known.height and known["to_the_minute"].all() else max(NS // 10**decimals, FINEST)
     return (frame["seconds"] * NS + frame["fraction"]).rename(texts.name), precision

@@ -77,6 +77,7 @@ class Link:
     loss    probability that a packet is lost on this side of the capture point
     rate    median rate at which its packets pass the capture point, bytes per second (sigma .4 over hosts)
     mss     largest TCP segment that the link lets through, bytes
+    hops    routers on the way (they show in the TTL)
     """
 
     rtt: float
@@ -85,6 +86,7 @@ class Link:
     loss: float
     rate: float
     mss: int = 1460
+    hops: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Host:
     loss: float
     rate: float
     mss: int
+    hops: int
 
     def with_stack(self, stack: Stack) -> Host:
         """The same machine when a program crafts its own packets."""
@@ -128,7 +131,9 @@ def path_between(initiator: Host, responder: Host) -> Path:
     )
 
 
-def draw_host(dice: Dice, link: Link, stack: Stack, v4: bytes, v6: bytes | None, mac: bytes) -> Host:
-    """A host behind a link: its own delay, and its own share of the rate."""
+def draw_host(dice: Dice, link: Link, stack: Stack, addresses: tuple[bytes, bytes | None], mac: bytes) -> Host:
+    """A host behind a link, with its own delay and its own share of the rate."""
     distance = dice.lognormal(link.rtt / 2, link.spread)
-    return Host(v4, v6, mac, stack, distance, link.jitter * dice.lognormal(1, 0.3), link.loss, dice.lognormal(link.rate, 0.4), link.mss)
+    jitter, rate = link.jitter * dice.lognormal(1, 0.3), dice.lognormal(link.rate, 0.4)
+    hops = dice.integer(link.hops - link.hops // 3, link.hops + link.hops // 3)
+    return Host(addresses[0], addresses[1], mac, stack, distance, jitter, link.loss, rate, link.mss, hops)

@@ -1,23 +1,25 @@
 """The Transformer over ``[FLOW, P_1 … P_L]``: attention modes, AdaLN-Zero blocks, heads.
 
-Shapes: B flows, L packets of the longest flow in the micro-batch, S = L + 1 tokens, D = ``d_model``, H heads.
+Shapes: B flows, P packets of all of them, N token slots (see ``batching.Layout``), D = ``d_model``, H heads; a rectangle of attention has
+m flows of S slots.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, silu
 
-from detectors.janus.batching import Group
+from detectors.janus.batching import Layout
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import CHANNELS, N_CONTINUOUS, N_FEATURES
 
-__all__ = ["Network", "Prediction", "attention_mask"]
+__all__ = ["Network", "Placement", "Prediction"]
 
 TIME_FEATURES = 64
 TIME_SCALE = 1000.0  # t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
@@ -28,8 +30,8 @@ class Prediction(NamedTuple):
     """What the heads say about one micro-batch.
 
     flow    (B, 20) velocity of the FLOW features
-    packet  (B, L, 3) velocity of the continuous packet channels
-    logits  (B, L, 6) log-odds that each bit of the data is 1
+    packet  (P, 3) velocity of the continuous packet channels
+    logits  (P, 6) log-odds that each bit of the data is 1
     """
 
     flow: Tensor
@@ -37,8 +39,32 @@ class Prediction(NamedTuple):
     logits: Tensor
 
 
+@dataclass(frozen=True)
+class Placement:
+    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None (all visible)."""
+
+    position: Tensor
+    content: Tensor
+    slot_flow: Tensor
+    flow_slot: Tensor
+    packet_slot: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    masks: tuple[Tensor | None, ...]
+
+    @classmethod
+    def of(cls, layout: Layout, mode: str, device: torch.device) -> Placement:
+        """``layout`` under the attention mode ``mode``."""
+        indices = (layout.position, layout.content, layout.slot_flow, layout.flow_slot, layout.packet_slot)
+        masks = (_mask(mode, size, real) for (_, size), real in zip(layout.shapes, layout.padded, strict=True))
+        return cls(
+            *(torch.from_numpy(index).to(device) for index in indices),
+            shapes=layout.shapes,
+            masks=tuple(None if mask is None else mask.to(device) for mask in masks),
+        )
+
+
 class Network(nn.Module):
-    """Velocities and bit posteriors from a noised flow and its time: a DiT (Peebles & Xie 2023, AdaLN-Zero) with packet-causal attention.
+    """Velocities and bit posteriors from noised flows and their times: a DiT (Peebles & Xie 2023, AdaLN-Zero) with packet-causal attention.
 
     Parameters are drawn from ``generator`` alone; torch's global generator is neither read nor advanced.
     """
@@ -46,15 +72,14 @@ class Network(nn.Module):
     def __init__(self, params: JanusParams, generator: torch.Generator) -> None:
         super().__init__()
         width = params.d_model
-        self.heads = params.n_heads
         self.mode = params.reference_mode
         self.flow_in = _linear(N_FEATURES, width)
         self.packet_in = _linear(len(CHANNELS), width)
         self.position = nn.Parameter(torch.empty(params.T, width))
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
-        self.modulation = _linear(width, (6 * params.n_layers + 2) * width)  # of all blocks at once, then of the heads
         self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
+        self.modulation = _linear(width, 2 * width)
         self.flow_head = _linear(width, N_FEATURES)
         self.packet_head = _linear(width, len(CHANNELS))
         self._initialise(generator)
@@ -66,28 +91,25 @@ class Network(nn.Module):
                 parameter.zero_()
             elif name == "position":
                 parameter.normal_(0.0, 0.02, generator=generator)
+            elif "modulation" in name or "head" in name:
+                parameter.zero_()  # AdaLN-Zero: every block starts as the identity, and the prediction at zero
             else:
                 nn.init.xavier_uniform_(parameter, generator=generator)
-        # AdaLN-Zero: every block starts as the identity, and the prediction at zero.
-        for layer in (self.modulation, self.flow_head, self.packet_head):
-            layer.weight.zero_()
 
-    def condition(self, t: Tensor) -> Tensor:
-        """The modulation of every block for times ``t`` (B,) or (1,) in [0, 1], as (6 · n_layers + 2, B, 1, D)."""
-        hidden = silu(self.time_in(_time_features(t)))  # (B, D)
-        hidden = self.modulation(silu(self.time_out(hidden)))  # (B, (6 n_layers + 2) D)
-        return hidden.view(len(t), -1, 1, self.position.shape[1]).transpose(0, 1)
+    def condition(self, t: Tensor) -> tuple[Tensor, ...]:
+        """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the heads."""
+        hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D)
+        return (*(block.modulation(hidden) for block in self.blocks), self.modulation(hidden))
 
-    def forward(self, flow: Tensor, packets: Tensor, condition: Tensor, mask: Tensor | None) -> Prediction:
-        """``flow`` (B, 20), ``packets`` (B, L, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times (or of one for all),
-        ``mask`` from ``attention_mask``."""
-        tokens = self.packet_in(packets) + self.position[: packets.shape[1]]  # (B, L, D)
-        x = torch.cat([self.flow_in(flow)[:, None], tokens], dim=1)  # (B, S, D)
-        for index, block in enumerate(self.blocks):
-            x = block(x, condition[6 * index : 6 * index + 6], mask)  # (B, S, D)
-        x = _modulated(x, condition[-2], condition[-1])  # (B, S, D)
-        packet = self.packet_head(x[:, 1:])  # (B, L, 9)
-        return Prediction(self.flow_head(x[:, 0]), packet[..., :N_CONTINUOUS], packet[..., N_CONTINUOUS:])
+    def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
+        """``flow`` (B, 20), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
+        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position[placement.position]])  # (B + P, D)
+        x = tokens[placement.content]  # (N, D)
+        for block, modulation in zip(self.blocks, condition, strict=False):
+            x = block(x, _per_slot(modulation, placement), placement)  # (N, D)
+        x = _modulated(x, *_per_slot(condition[-1], placement).chunk(2, dim=1))  # (N, D)
+        packet = self.packet_head(x[placement.packet_slot])  # (P, 9)
+        return Prediction(self.flow_head(x[placement.flow_slot]), packet[:, :N_CONTINUOUS], packet[:, N_CONTINUOUS:])
 
 
 class Block(nn.Module):
@@ -96,33 +118,39 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.modulation = _linear(width, 6 * width)
         self.qkv = _linear(width, 3 * width)
         self.attention_out = _linear(width, width)
         self.mlp_in = _linear(width, EXPANSION * width)
         self.mlp_out = _linear(EXPANSION * width, width)
 
-    def forward(self, x: Tensor, condition: Tensor, mask: Tensor | None) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = condition  # each (B | 1, 1, D)
-        B, S, D = x.shape
-        qkv = self.qkv(_modulated(x, shift1, scale1)).view(B, S, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, S, D / H)
-        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, S, D / H)
-        seen = seen.transpose(1, 2).reshape(B, S, D)
-        x = torch.addcmul(x, gate1, self.attention_out(seen))  # (B, S, D)
-        hidden = gelu(self.mlp_in(_modulated(x, shift2, scale2)))  # (B, S, 4 D)
-        return torch.addcmul(x, gate2, self.mlp_out(hidden))  # (B, S, D)
+    def forward(self, x: Tensor, modulation: Tensor, placement: Placement) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each (N | 1, D)
+        seen = self._attend(self.qkv(_modulated(x, shift1, scale1)), placement)  # (N, D)
+        x = torch.addcmul(x, gate1, self.attention_out(seen))  # (N, D)
+        hidden = gelu(self.mlp_in(_modulated(x, shift2, scale2)))  # (N, 4 D)
+        return torch.addcmul(x, gate2, self.mlp_out(hidden))  # (N, D)
+
+    def _attend(self, qkv: Tensor, placement: Placement) -> Tensor:
+        width = qkv.shape[1] // 3
+        seen = []
+        parts = qkv.split([rows * size for rows, size in placement.shapes])  # each (m S, 3 D)
+        for part, (rows, size), mask in zip(parts, placement.shapes, placement.masks, strict=True):
+            q, k, v = part.view(rows, size, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # each (m, H, S, D / H)
+            out = scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (m, H, S, D / H)
+            seen.append(out.transpose(1, 2).reshape(rows * size, width))  # (m S, D)
+        return torch.cat(seen)
 
 
-def attention_mask(mode: str, group: Group, valid: Tensor) -> Tensor | None:
-    """Which token (row) may see which (column) in a micro-batch with real packets ``valid`` (B, L): boolean, (S, S) or (B, 1, S, S).
+def _mask(mode: str, size: int, real: object) -> Tensor | None:
+    """Who (row) may see whom (column) in rectangles of ``size`` slots: boolean, (S, S) or (m, 1, S, S); None where everyone sees everyone.
 
-    None where everyone sees everyone.  FLOW, token 0, is seen by all.  Padding is seen by nobody; what padding sees is never read.
+    Token 0 is FLOW, seen by all.  ``real`` (m,): tokens of each row before its padding, which nobody sees; what padding sees is never read.
     """
-    pattern = _PATTERNS[mode](group.width + 1)  # (S, S)
-    if group.exact:
-        return None if pattern.all() else pattern.to(valid.device)
-    real = pad(valid, (1, 0), value=True)  # (B, S)
-    return pattern.to(valid.device) & real[:, None, None, :]  # (B, 1, S, S)
+    pattern = _PATTERNS[mode](size)  # (S, S)
+    if real is None:
+        return None if pattern.all() else pattern
+    return pattern & (torch.arange(size) < torch.as_tensor(real)[:, None])[:, None, None, :]
 
 
 def _full(size: int) -> Tensor:
@@ -143,11 +171,15 @@ _PATTERNS: dict[str, Callable[[int], Tensor]] = {"full": _full, "causal_packets"
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear would draw from the global generator
+    return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear alone would draw from the global generator
+
+
+def _per_slot(modulation: Tensor, placement: Placement) -> Tensor:
+    return modulation if len(modulation) == 1 else modulation[placement.slot_flow]
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, layer_norm(x, x.shape[-1:]), scale + 1)  # (B, S, D)
+    return torch.addcmul(shift, layer_norm(x, x.shape[-1:]), scale + 1)  # (N, D)
 
 
 def _time_features(t: Tensor) -> Tensor:

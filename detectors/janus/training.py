@@ -72,7 +72,7 @@ def accumulate_gradient(network: Network, batch: NoisyBatch, lambda_disc: float)
     for group in group_by_length(batch.lengths):
         loss = group_loss(network, batch, group, lambda_disc)
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -50,7 +51,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
         grid.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
-    Console(width=width(), no_color=not color(), file=sys.stdout, highlight=False).print(grid)
+    console = Console(width=width(), no_color=not color(), force_terminal=color(), file=io.StringIO(), highlight=False)
+    console.print(grid)
+    out("\n".join(line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()))  # type: ignore[attr-defined]
 
 
 def document(fields: Mapping[str, Any], output: str) -> None:

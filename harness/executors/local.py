@@ -42,11 +42,12 @@ class Outcome:
     peak_rss_mb: float | None
 
 
-def run_child(
-    job: Mapping[str, Any], folder: Path, log: Path, limits: Limits, stop: threading.Event, on_event: Callable[[Mapping[str, Any]], None]
-) -> Outcome:
-    """Run ``harness.worker`` on a staged job and wait for it.  ``stop`` interrupts; ``on_event`` sees every event as it arrives."""
-    started = time.monotonic()
+def run_child(job: Mapping[str, Any], folder: Path, limits: Limits, stop: threading.Event, on_event: Callable[[Mapping[str, Any]], None]) -> Outcome:
+    """Run ``harness.worker`` on a staged job and wait for it.  ``stop`` interrupts; ``on_event`` sees every event as it arrives.
+
+    The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child where labels are.
+    """
+    started, log = time.monotonic(), folder / "log"
     with log.open("wb") as stderr:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.worker"],

@@ -1,13 +1,4 @@
-"""Does a detector keep the contract?  Small named checks on small synthetic flows, in the manner of scikit-learn's ``estimator_checks``.
-
-From code: ``check_detector(MyDetector)`` returns one ``CheckResult`` per check.  In a test suite::
-
-    @parametrize_with_detectors([MyDetector])
-    def test_contract(check):
-        check()
-
-A check that cannot hold is declared with its reason in ``Capabilities.exemptions`` and is then reported, not run.
-"""
+"""The checks: what a detector promises, one small function each, and the detector under test that they share."""
 
 from __future__ import annotations
 
@@ -19,18 +10,18 @@ import sys
 import tempfile
 import unittest
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.conformance.flows import constant_flows, mixed_flows, synthetic_benign, synthetic_outliers
 from harness.contract import Capabilities, FitContext, FlowBatch, UsageError
 
-__all__ = ["CheckResult", "check_detector", "detector_checks", "parametrize_with_detectors", "run_check", "synthetic_benign", "synthetic_outliers"]
+__all__ = ["CHECKS", "Subject", "name_of"]
 
 SEED = 7
 REPEATED = 1e-6
@@ -41,58 +32,12 @@ ORIENTED = 0.7
 """AUROC of planted outliers, mean over the score columns, below which a detector is taken to point the wrong way."""
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """Outcome of one check; ``message`` is one line: what is wrong, or the reason of the exemption."""
-
-    name: str
-    status: Literal["passed", "failed", "exempt"]
-    message: str = ""
+def name_of(check: Callable[[Subject], None]) -> str:
+    """``check_order_invariance`` → ``order_invariance``."""
+    return check.__name__.removeprefix("check_")
 
 
-def check_detector(target: Callable[..., Any], params: object = None) -> list[CheckResult]:
-    """Every check on a detector class, or on a function without arguments that makes an unfitted detector.
-
-    ``params`` is an instance of the class's ``Params``, used as it is; by default its ``check`` profile, else its ``quick`` profile, else its
-    defaults.  A failing check never stops the others.
-    """
-    return [run_check(name, check) for name, check in detector_checks(target, params)]
-
-
-def detector_checks(target: Callable[..., Any], params: object = None) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(name, check) pairs.  ``check()`` raises AssertionError, or whatever the detector raises, where the contract is broken, and
-    ``unittest.SkipTest`` with the reason where the detector is exempt; pytest understands both."""
-    subject = _Subject(target, params)
-    for check in _CHECKS:
-        yield check.__name__.removeprefix("check_"), partial(_unless_exempt, subject, check)
-
-
-def run_check(name: str, check: Callable[[], None]) -> CheckResult:
-    """Call one check of ``detector_checks``."""
-    try:
-        check()
-    except unittest.SkipTest as reason:
-        return CheckResult(name, "exempt", str(reason))
-    except AssertionError as error:
-        return CheckResult(name, "failed", _first_line(error) or "assertion failed inside the detector")
-    except Exception as error:  # noqa: BLE001  whatever a detector raises is a finding about the detector
-        return CheckResult(name, "failed", f"{type(error).__name__}: {_first_line(error)}")
-    return CheckResult(name, "passed")
-
-
-def parametrize_with_detectors(targets: Iterable[Callable[..., Any]]) -> Any:
-    """A pytest decorator that runs a test once per detector and check, the check as its argument ``check``."""
-    import pytest
-
-    cases = [pytest.param(check, id=f"{target.__name__}-{name}") for target in targets for name, check in detector_checks(target)]
-    return pytest.mark.parametrize("check", cases)
-
-
-# ---------------------------------------------------------------------------------------------------------------------------------
-# What is checked
-
-
-class _Subject:
+class Subject:
     """The detector under test: makes, fits and scores instances of it."""
 
     def __init__(self, target: Callable[..., Any], params: object) -> None:
@@ -145,11 +90,10 @@ class _Subject:
         return self.fit(self.new(), synthetic_benign(0, 300))
 
 
-def _unless_exempt(subject: _Subject, check: Callable[[_Subject], None]) -> None:
-    reason = getattr(subject.capabilities, "exemptions", {}).get(check.__name__.removeprefix("check_"))
-    if reason is not None:
-        raise unittest.SkipTest(reason)
-    check(subject)
+def _require(holds: object, message: str) -> None:
+    """An assertion that ``python -O`` keeps."""
+    if not holds:
+        raise AssertionError(message)
 
 
 def _columns(raw: Any) -> dict[str, NDArray[np.float64]]:
@@ -163,10 +107,10 @@ def _scores(detector: Any, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
 
 
 def _assert_same(expected: dict[str, NDArray[np.float64]], got: dict[str, NDArray[np.float64]], tolerance: float, what: str) -> None:
-    assert set(expected) == set(got), f"{what}: columns {sorted(got)} instead of {sorted(expected)}"
+    _require(set(expected) == set(got), f"{what}: columns {sorted(got)} instead of {sorted(expected)}")
     for name, before in expected.items():
         after = got[name]
-        assert before.shape == after.shape, f"{what}: column {name!r} has {after.size} scores instead of {before.size}"
+        _require(before.shape == after.shape, f"{what}: column {name!r} has {after.size} scores instead of {before.size}")
         finite = before[np.isfinite(before)]
         spread = float(finite.std()) if finite.size else 0.0
         different = ~np.isclose(after, before, rtol=tolerance, atol=tolerance * spread, equal_nan=True)
@@ -182,42 +126,37 @@ def _auroc(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> floa
     return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
-
-
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The checks, in the order in which they are run
-
-
-def check_capabilities(subject: _Subject) -> None:
+def check_capabilities(subject: Subject) -> None:
     """``capabilities`` is there, and what it names exists."""
-    capabilities = getattr(subject.cls, "capabilities", None)
-    assert isinstance(capabilities, Capabilities), "the class has no attribute `capabilities` of type Capabilities"
+    capabilities: Any = getattr(subject.cls, "capabilities", None)
+    _require(isinstance(capabilities, Capabilities), "the class has no attribute `capabilities` of type Capabilities")
     for method in ("fit", "score"):
-        assert callable(getattr(subject.cls, method, None)), f"there is no method {method}()"
+        _require(callable(getattr(subject.cls, method, None)), f"there is no method {method}()")
     has = callable(getattr(subject.cls, "calibrate", None))
-    assert has == capabilities.calibrates, f"capabilities.calibrates is {capabilities.calibrates}, but calibrate() is {'there' if has else 'missing'}"
-    known = [check.__name__.removeprefix("check_") for check in _CHECKS]
+    _require(
+        has == capabilities.calibrates, f"capabilities.calibrates is {capabilities.calibrates}, but calibrate() is {'there' if has else 'missing'}"
+    )
+    known = [name_of(check) for check in CHECKS]
     unknown = sorted(set(capabilities.exemptions) - set(known))
-    assert not unknown, f"exemptions from unknown checks {', '.join(unknown)}; there are {', '.join(known)}"
+    _require(not unknown, f"exemptions from unknown checks {', '.join(unknown)}; there are {', '.join(known)}")
     unexplained = [name for name, reason in capabilities.exemptions.items() if not reason.strip()]
-    assert not unexplained, f"no reason is given for the exemption from {', '.join(unexplained)}"
+    _require(not unexplained, f"no reason is given for the exemption from {', '.join(unexplained)}")
 
 
-def check_params(subject: _Subject) -> None:
+def check_params(subject: Subject) -> None:
     """``Params`` is a frozen dataclass with defaults, its values fit into JSON, NaN is refused, and every profile builds."""
     params_type = getattr(subject.cls, "Params", None)
     profiles = getattr(subject.cls, "profiles", {})
     if params_type is None:
-        assert not profiles, "there are profiles but no Params"
+        _require(not profiles, "there are profiles but no Params")
         return
-    assert dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen, "Params is not a frozen dataclass"  # type: ignore[union-attr]
+    frozen = dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen  # type: ignore[union-attr]
+    _require(frozen, "Params is not a frozen dataclass")
     defaults = dataclasses.asdict(params_type())
     json.dumps(defaults, allow_nan=False)
     for profile, overrides in profiles.items():
         unknown = sorted(set(overrides) - set(defaults))
-        assert not unknown, f"profile {profile!r} sets {', '.join(unknown)}, which Params does not have"
+        _require(not unknown, f"profile {profile!r} sets {', '.join(unknown)}, which Params does not have")
         params_type(**overrides)
     for name in (name for name, value in defaults.items() if isinstance(value, float)):
         try:
@@ -227,109 +166,111 @@ def check_params(subject: _Subject) -> None:
         raise AssertionError(f"Params accepts {name}=nan: validate it in __post_init__ and raise UsageError")
 
 
-def check_score_columns(subject: _Subject) -> None:
+def check_score_columns(subject: Subject) -> None:
     """``score`` returns the declared columns; a bare array only where there is one."""
-    raw, declared = subject.fitted.score(_mixed()), subject.capabilities.scores
+    raw, declared = subject.fitted.score(mixed_flows()), subject.capabilities.scores
     if not isinstance(raw, Mapping):
-        assert len(declared) == 1, f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}"
+        _require(len(declared) == 1, f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}")
         return
-    assert set(raw) == set(declared), f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(declared)}"
+    _require(set(raw) == set(declared), f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(declared)}")
 
 
-def check_score_shape(subject: _Subject) -> None:
+def check_score_shape(subject: Subject) -> None:
     """One score per flow: each column has shape (n,)."""
-    flows = _mixed()
+    flows = mixed_flows()
     raw = subject.fitted.score(flows)
     for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
-        assert np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows"
+        _require(np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows")
 
 
-def check_score_dtype(subject: _Subject) -> None:
+def check_score_dtype(subject: Subject) -> None:
     """Columns are NumPy arrays of a floating type."""
-    raw = subject.fitted.score(_mixed())
+    raw = subject.fitted.score(mixed_flows())
     for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
         kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
-        assert kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array"
+        _require(kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array")
 
 
-def check_score_finite(subject: _Subject) -> None:
+def check_score_finite(subject: Subject) -> None:
     """No NaN and no infinity, outliers included."""
-    for name, column in _scores(subject.fitted, _mixed()).items():
+    for name, column in _scores(subject.fitted, mixed_flows()).items():
         bad = int(np.count_nonzero(~np.isfinite(column)))
-        assert bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite"
+        _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite")
 
 
-def check_orientation(subject: _Subject) -> None:
+def check_orientation(subject: Subject) -> None:
     """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns."""
     benign = _scores(subject.fitted, synthetic_benign(1, 300))
     outliers = _scores(subject.fitted, synthetic_outliers(1, 40))
     aurocs = {name: _auroc(benign[name], outliers[name]) for name in benign}
     mean = float(np.mean(list(aurocs.values())))
-    assert mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"
+    _require(
+        mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"
+    )
 
 
-def check_order_invariance(subject: _Subject) -> None:
+def check_order_invariance(subject: Subject) -> None:
     """Shuffling the flows shuffles the scores."""
-    flows = _mixed()
+    flows = mixed_flows()
     order = np.random.default_rng(SEED).permutation(len(flows))
     expected = {name: column[order] for name, column in _scores(subject.fitted, flows).items()}
     _assert_same(expected, _scores(subject.fitted, flows.take(order)), REORDERED, "scores of shuffled flows")
 
 
-def check_batch_invariance(subject: _Subject) -> None:
+def check_batch_invariance(subject: Subject) -> None:
     """Scoring in parts gives what scoring at once gives."""
-    flows = _mixed()
+    flows = mixed_flows()
     parts = [_scores(subject.fitted, flows.take(part)) for part in (slice(0, 100), slice(100, 106), slice(106, None))]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _assert_same(_scores(subject.fitted, flows), joined, REORDERED, "scores of the same flows in three parts")
 
 
-def check_opaque_ids(subject: _Subject) -> None:
+def check_opaque_ids(subject: Subject) -> None:
     """Other ids, same scores."""
-    flows = _mixed()
+    flows = mixed_flows()
     renumbered = dataclasses.replace(flows, ids=np.random.default_rng(99).permutation(len(flows)).astype(np.uint64))
     _assert_same(_scores(subject.fitted, flows), _scores(subject.fitted, renumbered), REPEATED, "scores of the same flows under other ids")
 
 
-def check_single_flow(subject: _Subject) -> None:
+def check_single_flow(subject: Subject) -> None:
     """A batch of one flow can be scored."""
     for name, column in _scores(subject.fitted, synthetic_benign(1, 1)).items():
-        assert column.size == 1, f"column {name!r} has {column.size} scores for one flow"
-        assert np.isfinite(column).all(), f"column {name!r} is {column[0]} for a batch of one flow"
+        _require(column.size == 1, f"column {name!r} has {column.size} scores for one flow")
+        _require(np.isfinite(column).all(), f"column {name!r} is {column[0]} for a batch of one flow")
 
 
-def check_constant_columns(subject: _Subject) -> None:
+def check_constant_columns(subject: Subject) -> None:
     """Training flows in which channels and features do not vary give finite scores, for flows in which they do as well."""
-    constant = _constant_flows(0, 200)
+    constant = constant_flows(0, 200)
     detector = subject.fit(subject.new(), constant)
-    for flows in (constant, _mixed()):
+    for flows in (constant, mixed_flows()):
         for name, column in _scores(detector, flows).items():
             bad = int(np.count_nonzero(~np.isfinite(column)))
-            assert bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite after training on constant columns"
+            _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite after training on constant columns")
 
 
-def check_refit_independence(subject: _Subject) -> None:
+def check_refit_independence(subject: Subject) -> None:
     """A second fit forgets the first."""
     _needs_determinism(subject)
     again, fresh = subject.fit(subject.new(), synthetic_benign(0, 300)), subject.new()
     subject.fit(again, synthetic_benign(5, 200))
     subject.fit(fresh, synthetic_benign(5, 200))
-    flows = _mixed()
+    flows = mixed_flows()
     _assert_same(_scores(fresh, flows), _scores(again, flows), REPEATED, "scores after a second fit")
 
 
-def check_seed_determinism(subject: _Subject) -> None:
+def check_seed_determinism(subject: Subject) -> None:
     """The same seed and flows give the same scores."""
     _needs_determinism(subject)
-    flows = _mixed()
+    flows = mixed_flows()
     first, second = (_scores(subject.fit(subject.new(), synthetic_benign(0, 300)), flows) for _ in range(2))
     _assert_same(first, second, REPEATED, "scores of two fits with one seed")
 
 
-def check_no_mutation(subject: _Subject) -> None:
+def check_no_mutation(subject: Subject) -> None:
     """``fit``, ``calibrate`` and ``score`` leave their flows as they were."""
     detector = subject.new()
-    train, calibration, test = synthetic_benign(0, 300), synthetic_benign(3, 100), _mixed()
+    train, calibration, test = synthetic_benign(0, 300), synthetic_benign(3, 100), mixed_flows()
     context = subject.context()
     batches = {"training": train, "validation": context.validation, "calibration": calibration, "scored": test}
     before = {name: _snapshot(batch) for name, batch in batches.items()}
@@ -339,19 +280,19 @@ def check_no_mutation(subject: _Subject) -> None:
     detector.score(test)
     for name, batch in batches.items():
         changed = [column for column, value in _snapshot(batch).items() if not np.array_equal(value, before[name][column], equal_nan=True)]
-        assert not changed, f"the {name} flows were changed in {', '.join(changed)}: work on a copy"
+        _require(not changed, f"the {name} flows were changed in {', '.join(changed)}: work on a copy")
 
 
-def check_global_random_state(subject: _Subject) -> None:
+def check_global_random_state(subject: Subject) -> None:
     """``fit`` and ``score`` neither seed nor use the global generators of Python, NumPy and torch."""
-    subject.fitted.score(_mixed())  # whatever it imports is imported now
+    subject.fitted.score(mixed_flows())  # whatever it imports is imported now
     before = _global_states()
-    subject.fit(subject.new(), synthetic_benign(0, 300)).score(_mixed())
+    subject.fit(subject.new(), synthetic_benign(0, 300)).score(mixed_flows())
     changed = [name for name, state in _global_states().items() if state != before[name]]
-    assert not changed, f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded with ctx.seed"
+    _require(not changed, f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded with ctx.seed")
 
 
-def check_declared_inputs(subject: _Subject) -> None:
+def check_declared_inputs(subject: Subject) -> None:
     """Batches that hold nothing but the declared inputs are enough."""
     inputs = subject.capabilities.inputs
     detector = subject.new()
@@ -359,40 +300,40 @@ def check_declared_inputs(subject: _Subject) -> None:
     detector.fit(_restricted(synthetic_benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
     if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
         detector.calibrate(_restricted(synthetic_benign(3, 100), inputs))
-    detector.score(_restricted(_mixed(), inputs))
+    detector.score(_restricted(mixed_flows(), inputs))
 
 
-def check_calibration_replaces(subject: _Subject) -> None:
+def check_calibration_replaces(subject: Subject) -> None:
     """A second calibration replaces the first."""
     if not subject.capabilities.calibrates:
         raise unittest.SkipTest("it does not calibrate")
     detector = subject.fit(subject.new(), synthetic_benign(0, 300))
-    flows = _mixed()
+    flows = mixed_flows()
     expected = _scores(detector, flows)
-    detector.calibrate(_constant_flows(3, 100))
+    detector.calibrate(constant_flows(3, 100))
     subject.calibrate(detector)
     _assert_same(expected, _scores(detector, flows), REPEATED, "scores after another calibration and back")
 
 
-def check_save_load(subject: _Subject) -> None:
+def check_save_load(subject: Subject) -> None:
     """``load(folder, params)`` of what ``save(folder)`` wrote after ``fit`` scores alike; calibration is not part of a saved fit."""
     members = [callable(getattr(subject.cls, name, None)) for name in ("save", "load")]
     if not any(members):
         raise unittest.SkipTest("it has neither save() nor load()")
-    assert all(members), f"it has {'save() but no load()' if members[0] else 'load() but no save()'}"
+    _require(all(members), f"it has {'save() but no load()' if members[0] else 'load() but no save()'}")
     detector = subject.new()
     detector.fit(synthetic_benign(0, 300), subject.context())
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder))
         loaded = subject.cls.load(Path(folder), subject.params)
-        assert isinstance(loaded, subject.cls), f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector"
+        _require(isinstance(loaded, subject.cls), f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector")
     subject.calibrate(detector)
     subject.calibrate(loaded)
-    flows = _mixed()
+    flows = mixed_flows()
     _assert_same(_scores(detector, flows), _scores(loaded, flows), REPEATED, "scores after save and load")
 
 
-_CHECKS: tuple[Callable[[_Subject], None], ...] = (
+CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_capabilities,
     check_params,
     check_score_columns,
@@ -415,7 +356,7 @@ _CHECKS: tuple[Callable[[_Subject], None], ...] = (
 )
 
 
-def _needs_determinism(subject: _Subject) -> None:
+def _needs_determinism(subject: Subject) -> None:
     if not subject.capabilities.deterministic:
         raise unittest.SkipTest("it declares deterministic=False")
 

@@ -1,0 +1,145 @@
+"""Attacks that exhaust: floods of packets, of connections, of requests, and connections held open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from .network import Host
+from .scene import Scene
+from .sessions import tls_handshake
+from .trace import CLIENT, SERVER_SIDE
+from .web import page_requests
+
+__all__ = ["Amplification", "HttpFlood", "SlowHttp", "SynFlood", "UdpFlood"]
+
+
+@dataclass(frozen=True)
+class SynFlood:
+    """SYNs to one port of one host, each with another source port, from forged senders (``forged``: nobody answers the SYN-ACK, which is repeated) or
+    from the machines themselves (whose kernel answers RST).  ``window`` None: the stack's own, else the flooding program's."""
+
+    target: str
+    port: int = 80
+    pace: float = 0.01
+    forged: bool = True
+    window: int | None = 512
+    family: ClassVar[str] = "syn_flood"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+        for number in range(flows):
+            start += dice.exponential(self.pace)
+            sender = dice.pick(attackers)
+            stack = sender.stack
+            if self.window is not None:
+                stack = replace(stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000))
+            sender = scene.stranger(stack) if self.forged else sender.with_stack(stack)
+            connection = scene.tcp(sender, victim, self.port, start)
+            if dice.chance(number / flows):  # the backlog fills
+                connection.unanswered((1.0, 1.0) if self.window is None and dice.chance(0.3) else (1.0,))
+            elif self.forged:
+                connection.half_open(reset=False, retries=(1.0, 2.0, 4.0)[: dice.integer(0, 3)])
+            else:
+                connection.half_open(reset=True)
+
+
+@dataclass(frozen=True)
+class UdpFlood:
+    """Datagrams of a few sizes to changing ports of one host outside (``target`` empty) or inside; a flow is the burst that one port gets."""
+
+    target: str = ""
+    sizes: tuple[int, ...] = (512,)
+    pace: float = 0.02
+    burst: float = 2.0
+    family: ClassVar[str] = "udp_flood"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        victim = dice.pick(scene.hosts(self.target)) if self.target else scene.stranger(attackers[0].stack)
+        for port in dice.sample(range(1024, 65_000), flows):
+            start += dice.exponential(self.pace)
+            exchange = scene.udp(dice.pick(attackers), victim, port, start)
+            size = dice.pick(self.sizes)
+            for _ in range(dice.count(self.burst)):
+                exchange.send(CLIENT, size, dice.exponential(1e-3))
+
+
+@dataclass(frozen=True)
+class Amplification:
+    """Answers that nobody asked for: reflectors outside send large datagrams from a service port to one host inside."""
+
+    target: str
+    services: tuple[tuple[int, int], ...] = ((53, 1200), (123, 440), (1900, 310), (389, 1400))
+    pace: float = 0.05
+    family: ClassVar[str] = "amplification"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+        port, typical = dice.pick(self.services)
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            reflector = scene.stranger(dice.pick(attackers).stack)
+            exchange = scene.udp(reflector, victim, dice.integer(1024, 65_000), start, port)
+            for _ in range(dice.count(2.5)):
+                exchange.send(CLIENT, dice.size(typical, 0.1, 1450), dice.exponential(2e-3))
+
+
+@dataclass(frozen=True)
+class HttpFlood:
+    """Requests for real pages of the site's web server, as fast as it answers, each on a connection of its own."""
+
+    response: float = 4200.0
+    pace: float = 0.2
+    tls: float = 0.5
+    family: ClassVar[str] = "http_flood"
+    resembles: ClassVar[str] = "site_visit"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            secure = dice.chance(self.tls)
+            connection = scene.tcp(dice.pick(attackers), scene.hosts("public")[0], 443 if secure else 80, start)
+            connection.open()
+            if secure:
+                tls_handshake(connection, dice)
+            page_requests(scene, connection, 1, 330, self.response)
+            if dice.chance(0.7):
+                connection.finish(CLIENT, dice.lognormal(0.01, 1.0))
+            else:
+                connection.reset(CLIENT, dice.lognormal(0.01, 1.0))
+
+
+@dataclass(frozen=True)
+class SlowHttp:
+    """Requests that never end, so that the server's connections run out: a header line (slowloris) or a piece of body (slow POST) every ``every``
+    seconds, until the server gives up."""
+
+    target: str = "public"
+    port: int = 80
+    every: float = 12.0
+    pieces: tuple[int, int] = (8, 32)
+    patience: float = 90.0
+    family: ClassVar[str] = "slow_http"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+        for _ in range(flows):
+            start += dice.exponential(2.0)
+            connection = scene.tcp(dice.pick(attackers), victim, self.port, start)
+            connection.open()
+            connection.send(CLIENT, dice.size(230, 0.2), dice.lognormal(5e-3, 0.8))
+            deadline = start + self.patience * dice.lognormal(1.0, 0.3)
+            while connection.clock[CLIENT] < deadline:
+                connection.send(CLIENT, dice.integer(*self.pieces), self.every * dice.uniform(0.8, 1.2))
+            if dice.chance(0.5):
+                connection.send(SERVER_SIDE, dice.integer(180, 520), 0.01)
+                connection.finish(SERVER_SIDE, 1e-3)
+            else:
+                connection.reset(SERVER_SIDE, 0.01)

@@ -1,0 +1,106 @@
+"""Attacks that guess passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .network import Host
+from .remote import desktop_login, ssh_attempt, ssh_greeting
+from .scene import Scene
+from .trace import CLIENT, SERVER_SIDE
+
+__all__ = ["DesktopGuessing", "SshGuessing", "SshSlowGuessing", "TelnetGuessing"]
+
+
+@dataclass(frozen=True)
+class SshGuessing:
+    """Dictionary attack over SSH (hydra, ncrack, patator): several connections at once, as many passwords on each as the server allows."""
+
+    target: str = "shell"
+    attempts: tuple[int, int] = (2, 6)
+    pace: float = 0.8
+    offer: float = 760.0
+    family: ClassVar[str] = "ssh_bruteforce"
+    resembles: ClassVar[str] = "ssh_failed"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            connection = scene.tcp(dice.pick(attackers), server, 22, start)
+            connection.open()
+            ssh_greeting(connection, dice, self.offer)
+            for _ in range(dice.integer(*self.attempts)):
+                ssh_attempt(connection, dice, dice.lognormal(2e-3, 0.5), accepted=False)
+            connection.finish(CLIENT if dice.chance(0.5) else SERVER_SIDE, dice.lognormal(3e-3, 0.8))
+
+
+@dataclass(frozen=True)
+class SshSlowGuessing:
+    """The same below every threshold: many machines, one or two passwords each, ``pace`` seconds apart.  A flow is a failed login, no more."""
+
+    target: str = "shell"
+    pace: float = 12.0
+    family: ClassVar[str] = "ssh_slow"
+    resembles: ClassVar[str] = "ssh_failed"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        for _ in range(flows):
+            start += self.pace * dice.lognormal(1.0, 0.4)
+            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
+            connection.open()
+            ssh_greeting(connection, dice, dice.pick((720.0, 950.0, 1300.0)))
+            for _ in range(dice.integer(1, 2)):
+                ssh_attempt(connection, dice, dice.lognormal(0.03, 1.2), accepted=False)
+            connection.finish(CLIENT if dice.chance(0.7) else SERVER_SIDE, dice.lognormal(0.03, 1.2))
+
+
+@dataclass(frozen=True)
+class TelnetGuessing:
+    """A bot tries factory passwords over telnet: negotiation, prompts, and names and passwords of a few bytes (Mirai)."""
+
+    target: str
+    pace: float = 1.5
+    family: ClassVar[str] = "telnet_bruteforce"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 23, start)
+            if dice.chance(0.15):
+                connection.refused()
+                continue
+            connection.open()
+            connection.play([(SERVER_SIDE, dice.integer(12, 24), dice.lognormal(0.01, 0.6)), (CLIENT, dice.integer(9, 21), 2e-3)])
+            connection.send(SERVER_SIDE, dice.integer(7, 40), dice.lognormal(0.02, 0.6))
+            for _ in range(dice.integer(1, 4)):
+                connection.play([(CLIENT, dice.integer(6, 9), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(10, 18), 5e-3)])
+                connection.play([(CLIENT, dice.integer(4, 12), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(18, 30), dice.lognormal(1.5, 0.4))])
+            if dice.chance(0.6):
+                connection.finish(SERVER_SIDE, 0.01)
+            else:
+                connection.reset(CLIENT, 0.01)
+
+
+@dataclass(frozen=True)
+class DesktopGuessing:
+    """Passwords over RDP: a login up to its refusal, again and again."""
+
+    target: str = "desktops"
+    pace: float = 1.2
+    family: ClassVar[str] = "rdp_bruteforce"
+    resembles: ClassVar[str] = "desktop"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            connection = scene.tcp(dice.pick(attackers), server, 3389, start)
+            connection.open()
+            desktop_login(connection, dice, accepted=False)
+            connection.reset(CLIENT, dice.lognormal(5e-3, 0.8))

@@ -1,0 +1,124 @@
+"""Benign machines: telemetry of things to their cloud, and the polling of controllers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .network import Host
+from .scene import Scene
+from .sessions import resolve, tls_handshake
+from .tcp import TcpConnection
+from .trace import CLIENT, SERVER_SIDE
+
+__all__ = ["Heartbeat", "ModbusPolling", "ModbusVisit", "PersistentTelemetry", "Telemetry", "modbus_read"]
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """A device reports over a TLS connection of its own: same server, similar sizes, at nearly regular times (the site's rate says how often)."""
+
+    report: float = 420.0
+    answer: float = 240.0
+    family: ClassVar[str] = "telemetry"
+
+    def run(self, scene: Scene, client: Host, start: float) -> None:
+        dice, cloud = scene.dice, scene.hosts("cloud")
+        server = cloud[client.v4[3] % len(cloud)]  # a device has one vendor
+        connection = scene.tcp(client, server, 443, start if dice.chance(0.6) else resolve(scene, client, start))
+        connection.open()
+        tls_handshake(connection, dice, hello=260, resumed=0.5)
+        for _ in range(dice.count(1.4)):
+            connection.send(CLIENT, dice.size(self.report, 0.45, 20_000), dice.lognormal(0.01, 0.8))
+            connection.send(SERVER_SIDE, dice.size(self.answer, 0.5, 20_000), dice.lognormal(0.03, 0.7))
+        if dice.chance(0.8):
+            connection.finish(CLIENT, dice.lognormal(0.05, 1.5))
+        else:
+            connection.reset(CLIENT, dice.lognormal(1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class PersistentTelemetry:
+    """MQTT over TLS: one connection for days, a ping every ``ping`` seconds, and reports."""
+
+    ping: float = 55.0
+    report: float = 180.0
+    family: ClassVar[str] = "telemetry"
+
+    def run(self, scene: Scene, client: Host, start: float) -> None:
+        dice, cloud = scene.dice, scene.hosts("cloud")
+        connection = scene.tcp(client, cloud[client.v4[3] % len(cloud)], 8883, start)
+        connection.open()
+        tls_handshake(connection, dice, hello=260)
+        connection.play([(CLIENT, 90, 1e-3), (SERVER_SIDE, 33, 0.03)])
+        while connection.clock[CLIENT] < scene.duration:
+            if dice.chance(0.5):
+                connection.send(CLIENT, dice.size(self.report, 0.35), dice.exponential(self.ping))
+                connection.send(SERVER_SIDE, 33, dice.lognormal(0.02, 0.4))
+            else:
+                connection.play([(CLIENT, 31, self.ping + dice.exponential(0.05)), (SERVER_SIDE, 31, dice.lognormal(0.02, 0.4))])
+            if dice.chance(0.01):
+                connection.reset(SERVER_SIDE, 1.0)
+                return
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A datagram to the cloud now and then, from one port; most are answered."""
+
+    every: float = 30.0
+    family: ClassVar[str] = "heartbeat"
+
+    def run(self, scene: Scene, client: Host, start: float) -> None:
+        dice, cloud = scene.dice, scene.hosts("cloud")
+        exchange = scene.udp(client, cloud[client.v4[3] % len(cloud)], 5683, start)
+        size = dice.integer(40, 120)
+        for _ in range(dice.count(6.0)):
+            if exchange.send(CLIENT, size, self.every * dice.uniform(0.9, 1.1)):
+                exchange.send(SERVER_SIDE, dice.integer(12, 60), dice.lognormal(5e-3, 0.5))
+
+
+def modbus_read(connection: TcpConnection, scene: Scene, registers: int, pause: float) -> None:
+    """One read: 12 bytes out, 9 + 2 per register back, after the controller's scan cycle."""
+    connection.send(CLIENT, 12, pause)
+    connection.send(SERVER_SIDE, 9 + 2 * registers, scene.dice.uniform(2e-3, 2.5e-2))
+
+
+@dataclass(frozen=True)
+class ModbusPolling:
+    """A master's permanent connection to one controller: the same reads every ``period`` seconds."""
+
+    period: float = 4.0
+    family: ClassVar[str] = "modbus"
+
+    def run(self, scene: Scene, client: Host, start: float) -> None:
+        dice = scene.dice
+        connection = scene.tcp(client, dice.pick(scene.hosts("controllers")), 502, start)
+        connection.open()
+        blocks = [dice.integer(1, 60) for _ in range(dice.integer(1, 3))]
+        period = self.period * dice.lognormal(1.0, 0.5)
+        rounds = dice.count(25.0)
+        while connection.clock[CLIENT] < scene.duration and rounds > 0:
+            for number, registers in enumerate(blocks):
+                modbus_read(connection, scene, registers, 1e-3 if number else period + dice.exponential(2e-3))
+            rounds -= 1
+        connection.finish(CLIENT, 1e-3)
+
+
+@dataclass(frozen=True)
+class ModbusVisit:
+    """A panel that connects for a few reads, and writes a set-point now and then (a write is echoed)."""
+
+    writes: float = 0.15
+    family: ClassVar[str] = "modbus"
+
+    def run(self, scene: Scene, client: Host, start: float) -> None:
+        dice = scene.dice
+        connection = scene.tcp(client, dice.pick(scene.hosts("controllers")), 502, start)
+        connection.open()
+        for _ in range(dice.count(1.8)):
+            if dice.chance(self.writes):
+                connection.play([(CLIENT, 12, dice.lognormal(0.3, 0.8)), (SERVER_SIDE, 12, dice.uniform(2e-3, 2.5e-2))])
+            else:
+                modbus_read(connection, scene, dice.pick((1, 2, 8, 10, 20, 50)), dice.lognormal(4e-3, 0.8))
+        connection.finish(CLIENT, dice.lognormal(2e-3, 0.7))

@@ -1,0 +1,127 @@
+"""Attacks that look for hosts and services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .datagrams import PORT_UNREACHABLE
+from .network import MIRAI, NMAP, Host
+from .scene import Scene
+from .trace import CLIENT, SERVER_SIDE
+
+__all__ = ["HostSweep", "PortScan", "ServiceScan", "UdpScan"]
+
+
+@dataclass(frozen=True)
+class PortScan:
+    """Half-open scan of many ports of a few hosts, as nmap -sS: raw SYNs from one port; closed ports answer RST, filtered ones nothing.
+
+    pace   mean seconds between probes
+    """
+
+    target: str
+    pace: float = 0.05
+    filtered: float = 0.15
+    opened: float = 0.05
+    family: ClassVar[str] = "port_scan"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        raw = dice.pick(attackers).with_stack(NMAP)
+        victims = dice.sample(scene.hosts(self.target), 3)
+        source_port = scene.port(raw)
+        ports = dice.sample(range(1, 10_000), flows // len(victims) + 1)
+        for number in range(flows):
+            start += dice.exponential(self.pace)
+            victim = victims[number % len(victims)]
+            connection = scene.tcp(raw, victim, ports[number // len(victims)], start, source_port)
+            fate = dice.random()
+            if fate < self.filtered:
+                connection.unanswered((1.0, 1.0))
+            elif fate < self.filtered + self.opened:
+                connection.half_open(reset=True)
+            else:
+                connection.refused()
+
+
+@dataclass(frozen=True)
+class ServiceScan:
+    """Full connections that read a banner or provoke an answer and leave, from the machine's own stack (nmap -sV, masscan --banners)."""
+
+    target: str
+    pace: float = 1.5
+    ports: tuple[int, ...] = (21, 22, 25, 80, 110, 143, 443, 3306, 8080, 8443)
+    family: ClassVar[str] = "service_scan"
+    resembles: ClassVar[str] = "site_visit"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
+            connection.open()
+            if dice.chance(0.35):
+                connection.send(SERVER_SIDE, dice.size(60, 0.4), dice.lognormal(0.02, 0.8))
+            else:
+                connection.send(CLIENT, dice.pick((18, 22, 63, 220, 517)), dice.lognormal(0.01, 0.8))
+                if dice.chance(0.8):
+                    connection.send(SERVER_SIDE, dice.size(700, 1.1, 20_000), dice.lognormal(0.02, 0.8))
+            if dice.chance(0.6):
+                connection.finish(CLIENT, dice.lognormal(0.05, 1.5))
+            else:
+                connection.reset(CLIENT, dice.lognormal(0.05, 1.5))
+
+
+@dataclass(frozen=True)
+class HostSweep:
+    """One SYN to each of many addresses, most of which do not exist: a worm or bot that looks for the next victim (Mirai's SYN has no options)."""
+
+    ports: tuple[int, ...] = (23, 23, 2323)
+    pace: float = 0.08
+    answered: float = 0.08
+    raw: bool = True
+    family: ClassVar[str] = "host_sweep"
+    resembles: ClassVar[str] = "failed"
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice = scene.dice
+        for _ in range(flows):
+            start += dice.exponential(self.pace)
+            host = dice.pick(attackers)
+            connection = scene.tcp(host.with_stack(MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
+            if dice.chance(self.answered):
+                connection.refused()
+            else:
+                connection.unanswered((1.0, 2.0, 4.0)[: 1 if self.raw else dice.integer(1, 3)])
+
+
+@dataclass(frozen=True)
+class UdpScan:
+    """Probes to UDP ports: silence, an ICMP error (rate-limited, so only now and then), rarely an answer."""
+
+    target: str
+    pace: float = 0.4
+    family: ClassVar[str] = "udp_scan"
+    resembles: ClassVar[str] = ""
+
+    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+        dice, attacker = scene.dice, scene.dice.pick(attackers)
+        victims = dice.sample(scene.hosts(self.target), 4)
+        ports = dice.sample(range(1, 5_000), flows // len(victims) + 1)
+        source_port = scene.port(attacker)
+        for number in range(flows):
+            start += dice.exponential(self.pace)
+            victim, port = victims[number % len(victims)], ports[number // len(victims)]
+            exchange = scene.udp(attacker, victim, port, start, source_port)
+            size = dice.pick((0, 0, 0, 8, 12, 40, 48))
+            exchange.send(CLIENT, size)
+            fate = dice.random()
+            if fate < 0.2:
+                scene.icmp(victim, attacker, exchange.clock[SERVER_SIDE]).send(CLIENT, 28 + size, 1e-4, PORT_UNREACHABLE)
+            elif fate < 0.25:
+                exchange.send(SERVER_SIDE, dice.size(80, 0.6), 1e-3)
+            elif fate < 0.7:
+                exchange.send(CLIENT, size, 1.0)

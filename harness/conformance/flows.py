@@ -1,0 +1,129 @@
+"""Synthetic flows that the conformance checks fit and score on: seeded, small, and like no real network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, FlowBatch
+
+__all__ = ["constant_flows", "mixed_flows", "synthetic_benign", "synthetic_outliers"]
+
+_DTYPES = {"size": np.uint16, "iat": np.float32, "win": np.uint16}  # the other channels: uint8
+
+
+def synthetic_benign(seed: int, n: int) -> FlowBatch:
+    """Request–response flows: 1 to 12 packets of 40 to 600 bytes, milliseconds apart, alternating in direction."""
+    rng = np.random.default_rng([seed, 0])
+    lengths = rng.integers(1, 13, size=n)
+    total, position = int(lengths.sum()), _positions(lengths)
+    direction = (position + (rng.random(total) < 0.1)) % 2
+    return _batch(
+        rng,
+        lengths,
+        size=rng.integers(40, 600, size=total),
+        iat=rng.lognormal(8.0, 1.0, size=total),
+        direction=direction,
+        syn=position == 0,
+        fin=rng.random(total) < 0.05,
+        rst=rng.random(total) < 0.02,
+        psh=rng.random(total) < 0.4,
+        ack=(position > 0) & (rng.random(total) < 0.95),
+        win=rng.choice([8192, 29200, 64240], size=total),
+    )
+
+
+def synthetic_outliers(seed: int, n: int) -> FlowBatch:
+    """One-way bursts that differ in everything: 30 to 64 packets of 1200 to 1500 bytes, microseconds apart, FIN and RST set, no window."""
+    rng = np.random.default_rng([seed, 1])
+    lengths = rng.integers(30, 65, size=n)
+    total = int(lengths.sum())
+    never, always = np.zeros(total), np.ones(total)
+    return _batch(
+        rng,
+        lengths,
+        size=rng.integers(1200, 1500, size=total),
+        iat=rng.uniform(1.0, 20.0, size=total),
+        direction=never,
+        syn=rng.random(total) < 0.5,
+        fin=always,
+        rst=rng.random(total) < 0.9,
+        psh=never,
+        ack=never,
+        win=never,
+    )
+
+
+def constant_flows(seed: int, n: int) -> FlowBatch:
+    """Two packets each way of no travel: only size and inter-arrival time vary."""
+    rng = np.random.default_rng([seed, 2])
+    never = np.zeros(2 * n)
+    return _batch(
+        rng,
+        np.full(n, 2),
+        size=rng.integers(60, 120, size=2 * n),
+        iat=rng.lognormal(8.0, 1.0, size=2 * n),
+        direction=never,
+        syn=never,
+        fin=never,
+        rst=never,
+        psh=never,
+        ack=never,
+        win=never,
+    )
+
+
+def mixed_flows() -> FlowBatch:
+    """300 benign flows and 40 outliers, the first batch that a fitted detector is shown."""
+    benign, outliers = synthetic_benign(1, 300), synthetic_outliers(1, 40)
+    assert benign.offsets is not None
+    assert outliers.offsets is not None
+    return FlowBatch(
+        np.concatenate([benign.ids, outliers.ids]),
+        np.concatenate([benign.offsets, benign.offsets[-1] + outliers.offsets[1:]]),
+        {name: np.concatenate([benign.packets[name], outliers.packets[name]]) for name in PACKET_CHANNELS},
+        {name: np.concatenate([benign.features[name], outliers.features[name]]) for name in FLOW_FEATURES},
+    )
+
+
+def _positions(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, … within each flow, (packets,)."""
+    return np.concatenate([np.arange(length) for length in lengths])
+
+
+def _batch(rng: np.random.Generator, lengths: NDArray[np.int64], **channels: NDArray[np.generic]) -> FlowBatch:
+    channels["iat"] = np.where(_positions(lengths) == 0, 0.0, channels["iat"])
+    packets = {name: channels[name].astype(_DTYPES.get(name, np.uint8)) for name in PACKET_CHANNELS}
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = [_flow_features({name: column[start:stop].astype(np.float64) for name, column in packets.items()}) for start, stop in _spans(offsets)]
+    features = {name: np.array([row[name] for row in rows]) for name in FLOW_FEATURES}
+    ids = rng.choice(2**63, size=len(lengths), replace=True).astype(np.uint64)
+    return FlowBatch(ids, offsets, packets, features)
+
+
+def _spans(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
+    return list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+
+
+def _flow_features(flow: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """The features of one flow, as ``FLOW_FEATURES`` defines them."""
+    size, forward = flow["size"], flow["direction"] == 0
+    gaps = flow["iat"][1:] if len(size) > 1 else np.zeros(1)
+    n_fwd, n_bwd = int(forward.sum()), int((~forward).sum())
+    raw = {
+        "log_duration": gaps.sum(),
+        "n_packets": len(size),
+        "n_fwd": n_fwd,
+        "n_bwd": n_bwd,
+        "bytes_fwd": size[forward].sum(),
+        "bytes_bwd": size[~forward].sum(),
+        **{f"size_{name}": statistic(size) for name, statistic in _STATISTICS.items()},
+        **{f"iat_{name}": statistic(gaps) for name, statistic in _STATISTICS.items()},
+        **{f"count_{flag}": flow[flag].sum() for flag in ("syn", "fin", "rst", "psh", "ack")},
+    }
+    return {name: float(np.log1p(value)) for name, value in raw.items()} | {"down_up_ratio": n_bwd / max(n_fwd, 1)}
+
+
+_STATISTICS = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}

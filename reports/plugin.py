@@ -1,0 +1,26 @@
+"""Registers the built-in renderers the way a third-party plugin would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.extensions import Renderer, hookimpl
+
+
+@hookimpl
+def janus_bench_renderers() -> Iterable[Renderer]:
+    from reports.render_text import render_csv, render_json, render_markdown
+
+    return (
+        Renderer("table", "For a terminal: leaderboard, matrices, partitions and notes.", _table),
+        Renderer("markdown", "The same as GitHub tables.", render_markdown),
+        Renderer("csv", "One line per cell, with every setting.", render_csv),
+        Renderer("json", "The document, for programs.", render_json),
+    )
+
+
+def _table(document: Mapping[str, Any], width: int, color: bool) -> str:
+    from reports.render_table import render_table  # rich is not needed to list the formats
+
+    return render_table(document, width, color)

@@ -1,0 +1,78 @@
+"""FlowBatch and the validation of scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.contract import PACKET_CHANNELS, Capabilities, FlowBatch, InvalidScores, UndeclaredInput, validate_scores
+
+
+def make_batch(lengths: list[int], seed: int = 0) -> FlowBatch:
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    packets = {name: rng.integers(0, 2000, int(offsets[-1])).astype(np.float32) for name in PACKET_CHANNELS}
+    return FlowBatch(np.arange(len(lengths), dtype=np.uint64), offsets, packets, {"n_packets": np.array(lengths, dtype=np.float64)})
+
+
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12), data=st.data())
+def test_take_and_padded_agree_with_plain_slicing(lengths, data):
+    batch = make_batch(lengths)
+    index = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=15))
+    taken = batch.take(np.array(index, dtype=np.int64))
+    dense, mask = taken.padded(5)
+    assert dense.shape == (len(index), 5, 9)
+    for row, flow in enumerate(index):
+        first, last = int(batch.offsets[flow]), int(batch.offsets[flow + 1])
+        for channel, name in enumerate(PACKET_CHANNELS):
+            expected = list(batch.packets[name][first:last])[:5]
+            assert list(dense[row, : len(expected), channel]) == expected
+            assert not dense[row, len(expected) :, channel].any()
+        assert mask[row].sum() == min(5, lengths[flow])
+        assert taken.features["n_packets"][row] == lengths[flow]
+
+
+def test_a_batch_cannot_be_changed():
+    batch = make_batch([2, 3])
+    with pytest.raises(ValueError, match="read-only"):
+        batch.packet("size")[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        batch.ids[0] = 1
+    with pytest.raises(TypeError):
+        batch.features["n_packets"] = np.zeros(2)
+
+
+def test_undeclared_inputs_are_named():
+    bare = FlowBatch(np.arange(2, dtype=np.uint64))
+    with pytest.raises(UndeclaredInput, match="no packets"):
+        bare.padded()
+    with pytest.raises(UndeclaredInput, match="no flow features"):
+        bare.feature_matrix()
+    with pytest.raises(UndeclaredInput, match="no flow feature x"):
+        make_batch([1]).feature_matrix(["x"])
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (np.zeros(2), r"shape \(2,\), expected \(3,\)"),
+        (np.zeros((3, 1)), "shape"),
+        (np.array([0.0, np.nan, np.inf]), "2 of 3 values"),
+        (["a", "b", "c"], "not numeric"),
+        ({"other": np.zeros(3)}, "declared are score"),
+    ],
+)
+def test_invalid_scores_say_what_is_wrong(raw, message):
+    with pytest.raises(InvalidScores, match=message):
+        validate_scores(raw, 3, ("score",))
+
+
+def test_several_columns_need_a_mapping_and_an_aggregator():
+    with pytest.raises(InvalidScores, match="mapping"):
+        validate_scores(np.zeros(3), 3, ("a", "b"))
+    with pytest.raises(ValueError, match="aggregator"):
+        Capabilities(inputs=frozenset(), scores=("a", "b"))
+    with pytest.raises(ValueError, match="unknown input"):
+        Capabilities(inputs=frozenset({"labels"}))

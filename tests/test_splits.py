@@ -1,0 +1,125 @@
+"""Partitions: sizes, what is never divided, and that a draw depends on nothing but dataset, seed and split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.splits import CAPS, SHARES, Caps, FlowIndex, control_parts, draw_partition
+
+BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
+NO_CAPS = Caps(None, None, None, None, None)
+
+
+def make_index(captures: list[int], attacks: int = 300, seed: int = 0, flows_per_session: int = 1) -> FlowIndex:
+    """``captures[i]`` benign flows in capture i, then attacks spread over the first three captures in four families."""
+    rng = np.random.default_rng(seed)
+    benign = sum(captures)
+    capture = np.concatenate([np.repeat(np.arange(len(captures)), captures), rng.integers(0, min(3, len(captures)), attacks)])
+    family = np.concatenate([np.repeat("web", benign), np.array(["scan", "flood", "beacon", "rare"])[np.arange(attacks) % 37 % 4]])
+    start = capture * 1000.0 + rng.random(len(capture)) * 900
+    session = np.arange(len(capture)) // flows_per_session * 10_000 + capture  # neighbours in one capture share a session
+    _, session = np.unique(session, return_inverse=True)
+    return FlowIndex(np.arange(len(capture)) >= benign, family, capture, session, start, salt=99)
+
+
+def test_grouped_never_divides_a_capture_and_keeps_the_shares():
+    index = make_index([150] * 40)
+    partition = draw_partition(index, 42, "grouped", NO_CAPS)
+    assert partition.kind == "grouped"
+    owners = [set(index.capture[partition.parts[name]]) for name in BENIGN_PARTS]
+    assert sum(len(owner) for owner in owners) == 40  # disjoint, and every capture is used
+    for name, share in SHARES.items():
+        size = len(partition.parts["test_benign" if name == "test" else name])
+        assert abs(size - share * 6000) <= 150  # within one capture of the target
+
+
+@pytest.mark.parametrize(("captures", "reason"), [([500] * 9, "fewer than 10"), ([90] * 20, "fewer than 200")])
+def test_falls_back_to_time_blocks_and_says_why(captures, reason):
+    partition = draw_partition(make_index(captures), 42, "grouped", NO_CAPS)
+    assert partition.kind == "time blocks"
+    assert reason in partition.reason
+
+
+def test_time_blocks_are_contiguous_inside_each_capture():
+    index = make_index([600, 300, 80])
+    partition = draw_partition(index, 7, "grouped", NO_CAPS)
+    part_of = np.full(len(index.attack), -1)
+    for number, name in enumerate(BENIGN_PARTS):
+        part_of[partition.parts[name]] = number
+    for capture in range(3):
+        flows = np.flatnonzero(~index.attack & (index.capture == capture))
+        changes = np.count_nonzero(np.diff(part_of[flows[np.argsort(index.start[flows])]]))
+        assert changes <= len(BENIGN_PARTS) - 1  # each part is one block
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    captures=st.lists(st.integers(1, 400), min_size=1, max_size=25),
+    seed=st.integers(0, 1000),
+    split=st.sampled_from(["grouped", "random"]),
+    flows_per_session=st.integers(1, 4),
+)
+def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed, split, flows_per_session):
+    index = make_index(captures, flows_per_session=flows_per_session)
+    partition = draw_partition(index, seed, split, NO_CAPS)
+    benign = np.concatenate([partition.parts[name] for name in BENIGN_PARTS])
+    assert sorted(benign) == list(np.flatnonzero(~index.attack))
+    assert list(partition.parts["test_attack"]) == list(np.flatnonzero(index.attack))
+    owner: dict[int, str] = {}
+    for name in BENIGN_PARTS:
+        for session in index.session[partition.parts[name]]:
+            assert owner.setdefault(int(session), name) == name
+
+
+def test_the_draw_depends_on_seed_and_split_only():
+    index = make_index([150] * 40)
+    first, again = (draw_partition(index, 42, "grouped", CAPS["quick"]) for _ in range(2))
+    assert all(np.array_equal(first.parts[name], again.parts[name]) for name in first.parts)
+    other = draw_partition(index, 43, "grouped", CAPS["quick"])
+    assert not np.array_equal(first.parts["train"], other.parts["train"])
+
+
+def test_quick_caps_hold_and_families_keep_a_floor():
+    index = make_index([900] * 30, attacks=9000)
+    partition = draw_partition(index, 42, "grouped", CAPS["quick"])
+    assert {name: len(flow_ids) for name, flow_ids in partition.parts.items() if name != "val"} == {
+        "train": 5000,
+        "cal_a": 2000,
+        "cal_b": 1000,
+        "test_benign": 2000,
+        "test_attack": 2000,
+    }
+    families, counts = np.unique(index.family[partition.parts["test_attack"]], return_counts=True)
+    assert set(families) == {"scan", "flood", "beacon", "rare"}
+    assert counts.min() >= 20
+    assert partition.uncapped["test_attack"] == 9000
+
+
+def test_a_family_of_three_flows_survives_the_cap():
+    index = make_index([900] * 30, attacks=9000)
+    family = index.family.copy()
+    family[np.flatnonzero(index.attack)[:3]] = "tiny"
+    index = FlowIndex(index.attack, family, index.capture, index.session, index.start, index.salt)
+    chosen = draw_partition(index, 1, "grouped", CAPS["quick"]).parts["test_attack"]
+    assert np.count_nonzero(index.family[chosen] == "tiny") == 3
+    assert len(chosen) == 2000
+
+
+def test_attacks_that_share_a_training_capture_are_counted():
+    index = make_index([150] * 40, attacks=300)
+    partition = draw_partition(index, 42, "grouped", NO_CAPS)
+    training = set(index.capture[partition.parts["train"]])
+    expected = sum(int(index.capture[flow]) in training for flow in partition.parts["test_attack"])
+    assert partition.shared_captures == expected
+
+
+def test_control_divides_cal_a_four_to_one_by_session():
+    index = make_index([150] * 40, flows_per_session=3)
+    cal_a = draw_partition(index, 42, "grouped", NO_CAPS).parts["cal_a"]
+    train, val = control_parts(index, cal_a, 42)
+    assert sorted([*train, *val]) == list(cal_a)
+    assert not set(index.session[train]) & set(index.session[val])
+    assert abs(len(train) - 0.8 * len(cal_a)) <= 3
