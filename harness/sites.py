@@ -14,8 +14,8 @@ from harness.suggest import unknown
 
 if TYPE_CHECKING:
     import polars as pl
-    from datasets_registry.store import FlowStore
 
+    from datasets_registry.store import FlowStore
     from harness.extensions import Dataset
     from protocols.splits import FlowIndex, Partition
 

@@ -42,7 +42,7 @@ SOURCE_WIDTH, TARGET_WIDTH = 20, 12
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
-SHADES = ((0.14, 217), (0.40, 255), (0.60, 195), (0.80, 159), (0.90, 117), (1.01, 75))
+SHADES = ((0.14, 174), (0.40, 252), (0.60, 153), (0.80, 117), (0.90, 75), (1.01, 69))
 """(upper bound of the value's place between chance and ideal, colour)."""
 
 Row = Mapping[str, Any]
@@ -88,7 +88,7 @@ def _leaderboard(document: Row, width: int) -> RenderableType:
     rank = Column("#", [Text(NONE if row["rank"] is None else str(row["rank"])) for row in rows])
     first = sum(column.width + GAP for column in columns if column.priority == 0) + rank.width
     low, high = NAME_WIDTH
-    longest = max((len(name_of(row)) for row in rows), default=low)
+    longest = max((len(text) for row in rows for text in (name_of(row), varying_params(row))), default=low)
     room = min(longest, max(low, min(high, width - first - GAP)))
     names = Column("detector", [_name(row, room) for row in rows], right=False)
     return _stacked(paged([rank, names], columns, width))

@@ -30,8 +30,17 @@ def texts(versions: NDArray[np.int64], words: NDArray[np.uint64]) -> list[str]:
     for version, (high, low) in rows:
         text = known.get((version, high, low))
         if text is None:
-            packed = low.to_bytes(4, "big") if version == 4 else high.to_bytes(8, "big") + low.to_bytes(8, "big")
-            text = socket.inet_ntop(socket.AF_INET if version == 4 else socket.AF_INET6, packed)
+            text = ".".join(str(byte) for byte in low.to_bytes(4, "big")) if version == 4 else _ipv6_text(high << 64 | low)
             known[version, high, low] = text
         result.append(text)
     return result
+
+
+def _ipv6_text(value: int) -> str:
+    """RFC 5952 without dotted quads: systems and Python versions disagree on when to write those, and the text is part of a store's hash."""
+    groups = [f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16)]
+    for length in range(8, 1, -1):
+        for start in range(9 - length):
+            if groups[start : start + length] == ["0"] * length:
+                return ":".join(groups[:start]) + "::" + ":".join(groups[start + length :])
+    return ":".join(groups)

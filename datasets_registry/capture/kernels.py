@@ -209,8 +209,10 @@ def _ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
     while (
         protocol == 0 or protocol == 43 or protocol == 44 or protocol == 51 or protocol == 60 or protocol == 135 or protocol == 139 or protocol == 140
     ):
+        if at + 8 > limit:
+            return BAD_HEADER, 0, at, 0, False, False
         if at + 8 > end:
-            return TRUNCATED if at + 8 <= limit else BAD_HEADER, 0, at, 0, False, False
+            return TRUNCATED, 0, at, 0, False, False
         following = np.int64(buf[at])
         if protocol == 44:
             if _be16(buf, at + 2) & 0xFFF8 != 0:
@@ -351,9 +353,9 @@ def scan_pcap(buf: Any, at: Any, end: Any, big: Any, interface: Any, packets: An
 @njit(cache=True, nogil=True)
 def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
     """A pcapng timestamp in ns since the epoch, or -1 where int64 cannot hold it or the interface's resolution is nonsense."""
+    ticks = np.uint64(high) << _HALF | np.uint64(low)
     if row[SHIFT] >= 0:
         shift = row[SHIFT]
-        ticks = np.uint64(high) << _HALF | np.uint64(low)
         seconds = np.int64(ticks >> np.uint64(shift))
         if seconds < 0 or seconds > MAX_SECONDS:
             return np.int64(-1)
@@ -361,12 +363,12 @@ def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
         fraction = np.int64((ticks >> np.uint64(shift - kept)) & np.uint64((1 << kept) - 1))
         ns = seconds * 1_000_000_000 + ((fraction * 1_000_000_000) >> kept)
     else:
-        if row[MULTIPLY] <= 0 or high >= 1 << 31:
+        if row[MULTIPLY] <= 0:
             return np.int64(-1)
-        whole = high << 32 | low
-        if whole // row[DIVIDE] > MAX_SECONDS * 1_000_000_000 // row[MULTIPLY]:
+        units = ticks // np.uint64(row[DIVIDE])
+        if units > np.uint64(MAX_SECONDS * 1_000_000_000 // row[MULTIPLY]):
             return np.int64(-1)
-        ns = whole // row[DIVIDE] * row[MULTIPLY]
+        ns = np.int64(units) * row[MULTIPLY]
     ns += row[OFFSET]
     return ns if 0 <= ns <= MAX_SECONDS * 1_000_000_000 else np.int64(-1)
 

@@ -50,4 +50,3 @@ class DatagramExchange:
                 self.clock[side] = max(self.clock[side], start + round_trip)
             wait, burst = 0.0, burst * 2
         self.send(peer, self.dice.integer(31, 40), 1e-3)
-

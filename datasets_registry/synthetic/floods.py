@@ -93,7 +93,7 @@ class Amplification:
 class HttpFlood:
     """Requests for real pages of the site's web server, as fast as it answers, each on a connection of its own."""
 
-    response: float = 4200.0
+    response: float = 3000.0
     pace: float = 0.2
     tls: float = 0.5
     family: ClassVar[str] = "http_flood"

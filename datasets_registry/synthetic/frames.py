@@ -53,7 +53,8 @@ def build_frames(packets: NDArray[np.void], entries: list[FlowEntry], vlan: int 
         proto = table.proto[f]
         l4, l4_length = _transport(chosen, table, f, s)
         _put(l4, _checksum_column(proto), _ones_complement(source, target, _pseudo(proto, l4_length, version), l4), proto)
-        ip = _ipv4(rows, proto, table.ttl[f, s], l4_length, source, target) if version == 4 else _ipv6(proto, table.ttl[f, s], l4_length, source, target)
+        build = _ipv4 if version == 4 else _ipv6
+        ip = build(proto, table.ttl[f, s], l4_length, source, target)
         data[rows, at : at + 2] = np.frombuffer(b"\x08\x00" if version == 4 else b"\x86\xdd", dtype=np.uint8)
         data[rows, at + 2 : at + 2 + header] = ip
         begin = at + 2 + header
@@ -167,13 +168,11 @@ def _fold(total: NDArray[np.int64]) -> NDArray[np.int64]:
     return ~total & 0xFFFF
 
 
-def _ipv4(
-    rows: NDArray[np.int64], proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes
-) -> Bytes:
+def _ipv4(proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes) -> Bytes:
     header = np.zeros((len(proto), 20), dtype=np.uint8)
     header[:, 0] = 0x45
     header[:, 2:4] = _big_endian(20 + l4_length, 2)
-    header[:, 4:6] = _big_endian(rows * 40_503, 2)  # identification: any value does, DF is set
+    header[:, 4:6] = _big_endian(np.arange(len(proto)) * 40_503, 2)  # identification: any value does, DF is set (RFC 6864)
     header[:, 6] = 0x40
     header[:, 8], header[:, 9] = ttl, proto
     header[:, 12:16], header[:, 16:20] = source[:, :4], target[:, :4]

@@ -80,7 +80,9 @@ class TelnetGuessing:
             connection.send(SERVER_SIDE, dice.integer(7, 40), dice.lognormal(0.02, 0.6))
             for _ in range(dice.integer(1, 4)):
                 connection.play([(CLIENT, dice.integer(6, 9), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(10, 18), 5e-3)])
-                connection.play([(CLIENT, dice.integer(4, 12), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(18, 30), dice.lognormal(1.5, 0.4))])
+                connection.play(
+                    [(CLIENT, dice.integer(4, 12), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(18, 30), dice.lognormal(1.5, 0.4))]
+                )
             if dice.chance(0.6):
                 connection.finish(SERVER_SIDE, 0.01)
             else:

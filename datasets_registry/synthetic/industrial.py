@@ -97,7 +97,7 @@ class ModbusPolling:
         connection.open()
         blocks = [dice.integer(1, 60) for _ in range(dice.integer(1, 3))]
         period = self.period * dice.lognormal(1.0, 0.5)
-        rounds = dice.count(25.0)
+        rounds = dice.count(12.0)
         while connection.clock[CLIENT] < scene.duration and rounds > 0:
             for number, registers in enumerate(blocks):
                 modbus_read(connection, scene, registers, 1e-3 if number else period + dice.exponential(2e-3))

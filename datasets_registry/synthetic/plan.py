@@ -48,7 +48,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class HostGroup:
-    """Hosts with the same habits; ``present`` (fewest, most) of the ``count`` are seen in one capture.  Outside hosts are beyond the wide-area link."""
+    """Hosts with the same habits; ``present`` (fewest, most) of the ``count`` are seen at once.  Those not ``inside`` are beyond the WAN."""
 
     name: str
     count: int
@@ -92,7 +92,6 @@ class Site:
     """
 
     name: str
-    summary: str
     subnet: tuple[int, int]
     first_day: int
     lan: Link

@@ -64,8 +64,8 @@ class SecureShell:
         connection.finish(CLIENT, 1e-3)
 
     def _type(self, connection: TcpConnection, dice: Dice) -> None:
-        for _ in range(dice.count(4.0)):
-            for _ in range(dice.integer(2, 9)):
+        for _ in range(dice.count(2.5)):
+            for _ in range(dice.integer(2, 8)):
                 connection.send(CLIENT, 36, dice.lognormal(0.16, 0.6))
                 connection.send(SERVER_SIDE, 36, 1e-3)
             connection.send(SERVER_SIDE, dice.size(400, 1.3, 20_000), dice.lognormal(0.03, 1.2))

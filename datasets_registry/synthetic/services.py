@@ -165,7 +165,9 @@ class FileShare:
         connection.open()
         smb_login(scene, connection, dice.integer(0, 1))
         for _ in range(dice.count(2.5)):
-            connection.play([(CLIENT, dice.size(230, 0.25), dice.lognormal(0.05, 1.6)), (SERVER_SIDE, dice.size(220, 0.2), dice.lognormal(1e-3, 0.6))])
+            connection.play(
+                [(CLIENT, dice.size(230, 0.25), dice.lognormal(0.05, 1.6)), (SERVER_SIDE, dice.size(220, 0.2), dice.lognormal(1e-3, 0.6))]
+            )
             if dice.chance(0.35):
                 connection.play([(CLIENT, 117, 5e-4), (SERVER_SIDE, dice.size(9000, 1.3, 200_000), 2e-3)])
             elif dice.chance(0.35):

@@ -12,7 +12,7 @@ __all__ = ["hang_up", "keep_alive", "resolve", "tls_handshake"]
 
 
 def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resumed: float = 0.35) -> None:
-    """Client hello, the server's flight (short when a session is resumed), the client's finish, perhaps tickets; sizes of TLS 1.2 and 1.3 (RFC 8446)."""
+    """Client hello, the server's flight (short when a session is resumed), the client's finish, perhaps tickets (RFC 5246, RFC 8446)."""
     connection.send(CLIENT, dice.size(hello, 0.15, 1900), dice.uniform(1e-4, 2e-3))
     connection.send(SERVER_SIDE, dice.integer(180, 320) if dice.chance(resumed) else dice.size(3900, 0.3, 9000), dice.lognormal(1e-3, 0.7))
     connection.send(CLIENT, dice.pick((64, 74, 80, 93, 126)), dice.lognormal(1.5e-3, 0.8))

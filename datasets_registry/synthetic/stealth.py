@@ -1,4 +1,4 @@
-"""Attacks that use the protocols of everyday traffic, as such attacks do; what tells them apart is a matter of sizes and times, and sometimes nothing."""
+"""Attacks in the protocols of everyday traffic; what tells them apart is a matter of sizes and times, and sometimes nothing."""
 
 from __future__ import annotations
 
@@ -51,13 +51,15 @@ class Beacon:
 
 @dataclass(frozen=True)
 class WebAttack:
-    """SQL injection, cross-site scripting and directory search on the public web server: by hand (``manual``: a visit with one odd form) or with a tool
-    (requests a little longer, answers that are the same page or an error, hardly a pause)."""
+    """SQL injection, cross-site scripting and directory search on the public web server.
+
+    By hand (``manual``): a visit with one odd form.  With a tool: longer requests, answers that are the same page or an error, hardly a pause.
+    """
 
     manual: float = 0.35
     pace: float = 2.0
     tls: float = 0.7
-    response: float = 4200.0
+    response: float = 3000.0
     family: ClassVar[str] = "web_attack"
     resembles: ClassVar[str] = "site_visit"
 
@@ -163,7 +165,7 @@ class LateralMovement:
 
 @dataclass(frozen=True)
 class ModbusTampering:
-    """A machine that is no master reads out a controller and writes set-points: more writes than a panel, addresses that raise exceptions (9 bytes)."""
+    """A machine that is no master reads out a controller and writes set-points: more writes than a panel, and addresses that raise exceptions."""
 
     writes: float = 0.5
     errors: float = 0.2

@@ -70,7 +70,7 @@ class SiteVisit:
     """Somebody outside reads the site's own web server (role ``public``): one or a few connections with forms now and then."""
 
     tls: float = 0.7
-    response: float = 4200.0
+    response: float = 3000.0
     family: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
@@ -81,7 +81,7 @@ class SiteVisit:
             connection.open()
             if secure:
                 tls_handshake(connection, dice)
-            page_requests(scene, connection, dice.count(2.5), 450, self.response)
+            page_requests(scene, connection, dice.count(2.0), 450, self.response)
             if dice.chance(0.12):  # a form
                 connection.send(CLIENT, dice.size(750, 0.5, 20_000), min(dice.lognormal(9.0, 0.8), 100.0))
                 connection.send(SERVER_SIDE, dice.size(1500, 1.0), dice.lognormal(0.08, 0.7))

@@ -103,13 +103,13 @@ class Network(nn.Module):
 
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
         """``flow`` (B, 20), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
-        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position[placement.position]])  # (B + P, D)
-        x = tokens[placement.content]  # (N, D)
+        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
+        x = tokens.index_select(0, placement.content)  # (N, D)
         for block, modulation in zip(self.blocks, condition, strict=False):
             x = block(x, _per_slot(modulation, placement), placement)  # (N, D)
         x = _modulated(x, *_per_slot(condition[-1], placement).chunk(2, dim=1))  # (N, D)
-        packet = self.packet_head(x[placement.packet_slot])  # (P, 9)
-        return Prediction(self.flow_head(x[placement.flow_slot]), packet[:, :N_CONTINUOUS], packet[:, N_CONTINUOUS:])
+        packet = self.packet_head(x.index_select(0, placement.packet_slot))  # (P, 9)
+        return Prediction(self.flow_head(x.index_select(0, placement.flow_slot)), packet[:, :N_CONTINUOUS], packet[:, N_CONTINUOUS:])
 
 
 class Block(nn.Module):
@@ -175,7 +175,7 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _per_slot(modulation: Tensor, placement: Placement) -> Tensor:
-    return modulation if len(modulation) == 1 else modulation[placement.slot_flow]
+    return modulation if len(modulation) == 1 else modulation.index_select(0, placement.slot_flow)
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

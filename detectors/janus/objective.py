@@ -1,4 +1,4 @@
-"""The training objective: one noised batch, coupled as a whole, and its loss, summed over groups of equal length.
+"""The training objective: one noised batch, coupled as a whole, and its loss, summed over micro-batches.
 
 Continuous entries (OT-CFM: Lipman et al. 2023; Tong et al. 2024):  c_t = (1 − t) c0 + t c1 + σ ε,  target u = c1 − c0,  c0 ~ N(0, I).
 Bits (discrete flow matching: Gat et al. 2024, mixture path with κ_t = t):  x_t = x1 with probability t, else from the source; cross-entropy of
@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from detectors.janus.batching import Group
+from detectors.janus.batching import Layout
 from detectors.janus.coupling import assign, transport_cost
-from detectors.janus.network import Network, attention_mask
+from detectors.janus.network import Network, Placement
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import N_CONTINUOUS, N_DISCRETE, N_FEATURES, Sequences
 
-__all__ = ["NoisyBatch", "group_loss", "noised_bits", "noisy_batch"]
+__all__ = ["NoisyBatch", "batch_loss", "noised_bits", "noisy_batch"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class NoisyBatch:
     packets         (B, L, 9) c_t of the continuous channels, x_t of the bits as −1 / +1 (0: masked)
     flow_target     (B, 20) velocity c1 − c0
     packet_target   (B, L, 9) velocity of the continuous channels, data bits in {0, 1}
-    valid           (B, L) real packets
     lengths         (B,) int64, numpy
     """
 
@@ -43,13 +42,12 @@ class NoisyBatch:
     packets: Tensor
     flow_target: Tensor
     packet_target: Tensor
-    valid: Tensor
     lengths: NDArray[np.int64]
 
     def to(self, device: torch.device) -> NoisyBatch:
         """The same batch on ``device``."""
         t, flow, packets = self.t.to(device), self.flow.to(device), self.packets.to(device)
-        return NoisyBatch(t, flow, packets, self.flow_target.to(device), self.packet_target.to(device), self.valid.to(device), self.lengths)
+        return NoisyBatch(t, flow, packets, self.flow_target.to(device), self.packet_target.to(device), self.lengths)
 
 
 def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, generator: torch.Generator) -> NoisyBatch:
@@ -79,7 +77,6 @@ def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, g
         packets=torch.cat([state[:, N_FEATURES:].view(per_packet), shown], dim=2),
         flow_target=target[:, :N_FEATURES],
         packet_target=torch.cat([target[:, N_FEATURES:].view(per_packet), bits], dim=2),
-        valid=valid,
         lengths=lengths,
     )
 
@@ -98,25 +95,22 @@ _SOURCES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def group_loss(network: Network, batch: NoisyBatch, group: Group, lambda_disc: float) -> Tensor:
-    """The part of the batch's loss that the flows of ``group`` carry, a scalar.
+def batch_loss(network: Network, batch: NoisyBatch, layout: Layout, lambda_disc: float) -> Tensor:
+    """The part of the batch's loss that the flows of ``layout`` carry, a scalar.
 
-    Normalised by the valid entries of the whole batch, so the sum over any partition into groups is the padded batch's loss, and so is its
-    gradient.
+    Normalised by the valid entries of the whole batch, so the sum over any partition into micro-batches is the whole batch's loss, and so is
+    its gradient.
     """
     packets_in_batch = int(batch.lengths.sum())
-    continuous_entries = len(batch.lengths) * N_FEATURES + packets_in_batch * N_CONTINUOUS
+    entries = len(batch.lengths) * N_FEATURES + packets_in_batch * N_CONTINUOUS
     cells = max(packets_in_batch * N_DISCRETE, 1)
 
-    rows = torch.from_numpy(group.rows).to(batch.t.device)
-    valid = batch.valid[rows, : group.width]  # (b, L)
-    target = batch.packet_target[rows, : group.width]  # (b, L, 9)
-    mask = attention_mask(network.mode, group, valid)
-    out = network(batch.flow[rows], batch.packets[rows, : group.width], network.condition(batch.t[rows]), mask)
-    weight = None if group.exact else valid[..., None].float()  # (b, L, 1)
-    error = out.packet - target[..., :N_CONTINUOUS]  # (b, L, 3)
-    if weight is not None:
-        error = error * weight
-    squares = (out.flow - batch.flow_target[rows]).square().sum() + error.square().sum()
-    cross_entropy = binary_cross_entropy_with_logits(out.logits, target[..., N_CONTINUOUS:], weight, reduction="sum")
-    return squares / continuous_entries + lambda_disc * cross_entropy / cells
+    device = batch.t.device
+    rows = torch.from_numpy(layout.rows).to(device)  # (b,)
+    packets = rows[torch.from_numpy(layout.flow_of).to(device)], torch.from_numpy(layout.position).to(device)  # rows and columns, each (P,)
+    placement = Placement.of(layout, network.mode, device)
+    out = network(batch.flow[rows], batch.packets[packets], network.condition(batch.t[rows]), placement)
+    target = batch.packet_target[packets]  # (P, 9)
+    squares = mse_loss(out.flow, batch.flow_target[rows], reduction="sum") + mse_loss(out.packet, target[:, :N_CONTINUOUS], reduction="sum")
+    cross_entropy = binary_cross_entropy_with_logits(out.logits, target[:, N_CONTINUOUS:], reduction="sum")
+    return squares / entries + lambda_disc * cross_entropy / cells

@@ -46,8 +46,6 @@ class Sequences:
         """The packets of the flows ``rows`` as (m, width, 9), zero beyond each flow's end, and the mask of real packets (m, width)."""
         steps = np.arange(width)
         valid = steps < self.lengths[rows, None]  # (m, width)
-        if valid.all():
-            return self.packets[self.starts[rows, None] + steps], valid
         dense = np.zeros((len(rows), width, len(CHANNELS)), dtype=np.float32)
         dense[valid] = self.packets[(self.starts[rows, None] + steps)[valid]]
         return dense, valid

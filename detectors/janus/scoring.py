@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from detectors.janus.batching import Group, group_by_length
-from detectors.janus.network import Network, attention_mask
+from detectors.janus.batching import Group, Layout, group_by_length, micro_batches
+from detectors.janus.network import Network, Placement, Prediction
 from detectors.janus.objective import noised_bits
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import N_CONTINUOUS, N_DISCRETE, N_FEATURES, Sequences
@@ -66,23 +66,29 @@ def score_sequences(
     device = network.position.device
     bank = bank.to(device)
     ode_times = 1.0 - torch.arange(params.k_steps) / params.k_steps  # t_k, (K,)
-    conditions = network.condition(torch.cat([torch.tensor(NLL_TIMES), ode_times]).to(device))  # (M, R + K, 1, D)
+    conditions = tuple(network.condition(time[None]) for time in torch.cat([torch.tensor(NLL_TIMES), ode_times]).to(device))
     scores = np.empty((len(data), 3 + 1 + N_DISCRETE))
-    for group in group_by_length(data.lengths) if groups is None else groups:
-        dense, real = data.padded(group.rows, group.width)
-        packets, valid = torch.from_numpy(dense).to(device), torch.from_numpy(real).to(device)  # (B, L, 9), (B, L)
-        flow = torch.from_numpy(data.flow[group.rows]).to(device)  # (B, 20)
-        sight = _Sight(network, conditions, attention_mask(network.mode, group, valid))
-        terminal = _terminal(sight, flow, packets, valid, bank, params)  # (B, 3)
-        nll = _bit_nll(sight, flow, packets, valid, bank, params)  # (B, 6)
-        scores[group.rows] = torch.cat([terminal, nll.mean(1, keepdim=True), nll], dim=1).cpu().numpy()
+    for batch in micro_batches(group_by_length(data.lengths) if groups is None else groups):
+        layout = Layout.of(batch, data.lengths)
+        packet_rows = data.starts[layout.rows][layout.flow_of] + layout.position  # (P,)
+        flows = _Flows(
+            network=network,
+            conditions=conditions,
+            placement=Placement.of(layout, network.mode, device),
+            flow=torch.from_numpy(data.flow[layout.rows]).to(device),
+            packets=torch.from_numpy(data.packets[packet_rows]).to(device),
+            flow_of=torch.from_numpy(layout.flow_of).to(device),
+            lengths=torch.from_numpy(layout.lengths).to(device),
+        )
+        nll = _bit_nll(flows, bank, params)  # (B, 6)
+        scores[layout.rows] = torch.cat([_terminal(flows, bank, params), nll.mean(1, keepdim=True), nll], dim=1).cpu().numpy()
     return scores
 
 
 def reverse_ode(velocity: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]], flow: Tensor, packets: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """From data (t = 1) to the source (t = 0) by ``steps`` Euler steps: z ← z − v(z, t_k) / K at t_k = 1 − k / K.
 
-    ``velocity(k, z_flow, z_packets)`` gives both velocities; ``flow`` (B, 20) and ``packets`` (B, L, 3) are left untouched.
+    ``velocity(k, z_flow, z_packets)`` gives both velocities; ``flow`` (B, 20) and ``packets`` (P, 3) are left untouched.
     """
     for k in range(steps):
         flow_velocity, packet_velocity = velocity(k, flow, packets)
@@ -92,47 +98,58 @@ def reverse_ode(velocity: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class _Sight:
-    """The network with what stays fixed over one group: the attention mask, and the modulation of every time in use."""
+class _Flows:
+    """One micro-batch to score: B flows with P packets in all, and the network as it sees them at each time of the bank.
+
+    flow     (B, 20) and packets (P, 9), data
+    flow_of  (P,) flow of each packet
+    lengths  (B,)
+    """
 
     network: Network
-    conditions: Tensor
-    mask: Tensor | None
+    conditions: tuple[tuple[Tensor, ...], ...]
+    placement: Placement
+    flow: Tensor
+    packets: Tensor
+    flow_of: Tensor
+    lengths: Tensor
 
-    def __call__(self, time: int, flow: Tensor, packets: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.network(flow, torch.cat([packets, shown], dim=2), self.conditions[:, time : time + 1], self.mask)
+    def predict(self, time: int, flow: Tensor, continuous: Tensor, bits: Tensor) -> Prediction:
+        return self.network(flow, torch.cat([continuous, bits], dim=1), self.conditions[time], self.placement)
+
+    def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
+        """x_t of the observed bits by the bank, (P, 6)."""
+        position = self.placement.position
+        return noised_bits(params.discrete_source, self.packets[:, N_CONTINUOUS:], t, bank.uniform[time, position], bank.coin[time, position])
+
+    def sum_packets(self, values: Tensor) -> Tensor:
+        """Per-flow sums of ``values`` (P, C), (B, C) float64, each in packet order, so that company does not change them."""
+        return torch.zeros(len(self.flow), values.shape[1], dtype=torch.float64, device=values.device).index_add_(0, self.flow_of, values.double())
 
 
-def _terminal(sight: _Sight, flow: Tensor, packets: Tensor, valid: Tensor, bank: NoiseBank, params: JanusParams) -> Tensor:
-    """Root mean squares of z_0 over FLOW entries, valid packet entries, and both, (B, 3): a sum of squares would measure flow length."""
-    bits = packets[..., N_CONTINUOUS:]  # (B, L, 6)
-    width = bits.shape[1]
-
-    def shown(k: int) -> Tensor:
-        if params.bits == "clamped":
-            return 2.0 * bits - 1.0
-        index = len(NLL_TIMES) + k
-        return noised_bits(params.discrete_source, bits, 1.0 - k / params.k_steps, bank.uniform[index, :width], bank.coin[index, :width])
+def _terminal(flows: _Flows, bank: NoiseBank, params: JanusParams) -> Tensor:
+    """Root mean squares of z_0 over FLOW entries, packet entries, and both, (B, 3): a sum of squares would measure flow length."""
+    observed = 2.0 * flows.packets[:, N_CONTINUOUS:] - 1.0  # (P, 6)
 
     def velocity(k: int, z_flow: Tensor, z_packets: Tensor) -> tuple[Tensor, Tensor]:
-        return sight(len(NLL_TIMES) + k, z_flow, z_packets, shown(k))[:2]
+        time = len(NLL_TIMES) + k
+        bits = observed if params.bits == "clamped" else flows.shown_bits(time, 1.0 - k / params.k_steps, bank, params)
+        return flows.predict(time, z_flow, z_packets, bits)[:2]
 
-    z_flow, z_packets = reverse_ode(velocity, flow, packets[..., :N_CONTINUOUS], params.k_steps)
+    z_flow, z_packets = reverse_ode(velocity, flows.flow, flows.packets[:, :N_CONTINUOUS], params.k_steps)
     flow_squares = z_flow.double().square().sum(1)  # (B,)
-    packet_squares = (z_packets.double().square().sum(2) * valid).sum(1)  # (B,)
-    entries = valid.sum(1) * N_CONTINUOUS  # (B,)
+    packet_squares = flows.sum_packets(z_packets.square()).sum(1)  # (B,)
+    entries = flows.lengths * N_CONTINUOUS  # (B,)
     means = (flow_squares / N_FEATURES, packet_squares / entries.clamp_min(1), (flow_squares + packet_squares) / (entries + N_FEATURES))
     return torch.stack(means, dim=1).sqrt()
 
 
-def _bit_nll(sight: _Sight, flow: Tensor, packets: Tensor, valid: Tensor, bank: NoiseBank, params: JanusParams) -> Tensor:
-    """Mean over valid packets and over ``NLL_TIMES`` of −log p(b | x_t, c_t), per discrete channel, (B, 6)."""
-    continuous, bits = packets[..., :N_CONTINUOUS], packets[..., N_CONTINUOUS:]
-    width = bits.shape[1]
-    total = torch.zeros(len(flow), N_DISCRETE, dtype=torch.float64, device=flow.device)
-    for index, t in enumerate(NLL_TIMES):
-        shown = noised_bits(params.discrete_source, bits, t, bank.uniform[index, :width], bank.coin[index, :width])  # (B, L, 6)
-        logits = sight(index, t * flow + bank.flow[index], t * continuous + bank.packets[index, :width], shown)[2]  # (B, L, 6)
-        nll = binary_cross_entropy_with_logits(logits, bits, reduction="none")
-        total += (nll.double() * valid[..., None]).sum(1)
-    return total / (len(NLL_TIMES) * valid.sum(1, keepdim=True).clamp_min(1))
+def _bit_nll(flows: _Flows, bank: NoiseBank, params: JanusParams) -> Tensor:
+    """Mean over packets and over ``NLL_TIMES`` of −log p(b | x_t, c_t), per discrete channel, (B, 6)."""
+    continuous, bits = flows.packets[:, :N_CONTINUOUS], flows.packets[:, N_CONTINUOUS:]
+    total = torch.zeros_like(bits)
+    for time, t in enumerate(NLL_TIMES):
+        noisy = t * continuous + bank.packets[time, flows.placement.position]  # (P, 3)
+        logits = flows.predict(time, t * flows.flow + bank.flow[time], noisy, flows.shown_bits(time, t, bank, params)).logits  # (P, 6)
+        total += binary_cross_entropy_with_logits(logits, bits, reduction="none")
+    return flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from detectors.janus.batching import group_by_length
+from detectors.janus.batching import Layout, group_by_length, micro_batches
 from detectors.janus.network import Network
-from detectors.janus.objective import NoisyBatch, group_loss, noisy_batch
+from detectors.janus.objective import NoisyBatch, batch_loss, noisy_batch
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import Sequences
 
@@ -67,10 +67,10 @@ def train(
 
 
 def accumulate_gradient(network: Network, batch: NoisyBatch, lambda_disc: float) -> float:
-    """Add the gradient of the whole batch's loss to the network's, group by group; the loss."""
+    """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss."""
     total = 0.0
-    for group in group_by_length(batch.lengths):
-        loss = group_loss(network, batch, group, lambda_disc)
+    for groups in micro_batches(group_by_length(batch.lengths)):
+        loss = batch_loss(network, batch, Layout.of(groups, batch.lengths), lambda_disc)
         loss.backward()
         total += float(loss.detach())
     return total
@@ -100,5 +100,8 @@ def _validation_batches(validation: Sequences, params: JanusParams, device: torc
 
 @torch.no_grad()
 def _validation_loss(network: Network, batches: list[NoisyBatch], lambda_disc: float) -> float:
-    losses = [sum(float(group_loss(network, batch, group, lambda_disc)) for group in group_by_length(batch.lengths)) for batch in batches]
+    losses = []
+    for batch in batches:
+        layouts = (Layout.of(groups, batch.lengths) for groups in micro_batches(group_by_length(batch.lengths)))
+        losses.append(sum(float(batch_loss(network, batch, layout, lambda_disc)) for layout in layouts))
     return float(np.average(losses, weights=[len(batch.lengths) for batch in batches]))

@@ -106,7 +106,7 @@ class ShafirNF:
         provenance="adapted",
         source="Shafir, Giryes, Wool, IEEE ToN 34, 2026; released script with pzflow's defaults",
     )
-    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 30}}
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 10}}
 
     def __init__(self, params: ShafirParams | None = None) -> None:
         self.params = params or ShafirParams()

@@ -79,7 +79,7 @@ def document(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregat
     records = store.records()
     keys = {cell.run_key for plan in plans for cell in plan.cells}
     values = {key: metric_of(store, records[key], known, suffix, aggregator) for key in keys if key in records}
-    return build_leaderboard(plans, records, values, metric, aggregator)
+    return build_leaderboard(plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better)
 
 
 def _metric(name: str) -> tuple[Metric, str]:

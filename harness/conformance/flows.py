@@ -1,21 +1,51 @@
-"""Synthetic flows that the conformance checks fit and score on: seeded, small, and like no real network."""
+"""Synthetic flows that the conformance checks fit and score on: seeded, small, and like no real network.
+
+Every call returns a copy of its own, so that a detector that writes into its flows harms no other check.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, FlowBatch
 
-__all__ = ["constant_flows", "mixed_flows", "synthetic_benign", "synthetic_outliers"]
+__all__ = ["MIXED_BENIGN", "constant_flows", "mixed_flows", "synthetic_benign"]
 
+MIXED_BENIGN = 300
+_STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 _DTYPES = {"size": np.uint16, "iat": np.float32, "win": np.uint16}  # the other channels: uint8
 
 
 def synthetic_benign(seed: int, n: int) -> FlowBatch:
     """Request–response flows: 1 to 12 packets of 40 to 600 bytes, milliseconds apart, alternating in direction."""
+    return _benign(seed, n).take(slice(None))
+
+
+def constant_flows(seed: int, n: int) -> FlowBatch:
+    """Two packets in one direction without flags or window: only sizes and inter-arrival times vary."""
+    return _constant(seed, n).take(slice(None))
+
+
+def mixed_flows() -> FlowBatch:
+    """``MIXED_BENIGN`` benign flows, then 40 outliers that differ from them in everything."""
+    benign, outliers = _benign(1, MIXED_BENIGN), _outliers(1, 40)
+    assert benign.offsets is not None
+    assert outliers.offsets is not None
+    return FlowBatch(
+        np.concatenate([benign.ids, outliers.ids]),
+        np.concatenate([benign.offsets, benign.offsets[-1] + outliers.offsets[1:]]),
+        {name: np.concatenate([benign.packets[name], outliers.packets[name]]) for name in PACKET_CHANNELS},
+        {name: np.concatenate([benign.features[name], outliers.features[name]]) for name in FLOW_FEATURES},
+    )
+
+
+@cache
+def _benign(seed: int, n: int) -> FlowBatch:
     rng = np.random.default_rng([seed, 0])
     lengths = rng.integers(1, 13, size=n)
     total, position = int(lengths.sum()), _positions(lengths)
@@ -35,8 +65,9 @@ def synthetic_benign(seed: int, n: int) -> FlowBatch:
     )
 
 
-def synthetic_outliers(seed: int, n: int) -> FlowBatch:
-    """One-way bursts that differ in everything: 30 to 64 packets of 1200 to 1500 bytes, microseconds apart, FIN and RST set, no window."""
+@cache
+def _outliers(seed: int, n: int) -> FlowBatch:
+    """One-way bursts: 30 to 64 packets of 1200 to 1500 bytes, microseconds apart, FIN and RST set, no window."""
     rng = np.random.default_rng([seed, 1])
     lengths = rng.integers(30, 65, size=n)
     total = int(lengths.sum())
@@ -56,8 +87,8 @@ def synthetic_outliers(seed: int, n: int) -> FlowBatch:
     )
 
 
-def constant_flows(seed: int, n: int) -> FlowBatch:
-    """Two packets each way of no travel: only size and inter-arrival time vary."""
+@cache
+def _constant(seed: int, n: int) -> FlowBatch:
     rng = np.random.default_rng([seed, 2])
     never = np.zeros(2 * n)
     return _batch(
@@ -72,19 +103,6 @@ def constant_flows(seed: int, n: int) -> FlowBatch:
         psh=never,
         ack=never,
         win=never,
-    )
-
-
-def mixed_flows() -> FlowBatch:
-    """300 benign flows and 40 outliers, the first batch that a fitted detector is shown."""
-    benign, outliers = synthetic_benign(1, 300), synthetic_outliers(1, 40)
-    assert benign.offsets is not None
-    assert outliers.offsets is not None
-    return FlowBatch(
-        np.concatenate([benign.ids, outliers.ids]),
-        np.concatenate([benign.offsets, benign.offsets[-1] + outliers.offsets[1:]]),
-        {name: np.concatenate([benign.packets[name], outliers.packets[name]]) for name in PACKET_CHANNELS},
-        {name: np.concatenate([benign.features[name], outliers.features[name]]) for name in FLOW_FEATURES},
     )
 
 
@@ -124,6 +142,3 @@ def _flow_features(flow: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
         **{f"count_{flag}": flow[flag].sum() for flag in ("syn", "fin", "rst", "psh", "ack")},
     }
     return {name: float(np.log1p(value)) for name, value in raw.items()} | {"down_up_ratio": n_bwd / max(n_fwd, 1)}
-
-
-_STATISTICS = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}

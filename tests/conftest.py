@@ -1,0 +1,121 @@
+"""Fixtures that many tests share: small datasets, a clean home, and an environment with the test plugins installed by pip."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared real captures are not on this machine")
+
+CAPTURES = ROOT / "examples" / "plugin" / "janus_bench_example" / "captures.py"
+
+
+def write_example_captures(folder: Path) -> Path:
+    """The example plugin's SYNTHETIC network: 12 captures, 720 benign flows, 120 attack flows."""
+    spec = importlib.util.spec_from_file_location("example_captures", CAPTURES)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder.mkdir(parents=True, exist_ok=True)
+    module.write(folder)
+    return folder
+
+
+def _shared_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder made once for all test processes."""
+    folder = tmp_path_factory.getbasetemp().parent / f"{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}-{name}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / ".complete").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            make(folder)
+            (folder / ".complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two small datasets, alpha and beta (the example network twice)."""
+
+    def make(folder: Path) -> None:
+        from datasets_registry.ingest import ingest_folder
+
+        captures = write_example_captures(folder / "captures")
+        for name in ("alpha", "beta"):
+            ingest_folder(captures, folder / "datasets" / name, name=name)
+
+    return _shared_once(tmp_path_factory, "home", make)
+
+
+@pytest.fixture(scope="session")
+def plugin_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment of its own that sees this one's packages, with both test plugins installed by pip."""
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        python = folder / "venv" / "bin" / "python"
+        purelib = subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        Path(purelib, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        for package in (ROOT / "examples" / "plugin", ROOT / "tests" / "hostile_plugin"):
+            source = folder / package.name
+            subprocess.run(["cp", "-r", package, source], check=True)  # pip builds inside the source folder
+            command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation", source]
+            subprocess.run(command, check=True, capture_output=True)
+
+    return _shared_once(tmp_path_factory, "plugins", make) / "venv" / "bin" / "python"
+
+
+class Cli:
+    """Runs ``janus-bench`` as a real process."""
+
+    def __init__(self, python: Path | str, home: Path, folder: Path) -> None:
+        self.command = [str(python), "-c", "from harness.cli.main import main; main()"]
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("JANUS_BENCH_")}
+        self.environment = {**kept, "JANUS_BENCH_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "160"}
+
+    def __call__(self, *arguments: str | Path, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.command, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path) -> Cli:
+    """``janus-bench`` with the built-in plugins."""
+    return Cli(sys.executable, home, tmp_path)
+
+
+@pytest.fixture
+def plugin_cli(plugin_python: Path, home: Path, tmp_path: Path) -> Cli:
+    """``janus-bench`` with the test plugins installed."""
+    return Cli(plugin_python, home, tmp_path)

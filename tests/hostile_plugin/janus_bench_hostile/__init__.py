@@ -1,0 +1,1 @@
+"""Detectors that misbehave, for the tests of the harness."""

@@ -1,0 +1,190 @@
+"""Flow assembly and features against slow plain-Python versions of their definitions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets_registry.capture.addresses import texts
+from datasets_registry.capture.reader import read_capture
+from datasets_registry.flows.assemble import FileFlows, assemble_flows
+from datasets_registry.flows.features import flow_features
+from harness.contract import FLOW_FEATURES, MAX_PACKETS
+from harness.schema import BIT_OF
+from tests import flow_oracle as oracle
+from tests import pcap_builders as build
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real captures at {DATA}")
+S = 10**9
+
+
+def flows_of(tmp_path: Path, packets: list[tuple[int, bytes]], idle_timeout_s: float = 120.0) -> FileFlows:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(build.pcap(packets, link=228, ns=True))
+    return assemble_flows(read_capture(path), idle_timeout_s)
+
+
+def udp(src: int, dst: int, sport: int = 1, dport: int = 2, length: int = 0) -> bytes:
+    return build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", build.UDP, build.udp(sport, dport, bytes(length)))
+
+
+def check_against_oracle(flows: FileFlows, expected: list[oracle.Flow]) -> None:
+    """Every flow and every stored packet."""
+    assert len(flows) == len(expected)
+    rest = flows.keys[:, 4].astype(np.int64)
+    lower, upper = texts(rest >> 40, flows.keys[:, :2]), texts(rest >> 40, flows.keys[:, 2:4])
+    for i, flow in enumerate(expected):
+        head, rows = flow.packets[0], flow.stored()
+        ends = [(lower[i], int(rest[i] >> 16 & 0xFFFF)), (upper[i], int(rest[i] & 0xFFFF))]
+        src, dst = ends[::-1] if flows.swapped[i] else ends
+        assert (*src, *dst, int(rest[i] >> 32 & 0xFF)) == head.tuple5
+        assert (flows.first[i], flows.last[i], flows.n_packets[i]) == (head.ts, flow.packets[-1].ts, len(flow.packets))
+        stored = slice(int(flows.offsets[i]), int(flows.offsets[i + 1]))
+        assert flows.size[stored].tolist() == [row["size"] for row in rows]
+        assert flows.win[stored].tolist() == [row["win"] for row in rows]
+        assert flows.iat[stored].tolist() == [np.float32(row["iat"]) for row in rows]
+        assert flows.bits[stored].tolist() == [sum(int(row[name]) << bit for name, bit in BIT_OF.items()) for row in rows]
+
+
+def test_idle_timeout_splits_after_more_than_the_timeout(tmp_path):
+    times = [0, 120 * S, 240 * S + 1, 241 * S]
+    flows = flows_of(tmp_path, [(t, udp(1, 2)) for t in times])
+    assert flows.first.tolist() == [0, 240 * S + 1]
+    assert flows.n_packets.tolist() == [2, 2]
+    assert len(flows_of(tmp_path, [(t, udp(1, 2)) for t in times], 0.5)) == 4
+
+
+def test_initiator_is_the_sender_of_the_first_packet(tmp_path):
+    flows = flows_of(tmp_path, [(0, udp(9, 1)), (1, udp(1, 9, 2, 1)), (200 * S, udp(1, 9, 2, 1)), (200 * S, udp(9, 1))])
+    assert flows.swapped.tolist() == [True, False]
+    assert (flows.bits & 1).tolist() == [0, 1, 0, 1]
+
+
+def test_first_64_packets_are_kept_and_all_are_counted(tmp_path):
+    flows = flows_of(tmp_path, [(i * 2000 + i, udp(1, 2, length=i)) for i in range(100)] + [(S, udp(3, 4))])
+    assert flows.n_packets.tolist() == [100, 1]
+    assert np.diff(flows.offsets).tolist() == [MAX_PACKETS, 1]
+    assert flows.size.tolist() == [28 + i for i in range(64)] + [28]
+    assert flows.iat.tolist() == [0.0] + [np.float32(2.001)] * 63 + [0.0]
+    assert flows.last[0] == 99 * 2001
+
+
+def test_packets_out_of_order_are_taken_in_time_order_and_counted(tmp_path):
+    shuffled = [(3000, udp(1, 2, length=3)), (1000, udp(2, 1, 2, 1, length=1)), (3000, udp(1, 2, length=4)), (2000, udp(1, 2, length=2))]
+    flows = flows_of(tmp_path, shuffled)
+    assert flows.out_of_order == 2
+    assert flows.size.tolist() == [29, 30, 31, 32]
+    assert flows.iat.tolist() == [0, 1, 1, 0]
+    assert (flows.bits & 1).tolist() == [0, 1, 1, 1]
+
+
+def test_no_packets_no_flows(tmp_path):
+    flows = flows_of(tmp_path, [])
+    assert len(flows) == 0
+    assert flows.offsets.tolist() == [0]
+    assert flow_features(flows.offsets, flows.size, flows.iat, flows.bits).shape == (0, 20)
+
+
+def test_take_keeps_the_packets_of_each_flow(tmp_path):
+    flows = flows_of(tmp_path, [(i * 1000, udp(1, 2 + i % 5, length=i)) for i in range(400)])
+    index = np.array([3, 0, 3])
+    some = flows.take(index)
+    for new, old in enumerate(index):
+        assert some.size[some.offsets[new] : some.offsets[new + 1]].tolist() == flows.size[flows.offsets[old] : flows.offsets[old + 1]].tolist()
+    assert some.n_packets.tolist() == [80, 80, 80]
+    assert some.first.tolist() == [3000, 0, 3000]
+
+
+packet = st.tuples(
+    st.integers(0, 400 * S),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.sampled_from([1, 6, 17]),
+    st.integers(0, 255),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(packet, max_size=80), st.booleans())
+def test_any_mixture_of_packets_agrees_with_the_oracle(tmp_path_factory, drawn, in_order):
+    frames = []
+    for ts, src, dst, sport, dport, protocol, flags in sorted(drawn) if in_order else drawn:
+        frames.append((ts, build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, build.tcp(sport, dport, flags, flags * 200))))
+    path = tmp_path_factory.getbasetemp() / "mixture.pcap"
+    path.write_bytes(build.pcap(frames, link=228, ns=True))
+    check_against_oracle(assemble_flows(read_capture(path), 120.0), oracle.assemble(oracle.read(path)[0]))
+
+
+def feature_table(flows: FileFlows) -> np.ndarray:
+    return flow_features(flows.offsets, flows.size, flows.iat, flows.bits)
+
+
+def rows_of(flows: FileFlows, i: int) -> list[dict[str, float]]:
+    rows = []
+    for at in range(int(flows.offsets[i]), int(flows.offsets[i + 1])):
+        rows.append(
+            {"size": int(flows.size[at]), "iat": float(flows.iat[at]), **{name: int(flows.bits[at]) >> bit & 1 for name, bit in BIT_OF.items()}}
+        )
+    return rows
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(20, 65535), st.floats(0, 1.2e8, width=32), st.integers(0, 63)), min_size=1, max_size=64), max_size=8))
+def test_features_agree_with_their_definitions(drawn):
+    offsets = np.cumsum([0, *(len(flow) for flow in drawn)])
+    size, iat, bits = (np.array([packet[k] for flow in drawn for packet in flow], dtype) for k, dtype in enumerate((np.uint16, np.float32, np.uint8)))
+    got = flow_features(offsets, size, iat, bits)
+    for i, flow in enumerate(drawn):
+        rows = [{"size": s, "iat": float(np.float32(t)), **{name: b >> bit & 1 for name, bit in BIT_OF.items()}} for s, t, b in flow]
+        want = oracle.features(rows)
+        for name, value in zip(FLOW_FEATURES, got[i], strict=True):
+            # Absolute: a standard deviation that is 0 in theory keeps the rounding error of the mean, about 1e-8 of a gap of 1e8 µs.
+            assert value == pytest.approx(want[name], rel=1e-9, abs=1e-7), name
+
+
+def test_features_of_a_hand_computed_flow(tmp_path):
+    a, b = "10.0.0.1", "10.0.0.2"
+    frames = [
+        (0, build.ipv4(a, b, 6, build.tcp(5, 80, build.SYN))),
+        (3000, build.ipv4(b, a, 6, build.tcp(80, 5, build.SYN | build.ACK))),
+        (4000, build.ipv4(a, b, 6, build.tcp(5, 80, build.PSH | build.ACK, payload=bytes(60)))),
+        (9000, build.ipv4(b, a, 6, build.tcp(80, 5, build.FIN | build.RST))),
+    ]
+    features = dict(zip(FLOW_FEATURES, feature_table(flows_of(tmp_path, frames))[0], strict=True))
+    raw = {"log_duration": 9, "n_packets": 4, "n_fwd": 2, "n_bwd": 2, "bytes_fwd": 140, "bytes_bwd": 80, "size_mean": 55}
+    raw |= {"size_std": math.sqrt(3 * 15**2 + 45**2) / 2, "size_min": 40, "size_max": 100}
+    raw |= {"iat_mean": 3, "iat_std": math.sqrt((0 + 4 + 4) / 3), "iat_min": 1, "iat_max": 5}
+    raw |= {"count_syn": 2, "count_fin": 1, "count_rst": 1, "count_psh": 1, "count_ack": 2}
+    assert features == pytest.approx({name: math.log1p(value) for name, value in raw.items()} | {"down_up_ratio": 1.0})
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "domains/iot_home/benign_Aria.pcap",
+        "domains/mobile_voice/attack_mal_mswab-yayih.pcap",
+        "domains/mobile_voice/attack_ddos_amp_dns_RRSIG_fragmented.pcap",
+        "domains/ics_scada/qut_s7_control.pcap",
+        "domains/enterprise_windows/lab_scan_misc.pcap",
+        "odd_pcaps/fuzz__pcap_fuzz-2006-06-26-2594.pcap",
+        "odd_pcaps/fuzz__pcap_fuzz-2020-02-16-11740.pcap",
+        "odd_pcaps/sliced__communityid_tcp.pcap",
+    ],
+)
+def test_flows_and_features_of_real_captures_agree_with_the_oracle(name):
+    flows = assemble_flows(read_capture(DATA / name), 120.0)
+    expected = oracle.assemble(oracle.read(DATA / name)[0])
+    check_against_oracle(flows, expected)
+    table = feature_table(flows)
+    for i in range(len(flows)):
+        want = oracle.features(rows_of(flows, i))
+        assert table[i].tolist() == pytest.approx([want[feature] for feature in FLOW_FEATURES], rel=1e-9, abs=1e-7)

@@ -1,0 +1,78 @@
+"""A third-party package installed with pip: its detector, dataset, protocol, metric and renderer are listed and work; a broken one costs a line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def names(done, column: str) -> set[str]:
+    assert done.returncode == 0, done.stderr
+    return {row[column] for row in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("command", "column", "name"),
+    [
+        (("detector", "list"), "detector", "example-zscore"),
+        (("data", "list"), "dataset", "example_lan"),
+        (("protocol", "list"), "protocol", "example-off-diagonal"),
+        (("metric", "list"), "metric", "example_tpr_at_fpr_10pct"),
+        (("renderer", "list"), "renderer", "example-tsv"),
+    ],
+)
+def test_each_contribution_is_in_its_list(plugin_cli, command, column, name):
+    assert name in names(plugin_cli(*command, "--format", "json"), column)
+
+
+def test_the_detector_passes_the_check(plugin_cli):
+    done = plugin_cli("detector", "check", "example-zscore")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+
+
+def test_a_broken_detector_fails_the_check_with_exit_code_1(plugin_cli):
+    done = plugin_cli("detector", "check", "h-nan")
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+
+
+def test_everything_it_adds_works_together(plugin_cli, tmp_path):
+    plugin_cli.environment["JANUS_BENCH_HOME"] = str(tmp_path / "home")
+    plugin_cli("data", "add", "other", tmp_path)  # no labels there: refused, and changes nothing
+    run = ("run", "--protocol", "example-off-diagonal", "--detectors", "example-zscore,length", "--seeds", "42")
+    refused = plugin_cli(*run, "--datasets", "example_lan")
+    assert refused.returncode == 2
+    assert "needs at least 2 datasets" in refused.stderr
+
+    from tests.conftest import write_example_captures
+
+    assert plugin_cli("data", "add", "copy", write_example_captures(tmp_path / "captures")).returncode == 0
+    done = plugin_cli(*run, "--datasets", "example_lan,copy")
+    assert done.returncode == 0, done.stderr
+    assert "example-zscore" in done.stdout
+    assert "SYNTHETIC" in done.stdout
+    board = plugin_cli("leaderboard", "--metric", "example_tpr_at_fpr_10pct", "--format", "example-tsv")
+    lines = board.stdout.splitlines()
+    assert lines[0] == "detector\tsource\ttarget\tmean"
+    assert len(lines) == 1 + 2 * 2
+    zscore = [line.split("\t") for line in lines if line.startswith("example-zscore")]
+    assert {(source, target) for _, source, target, _ in zscore} == {("example_lan", "copy"), ("copy", "example_lan")}
+    assert all(0.0 <= float(mean) <= 1.0 for *_, mean in zscore)
+
+
+def test_a_plugin_that_raises_at_import_is_one_line(plugin_cli):
+    done = plugin_cli("detector", "list", "--format", "json")
+    assert done.returncode == 0
+    broken = [row for row in json.loads(done.stdout) if row["provenance"] == "broken"]
+    assert [row["detector"] for row in broken] == ["h-broken-import"]
+    assert "RuntimeError: this module" in broken[0]["source"]
+    assert "\n" not in broken[0]["source"]
+    assert [line for line in done.stderr.splitlines() if "hostile" in line] == [
+        "janus-bench: plugin hostile (janus-bench-hostile) is left out: cannot be loaded: RuntimeError: this module"
+    ]
+    used = plugin_cli("run", "--detectors", "h-broken-import", "--datasets", "alpha,beta")
+    assert used.returncode == 4
+    assert "h-broken-import" in used.stderr
+    assert "Traceback" not in used.stderr
