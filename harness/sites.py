@@ -89,7 +89,7 @@ def make_dataset(dataset: Dataset, report: Report) -> FlowStore:
             summary=_summary(dataset),
             synthetic=dataset.synthetic,
             licence=dataset.licence,
-            progress=report,
+            progress=lambda text, fraction: report(f"{dataset.name}: {text}", fraction),
         )
     return FlowStore.open(destination)
 

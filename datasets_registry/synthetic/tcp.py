@@ -69,7 +69,7 @@ class TcpConnection:
     # --- opening -------------------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """SYN, SYN-ACK, ACK; a lost SYN or SYN-ACK is sent again after one, two and four seconds."""
+        """SYN, SYN-ACK, ACK; a SYN that is lost beyond the capture point is sent again after one, two and four seconds."""
         at = self.clock[CLIENT]
         self._draw_queues()
         for retry in SYN_RETRIES:
@@ -78,6 +78,7 @@ class TcpConnection:
                 break
             at += retry
         answer = arrival + self.dice.uniform(2e-5, 3e-4)
+        self.ack_value[SERVER_SIDE] = self.next_seq[CLIENT] + 1
         arrival = self._syn(SERVER_SIDE, answer, SYN | ACK)
         self.next_seq[CLIENT] += 1
         self.next_seq[SERVER_SIDE] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,26 @@ def show_info(name: str, output: str) -> None:
         _print(manifest)
 
 
-def _print(manifest: dict[str, Any]) -> None:
+def _print(manifest: Mapping[str, Any]) -> None:
+    """Families on standard output; what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
-    title = f"{manifest['name']}: {manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} attack"
+    kind = "SYNTHETIC, " if manifest["synthetic"] else ""
+    title = f"{manifest['name']}: {kind}{manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} attack"
     console.table(("family", "flows", "with ≥ 2 packets"), rows, "table", title)
+    packets = manifest["packets"]
+    console.say(
+        f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; noted: {_counts(packets['noted'])}"
+    )
+    for label, match in sorted(manifest["labels"].items()):
+        console.say(f"label {label!r}: {match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous")
+    if manifest["unmatched_flows"]:
+        console.say(f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)")
+    for name, file in manifest["files"].items():
+        if file["dropped"]:
+            console.say(f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}")
+    for warning in manifest["warnings"]:
+        console.say(f"warning: {warning}")
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "none"

@@ -1,0 +1,26 @@
+# `make demo` and `make test` need nothing before them but Python 3.11 or newer with venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: env demo test clean
+
+env: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The main job on the built-in synthetic suite; a second call finds everything done.
+demo: env
+	JANUS_BENCH_HOME=demo/home $(BIN)/janus-bench run --protocol cross --detectors janus,shafir,iforest,ocsvm,length,random --seeds 42 --runs demo/runs
+
+test: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv demo runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
