@@ -53,7 +53,7 @@ class Random:
     def __init__(self) -> None:
         self._seed: int | None = None
 
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:  # noqa: ARG002 - learns nothing
+    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Keeps the run's seed."""
         self._seed = ctx.seed
 

@@ -335,6 +335,7 @@ def test_sessions_are_told_apart_by_every_part_of_the_5_tuple(tmp_path):
     assert capture.session.tolist() == list(range(33)) * 2
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_addresses_survive_a_round_trip(address):
     version, high, low = parse_address(str(address))

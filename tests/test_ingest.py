@@ -109,7 +109,7 @@ def test_taking_flows_gives_only_what_was_asked_in_the_order_asked(folder, tmp_p
         batch.feature_matrix()
     batch = opened.take(np.array([1, 0]), ids[:2], frozenset({"features"}))
     assert tuple(batch.features) == FLOW_FEATURES
-    assert batch.features["n_packets"].tolist() == [np.log1p(1), np.log1p(2)]
+    assert batch.features["n_packets"].tolist() == pytest.approx([np.log1p(1), np.log1p(2)], rel=1e-14)
     with pytest.raises(UndeclaredInput):
         batch.packet("size")
     assert len(opened.take(np.array([], np.int64), ids[:0], frozenset({"packets", "features"}))) == 0
@@ -223,8 +223,7 @@ def test_opening_what_is_missing_damaged_or_of_another_version_is_a_data_error(f
 
     def fails(match: str) -> None:
         with pytest.raises(DataError, match=match):
-            opened = FlowStore.open(home / "s")
-            opened.flows()
+            FlowStore.open(home / "s").flows()
 
     fails("not a dataset")
 
@@ -276,13 +275,8 @@ def test_real_folders_agree_with_their_summary_and_labels(domain, real_home):
     assert sorted(label["row"] for label in labels) == list(range(len(rows)))
     for flow, label in zip(flows, labels, strict=True):
         row = rows[label["row"]]
-        assert (flow["src_ip"], flow["src_port"], flow["dst_ip"], flow["dst_port"], flow["proto"], flow["n_packets"]) == (
-            row["src_ip"],
-            *(
-                int(row[name]) if name.endswith(("port", "proto", "packets")) else row[name]
-                for name in ("src_port", "dst_ip", "dst_port", "proto", "n_packets")
-            ),
-        )
+        for column in ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "n_packets"):
+            assert str(flow[column]) == row[column]
         assert flow["ts_start"] == pytest.approx(float(row["ts_start"]), abs=1e-6)
         assert flow["ts_end"] == pytest.approx(float(row["ts_end"]), abs=1e-6)
         assert (label["label"], label["family"], label["source"], label["file"]) == (row["label"], row["family"], row["source"], row["file"])
@@ -295,7 +289,7 @@ def test_a_clock_that_is_an_hour_off_is_told(tmp_path):
     path = tmp_path / "late" / "labels.csv"
     path.chmod(0o644)
     table = pl.read_csv(path, infer_schema=False)
-    later = (pl.col(name).str.split(".").list.first().cast(pl.Int64) + 3600 for name in ("ts_start", "ts_end"))
-    table.with_columns(expr.cast(pl.String) + ".5" for expr in later).write_csv(path)
-    with pytest.raises(DataError, match=r"ts_start is \+360[01] s off"):
+    later = [((pl.col(name).cast(pl.Decimal(20, 6)) + 3600).cast(pl.String)).alias(name) for name in ("ts_start", "ts_end")]
+    table.with_columns(later).write_csv(path)
+    with pytest.raises(DataError, match=r"ts_start is \+3600 s off"):
         ingest_folder(tmp_path / "late", tmp_path / "s", name="s")

@@ -18,7 +18,17 @@ from datasets_registry.synthetic.randomness import Dice, zipf_weights
 from datasets_registry.synthetic.tcp import TcpConnection, syn_options
 from datasets_registry.synthetic.trace import ACK, FIN, PSH, RST, SYN, UDP, FlowEntry, Trace
 
-STACKS = [network.WINDOWS, network.LINUX, network.SERVER, network.CDN, network.APPLE, network.EMBEDDED, network.PLC, network.OLD_WINDOWS, network.FREEBSD]
+STACKS = [
+    network.WINDOWS,
+    network.LINUX,
+    network.SERVER,
+    network.CDN,
+    network.APPLE,
+    network.EMBEDDED,
+    network.PLC,
+    network.OLD_WINDOWS,
+    network.FREEBSD,
+]
 SCRIPTS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 60_000), st.floats(0, 3)), max_size=8)
 PATHS = st.builds(
     lambda near, far, jitter, loss, rate: Path((near, far), jitter, loss, (rate, rate), 1460),

@@ -48,7 +48,8 @@ def _sinkhorn(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[
     Free noise only, so that every draw of c0 is used once and the batch's noise stays N(0, I); sampling with replacement would not.  Training
     shuffles the rows of its batches, so no flow is favoured.  Drawn by the Gumbel-max trick.
     """
-    gumbel = -np.log(torch.empty(cost.shape).exponential_(generator=generator).numpy())
+    uniform = torch.rand(cost.shape, generator=generator).clamp_min(torch.finfo(torch.float32).tiny)
+    gumbel = -(-uniform.log()).log().numpy()
     keys = sinkhorn_log_plan(cost) + gumbel  # (B, B)
     chosen = np.empty(len(cost), dtype=np.int64)
     taken = np.zeros(len(cost))  # 0, or −∞ once a noise row is used

@@ -88,7 +88,8 @@ class _Scaling:
         return cls((low + high) / 2, np.where(constant, 1.0, half_range))
 
     def __call__(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
-        scaled = _SCALED_BOUND * (columns - self.middle) / self.half_range  # (n, D)
+        with np.errstate(over="ignore"):  # an overflow is clipped like any other great distance
+            scaled = _SCALED_BOUND * (columns - self.middle) / self.half_range  # (n, D)
         return np.clip(scaled, -_SCALED_LIMIT, _SCALED_LIMIT).astype(np.float32)
 
 

@@ -43,14 +43,14 @@ class _Conditioner(nn.Sequential):
             nn.init.normal_(layer.bias, std=0.01)
         super().__init__(layers[0], nn.LeakyReLU(), layers[1], nn.LeakyReLU(), layers[2])
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: ARG002 - nflows passes a context
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
         return super().forward(inputs)  # (B, d_fixed) → (B, d_moved · (3 · bins − 1))
 
 
 def build_flow(dimensions: int, bins: int, seed: int) -> Any:
     """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a single free spline."""
     with torch.random.fork_rng(devices=[]):  # nflows and torch initialise from the global generator: leave it as it was
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed every device
         if dimensions == 1:
             spline = PiecewiseRationalQuadraticCDF(shape=[1], num_bins=bins, tails="linear", tail_bound=BOUND)
             return Flow(CompositeTransform([spline]), StandardNormal([1]))
