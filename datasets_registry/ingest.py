@@ -90,8 +90,8 @@ def _say_nothing(_text: str, _fraction: float) -> None:
 def _captures(folder: Path, labels: LabelRows) -> list[str]:
     """Names relative to the folder, sorted: the order of the flows must not depend on the file system."""
     named = set(labels.rows["file"].unique())
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES)}
-    return sorted(named | found)
+    found = (path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."))
+    return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
 
 
 def _read_all(folder: Path, names: list[str], idle_timeout_s: float, jobs: int, tell: Callable[[str, float], None]) -> list[_File]:

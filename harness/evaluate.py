@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import DataError, UsageError
+from harness.errors import DataError
 from harness.extensions import Metric, TestScores
 from harness.schema import RunRecord
 
@@ -62,14 +62,15 @@ def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metri
 
 
 def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str | None) -> float | None:
-    """One number of one row: as stored for the default aggregator, derived from the scores for any other or for a metric that is new."""
+    """One number of one row: as stored for the default aggregator, derived from the scores for any other or for a metric that is new.
+
+    A detector with a single score column has nothing to aggregate and keeps its own.  UsageError if the row's columns do not allow the aggregator.
+    """
     name = f"{metric.name}{suffix}"
     if record.status != "ok":
         return None
-    if aggregator in (None, record.aggregator) and name in record.metrics:
+    chosen = record.aggregator if aggregator is None or record.aggregator == "identity" else aggregator
+    if chosen == record.aggregator and name in record.metrics:
         return record.metrics[name]
-    try:
-        views = cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, aggregator or record.aggregator)
-    except UsageError:
-        return None  # a detector without that score column has no such number
+    views = cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, chosen)
     return compute_metrics({suffix: views[suffix]}, {metric.name: metric})[name]

@@ -176,10 +176,15 @@ def _cell(pair: Pair, seeds: Sequence[_Run], control: Sequence[_Run], table: _Ta
         "status": status,
         "reason": reason,
         "params": dict(best[0].spec["params"]) if best else {},
-        "aggregator": table.aggregator or (best[0].aggregator if best else None),
+        "aggregator": _aggregator(table, best[0]) if best else None,
         # the partition differs from seed to seed: the fewest flows that stand behind any of the numbers
         **{name: _fewest(name, best) for name in ("n_train", "n_cal", "n_test_benign", "n_test_attack")},
     }
+
+
+def _aggregator(table: _Table, record: RunRecord) -> str:
+    """A detector with a single score column has nothing to aggregate, whatever was asked for."""
+    return record.aggregator if record.aggregator == "identity" or table.aggregator is None else table.aggregator
 
 
 def _mean_if_all(seeds: Sequence[_Run]) -> float | None:

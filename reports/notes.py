@@ -119,7 +119,7 @@ def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _aggregator(document: Mapping[str, Any]) -> list[str]:
     name = document["aggregator"]
-    return [f"every detector's score columns are combined by {name} instead of its own aggregator"] if name else []
+    return [f"several score columns are combined by {name} instead of the detector's own aggregator"] if name else []
 
 
 def _dagger(document: Mapping[str, Any]) -> list[str]:

@@ -179,6 +179,7 @@ def test_captures_that_no_row_names_and_subfolders(folder, tmp_path):
     (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace("two.pcap", "sub/SAT-01_0"))
     (folder / "sub" / "other.PCAP").write_bytes(build.pcap([(S, tcp(A, C, 5, 22, build.SYN))]))
     (folder / "README.md").write_text("not a capture")
+    (folder / "._one.pcap").write_text("what some file managers leave beside a file")
     manifest = ingest_folder(folder, tmp_path / "s", name="s")
     assert sorted(manifest["files"]) == ["one.pcap", "sub/SAT-01_0", "sub/other.PCAP"]
     assert (manifest["n_flows"], manifest["unmatched_flows"]) == (3, 2)

@@ -313,7 +313,7 @@ def test_another_aggregator_is_named_on_every_cell_and_below() -> None:
     table = planted()
     document = build_leaderboard([table.plan()], table.records, table.values, "auroc", "column:terminal_norm")
     assert {cell["aggregator"] for row in document["rows"] for cell in row["cells"]} == {"column:terminal_norm"}
-    assert any("column:terminal_norm instead of its own aggregator" in note for note in document["notes"])
+    assert any("combined by column:terminal_norm instead" in note for note in document["notes"])
 
 
 # -- notes -------------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, silu
 
@@ -54,10 +56,16 @@ class Placement:
     @classmethod
     def of(cls, layout: Layout, mode: str, device: torch.device) -> Placement:
         """``layout`` under the attention mode ``mode``."""
-        indices = (layout.position, layout.content, layout.slot_flow, layout.flow_slot, layout.packet_slot)
-        masks = (_mask(mode, size, real) for (_, size), real in zip(layout.shapes, layout.padded, strict=True))
+        def tensor(index: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(index).to(device)
+
+        masks = tuple(_mask(mode, size, real) for (_, size), real in zip(layout.shapes, layout.padded, strict=True))
         return cls(
-            *(torch.from_numpy(index).to(device) for index in indices),
+            position=tensor(layout.position),
+            content=tensor(layout.content),
+            slot_flow=tensor(layout.slot_flow),
+            flow_slot=tensor(layout.flow_slot),
+            packet_slot=tensor(layout.packet_slot),
             shapes=layout.shapes,
             masks=tuple(None if mask is None else mask.to(device) for mask in masks),
         )
@@ -78,7 +86,7 @@ class Network(nn.Module):
         self.position = nn.Parameter(torch.empty(params.T, width))
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
-        self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
+        self.blocks: Iterable[Block] = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))  # type: ignore[assignment]
         self.modulation = _linear(width, 2 * width)
         self.flow_head = _linear(width, N_FEATURES)
         self.packet_head = _linear(width, len(CHANNELS))
@@ -142,7 +150,7 @@ class Block(nn.Module):
         return torch.cat(seen)
 
 
-def _mask(mode: str, size: int, real: object) -> Tensor | None:
+def _mask(mode: str, size: int, real: NDArray[np.int64] | None) -> Tensor | None:
     """Who (row) may see whom (column) in rectangles of ``size`` slots: boolean, (S, S) or (m, 1, S, S); None where everyone sees everyone.
 
     Token 0 is FLOW, seen by all.  ``real`` (m,): tokens of each row before its padding, which nobody sees; what padding sees is never read.
@@ -150,7 +158,7 @@ def _mask(mode: str, size: int, real: object) -> Tensor | None:
     pattern = _PATTERNS[mode](size)  # (S, S)
     if real is None:
         return None if pattern.all() else pattern
-    return pattern & (torch.arange(size) < torch.as_tensor(real)[:, None])[:, None, None, :]
+    return pattern & (torch.arange(size) < torch.from_numpy(real)[:, None])[:, None, None, :]
 
 
 def _full(size: int) -> Tensor:

@@ -78,7 +78,16 @@ def document(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregat
     known, suffix = _metric(metric)
     records = store.records()
     keys = {cell.run_key for plan in plans for cell in plan.cells}
-    values = {key: metric_of(store, records[key], known, suffix, aggregator) for key in keys if key in records}
+    values: dict[str, float | None] = {}
+    refusals = []
+    for key in keys & set(records):
+        try:
+            values[key] = metric_of(store, records[key], known, suffix, aggregator)
+        except UsageError as error:  # a detector without that score column has no such number
+            refusals.append(error)
+    usable = {records[key].aggregator for key in values} - {"identity"}
+    if refusals and not usable:
+        raise refusals[0]
     return build_leaderboard(plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better)
 
 
