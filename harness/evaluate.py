@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import DataError
 from harness.extensions import Metric, TestScores
+from harness.plugins import one_line
 from harness.schema import RunRecord
 
 if TYPE_CHECKING:
@@ -51,17 +52,21 @@ def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, An
     return views
 
 
-def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metric]) -> dict[str, float | None]:
-    """``auroc``, ``auroc@2+``, …; what is not a finite number is None."""
-    values = {}
+def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metric], report: Callable[[str], None]) -> dict[str, float | None]:
+    """``auroc``, ``auroc@2+``, …; what is not a finite number, or raises (a line to ``report``), is None."""
+    values: dict[str, float | None] = {}
     for suffix, evidence in views.items():
         for name, metric in metrics.items():
-            value = metric.compute(evidence)
-            values[f"{name}{suffix}"] = float(value) if value is not None and np.isfinite(value) else None
+            try:
+                value = metric.compute(evidence)
+                values[f"{name}{suffix}"] = float(value) if value is not None and np.isfinite(value) else None
+            except Exception as error:  # noqa: BLE001  a plugin's metric must not cost the run its scores
+                report(f"metric {name} raised {one_line(error)}; it is left out")
+                values[f"{name}{suffix}"] = None
     return values
 
 
-def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str | None) -> float | None:
+def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str | None, report: Callable[[str], None]) -> float | None:
     """One number of one row: as stored for the default aggregator, derived from the scores for any other or for a metric that is new.
 
     A detector with a single score column has nothing to aggregate and keeps its own.  UsageError if the row's columns do not allow the aggregator.
@@ -73,4 +78,4 @@ def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, a
     if chosen == record.aggregator and name in record.metrics:
         return record.metrics[name]
     views = cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, chosen)
-    return compute_metrics({suffix: views[suffix]}, {metric.name: metric})[name]
+    return compute_metrics({suffix: views[suffix]}, {metric.name: metric}, report)[name]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness import plugins
+from harness.errors import JanusBenchError
 from harness.evaluate import cell_scores, compute_metrics
 from harness.executors.local import Limits, Outcome, run_child
 from harness.plan import Fit, Plan
@@ -57,9 +58,9 @@ class Machine:
 
 
 def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer) -> Result:
-    """Run what is not yet there with status ok; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
+    """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
     remove_stale()
-    finished = {key for key, record in store.records().items() if record.status == "ok"}
+    finished = final_runs(store)
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
     store.write_plan(plan.record)
@@ -85,6 +86,11 @@ def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Ma
                 future.cancel()
             raise
     return result
+
+
+def final_runs(store: RunStore) -> set[str]:
+    """Keys of the runs that are not run again: ok, and skipped (the reason is a function of what the key declares)."""
+    return {key for key, record in store.records().items() if record.status in ("ok", "skipped")}
 
 
 class _FitRun:
@@ -122,8 +128,8 @@ class _FitRun:
             self._finish(ready, Outcome("error", f"no temporary folder for staging: {error.strerror}", 0.0, None))
             return
         try:
-            roles = {f"t{number}": self._stage_target(stage, f"t{number}", run) for number, run in enumerate(ready)}
             self._runs = {f"t{number}": run for number, run in enumerate(ready)}
+            roles = {target: self._stage_target(stage, target, run) for target, run in self._runs.items()}
             for name, part in self._training_parts().items():
                 stage.add(name, part)
             outcome = run_child(
@@ -137,8 +143,10 @@ class _FitRun:
             self._finish(list(self._runs.values()), outcome)
         except WriteFailed:
             raise
+        except JanusBenchError as error:
+            self._finish(list(self._runs.values()), Outcome("error", str(error), 0.0, None))
         except OSError as error:
-            self._finish(ready, Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None))
+            self._finish(list(self._runs.values()), Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None))
         finally:
             stage.close()
 
@@ -238,7 +246,7 @@ class _FitRun:
             "flows_per_s": scored / event["score_s"] if event["score_s"] > 0 else None,
             "peak_rss_mb": event["peak_rss_mb"],
         }
-        self._append(run, "ok", "", cost=cost, metrics=compute_metrics(views, plugins.metrics()))
+        self._append(run, "ok", "", cost=cost, metrics=compute_metrics(views, plugins.metrics(), self._observer.message))
 
     @property
     def _aggregator(self) -> str:

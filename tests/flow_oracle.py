@@ -116,6 +116,8 @@ def _interface(order: str, body: bytes) -> tuple[int, int, int]:
         elif (code, length) == (14, 8):
             offset = struct.unpack(order + "q", value)[0]
         options = options[4 + (length + 3) // 4 * 4 :]
+    if resolution & 127 > (63 if resolution & 128 else 27) or abs(offset) > 9 * 10**9:
+        offset = -(10**30)  # no clock runs like that: none of its times is accepted
     return link, (2 if resolution & 128 else 10) ** (resolution & 127), offset
 
 

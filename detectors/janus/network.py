@@ -56,6 +56,7 @@ class Placement:
     @classmethod
     def of(cls, layout: Layout, mode: str, device: torch.device) -> Placement:
         """``layout`` under the attention mode ``mode``."""
+
         def tensor(index: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(index).to(device)
 
@@ -86,8 +87,8 @@ class Network(nn.Module):
         self.position = nn.Parameter(torch.empty(params.T, width))
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
-        self.blocks: Iterable[Block] = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))  # type: ignore[assignment]
-        self.modulation = _linear(width, 2 * width)
+        self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
+        self.modulations = nn.ModuleList([*(_linear(width, 6 * width) for _ in self.blocks), _linear(width, 2 * width)])  # blocks, then heads
         self.flow_head = _linear(width, N_FEATURES)
         self.packet_head = _linear(width, len(CHANNELS))
         self._initialise(generator)
@@ -107,7 +108,7 @@ class Network(nn.Module):
     def condition(self, t: Tensor) -> tuple[Tensor, ...]:
         """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the heads."""
         hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D)
-        return (*(block.modulation(hidden) for block in self.blocks), self.modulation(hidden))
+        return tuple(modulation(hidden) for modulation in self.modulations)
 
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
         """``flow`` (B, 20), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
@@ -126,7 +127,6 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.modulation = _linear(width, 6 * width)
         self.qkv = _linear(width, 3 * width)
         self.attention_out = _linear(width, width)
         self.mlp_in = _linear(width, EXPANSION * width)

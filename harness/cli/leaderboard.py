@@ -82,7 +82,7 @@ def document(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregat
     refusals = []
     for key in keys & set(records):
         try:
-            values[key] = metric_of(store, records[key], known, suffix, aggregator)
+            values[key] = metric_of(store, records[key], known, suffix, aggregator, console.say)
         except UsageError as error:  # a detector without that score column has no such number
             refusals.append(error)
     usable = {records[key].aggregator for key in values} - {"identity"}

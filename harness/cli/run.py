@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from harness.suggest import unknown
 if TYPE_CHECKING:
     from harness.plan import DetectorChoice, Plan
     from harness.runner import Result
+    from harness.schema import RunRecord
     from harness.sites import Site
 
 DEFAULT_JOBS = 4
@@ -51,7 +53,7 @@ def execute(request: Request) -> int:
     from harness.cli.progress import PreparationProgress, RunProgress
     from harness.executors.local import Limits
     from harness.plan import Settings, make_plan
-    from harness.runner import Machine, run_plan
+    from harness.runner import Machine, final_runs, run_plan
     from harness.sites import describe, load_sites
     from harness.store import RunStore, WriteFailed
 
@@ -75,8 +77,8 @@ def execute(request: Request) -> int:
         _print_dry_run(plan, sites, request.output)
         return 0
 
-    done = {key for key, record in store.records().items() if record.status == "ok"}
-    missing = {cell.run_key for cell in plan.record.cells} - done
+    missing = {cell.run_key for cell in plan.record.cells} - final_runs(store)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
     cores = len(os.sched_getaffinity(0))
     jobs = request.jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
     machine = Machine(jobs, max(1, cores // jobs), limits)
@@ -86,15 +88,18 @@ def execute(request: Request) -> int:
         except WriteFailed as error:
             raise WriteFailed(f"{error}: {request.retry}") from None
     if not result.records:
-        console.say(f"nothing to do: all {result.reused} runs are already in {request.runs} with status ok")
+        console.say(f"nothing to do: all {result.reused} runs are already in {request.runs}")
     console.out(renderer.render(document(store, [plan.record], "auroc"), console.width(), console.color()))
-    return _conclude(result, request.retry)
+    records = store.records()
+    return _conclude(result, [records[key] for key in {cell.run_key for cell in plan.record.cells} & set(records)], request.retry)
 
 
-def _conclude(result: Result, retry: str) -> int:
-    failed = [record for record in result.records if record.status != "ok"]
+def _conclude(result: Result, records: Sequence[RunRecord], retry: str) -> int:
+    """Say how every run of the plan stands, what to do about those that failed, and give the exit code."""
+    failed = [record for record in records if record.status != "ok"]
     if result.records:
-        console.say(f"{len(result.records) - len(failed)} runs ok, {len(failed)} not, {result.reused} reused")
+        ok = sum(record.status == "ok" for record in result.records)
+        console.say(f"{ok} runs ok, {len(result.records) - ok} not, {result.reused} reused")
     if result.interrupted:
         console.say(f"interrupted; what was finished is kept. Go on with: {retry}")
         return 130

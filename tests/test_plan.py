@@ -1,0 +1,101 @@
+"""Plans: which runs a protocol asks for, which fits serve them, and what a key depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import pytest
+
+from harness.contract import Capabilities
+from harness.errors import UsageError
+from harness.plan import DetectorChoice, Settings, make_plan
+from harness.plugins import LoadedDetector
+from protocols.catalogue import PROTOCOLS
+
+CROSS = next(spec for spec in PROTOCOLS if spec.name == "cross")
+WITHIN = next(spec for spec in PROTOCOLS if spec.name == "within")
+SETTINGS = Settings("quick", "grouped", (42, 43), "cpu")
+
+
+@dataclass(frozen=True)
+class Params:
+    sigma: float = 0.1
+    depth: int = 4
+
+
+def detector(label: str = "d", learns: bool = True, **given: str) -> DetectorChoice:
+    profiles = {"quick": {"depth": 2}, "paper": {}, "paper/cross": {"sigma": 0.6}}
+    loaded = LoadedDetector("d", object, Capabilities(inputs=frozenset({"features"}), learns=learns), Params, profiles)
+    return DetectorChoice(label, loaded, given)
+
+
+def datasets(*names: str) -> dict[str, dict[str, str]]:
+    return {name: {"hash": f"hash of {name}"} for name in names}
+
+
+def test_a_4_by_4_matrix_costs_four_fits_a_seed_and_one_control_per_target():
+    plan = make_plan(CROSS, datasets("a", "b", "c", "d"), [detector()], SETTINGS)
+    for seed in SETTINGS.seeds:
+        fits = [fit for fit in plan.fits if fit.first.seed == seed]
+        transfer = [fit for fit in fits if fit.first.regime == "transfer"]
+        control = [fit for fit in fits if fit.first.regime == "control"]
+        assert sorted(fit.first.source for fit in transfer) == ["a", "b", "c", "d"]
+        assert all([run.target for run in fit.runs] == ["a", "b", "c", "d"] for fit in transfer)
+        assert sorted(fit.first.target for fit in control) == ["a", "b", "c", "d"]
+        assert all(len(fit.runs) == 1 and fit.first.source is None for fit in control)
+    assert len([cell for cell in plan.record.cells if cell.regime == "transfer"]) == 2 * 16
+
+
+def test_a_detector_that_learns_nothing_has_no_control():
+    plan = make_plan(CROSS, datasets("a", "b"), [detector(learns=False)], SETTINGS)
+    assert {fit.first.regime for fit in plan.fits} == {"transfer"}
+
+
+def test_paper_profile_fits_twice_because_sigma_differs_off_the_diagonal():
+    plan = make_plan(CROSS, datasets("a", "b", "c"), [detector()], replace(SETTINGS, profile="paper", seeds=(42,)))
+    transfer = [fit for fit in plan.fits if fit.first.regime == "transfer"]
+    assert {(fit.first.source, fit.first.params["sigma"], tuple(run.target for run in fit.runs)) for fit in transfer} == {
+        *{(name, 0.1, (name,)) for name in "abc"},
+        ("a", 0.6, ("b", "c")),
+        ("b", 0.6, ("a", "c")),
+        ("c", 0.6, ("a", "b")),
+    }
+    # the control beside a cell has the cell's parameters: one per target and σ
+    controls = {(cell.source == cell.target, cell.target): cell.run_key for cell in plan.record.cells if cell.regime == "control"}
+    assert len(set(controls.values())) == 6
+
+
+def test_layers_of_parameters():
+    assert detector().params("quick", diagonal=False) == Params(0.1, 2)
+    assert detector().params("paper", diagonal=False) == Params(0.6, 4)
+    assert detector(sigma="0.3").params("paper", diagonal=False) == Params(0.3, 4)
+
+
+def test_within_and_the_diagonal_of_cross_are_the_same_runs():
+    within = make_plan(WITHIN, datasets("a", "b"), [detector()], SETTINGS)
+    cross = make_plan(CROSS, datasets("a", "b"), [detector()], SETTINGS)
+    assert {cell.run_key for cell in within.record.cells} < {cell.run_key for cell in cross.record.cells}
+
+
+def test_every_declared_field_changes_the_key_and_the_target_does_not_change_the_fit():
+    run = make_plan(CROSS, datasets("a", "b"), [detector()], SETTINGS).fits[0].runs[0]
+    for name, value in asdict(run).items():
+        changed = {"sigma": 9.0} if name == "params" else 99 if isinstance(value, int) else f"other {value}"
+        assert replace(run, **{name: changed}).key != run.key, name
+    assert replace(run, target="z", target_hash="z").fit_key == run.fit_key
+    assert replace(run, seed=7).fit_key != run.fit_key
+
+
+def test_only_keeps_the_missing_runs():
+    plan = make_plan(CROSS, datasets("a", "b"), [detector()], SETTINGS)
+    wanted = plan.fits[0].runs[1].key
+    (fit,) = plan.only({wanted})
+    assert [run.key for run in fit.runs] == [wanted]
+    assert plan.only(set()) == ()
+
+
+def test_refusals():
+    with pytest.raises(UsageError, match="at least 2 datasets, got a"):
+        make_plan(CROSS, datasets("a"), [detector()], SETTINGS)
+    with pytest.raises(UsageError, match="named twice"):
+        make_plan(CROSS, datasets("a", "b"), [detector(), detector()], SETTINGS)
