@@ -49,7 +49,8 @@ def dataset_folder(name: str) -> Path:
 
 def added() -> list[str]:
     """Names of the datasets that are in the home folder."""
-    return sorted(path.parent.name for path in (home() / "datasets").glob("*/manifest.json"))
+    names = (path.parent.name for path in (home() / "datasets").glob("*/manifest.json"))
+    return sorted(name for name in names if not name.startswith("."))  # a dot marks one that is still being written
 
 
 def synthetic_suite() -> list[str]:
