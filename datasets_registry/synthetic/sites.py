@@ -32,7 +32,7 @@ OFFICE = Site(
         HostGroup(
             "workstations",
             70,
-            (4, 11),
+            (3, 9),
             (WINDOWS, WINDOWS, WINDOWS, APPLE),
             (
                 Activity(Web(quic=0.25), 1.8),
@@ -60,7 +60,7 @@ OFFICE = Site(
             (LINUX,),
             (Activity(SecureShell(), 1.6), Activity(SecureShellFailure(), 0.4), Activity(Ping(), 2.0), Activity(Monitor("workstations"), 3.0)),
         ),
-        HostGroup("visitors", 160, (3, 9), (WINDOWS, APPLE, ANDROID, LINUX), (Activity(SiteVisit(), 2.2),), inside=False),
+        HostGroup("visitors", 160, (2, 7), (WINDOWS, APPLE, ANDROID, LINUX), (Activity(SiteVisit(), 2.2),), inside=False),
     ),
     servers=(
         ServerRole("resolver", 2, (WINDOWS_SERVER,), inside=True),
@@ -76,15 +76,15 @@ OFFICE = Site(
         ServerRole("ntp", 4, (SERVER,)),
     ),
     campaigns=(
-        Campaign(PortScan("workstations", pace=0.03), "workstations", captures=3, flows=100),
-        Campaign(SynFlood("public", port=443, pace=0.004), "visitors", captures=3, flows=110),
-        Campaign(HttpFlood(), "visitors", captures=3, flows=60, machines=4),
-        Campaign(WebAttack(), "visitors", captures=5, flows=42, machines=3),
-        Campaign(DesktopGuessing(), "workstations", captures=3, flows=60),
-        Campaign(LateralMovement("workstations"), "workstations", captures=4, flows=40),
-        Campaign(Beacon(period=60.0, jitter=0.2), "workstations", captures=6, flows=40, machines=2),
-        Campaign(DnsExfiltration(), "workstations", captures=4, flows=60),
-        Campaign(WebExfiltration(piece=9000.0), "workstations", captures=4, flows=35),
+        Campaign(PortScan("workstations", pace=0.03), "workstations", captures=3, flows=72),
+        Campaign(SynFlood("public", port=443, pace=0.004), "visitors", captures=3, flows=79),
+        Campaign(HttpFlood(), "visitors", captures=3, flows=43, machines=4),
+        Campaign(WebAttack(), "visitors", captures=5, flows=31, machines=3),
+        Campaign(DesktopGuessing(), "workstations", captures=3, flows=43),
+        Campaign(LateralMovement("workstations"), "workstations", captures=4, flows=30),
+        Campaign(Beacon(period=60.0, jitter=0.2), "workstations", captures=6, flows=29, machines=2),
+        Campaign(DnsExfiltration(), "workstations", captures=4, flows=43),
+        Campaign(WebExfiltration(piece=9000.0), "workstations", captures=4, flows=30),
     ),
 )
 
@@ -100,7 +100,7 @@ HOME = Site(
         HostGroup(
             "phones",
             12,
-            (2, 5),
+            (1, 4),
             (ANDROID, APPLE, WINDOWS),
             (
                 Activity(Web(quic=0.45, response=2200.0, request=480), 3.4),
@@ -118,7 +118,7 @@ HOME = Site(
         HostGroup(
             "things",
             34,
-            (6, 13),
+            (4, 11),
             (EMBEDDED, EMBEDDED, OLD_LINUX, LINUX),
             (
                 Activity(Telemetry(), 2.0),
@@ -142,15 +142,15 @@ HOME = Site(
         ServerRole("ntp", 6, (SERVER, FREEBSD)),
     ),
     campaigns=(
-        Campaign(HostSweep(), "things", captures=4, flows=90, machines=2),
-        Campaign(TelnetGuessing("things"), "things", captures=4, flows=45),
-        Campaign(PortScan("things", pace=0.2, filtered=0.05), "phones", captures=3, flows=90),
-        Campaign(SynFlood("cloud", port=443, pace=0.01, forged=False, window=None), "things", captures=3, flows=90, machines=3),
-        Campaign(UdpFlood(sizes=(512, 1024), pace=0.015), "things", captures=4, flows=90, machines=3),
-        Campaign(Amplification("phones"), "phones", captures=3, flows=80),
-        Campaign(Beacon(period=40.0, request=310.0, answer=180.0), "things", captures=6, flows=45, machines=2),
-        Campaign(WebExfiltration(piece=14_000.0), "things", captures=5, flows=30),
-        Campaign(DnsExfiltration(piece=62.0, pace=2.0), "things", captures=3, flows=60),
+        Campaign(HostSweep(), "things", captures=4, flows=65, machines=2),
+        Campaign(TelnetGuessing("things"), "things", captures=4, flows=33),
+        Campaign(PortScan("things", pace=0.2, filtered=0.05), "phones", captures=3, flows=65),
+        Campaign(SynFlood("cloud", port=443, pace=0.01, forged=False, window=None), "things", captures=3, flows=65, machines=3),
+        Campaign(UdpFlood(sizes=(512, 1024), pace=0.015), "things", captures=4, flows=65, machines=3),
+        Campaign(Amplification("phones"), "phones", captures=3, flows=58),
+        Campaign(Beacon(period=40.0, request=310.0, answer=180.0), "things", captures=6, flows=33, machines=2),
+        Campaign(WebExfiltration(piece=14_000.0), "things", captures=5, flows=24),
+        Campaign(DnsExfiltration(piece=62.0, pace=2.0), "things", captures=3, flows=43),
     ),
 )
 
@@ -167,14 +167,14 @@ FACTORY = Site(
         HostGroup(
             "panels",
             16,
-            (3, 6),
+            (2, 5),
             (OLD_WINDOWS, OLD_WINDOWS, EMBEDDED),
             (Activity(ModbusVisit(), 12.0), Activity(ModbusPolling(), 1.4), Activity(Failure("cloud", 502, silent=0.7), 0.4), Activity(Ntp(), 1.0)),
         ),
         HostGroup(
             "stations",
             14,
-            (3, 5),
+            (2, 4),
             (WINDOWS, OLD_WINDOWS, LINUX),
             (
                 Activity(Web(quic=0.0, plain=0.3, connections=1.8, response=2000.0), 1.5),
@@ -201,7 +201,7 @@ FACTORY = Site(
         HostGroup(
             "gateways",
             8,
-            (2, 4),
+            (2, 3),
             (EMBEDDED, OLD_LINUX),
             (Activity(Telemetry(report=700.0), 4.0), Activity(Syslog(), None), Activity(Ntp(), 1.5), Activity(Lookup(text_share=0.0), 3.0)),
         ),
@@ -218,14 +218,14 @@ FACTORY = Site(
         ServerRole("cloud", 8, (SERVER, WINDOWS_SERVER)),
     ),
     campaigns=(
-        Campaign(PortScan("controllers", pace=0.3, filtered=0.3), "stations", captures=3, flows=90),
-        Campaign(UdpScan("controllers"), "stations", captures=3, flows=70),
-        Campaign(SynFlood("controllers", port=502, pace=0.02, forged=False), "gateways", captures=3, flows=90),
-        Campaign(ModbusTampering(), "stations", captures=6, flows=45),
-        Campaign(SshSlowGuessing(pace=14.0), "gateways", captures=4, flows=40, machines=2),
-        Campaign(SlowHttp(every=15.0), "stations", captures=4, flows=35),
-        Campaign(Beacon(period=50.0, request=560.0, answer=220.0), "gateways", captures=5, flows=40, machines=2),
-        Campaign(DnsExfiltration(piece=90.0, pace=2.5), "stations", captures=4, flows=60),
+        Campaign(PortScan("controllers", pace=0.3, filtered=0.3), "stations", captures=3, flows=65),
+        Campaign(UdpScan("controllers"), "stations", captures=3, flows=51),
+        Campaign(SynFlood("controllers", port=502, pace=0.02, forged=False), "gateways", captures=3, flows=65),
+        Campaign(ModbusTampering(), "stations", captures=6, flows=33),
+        Campaign(SshSlowGuessing(pace=14.0), "gateways", captures=4, flows=30, machines=2),
+        Campaign(SlowHttp(every=15.0), "stations", captures=4, flows=30),
+        Campaign(Beacon(period=50.0, request=560.0, answer=220.0), "gateways", captures=5, flows=29, machines=2),
+        Campaign(DnsExfiltration(piece=90.0, pace=2.5), "stations", captures=4, flows=43),
         Campaign(WebExfiltration(piece=7000.0), "stations", captures=4, flows=30),
     ),
 )
@@ -242,7 +242,7 @@ CAMPUS = Site(
         HostGroup(
             "devices",
             140,
-            (5, 12),
+            (4, 10),
             (APPLE, ANDROID, LINUX, WINDOWS),
             (
                 Activity(Web(quic=0.35, connections=2.2), 2.2),
@@ -262,7 +262,7 @@ CAMPUS = Site(
         ),
         HostGroup("researchers", 40, (2, 5), (LINUX, APPLE), (Activity(SecureShell(), 1.2), Activity(SecureShellFailure(), 0.9)), inside=False),
         HostGroup(
-            "visitors", 220, (4, 10), (WINDOWS, APPLE, ANDROID, LINUX, OLD_LINUX), (Activity(SiteVisit(tls=0.8, response=3600.0), 2.2),), inside=False
+            "visitors", 220, (3, 8), (WINDOWS, APPLE, ANDROID, LINUX, OLD_LINUX), (Activity(SiteVisit(tls=0.8, response=3600.0), 2.2),), inside=False
         ),
         HostGroup("monitors", 3, (1, 1), (SERVER,), (Activity(Ping(), 6.0), Activity(Monitor("public"), 12.0))),
     ),
@@ -278,16 +278,16 @@ CAMPUS = Site(
         ServerRole("relay", 40, (LINUX, SERVER, FREEBSD)),
     ),
     campaigns=(
-        Campaign(PortScan("public", pace=0.5, filtered=0.6), "visitors", captures=3, flows=90),
-        Campaign(HostSweep(ports=(22, 445, 3389), pace=0.15, raw=False), "devices", captures=3, flows=80),
-        Campaign(ServiceScan("shell"), "visitors", captures=3, flows=50, machines=2),
-        Campaign(SynFlood("public", port=443, pace=0.006, window=None), "visitors", captures=3, flows=100, machines=3),
-        Campaign(SshGuessing(), "researchers", captures=4, flows=45, machines=2),
-        Campaign(SshSlowGuessing(pace=10.0), "researchers", captures=4, flows=45, machines=4),
-        Campaign(WebAttack(tls=0.8, response=3600.0), "visitors", captures=5, flows=40, machines=3),
+        Campaign(PortScan("public", pace=0.5, filtered=0.6), "visitors", captures=3, flows=65),
+        Campaign(HostSweep(ports=(22, 445, 3389), pace=0.15, raw=False), "devices", captures=3, flows=58),
+        Campaign(ServiceScan("shell"), "visitors", captures=3, flows=40, machines=2),
+        Campaign(SynFlood("public", port=443, pace=0.006, window=None), "visitors", captures=3, flows=72, machines=3),
+        Campaign(SshGuessing(), "researchers", captures=4, flows=33, machines=2),
+        Campaign(SshSlowGuessing(pace=10.0), "researchers", captures=4, flows=33, machines=4),
+        Campaign(WebAttack(tls=0.8, response=3600.0), "visitors", captures=5, flows=29, machines=3),
         Campaign(SlowHttp(every=10.0, pieces=(2, 120), patience=60.0), "visitors", captures=3, flows=40, machines=2),
-        Campaign(Amplification("devices", services=((53, 900), (123, 440))), "visitors", captures=3, flows=70),
-        Campaign(Beacon(period=35.0, jitter=0.5, request=420.0, answer=330.0), "devices", captures=5, flows=40, machines=2),
+        Campaign(Amplification("devices", services=((53, 900), (123, 440))), "visitors", captures=3, flows=51),
+        Campaign(Beacon(period=35.0, jitter=0.5, request=420.0, answer=330.0), "devices", captures=5, flows=29, machines=2),
         Campaign(WebExfiltration(piece=12_000.0, pace=12.0), "devices", captures=4, flows=30),
     ),
 )
