@@ -33,7 +33,7 @@ def write_example_captures(folder: Path) -> Path:
     return folder
 
 
-def _shared_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def shared_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder made once for all test processes."""
     folder = tmp_path_factory.getbasetemp().parent / f"{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}-{name}"
     with FileLock(f"{folder}.lock"):
@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("alpha", "beta"):
             ingest_folder(captures, folder / "datasets" / name, name=name)
 
-    return _shared_once(tmp_path_factory, "home", make)
+    return shared_once(tmp_path_factory, "home", make)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def plugin_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation", source]
             subprocess.run(command, check=True, capture_output=True)
 
-    return _shared_once(tmp_path_factory, "plugins", make) / "venv" / "bin" / "python"
+    return shared_once(tmp_path_factory, "plugins", make) / "venv" / "bin" / "python"
 
 
 class Cli:

@@ -257,6 +257,20 @@ def test_the_noised_batch_lies_on_the_path_between_its_noise_and_its_data() -> N
     np.testing.assert_array_equal(batch.packet_target[1, :7, 3:].numpy(), data.packets[2:9, 3:])
 
 
+def test_sigma_is_the_spread_around_the_path_in_training_and_in_the_noise_bank() -> None:
+    params = replace(TINY, sigma=0.6, T=64)
+    data = noise_sequences(np.full(100, 64))
+    batch = noisy_batch(data, np.arange(100), params, generator(2))
+    t = batch.t[:, None]
+    blur = batch.flow - (torch.from_numpy(data.flow) - (1 - t) * batch.flow_target)  # c_t − (c1 − (1 − t) u)
+    assert float(blur.std()) == pytest.approx(0.6, rel=0.05)
+    for seed in range(3):
+        bank = NoiseBank.drawn(params, generator(seed))
+        expected = [((1 - time) ** 2 + 0.36) ** 0.5 for time in NLL_TIMES]
+        np.testing.assert_allclose(bank.packets.std((1, 2)), expected, rtol=0.2)
+        assert bank.flow.shape == (3, 20)
+
+
 def test_a_score_depends_on_its_flow_alone(janus: Janus) -> None:
     flows = flows_of(mixed_lengths(120, 3), 4)
     together = table(janus.score(flows))

@@ -76,3 +76,14 @@ def test_a_plugin_that_raises_at_import_is_one_line(plugin_cli):
     assert used.returncode == 4
     assert "h-broken-import" in used.stderr
     assert "Traceback" not in used.stderr
+
+
+def test_run_callbacks_see_every_fit_and_row_and_cannot_break_a_run(plugin_cli):
+    told = plugin_cli.folder / "told"
+    done = plugin_cli("run", "--protocol", "within", "--detectors", "length", "--datasets", "alpha,beta", "--seeds", "42", CALLBACKS=str(told))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert sum("started" in line for line in lines) == 2
+    assert [line["status"] for line in lines if "finished" in line] == ["ok", "ok"]
+    assert "janus_bench_run_finished raised RuntimeError: a callback went wrong" in done.stderr
+    assert "Traceback" not in done.stderr

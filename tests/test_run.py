@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from harness.schema import ROLES
 from harness.store import RunStore
+from tests.conftest import Cli, shared_once
 
 TWO = ("--datasets", "alpha,beta", "--seeds", "42")
 
@@ -25,11 +28,21 @@ def records_by_status(runs: Path) -> dict[str, int]:
     return counts
 
 
+@pytest.fixture(scope="session")
+def finished_runs(home, tmp_path_factory):
+    """A small cross run of two detectors, made once."""
+
+    def make(folder: Path) -> None:
+        done = Cli(sys.executable, home, folder)("run", "--protocol", "cross", "--detectors", "iforest,length", *TWO)
+        assert done.returncode == 0, done.stderr
+
+    return shared_once(tmp_path_factory, "finished", make) / "runs"
+
+
 @pytest.fixture
-def finished(cli):
-    """A small cross run of two detectors."""
-    done = cli("run", "--protocol", "cross", "--detectors", "iforest,length", *TWO)
-    assert done.returncode == 0, done.stderr
+def finished(cli, finished_runs):
+    """A copy of that run."""
+    shutil.copytree(finished_runs, cli.folder / "runs", copy_function=shutil.copy2)
     return cli
 
 
