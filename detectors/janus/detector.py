@@ -70,6 +70,7 @@ class Janus:
         "quick": {"d_model": 64, "n_layers": 2, "epochs": 25, "k_steps": 8, "sigma": 0.1},
         "paper": {},
         "paper/cross": {"sigma": 0.6},
+        "check": {"d_model": 32, "n_layers": 1, "epochs": 3, "k_steps": 4},
     }
 
     def __init__(self, params: JanusParams | None = None) -> None:
@@ -143,11 +144,11 @@ class Janus:
 
         try:
             document = json.loads((folder / PARAMS_FILE).read_text(encoding="utf-8"))
+            saved = {"version": document["version"], **document["params"]}
             tensors = load_file(folder / TENSORS_FILE)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise DataError(f"janus: no readable model in {folder}: {error}; fit again") from None
-        saved, wanted = {"version": document["version"], **document["params"]}, {"version": cls.capabilities.version, **asdict(params)}
-        for name, value in wanted.items():
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DataError(f"janus: no readable model in {folder} ({type(error).__name__}: {error}); fit again") from None
+        for name, value in {"version": cls.capabilities.version, **asdict(params)}.items():
             if saved.get(name) != value:
                 raise DataError(f"janus: the model in {folder} has {name} = {saved.get(name)!r}, not {value!r}; load it with its own or fit again")
         parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "standardiser": {}, "bank": {}}

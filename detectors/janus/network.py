@@ -115,8 +115,8 @@ class Network(nn.Module):
         tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
         x = tokens.index_select(0, placement.content)  # (N, D)
         for block, modulation in zip(self.blocks, condition, strict=False):
-            x = block(x, _per_slot(modulation, placement), placement)  # (N, D)
-        x = _modulated(x, *_per_slot(condition[-1], placement).chunk(2, dim=1))  # (N, D)
+            x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
+        x = _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
         packet = self.packet_head(x.index_select(0, placement.packet_slot))  # (P, 9)
         return Prediction(self.flow_head(x.index_select(0, placement.flow_slot)), packet[:, :N_CONTINUOUS], packet[:, N_CONTINUOUS:])
 
@@ -132,8 +132,8 @@ class Block(nn.Module):
         self.mlp_in = _linear(width, EXPANSION * width)
         self.mlp_out = _linear(EXPANSION * width, width)
 
-    def forward(self, x: Tensor, modulation: Tensor, placement: Placement) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each (N | 1, D)
+    def forward(self, x: Tensor, modulation: tuple[Tensor, ...], placement: Placement) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation  # each (N | 1, D)
         seen = self._attend(self.qkv(_modulated(x, shift1, scale1)), placement)  # (N, D)
         x = torch.addcmul(x, gate1, self.attention_out(seen))  # (N, D)
         hidden = gelu(self.mlp_in(_modulated(x, shift2, scale2)))  # (N, 4 D)
@@ -151,14 +151,15 @@ class Block(nn.Module):
 
 
 def _mask(mode: str, size: int, real: NDArray[np.int64] | None) -> Tensor | None:
-    """Who (row) may see whom (column) in rectangles of ``size`` slots: boolean, (S, S) or (m, 1, S, S); None where everyone sees everyone.
+    """Who (row) sees whom (column) in a rectangle of ``size`` slots, added to the attention logits: 0, or −∞ for hidden.
 
-    Token 0 is FLOW, seen by all.  ``real`` (m,): tokens of each row before its padding, which nobody sees; what padding sees is never read.
+    (S, S), or (m, 1, S, S) with ``real`` (m,), the tokens of each row before its padding, which nobody sees (what padding sees is never read);
+    None where everyone sees everyone.  Slot 0 is FLOW.
     """
-    pattern = _PATTERNS[mode](size)  # (S, S)
-    if real is None:
-        return None if pattern.all() else pattern
-    return pattern & (torch.arange(size) < torch.from_numpy(real)[:, None])[:, None, None, :]
+    visible = _PATTERNS[mode](size)  # (S, S)
+    if real is not None:
+        visible = visible & (torch.arange(size) < torch.from_numpy(real)[:, None])[:, None, None, :]
+    return None if visible.all() else torch.zeros(visible.shape).masked_fill(~visible, -math.inf)
 
 
 def _full(size: int) -> Tensor:
@@ -182,8 +183,8 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
     return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear alone would draw from the global generator
 
 
-def _per_slot(modulation: Tensor, placement: Placement) -> Tensor:
-    return modulation if len(modulation) == 1 else modulation.index_select(0, placement.slot_flow)
+def _per_slot(modulation: tuple[Tensor, ...], placement: Placement) -> tuple[Tensor, ...]:
+    return tuple(part if len(part) == 1 else part.index_select(0, placement.slot_flow) for part in modulation)
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ BITS = ("clamped", "path")
 class JanusParams:
     """Hyper-parameters; the defaults are the locked ones of the JANUS project, at full size.
 
-    T               packets of a flow that are read, from its first one
+    T               packets of a flow that are read, from its first one (the FLOW features are of all stored packets whatever T)
     d_model         width of the Transformer, a multiple of ``n_heads``
     n_layers        Transformer blocks
     n_heads         attention heads

@@ -115,10 +115,11 @@ class _Flows:
     lengths: Tensor
 
     def predict(self, time: int, flow: Tensor, continuous: Tensor, bits: Tensor) -> Prediction:
+        """The heads at the bank's time number ``time``, for states (B, 20), (P, 3) and shown bits (P, 6)."""
         return self.network(flow, torch.cat([continuous, bits], dim=1), self.conditions[time], self.placement)
 
     def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
-        """x_t of the observed bits by the bank, (P, 6)."""
+        """x_t of the observed bits by the bank's noise number ``time``, (P, 6)."""
         position = self.placement.position
         return noised_bits(params.discrete_source, self.packets[:, N_CONTINUOUS:], t, bank.uniform[time, position], bank.coin[time, position])
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from detectors.janus.batching import Layout, group_by_length, micro_batches
+from detectors.janus.batching import Group, Layout, group_by_length, micro_batches
 from detectors.janus.network import Network
 from detectors.janus.objective import NoisyBatch, batch_loss, noisy_batch
 from detectors.janus.params import JanusParams
@@ -22,8 +22,8 @@ GRADIENT_CLIP = 1.0
 VALIDATION_FLOWS = 2048
 """Validation flows that are used at most: enough to rank epochs, and an epoch's check stays cheaper than the epoch."""
 
-VALIDATION_SEED = 20_240_229
-"""The noise of the validation loss is the same in every epoch and every run, so that epochs differ by their weights only."""
+VALIDATION_SEED = 0
+"""The noise of the validation loss is the same in every epoch, so that epochs differ by their weights only."""
 
 
 def train(
@@ -66,11 +66,14 @@ def train(
     return average
 
 
-def accumulate_gradient(network: Network, batch: NoisyBatch, lambda_disc: float) -> float:
-    """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss."""
+def accumulate_gradient(network: Network, batch: NoisyBatch, lambda_disc: float, groups: list[Group] | None = None) -> float:
+    """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss.
+
+    ``groups`` is any partition of the batch's flows; by default the fast one.
+    """
     total = 0.0
-    for groups in micro_batches(group_by_length(batch.lengths)):
-        loss = batch_loss(network, batch, Layout.of(groups, batch.lengths), lambda_disc)
+    for part in micro_batches(group_by_length(batch.lengths) if groups is None else groups):
+        loss = batch_loss(network, batch, Layout.of(part, batch.lengths), lambda_disc)
         loss.backward()
         total += float(loss.detach())
     return total

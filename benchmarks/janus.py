@@ -1,0 +1,113 @@
+"""JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step.
+
+Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick]
+
+Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``), otherwise drawn from a
+log-normal of like median and tail; contents are random, which costs the same.  Both variants are timed in turns in one run, so that a busy machine
+slows both; the ratio of the best times is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detectors.janus import Janus, JanusParams
+from detectors.janus.batching import MAX_TOKENS, Group, group_by_length
+from detectors.janus.network import Network
+from detectors.janus.objective import noisy_batch
+from detectors.janus.preprocess import Sequences
+from detectors.janus.scoring import NoiseBank, score_sequences
+from detectors.janus.training import accumulate_gradient
+
+DOMAINS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"
+FLOWS = 1024
+
+
+def benign_lengths(limit: int) -> tuple[NDArray[np.int64], str]:
+    """Packets per flow, at most ``limit``, and where they come from."""
+    files = sorted(DOMAINS.glob("*/labels.csv"))
+    if not files:
+        drawn = np.exp(np.random.default_rng(0).normal(1.6, 1.1, 20_000))
+        return np.clip(drawn, 1, limit).astype(np.int64), "log-normal draws (no shared captures here)"
+    lengths = []
+    for file in files:
+        with file.open(encoding="utf-8", newline="") as lines:
+            lengths += [int(row["n_packets"]) for row in csv.DictReader(lines) if row["label"] == "benign"]
+    return np.minimum(lengths, limit).astype(np.int64), f"benign flows of {len(files)} label files"
+
+
+def random_flows(lengths: NDArray[np.int64]) -> Sequences:
+    rng = np.random.default_rng(0)
+    total = int(lengths.sum())
+    packets = np.concatenate([rng.normal(size=(total, 3)), rng.integers(0, 2, (total, 6))], axis=1).astype(np.float32)
+    return Sequences(rng.normal(size=(len(lengths), 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths)
+
+
+def padded(flows: int, width: int) -> list[Group]:
+    """All flows as ``width`` packets, in rectangles of the usual size."""
+    per_group = max(MAX_TOKENS // (width + 1), 1)
+    return [Group(rows, width) for rows in np.split(np.arange(flows), range(per_group, flows, per_group))]
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Best seconds of each, after one warm-up."""
+    best = [float("inf"), float("inf")]
+    for repeat in range(repeats + 1):
+        for index, work in enumerate((first, second)):
+            start = time.perf_counter()
+            work()
+            if repeat:
+                best[index] = min(best[index], time.perf_counter() - start)
+    return best[0], best[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--profile", choices=list(Janus.profiles), default="quick")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    params = JanusParams(**Janus.profiles[options.profile])
+    pool, source = benign_lengths(params.T)
+    lengths = np.random.default_rng(1).choice(pool, FLOWS)
+    data = random_flows(lengths)
+    generator = torch.Generator().manual_seed(0)
+    network = Network(params, generator)
+    bank = NoiseBank.drawn(params, generator)
+    batch = noisy_batch(data, np.arange(params.batch), params, generator)
+
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{options.profile}: {weights:,} parameters, {options.threads} thread(s), torch {torch.__version__}")
+    print(f"lengths: {source}; mean {lengths.mean():.1f}, median {np.median(lengths):.0f}, {np.mean(lengths == params.T):.1%} at {params.T}")
+    tokens = sum(group.tokens for group in group_by_length(lengths))
+    real = int(lengths.sum()) + FLOWS
+    print(f"tokens: {real} real, {tokens} grouped ({tokens / real - 1:.1%} padding), {FLOWS * (params.T + 1)} padded")
+
+    fast, slow = in_turns(
+        lambda: score_sequences(network, data, bank, params),
+        lambda: score_sequences(network, data, bank, params, padded(FLOWS, params.T)),
+        options.repeats,
+    )
+    print(f"scoring:  grouped {FLOWS / fast:,.0f} flows/s, padded {FLOWS / slow:,.0f} flows/s, ratio {slow / fast:.1f}")
+    fast, slow = in_turns(
+        lambda: accumulate_gradient(network, batch, params.lambda_disc),
+        lambda: accumulate_gradient(network, batch, params.lambda_disc, padded(params.batch, params.T)),
+        options.repeats,
+    )
+    print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows, ratio {slow / fast:.1f}")
+    draw, _ = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, generator), lambda: None, options.repeats)
+    print(f"          drawing and coupling such a batch: {1e3 * draw:.1f} ms ({params.coupling})")
+
+
+if __name__ == "__main__":
+    main()
