@@ -34,17 +34,17 @@ def parse_request(text: str) -> tuple[str, dict[str, str]]:
     if not bracket:
         return name, {}
     if not rest.endswith("]"):
-        raise UsageError(f"detector {text!r}: the parameter list is not closed; write {name}[parameter=value,…]")
+        raise UsageError(f"{text!r}: the parameter list is not closed; write {name}[parameter=value,…]")
     given = {}
     for item in split_requests(rest[:-1]):
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"detector {text!r}: {item!r} is not parameter=value")
+            raise UsageError(f"{text!r}: {item!r} is not parameter=value")
         given[key.strip()] = value.strip()
     return name, given
 
 
-def build_params(detector: str, params_type: type | None, *layers: Mapping[str, Any]) -> Any:
+def build_params(detector: str, params_type: type | None, *layers: Mapping[str, Any], kind: str = "detector") -> Any:
     """An instance of the detector's ``Params`` with later layers overriding earlier ones; None for a detector without parameters.
 
     Strings are converted by the field's annotation (bool, int, float, str, Literal, optional).  UsageError names parameter and value.
@@ -52,7 +52,7 @@ def build_params(detector: str, params_type: type | None, *layers: Mapping[str, 
     merged = {key: value for layer in layers for key, value in layer.items()}
     if params_type is None:
         if merged:
-            raise UsageError(f"detector {detector!r} has no parameters, but {', '.join(merged)} was given")
+            raise UsageError(f"{kind} {detector!r} has no parameters, but {', '.join(merged)} was given")
         return None
     hints = typing.get_type_hints(params_type)
     fields = {field.name for field in dataclasses.fields(params_type)}
@@ -60,37 +60,37 @@ def build_params(detector: str, params_type: type | None, *layers: Mapping[str, 
     for key, value in merged.items():
         if key not in fields:
             raise unknown(f"parameter of {detector}", key, fields)
-        converted[key] = _convert(detector, key, value, hints[key])
+        converted[key] = _convert(f"{kind} {detector!r}", key, value, hints[key])
     try:
         return params_type(**converted)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"detector {detector!r}: {error}") from None
+        raise UsageError(f"{kind} {detector!r}: {error}") from None
 
 
-def _convert(detector: str, key: str, value: Any, hint: Any) -> Any:
+def _convert(owner: str, key: str, value: Any, hint: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         if value is None or (isinstance(value, str) and value.lower() == "none" and len(options) < len(typing.get_args(hint))):
             return None
-        return _convert(detector, key, value, options[0])
+        return _convert(owner, key, value, options[0])
     if origin is typing.Literal:
         allowed = typing.get_args(hint)
         for option in allowed:
             if str(option) == str(value):
                 return option
-        raise UsageError(f"detector {detector!r}: {key}={value!r} must be one of {', '.join(map(str, allowed))}")
+        raise UsageError(f"{owner}: {key}={value!r} must be one of {', '.join(map(str, allowed))}")
     if hint is bool and isinstance(value, str):
         if value.lower() in ("true", "false"):
             return value.lower() == "true"
-        raise UsageError(f"detector {detector!r}: {key}={value!r} must be true or false")
+        raise UsageError(f"{owner}: {key}={value!r} must be true or false")
     if hint in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
         try:
             return hint(value) if hint is float or not isinstance(value, float) else _whole(value)
         except ValueError:
-            raise UsageError(f"detector {detector!r}: {key}={value!r} must be {'a number' if hint is float else 'a whole number'}") from None
+            raise UsageError(f"{owner}: {key}={value!r} must be {'a number' if hint is float else 'a whole number'}") from None
     if isinstance(hint, type) and not isinstance(value, hint):
-        raise UsageError(f"detector {detector!r}: {key}={value!r} must be of type {hint.__name__}")
+        raise UsageError(f"{owner}: {key}={value!r} must be of type {hint.__name__}")
     return value
 
 

@@ -1,20 +1,23 @@
 """From several score columns to one scalar, fitted on benign calibration scores only; attacks are never seen here.
 
-An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.
+An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.  Names take options in brackets, as detectors do:
+``oas[standardize=zscore]``, ``oas[columns=terminal_flow+terminal_norm]``, ``knn[k=5,log=false]``; ``column:NAME`` is one column alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import UsageError
+from harness.params import build_params, parse_request
 from harness.suggest import unknown
 
-__all__ = ["AGGREGATORS", "Aggregator", "Scalar", "fit_aggregator"]
+__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator", "numerical_rank"]
 
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
@@ -22,64 +25,175 @@ Scalar = Callable[[Matrix], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Aggregator:
-    """One way to make a scalar of ``k`` columns.
+class Options:
+    """What is done to the columns before they are combined, with statistics of the calibration scores.
 
-    fit       (benign scores (n, k), column names, text after the colon of its name) → the fitted scalar
-    argument  what stands after the colon, for messages; empty if it takes nothing
+    columns      names joined by +; all of them if empty
+    log          sign(s) · log(1 + |s| / m), m the column's median |s|: tames heavy tails without knowing the scale
+    standardize  ``zscore`` (mean, standard deviation), ``robust`` (median, interquartile range / 1.349) or ``none``; OAS and Ledoit-Wolf are
+                 not scale-invariant: their ridge is in proportion to the trace, and can mute the small columns
+    """
+
+    columns: str = ""
+    log: bool = False
+    standardize: Literal["none", "zscore", "robust"] = "none"
+
+
+@dataclass(frozen=True)
+class KnnOptions(Options):
+    """``k``: which nearest calibration flow the distance is taken to."""
+
+    log: bool = True
+    standardize: Literal["none", "zscore", "robust"] = "zscore"
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k={self.k} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Aggregator:
+    """One way to make a scalar of ``k`` prepared columns.
+
+    fit      (benign scores (n, k), options) → the fitted scalar
+    options  dataclass of what may stand in brackets
     """
 
     summary: str
-    fit: Callable[[Matrix, tuple[str, ...], str], Scalar]
-    argument: str = ""
+    fit: Callable[[Matrix, Any], Scalar]
+    options: type[Options] = Options
 
 
 def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scalar:
-    """Fit the aggregator ``name`` (``oas``, ``identity``, ``column:NAME``) on the benign calibration scores of the target.
+    """Fit the aggregator ``name`` on the benign calibration scores of the target.
 
-    scores (n, k) float64, finite; columns: their k names.  UsageError for an unknown aggregator or column, or one that cannot be used here.
+    scores (n, k) float64, finite; columns: their k names.  UsageError for an unknown aggregator, option or column, or one that cannot be used here.
     """
     if scores.ndim != 2 or scores.shape[1] != len(columns):
         raise ValueError(f"scores of shape {scores.shape} do not fit {len(columns)} columns")
-    kind, colon, argument = name.partition(":")
+    if name.startswith("column:"):
+        return _one_column(name.removeprefix("column:"), columns)
+    kind, given = parse_request(name)
     if kind not in AGGREGATORS:
-        raise unknown("aggregator", kind, (_spelling(known) for known in AGGREGATORS))
-    if bool(colon) != bool(AGGREGATORS[kind].argument):
-        raise UsageError(f"aggregator {name!r}: write {_spelling(kind)}")
-    return AGGREGATORS[kind].fit(scores, columns, argument)
+        raise unknown("aggregator", kind, {*AGGREGATORS, "column:NAME"})
+    entry = AGGREGATORS[kind]
+    options = build_params(kind, entry.options, given, kind="aggregator")
+    if len(scores) == 0:
+        raise UsageError(f"aggregator {name!r} needs benign calibration scores, there are none")
+    prepare = _preparation(scores, columns, options)
+    scalar = entry.fit(prepare(scores), options)
+    return lambda values: scalar(prepare(values))
 
 
-def _spelling(kind: str) -> str:
-    argument = AGGREGATORS[kind].argument
-    return f"{kind}:{argument}" if argument else kind
+def numerical_rank(scores: Matrix) -> int:
+    """Rank of the covariance of scores (n, k): 9 for JANUS's ten columns, of which one is the mean of six others."""
+    deviations = scores - scores.mean(axis=0)
+    spread = deviations.std(axis=0)
+    return int(np.linalg.matrix_rank(deviations[:, spread > 0] / spread[spread > 0])) if (spread > 0).any() else 0
 
 
-def _fit_identity(scores: Matrix, columns: tuple[str, ...], argument: str) -> Scalar:  # noqa: ARG001
-    if len(columns) != 1:
-        raise UsageError(f"aggregator 'identity' needs a single score column, there are {len(columns)}: use oas or column:{columns[0]}")
-    return lambda values: values[:, 0]
-
-
-def _fit_column(scores: Matrix, columns: tuple[str, ...], argument: str) -> Scalar:  # noqa: ARG001
-    if argument not in columns:
-        raise unknown("score column", argument, columns)
-    place = columns.index(argument)
+def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:
+    if name not in columns:
+        raise unknown("score column", name, columns)
+    place = columns.index(name)
     return lambda values: values[:, place]
 
 
-def _fit_oas(scores: Matrix, columns: tuple[str, ...], argument: str) -> Scalar:  # noqa: ARG001
-    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with the oracle approximating shrinkage estimate Σ (Chen et al., IEEE TSP 2010).
+def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> Callable[[Matrix], Matrix]:
+    """The options as a function of scores (m, k) → (m, k'), with its statistics taken from the calibration scores."""
+    wanted = options.columns.split("+") if options.columns else list(columns)
+    for name in wanted:
+        if name not in columns:
+            raise unknown("score column", name, columns)
+    places = [columns.index(name) for name in wanted]
+    magnitude = np.median(np.abs(scores[:, places]), axis=0)
+    magnitude = np.where(magnitude > 0, magnitude, 1.0)
 
-    Columns are not standardised.  Shrinkage keeps Σ invertible when a column is a combination of others.  Where there is no spread to estimate (one
+    def logged(values: Matrix) -> Matrix:
+        chosen = values[:, places]
+        return np.sign(chosen) * np.log1p(np.abs(chosen) / magnitude) if options.log else chosen
+
+    centre, spread = _STATISTICS[options.standardize](logged(scores))
+    return lambda values: (logged(values) - centre) / np.where(spread > 0, spread, 1.0)
+
+
+def _no_statistics(scores: Matrix) -> tuple[Matrix, Matrix]:
+    return np.zeros(scores.shape[1]), np.ones(scores.shape[1])
+
+
+def _moments(scores: Matrix) -> tuple[Matrix, Matrix]:
+    return scores.mean(axis=0), scores.std(axis=0)
+
+
+def _quartiles(scores: Matrix) -> tuple[Matrix, Matrix]:
+    low, middle, high = np.quantile(scores, [0.25, 0.5, 0.75], axis=0)
+    return middle, (high - low) / 1.349
+
+
+_STATISTICS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix]]] = {"none": _no_statistics, "zscore": _moments, "robust": _quartiles}
+
+
+def _fit_identity(scores: Matrix, _options: Options) -> Scalar:
+    if scores.shape[1] != 1:
+        raise UsageError(f"aggregator 'identity' needs a single score column, there are {scores.shape[1]}: use oas or column:NAME")
+    return lambda values: values[:, 0]
+
+
+def _fit_max_z(scores: Matrix, _options: Options) -> Scalar:
+    """The largest z-score of any column; a column without spread counts from its constant, unscaled."""
+    centre, spread = _moments(scores)
+    return lambda values: ((values - centre) / np.where(spread > 0, spread, 1.0)).max(axis=1)
+
+
+def _fit_mahalanobis(scores: Matrix, _options: Options) -> Scalar:
+    """Squared Mahalanobis distance with the empirical covariance, inside the subspace where the calibration scores vary.
+
+    Rank-aware: columns are brought to unit variance (which leaves the distance unchanged) and directions whose eigenvalue is below the rounding of
+    the largest are left out, as a pseudo-inverse does.
+    """
+    centre, spread = _moments(scores)
+    scale = np.where(spread > 0, spread, 1.0)
+    standardised = (scores - centre) / scale
+    eigenvalues, directions = np.linalg.eigh(standardised.T @ standardised / len(scores))
+    kept = eigenvalues > max(eigenvalues.max(), 0.0) * len(eigenvalues) * 1e-10
+    whiten = directions[:, kept] / np.sqrt(eigenvalues[kept])  # (k, rank)
+    return lambda values: np.square(((values - centre) / scale) @ whiten).sum(axis=1)
+
+
+def _fit_knn(scores: Matrix, options: KnnOptions) -> Scalar:
+    """Euclidean distance to the k-th nearest calibration flow: a non-parametric density in score space."""
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = NearestNeighbors(n_neighbors=min(options.k, len(scores))).fit(scores)
+    return lambda values: neighbours.kneighbors(values)[0][:, -1]
+
+
+def _fit_oas(scores: Matrix, _options: Options) -> Scalar:
+    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with the oracle approximating shrinkage estimate Σ (Chen et al., IEEE TSP 2010)."""
+    from sklearn.covariance import OAS
+
+    return _shrunk_mahalanobis(scores, OAS)
+
+
+def _fit_ledoit_wolf(scores: Matrix, _options: Options) -> Scalar:
+    """The same with the shrinkage of Ledoit and Wolf (J. Multivariate Analysis 88, 2004)."""
+    from sklearn.covariance import LedoitWolf
+
+    return _shrunk_mahalanobis(scores, LedoitWolf)
+
+
+def _shrunk_mahalanobis(scores: Matrix, estimator: Any) -> Scalar:
+    """Squared Mahalanobis distance with a shrunk covariance.
+
+    Shrinkage keeps Σ invertible when a column is a combination of others.  Where there is no spread to estimate (one
     calibration flow, or all alike) Σ is the identity: the squared Euclidean distance from that point.  The result is finite for finite scores.
     """
-    if len(scores) == 0:
-        raise UsageError("aggregator 'oas' needs benign calibration scores, there are none")
     # a common factor changes nothing in the distance, but keeps squares of very large or very small scores representable
     mean = scores.mean(axis=0)
     constant = not np.ptp(scores, axis=0).any()
     scale = 1.0 if constant else float(np.abs(scores - mean).max())
-    whiten = np.eye(len(columns)) if constant else _oas_whitening((scores - mean) / scale)
+    whiten = np.eye(scores.shape[1]) if constant else _whitening((scores - mean) / scale, estimator)
 
     def distance(values: Matrix) -> NDArray[np.float64]:
         with np.errstate(over="ignore"):  # an overflow is clipped in the same line
@@ -90,18 +204,20 @@ def _fit_oas(scores: Matrix, columns: tuple[str, ...], argument: str) -> Scalar:
     return distance
 
 
-def _oas_whitening(centred: Matrix) -> Matrix:
+def _whitening(centred: Matrix, estimator: Any) -> Matrix:
     """L⁻¹ (k, k) with Σ = L Lᵀ, so that ‖L⁻¹ x‖² = xᵀ Σ⁻¹ x and no rounding makes it negative."""
     from scipy.linalg import solve_triangular
-    from sklearn.covariance import OAS
 
-    covariance = OAS(assume_centered=True, store_precision=False).fit(centred).covariance_
+    covariance = estimator(assume_centered=True, store_precision=False).fit(centred).covariance_
     inverse: Matrix = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
     return inverse
 
 
 AGGREGATORS: dict[str, Aggregator] = {
-    "column": Aggregator("One score column alone.", _fit_column, argument="NAME"),
     "identity": Aggregator("The score itself, of a detector with a single column.", _fit_identity),
+    "max_z": Aggregator("The largest z-score (A3).", _fit_max_z),
+    "mahalanobis": Aggregator("Squared Mahalanobis distance with the empirical covariance, rank-aware (A4).", _fit_mahalanobis),
     "oas": Aggregator("Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", _fit_oas),
+    "ledoit_wolf": Aggregator("Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", _fit_ledoit_wolf),
+    "knn": Aggregator("Distance to the nearest calibration flow among standardised log scores (A8).", _fit_knn, KnnOptions),
 }

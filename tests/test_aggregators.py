@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.covariance import OAS
+from sklearn.covariance import OAS, LedoitWolf
 
 from harness.contract import UsageError
-from protocols.aggregators import AGGREGATORS, fit_aggregator
+from protocols.aggregators import AGGREGATORS, fit_aggregator, numerical_rank
 
 
 def score_table(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -103,8 +103,11 @@ def test_columns_and_identity_pass_scores_through() -> None:
     [
         ("oass", "unknown aggregator 'oass'. Did you mean 'oas'?"),
         ("column:terminal_nrm", "unknown score column 'terminal_nrm'. Did you mean 'terminal_norm'?"),
-        ("column", "write column:NAME"),
-        ("oas:3", "write oas"),
+        ("column", "Did you mean 'column:NAME'?"),
+        ("oas[columns=terminal_nrm]", "Did you mean 'terminal_norm'?"),
+        ("oas[standardise=zscore]", "Did you mean 'standardize'?"),
+        ("oas[standardize=zscor]", "must be one of none, zscore, robust"),
+        ("knn[k=0]", "k=0 must be at least 1"),
         ("identity", "needs a single score column, there are 2"),
     ],
 )
@@ -115,6 +118,64 @@ def test_a_wrong_name_says_what_to_write(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+COLUMNS = tuple("abcdefghij")
+
+
+def test_the_rank_of_the_ten_columns_is_nine() -> None:
+    table = score_table(np.random.default_rng(0), 500)
+    assert numerical_rank(table) == 9
+    assert numerical_rank(np.ones((5, 3))) == 0
+
+
+def test_empirical_mahalanobis_is_the_pseudo_inverse_where_the_covariance_is_singular() -> None:
+    rng = np.random.default_rng(8)
+    calibration, test = score_table(rng, 400), score_table(rng, 50)
+    nine = calibration[:, :9]  # without the redundant column the covariance is regular, and test rows obey the same relation
+    inverse = np.linalg.inv(np.cov(nine, rowvar=False, bias=True))
+    deviation = test[:, :9] - nine.mean(axis=0)
+    expected = np.einsum("mi,ij,mj->m", deviation, inverse, deviation)
+    np.testing.assert_allclose(fit_aggregator("mahalanobis", calibration, COLUMNS)(test), expected, rtol=1e-6)
+    np.testing.assert_allclose(fit_aggregator("mahalanobis", nine, COLUMNS[:9])(test[:, :9]), expected, rtol=1e-8)
+
+
+def test_ledoit_wolf_is_scikit_learns() -> None:
+    rng = np.random.default_rng(9)
+    calibration, test = score_table(rng, 300), score_table(rng, 50)
+    np.testing.assert_allclose(fit_aggregator("ledoit_wolf", calibration, COLUMNS)(test), LedoitWolf().fit(calibration).mahalanobis(test), rtol=1e-8)
+
+
+def test_max_z_by_hand() -> None:
+    calibration = np.array([[0.0, 7.0], [2.0, 7.0]])  # means 1 and 7, standard deviations 1 and 0 (counted from 7, unscaled)
+    scalar = fit_aggregator("max_z", calibration, ("a", "b"))
+    np.testing.assert_allclose(scalar(np.array([[3.0, 7.5], [1.0, 9.0], [-5.0, 7.0]])), [2.0, 2.0, 0.0])
+
+
+def test_knn_by_brute_force() -> None:
+    rng = np.random.default_rng(10)
+    calibration, test = score_table(rng, 200), score_table(rng, 40)
+    magnitude = np.median(np.abs(calibration), axis=0)
+    logged = [np.sign(x) * np.log1p(np.abs(x) / magnitude) for x in (calibration, test)]
+    a, b = ((x - logged[0].mean(axis=0)) / logged[0].std(axis=0) for x in logged)
+    distances = np.sort(np.linalg.norm(b[:, None] - a[None], axis=2), axis=1)
+    np.testing.assert_allclose(fit_aggregator("knn", calibration, COLUMNS)(test), distances[:, 0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fit_aggregator("knn[k=3]", calibration, COLUMNS)(test), distances[:, 2], rtol=1e-6)
+
+
+def test_options_prepare_with_statistics_of_the_calibration_scores() -> None:
+    rng = np.random.default_rng(11)
+    calibration, test = score_table(rng, 300), score_table(rng, 50)
+    standard = [(x - calibration.mean(axis=0)) / calibration.std(axis=0) for x in (calibration, test)]
+    expected = OAS().fit(standard[0]).mahalanobis(standard[1])
+    np.testing.assert_allclose(fit_aggregator("oas[standardize=zscore]", calibration, COLUMNS)(test), expected, rtol=1e-8)
+    low, middle, high = np.quantile(calibration, [0.25, 0.5, 0.75], axis=0)
+    robust = [(x - middle) / ((high - low) / 1.349) for x in (calibration, test)]
+    np.testing.assert_allclose(
+        fit_aggregator("oas[standardize=robust]", calibration, COLUMNS)(test), OAS().fit(robust[0]).mahalanobis(robust[1]), rtol=1e-8
+    )
+    part = [x[:, [2, 0]] for x in (calibration, test)]
+    np.testing.assert_allclose(fit_aggregator("oas[columns=c+a]", calibration, COLUMNS)(test), OAS().fit(part[0]).mahalanobis(part[1]), rtol=1e-8)
+
+
 def test_no_calibration_flows_is_a_clear_error() -> None:
     with pytest.raises(UsageError, match="there are none"):
         fit_aggregator("oas", np.empty((0, 2)), ("a", "b"))
@@ -123,5 +184,6 @@ def test_no_calibration_flows_is_a_clear_error() -> None:
 def test_every_registered_aggregator_can_be_fitted() -> None:
     calibration = np.random.default_rng(6).normal(size=(40, 1))
     for kind, entry in AGGREGATORS.items():
-        scalar = fit_aggregator(f"{kind}:score" if entry.argument else kind, calibration, ("score",))
+        scalar = fit_aggregator(kind, calibration, ("score",))
+        assert entry.summary
         assert scalar(calibration[:7]).shape == (7,)

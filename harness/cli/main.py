@@ -96,7 +96,9 @@ def leaderboard(
     runs: Runs = Path("runs"),
     protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
     metric: Annotated[str, typer.Option(help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")] = "auroc",
-    aggregator: Annotated[str, typer.Option(help="Make the scalar another way, for detectors that can: oas, column:NAME.")] = "",
+    aggregator: Annotated[
+        str, typer.Option(help="Make the scalar another way: oas[standardize=zscore], knn, max_z, mahalanobis, ledoit_wolf, column:NAME.")
+    ] = "",
     output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
 ) -> None:
