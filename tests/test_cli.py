@@ -175,3 +175,20 @@ def test_listing_and_reading_a_detector_does_not_import_torch(cli):
     probe += "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"
+
+
+def test_a_home_that_cannot_be_written_is_one_line(cli, captures):
+    (cli.folder / "file").write_text("")
+    cli.environment["JANUS_BENCH_HOME"] = str(cli.folder / "file")
+    done = cli("data", "add", "lan", captures)
+    assert done.returncode == 2
+    assert "JANUS_BENCH_HOME" in the_line(done)
+    done = cli("run", "--detectors", "length", "--protocol", "within", "--datasets", "synthetic_home", "--seeds", "1")
+    assert done.returncode == 1
+    assert "Not a directory" in the_line(done)
+
+
+def test_a_closed_pipe_ends_quietly(cli):
+    command = f"{cli.command[0]} -c '{cli.command[2]}' detector list | true"
+    piped = subprocess.run(command, shell=True, env=cli.environment, capture_output=True, text=True, check=True)
+    assert piped.stderr == ""

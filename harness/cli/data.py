@@ -12,7 +12,7 @@ from harness import plugins
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
 from harness.errors import UsageError
-from harness.sites import added, dataset_folder, open_dataset
+from harness.sites import added, dataset_folder, home, open_dataset
 
 
 def add(name: str, folder: Path) -> None:
@@ -25,8 +25,8 @@ def add(name: str, folder: Path) -> None:
     try:
         with PreparationProgress() as progress:
             manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=f"captures of {folder.resolve().name}", progress=progress)
-    except PermissionError as error:
-        raise UsageError(f"cannot write {error.filename}: set JANUS_BENCH_HOME to a folder that can be written") from None
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})") from None
     _print(manifest)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -208,6 +207,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("janus-bench: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed the pipe: not an error
-        sys.exit(0)
+    except OSError as error:
+        where = error.filename or "the operating system"
+        print(f"janus-bench: {where}: {error.strerror}; run it again when that is mended: {retry_command()}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

@@ -1,0 +1,31 @@
+"""``janus-bench report``: from a results folder to one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.cli import console
+from harness.cli.leaderboard import select_plans
+from harness.cli.progress import PreparationProgress
+from harness.errors import UsageError
+from harness.store import RunStore
+
+
+def execute(runs: Path, protocol: str, file: Path, audits: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Write the page.  ``audits``: dataset → audit document (``reports.html.evidence.Audit``)."""
+    from harness.report_data import collect
+    from reports.html import render_page
+
+    store = RunStore.open(runs)
+    plans = select_plans(store, protocol)
+    if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
+        raise UsageError(f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another file with -o")
+    with PreparationProgress() as progress:
+        page = render_page(collect(store, plans, audits, console.say, progress))
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
+    console.say(f"wrote {file} ({len(page.encode()) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
