@@ -12,7 +12,7 @@ from harness.contract import (
     FlowBatch,
     JanusBenchError,
 )
-from harness.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, hookimpl
+from harness.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
 
 __all__ = [
     "CONTINUOUS_CHANNELS",
@@ -30,5 +30,6 @@ __all__ = [
     "ProtocolSpec",
     "Renderer",
     "TestScores",
+    "Variant",
     "hookimpl",
 ]

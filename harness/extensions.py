@@ -15,7 +15,7 @@ import numpy as np
 import pluggy
 from numpy.typing import NDArray
 
-__all__ = ["Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "hookimpl", "hookspec"]
+__all__ = ["Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl", "hookspec"]
 
 PROJECT = "janus_bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -36,20 +36,37 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One setting of a protocol.  Each has rows of its own on the leaderboard, named ``detector · variant``.
+
+    train_size, contamination  see ``protocols.splits.Draw``
+    caps                       caps of a published protocol in place of the profile's
+    """
+
+    name: str = ""
+    train_size: int | None = None
+    contamination: float | None = None
+    caps: str | None = None
+
+
+@dataclass(frozen=True)
 class ProtocolSpec:
     """Which source is scored on which target.
 
     cells      dataset names → ordered (source, target) pairs
-    regimes    ``transfer``, ``control``
+    regimes    ``transfer``: fit on the source; ``control``: beside it, fit on the target's calibration flows alone; ``pooled``: fit on both, as
+               rows of its own
     minimum    datasets needed
+    variants   settings to compare; one without a name by default
     """
 
     name: str
     summary: str
     cells: Callable[[Sequence[str]], Sequence[tuple[str, str]]]
-    regimes: tuple[Literal["transfer", "control"], ...] = ("transfer", "control")
+    regimes: tuple[Literal["transfer", "control", "pooled"], ...] = ("transfer", "control")
     calibration: Literal["target_benign", "source_benign", "none"] = "target_benign"
     minimum: int = 1
+    variants: tuple[Variant, ...] = (Variant(),)
 
 
 @dataclass(frozen=True)

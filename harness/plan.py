@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.errors import UsageError
-from harness.extensions import ProtocolSpec
+from harness.extensions import ProtocolSpec, Variant
 from harness.params import build_params
 from harness.plugins import LoadedDetector
 from harness.schema import ExpectedCell, PlanRecord, Regime, RunSpec
@@ -56,7 +56,7 @@ class Fit:
 
     @property
     def title(self) -> str:
-        where = f"control on {self.first.target}" if self.first.regime == "control" else f"from {self.first.source}"
+        where = f"control on {self.first.target}" if self.first.source is None else f"from {self.first.source}"
         return f"{self.label} {where}, seed {self.first.seed}"
 
 
@@ -79,14 +79,17 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
         raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
     _refuse_duplicates([choice.label for choice in detectors])
     pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
-    runs: dict[str, tuple[DetectorChoice, RunSpec]] = {}
-    cells = []
+    runs: dict[str, tuple[str, DetectorChoice, RunSpec]] = {}
+    cells, rows = [], {}
     for choice in detectors:
-        for seed in settings.seeds:
-            for cell in _cells(protocol, choice, pairs):
-                spec = _run_spec(protocol, choice, datasets, settings, seed, cell)
-                runs.setdefault(spec.key, (choice, spec))
-                cells.append(ExpectedCell(choice.label, *cell, seed, spec.key))
+        for row in _rows(protocol, choice):
+            rows[row.label] = _declared(choice)
+            for seed in settings.seeds:
+                for place, regime in row.regimes.items():
+                    for source, target in pairs:
+                        spec = _run_spec(protocol, row, datasets, settings, seed, (regime, source, target))
+                        runs.setdefault(spec.key, (row.label, choice, spec))
+                        cells.append(ExpectedCell(row.label, place, source, target, seed, spec.key))
     record = PlanRecord(
         protocol=protocol.name,
         profile=settings.profile,
@@ -94,21 +97,37 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
         calibration=protocol.calibration,
         seeds=settings.seeds,
         datasets=datasets,
-        detectors={choice.label: _declared(choice) for choice in detectors},
+        detectors=rows,
         cells=tuple(cells),
     )
     return Plan(record, _grouped(runs))
 
 
-def _cells(protocol: ProtocolSpec, choice: DetectorChoice, pairs: Sequence[tuple[str, str]]) -> list[tuple[Regime, str, str]]:
-    """(regime, source, target) of every cell; a control cell names the source of the transfer cell that it stands beside."""
-    regimes: list[Regime] = [regime for regime in protocol.regimes if regime == "transfer" or choice.loaded.capabilities.learns]
-    return [(regime, source, target) for regime in regimes for source, target in pairs]
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table: a detector in one variant.  ``regimes``: place in the table (transfer, control beside it) → regime of its runs."""
+
+    label: str
+    choice: DetectorChoice
+    variant: Variant
+    regimes: Mapping[Regime, Regime]
+
+
+def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
+    rows = []
+    for variant in protocol.variants:
+        label = f"{choice.label} · {variant.name}" if variant.name else choice.label
+        beside: dict[Regime, Regime] = {"control": "control"} if "control" in protocol.regimes and choice.loaded.capabilities.learns else {}
+        if "transfer" in protocol.regimes:
+            rows.append(_Row(label, choice, variant, {"transfer": "transfer", **beside}))
+        if "pooled" in protocol.regimes and choice.loaded.capabilities.learns:
+            rows.append(_Row(f"{label} · pooled", choice, variant, {"transfer": "pooled", **beside}))
+    return rows
 
 
 def _run_spec(
     protocol: ProtocolSpec,
-    choice: DetectorChoice,
+    row: _Row,
     datasets: Mapping[str, Mapping[str, Any]],
     settings: Settings,
     seed: int,
@@ -116,30 +135,33 @@ def _run_spec(
 ) -> RunSpec:
     """The run behind a cell.  A control has the parameters of its transfer cell and no source, so cells of a target share one control run."""
     regime, source, target = cell
-    params = choice.params(settings.profile, diagonal=source == target)
+    params = row.choice.params(settings.profile, diagonal=source == target)
     return RunSpec(
-        detector=choice.loaded.name,
-        version=choice.loaded.capabilities.version,
+        detector=row.choice.loaded.name,
+        version=row.choice.loaded.capabilities.version,
         params={} if params is None else asdict(params),
         regime=regime,
-        source=source if regime == "transfer" else None,
-        source_hash=datasets[source]["hash"] if regime == "transfer" else None,
+        source=None if regime == "control" else source,
+        source_hash=None if regime == "control" else datasets[source]["hash"],
         target=target,
         target_hash=datasets[target]["hash"],
         seed=seed,
         split=settings.split,
+        caps=row.variant.caps or settings.profile,
         profile=settings.profile,
         calibration=protocol.calibration,
         device=settings.device,
+        train_size=row.variant.train_size,
+        contamination=row.variant.contamination,
     )
 
 
-def _grouped(runs: Mapping[str, tuple[DetectorChoice, RunSpec]]) -> tuple[Fit, ...]:
+def _grouped(runs: Mapping[str, tuple[str, DetectorChoice, RunSpec]]) -> tuple[Fit, ...]:
     """Fits in the order asked for, transfer before control within a seed: the long ones start first."""
-    grouped: dict[str, list[tuple[DetectorChoice, RunSpec]]] = {}
-    for choice, spec in runs.values():
-        grouped.setdefault(spec.fit_key, []).append((choice, spec))
-    return tuple(Fit(key, members[0][0].label, members[0][0].loaded, tuple(spec for _, spec in members)) for key, members in grouped.items())
+    grouped: dict[str, list[tuple[str, DetectorChoice, RunSpec]]] = {}
+    for label, choice, spec in runs.values():
+        grouped.setdefault(spec.fit_key, []).append((label, choice, spec))
+    return tuple(Fit(key, members[0][0], members[0][1].loaded, tuple(spec for *_, spec in members)) for key, members in grouped.items())
 
 
 def _declared(choice: DetectorChoice) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from harness.evaluate import cell_scores, compute_metrics
 from harness.executors.local import Limits, Outcome, run_child
 from harness.plan import Fit, Plan
 from harness.schema import RunRecord, RunSpec, Status
-from harness.sites import Site
+from harness.sites import Site, draw_of
 from harness.staging import Stage, StagedPart, remove_stale
 from harness.store import RunStore, WriteFailed
 from protocols.splits import Partition, control_parts
@@ -130,8 +130,8 @@ class _FitRun:
         try:
             self._runs = {f"t{number}": run for number, run in enumerate(ready)}
             roles = {target: self._stage_target(stage, target, run) for target, run in self._runs.items()}
-            for name, part in self._training_parts().items():
-                stage.add(name, part)
+            for name, parts in self._training_parts().items():
+                stage.add(name, parts)
             outcome = run_child(
                 stage.job(self._job(), roles),
                 stage.folder,
@@ -165,27 +165,31 @@ class _FitRun:
         }
 
     def _partition(self, name: str) -> Partition:
-        return self._sites[name].partitions[self._fit.first.seed]
+        return self._sites[name].partition(draw_of(self._fit.first))
 
     def _part(self, name: str, flow_ids: Any) -> StagedPart:
         site = self._sites[name]
         return StagedPart(site.store, flow_ids, site.index.attack[flow_ids])
 
-    def _training_parts(self) -> dict[str, StagedPart]:
+    def _training_parts(self) -> dict[str, list[StagedPart]]:
+        """Flows to fit on, and to validate on; pooled: the target's cal A joins the source's training flows."""
         run = self._fit.first
         if run.source is None:
             train, val = control_parts(self._sites[run.target].index, self._partition(run.target).parts["cal_a"], run.seed)
-            return {"train": self._part(run.target, train), "val": self._part(run.target, val)}
+            return {"train": [self._part(run.target, train)], "val": [self._part(run.target, val)]}
         parts = self._partition(run.source).parts
-        return {"train": self._part(run.source, parts["train"]), "val": self._part(run.source, parts["val"])}
+        train_parts = [self._part(run.source, parts["train"])]
+        if run.regime == "pooled":
+            train_parts.append(self._part(run.target, self._partition(run.target).parts["cal_a"]))
+        return {"train": train_parts, "val": [self._part(run.source, parts["val"])]}
 
     def _stage_target(self, stage: Stage, target: str, run: RunSpec) -> list[str]:
         partition = self._partition(run.target)
         roles = {"cal_b": partition.parts["cal_b"], "test": partition.test}
-        if run.regime == "transfer":
+        if run.regime != "control":
             roles = {"cal_a": partition.parts["cal_a"]} | roles
         for role, flow_ids in roles.items():
-            stage.add(f"{target}_{role}", self._part(run.target, flow_ids))
+            stage.add(f"{target}_{role}", [self._part(run.target, flow_ids)])
         return list(roles)
 
     def _why_not(self, run: RunSpec) -> str:
@@ -299,6 +303,7 @@ class _FitRun:
         else:
             source = self._partition(run.source)
             n_train, n_val, n_cal = len(source.parts["train"]), len(source.parts["val"]), len(target.parts["cal_a"])
+            n_train += n_cal if run.regime == "pooled" else 0
         return {
             "n_train": n_train,
             "n_val": n_val,

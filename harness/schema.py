@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 STATUSES = ("ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped")
 Status = Literal["ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped"]
-Regime = Literal["transfer", "control"]
+Regime = Literal["transfer", "control", "pooled"]
 
 PARTS = ("train", "val", "cal_a", "cal_b", "test")
 ROLES = ("source_val", "cal_a", "cal_b", "test")
@@ -49,7 +49,8 @@ def key_of(value: Mapping[str, Any]) -> str:
 class RunSpec:
     """Everything that decides a run's scores, and nothing else (the protocol's name is not part of it: identical fits are shared).
 
-    ``source`` is None in the control regime, where the target's calibration flows are the only training data.
+    ``source`` is None in the control regime, where the target's calibration flows are the only training data.  ``split``, ``caps``, ``train_size``
+    and ``contamination`` decide the partitions (``protocols.splits.Draw``); ``profile`` the detector's parameters.
     """
 
     detector: str
@@ -62,9 +63,12 @@ class RunSpec:
     target_hash: str
     seed: int
     split: str
+    caps: str
     profile: str
     calibration: str
     device: str
+    train_size: int | None = None
+    contamination: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -109,8 +113,12 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class ExpectedCell:
-    """One entry of a plan: which run a cell of a table stands for.  ``label`` is the detector as the user wrote it; a control cell names the
-    source of the transfer cell that it stands beside, though its run has none and is shared by all cells of the target."""
+    """One entry of a plan: which run a cell of a table stands for.
+
+    ``label`` names the row: the detector as the user wrote it, and the variant.  ``regime`` is the cell's place in the table, ``transfer`` or
+    ``control`` beside it (pooled runs are rows of their own, in the place of transfer).  A control cell names the source of the transfer cell
+    that it stands beside, though its run has none and is shared by all cells of the target.
+    """
 
     label: str
     regime: Regime

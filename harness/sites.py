@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,40 @@ if TYPE_CHECKING:
 
     from datasets_registry.store import FlowStore
     from harness.extensions import Dataset
-    from protocols.splits import FlowIndex, Partition
+    from harness.schema import RunSpec
+    from protocols.splits import Draw, Partition
 
-__all__ = ["Site", "added", "dataset_folder", "describe", "home", "load_sites", "make_dataset", "open_dataset", "synthetic_suite"]
+__all__ = ["Site", "added", "dataset_folder", "describe", "draw_of", "home", "load_sites", "make_dataset", "open_dataset", "synthetic_suite"]
 
 Report = Callable[[str, float], None]
 
 
-@dataclass(frozen=True)
 class Site:
-    """A dataset opened for running: its store, what splits may look at, what the parent joins to scores, and its partition for each seed."""
+    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions."""
 
-    store: FlowStore
-    index: FlowIndex
-    truth: pl.DataFrame
-    partitions: Mapping[int, Partition]
+    def __init__(self, store: FlowStore) -> None:
+        from protocols.splits import FlowIndex
+
+        flows, labels = store.flows(), store.labels()
+        self.store = store
+        self.index = FlowIndex.from_tables(flows, labels, store.hash)
+        self.truth: pl.DataFrame = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
+        self._partitions: dict[Draw, Partition] = {}
+
+    def partition(self, draw: Draw) -> Partition:
+        """Drawn once per declaration; a second thread that asks at the same time draws the same."""
+        from protocols.splits import draw_partition
+
+        if draw not in self._partitions:
+            self._partitions[draw] = draw_partition(self.index, draw)
+        return self._partitions[draw]
+
+
+def draw_of(run: RunSpec) -> Draw:
+    """What a run declares about its partitions."""
+    from protocols.splits import Draw
+
+    return Draw(run.seed, run.split, run.caps, run.train_size, run.contamination)
 
 
 def home() -> Path:
@@ -99,18 +117,9 @@ def _summary(dataset: Dataset) -> str:
     return f"{dataset.summary} (version {dataset.version})"
 
 
-def load_sites(names: Sequence[str], seeds: Sequence[int], split: str, profile: str, report: Report) -> dict[str, Site]:
-    """Every named dataset, opened and divided for every seed."""
-    from protocols.splits import CAPS, FlowIndex, draw_partition
-
-    sites = {}
-    for name in names:
-        store = open_dataset(name, report)
-        flows, labels = store.flows(), store.labels()
-        index = FlowIndex.from_tables(flows, labels, store.hash)
-        truth = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
-        sites[name] = Site(store, index, truth, {seed: draw_partition(index, seed, split, CAPS[profile]) for seed in seeds})
-    return sites
+def load_sites(names: Sequence[str], report: Report) -> dict[str, Site]:
+    """Every named dataset, opened."""
+    return {name: Site(open_dataset(name, report)) for name in names}
 
 
 def describe(sites: Mapping[str, Site]) -> dict[str, dict[str, Any]]:

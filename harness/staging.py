@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,15 @@ class Stage:
         for name in ("in", "work", "scratch", "out"):
             (self.folder / name).mkdir()
 
-    def add(self, name: str, part: StagedPart) -> None:
-        """Write one batch; the flow id of each of its rows stays here."""
-        n = len(part.flow_ids)
-        place = neutral_draw(lambda: self._rng.permutation(n), part.attack)  # flow i goes to row place[i]
+    def add(self, name: str, parts: Sequence[StagedPart]) -> None:
+        """Write one batch of flows, of one store or of several; the flow id of each of its rows stays here."""
+        attack = np.concatenate([part.attack for part in parts])
+        place = neutral_draw(lambda: self._rng.permutation(len(attack)), attack)  # flow i goes to row place[i]
         row_of = np.argsort(place)
-        ids = neutral_draw(lambda: self._rng.integers(1, 2**63, size=n, dtype=np.uint64), part.attack[row_of])
-        self._order[name] = part.flow_ids[row_of]
-        write_batch(self.folder / "in" / name, part.store.take(self._order[name], ids, self._inputs))
+        ids = neutral_draw(lambda: self._rng.integers(1, 2**63, size=len(attack), dtype=np.uint64), attack[row_of])
+        self._order[name] = np.concatenate([part.flow_ids for part in parts])[row_of]
+        drawn = [part.store.take(part.flow_ids, np.zeros(len(part.flow_ids), dtype=np.uint64), self._inputs) for part in parts]
+        write_batch(self.folder / "in" / name, replace(joined(drawn).take(row_of), ids=ids))
 
     def flow_ids(self, name: str) -> Ids:
         """Flow ids of a staged batch, in its row order."""
@@ -94,6 +95,18 @@ class Stage:
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def joined(batches: Sequence[FlowBatch]) -> FlowBatch:
+    """Batches with the same inputs, one after the other."""
+    first = batches[0]
+    offsets = None
+    if first.offsets is not None:
+        lengths = np.concatenate([batch.lengths for batch in batches])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    packets = {name: np.concatenate([batch.packets[name] for batch in batches]) for name in first.packets}
+    features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in first.features}
+    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features)
 
 
 def write_batch(folder: Path, flows: FlowBatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.extensions import ProtocolSpec
+from harness.extensions import ProtocolSpec, Variant
 
 __all__ = ["PROTOCOLS"]
 
@@ -28,5 +28,44 @@ PROTOCOLS = (
         summary="Calibrated cross-domain transfer: every ordered pair of datasets, the diagonal included (N × N cells).",
         cells=_all_pairs,
         minimum=2,
+    ),
+    ProtocolSpec(
+        name="pooled",
+        summary="Cross, and beside each detector the same one fitted on the source's training flows and the target's calibration flows together.",
+        cells=_all_pairs,
+        regimes=("transfer", "control", "pooled"),
+        minimum=2,
+    ),
+    ProtocolSpec(
+        name="train-size",
+        summary="Within, with 250, 500, 1 000, 2 000 and all training flows that the profile allows; smaller sets are part of larger ones.",
+        cells=_diagonal,
+        regimes=("transfer",),
+        variants=(*(Variant(f"{size} flows", train_size=size) for size in (250, 500, 1_000, 2_000)), Variant("all flows")),
+    ),
+    ProtocolSpec(
+        name="contamination",
+        summary="Within, with 0, 1, 2, 5 and 10 % attacks among the training flows; half of the attack sessions are kept for that, never tested.",
+        cells=_diagonal,
+        regimes=("transfer",),
+        variants=tuple(Variant(f"{share:.0%} attacks", contamination=share) for share in (0.0, 0.01, 0.02, 0.05, 0.10)),
+    ),
+    ProtocolSpec(
+        name="preset-conmd",
+        summary="ConMD's sizes: 10 000 training flows, at most 5 000 benign and 5 000 attack test flows, within each dataset.",
+        cells=_diagonal,
+        variants=(Variant(caps="conmd"),),
+    ),
+    ProtocolSpec(
+        name="preset-shafir",
+        summary="Shafir's sizes: 10 000 training flows, at most 10 000 benign and 10 000 attack test flows; every ordered pair of datasets.",
+        cells=_all_pairs,
+        variants=(Variant(caps="shafir"),),
+    ),
+    ProtocolSpec(
+        name="preset-janus",
+        summary="The JANUS project's sizes: 10 000 training flows, all benign and attack test flows; every ordered pair of datasets.",
+        cells=_all_pairs,
+        variants=(Variant(caps="paper"),),
     ),
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CAPS", "SHARES", "Caps", "FlowIndex", "Partition", "control_parts", "draw_partition"]
+__all__ = ["CAPS", "SHARES", "Caps", "Draw", "FlowIndex", "Partition", "control_parts", "draw_partition"]
 
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
 MIN_CAPTURES = 10
@@ -41,7 +41,28 @@ class Caps:
 CAPS: Mapping[str, Caps] = {
     "quick": Caps(train=5_000, cal_a=2_000, cal_b=1_000, test_benign=2_000, test_attack=2_000),
     "paper": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=None, test_attack=None),
+    "conmd": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=5_000, test_attack=5_000),
+    "shafir": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=10_000, test_attack=10_000),
 }
+"""By profile, and of published protocols: ConMD (10 K train, 5 K + 5 K test), Shafir (10 K train, 10 K + 10 K); JANUS's is ``paper``."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything that decides a dataset's partition.
+
+    split          ``grouped`` (the rule of the protocols) or ``random`` (for comparison only)
+    caps           name in ``CAPS``
+    train_size     at most this many training flows; smaller sets are part of larger ones
+    contamination  share of attack flows among the training flows.  Where it is not None, 0 included, half of the attack sessions of every family
+                   are kept for training and never tested, so that all shares are tested on the same flows
+    """
+
+    seed: int
+    split: str
+    caps: str
+    train_size: int | None = None
+    contamination: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,7 @@ class Partition:
 
     kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, or ``random``
     reason           why it is not grouped, or empty
+    contaminants     attack flows among the training flows
     parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
     uncapped         the same parts' sizes before the caps
     shared_captures  attack test flows whose capture also holds benign training flows
@@ -91,6 +113,7 @@ class Partition:
     parts: Mapping[str, Ids]
     uncapped: Mapping[str, int]
     shared_captures: int
+    contaminants: int = 0
 
     @property
     def test(self) -> Ids:
@@ -104,26 +127,30 @@ class Partition:
             "sizes": {name: len(ids) for name, ids in self.parts.items()},
             "uncapped": dict(self.uncapped),
             "attacks_sharing_a_training_capture": self.shared_captures,
+            "attacks_in_train": self.contaminants,
         }
 
 
-def draw_partition(index: FlowIndex, seed: int, split: str, caps: Caps) -> Partition:
-    """The partition of one dataset for one seed; ``split`` is ``grouped`` (the rule of the protocols) or ``random`` (for comparison only)."""
+def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Partition:
+    """The partition of one dataset; ``caps`` by default those that the draw names."""
+    caps = caps or CAPS[draw.caps]
     benign = np.flatnonzero(~index.attack)
-    rng = np.random.default_rng([seed, index.salt])
+    rng = np.random.default_rng([draw.seed, index.salt])
     reason = ""
     kind: Literal["grouped", "time blocks", "random"]
-    if split == "random":
+    if draw.split == "random":
         kind, divided = "random", _random_sessions(index, benign, rng)
     else:
         kind, divided, reason = _grouped_or_blocks(index, benign, rng)
 
-    attacks = np.flatnonzero(index.attack)
+    attacks, pool = _reserved(index, draw.contamination is not None)
     training_captures = np.unique(index.capture[divided["train"]])
     everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {"test_benign": divided["test"], "test_attack": attacks}
     order = _id_hash(np.arange(len(index.attack)), index.salt)
+    n_train = min([len(everything["train"]), *(size for size in (caps.train, draw.train_size) if size is not None)])
+    contaminants = _lowest(pool, order, round((draw.contamination or 0.0) * n_train))
     parts = {
-        "train": _lowest(everything["train"], order, caps.train),
+        "train": np.sort(np.concatenate([_lowest(everything["train"], order, n_train - len(contaminants)), contaminants])),
         "val": everything["val"],
         "cal_a": _lowest(everything["cal_a"], order, caps.cal_a),
         "cal_b": _lowest(everything["cal_b"], order, caps.cal_b),
@@ -131,7 +158,7 @@ def draw_partition(index: FlowIndex, seed: int, split: str, caps: Caps) -> Parti
         "test_attack": _stratified(everything["test_attack"], index.family, order, caps.test_attack),
     }
     shared = int(np.isin(index.capture[parts["test_attack"]], training_captures).sum())
-    return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared)
+    return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared, len(contaminants))
 
 
 def control_parts(index: FlowIndex, cal_a: Ids, seed: int) -> tuple[Ids, Ids]:
@@ -143,6 +170,17 @@ def control_parts(index: FlowIndex, cal_a: Ids, seed: int) -> tuple[Ids, Ids]:
     in_train = np.empty(len(sessions), dtype=bool)
     in_train[order] = before < CONTROL_TRAIN_SHARE * len(cal_a)
     return cal_a[in_train[inverse]], cal_a[~in_train[inverse]]
+
+
+def _reserved(index: FlowIndex, reserve: bool) -> tuple[Ids, Ids]:
+    """Attack flows to test, and those kept for contaminating the training flows: every other session of a family, in hash order."""
+    attacks = np.flatnonzero(index.attack)
+    if not reserve:
+        return attacks, attacks[:0]
+    sessions, first = np.unique(index.session[attacks], return_index=True)
+    order = np.lexsort((_id_hash(sessions, index.salt), index.family[attacks[first]]))  # a session counts for the family of its first flow
+    kept = np.isin(index.session[attacks], sessions[order][1::2])
+    return attacks[~kept], attacks[kept]
 
 
 def _grouped_or_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> tuple[Literal["grouped", "time blocks"], dict[str, Ids], str]:

@@ -80,7 +80,7 @@ def test_within_and_the_diagonal_of_cross_are_the_same_runs():
 def test_every_declared_field_changes_the_key_and_the_target_does_not_change_the_fit():
     run = make_plan(CROSS, datasets("a", "b"), [detector()], SETTINGS).fits[0].runs[0]
     for name, value in asdict(run).items():
-        changed = {"sigma": 9.0} if name == "params" else 99 if isinstance(value, int) else f"other {value}"
+        changed = {"sigma": 9.0} if name == "params" else f"other {value}" if isinstance(value, str) else 99
         assert replace(run, **{name: changed}).key != run.key, name
     assert replace(run, target="z", target_hash="z").fit_key == run.fit_key
     assert replace(run, seed=7).fit_key != run.fit_key
@@ -99,3 +99,32 @@ def test_refusals():
         make_plan(CROSS, datasets("a"), [detector()], SETTINGS)
     with pytest.raises(UsageError, match="named twice"):
         make_plan(CROSS, datasets("a", "b"), [detector(), detector()], SETTINGS)
+
+
+def protocol(name: str):
+    return next(spec for spec in PROTOCOLS if spec.name == name)
+
+
+def test_variants_are_rows_of_their_own():
+    plan = make_plan(protocol("train-size"), datasets("a", "b"), [detector()], SETTINGS)
+    assert list(plan.record.detectors) == ["d · 250 flows", "d · 500 flows", "d · 1000 flows", "d · 2000 flows", "d · all flows"]
+    assert {run.train_size for fit in plan.fits for run in fit.runs} == {250, 500, 1000, 2000, None}
+    within = make_plan(WITHIN, datasets("a", "b"), [detector()], SETTINGS)
+    shared = {cell.run_key for cell in plan.record.cells} & {cell.run_key for cell in within.record.cells}
+    assert len(shared) == 4  # all flows, two datasets, two seeds: the runs of `within`
+
+
+def test_pooled_fits_once_per_pair_and_stands_in_the_place_of_transfer():
+    plan = make_plan(protocol("pooled"), datasets("a", "b"), [detector(), detector("still", learns=False)], replace(SETTINGS, seeds=(1,)))
+    assert set(plan.record.detectors) == {"d", "d · pooled", "still"}
+    pooled = [fit for fit in plan.fits if fit.first.regime == "pooled"]
+    assert sorted((run.source, run.target) for fit in pooled for run in fit.runs) == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
+    assert len(pooled) == 4
+    cells = [cell for cell in plan.record.cells if cell.label == "d · pooled"]
+    assert {cell.regime for cell in cells} == {"transfer", "control"}
+
+
+def test_presets_declare_their_caps():
+    for name in ("conmd", "shafir"):
+        plan = make_plan(protocol(f"preset-{name}"), datasets("a", "b"), [detector()], SETTINGS)
+        assert {run.caps for fit in plan.fits for run in fit.runs} == {name}

@@ -263,3 +263,22 @@ def test_a_read_only_file_system_is_usage(cli, tiny_disk):
     done = cli("run", "--detectors", "length", *TWO, "--runs", tiny_disk / "runs")
     assert done.returncode == 2
     assert "cannot be written (Read-only file system)" in done.stderr
+
+
+@pytest.mark.parametrize(("protocol", "rows", "runs"), [("pooled", 2, 4 + 4 + 2), ("train-size", 5, 5 * 2), ("contamination", 5, 5 * 2)])
+def test_protocols_with_rows_of_their_own_run_end_to_end(cli, protocol, rows, runs):
+    done = cli("run", "--protocol", protocol, "--detectors", "ocsvm", *TWO)
+    assert done.returncode == 0, done.stderr
+    assert f"{runs} runs ok, 0 not" in done.stderr
+    document = json.loads(cli("leaderboard", "--format", "json").stdout)
+    assert len(document["rows"]) == rows
+    assert all(cell["mean"] is not None for row in document["rows"] for cell in row["cells"])
+    records = RunStore.open(cli.folder / "runs").records().values()
+    if protocol == "pooled":
+        sizes = {record.spec["regime"]: record.counts["n_train"] for record in records if record.spec["target"] == "alpha"}
+        assert sizes["pooled"] > sizes["transfer"] > sizes["control"]
+    if protocol == "train-size":
+        assert {min(record.spec["train_size"] or 10**9, 400) >= record.counts["n_train"] for record in records} == {True}
+    if protocol == "contamination":
+        assert {record.partition["attacks_in_train"] for record in records} > {0}
+        assert len({record.counts["n_test_attack"] for record in records}) == 1

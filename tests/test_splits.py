@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.splits import CAPS, SHARES, Caps, FlowIndex, control_parts, draw_partition
+from protocols.splits import SHARES, Caps, Draw, FlowIndex, control_parts, draw_partition
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
 NO_CAPS = Caps(None, None, None, None, None)
@@ -27,7 +27,7 @@ def make_index(captures: list[int], attacks: int = 300, seed: int = 0, flows_per
 
 def test_grouped_never_divides_a_capture_and_keeps_the_shares():
     index = make_index([150] * 40)
-    partition = draw_partition(index, 42, "grouped", NO_CAPS)
+    partition = draw_partition(index, Draw(42, "grouped", "paper"), NO_CAPS)
     assert partition.kind == "grouped"
     owners = [set(index.capture[partition.parts[name]]) for name in BENIGN_PARTS]
     assert sum(len(owner) for owner in owners) == 40  # disjoint, and every capture is used
@@ -38,14 +38,14 @@ def test_grouped_never_divides_a_capture_and_keeps_the_shares():
 
 @pytest.mark.parametrize(("captures", "reason"), [([500] * 9, "fewer than 10"), ([90] * 20, "fewer than 200")])
 def test_falls_back_to_time_blocks_and_says_why(captures, reason):
-    partition = draw_partition(make_index(captures), 42, "grouped", NO_CAPS)
+    partition = draw_partition(make_index(captures), Draw(42, "grouped", "paper"), NO_CAPS)
     assert partition.kind == "time blocks"
     assert reason in partition.reason
 
 
 def test_time_blocks_are_contiguous_inside_each_capture():
     index = make_index([600, 300, 80])
-    partition = draw_partition(index, 7, "grouped", NO_CAPS)
+    partition = draw_partition(index, Draw(7, "grouped", "paper"), NO_CAPS)
     part_of = np.full(len(index.attack), -1)
     for number, name in enumerate(BENIGN_PARTS):
         part_of[partition.parts[name]] = number
@@ -64,7 +64,7 @@ def test_time_blocks_are_contiguous_inside_each_capture():
 )
 def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed, split, flows_per_session):
     index = make_index(captures, flows_per_session=flows_per_session)
-    partition = draw_partition(index, seed, split, NO_CAPS)
+    partition = draw_partition(index, Draw(seed, split, "paper"), NO_CAPS)
     benign = np.concatenate([partition.parts[name] for name in BENIGN_PARTS])
     assert sorted(benign) == list(np.flatnonzero(~index.attack))
     assert list(partition.parts["test_attack"]) == list(np.flatnonzero(index.attack))
@@ -76,15 +76,15 @@ def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed
 
 def test_the_draw_depends_on_seed_and_split_only():
     index = make_index([150] * 40)
-    first, again = (draw_partition(index, 42, "grouped", CAPS["quick"]) for _ in range(2))
+    first, again = (draw_partition(index, Draw(42, "grouped", "quick")) for _ in range(2))
     assert all(np.array_equal(first.parts[name], again.parts[name]) for name in first.parts)
-    other = draw_partition(index, 43, "grouped", CAPS["quick"])
+    other = draw_partition(index, Draw(43, "grouped", "quick"))
     assert not np.array_equal(first.parts["train"], other.parts["train"])
 
 
 def test_quick_caps_hold_and_families_keep_a_floor():
     index = make_index([900] * 30, attacks=9000)
-    partition = draw_partition(index, 42, "grouped", CAPS["quick"])
+    partition = draw_partition(index, Draw(42, "grouped", "quick"))
     assert {name: len(flow_ids) for name, flow_ids in partition.parts.items() if name != "val"} == {
         "train": 5000,
         "cal_a": 2000,
@@ -103,14 +103,14 @@ def test_a_family_of_three_flows_survives_the_cap():
     family = index.family.copy()
     family[np.flatnonzero(index.attack)[:3]] = "tiny"
     index = FlowIndex(index.attack, family, index.capture, index.session, index.start, index.salt)
-    chosen = draw_partition(index, 1, "grouped", CAPS["quick"]).parts["test_attack"]
+    chosen = draw_partition(index, Draw(1, "grouped", "quick")).parts["test_attack"]
     assert np.count_nonzero(index.family[chosen] == "tiny") == 3
     assert len(chosen) == 2000
 
 
 def test_attacks_that_share_a_training_capture_are_counted():
     index = make_index([150] * 40, attacks=300)
-    partition = draw_partition(index, 42, "grouped", NO_CAPS)
+    partition = draw_partition(index, Draw(42, "grouped", "paper"), NO_CAPS)
     training = set(index.capture[partition.parts["train"]])
     expected = sum(int(index.capture[flow]) in training for flow in partition.parts["test_attack"])
     assert partition.shared_captures == expected
@@ -118,8 +118,31 @@ def test_attacks_that_share_a_training_capture_are_counted():
 
 def test_control_divides_cal_a_four_to_one_by_session():
     index = make_index([150] * 40, flows_per_session=3)
-    cal_a = draw_partition(index, 42, "grouped", NO_CAPS).parts["cal_a"]
+    cal_a = draw_partition(index, Draw(42, "grouped", "paper"), NO_CAPS).parts["cal_a"]
     train, val = control_parts(index, cal_a, 42)
     assert sorted([*train, *val]) == list(cal_a)
     assert not set(index.session[train]) & set(index.session[val])
     assert abs(len(train) - 0.8 * len(cal_a)) <= 3
+
+
+def test_smaller_training_sets_are_part_of_larger_ones_and_change_nothing_else():
+    index = make_index([150] * 40)
+    whole = draw_partition(index, Draw(42, "grouped", "quick"))
+    sizes = [draw_partition(index, Draw(42, "grouped", "quick", train_size=size)) for size in (100, 1000)]
+    assert [len(partition.parts["train"]) for partition in sizes] == [100, 1000]
+    assert set(sizes[0].parts["train"]) < set(sizes[1].parts["train"]) < set(whole.parts["train"])
+    for partition in sizes:
+        assert all(np.array_equal(partition.parts[name], whole.parts[name]) for name in whole.parts if name != "train")
+
+
+def test_contamination_replaces_benign_by_attacks_that_are_never_tested():
+    index = make_index([150] * 40, attacks=2000, flows_per_session=2)
+    clean, dirty = (draw_partition(index, Draw(42, "grouped", "quick", contamination=share)) for share in (0.0, 0.1))
+    assert len(clean.parts["train"]) == len(dirty.parts["train"])
+    assert not index.attack[clean.parts["train"]].any()
+    assert index.attack[dirty.parts["train"]].sum() == dirty.contaminants == round(0.1 * len(dirty.parts["train"]))
+    assert np.array_equal(clean.parts["test_attack"], dirty.parts["test_attack"])  # all shares are tested on the same flows
+    assert not set(index.session[dirty.parts["train"]]) & set(index.session[dirty.parts["test_attack"]])
+    assert set(index.family[dirty.parts["test_attack"]]) == {"scan", "flood", "beacon", "rare"}
+    tested = draw_partition(index, Draw(42, "grouped", "quick")).parts["test_attack"]
+    assert set(clean.parts["test_attack"]) < set(tested) or len(tested) == 2000

@@ -71,7 +71,7 @@ def execute(request: Request) -> int:
     names = _dataset_names(request.datasets)
     store = None if request.dry_run else RunStore.create(request.runs)
     with PreparationProgress() as progress:
-        sites = load_sites(names, seeds, request.split, request.profile, progress)
+        sites = load_sites(names, progress)
     plan = make_plan(known[request.protocol], describe(sites), detectors, Settings(request.profile, request.split, seeds, device))
     if store is None:
         _print_dry_run(plan, sites, request.output)
@@ -207,13 +207,20 @@ def _print_dry_run(plan: Plan, sites: Mapping[str, Site], output: str) -> None:
         rows.append((fit.label, run.regime, run.source or "–", ", ".join(other.target for other in fit.runs), str(run.seed), parameters))
     console.table(("detector", "regime", "source", "targets", "seed", "parameters"), rows, output)
     if output != "json":
-        console.table(("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"), _sizes(sites), output)
+        console.table(
+            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"), _sizes(plan, sites), output
+        )
     console.say(f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)")
 
 
-def _sizes(sites: Mapping[str, Site]) -> Sequence[Sequence[str]]:
-    return [
-        (name, str(seed), partition.kind, *(str(len(flow_ids)) for flow_ids in partition.parts.values()), partition.reason)
-        for name, site in sites.items()
-        for seed, partition in site.partitions.items()
-    ]
+def _sizes(plan: Plan, sites: Mapping[str, Site]) -> Sequence[Sequence[str]]:
+    """A line per dataset and draw of its partition."""
+    from harness.sites import draw_of
+
+    draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
+    rows = []
+    for name, site in sites.items():
+        for draw in draws:
+            partition = site.partition(draw)
+            rows.append((name, str(draw.seed), partition.kind, *(str(len(flow_ids)) for flow_ids in partition.parts.values()), partition.reason))
+    return list(dict.fromkeys(rows))
