@@ -6,6 +6,7 @@ Layout (names and types in ``harness.schema``)::
     packets/<name>.npy    offsets, size, iat, win, bits: memory-mapped
     flows.parquet         5-tuples and times       flow_features.parquet   flow_id and the 20 features
     labels.parquet        labels, apart: nothing here hands them out together with flow data
+    SHA256SUMS            checksum of every other file, as ``sha256sum -c`` reads it
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from harness.schema import BIT_OF, FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS, S
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["MANIFEST", "FlowStore", "StoreContents", "content_hash", "write_store"]
+__all__ = ["CHECKSUMS", "MANIFEST", "FlowStore", "StoreContents", "checksum", "content_hash", "write_store"]
 
 MANIFEST = "manifest.json"
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,15 @@ def write_store(destination: Path, contents: StoreContents, manifest: Mapping[st
         columns = {name: contents.features[:, column] for column, name in enumerate(FLOW_FEATURES)}
         pl.DataFrame({"flow_id": contents.flows["flow_id"], **columns}).write_parquet(folder / "flow_features.parquet")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        written = sorted(path for path in folder.rglob("*") if path.is_file())
+        lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in written]
+        (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

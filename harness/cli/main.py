@@ -28,7 +28,7 @@ app = typer.Typer(
         "janus-bench run --protocol cross --detectors janus,iforest", "janus-bench data add campus ./captures", "janus-bench leaderboard"
     ),
 )
-data_app = typer.Typer(help="Datasets: add a folder of labelled captures, list, inspect.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Datasets: add a folder of labelled captures, list, inspect, audit, verify.", no_args_is_help=True, rich_markup_mode=None)
 detector_app = typer.Typer(help="Detectors: list, inspect, check one against the contract.", no_args_is_help=True, rich_markup_mode=None)
 protocol_app = typer.Typer(help="Protocols: which source is scored on which target.", no_args_is_help=True, rich_markup_mode=None)
 metric_app = typer.Typer(help="Metrics that a leaderboard can show.", no_args_is_help=True, rich_markup_mode=None)
@@ -134,6 +134,22 @@ def data_info(name: Annotated[str, typer.Argument()], output: ListFormat = "tabl
     from harness.cli import data as command
 
     command.show_info(name, output)
+
+
+@data_app.command("audit", epilog=examples("janus-bench data audit campus", "janus-bench data audit campus --format json"))
+def data_audit(name: Annotated[str, typer.Argument(help="See `janus-bench data list`.")], output: ListFormat = "table") -> None:
+    """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language."""
+    from harness.cli import audit as command
+
+    command.audit(name, output)
+
+
+@data_app.command("verify", epilog=examples("janus-bench data verify campus"))
+def data_verify(name: Annotated[str, typer.Argument(help="See `janus-bench data list`.")], output: ListFormat = "table") -> None:
+    """Check a dataset's files against their checksums, and their contents against each other.  Exit code 3 if one is damaged."""
+    from harness.cli import audit as command
+
+    command.verify(name, output)
 
 
 @detector_app.command("list")

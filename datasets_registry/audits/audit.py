@@ -1,0 +1,69 @@
+"""One document per dataset: everything that was measured, and what of it a reader has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from datasets_registry.audits.artefacts import artefacts
+from datasets_registry.audits.captures import coverage, origins, separable_captures
+from datasets_registry.audits.duplicates import duplicates
+from datasets_registry.audits.separability import separability
+from datasets_registry.audits.view import AuditView, Ids
+from datasets_registry.store import FlowStore
+
+__all__ = ["AUDIT_VERSION", "audit_store"]
+
+AUDIT_VERSION = 1
+"""Changes when a number or a threshold does."""
+
+
+def audit_store(
+    store: FlowStore,
+    grouped: Mapping[str, Ids],
+    random: Mapping[str, Ids],
+    seed: int,
+    progress: Callable[[str, float], None] | None = None,
+) -> dict[str, Any]:
+    """Audit a dataset; the same store, partitions and seed give the same document.
+
+    ``grouped`` and ``random``: part → flow ids, uncapped, of the partition that the protocols use and of a random one (``protocols.splits``).
+    The document has ``audit_version``, ``dataset``, ``hash``, ``synthetic``, ``flows``, ``benign``, ``attack``, ``seed``, ``headline`` (the warnings
+    in a few words each), ``findings`` and ``measures`` (fields of ``view.Finding`` and ``view.Measure``).  DataError if a table is damaged.
+    """
+    view = AuditView.from_store(store)
+    checks: dict[str, Callable[[], Any]] = {
+        "labels": lambda: coverage(view),
+        "origins": lambda: origins(view, grouped),
+        "artefacts": lambda: artefacts(view),
+        "separability": lambda: separability(view, grouped, seed),
+        "captures": lambda: separable_captures(view, seed),
+        "duplicates": lambda: duplicates(view, grouped, random),
+    }
+    answers = []
+    for number, (name, check) in enumerate(checks.items()):
+        if progress:
+            progress(f"{store.name}: {name}", number / len(checks))
+        answers.append(check())
+    findings = sorted((finding for answer in answers for finding in answer.findings), key=lambda finding: finding.severity != "warning")
+    return {
+        "audit_version": AUDIT_VERSION,
+        "dataset": store.name,
+        "hash": store.hash,
+        "synthetic": store.manifest["synthetic"],
+        "flows": len(view),
+        "benign": int((~view.attack).sum()),
+        "attack": int(view.attack.sum()),
+        "seed": seed,
+        "headline": [finding.short for finding in findings if finding.severity == "warning"],
+        "findings": [_plain(asdict(finding)) for finding in findings],
+        "measures": [_plain(asdict(measure)) for answer in answers for measure in answer.measures],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers to six digits: enough to read, few enough to be the same on every machine."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,154 @@
+"""What the checks look at and what they answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets_registry.store import FlowStore
+from harness.contract import FLOW_FEATURES
+from harness.schema import BIT_OF, PACKET_ARRAYS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Answer", "AuditView", "Finding", "Measure", "auroc", "percent", "share"]
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured number.  unit: ``auroc``, ``share`` (of 1), or ``count``; a value that does not exist is None and ``detail`` has the reason.
+
+    key     ``check.name``, unique in a document
+    detail  what belongs to the number: numbers per label or family, the name of a feature, n
+    """
+
+    key: str
+    what: str
+    unit: Literal["auroc", "share", "count"]
+    value: float | None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measure beyond its threshold, in plain language.  short: the same in a few words, for the head of a report."""
+
+    key: str
+    severity: Literal["note", "warning"]
+    text: str
+    short: str
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one check measured and found."""
+
+    measures: Sequence[Measure]
+    findings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class AuditView:
+    """A dataset as the audit sees it: N flows and P stored packets, labels beside them.
+
+    offsets (N + 1,); packets: ``schema.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to ``MAX_PACKETS``;
+    attack (N,) bool; family (N,) str; capture (N,) the number of the original capture, 0 … C − 1; ends (N, 2) numbers of the two addresses;
+    ports (N, 2), initiator first; proto (N,).
+    """
+
+    offsets: Ids
+    packets: Mapping[str, NDArray[Any]]
+    features: NDArray[np.float64]
+    n_packets: Ids
+    attack: NDArray[np.bool_]
+    family: NDArray[np.str_]
+    capture: Ids
+    ends: Ids
+    ports: Ids
+    proto: Ids
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def from_store(cls, store: FlowStore) -> AuditView:
+        """DataError if one of the store's tables is damaged."""
+        import polars as pl
+
+        flows, labels = store.flows(), store.labels()
+        everything = np.arange(store.n_flows)
+        batch = store.take(everything, everything.astype(np.uint64), frozenset({"features"}))
+        ends = _numbered(pl.concat([flows["src_ip"], flows["dst_ip"]])).reshape(2, -1).T
+        return cls(
+            offsets=np.asarray(store.offsets),
+            packets={name: np.asarray(store.packets[name]) for name in PACKET_ARRAYS},
+            features=batch.feature_matrix(FLOW_FEATURES),
+            n_packets=flows["n_packets"].to_numpy().astype(np.int64),
+            attack=labels["attack"].to_numpy(),
+            family=labels["family"].to_numpy().astype(np.str_),
+            capture=_numbered(labels["source"]),
+            ends=ends,
+            ports=np.column_stack([flows["src_port"].to_numpy(), flows["dst_port"].to_numpy()]).astype(np.int64),
+            proto=flows["proto"].to_numpy().astype(np.int64),
+            manifest=store.manifest,
+        )
+
+    def __len__(self) -> int:
+        return len(self.attack)
+
+    @cached_property
+    def stored(self) -> Ids:
+        """Stored packets of each flow, (N,)."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """Direction and flags of each packet, nothing else, (P,)."""
+        return self.packets["bits"] & np.uint8((1 << len(BIT_OF)) - 1)
+
+    @cached_property
+    def flow_of_packet(self) -> Ids:
+        """(P,)."""
+        return np.repeat(np.arange(len(self)), self.stored)
+
+    @cached_property
+    def n_captures(self) -> int:
+        return int(self.capture.max(initial=-1)) + 1
+
+    @cached_property
+    def benign_in_capture(self) -> Ids:
+        """Benign flows in the capture of each flow, (N,)."""
+        return np.bincount(self.capture[~self.attack], minlength=self.n_captures)[self.capture]
+
+
+def _numbered(texts: pl.Series) -> Ids:
+    """Every text by its place in the sorted distinct ones."""
+    return texts.rank("dense").cast(int).to_numpy() - 1
+
+
+def auroc(scores: NDArray[Any], attack: NDArray[np.bool_]) -> float | None:
+    """P(attack score > benign score) + ½ P(equal), by the rank sum; None without attacks or without benign flows.  scores (n,), attack (n,)."""
+    from scipy.stats import rankdata
+
+    positives, negatives = int(attack.sum()), int((~attack).sum())
+    if not positives or not negatives:
+        return None
+    rank_sum = float(rankdata(scores)[attack].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def share(chosen: NDArray[np.bool_]) -> float | None:
+    """Share of True, None of an empty array."""
+    return float(chosen.mean()) if len(chosen) else None
+
+
+def percent(value: float) -> str:
+    return f"{value:.1%}" if value < 0.995 or value == 1 else f"{value:.2%}"

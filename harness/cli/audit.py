@@ -1,0 +1,88 @@
+"""``janus-bench data audit`` and ``janus-bench data verify``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness import plugins
+from harness.cli import console
+from harness.cli.progress import PreparationProgress
+from harness.sites import dataset_folder, home, open_dataset
+from harness.suggest import unknown
+
+if TYPE_CHECKING:
+    from datasets_registry.store import FlowStore
+
+SEED = 42
+"""The first of the seeds that ``run`` uses: its partition is the one that is audited."""
+
+Report = Callable[[str, float], None]
+
+
+def audit(name: str, output: str) -> None:
+    with PreparationProgress() as progress:
+        found = document(open_dataset(name, progress), progress)
+    if output == "json":
+        console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(found)
+
+
+def document(store: FlowStore, progress: Report | None = None) -> dict[str, Any]:
+    """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition that it used."""
+    from datasets_registry.audits import audit_store
+    from protocols.splits import Caps, Draw, FlowIndex, draw_partition
+
+    index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
+    uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
+    grouped, random = (draw_partition(index, Draw(SEED, split, "paper"), uncapped) for split in ("grouped", "random"))
+    return audit_store(store, grouped.parts, random.parts, SEED, progress) | {"partition": grouped.describe()}
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    kind = "SYNTHETIC, " if document["synthetic"] else ""
+    partition = document["partition"]
+    title = f"{document['dataset']}: {kind}{document['benign']} benign, {document['attack']} attack flows"
+    rows = [(row["what"], _value(row["unit"], row["value"]), _detail(row["detail"])) for row in document["measures"]]
+    console.table(("measured", "", ""), rows, "table", title)
+    why = f" ({partition['reason']})" if partition["reason"] else ""
+    console.out(f"\npartition of seed {document['seed']}: {partition['kind']}{why}\n")
+    if not document["findings"]:
+        console.out("nothing found beyond the thresholds")
+    for finding in document["findings"]:
+        console.out(f"{finding['severity']}: {finding['text']}")
+
+
+def _value(unit: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return {"auroc": f"{value:.3f}", "share": f"{value:.1%}", "count": f"{value:g}"}[unit]
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_number(value)}" for name, value in detail.items())
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1%}" if isinstance(value, float) else str(value)
+
+
+def verify(name: str, output: str) -> None:
+    from datasets_registry.verify import verify_store
+
+    there = sorted(path.name for path in (home() / "datasets").glob("*") if path.is_dir() and not path.name.startswith("."))
+    if name not in there:
+        hint = "It is made when first used." if name in plugins.datasets() else f"Add one with: janus-bench data add {name} FOLDER"
+        raise unknown("dataset", name, there, hint)
+    with PreparationProgress() as progress:
+        report = verify_store(dataset_folder(name), progress)
+    if output == "json":
+        console.out(json.dumps({"dataset": name, "checks": [check.as_row() for check in report.checks], "notes": list(report.notes)}, indent=1))
+        return
+    console.table(("file", "checked", ""), [(check.file, check.what, check.extent) for check in report.checks], "table", f"{name}: whole")
+    for note in report.notes:
+        console.say(f"note: {note}")

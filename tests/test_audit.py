@@ -1,0 +1,425 @@
+"""Audits: every number against an independent way to get it, every finding where it belongs and not where it does not."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from datasets_registry.audits import audit_store
+from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
+from datasets_registry.audits.captures import coverage, origins, separable_captures
+from datasets_registry.audits.duplicates import duplicates, sequence_hashes
+from datasets_registry.audits.separability import best_feature, flag_rarity, port_rarity, separability
+from datasets_registry.audits.view import Answer, AuditView, auroc
+from datasets_registry.flows.features import flow_features
+from datasets_registry.ingest import ingest_folder
+from datasets_registry.plugin import janus_bench_datasets
+from datasets_registry.store import FlowStore
+from harness.cli import audit as command
+from harness.contract import FLOW_FEATURES
+from harness.schema import BIT_OF
+from tests.conftest import SHARED_DATA, needs_shared_data
+
+DOMAINS = SHARED_DATA / "domains"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "audits.md"
+KNOWN = {
+    "mirrored.captures",
+    "mirrored.extraction",
+    "caps.benign",
+    "caps.attack",
+    "one_packet.attack",
+    "one_packet.family",
+    "origins.apart",
+    "origins.captures",
+}
+"""What is known of the shared data, and is neither in enterprise_windows nor in the synthetic suite."""
+
+Packet = tuple[int, int, int, float]  # bits, size, win, iat
+
+
+def view_of(flows: list[list[Packet]], attack: list[bool], **given_columns: Any) -> AuditView:
+    """A view of these flows; whatever is not given is the same for all."""
+    n = len(flows)
+    offsets = np.concatenate([[0], np.cumsum([len(flow) for flow in flows])]).astype(np.int64)
+    rows = [packet for flow in flows for packet in flow]
+    packets = {
+        name: np.array([row[place] for row in rows], dtype)
+        for place, (name, dtype) in enumerate([("bits", np.uint8), ("size", np.uint16), ("win", np.uint16), ("iat", np.float32)])
+    }
+    columns: dict[str, Any] = {
+        "n_packets": np.diff(offsets),
+        "family": np.where(attack, "scan", "web").astype(np.str_),
+        "capture": np.zeros(n, np.int64),
+        "ends": np.tile([0, 1], (n, 1)),
+        "ports": np.tile([40000, 80], (n, 1)),
+        "proto": np.full(n, 6),
+        "manifest": {"labels": {}, "unmatched_flows": 0, "packets": {"read": len(rows), "dropped": {}, "noted": {}}},
+    }
+    features = flow_features(offsets, packets["size"], packets["iat"], packets["bits"])
+    return AuditView(offsets=offsets, packets=packets, features=features, attack=np.array(attack, bool), **(columns | given_columns))
+
+
+def keys(answer: Answer) -> set[str]:
+    return {finding.key for finding in answer.findings}
+
+
+def value(answer: Answer, key: str) -> float | None:
+    (found,) = [measure.value for measure in answer.measures if measure.key == key]
+    return found
+
+
+def random_flows(rng: np.random.Generator, n: int, longest: int = 6) -> list[list[Packet]]:
+    def packet(place: int) -> Packet:
+        return int(rng.integers(64)), int(rng.integers(40, 1500)), int(rng.integers(65536)), float(rng.exponential(20_000)) if place else 0.0
+
+    return [[packet(place) for place in range(rng.integers(1, longest + 1))] for _ in range(n)]
+
+
+# numbers
+
+
+@settings(deadline=None)  # imports and compilation fall into the first call
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40).filter(lambda rows: 0 < sum(a for _, a in rows) < len(rows)))
+def test_auroc_is_that_of_scikit_learn(rows):
+    scores, attack = np.array([score for score, _ in rows]), np.array([is_attack for _, is_attack in rows])
+    assert auroc(scores, attack) == pytest.approx(roc_auc_score(attack, scores))
+
+
+def test_auroc_of_one_class_does_not_exist():
+    assert auroc(np.arange(3.0), np.ones(3, bool)) is None
+    assert best_feature(np.zeros((3, 20)), np.zeros(3, bool)) == (None, [])
+
+
+@settings(deadline=None)  # imports and compilation fall into the first call
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 1), st.integers(40, 41), st.integers(7, 8), st.sampled_from([0.0, 1.0, 900.0])), min_size=1, max_size=3)
+    )
+)
+def test_hashes_are_equal_exactly_where_sequences_are_twins(flows):
+    if not flows:
+        return
+    view = view_of(flows, [False] * len(flows))
+    exact = [tuple((bits, size, win, round(iat / 1000)) for bits, size, win, iat in flow) for flow in flows]
+    near = [tuple((bits, size) for bits, size, _, _ in flow) for flow in flows]
+    for sequences, is_exact in ((exact, True), (near, False)):
+        hashes = sequence_hashes(view, exact=is_exact).tolist()
+        assert [[a == b for a in hashes] for b in hashes] == [[a == b for a in sequences] for b in sequences]
+
+
+def test_rarity_of_flags_and_ports_against_a_plain_count():
+    rng = np.random.default_rng(3)
+    flows = random_flows(rng, 30)
+    ports = rng.integers(1, 4, (30, 2))
+    proto = rng.choice([6, 17], 30)
+    view = view_of(flows, [False] * 30, ports=ports, proto=proto)
+    fit = np.arange(30) < 12
+    flags = Counter(bits >> 1 for flow in flows[:12] for bits, *_ in flow)
+    total = sum(flags.values()) + 32
+    expected = [np.mean([-math.log((flags[bits >> 1] + 1) / total) for bits, *_ in flow]) for flow in flows]
+    assert flag_rarity(view, fit) == pytest.approx(expected)
+    services = [(int(protocol), int(min(pair))) for protocol, pair in zip(proto, ports, strict=True)]
+    seen = Counter(services[:12])
+    total = 12 + len(set(services))
+    assert port_rarity(view, fit) == pytest.approx([-math.log((seen[service] + 1) / total) for service in services])
+
+
+def test_the_best_feature_is_the_one_that_separates_and_its_direction_is_told():
+    rng = np.random.default_rng(0)
+    features, attack = rng.normal(size=(400, 20)), np.arange(400) < 100
+    features[attack, 7] -= 4
+    found, ranking = best_feature(features, attack)
+    assert ranking[0] == (FLOW_FEATURES[7], "lower")
+    assert found == pytest.approx(1 - roc_auc_score(attack, features[:, 7]))
+
+
+def test_twins_in_training_are_counted_by_part():
+    a, b, c = ([(0, size, 0, 0.0), (1, 50, 0, 5.0)] for size in (60, 61, 62))
+    view = view_of([a, b, c, a, b, c, a, c], [False] * 6 + [True] * 2)
+    parts = {"train": np.array([0, 1]), "test_benign": np.array([3, 4, 5]), "test_attack": np.array([6, 7])}
+    answer = duplicates(view, parts, parts)
+    assert value(answer, "duplicates.exact_benign_in_train_grouped") == pytest.approx(2 / 3)
+    assert value(answer, "duplicates.exact_attack_in_train_grouped") == pytest.approx(1 / 2)
+    assert value(answer, "duplicates.exact_benign") == 1
+    assert value(answer, "duplicates.exact_attack") == 0
+    assert "duplicates.exact_attack_in_train_grouped" in keys(answer)
+
+
+# findings
+
+
+def talks(n: int, rng: np.random.Generator) -> list[list[Packet]]:
+    """Conversations in both directions whose packets all differ in size."""
+    return [[(place % 2, int(size), 9, 700.0 if place else 0.0) for place, size in enumerate(rng.permutation(1000)[:8] + 40)] for _ in range(n)]
+
+
+def doubled(flow: list[Packet], directions: set[int]) -> list[Packet]:
+    """The flow with a copy 2 µs after every packet of these directions."""
+    return [copy for bits, size, win, iat in flow for copy in ([(bits, size, win, iat)] + [(bits, size, win, 2.0)] * (bits & 1 in directions))]
+
+
+def test_a_mirrored_capture_is_found_and_a_sender_that_repeats_itself_is_not_taken_for_one():
+    plain = talks(30, np.random.default_rng(1))
+    attack = [False, True] * 15
+    both = mirrored(view_of([doubled(flow, {0, 1}) for flow in plain], attack))
+    assert keys(both) == {"mirrored.captures"}
+    assert value(both, "mirrored.packets") == 0.5
+    assert value(both, "mirrored.captures") == 1
+    one_way = mirrored(view_of([doubled(flow, {0}) for flow in plain], attack))
+    assert keys(one_way) == {"mirrored.packets"}
+    assert one_way.findings[0].severity == "note"
+    assert keys(mirrored(view_of(plain, attack))) == set()
+
+
+def test_only_the_mirrored_capture_of_two_counts():
+    flows = talks(40, np.random.default_rng(1))
+    flows[:20] = [doubled(flow, {0, 1}) for flow in flows[:20]]
+    view = view_of(flows, [False, True] * 20, capture=np.repeat([0, 1], 20))
+    assert value(mirrored(view), "mirrored.captures") == pytest.approx(320 / 480)
+
+
+@pytest.mark.parametrize(("removed", "expected"), [(True, [("mirrored.extraction", "note", 0.4)]), (False, [])])
+def test_mirrored_packets_that_the_extractor_removed_are_told(removed, expected):
+    manifest = {"packets": {"read": 100, "dropped": {}, "noted": {"mirrored": 40}}, "remove_mirrored": removed}
+    answer = mirrored(view_of(talks(4, np.random.default_rng(1)), [False, True] * 2, manifest=manifest))
+    assert value(answer, "mirrored.extraction") == 0.4
+    assert [(finding.key, finding.severity, finding.value) for finding in answer.findings] == expected
+
+
+def test_a_wall_is_the_end_of_a_cut_tail_and_nothing_else():
+    tail = np.arange(1, 60)
+    assert wall(np.concatenate([tail, np.full(30, 60)])) == (60, 30)
+    assert wall(np.concatenate([tail, np.full(30, 60), [75, 80]])) == (60, 30)
+    assert wall(np.concatenate([tail, np.full(30, 60), np.arange(61, 80)])) is None  # the tail goes on
+    assert wall(np.concatenate([tail, np.full(9, 60)])) is None  # too few
+    assert wall(np.concatenate([np.full(500, 2), np.full(500, 60)])) is None  # a tool that always sends 60
+    assert wall(np.random.default_rng(0).geometric(0.05, 5000)) is None
+    assert wall(np.array([], np.int64)) is None
+
+
+@settings(deadline=None)  # imports and compilation fall into the first call
+@given(st.integers(25, 200), st.integers(0, 2**32 - 1))
+def test_a_cut_anywhere_in_a_long_tail_is_found(cap, seed):
+    lengths = np.minimum(np.random.default_rng(seed).geometric(0.01, 3000), cap)
+    assert wall(lengths) == (cap, int((lengths == cap).sum()))
+
+
+@pytest.mark.parametrize(
+    ("benign_cap", "attack_cap", "expected"),
+    [(60, 100, {("caps.benign", "warning")}), (100, 30, {("caps.attack", "warning")}), (80, 100, {("caps.benign", "note")}), (100, 100, set())],
+)
+def test_caps_that_differ_by_label_are_found(benign_cap, attack_cap, expected):
+    lengths = np.random.default_rng(5).geometric(0.02, 2000)
+    attack = np.arange(2000) % 2 == 1
+    lengths = np.minimum(lengths, np.where(attack, attack_cap, benign_cap))
+    answer = caps(view_of([[(0, 40, 0, 0.0)]] * 2000, attack.tolist(), n_packets=lengths))
+    assert {(finding.key, finding.severity) for finding in answer.findings} == expected
+
+
+def test_a_cap_that_the_other_class_never_reaches_shows_nothing():
+    benign, attack = np.minimum(np.random.default_rng(5).geometric(0.02, 1000), 60), np.full(1000, 3)
+    view = view_of([[(0, 40, 0, 0.0)]] * 2000, [False] * 1000 + [True] * 1000, n_packets=np.concatenate([benign, attack]))
+    assert keys(caps(view)) == set()
+
+
+def test_a_one_packet_scan_that_is_most_of_the_attacks_is_found():
+    lengths = [4] * 50 + [1] * 90 + [5] * 10
+    family = np.array(["web"] * 50 + ["scan"] * 90 + ["bot"] * 10)
+    view = view_of([[(0, 40, 0, 0.0)]] * 150, [False] * 50 + [True] * 100, n_packets=np.array(lengths), family=family)
+    assert keys(one_packet(view)) == {"one_packet.attack", "one_packet.family"}
+    longer = view_of([[(0, 40, 0, 0.0)]] * 150, [False] * 50 + [True] * 100, n_packets=np.full(150, 2), family=family)
+    assert keys(one_packet(longer)) == set()
+
+
+def origins_of(captures: str, ends: np.ndarray, attack: list[bool]) -> Answer:
+    view = view_of([[(0, 40, 0, 0.0)]] * len(attack), attack, capture=np.unique(list(captures), return_inverse=True)[1], ends=ends)
+    return origins(view, {"train": np.flatnonzero(~np.array(attack))[::2]})
+
+
+def test_attacks_from_elsewhere_are_told_from_attacks_among_benign_traffic():
+    attack = [False] * 100 + [True] * 50
+    same, other = np.tile([0, 1], (150, 1)), np.repeat([[0, 1], [2, 3]], [100, 50], axis=0)
+    among = origins_of("a" * 150, same, attack)
+    assert keys(among) == set()
+    assert value(among, "origins.hosts_in_capture") == 1
+    elsewhere = origins_of("a" * 100 + "b" * 50, other, attack)
+    assert [finding.short for finding in elsewhere.findings] == ["attacks from other networks", "labels by file, not verified"]
+    assert value(elsewhere, "origins.apart") == 1
+    captures_only = origins_of("a" * 100 + "b" * 50, same, attack)
+    assert [finding.short for finding in captures_only.findings] == ["attacks from other captures", "labels by file, not verified"]
+    # one benign flow among the attacks' capture is not benign traffic, but it shows that labels are not the file's
+    stray = origins_of("b" + "a" * 149, np.tile([0, 1], (150, 1)), [True] * 50 + [False] * 100)
+    assert keys(stray) == set()
+    hidden = origins_of("a" * 300 + "b" * 51, np.repeat([[0, 1], [2, 3]], [300, 51], axis=0), [False] * 301 + [True] * 50)
+    assert keys(hidden) == {"origins.apart"}
+
+
+def test_captures_that_differ_are_told_apart_and_equal_ones_are_not():
+    rng = np.random.default_rng(2)
+    flows = random_flows(rng, 300)
+    capture = np.tile([0, 1, 2], 100)
+    answer = separable_captures(view_of(flows, [False] * 300, capture=capture), 1)
+    assert keys(answer) == set()
+    assert value(answer, "captures.separability") == pytest.approx(0.5, abs=0.12)
+    shifted = view_of(
+        [[(b, s + 2000 * (c == 0), w, i) for b, s, w, i in flow] for flow, c in zip(flows, capture, strict=True)], [False] * 300, capture=capture
+    )
+    assert value(separable_captures(shifted, 1), "captures.separability") > 0.6
+    assert value(separable_captures(view_of(flows, [False] * 300), 1), "captures.separability") is None
+
+
+def test_rows_and_flows_without_a_partner_are_told():
+    labels = {"benign": {"matched": 90, "unmatched_rows": 0, "ambiguous": 0}, "attack": {"matched": 7, "unmatched_rows": 3, "ambiguous": 0}}
+    view = view_of([[(0, 40, 0, 0.0)]] * 97, [False] * 90 + [True] * 7, manifest={"labels": labels, "unmatched_flows": 3})
+    answer = coverage(view)
+    assert keys(answer) == {"coverage.unmatched_rows", "coverage.unmatched_flows"}
+    assert value(answer, "coverage.unmatched_rows") == pytest.approx(0.03)
+
+
+def test_what_separates_is_found_and_noise_is_not():
+    rng = np.random.default_rng(4)
+    flows, attack = random_flows(rng, 400), (np.arange(400) % 2 == 1).tolist()
+    parts = {"train": np.arange(0, 400, 4)}
+    noise = separability(view_of(flows, attack), parts, 1)
+    assert keys(noise) == set()
+    assert value(noise, "separability.forest") == pytest.approx(0.5, abs=0.1)
+    longer = [flow * 4 if is_attack else flow for flow, is_attack in zip(flows, attack, strict=True)]
+    found = separability(view_of(longer, attack), parts, 1)
+    assert {"separability.length_stored", "separability.best_feature"} <= keys(found)
+    for answer in (noise, found):
+        assert value(answer, "control.best_feature") == pytest.approx(0.5, abs=0.15)
+        assert value(answer, "control.forest") == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_control_that_misses_one_half_is_told(monkeypatch):
+    from datasets_registry.audits import separability as module
+
+    view = view_of(random_flows(np.random.default_rng(4), 200), [False, True] * 100)
+    monkeypatch.setattr(module, "attack_auroc", lambda features, attack, seed: 0.9)
+    assert "control.forest" in keys(separability(view, {"train": np.arange(0, 200, 4)}, 1))
+
+
+# whole datasets
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    """Name → the document that ``data audit`` prints, each dataset extracted and audited once."""
+    home = tmp_path_factory.mktemp("audited")
+    made: dict[str, dict[str, Any]] = {}
+
+    def get(name: str) -> dict[str, Any]:
+        if name not in made:
+            folder, synthetic = DOMAINS / name, {dataset.name: dataset for dataset in janus_bench_datasets()}
+            if name in synthetic:
+                folder = home / "captures" / name
+                folder.mkdir(parents=True)
+                synthetic[name].write(folder)
+            ingest_folder(folder, home / "datasets" / name, name=name)
+            made[name] = command.document(FlowStore.open(home / "datasets" / name))
+        return made[name]
+
+    return get
+
+
+def found_in(document: dict[str, Any]) -> dict[str, str]:
+    return {finding["key"]: finding["severity"] for finding in document["findings"]}
+
+
+EXPECTED = {
+    "cicddos2019_slice": {"origins.apart"},
+    "mobile_voice": {"caps.benign", "one_packet.attack", "origins.apart", "origins.captures"},
+    "ics_scada": {"one_packet.attack", "one_packet.family", "origins.apart"},
+    "iot_home": {"origins.apart", "origins.captures"},
+    "enterprise_windows": set(),
+}
+
+
+@needs_shared_data
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_is_known_of_the_real_networks_is_found_and_no_more(name, documents):
+    found = found_in(documents(name))
+    known = KNOWN - {"mirrored.captures", "mirrored.extraction"}
+    assert set(found) & known == EXPECTED[name]
+    assert {found[key] for key in EXPECTED[name]} <= {"warning"}
+    # copies are found in the packets, or were removed by the extractor, which is told as well
+    assert bool(set(found) & {"mirrored.captures", "mirrored.extraction"}) == (name == "cicddos2019_slice")
+    assert not any(key.startswith("control.") for key in found)
+
+
+@needs_shared_data
+def test_the_text_names_the_cap_and_the_family(documents):
+    said = {finding["key"]: finding["text"] for name in ("mobile_voice", "ics_scada") for finding in documents(name)["findings"]}
+    assert "benign flows are cut at 60 packets" in said["caps.benign"]
+    assert "attack flows at 100" in said["caps.benign"]
+    assert "port_scan is 96.1%" in said["one_packet.family"]
+    assert documents("iot_home")["headline"][:2] == ["attacks from other networks", "labels by file, not verified"]
+
+
+@pytest.mark.parametrize("name", ["synthetic_office", "synthetic_home", "synthetic_factory", "synthetic_campus"])
+def test_none_of_it_is_found_in_the_synthetic_suite(name, documents):
+    assert set(found_in(documents(name))) & KNOWN == set()
+
+
+def test_the_same_dataset_gives_the_same_document_quickly_and_the_documentation_names_every_measure(home):
+    store = FlowStore.open(home / "datasets" / "alpha")
+    began = time.process_time()
+    document = command.document(store)
+    assert time.process_time() - began < 20
+    text = json.dumps(document, allow_nan=False)
+    assert json.dumps(command.document(store), allow_nan=False) == text
+    measured = [measure["key"] for measure in document["measures"]]
+    assert len(measured) == len(set(measured))
+    documented = DOCS.read_text(encoding="utf-8")
+    assert [key for key in measured if f"`{key}`" not in documented] == []
+
+
+def test_the_command_prints_one_document_or_a_table(home, monkeypatch, capsys):
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    command.audit("alpha", "json")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["dataset"], document["flows"]) == ("alpha", 840)
+    assert document["partition"]["kind"] in ("grouped", "time blocks")
+    command.audit("alpha", "table")
+    printed = capsys.readouterr().out
+    assert all(finding["text"] in printed for finding in document["findings"])
+    assert all(measure["what"] in printed for measure in document["measures"])
+
+
+def test_a_dataset_of_one_class_is_audited(home):
+    store = FlowStore.open(home / "datasets" / "alpha")
+    benign = AuditView.from_store(store)
+    flows = random_flows(np.random.default_rng(0), 60)
+    view = view_of(flows, [False] * 60)
+    assert len(benign) == 840
+    assert {measure.value for measure in separability(view, {"train": np.arange(30)}, 1).measures} == {None}
+    assert keys(artefacts(view)) == set()
+    assert keys(origins(view, {"train": np.arange(30)})) == set()
+
+
+def test_bits_that_are_no_flags_do_not_count():
+    flows = talks(5, np.random.default_rng(0))
+    marked = [[(bits | 1 << len(BIT_OF), size, win, iat) for bits, size, win, iat in flow] for flow in flows]
+    one, other = view_of(flows, [False] * 5), view_of(marked, [False] * 5)
+    assert (sequence_hashes(one, exact=True) == sequence_hashes(other, exact=True)).all()
+    assert (flag_rarity(one, np.ones(5, bool)) == flag_rarity(other, np.ones(5, bool))).all()
+
+
+def test_audit_store_reports_progress(home):
+    store = FlowStore.open(home / "datasets" / "alpha")
+    heard: list[float] = []
+    half = np.flatnonzero(~store.labels()["attack"].to_numpy())
+    parts = {"train": half[::2], "test_benign": half[1::2], "test_attack": np.flatnonzero(store.labels()["attack"].to_numpy())}
+    audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
+    assert heard == sorted(heard)
+    assert len(heard) == 6
