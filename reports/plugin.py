@@ -10,6 +10,7 @@ from harness.extensions import Renderer, hookimpl
 
 @hookimpl
 def janus_bench_renderers() -> Iterable[Renderer]:
+    from reports.render_latex import render_latex
     from reports.render_text import render_csv, render_json, render_markdown
 
     return (
@@ -17,6 +18,7 @@ def janus_bench_renderers() -> Iterable[Renderer]:
         Renderer("markdown", "The same as GitHub tables.", render_markdown),
         Renderer("csv", "One line per cell, with every setting.", render_csv),
         Renderer("json", "The document, for programs.", render_json),
+        Renderer("latex", "Tables for a paper (booktabs), to be read with \\input.", render_latex),
     )
 
 

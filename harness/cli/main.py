@@ -33,7 +33,16 @@ detector_app = typer.Typer(help="Detectors: list, inspect, check one against the
 protocol_app = typer.Typer(help="Protocols: which source is scored on which target.", no_args_is_help=True, rich_markup_mode=None)
 metric_app = typer.Typer(help="Metrics that a leaderboard can show.", no_args_is_help=True, rich_markup_mode=None)
 renderer_app = typer.Typer(help="Formats that a leaderboard can be written in.", no_args_is_help=True, rich_markup_mode=None)
-for name, sub in (("data", data_app), ("detector", detector_app), ("protocol", protocol_app), ("metric", metric_app), ("renderer", renderer_app)):
+figure_app = typer.Typer(help="Figures from stored scores: SVG, PDF or PNG.", no_args_is_help=True, rich_markup_mode=None)
+GROUPS = {
+    "data": data_app,
+    "detector": detector_app,
+    "protocol": protocol_app,
+    "metric": metric_app,
+    "renderer": renderer_app,
+    "figure": figure_app,
+}
+for name, sub in GROUPS.items():
     app.add_typer(sub, name=name)
 
 Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="Folder of results.")]
@@ -206,6 +215,88 @@ def renderer_list(output: ListFormat = "table") -> None:
     from harness.cli import catalogue as command
 
     command.renderers(output)
+
+
+@app.command(epilog=examples("janus-bench published", "janus-bench published --runs runs --format markdown"))
+def published(
+    runs: Annotated[Path | None, typer.Option("--runs", help="Show measured rows of this results folder beside them.")] = None,
+    protocol: Annotated[str, typer.Option(help="Of the results folder; default: the protocol that was run last.")] = "",
+    output: Annotated[Literal["table", "markdown", "latex", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are `reported only`."""
+    from harness.cli import published as command
+
+    command.execute(runs, protocol, output)
+
+
+FigureFile = Annotated[Path, typer.Option("-o", "--output", help="File; its suffix is the format: .svg, .pdf or .png.")]
+FigureProtocol = Annotated[str, typer.Option("--protocol", help="Default: the protocol that was run last.")]
+FigureSeed = Annotated[int | None, typer.Option("--seed", help="Default: the first seed of the results.")]
+FigureScalar = Annotated[str, typer.Option("--aggregator", help="Make the scalar another way: oas, column:NAME.")]
+
+
+@figure_app.command("heatmap", epilog=examples("janus-bench figure heatmap --detector janus -o repair.pdf"))
+def figure_heatmap(
+    file: FigureFile,
+    detector: Annotated[str, typer.Option(help="As the leaderboard names it.")],
+    first: Annotated[str, typer.Option(help="Aggregator of the left matrix.")] = "column:terminal_norm",
+    second: Annotated[str, typer.Option(help="Aggregator of the right matrix; default: the detector's own.")] = "",
+    metric: Annotated[str, typer.Option(help="See `janus-bench metric list`.")] = "auroc",
+    protocol: FigureProtocol = "",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Source × target matrices of two score choices, and their difference in colour."""
+    from harness.cli import figures as command
+
+    command.heatmap(command.Request(runs, protocol, file), detector, first, second, metric)
+
+
+@figure_app.command("roc", epilog=examples("janus-bench figure roc --detectors janus,iforest --source a --target b -o roc.svg"))
+def figure_roc(
+    file: FigureFile,
+    detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them.")],
+    source: Annotated[str, typer.Option(help="Dataset that was fitted on.")],
+    target: Annotated[str, typer.Option(help="Dataset that was scored.")],
+    aggregator: FigureScalar = "",
+    seed: FigureSeed = None,
+    protocol: FigureProtocol = "",
+    runs: Runs = Path("runs"),
+) -> None:
+    """ROC curves of one cell, with the low-FPR region enlarged."""
+    from harness.cli import figures as command
+    from harness.params import split_requests
+
+    command.roc(command.Request(runs, protocol, file), split_requests(detectors), source, target, aggregator, seed)
+
+
+@figure_app.command("density", epilog=examples("janus-bench figure density --detector janus -o scores.pdf"))
+def figure_density(
+    file: FigureFile,
+    detector: Annotated[str, typer.Option(help="As the leaderboard names it.")],
+    aggregator: FigureScalar = "",
+    seed: FigureSeed = None,
+    protocol: FigureProtocol = "",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Densities of the scores of benign and attack flows, per source and target."""
+    from harness.cli import figures as command
+
+    command.density(command.Request(runs, protocol, file), detector, aggregator, seed)
+
+
+@figure_app.command("ablation", epilog=examples("janus-bench figure ablation --reference janus -o ablation.pdf"))
+def figure_ablation(
+    file: FigureFile,
+    reference: Annotated[str, typer.Option(help="Detector that the others are compared with, or `published` for the literature's deltas.")],
+    detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
+    protocol: FigureProtocol = "",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Bars of the differences from a reference: within, cross mean, cross worst."""
+    from harness.cli import figures as command
+    from harness.params import split_requests
+
+    command.ablation(command.Request(runs, protocol, file), reference, split_requests(detectors))
 
 
 def retry_command() -> str:

@@ -1,0 +1,207 @@
+"""``janus-bench figure``: from a results folder to a figure in SVG, PDF or PNG.  Nothing is run; every number comes from stored scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cli import console, leaderboard
+from harness.errors import DataError, UsageError
+from harness.schema import ExpectedCell, PlanRecord, RunRecord
+from harness.store import RunStore
+from harness.suggest import unknown
+
+if TYPE_CHECKING:
+    from harness.extensions import TestScores
+    from reports.figures import Format
+
+SUMMARIES = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every figure needs: the results folder, the protocol (empty: the last one) and the file, whose suffix is the format."""
+
+    runs: Path
+    protocol: str
+    file: Path
+
+    @property
+    def form(self) -> Format:
+        from reports.figures import FORMATS
+
+        found = next((form for form in FORMATS if self.file.suffix == f".{form}"), None)
+        if found is None:
+            raise UsageError(f"cannot tell the format of {self.file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
+        return found
+
+    def write(self, figure: bytes, what: str) -> None:
+        try:
+            self.file.write_bytes(figure)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.file} ({error.strerror}): choose another file with -o") from None
+        console.say(f"wrote {self.file}: {what}")
+
+
+def heatmap(request: Request, detector: str, first: str, second: str, metric: str) -> None:
+    """The cross matrices of one detector under two aggregators, and their difference; cells are means over seeds."""
+    import numpy as np
+
+    from reports.fields import metric_name
+    from reports.figures import Matrices, cross_heat_maps
+
+    form = request.form
+    store, plans = _opened(request)
+    matrices = []
+    for aggregator in (first, second):
+        document = leaderboard.document(store, plans, metric, aggregator or None)
+        row = _row(document, detector)
+        sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
+        matrix = np.full((len(sources), len(targets)), np.nan)
+        for cell in row["cells"]:
+            if cell["mean"] is not None:
+                matrix[sources.index(cell["source"]), targets.index(cell["target"])] = cell["mean"]
+        matrices.append(matrix)
+    names = tuple(_score_name(aggregator, row) for aggregator in (first, second))
+    if not document["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
+        raise UsageError(f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one")
+    figure = cross_heat_maps(
+        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(document)), form, _warning(document)
+    )
+    request.write(figure, f"{detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, document['seeds']))}")
+
+
+def roc(request: Request, detectors: Sequence[str], source: str, target: str, aggregator: str, seed: int | None) -> None:
+    """ROC curves of several detectors on one source and target, one seed."""
+    from reports.figures import roc_curves
+
+    form = request.form
+    store, plans = _opened(request)
+    seed = _seed(plans, seed)
+    curves = {}
+    for label in detectors:
+        (cell,) = _cells(plans, label, seed, source, target)
+        evidence, _ = _evidence(store, cell, aggregator)
+        curves[label] = (evidence.score, evidence.attack)
+    try:
+        figure = roc_curves(curves, form, _warning(leaderboard.document(store, plans, "auroc")))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    request.write(figure, f"{source} → {target}, seed {seed}")
+
+
+def density(request: Request, detector: str, aggregator: str, seed: int | None) -> None:
+    """Scores of benign and attack flows in every cell of one detector, with the threshold at P99 of calibration flows B; one seed."""
+    import numpy as np
+
+    from reports.figures import ScorePanel, score_densities
+
+    form = request.form
+    store, plans = _opened(request)
+    seed = _seed(plans, seed)
+    panels, name = [], aggregator
+    for cell in _cells(plans, detector, seed):
+        evidence, name = _evidence(store, cell, aggregator)
+        groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
+        panels.append(ScorePanel(cell.source, cell.target, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
+    warning = _warning(leaderboard.document(store, plans, "auroc"))
+    score = f"{detector}, {name.removeprefix('column:')}"
+    request.write(score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f"{score}, seed {seed}")
+
+
+def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None:
+    """Differences of the summaries to those of ``reference`` in AUROC points, for the other detectors of the results folder, or ``detectors``;
+    ``published``: the differences printed in the JANUS README, without a results folder."""
+    from reports.figures import ablation_bars
+
+    form = request.form
+    deltas: dict[str, dict[str, float | None]] = {}
+    if reference == PUBLISHED:
+        from reports.published import load_published
+
+        for number in load_published():
+            if number.kind == "ablation":
+                deltas.setdefault(number.variant, {})[number.target] = 100 * number.value
+        request.write(ablation_bars(deltas, "full JANUS (published)", form=form), "published differences")
+        return
+    document = leaderboard.document(*_opened(request), "auroc")
+    base = _row(document, reference)["summary"]
+    for label in detectors or [row["detector"] for row in document["rows"] if row["detector"] != reference]:
+        summary = _row(document, label)["summary"]
+        both = {name: (summary[name], base[name]) for name in SUMMARIES}
+        deltas[label] = {
+            word: 100 * (there - full) if there is not None and full is not None else None
+            for word, (there, full) in zip(SUMMARIES.values(), both.values(), strict=True)
+        }
+    if not deltas:
+        raise DataError(f"{request.runs} has no detector besides {reference}")
+    request.write(ablation_bars(deltas, reference, form=form, note=_warning(document)), f"differences to {reference}")
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def _opened(request: Request) -> tuple[RunStore, list[PlanRecord]]:
+    store = RunStore.open(request.runs)
+    return store, leaderboard.select_plans(store, request.protocol)
+
+
+def _row(document: dict[str, Any], label: str) -> dict[str, Any]:
+    rows = {row["detector"]: row for row in document["rows"]}
+    if label not in rows:
+        raise unknown("detector", label, rows)
+    found: dict[str, Any] = rows[label]
+    return found
+
+
+def _warning(document: dict[str, Any]) -> str:
+    """What also stands in the title of every table."""
+    from reports.fields import flags
+
+    return flags(document).removeprefix(" · ")
+
+
+def _score_name(aggregator: str, row: dict[str, Any]) -> str:
+    own = next((cell["aggregator"] for cell in row["cells"] if cell["aggregator"] is not None), "score")
+    return (aggregator or own).removeprefix("column:")
+
+
+def _seed(plans: Sequence[PlanRecord], seed: int | None) -> int:
+    """The first seed of the plans unless another is asked for."""
+    seeds = sorted({number for plan in plans for number in plan.seeds})
+    if seed is not None and seed not in seeds:
+        raise unknown("seed", str(seed), map(str, seeds))
+    return seeds[0] if seed is None else seed
+
+
+def _cells(plans: Sequence[PlanRecord], label: str, seed: int, source: str = "", target: str = "") -> list[ExpectedCell]:
+    """The transfer cells of a detector for one seed, in the plan's order; where plans name different runs for a cell, the later one counts."""
+    labels = {name for plan in plans for name in plan.detectors}
+    if label not in labels:
+        raise unknown("detector", label, labels)
+    cells = {
+        (cell.source, cell.target): cell for plan in plans for cell in plan.cells if (cell.label, cell.regime, cell.seed) == (label, "transfer", seed)
+    }
+    for name, position in ((source, 0), (target, 1)):
+        known = {pair[position] for pair in cells}
+        if name and name not in known:
+            raise unknown("dataset", name, known)
+    chosen = [cell for (one, other), cell in cells.items() if one == (source or one) and other == (target or other)]
+    if not chosen:
+        raise DataError(f"no cell {source or '*'} → {target or '*'} of {label} with seed {seed} was asked for: choose a protocol that has it")
+    return chosen
+
+
+def _evidence(store: RunStore, cell: ExpectedCell, aggregator: str) -> tuple[TestScores, str]:
+    """Scalar scores of one cell, and the aggregator that made them."""
+    from harness.evaluate import cell_scores
+
+    record: RunRecord | None = store.records().get(cell.run_key)
+    if record is None or record.status != "ok":
+        what = "has not been run" if record is None else f"is {record.status}: {record.reason}"
+        raise DataError(f"{cell.label}, {cell.source} → {cell.target}, seed {cell.seed} {what}; run it, or choose another detector or seed")
+    name = record.aggregator if record.aggregator == "identity" or not aggregator else aggregator
+    return cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, name)[""], name

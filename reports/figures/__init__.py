@@ -1,0 +1,9 @@
+"""Figures for papers and pages: each is a function of plain arrays or dicts that returns SVG, PDF or PNG bytes."""
+
+from reports.figures.ablation import ablation_bars
+from reports.figures.density import ScorePanel, score_densities
+from reports.figures.heatmap import Matrices, cross_heat_maps
+from reports.figures.roc import roc, roc_curves
+from reports.figures.style import FORMATS, Format
+
+__all__ = ["FORMATS", "Format", "Matrices", "ScorePanel", "ablation_bars", "cross_heat_maps", "roc", "roc_curves", "score_densities"]

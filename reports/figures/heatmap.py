@@ -1,0 +1,110 @@
+"""Cross matrices of two score choices side by side, and their difference in colour (Figure 1 of the JANUS outline)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reports.figures.style import GREY, INK, Format, draw, number, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
+
+__all__ = ["Matrices", "cross_heat_maps"]
+
+LOW, HIGH = 0.4, 1.0
+"""Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow."""
+DIFFERENCE = 0.6
+COLLAPSE = 0.57
+CELL = 0.42
+"""Side of a cell in inches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """Two matrices over the same networks.
+
+    first, second   (S, T): the metric, NaN where there is no number; ``names`` of the two, e.g. ``("terminal_norm", "oas")``
+    sources, targets  the S and T names
+    metric          for the colour bar; between 0 and 1, higher is better
+    """
+
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    names: tuple[str, str]
+    sources: Sequence[str]
+    targets: Sequence[str]
+    metric: str = "AUROC"
+
+    def __post_init__(self) -> None:
+        for matrix in (self.first, self.second):
+            if np.shape(matrix) != (len(self.sources), len(self.targets)):
+                raise ValueError(f"a matrix of shape {np.shape(matrix)} does not fit {len(self.sources)} sources and {len(self.targets)} targets")
+
+
+def cross_heat_maps(matrices: Matrices, form: Format = "svg", note: str = "") -> bytes:
+    """Three panels: first, second, second − first.  Rows are sources; cells whose source is their target are framed, collapse cells underlined."""
+    rows, columns = len(matrices.sources), len(matrices.targets)
+    size = (3 * columns * CELL + 2.1, rows * CELL + 1.6)
+    return draw(lambda figure: _paint(figure, matrices), size, form, note)
+
+
+def _paint(figure: Figure, matrices: Matrices) -> None:
+    import matplotlib as mpl
+    from matplotlib.colors import Normalize
+
+    panels = figure.subplots(1, 3, sharey=True)
+    level, change = Normalize(LOW, HIGH), Normalize(-DIFFERENCE, DIFFERENCE)
+    sequential, diverging = mpl.colormaps["cividis"], mpl.colormaps["RdBu"]
+    first, second = (np.asarray(matrix, dtype=np.float64) for matrix in (matrices.first, matrices.second))
+    for axes, values, name in zip(panels[:2], (first, second), matrices.names, strict=True):
+        _panel(axes, values, matrices, sequential, level)
+        axes.set_title(name, fontweight="bold")
+        _collapse(axes, values)
+    _panel(panels[2], second - first, matrices, diverging, change, signed=True)
+    panels[2].set_title(f"{matrices.names[1]} − {matrices.names[0]}", fontweight="bold")
+    panels[0].set_ylabel("source")
+    for axes in panels:
+        axes.set_xlabel("target")
+    bars: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.06, "aspect": 30, "pad": 0.04}
+    bar = figure.colorbar(mpl.cm.ScalarMappable(level, sequential), ax=list(panels[:2]), extend="min", **bars)
+    bar.set_label(f"{matrices.metric}; ≤ {number(COLLAPSE)} underlined, source = target framed")
+    bar = figure.colorbar(mpl.cm.ScalarMappable(change, diverging), ax=panels[2], extend="both", **(bars | {"aspect": 15}))
+    bar.set_label("difference")
+    bar.set_ticks([-DIFFERENCE, 0, DIFFERENCE])
+
+
+def _panel(axes: Axes, values: ArrayLike, matrices: Matrices, colors: Colormap, scale: Normalize, signed: bool = False) -> None:
+    from matplotlib.patches import Rectangle
+
+    values = np.asarray(values)
+    shown = colors.with_extremes(bad="#ffffff")
+    axes.imshow(np.ma.masked_invalid(values), cmap=shown, norm=scale, aspect="equal")
+    axes.set_xticks(range(len(matrices.targets)), [wrapped(name) for name in matrices.targets], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(matrices.sources)), [wrapped(name, 16) for name in matrices.sources])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(1, len(matrices.targets)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(matrices.sources)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            axes.text(column, row, "–", ha="center", va="center", color=GREY)
+            continue
+        red, green, blue, _ = colors(scale(value))
+        dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5  # relative luminance decides the ink
+        axes.text(column, row, number(value, signed), ha="center", va="center", color="white" if dark else INK)
+        if matrices.sources[row] == matrices.targets[column]:
+            axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="white" if dark else INK, linewidth=1.0))
+
+
+def _collapse(axes: Axes, values: NDArray[np.float64]) -> None:
+    for row, column in zip(*np.nonzero(values <= COLLAPSE), strict=True):
+        axes.plot([column - 0.24, column + 0.24], [row + 0.22, row + 0.22], color="white", linewidth=1.2, solid_capstyle="butt")
