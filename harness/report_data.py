@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import plugins
-from harness.evaluate import VIEWS, cell_scores, metric_of
-from harness.extensions import TestScores
+from harness.evaluate import VIEWS, cell_scores, compute_metrics
+from harness.extensions import Metric, TestScores
 from harness.schema import PlanRecord, RunRecord
 from reports.html.evidence import CONTROL, CellEvidence, Environment, FamilyArea, FamilySize, ReportData, RunRow, ThresholdEvidence
 
 if TYPE_CHECKING:
     from harness.store import RunStore
 
-__all__ = ["MAX_POINTS", "PERCENTILES", "at_threshold", "collect", "roc_grid", "tpr_at"]
+__all__ = ["MAX_POINTS", "PERCENTILES", "collect", "roc_grid", "tpr_at"]
 
-FIRST_METRIC = "auroc"
+HEADLINES = ("auroc", "macro_auroc")
+"""Shown first, and also on flows of two or more packets."""
+IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))
+"""Metrics without a leaderboard of their own on the page: the section on alerts shows them with their intervals."""
 MAX_POINTS = 100
 """Points of a thinned curve."""
 EXACT_POINTS = 50
@@ -33,53 +37,66 @@ PERCENTILES = {"P95": 20, "P99": 100}
 
 Cell = tuple[str, str, str]
 """(detector label, source or ``CONTROL``, target)."""
+Numbers = Mapping[str, float | None]
+"""Metric → number of one run."""
 Scores = NDArray[np.float64]
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens."""
 
 
 def collect(
     store: RunStore,
     plans: Sequence[PlanRecord],
     audits: Mapping[str, Mapping[str, Any]] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[str, float], None] = lambda text, fraction: None,
+    say: Callable[[str], None] = _ignore,
+    progress: Callable[[str, float], None] = _ignore,
 ) -> ReportData:
     """Everything on the page, for plans of one table (``harness.cli.leaderboard.select_plans``).  DataError if a stored file is missing or damaged.
 
     audits    dataset → audit (``reports.html.evidence.Audit``); a dataset without one is shown as such
     say       gets a line per problem;  progress  gets (text, fraction done)
     """
+    from reports.published import published_table
+
     records = store.records()
-    documents = _documents(store, plans, records, say)
+    metrics = _metrics()
+    cells, numbers = _cells(_Reader(store, records, metrics, say), plans, progress)
+    documents = _documents(plans, records, metrics, numbers)
     datasets = plans[-1].datasets
     return ReportData(
         documents=documents,
         summaries={name: metric.summary for name, metric in plugins.metrics().items()},
-        cells=_cells(store, plans, records, progress),
+        cells=cells,
         families={name: _family_sizes(store, info["hash"], records) for name, info in datasets.items()},
         hashes={name: info["hash"] for name, info in datasets.items()},
         plans=tuple(plan.key for plan in plans),
         runs=_runs(plans, records),
         environments=_environments(plans, records),
         audits={name: audit for name, audit in (audits or {}).items() if name in datasets},
+        published=published_table(next(iter(documents.values())), list(plugins.detector_entries())),
     )
 
 
+def _metrics() -> dict[str, Metric]:
+    """``auroc``, ``auroc@2+``, … → metric, in the order of the page: headlines, their views, then whatever is installed."""
+    known = plugins.metrics()
+    found = {f"{name}{suffix}": known[name] for suffix in VIEWS for name in HEADLINES}
+    return found | {name: metric for name, metric in known.items() if name not in (*found, *IN_ALERTS)}
+
+
 def _documents(
-    store: RunStore, plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], say: Callable[[str], None]
+    plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], metrics: Mapping[str, Metric], numbers: Mapping[str, Numbers]
 ) -> dict[str, Mapping[str, Any]]:
-    """A leaderboard document per installed metric and view; a metric that has no number anywhere is left out, except the first."""
+    """A leaderboard document per metric; one that has no number anywhere is left out, except the first."""
     from reports.leaderboard import build_leaderboard
 
-    known = plugins.metrics()
-    names = sorted(known, key=lambda name: name != FIRST_METRIC)  # a stable sort: the others stay in their order
-    keys = {cell.run_key for plan in plans for cell in plan.cells} & set(records)
-    documents = {}
-    for suffix in VIEWS:
-        for name in names:
-            values = {key: metric_of(store, records[key], known[name], suffix, None, say) for key in sorted(keys)}
-            if not documents or any(value is not None for value in values.values()):
-                full = f"{name}{suffix}"
-                documents[full] = build_leaderboard(plans, records, values, full, higher_is_better=known[name].higher_is_better)
+    documents: dict[str, Mapping[str, Any]] = {}
+    for name, metric in metrics.items():
+        values = {key: found[name] for key, found in numbers.items()}
+        if not documents or any(value is not None for value in values.values()):
+            documents[name] = build_leaderboard(plans, records, values, name, higher_is_better=metric.higher_is_better)
     return documents
 
 
@@ -98,18 +115,49 @@ def _run_keys(plans: Sequence[PlanRecord]) -> dict[Cell, dict[int, str]]:
     return found
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """Opens the scores of each run once."""
+
+    store: RunStore
+    records: Mapping[str, RunRecord]
+    metrics: Mapping[str, Metric]
+    say: Callable[[str], None]
+
+    def read(self, key: str) -> tuple[TestScores, Numbers] | None:
+        """The test flows of a run, and its numbers as stored or, for a metric that is new, computed; None unless it is ok."""
+        row = self.records.get(key)
+        if row is None or row.status != "ok":
+            return None
+        views = cell_scores(self.store.scores(key), self.store.truth(row.spec["target_hash"]), row.spec, row.aggregator)
+        numbers = {name: row.metrics[name] for name in self.metrics if name in row.metrics}
+        for suffix, view in views.items():
+            new = {metric.name: metric for name, metric in self.metrics.items() if name not in numbers and name == f"{metric.name}{suffix}"}
+            numbers |= compute_metrics({suffix: view}, new, self.say)
+        return views[""], numbers
+
+
 def _cells(
-    store: RunStore, plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], progress: Callable[[str, float], None]
-) -> tuple[CellEvidence, ...]:
+    reader: _Reader, plans: Sequence[PlanRecord], progress: Callable[[str, float], None]
+) -> tuple[tuple[CellEvidence, ...], dict[str, Numbers]]:
+    """The evidence of every cell with an ok run; and run → its numbers."""
     wanted = _run_keys(plans)
+    others = dict.fromkeys(cell.run_key for plan in plans for cell in plan.cells)  # controls with parameters of their own within a network
+    numbers: dict[str, Numbers] = {}
     cells = []
-    for number, (cell, keys) in enumerate(wanted.items()):
-        progress("reading scores", number / len(wanted))
-        ok = [records[key] for _, key in sorted(keys.items()) if key in records and records[key].status == "ok"]
-        seeds = [cell_scores(store.scores(row.key), store.truth(row.spec["target_hash"]), row.spec, row.aggregator)[""] for row in ok]
+    for place, (cell, keys) in enumerate(wanted.items()):
+        progress("reading scores", place / len(wanted))
+        seeds = []
+        for _, key in sorted(keys.items()):
+            if (found := reader.read(key)) is not None:
+                seeds.append(found[0])
+                numbers[key] = found[1]
         if seeds:
             cells.append(_evidence(cell, seeds))
-    return tuple(cells)
+    for key in others:
+        if key not in numbers and (found := reader.read(key)) is not None:
+            numbers[key] = found[1]
+    return tuple(cells), numbers
 
 
 def _evidence(cell: Cell, seeds: Sequence[TestScores]) -> CellEvidence:
@@ -139,7 +187,7 @@ def roc_grid(n_benign: Sequence[int], points: int = MAX_POINTS) -> Scores:
     if not n_benign:
         return np.empty(0)
     steps = sorted({k / n for n in n_benign for k in range(min(n, points) + 1)})
-    if len(steps) <= points and max(n_benign) < points:
+    if len(steps) <= points:
         return np.array(steps)
     exact = steps[: EXACT_POINTS - len(LANDMARKS)]
     rest = np.geomspace(exact[-1], 1.0, points - EXACT_POINTS + 1)[1:]
@@ -147,7 +195,7 @@ def roc_grid(n_benign: Sequence[int], points: int = MAX_POINTS) -> Scores:
 
 
 def tpr_at(benign: Scores, hits: Scores, fpr: Scores) -> Scores:
-    """The largest TPR of a rule ``score > τ`` with a false-positive rate of at most ``fpr`` (p,); no interpolation (Fawcett 2006, vertical averaging).
+    """The largest TPR of a rule ``score > τ`` with a false-positive rate of at most ``fpr`` (p,); no interpolation.
 
     benign (n,), hits (m,), both sorted and not empty.
     """
@@ -171,59 +219,34 @@ def _families(seeds: Sequence[TestScores]) -> dict[str, FamilyArea]:
     return {family: FamilyArea(fmean(found) if found else None, min(sizes[family])) for family, found in areas.items()}
 
 
-def at_threshold(cell: TestScores, one_in: int) -> dict[str, float | None] | None:
-    """fpr, recall, precision and f1 of the rule ``score > τ``, τ the 1 − 1/one_in quantile of calibration flows B (``method="higher"``).
-
-    None without benign test flows, or when fewer than one calibration flow would lie above τ; precision is None without an alert.
-    """
-    n_benign, n_attack = int((~cell.attack).sum()), int(cell.attack.sum())
-    if not n_benign or len(cell.cal_b) < one_in:
-        return None
-    alert = cell.score > np.quantile(cell.cal_b, 1 - 1 / one_in, method="higher")
-    false, true = int((alert & ~cell.attack).sum()), int((alert & cell.attack).sum())
-    return {
-        "fpr": false / n_benign,
-        "recall": true / n_attack if n_attack else None,
-        "precision": true / (true + false) if true + false else None,
-        "f1": 2 * true / (n_attack + true + false) if n_attack else None,
-    }
-
-
 def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | None:
-    found = [numbers for seed in seeds if (numbers := at_threshold(seed, one_in)) is not None]
-    fpr = _mean(found, "fpr")
+    from protocols.metrics import alerts_at_quantile
+    from protocols.operations import FALSE_ALERTS, clopper_pearson
+
+    found = [alerts for seed in seeds if (alerts := alerts_at_quantile(seed.score, seed.attack, seed.cal_b, one_in)) is not None]
+    fpr = _mean([alerts.fpr for alerts in found])
     if fpr is None:
         return None
-    n_benign = min(int((~seed.attack).sum()) for seed in seeds)
-    low, high = _clopper_pearson(fpr * n_benign, n_benign)
+    n_benign = min(alerts.n_benign for alerts in found)
+    false = round(fpr * n_benign)  # of one seed: the test parts of different seeds overlap, so their sizes must not be added
+    low, high = clopper_pearson(false, n_benign)
     return ThresholdEvidence(
         fpr=fpr,
         fpr_low=low,
         fpr_high=high,
-        recall=_mean(found, "recall"),
-        precision=_mean(found, "precision"),
-        f1=_mean(found, "f1"),
+        measured=false >= FALSE_ALERTS,
+        recall=_mean([alerts.recall for alerts in found]),
+        precision=_mean([alerts.precision for alerts in found]),
+        f1=_mean([alerts.f1 for alerts in found]),
         n_benign=n_benign,
-        n_attack=min(int(seed.attack.sum()) for seed in seeds),
+        n_attack=min(alerts.n_attack for alerts in found),
         n_cal=min(len(seed.cal_b) for seed in seeds),
     )
 
 
-def _mean(found: Sequence[Mapping[str, float | None]], name: str) -> float | None:
-    numbers = [value for numbers in found if (value := numbers[name]) is not None]
+def _mean(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
     return fmean(numbers) if numbers else None
-
-
-def _clopper_pearson(k: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Clopper & Pearson 1934); ``k`` of ``n``, k need not be whole (a mean over seeds).
-
-    The mean over seeds gets the interval of one seed: test parts of different seeds overlap, so their sizes must not be added.
-    """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
-    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
-    return low, high
 
 
 # -- provenance --------------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
 from harness.extensions import TestScores
-from protocols.metrics import METRICS, auprc, auroc, fpr_at_quantile, macro_auroc, tpr_at_fpr
+from protocols.metrics import METRICS, alerts_at_quantile, auprc, auroc, fpr_at_quantile, fpr_at_tpr, macro_auroc, partial_auroc, tpr_at_fpr
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -141,16 +141,107 @@ def test_auroc_is_exact_where_pair_counts_exceed_float32_and_int32() -> None:
     assert auroc(scores, attack) == (10**10 - 1) / 10**10
 
 
+@given(labelled(), st.integers(1, 12))
+def test_partial_auroc_is_the_standardised_area_of_scikit_learn(data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int) -> None:
+    scores, attack = data
+    got = partial_auroc(scores, attack, one_in)
+    if not attack.any() or int((~attack).sum()) < one_in:
+        assert got is None
+        return
+    assert got == pytest.approx(roc_auc_score(attack, scores, max_fpr=1 / one_in), abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "decimals"), [(300, 1), (5_000, 2), (5_000, 9)])
+def test_partial_auroc_at_one_percent_agrees_with_scikit_learn_on_larger_cells(n: int, decimals: int) -> None:
+    rng = np.random.default_rng(n + decimals)
+    attack = rng.random(n) < 0.4
+    scores = np.round(rng.normal(size=n) + attack, decimals)
+    got = partial_auroc(scores, attack, 100)
+    assert got == pytest.approx(roc_auc_score(attack, scores, max_fpr=0.01), abs=1e-12)
+    assert got is not None
+    assert 0.5 < got < 1
+
+
+@given(labelled(), st.integers(1, 12))
+def test_fpr_at_tpr_is_the_smallest_of_all_thresholds(data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int) -> None:
+    scores, attack = data
+    got = fpr_at_tpr(scores, attack, one_in)
+    n_attack = int(attack.sum())
+    if attack.all() or n_attack < one_in:
+        assert got is None
+        return
+    thresholds = [-np.inf, *scores.tolist()]
+    good_enough = [tau for tau in thresholds if one_in * int((scores[attack] <= tau).sum()) <= n_attack]
+    assert got == min(float((scores[~attack] > tau).mean()) for tau in good_enough)
+
+
+@given(labelled(), st.lists(tied | finite, max_size=60), st.sampled_from([2, 10, 20]))
+def test_thresholded_numbers_agree_with_scikit_learn(
+    data: tuple[NDArray[np.float64], NDArray[np.bool_]], calibration: list[float], one_in: int
+) -> None:
+    scores, attack = data
+    got = alerts_at_quantile(scores, attack, np.array(calibration, dtype=np.float64), one_in)
+    if len(calibration) < one_in:
+        assert got is None
+        return
+    assert got is not None
+    alert = scores > np.quantile(calibration, 1 - 1 / one_in, method="higher")
+    if attack.all() or not attack.any():
+        assert (got.f1, got.recall is None, got.fpr is None) == (None, not attack.any(), bool(attack.all()))
+        return
+    precision, recall, f1, _ = precision_recall_fscore_support(attack, alert, average="binary", zero_division=np.nan)
+    assert got.recall == pytest.approx(recall, abs=1e-15)
+    assert got.fpr == pytest.approx(float(alert[~attack].mean()), abs=1e-15)
+    assert got.f1 == pytest.approx(f1, abs=1e-15)  # some flow is an attack, so F1 is defined: 0 where nothing is found
+    if alert.any():
+        assert got.precision == pytest.approx(precision, abs=1e-15)
+    else:
+        assert got.precision is None
+
+
+def test_the_base_rate_stands_beside_every_average_precision() -> None:
+    attack = np.array([True] * 3 + [False] * 9)
+    cell = TestScores(np.zeros(12), attack, np.full(12, "x"), np.zeros(5))
+    assert BY_NAME["base_rate"].compute(cell) == BY_NAME["auprc"].compute(cell) == 0.25  # constant scores are as good as random ones
+    for only in (attack, ~attack):
+        half = TestScores(cell.score[only], attack[only], cell.family[only], cell.cal_b)
+        assert BY_NAME["base_rate"].compute(half) is BY_NAME["auprc"].compute(half) is None
+
+
+@pytest.mark.parametrize(
+    ("n_benign", "n_attack", "n_cal_b", "null"),
+    [
+        (19, 20, 19, {"tpr_at_fpr_5pct", "tpr_at_fpr_1pct", "tpr_at_fpr_01pct", "pauc_1pct", "p95", "p99", "p999"}),
+        (20, 19, 20, {"tpr_at_fpr_1pct", "tpr_at_fpr_01pct", "pauc_1pct", "fpr_at_tpr_95pct", "macro_auroc", "p99", "p999"}),
+        (100, 20, 100, {"tpr_at_fpr_01pct", "p999"}),
+        (999, 20, 999, {"tpr_at_fpr_01pct", "p999"}),
+        (1000, 20, 1000, set()),
+    ],
+)
+def test_rates_that_so_few_flows_cannot_tell_are_null(n_benign: int, n_attack: int, n_cal_b: int, null: set[str]) -> None:
+    rng = np.random.default_rng(n_benign)
+    attack = np.repeat([False, True], [n_benign, n_attack])
+    cell = TestScores(rng.normal(size=len(attack)) + 4 * attack, attack, np.where(attack, "scan", ""), rng.normal(size=n_cal_b))
+    levels = {f"{number}_{level}" for level in null & {"p95", "p99", "p999"} for number in ("f1", "precision", "recall", "fpr")}
+    assert {name for name, metric in BY_NAME.items() if metric.compute(cell) is None} == (null - {"p95", "p99", "p999"}) | levels
+
+
 def test_every_metric_is_null_on_an_empty_cell_and_perfect_on_a_separable_one() -> None:
     empty = TestScores(np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=str), np.empty(0))
     assert {name: metric.compute(empty) for name, metric in BY_NAME.items()} == dict.fromkeys(BY_NAME)
     ideal = TestScores(
-        score=np.concatenate([np.arange(200.0), np.full(50, 1e3)]),
-        attack=np.repeat([False, True], [200, 50]),
-        family=np.repeat(["benign", "scan"], [200, 50]),
-        cal_b=np.arange(200.0),
+        score=np.concatenate([np.arange(1000.0), np.full(50, 1e4)]),
+        attack=np.repeat([False, True], [1000, 50]),
+        family=np.repeat(["benign", "scan"], [1000, 50]),
+        cal_b=np.arange(1000.0),
     )
-    # τ at P95 of 0 … 199 is the rank ceil(199 · .95) = 190: 9 of 200 benign flows exceed it; at P99 the rank is ceil(197.01) = 198: 1 of 200
-    expected = {"auroc": 1.0, "auprc": 1.0, "tpr_at_fpr_1pct": 1.0, "macro_auroc": 1.0, "fpr_p95": 9 / 200, "fpr_p99": 1 / 200}
+    # τ at P95 of 0 … 999 is the rank ceil(999 · .95) = 950: 49 of 1000 benign flows exceed it; P99: ceil(989.01) = 990, 9 exceed it;
+    # P99.9: ceil(998.001) = 999, none
+    expected = {"auroc": 1.0, "auprc": 1.0, "base_rate": 50 / 1050, "pauc_1pct": 1.0, "macro_auroc": 1.0, "fpr_at_tpr_95pct": 0.0}
+    expected |= {"tpr_at_fpr_5pct": 1.0, "tpr_at_fpr_1pct": 1.0, "tpr_at_fpr_01pct": 1.0}
+    for level, false in (("p95", 49), ("p99", 9), ("p999", 0)):
+        expected |= {f"fpr_{level}": false / 1000, f"recall_{level}": 1.0}
+        expected |= {f"precision_{level}": 50 / (50 + false), f"f1_{level}": 100 / (100 + false)}
     assert {name: metric.compute(ideal) for name, metric in BY_NAME.items()} == expected
-    assert {name for name, metric in BY_NAME.items() if not metric.higher_is_better} == {"fpr_p95", "fpr_p99"}
+    lower = {"fpr_p95", "fpr_p99", "fpr_p999", "fpr_at_tpr_95pct"}
+    assert {name for name, metric in BY_NAME.items() if not metric.higher_is_better} == lower

@@ -116,6 +116,20 @@ def leaderboard(
     command.execute(runs, protocol, metric, aggregator or None, output, file)
 
 
+@app.command(epilog=examples("janus-bench compare runs --detectors janus,iforest", "janus-bench compare runs_before runs_after"))
+def compare(
+    runs_a: Annotated[Path, typer.Argument(help="Folder of results.")],
+    runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
+    protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
+    detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
+    output: ListFormat = "table",
+) -> None:
+    """Differences between detectors on the same flows, with intervals.  Nothing is run."""
+    from harness.cli import compare as command
+
+    command.execute(runs_a, runs_b, protocol, detectors, output)
+
+
 @data_app.command("add", epilog=examples("janus-bench data add campus ./captures"))
 def data_add(
     name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
@@ -215,6 +229,18 @@ def renderer_list(output: ListFormat = "table") -> None:
     from harness.cli import catalogue as command
 
     command.renderers(output)
+
+
+@app.command(epilog=examples("janus-bench report", "janus-bench report --runs runs -o report.html"))
+def report(
+    runs: Runs = Path("runs"),
+    protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs, provenance."""
+    from harness.cli import report as command
+
+    command.execute(runs, protocol, file)
 
 
 @app.command(epilog=examples("janus-bench published", "janus-bench published --runs runs --format markdown"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from harness.cli import console
 from harness.cli.leaderboard import select_plans
 from harness.cli.progress import PreparationProgress
 from harness.errors import UsageError
+from harness.schema import PlanRecord
+from harness.sites import added, dataset_folder
 from harness.store import RunStore
 
 
-def execute(runs: Path, protocol: str, file: Path, audits: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Write the page.  ``audits``: dataset → audit document (``reports.html.evidence.Audit``)."""
+def execute(runs: Path, protocol: str, file: Path) -> None:
+    """Write the page."""
     from harness.report_data import collect
     from reports.html import render_page
 
@@ -23,9 +25,23 @@ def execute(runs: Path, protocol: str, file: Path, audits: Mapping[str, Mapping[
     if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
         raise UsageError(f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another file with -o")
     with PreparationProgress() as progress:
-        page = render_page(collect(store, plans, audits, console.say, progress))
+        page = render_page(collect(store, plans, _audits(plans, progress), console.say, progress))
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
     console.say(f"wrote {file} ({len(page.encode()) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
+
+
+def _audits(plans: Sequence[PlanRecord], progress: Callable[[str, float], None]) -> dict[str, dict[str, Any]]:
+    """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is none."""
+    from datasets_registry.store import FlowStore
+    from harness.cli.audit import document
+
+    found = {}
+    for name, dataset in plans[-1].datasets.items():
+        if name in added():
+            store = FlowStore.open(dataset_folder(name))
+            if store.hash == dataset["hash"]:
+                found[name] = document(store, progress)
+    return found

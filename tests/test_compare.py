@@ -1,0 +1,236 @@
+"""Comparing detectors and results folders: numbers from the stored scores, and refusals to mix what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from harness.cli.compare import execute
+from harness.compare import leaderboard_statistics
+from harness.errors import UsageError
+from harness.schema import ExpectedCell, PlanRecord, RunRecord, RunSpec
+from harness.store import RunStore
+
+NAMES, SEEDS = ("alpha", "beta", "gamma"), (1, 2)
+SKILL = {"good": 2.0, "fair": 2.0, "poor": 0.2}
+
+
+def hash_of(name: str) -> str:
+    return f"hash-of-{name}"
+
+
+def truth(name: str, n: int = 160) -> pl.DataFrame:
+    """160 flows of 16 captures, 60 of them attacks in their own captures."""
+    attack = np.arange(n) >= 100
+    sources = [f"{name}-{number}" for number in np.arange(n) // 10]
+    return pl.DataFrame({"flow_id": np.arange(n), "attack": attack, "family": ["x"] * n, "source": sources, "n_packets": np.full(n, 3)})
+
+
+def scores(label: str, source: str, target: str, seed: int) -> pl.DataFrame:
+    """Calibration flows are 0 … 29; all others are tested."""
+    rng = np.random.default_rng([SEEDS.index(seed), NAMES.index(source), NAMES.index(target), list(SKILL).index(label)])
+    ids = np.arange(160)
+    role = np.where(ids < 10, "source_val", np.where(ids < 20, "cal_a", np.where(ids < 30, "cal_b", "test")))
+    values = np.random.default_rng(NAMES.index(target)).normal(size=160) + 0.5 * rng.normal(size=160) + SKILL[label] * (ids >= 100)
+    return pl.DataFrame({"flow_id": ids, "target": [target] * 160, "role": role, "score": values})
+
+
+def run_spec(label: str, source: str, target: str, seed: int) -> RunSpec:
+    return RunSpec(
+        detector=label,
+        version="1",
+        params={},
+        regime="transfer",
+        source=source,
+        source_hash=hash_of(source),
+        target=target,
+        target_hash=hash_of(target),
+        seed=seed,
+        split="grouped",
+        caps="quick",
+        profile="quick",
+        calibration="target_benign",
+        device="cpu",
+    )
+
+
+def write_folder(folder: Path, labels=("good", "poor"), failed=(), **changes) -> Path:
+    """A results folder of the cross protocol; ``failed``: (label, source, target, seed) of runs that ended in an error."""
+    store = RunStore.create(folder)
+    cells = []
+    for name in NAMES:
+        store.write_truth(hash_of(name), truth(name))
+    for label in labels:
+        for source in NAMES:
+            for target in NAMES:
+                for seed in SEEDS:
+                    spec = run_spec(label, source, target, seed)
+                    status = "error" if (label, source, target, seed) in failed else "ok"
+                    declared = asdict(spec)
+                    store.append(RunRecord(spec.key, spec.fit_key, declared, status, "", 0, "2026-01-01", "control", False, "identity"))
+                    if status == "ok":
+                        store.write_scores(spec.key, scores(label, source, target, seed))
+                    cells.append(ExpectedCell(label, "transfer", source, target, seed, spec.key))
+    datasets = {name: {"hash": hash_of(name), "synthetic": True} for name in NAMES}
+    detectors = {label: {"name": label, "provenance": "control", "uses_labels": False} for label in labels}
+    plan = PlanRecord("cross", "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells))
+    store.write_plan(replace(plan, **changes))
+    return folder
+
+
+def compared(capsys, *arguments) -> dict:
+    execute(*arguments, "", "", "json") if len(arguments) == 2 else execute(*arguments, "json")
+    return json.loads(capsys.readouterr().out)
+
+
+def expected_area(label: str, source: str, target: str) -> float:
+    areas = []
+    for seed in SEEDS:
+        tested = scores(label, source, target, seed).filter(pl.col("role") == "test")
+        areas.append(roc_auc_score(tested["flow_id"].to_numpy() >= 100, tested["score"].to_numpy()))
+    return float(np.mean(areas))
+
+
+def test_two_detectors_of_one_folder(tmp_path, capsys):
+    document = compared(capsys, write_folder(tmp_path / "runs"), None, "", "good,poor")
+    (pair,) = document["pairs"]
+    assert (pair["first"], pair["second"], pair["seeds"]) == ("good", "poor", list(SEEDS))
+    assert len(pair["cells"]) == 9
+    for row in pair["cells"]:
+        first, second = (expected_area(label, row["source"], row["target"]) for label in ("good", "poor"))
+        assert (row["first"], row["second"], row["difference"]) == pytest.approx((first, second, first - second))
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["delong_p"] <= row["delong_p_holm"] <= 9 * row["delong_p"]
+        assert (row["n_benign"], row["n_attack"], row["captures_benign"], row["captures_attack"]) == (70, 60, 7, 6)
+    cross, within = pair["means"]
+    assert (cross["summary"], within["summary"]) == ("cross_mean", "within_mean")
+    differences = [row["difference"] for row in pair["cells"] if row["source"] != row["target"]]
+    assert cross["difference"] == pytest.approx(np.mean(differences))
+    assert 0 < cross["low"] < cross["difference"] < cross["high"]  # 2 against .2 standard deviations
+    assert cross["p_these_holm"] < 0.001
+    assert document["datasets"] == {name: hash_of(name) for name in NAMES}
+    assert any("flows assumed independent" in note for note in document["notes"])
+    assert any("Wilcoxon" in note for note in document["notes"])
+
+
+def test_exchanging_the_detectors_changes_the_sign_only(tmp_path, capsys):
+    folder = write_folder(tmp_path / "runs")
+    there, back = (compared(capsys, folder, None, "", names)["pairs"][0] for names in ("good,poor", "poor,good"))
+    for one, other in zip(there["cells"] + there["means"], back["cells"] + back["means"], strict=True):
+        assert (one["difference"], one["low"], one["high"]) == pytest.approx((-other["difference"], -other["high"], -other["low"]))
+
+
+def test_means_are_corrected_for_the_number_of_pairs(tmp_path, capsys):
+    document = compared(capsys, write_folder(tmp_path / "runs", tuple(SKILL)), None, "", "good,fair,poor")
+    assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [("good", "fair"), ("good", "poor"), ("fair", "poor")]
+    cross = [pair["means"][0] for pair in document["pairs"]]
+    smallest = min(cross, key=lambda row: row["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p"]))
+
+
+def test_a_folder_against_its_copy_differs_by_nothing(tmp_path, capsys):
+    folder = write_folder(tmp_path / "a")
+    shutil.copytree(folder, tmp_path / "b")
+    document = compared(capsys, folder, tmp_path / "b")
+    assert [pair["first"] for pair in document["pairs"]] == [f"{label} in {folder}" for label in ("good", "poor")]
+    for pair in document["pairs"]:
+        for row in pair["cells"]:
+            assert (row["difference"], row["low"], row["high"], row["delong_p"]) == (0, 0, 0, 1)
+        assert [(row["difference"], row["p"], row["p_these"]) for row in pair["means"]] == [(0, 1, 1)] * 2
+
+
+def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys):
+    folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
+    (pair,) = compared(capsys, folder, None, "", "good,poor")["pairs"]
+    broken = [row for row in pair["cells"] if row["difference"] is None]
+    assert [(row["source"], row["target"], row["reason"]) for row in broken] == [("alpha", "beta", "poor, seed 2: error")]
+    cross, within = pair["means"]
+    assert (cross["difference"], cross["low"], cross["p"]) == (None, None, None)
+    assert "1 of 6 cells" in cross["reason"]
+    assert within["low_these"] is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"protocol": "within"}, "protocol is cross in the first and within in the second"),
+        ({"split": "random"}, "split is grouped in the first and random in the second"),
+        ({"profile": "paper"}, "profile is quick in the first and paper in the second"),
+        ({"calibration": "none"}, "calibration is target_benign in the first and none in the second"),
+        ({"datasets": {name: {"hash": "other" if name == "beta" else hash_of(name)} for name in NAMES}}, "the data of beta differ"),
+        ({"datasets": {name: {"hash": hash_of(name)} for name in NAMES[:2]}}, "only one of them has gamma"),
+    ],
+)
+def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, change, named):
+    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b", **change)
+    with pytest.raises(UsageError, match=named) as refusal:
+        execute(first, second, "", "", "table")
+    assert "\n" not in str(refusal.value)
+
+
+def test_another_schema_version_is_refused_by_name(tmp_path):
+    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
+    (plan,) = (second / "plans").iterdir()
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"schema_version": 99}))
+    with pytest.raises(UsageError, match=r"b has schema version 99, this janus-bench 1"):
+        execute(first, second, "", "", "table")
+
+
+@pytest.mark.parametrize(
+    ("detectors", "said"), [("good,pooor", "unknown detector 'pooor'. Did you mean 'poor'"), ("good", "two or more"), ("", "second results folder")]
+)
+def test_too_few_or_unknown_detectors_are_one_line(tmp_path, detectors, said):
+    with pytest.raises(UsageError, match=said):
+        execute(write_folder(tmp_path / "runs"), None, "", detectors, "table")
+
+
+def test_folders_without_a_common_detector_or_seed_are_refused(tmp_path):
+    folder = write_folder(tmp_path / "a", ("good",))
+    with pytest.raises(UsageError, match="no detector in common"):
+        execute(folder, write_folder(tmp_path / "b", ("poor",)), "", "", "table")
+    other = write_folder(tmp_path / "c", ("good",), cells=(ExpectedCell("good", "transfer", "alpha", "beta", 77, "x"),))
+    with pytest.raises(UsageError, match="no seed in common"):
+        execute(folder, other, "", "", "table")
+
+
+def test_scores_of_other_flows_are_refused(tmp_path):
+    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
+    key = run_spec("good", "alpha", "beta", 1).key
+    RunStore.open(second).write_scores(key, scores("good", "alpha", "beta", 1).filter(pl.col("flow_id") != 150))
+    with pytest.raises(UsageError, match="tested on different flows of beta"):
+        execute(first, second, "", "good", "table")
+
+
+def test_the_table_says_what_it_shows(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
+    execute(folder, None, "", "good,poor", "table")
+    text = capsys.readouterr().out
+    row = next(line for line in text.splitlines() if line.strip().startswith("beta → alpha"))
+    area = expected_area("good", "beta", "alpha")
+    assert f"{area:.3f}" in row
+    assert f"{area - expected_area('poor', 'beta', 'alpha'):+.3f}" in row
+    assert "70 (7)" in row
+    assert next(line for line in text.splitlines() if "alpha → beta" in line).rstrip().endswith("poor, seed 2: error")
+    assert "note: DeLong: flows assumed independent" in text
+
+
+def test_leaderboard_intervals_and_tie_groups(tmp_path):
+    store = RunStore.open(write_folder(tmp_path / "runs", tuple(SKILL), failed=[("fair", "alpha", "alpha", 1)]))
+    document = leaderboard_statistics(store, store.plans(), resamples=300)
+    cross = document["cross_mean"]["detectors"]
+    pairs = [(source, target) for source in NAMES for target in NAMES if source != target]
+    for label, row in cross.items():
+        assert row["mean"] == pytest.approx(np.mean([expected_area(label, *pair) for pair in pairs]))
+        assert row["low"] <= row["low_these"] < row["mean"] < row["high_these"] <= row["high"]
+    # good and fair differ in nothing but noise
+    assert {label: row["group_these"] for label, row in cross.items()} == {"good": "a", "fair": "a", "poor": "b"}
+    assert list(document["within_mean"]["detectors"]) == ["good", "poor"]  # fair lacks a cell
+    assert "Wilcoxon" in document["warning"]
