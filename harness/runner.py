@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import numpy as np
 
 from harness import plugins
+from harness.environment import environment
 from harness.errors import JanusBenchError
 from harness.evaluate import cell_scores, compute_metrics
 from harness.executors.local import Limits, Outcome, run_child
@@ -312,14 +310,3 @@ class _FitRun:
             "n_test_benign": len(target.parts["test_benign"]),
             "n_test_attack": len(target.parts["test_attack"]),
         }
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine, for the row."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cores": str(len(os.sched_getaffinity(0)))}
-    for package in ("janus-bench", "numpy", "torch", "scikit-learn", "scipy", "nflows"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
