@@ -11,11 +11,12 @@ from typing import Any
 
 import pluggy
 
-from harness.contract import Capabilities, PluginError
+from harness.contract import Capabilities, PluginError, UsageError
 from harness.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
 from harness.suggest import unknown
 
 DETECTOR_GROUP = "janus_bench.detectors"
+FAMILY_GROUP = "janus_bench.detector_families"
 
 __all__ = [
     "Broken",
@@ -65,6 +66,11 @@ def detector_entries() -> dict[str, EntryPoint]:
     return {name: found[0] for name, found in _by_name().items() if len(found) == 1}
 
 
+def detector_families() -> dict[str, EntryPoint]:
+    """Family → entry point of a function that makes a detector class of a member's name: ``pyod:ECOD`` is the member ``ECOD`` of ``pyod``."""
+    return {entry.name: entry for entry in entry_points(group=FAMILY_GROUP)}
+
+
 def colliding_detectors() -> list[Broken]:
     """Names that more than one distribution registers."""
     return [
@@ -76,19 +82,31 @@ def colliding_detectors() -> list[Broken]:
 
 def load_detector(name: str) -> LoadedDetector:
     """Import a detector and check what it declares.  UsageError for an unknown name, PluginError for a broken plugin."""
-    entries = detector_entries()
-    if name not in entries:
-        for broken in colliding_detectors():
-            if broken.name == name:
-                raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
-        raise unknown("detector", name, entries)
-    entry = entries[name]
+    family, _, member = name.partition(":")
+    families = detector_families()
+    if member and family in families:
+        entry, make = families[family], lambda: families[family].load()(member)
+    else:
+        entry = _entry(name)
+        make = entry.load
     try:
-        return describe_detector(name, entry.load())
+        return describe_detector(name, make())
+    except UsageError:  # a family's: there is no such member
+        raise
     except PluginError as error:
         raise PluginError(f"detector {name!r} ({_origin(entry)}): {error}") from None
     except Exception as error:  # noqa: BLE001  whatever a plugin raises at import is the plugin's, and costs one line
         raise PluginError(f"detector {name!r} ({_origin(entry)}) cannot be loaded: {one_line(error)}") from None
+
+
+def _entry(name: str) -> EntryPoint:
+    entries = detector_entries()
+    if name in entries:
+        return entries[name]
+    for broken in colliding_detectors():
+        if broken.name == name:
+            raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
+    raise unknown("detector", name, entries)
 
 
 def describe_detector(name: str, factory: Any) -> LoadedDetector:

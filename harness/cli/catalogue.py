@@ -55,7 +55,7 @@ def check(target: str, output: str) -> int:
 
 
 def _factory(target: str) -> Any:
-    if ":" not in target:
+    if ":" not in target or target.partition(":")[0] in plugins.detector_families():
         return plugins.load_detector(target).factory
     module_name, _, attribute = target.partition(":")
     sys.path.insert(0, str(Path.cwd()))
