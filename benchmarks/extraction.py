@@ -14,9 +14,9 @@ from pathlib import Path
 
 import dpkt
 
-from datasets_registry.capture.reader import read_capture
-from datasets_registry.flows.assemble import assemble_flows
+from datasets_registry.flows.extract import read_flows
 from datasets_registry.flows.features import flow_features
+from datasets_registry.flows.rules import FlowRules
 from harness.contract import MAX_PACKETS
 
 IDLE_TIMEOUT_S = 120.0
@@ -24,10 +24,9 @@ IDLE_TIMEOUT_S = 120.0
 
 def ours(path: Path) -> tuple[int, int]:
     """(packets, flows) of a capture."""
-    capture = read_capture(path)
-    flows = assemble_flows(capture, IDLE_TIMEOUT_S)
+    scan, flows = read_flows(path, FlowRules(idle_timeout_s=IDLE_TIMEOUT_S))
     flow_features(flows.offsets, flows.size, flows.iat, flows.bits)
-    return capture.records, len(flows)
+    return scan.records, len(flows)
 
 
 def plain_dpkt(path: Path) -> tuple[int, int]:

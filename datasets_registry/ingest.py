@@ -22,9 +22,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from datasets_registry.capture import addresses
-from datasets_registry.capture.reader import Capture, read_capture
-from datasets_registry.flows.assemble import FileFlows, assemble_flows
+from datasets_registry.capture.reader import Scan
+from datasets_registry.flows.assemble import FileFlows
+from datasets_registry.flows.extract import read_flows
 from datasets_registry.flows.features import flow_features
+from datasets_registry.flows.rules import FlowRules
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
 from datasets_registry.labelling.match import Match, match_rows
 from datasets_registry.store import StoreContents, content_hash, write_store
@@ -33,7 +35,8 @@ from harness.schema import PACKET_ARRAYS, SCHEMA_VERSION
 
 __all__ = ["ingest_folder"]
 
-SUFFIXES = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".cap.gz")
+SUFFIXES = tuple(suffix + packing for suffix in (".pcap", ".pcapng", ".cap") for packing in ("", ".gz", ".zst"))
+MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
 READING, MATCHING = 0.8, 0.9  # fractions of the progress at which these end
 
 
@@ -54,29 +57,30 @@ def ingest_folder(
     summary: str = "",
     synthetic: bool = False,
     licence: str = "not stated",
-    idle_timeout_s: float = 120.0,
+    rules: FlowRules | None = None,
     jobs: int = 2,
     progress: Callable[[str, float], None] | None = None,
 ) -> dict[str, Any]:
     """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one there), return its manifest.
 
+    ``rules``, ``FlowRules()`` if None, decide what a flow is.
     Captures are the files that ``labels.csv`` names and any other with a capture's suffix.  ``jobs`` captures are read at a time;
     ``progress(text, fraction)`` is called as the work goes on.  DataError where the folder cannot become a dataset.
     """
-    tell = progress or _say_nothing
+    tell, rules = progress or _say_nothing, rules or FlowRules()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     tell("reading labels", 0.0)
     labels = read_labels(folder)
     paths = _captures(folder, labels)
-    files = _read_all(folder, paths, idle_timeout_s, jobs, tell)
+    files = _read_all(folder, paths, rules, jobs, tell)
     if not any(len(file.flows) for file in files):
         raise DataError(f"{folder}: no flow in its {len(files)} capture(s); dropped packets: {_say(_total(files, 'dropped'))}")
     tell("matching labels", READING)
     match = match_rows(labels, _match_table(files))
     tell("writing", MATCHING)
     contents = _contents(files, labels, match)
-    about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence, "idle_timeout_s": idle_timeout_s}
+    about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence, **rules.described()}
     manifest = _manifest(about, files, match, contents)
     write_store(destination, contents, manifest)
     tell("done", 1.0)
@@ -94,7 +98,7 @@ def _captures(folder: Path, labels: LabelRows) -> list[str]:
     return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
 
 
-def _read_all(folder: Path, names: list[str], idle_timeout_s: float, jobs: int, tell: Callable[[str, float], None]) -> list[_File]:
+def _read_all(folder: Path, names: list[str], rules: FlowRules, jobs: int, tell: Callable[[str, float], None]) -> list[_File]:
     """In threads: decoding and assembly release the interpreter lock, and nothing has to be copied between processes."""
     sizes = {name: (folder / name).stat().st_size for name in names}
     total, done, lock = max(sum(sizes.values()), 1), 0, Lock()
@@ -106,7 +110,7 @@ def _read_all(folder: Path, names: list[str], idle_timeout_s: float, jobs: int, 
                 done += n_bytes
                 tell(f"reading {name}", READING * min(done / total, 1.0))
 
-        return _read_one(folder, name, idle_timeout_s, advance)
+        return _read_one(folder, name, rules, advance)
 
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         # Largest first, so that no long file is left to a single worker at the end.
@@ -120,37 +124,44 @@ def _read_all(folder: Path, names: list[str], idle_timeout_s: float, jobs: int, 
     return sorted(files, key=lambda file: file.name)
 
 
-def _read_one(folder: Path, name: str, idle_timeout_s: float, advance: Callable[[int], None]) -> _File:
-    capture = read_capture(folder / name, advance)
-    flows = assemble_flows(capture, idle_timeout_s)
-    noted = dict(capture.noted)
-    if flows.out_of_order:
-        noted["out_of_order"] = flows.out_of_order
+def _read_one(folder: Path, name: str, rules: FlowRules, advance: Callable[[int], None]) -> _File:
+    scan, flows = read_flows(folder / name, rules, advance)
+    noted = dict(scan.noted)
+    if scan.out_of_order:
+        noted["out_of_order"] = scan.out_of_order
     report = {
-        "format": capture.format,
-        "link_types": list(capture.link_types),
-        "packets": capture.records,
-        "used": len(capture.ts),
-        "dropped": capture.dropped,
+        "format": scan.format,
+        "link_types": list(scan.link_types),
+        "packets": scan.records,
+        "used": scan.used,
+        "dropped": scan.dropped,
         "noted": noted,
+        "mirrored_share": _mirrored_share(scan),
         "flows": len(flows),
-        "warnings": _warnings(name, capture),
+        "warnings": _warnings(name, scan, rules),
     }
     return _File(name, flows, report)
 
 
-def _warnings(name: str, capture: Capture) -> list[str]:
+def _mirrored_share(scan: Scan) -> float:
+    """Second copies per IP packet of the file: a half if every packet is there twice."""
+    return round(scan.mirrored / max(scan.used + scan.dropped.get("mirrored", 0), 1), 4)
+
+
+def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
     said = []
-    if not capture.records:
+    if not scan.records:
         said.append(f"{name}: no packets")
-    elif not len(capture.ts):
-        said.append(f"{name}: none of its {capture.records} packets can be used ({_say(capture.dropped)})")
+    elif not scan.used:
+        said.append(f"{name}: none of its {scan.records} packets can be used ({_say(scan.dropped)})")
+    if _mirrored_share(scan) >= MIRRORED_WARNING and not rules.remove_mirrored:
+        said.append(f"{name}: {_mirrored_share(scan):.0%} of its packets are second copies of the one before (a mirrored port?); they were kept")
     for reason, what in (
         ("cut_by_end_of_file", "ends inside a packet record"),
         ("corrupt_record", "holds a corrupt record; what follows it was not read"),
         ("corrupt_compression", "is damaged in its compression; what follows was not read"),
     ):
-        if reason in capture.dropped:
+        if reason in scan.dropped:
             said.append(f"{name}: {what}")
     return said
 

@@ -11,16 +11,16 @@ import math
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-SUPPORTED = {0, 1, 12, 14, 101, 108, 113, 228, 229, 276}
+import pyarrow
+
+from datasets_registry.flows.rules import FlowRules
+from tests.link_oracle import Unusable, network
+
 WITH_PORTS = {6, 17, 33, 132, 136}
 IPV6_EXTENSIONS = {0, 43, 51, 60, 135, 139, 140}
-
-
-class Unusable(Exception):
-    pass
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Packet:
     size: int
     win: int
     flags: frozenset[str]
+    mirrored: bool = False
 
     @property
     def tuple5(self) -> tuple[str, int, str, int, int]:
@@ -54,14 +55,16 @@ class Flow:
         return rows
 
 
-def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(ts, link type, original length, captured bytes) up to the end or the first damage."""
+def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
+    """(ts, link type, original length, captured bytes, byte order of the file) up to the end or the first damage."""
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        data = pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read()
     yield from _pcapng(data) if data[:4] == b"\n\r\r\n" else _pcap(data)
 
 
-def _pcap(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _pcap(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
     order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
     unit = 1 if struct.unpack(order + "I", data[:4])[0] == 0xA1B23C4D else 1000
     link = struct.unpack(order + "I", data[20:24])[0] & 0x03FFFFFF
@@ -70,11 +73,11 @@ def _pcap(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         seconds, fraction, captured, original = struct.unpack(order + "4I", data[:16])
         if captured > 262144 or len(data) < 16 + captured:
             return
-        yield seconds * 10**9 + fraction * unit, link, original, data[16 : 16 + captured]
+        yield seconds * 10**9 + fraction * unit, link, original, data[16 : 16 + captured], order
         data = data[16 + captured :]
 
 
-def _pcapng(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _pcapng(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
     order, interfaces = "<", []
     while len(data) >= 12:
         section = data[:4] == b"\n\r\r\n"
@@ -99,7 +102,7 @@ def _pcapng(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
                 link, ticks_per_second, offset = interfaces[number]
                 ts = ((high << 32) + low) * 10**9 // ticks_per_second
                 if 0 <= ts + offset * 10**9 <= 9 * 10**18 and ts <= 9 * 10**18 + 10**9 - 1:
-                    yield ts + offset * 10**9, link, original, body[20 : 20 + captured]
+                    yield ts + offset * 10**9, link, original, body[20 : 20 + captured], order
 
 
 def _interface(order: str, body: bytes) -> tuple[int, int, int]:
@@ -121,46 +124,13 @@ def _interface(order: str, body: bytes) -> tuple[int, int, int]:
     return link, (2 if resolution & 128 else 10) ** (resolution & 127), offset
 
 
-def decode(ts: int, link: int, original: int, frame: bytes) -> Packet:
+def decode(ts: int, link: int, original: int, frame: bytes, order: str) -> Packet:
     """The packet of a frame; Unusable says why there is none."""
-    if link not in SUPPORTED:
-        raise Unusable("unsupported_link_type")
+    version, data = network(link, frame, order)
     try:
-        version, start = _network(link, frame)
-        data = frame[start:]
-        if version is None:
-            version = data[0] >> 4
-            if version not in (4, 6):
-                raise Unusable("bad_header")
-        return (_ipv4 if version == 4 else _ipv6)(ts, data, original - start)
+        return (_ipv4 if version == 4 else _ipv6)(ts, data, original - len(frame) + len(data))
     except (struct.error, IndexError):
         raise Unusable("truncated") from None
-
-
-def _network(link: int, frame: bytes) -> tuple[int | None, int]:
-    if link in (12, 14, 101):
-        return None, 0
-    if link in (228, 229):
-        return (4 if link == 228 else 6), 0
-    if link in (0, 108):
-        families = struct.unpack("<I", frame[:4]) + struct.unpack(">I", frame[:4])
-        if 2 in families:
-            return 4, 4
-        if set(families) & {10, 23, 24, 28, 30}:
-            return 6, 4
-        raise Unusable("non_ip")
-    at, start = {1: (12, 14), 113: (14, 16), 276: (0, 20)}[link]
-    if len(frame) < start:
-        raise Unusable("truncated")
-    (ethertype,) = struct.unpack(">H", frame[at : at + 2])
-    while ethertype in (0x8100, 0x88A8, 0x9100, 0x9200):
-        (ethertype,) = struct.unpack(">H", frame[start + 2 : start + 4])
-        start += 4
-    if ethertype in (0x8847, 0x8848, 0x8864):
-        raise Unusable("unsupported_encapsulation")
-    if ethertype not in (0x0800, 0x86DD):
-        raise Unusable("non_ip")
-    return (4 if ethertype == 0x0800 else 6), start
 
 
 def _ipv4(ts: int, data: bytes, wire: int) -> Packet:
@@ -216,24 +186,43 @@ def _transport(ts: int, addresses: tuple[str, str], protocol: int, size: int, da
 
 
 def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
-    """Packets in the order of the file, and reason → frames that are none."""
+    """Packets in the order of the file, and reason → frames that are none.
+
+    A packet is mirrored if its 5-tuple's packet before it has the same IP bytes, is at most 100 µs away and not mirrored itself.
+    """
     packets, dropped = [], defaultdict(int)
-    for frame in frames(path.read_bytes()):
+    before: dict[tuple[frozenset[tuple[str, int]], int], tuple[int, bytes | None]] = {}
+    for ts, link, original, frame, order in frames(path.read_bytes()):
         try:
-            packets.append(decode(*frame))
+            packet = decode(ts, link, original, frame, order)
         except Unusable as reason:
             dropped[str(reason)] += 1
+            continue
+        data = network(link, frame, order)[1][: packet.size]
+        key = (frozenset([(packet.src, packet.sport), (packet.dst, packet.dport)]), packet.proto)
+        then, same = before.get(key, (0, None))
+        packet = replace(packet, mirrored=same == data and abs(ts - then) <= 100_000)
+        before[key] = ts, None if packet.mirrored else data
+        packets.append(packet)
     return packets, dict(dropped)
 
 
-def assemble(packets: list[Packet], idle_timeout: int = 120 * 10**9) -> list[Flow]:
+def assemble(packets: list[Packet], rules: FlowRules) -> list[Flow]:
     """Flows in the order of their first packets."""
+    if rules.remove_mirrored:
+        packets = [packet for packet in packets if not packet.mirrored]
     flows: list[Flow] = []
     newest: dict[tuple[frozenset[tuple[str, int]], int], Flow] = {}
     for packet in sorted(packets, key=lambda p: p.ts):
         key = (frozenset([(packet.src, packet.sport), (packet.dst, packet.dport)]), packet.proto)
         flow = newest.get(key)
-        if flow is None or packet.ts - flow.packets[-1].ts > idle_timeout:
+        if flow is not None:
+            gap, age = packet.ts - flow.packets[-1].ts, packet.ts - flow.packets[0].ts
+            over = gap > rules.idle_timeout_s * 10**9 or (rules.active_timeout_s and age > rules.active_timeout_s * 10**9)
+            closed = rules.tcp_close == "cicflowmeter" and any("fin" in before.flags for before in flow.packets[1:])
+            if over or closed:
+                flow = None
+        if flow is None:
             flow = newest[key] = Flow()
             flows.append(flow)
         flow.packets.append(packet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 TCP, UDP, ICMP = 6, 17, 1
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
@@ -30,12 +30,12 @@ def ipv6(src: str, dst: str, following: int, payload: bytes, *, length: int | No
     return head + socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst) + payload
 
 
-def ethernet(payload: bytes, ethertype: int = 0x0800, tags: Iterable[tuple[int, int]] = ()) -> bytes:
-    """``tags``: (tag protocol, tag) of VLANs, outermost first."""
+def ethernet(payload: bytes, ethertype: int = 0x0800, tags: Iterable[tuple[int, int]] = (), wide: Container[int] = ()) -> bytes:
+    """``tags``: (tag protocol, tag) of VLANs, outermost first; tags of a protocol in ``wide`` take 4 bytes, not 2."""
     types = [*(kind for kind, _ in tags), ethertype]
     head = b"\x02" * 12 + struct.pack(">H", types[0])
-    for (_, tag), following in zip(tags, types[1:], strict=True):
-        head += struct.pack(">HH", tag, following)
+    for (kind, tag), following in zip(tags, types[1:], strict=True):
+        head += struct.pack(">IH" if kind in wide else ">HH", tag, following)
     return head + payload
 
 

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets_registry.capture import reader
 from datasets_registry.capture.addresses import texts
 from datasets_registry.capture.reader import read_capture
-from datasets_registry.flows.assemble import FileFlows, assemble_flows
+from datasets_registry.flows import extract
+from datasets_registry.flows.assemble import FileFlows
+from datasets_registry.flows.extract import assemble_flows, read_flows
 from datasets_registry.flows.features import flow_features
-from harness.contract import FLOW_FEATURES, MAX_PACKETS
+from datasets_registry.flows.rules import TCP_CLOSE, FlowRules
+from harness.contract import FLOW_FEATURES, MAX_PACKETS, UsageError
 from harness.schema import BIT_OF
 from tests import flow_oracle as oracle
 from tests import pcap_builders as build
@@ -22,12 +26,13 @@ from tests import pcap_builders as build
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real captures at {DATA}")
 S = 10**9
+RULES = FlowRules()
 
 
-def flows_of(tmp_path: Path, packets: list[tuple[int, bytes]], idle_timeout_s: float = 120.0) -> FileFlows:
+def flows_of(tmp_path: Path, packets: list[tuple[int, bytes]], rules: FlowRules = RULES) -> FileFlows:
     path = tmp_path / "x.pcap"
     path.write_bytes(build.pcap(packets, link=228, ns=True))
-    return assemble_flows(read_capture(path), idle_timeout_s)
+    return read_flows(path, rules)[1]
 
 
 def udp(src: int, dst: int, sport: int = 1, dport: int = 2, length: int = 0) -> bytes:
@@ -57,7 +62,96 @@ def test_idle_timeout_splits_after_more_than_the_timeout(tmp_path):
     flows = flows_of(tmp_path, [(t, udp(1, 2)) for t in times])
     assert flows.first.tolist() == [0, 240 * S + 1]
     assert flows.n_packets.tolist() == [2, 2]
-    assert len(flows_of(tmp_path, [(t, udp(1, 2)) for t in times], 0.5)) == 4
+    assert len(flows_of(tmp_path, [(t, udp(1, 2)) for t in times], FlowRules(idle_timeout_s=0.5))) == 4
+
+
+def test_active_timeout_starts_a_new_flow_after_more_than_the_timeout(tmp_path):
+    flows = flows_of(tmp_path, [(i * 5 * S, udp(1, 2)) for i in range(6)], FlowRules(active_timeout_s=10.0))
+    assert flows.first.tolist() == [0, 15 * S]
+    assert flows.n_packets.tolist() == [3, 3]
+
+
+def test_cicflowmeter_ends_a_flow_at_a_fin_that_is_not_its_first_packet(tmp_path):
+    a, b = "10.0.0.1", "10.0.0.2"
+
+    def packet(flags: int, back: bool = False) -> bytes:
+        return build.ipv4(b, a, 6, build.tcp(80, 5, flags)) if back else build.ipv4(a, b, 6, build.tcp(5, 80, flags))
+
+    sent = [packet(build.SYN), packet(build.RST), packet(build.FIN), packet(build.FIN, back=True), packet(build.ACK), packet(build.FIN | build.ACK)]
+    frames = [(i * 1000_000, data) for i, data in enumerate(sent)] + [(S, packet(build.SYN))]
+    flows = flows_of(tmp_path, frames, FlowRules(tcp_close="cicflowmeter"))
+    assert flows.n_packets.tolist() == [3, 3, 1]
+    assert flows.swapped.tolist() == [False, True, False]
+    assert flows_of(tmp_path, frames).n_packets.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "copies"),
+    [([0], 1), ([3], 1), ([100], 1), ([101], 0), ([3, 3], 1), ([3, 3, 3], 2), ([-3], 1)],
+)
+def test_a_mirrored_packet_is_one_that_follows_its_equal_within_the_window(tmp_path, gaps, copies):
+    times = np.cumsum([S, *(gap * 1000 for gap in gaps)]).tolist()
+    path = tmp_path / "x.pcap"
+    path.write_bytes(build.pcap([(t, udp(1, 2)) for t in times], link=228, ns=True))
+    scan, flows = read_flows(path, RULES)
+    assert (scan.mirrored, scan.used, scan.noted.get("mirrored", 0), flows.n_packets.tolist()) == (copies, len(times), copies, [len(times)])
+    scan, flows = read_flows(path, FlowRules(remove_mirrored=True))
+    assert (scan.mirrored, scan.used, scan.dropped.get("mirrored", 0)) == (copies, len(times) - copies, copies)
+    assert flows.n_packets.tolist() == [len(times) - copies]
+
+
+def test_packets_that_differ_in_any_captured_ip_byte_are_not_mirrored_and_the_link_layer_does_not_matter(tmp_path):
+    packet = udp(1, 2, length=30)
+    path = tmp_path / "x.pcap"
+    for changed in range(len(packet)):
+        other = packet[:changed] + bytes([packet[changed] ^ 1]) + packet[changed + 1 :]
+        path.write_bytes(build.pcap([(0, packet), (1000, other)], link=228, ns=True))
+        assert read_capture(path).mirrored == 0
+    frames = [build.ethernet(packet), build.ethernet(packet, tags=[(0x8100, 7)]) + bytes(9)]
+    path.write_bytes(build.pcap([(0, frames[0]), (1000, frames[1])], ns=True))
+    assert read_capture(path).mirrored == 1
+
+
+def test_mirrored_packets_in_two_chunks_of_the_file_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "CHUNK", 1 << 19)
+    path = tmp_path / "x.pcap"
+    path.write_bytes(build.pcap([(S * (i // 2), udp(1, 2, sport=i // 2, length=1300)) for i in range(3000)], link=228, ns=True))
+    scan, flows = read_flows(path, FlowRules(remove_mirrored=True))
+    assert scan.mirrored == scan.used == len(flows) == 1500
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"idle_timeout_s": 0}, {"idle_timeout_s": float("nan")}, {"active_timeout_s": -1.0}, {"tcp_close": "fin"}, {"idle_timeout_s": 1e12}]
+)
+def test_rules_that_make_no_sense_are_one_line(wrong):
+    with pytest.raises(UsageError, match=r"must be a number|choose one of idle, cicflowmeter"):
+        FlowRules(**wrong)
+
+
+def test_a_capture_longer_than_the_window_in_any_order(tmp_path, monkeypatch):
+    """Late by less than the window, and two captures appended: the second is read again and sorted as a whole."""
+    for name, value in (("WINDOW", 256), ("HOLD", 64), ("SESSIONS", 16), ("FLOWS", 64)):
+        monkeypatch.setattr(extract, name, value)
+    frames = [(S * (i + (i * 7) % 20), udp(1 + i % 5, 200, sport=1 + i // 97, length=i % 50)) for i in range(4000)]
+    for packets in (frames, frames[2000:] + frames[:2000]):
+        flows = flows_of(tmp_path, packets)
+        check_against_oracle(flows, oracle.assemble(oracle.read(tmp_path / "x.pcap")[0], RULES))
+    assert len(flows) > 100
+
+
+def test_memory_does_not_grow_with_a_capture_whose_flows_end(tmp_path, monkeypatch):
+    """Ten times the packets: the tables stay as they are."""
+    monkeypatch.setattr(extract, "WINDOW", 1024)
+    monkeypatch.setattr(extract, "HOLD", 128)
+    sizes = []
+    for n in (40_000, 160_000):
+        path = tmp_path / "x.pcap"
+        path.write_bytes(build.pcap([(i * S // 100, udp(1, 2, sport=i // 4 % 60000)) for i in range(n)], link=228))
+        window = extract._Window(RULES, [], 1 << 24)
+        reader.scan_file(path, window)
+        window.finish()
+        sizes.append((len(window.table.flows), len(window.table.log.flow), len(window.packets.ts), len(window.sessions.keys)))
+    assert sizes[0] == sizes[1]
 
 
 def test_initiator_is_the_sender_of_the_first_packet(tmp_path):
@@ -78,7 +172,7 @@ def test_first_64_packets_are_kept_and_all_are_counted(tmp_path):
 def test_packets_out_of_order_are_taken_in_time_order_and_counted(tmp_path):
     shuffled = [(3000, udp(1, 2, length=3)), (1000, udp(2, 1, 2, 1, length=1)), (3000, udp(1, 2, length=4)), (2000, udp(1, 2, length=2))]
     flows = flows_of(tmp_path, shuffled)
-    assert flows.out_of_order == 2
+    assert read_capture(tmp_path / "x.pcap").out_of_order == 2
     assert flows.size.tolist() == [29, 30, 31, 32]
     assert flows.iat.tolist() == [0, 1, 1, 0]
     assert (flows.bits & 1).tolist() == [0, 1, 1, 1]
@@ -112,15 +206,32 @@ packet = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(packet, max_size=80), st.booleans())
-def test_any_mixture_of_packets_agrees_with_the_oracle(tmp_path_factory, drawn, in_order):
+rules = st.builds(
+    FlowRules,
+    idle_timeout_s=st.sampled_from([120.0, 3.0]),
+    active_timeout_s=st.sampled_from([None, 10.0, 150.0]),
+    tcp_close=st.sampled_from(TCP_CLOSE),
+    remove_mirrored=st.booleans(),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(packet, max_size=80), st.integers(0, 3), rules, st.booleans())
+def test_any_mixture_of_packets_agrees_with_the_oracle(tmp_path_factory, drawn, disorder, rules, tight):
+    """``disorder``: packets are late by up to so many places, 3: anywhere; ``tight``: tables so small that they are emptied all the time."""
+    if disorder < 3:
+        drawn = [drawn for _, drawn in sorted(enumerate(sorted(drawn)), key=lambda numbered: numbered[0] + numbered[1][0] % (disorder + 1))]
     frames = []
-    for ts, src, dst, sport, dport, protocol, flags in sorted(drawn) if in_order else drawn:
+    for ts, src, dst, sport, dport, protocol, flags in drawn:
         frames.append((ts, build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, build.tcp(sport, dport, flags, flags * 200))))
     path = tmp_path_factory.getbasetemp() / "mixture.pcap"
     path.write_bytes(build.pcap(frames, link=228, ns=True))
-    check_against_oracle(assemble_flows(read_capture(path), 120.0), oracle.assemble(oracle.read(path)[0]))
+    expected = oracle.assemble(oracle.read(path)[0], rules)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WINDOW", 16), ("HOLD", 5), ("SESSIONS", 4), ("FLOWS", 3)) if tight else ():
+            patch.setattr(extract, name, value)
+        check_against_oracle(read_flows(path, rules)[1], expected)
+        check_against_oracle(assemble_flows(read_capture(path), rules), expected)
 
 
 def feature_table(flows: FileFlows) -> np.ndarray:
@@ -181,8 +292,8 @@ def test_features_of_a_hand_computed_flow(tmp_path):
     ],
 )
 def test_flows_and_features_of_real_captures_agree_with_the_oracle(name):
-    flows = assemble_flows(read_capture(DATA / name), 120.0)
-    expected = oracle.assemble(oracle.read(DATA / name)[0])
+    flows = read_flows(DATA / name, RULES)[1]
+    expected = oracle.assemble(oracle.read(DATA / name)[0], RULES)
     check_against_oracle(flows, expected)
     table = feature_table(flows)
     for i in range(len(flows)):

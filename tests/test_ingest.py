@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from datasets_registry import store
+from datasets_registry.flows.rules import FlowRules
 from datasets_registry.ingest import ingest_folder
 from datasets_registry.store import FlowStore
 from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, DataError, UndeclaredInput
@@ -185,9 +186,26 @@ def test_captures_that_no_row_names_and_subfolders(folder, tmp_path):
     assert (manifest["n_flows"], manifest["unmatched_flows"]) == (3, 2)
 
 
+def test_flow_rules_reach_the_captures_and_the_manifest(folder, tmp_path):
+    manifest = ingest_folder(folder, tmp_path / "s", name="s", rules=FlowRules(1.0, 5.0, "cicflowmeter"))
+    assert {key: manifest[key] for key in ("idle_timeout_s", "active_timeout_s", "tcp_close", "remove_mirrored")} == {
+        "idle_timeout_s": 1.0,
+        "active_timeout_s": 5.0,
+        "tcp_close": "cicflowmeter",
+        "remove_mirrored": False,
+    }
+    frames = [(S + i * S // 2, tcp(B, A, 5, 80, build.FIN if i == 3 else build.ACK)) for i in range(6)]
+    (folder / "one.pcap").write_bytes(build.pcap(frames))
+    flows = {rules: ingest_folder(folder, tmp_path / "s", name="s", rules=rules)["files"]["one.pcap"]["flows"] for rules in RULES_AND_FLOWS}
+    assert flows == RULES_AND_FLOWS
+
+
+RULES_AND_FLOWS = {FlowRules(): 1, FlowRules(idle_timeout_s=0.4): 6, FlowRules(active_timeout_s=1.0): 2, FlowRules(tcp_close="cicflowmeter"): 2}
+
+
 def test_damaged_and_empty_captures_are_warnings(folder, tmp_path):
     (folder / "empty.pcap").write_bytes(build.pcap([]))
-    (folder / "wifi.pcap").write_bytes(build.pcap([(S, bytes(40))], link=105))
+    (folder / "wifi.pcap").write_bytes(build.pcap([(S, bytes(40))], link=147))
     (folder / "cut.pcap").write_bytes((folder / "one.pcap").read_bytes()[:-5])
     manifest = ingest_folder(folder, tmp_path / "s", name="s")
     assert manifest["warnings"] == [
@@ -282,6 +300,27 @@ def test_real_folders_agree_with_their_summary_and_labels(domain, real_home):
         assert flow["ts_end"] == pytest.approx(float(row["ts_end"]), abs=1e-6)
         assert (label["label"], label["family"], label["source"], label["file"]) == (row["label"], row["family"], row["source"], row["file"])
         assert label["attack"] == (row["label"] == "attack")
+
+
+@needs_data
+def test_mirrored_packets_of_a_real_dataset_are_found_reported_and_removed_on_request(tmp_path):
+    path = DATA / "cicddos2019_slice"
+    kept = ingest_folder(path, tmp_path / "kept", name="kept")
+    removed = ingest_folder(path, tmp_path / "removed", name="removed", rules=FlowRules(remove_mirrored=True))
+    copies = kept["packets"]["noted"]["mirrored"]
+    assert kept["packets"]["used"] - removed["packets"]["used"] == removed["packets"]["dropped"]["mirrored"] == copies
+    assert "mirrored" not in removed["packets"]["noted"]
+    assert (kept["remove_mirrored"], removed["remove_mirrored"]) == (False, True)
+    for name, file in kept["files"].items():
+        assert 0.49 < file["mirrored_share"] == removed["files"][name]["mirrored_share"] <= 0.5
+    assert [warning.split(":")[0] for warning in kept["warnings"]] == sorted(kept["files"])
+    assert removed["warnings"] == []
+    assert (removed["n_flows"], removed["attack"]) == (kept["n_flows"], kept["attack"])  # every flow has an original
+    both = [FlowStore.open(tmp_path / name) for name in ("kept", "removed")]
+    before, after = (store.flows()["n_packets"].to_numpy() for store in both)
+    assert before.sum() - after.sum() == copies
+    assert (after <= before).all()
+    assert np.median(before) == 2 * np.median(after)
 
 
 @needs_data

@@ -1,4 +1,4 @@
-"""Read one capture file: classic pcap (µs, ns, either byte order) or pcapng, plain or gzip-compressed, into packet columns.
+"""Read one capture file: classic pcap (µs, ns, either byte order) or pcapng, plain or compressed with gzip or zstd, into packet columns.
 
 A damaged file yields what precedes the damage, and the damage is counted; only a file that is no capture at all raises.
 """
@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from datasets_registry.capture import kernels as k
 from harness.contract import DataError
 
-__all__ = ["Capture", "read_capture"]
+__all__ = ["Capture", "Columns", "Scan", "read_capture", "scan_file"]
 
 CHUNK = 1 << 20
+HISTORY = 1 << 16  # bytes before the next record that stay in the buffer, for comparison with a mirrored copy
 
 # Magic number → (big-endian, nanoseconds of a unit of the fraction, format)
 CLASSIC = {
@@ -33,19 +34,45 @@ CLASSIC = {
 }
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, eq=False)
-class Capture:
+class Scan:
+    """What became of the packets of one capture.
+
+    records       packets in the file, used or not; used: those that an IP 5-tuple could be read from
+    dropped       reason → packets that were not used; noted: remark → packets that were
+    mirrored      second copies of a packet (see ``kernels.MIRROR_WINDOW``), among those used or dropped as such
+    out_of_order  packets whose timestamp is before an earlier packet's of the file
+    """
+
+    format: str
+    link_types: tuple[int, ...]
+    records: int
+    used: int
+    dropped: dict[str, int]
+    noted: dict[str, int]
+    mirrored: int
+    out_of_order: int
+
+    def without_mirrored(self) -> Scan:
+        """The same, mirrored copies counted as dropped."""
+        noted = {remark: count for remark, count in self.noted.items() if remark != "mirrored"}
+        dropped = self.dropped | ({"mirrored": self.mirrored} if self.mirrored else {})
+        used = self.used - self.mirrored
+        return Scan(self.format, self.link_types, self.records, used, dropped, noted, self.mirrored, self.out_of_order)
+
+
+@dataclass(frozen=True, eq=False)
+class Capture(Scan):
     """The packets of one capture that an IP 5-tuple could be read from, in the order of the file, and what became of the others.
 
     ts       (P,) int64, ns since the epoch
     session  (P,) int32, row of ``keys``
     size     (P,) uint16, IP length in bytes; win (P,) uint16, TCP window
-    bits     (P,) uint8: TCP flags as in ``schema.BIT_OF``; bit 0: the sender is the session's second endpoint
+    bits     (P,) uint8: TCP flags as in ``schema.BIT_OF``; bit 0: the sender is the session's second endpoint; ``kernels.MIRRORED``
     keys     (S, 5) uint64, interned 5-tuples, see ``kernels.Sessions``
-    records  packets in the file, used or not
-    dropped  reason → packets that were not used; noted: remark → packets that were
     """
 
     ts: NDArray[np.int64]
@@ -54,46 +81,77 @@ class Capture:
     win: NDArray[np.uint16]
     bits: NDArray[np.uint8]
     keys: NDArray[np.uint64]
-    format: str
-    link_types: tuple[int, ...]
-    records: int
-    dropped: dict[str, int]
-    noted: dict[str, int]
 
 
 class _Damaged(Exception):
     """The rest of the file cannot be read."""
 
 
-@dataclass(eq=False)
-class _Columns:
-    """What the kernels write into, and grow when they ask for room."""
+class _DamagedZstd(Exception):
+    """The rest of the file cannot be decompressed."""
 
-    packets: k.Packets
-    sessions: k.Sessions
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(k.REASONS), np.int64))
-    state: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
 
-    @classmethod
-    def for_file(cls, size: int) -> _Columns:
-        n = min(max(size // 96, 256), 1 << 22)
-        packets = k.Packets(np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8))
-        return cls(packets, cls._new_sessions(256))
+class _Stream(Protocol):
+    """What ``_fill`` needs of a file."""
+
+    def readinto1(self, buffer: memoryview, /) -> int:
+        """At most one read of what is under it; 0 at the end."""
+
+
+class _Zstd:
+    """The decompressed bytes of a zstd file, of one frame or several."""
+
+    STEP = 1 << 13  # an error loses what its read had decompressed: read little at a time
+
+    def __init__(self, plain: io.BufferedIOBase) -> None:
+        import pyarrow
+
+        self.stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(plain, mode="r"), "zstd")
+
+    def readinto1(self, buffer: memoryview, /) -> int:
+        try:
+            return int(self.stream.readinto(buffer[: self.STEP]))
+        except OSError as error:
+            if error.errno is not None:  # of the file; the decompressor's own have no number
+                raise
+            raise _DamagedZstd from None
+
+
+class Columns:
+    """What the kernels write into; ``make_room`` is called when the packets or the sessions are full."""
+
+    def __init__(self, packets: int, sessions: int) -> None:
+        columns: list[Any] = [np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)]
+        self.packets = k.Packets(*columns)
+        self.sessions = self._new_sessions(sessions)
+        self.counts = np.zeros(len(k.REASONS), np.int64)
+        self.state = np.zeros(k.STATE_WORDS, np.int64)
 
     @staticmethod
     def _new_sessions(capacity: int) -> k.Sessions:
         """Twice as many slots as keys: a search in the table always ends at a free one."""
-        return k.Sessions(np.empty((capacity, k.KEY_WORDS), np.uint64), np.full(2 * capacity, -1, np.int32))
+        return k.Sessions(np.empty((capacity, k.KEY_WORDS), np.uint64), np.zeros((capacity, 3), np.int64), np.full(2 * capacity, -1, np.int32))
 
-    def grow(self) -> None:
-        n, sessions = int(self.state[k.N_PACKETS]), int(self.state[k.N_SESSIONS])
-        if n == len(self.packets.ts):
+    def rehash(self, capacity: int) -> None:
+        """Make room for ``capacity`` sessions, a power of two; the known ones stay."""
+        n, old = int(self.state[k.N_SESSIONS]), self.sessions
+        self.sessions = self._new_sessions(capacity)
+        self.sessions.keys[:n], self.sessions.recent[:n] = old.keys[:n], old.recent[:n]
+        k.rehash(self.sessions.keys, n, self.sessions.table)
+
+    def make_room(self) -> None:
+        """Room for one packet and one session at least."""
+        raise NotImplementedError
+
+
+class _Growing(Columns):
+    """Keeps every packet."""
+
+    def make_room(self) -> None:
+        if self.state[k.N_PACKETS] == len(self.packets.ts):
             self.packets = k.Packets(*(_doubled(column) for column in self.packets))
-        if sessions == len(self.sessions.keys):
-            grown = self._new_sessions(4 * sessions)
-            grown.keys[:sessions] = self.sessions.keys
-            k.rehash(grown.keys, sessions, grown.table)
-            self.sessions = grown
+        if self.state[k.N_SESSIONS] == len(self.sessions.keys):
+            self.rehash(4 * len(self.sessions.keys))
 
 
 def _doubled(column: NDArray[Any]) -> NDArray[Any]:
@@ -105,7 +163,7 @@ class _Format(Protocol):
 
     name: str
 
-    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: _Columns) -> tuple[int, int]:
+    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         """Consume what is complete in ``buf[at:end]``: (first byte not consumed, NEED_DATA or NEED_ROOM); _Damaged ends the file."""
 
     def link_types(self) -> Iterable[int]:
@@ -121,7 +179,7 @@ class _Pcap:
         self.interface[0, k.MULTIPLY] = tick
         self.header_read = False
 
-    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: _Columns) -> tuple[int, int]:
+    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         if not self.header_read:
             if end - at < 24:
                 return at, k.NEED_DATA
@@ -148,7 +206,7 @@ class _PcapNg:
         self.n_interfaces = 0
         self.links: set[int] = set()
 
-    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: _Columns) -> tuple[int, int]:
+    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         while True:
             at, status = k.scan_pcapng(
                 buf, at, end, self.big, self.interfaces, self.n_interfaces, columns.packets, columns.sessions, columns.counts, columns.state
@@ -221,55 +279,78 @@ class _PcapNg:
 
 
 def read_capture(path: Path, advance: Callable[[int], None] = lambda _: None) -> Capture:
-    """All packets of one capture; DataError if the file cannot be opened or is not a capture.
+    """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``."""
+    size = path.stat().st_size if path.is_file() else 0
+    columns = _Growing(min(max(size // 96, 256), 1 << 22), 256)
+    scan = scan_file(path, columns, advance)
+    packets = {name: column[: scan.used] for name, column in columns.packets._asdict().items()}
+    return Capture(**vars(scan), **packets, keys=columns.sessions.keys[: int(columns.state[k.N_SESSIONS])])
+
+
+def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lambda _: None) -> Scan:
+    """Decode one capture into ``columns``; DataError if the file cannot be opened or is not a capture.
 
     ``advance(n)`` is called after each chunk with the bytes of the file that were read since the last call.
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as plain:
-            if plain.read(2) == GZIP:
-                plain.seek(0)
-                with gzip.open(plain) as stream:
-                    return _read(path, stream, plain, 4 * size, advance)
+            magic = plain.read(4)
             plain.seek(0)
-            return _read(path, plain, plain, size, advance)
+            if magic[:2] == GZIP:
+                with gzip.open(plain) as stream:
+                    fmt = _read(path, stream, plain, "gzip", columns, advance)
+            elif magic == ZSTD:
+                fmt = _read(path, _Zstd(plain), plain, "zstd", columns, advance)
+            else:
+                fmt = _read(path, plain, plain, "", columns, advance)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    counted = {name: int(count) for name, count in zip(k.REASONS, columns.counts, strict=True) if count}
+    used = counted.pop("used", 0)
+    return Scan(
+        format=fmt.name,
+        link_types=tuple(fmt.link_types()),
+        records=int(columns.state[k.N_RECORDS]),
+        used=used,
+        dropped={name: count for name, count in counted.items() if not name.startswith("note_")},
+        noted={name.removeprefix("note_"): count for name, count in counted.items() if name.startswith("note_")},
+        mirrored=counted.get("note_mirrored", 0),
+        out_of_order=int(columns.state[k.LATE]),
+    )
 
 
-def _read(path: Path, stream: io.BufferedIOBase, plain: io.BufferedIOBase, size: int, advance: Callable[[int], None]) -> Capture:
-    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is compressed)."""
+def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, columns: Columns, advance: Callable[[int], None]) -> _Format:
+    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is packed as ``packing`` says)."""
     buf = np.empty(CHUNK, np.uint8)
-    columns = _Columns.for_file(size)
     fmt: _Format | None = None
     at = end = position = 0
     while True:
-        buf[: end - at] = buf[at:end].copy()  # the start of a record that continues in the next chunk
-        at, end = 0, end - at
+        begin = max(at - HISTORY, 0)
+        buf[: end - begin] = buf[begin:end].copy()  # ends with the start of a record that continues in the next chunk
+        at, end = at - begin, end - begin
+        columns.state[k.BASE] += begin
         got, ended = _fill(stream, buf.data[end:], columns.counts)
         end += got
         advance(plain.tell() - position)
         position = plain.tell()
         if fmt is None:
-            fmt = _detect(path, bytes(buf[: min(end, 8)]), bool(columns.counts[k.CORRUPT_COMPRESSION]))
+            fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if columns.counts[k.CORRUPT_COMPRESSION] else "")
         skip = min(int(columns.state[k.SKIP]), end - at)
         columns.state[k.SKIP] -= skip
         try:
             at, status = fmt.scan(buf, at + skip, end, columns)
             while status == k.NEED_ROOM:
-                columns.grow()
+                columns.make_room()
                 at, status = fmt.scan(buf, at, end, columns)
         except _Damaged:
             columns.counts[k.CORRUPT_RECORD] += 1
-            break
+            return fmt
         if ended:
             columns.counts[k.CUT_BY_END_OF_FILE] += at < end or columns.state[k.SKIP] > 0
-            break
-    return _result(fmt, columns)
+            return fmt
 
 
-def _fill(stream: io.BufferedIOBase, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, bool]:
+def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, bool]:
     """Read until ``room`` is full: (bytes, the stream has ended).  Damaged compression is counted and ends the stream."""
     filled = 0
     try:
@@ -278,30 +359,16 @@ def _fill(stream: io.BufferedIOBase, room: memoryview, counts: NDArray[np.int64]
             if not got:
                 return filled, True
             filled += got
-    except (EOFError, zlib.error, gzip.BadGzipFile):
+    except (EOFError, zlib.error, gzip.BadGzipFile, _DamagedZstd):
         counts[k.CORRUPT_COMPRESSION] += 1
         return filled, True
     return filled, False
 
 
-def _detect(path: Path, head: bytes, bad_gzip: bool) -> _Format:
+def _detect(path: Path, head: bytes, damaged: str) -> _Format:
     if head[:4] in CLASSIC:
         return _Pcap(head[:4])
     if head[:4] == PCAPNG:
         return _PcapNg()
-    found = f"starts with {head.hex(' ')} ({head!r})" if head else "is damaged gzip" if bad_gzip else "is empty"
-    raise DataError(f"{path}: not a capture: it {found}; expected pcap, pcapng, or either of them gzip-compressed")
-
-
-def _result(fmt: _Format, columns: _Columns) -> Capture:
-    n, sessions = int(columns.state[k.N_PACKETS]), int(columns.state[k.N_SESSIONS])
-    counted = {name: int(count) for name, count in zip(k.REASONS, columns.counts, strict=True) if count and name != "used"}
-    return Capture(
-        **{name: column[:n] for name, column in columns.packets._asdict().items()},
-        keys=columns.sessions.keys[:sessions],
-        format=fmt.name,
-        link_types=tuple(fmt.link_types()),
-        records=int(columns.state[k.N_RECORDS]),
-        dropped={name: count for name, count in counted.items() if not name.startswith("note_")},
-        noted={name.removeprefix("note_"): count for name, count in counted.items() if name.startswith("note_")},
-    )
+    found = f"starts with {head.hex(' ')} ({head!r})" if head else f"is damaged {damaged}" if damaged else "is empty"
+    raise DataError(f"{path}: not a capture: it {found}; expected pcap, pcapng, or either of them compressed with gzip or zstd")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness import plugins
 from harness.cli import console
@@ -15,8 +15,13 @@ from harness.errors import UsageError
 from harness.sites import added, dataset_folder, home, open_dataset
 
 
-def add(name: str, folder: Path) -> None:
+def add(
+    name: str, folder: Path, idle_timeout: float, active_timeout: float | None, tcp_close: Literal["idle", "cicflowmeter"], remove_mirrored: bool
+) -> None:
+    from datasets_registry.flows.rules import FlowRules
     from datasets_registry.ingest import ingest_folder
+
+    rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
 
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
@@ -24,7 +29,8 @@ def add(name: str, folder: Path) -> None:
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another")
     try:
         with PreparationProgress() as progress:
-            manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=f"captures of {folder.resolve().name}", progress=progress)
+            summary = f"captures of {folder.resolve().name}"
+            manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=summary, rules=rules, progress=progress)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})") from None
     _print(manifest)

@@ -136,11 +136,17 @@ def data_add(
     folder: Annotated[
         Path, typer.Argument(help="Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source).")
     ],
+    idle_timeout: Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")] = 120.0,
+    active_timeout: Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")] = None,
+    tcp_close: Annotated[
+        Literal["idle", "cicflowmeter"], typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too.")
+    ] = "idle",
+    remove_mirrored: Annotated[bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")] = False,
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from harness.cli import data as command
 
-    command.add(name, folder)
+    command.add(name, folder, idle_timeout, active_timeout, tcp_close, remove_mirrored)
 
 
 @data_app.command("list")
