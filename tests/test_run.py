@@ -224,7 +224,7 @@ def test_a_worker_dies_with_its_parent(half_done):
     workers = wait_for(lambda: workers_below(psutil.Process(process.pid)))
     process.kill()
     process.wait()
-    wait_for(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers), 10)
+    assert wait_for(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers), 10)
 
 
 def test_a_results_folder_that_cannot_be_written_is_usage(cli):

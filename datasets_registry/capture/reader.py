@@ -9,6 +9,7 @@ import gzip
 import io
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ class _Zstd:
             raise _DamagedZstd from None
 
 
-class Columns:
+class Columns(ABC):
     """What the kernels write into; ``make_room`` is called when the packets or the sessions are full."""
 
     def __init__(self, packets: int, sessions: int) -> None:
@@ -139,9 +140,9 @@ class Columns:
         self.sessions.keys[:n], self.sessions.recent[:n] = old.keys[:n], old.recent[:n]
         k.rehash(self.sessions.keys, n, self.sessions.table)
 
+    @abstractmethod
     def make_room(self) -> None:
         """Room for one packet and one session at least."""
-        raise NotImplementedError
 
 
 class _Growing(Columns):
