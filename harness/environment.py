@@ -1,4 +1,4 @@
-"""Versions and machine, recorded with every row."""
+"""What is measured of machine and processes: versions and processor, recorded with every row, and a process's peak memory."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {name: value for name, value in found.items() if value}
+
+
+def peak_resident(pid: int) -> int:
+    """The kernel's high-water mark of a process's resident memory (VmHWM) in bytes; 0 once it is gone, or where there is no /proc."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return 0
+    return 0
 
 
 def _processor() -> str:

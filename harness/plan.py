@@ -12,9 +12,6 @@ from harness.params import build_params
 from harness.plugins import LoadedDetector
 from harness.schema import ExpectedCell, PlanRecord, Regime, RunSpec
 
-PROFILES = ("quick", "paper")
-SPLITS = ("grouped", "random")
-
 
 @dataclass(frozen=True)
 class DetectorChoice:

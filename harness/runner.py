@@ -18,7 +18,7 @@ from harness.errors import JanusBenchError
 from harness.evaluate import cell_scores, compute_metrics
 from harness.executors.local import Limits, Outcome, run_child
 from harness.plan import Fit, Plan
-from harness.schema import RunRecord, RunSpec, Status
+from harness.schema import ROLES, RunRecord, RunSpec, Status
 from harness.sites import Site, draw_of
 from harness.staging import Stage, StagedPart, remove_stale
 from harness.store import RunStore, WriteFailed
@@ -228,7 +228,7 @@ class _FitRun:
         run = self._runs.pop(event["target"])
         columns = self._fit.loaded.capabilities.scores
         tables, scored = [], 0
-        for role in ("source_val", "cal_a", "cal_b", "test"):
+        for role in ROLES:
             if role == "cal_a" and run.regime == "control":
                 continue
             values = stage.scores(event["target"], role)

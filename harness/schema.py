@@ -14,11 +14,9 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
-STATUSES = ("ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped")
 Status = Literal["ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped"]
 Regime = Literal["transfer", "control", "pooled"]
 
-PARTS = ("train", "val", "cal_a", "cal_b", "test")
 ROLES = ("source_val", "cal_a", "cal_b", "test")
 """Roles in ``scores/<run>.parquet``; beside them ``flow_id`` (int64), ``target`` (str) and one float64 column per score."""
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import FitContext, FlowBatch, InvalidScores, JanusBenchError, validate_scores
+from harness.environment import peak_resident
 from harness.plugins import load_detector, one_line
 
 SCORE_BLOCK = 65_536
@@ -128,7 +129,7 @@ def run(job: Job, events: Events) -> None:
             if source_val is None:
                 source_val = _score(detector, job, "val", loaded.capabilities.scores)
             _write(job.folder / "out" / target, scored | {"source_val": source_val})
-            events.send("scored", target=target, calibrate_s=calibrate_s, score_s=score_s, peak_rss_mb=_peak_rss_mb())
+            events.send("scored", target=target, calibrate_s=calibrate_s, score_s=score_s, peak_rss_mb=peak_resident(os.getpid()) / 2**20)
         except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
             events.failed(error, target)
 
@@ -142,13 +143,6 @@ def _write(folder: Path, scored: Mapping[str, Mapping[str, NDArray[np.float64]]]
     _made(folder)
     for role, columns in scored.items():
         np.save(folder / f"{role}.npy", np.column_stack(list(columns.values())))
-
-
-def _peak_rss_mb() -> float | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return None
 
 
 def _made(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from harness.environment import peak_resident
 from harness.schema import Status
 
 POLL_S = 0.02
@@ -100,7 +101,7 @@ class _Watch:
         """
         limits = self._limits
         while self._child.poll() is None:
-            self.peak = max(self.peak, _high_water(self._child.pid))
+            self.peak = max(self.peak, peak_resident(self._child.pid))
             if self._stop.is_set():
                 return "interrupted", "interrupted by the user"
             if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
@@ -149,16 +150,6 @@ def _pump(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
     assert child.stdout is not None
     for line in child.stdout:
         lines.put(line)
-
-
-def _high_water(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return 0
-    return 0
 
 
 def _resident(pid: int) -> int:
