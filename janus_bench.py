@@ -1,6 +1,7 @@
 """The public face: what a plugin author or a notebook imports.  Re-exports, nothing else."""
 
 from harness.contract import (
+    CIC_FEATURES,
     CONTINUOUS_CHANNELS,
     DISCRETE_CHANNELS,
     FLOW_FEATURES,
@@ -15,6 +16,7 @@ from harness.contract import (
 from harness.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
 
 __all__ = [
+    "CIC_FEATURES",
     "CONTINUOUS_CHANNELS",
     "DISCRETE_CHANNELS",
     "FLOW_FEATURES",

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FLOW_FEATURES, Capabilities, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.checking import require, require_choice, require_integer
+from detectors.saving import load_arrays, save_arrays
+from harness.contract import FLOW_FEATURES, Capabilities, FitContext, FlowBatch, PluginError
 
-__all__ = ["IsolationForest", "IsolationForestParams", "OneClassSVM", "OneClassSVMParams"]
+__all__ = [
+    "IsolationForest",
+    "IsolationForestParams",
+    "NystroemSVM",
+    "NystroemSVMParams",
+    "OneClassSVM",
+    "OneClassSVMParams",
+]
 
 _SCORE_BLOCK = 2048  # rows of a kernel block: 2048 × 5000 support vectors are 80 MB
 
@@ -30,11 +38,6 @@ def _packets(flows: FlowBatch) -> NDArray[np.float64]:
 _INPUTS: Mapping[str, Callable[[FlowBatch], NDArray[np.float64]]] = {"features": _features, "packets": _packets}
 
 
-def _require(holds: bool, detector: str, name: str, expected: str, value: object) -> None:
-    if not holds:
-        raise UsageError(f"{detector}: {name} must be {expected}, not {value!r}")
-
-
 @dataclass(frozen=True)
 class IsolationForestParams:
     """Parameters of ``iforest``; defaults are scikit-learn's.
@@ -49,24 +52,29 @@ class IsolationForestParams:
     max_samples: int = 256
 
     def __post_init__(self) -> None:
-        _require(self.input in _INPUTS, "iforest", "input", "features or packets", self.input)
-        _require(isinstance(self.n_estimators, int) and self.n_estimators >= 1, "iforest", "n_estimators", "an integer ≥ 1", self.n_estimators)
-        _require(isinstance(self.max_samples, int) and self.max_samples >= 2, "iforest", "max_samples", "an integer ≥ 2", self.max_samples)
+        require_choice("iforest", "input", self.input, _INPUTS)
+        require_integer("iforest", "n_estimators", self.n_estimators)
+        require_integer("iforest", "max_samples", self.max_samples, least=2)
 
 
 class IsolationForest:
     """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008).
 
-    Declares both inputs because ``Params.input`` chooses.  It has no ``save``: scikit-learn's trees can only be stored as a pickle, which runs code
-    when it is opened.
+    It has no ``save``: scikit-learn's trees can only be stored as a pickle, which runs code when it is opened.
     """
 
     Params = IsolationForestParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"features", "packets"}),
+        inputs=frozenset({"features"}),
         provenance="faithful",
         source="scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)",
     )
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"iforest-packets": {"input": "packets"}}
+
+    @classmethod
+    def declare(cls, params: IsolationForestParams) -> Capabilities:
+        return replace(cls.capabilities, inputs=frozenset({params.input}))
 
     def __init__(self, params: IsolationForestParams | None = None) -> None:
         self.params = params or IsolationForestParams()
@@ -99,8 +107,8 @@ class OneClassSVMParams:
     nu: float = 0.5
 
     def __post_init__(self) -> None:
-        _require(self.input in _INPUTS, "ocsvm", "input", "features or packets", self.input)
-        _require(isinstance(self.nu, int | float) and 0 < self.nu <= 1, "ocsvm", "nu", "a number in (0, 1]", self.nu)
+        require_choice("ocsvm", "input", self.input, _INPUTS)
+        require(isinstance(self.nu, int | float) and 0 < self.nu <= 1, "ocsvm", "nu", "a number in (0, 1]", self.nu)
 
 
 @dataclass(frozen=True)
@@ -126,19 +134,39 @@ class _Machine:
         return kernel @ self.duals
 
 
+def _gamma(rows: NDArray[np.float64]) -> float:
+    """scikit-learn's ``gamma="scale"`` for rows (n, D), which it does not expose."""
+    variance = float(rows.var())
+    return 1.0 / (rows.shape[1] * variance) if variance > 0 else 1.0
+
+
+def _scored(machine: _Machine, flows: FlowBatch, name: str) -> NDArray[np.float64]:
+    scores = np.empty(len(flows))
+    for start in range(0, len(flows), _SCORE_BLOCK):
+        block = slice(start, start + _SCORE_BLOCK)
+        scores[block] = -machine.similarity(_INPUTS[name](flows.take(block)))
+    return scores
+
+
 class OneClassSVM:
     """Score = −Σ_s α_s k(x, v_s), (n,) float64: −``sklearn.svm.OneClassSVM.score_samples``, RBF kernel (Schölkopf et al., 2001).
 
     Inputs are standardised on the training flows; γ = 1 / (D · variance), scikit-learn's ``scale``.  A flow far from every support vector scores 0,
-    the maximum, so very distant flows tie.  Declares both inputs because ``Params.input`` chooses.
+    the maximum, so very distant flows tie.
     """
 
     Params = OneClassSVMParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"features", "packets"}),
+        inputs=frozenset({"features"}),
         provenance="faithful",
         source="scikit-learn's OneClassSVM (Schölkopf et al., Neural Computation 13, 2001)",
     )
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-packets": {"input": "packets"}}
+
+    @classmethod
+    def declare(cls, params: OneClassSVMParams) -> Capabilities:
+        return replace(cls.capabilities, inputs=frozenset({params.input}))
 
     def __init__(self, params: OneClassSVMParams | None = None) -> None:
         self.params = params or OneClassSVMParams()
@@ -154,37 +182,98 @@ class OneClassSVM:
         machine = Machine(kernel="rbf", gamma="scale", nu=self.params.nu)
         machine.random_state = ctx.seed  # else scikit-learn draws from the global generator for libsvm, which has no use for it here
         machine.fit(rows)
-        variance = rows.var()
-        gamma = 1.0 / (rows.shape[1] * variance) if variance > 0 else 1.0  # scikit-learn's own rule, not exposed by it
-        self._machine = _Machine(scaler.mean_, scaler.scale_, machine.support_vectors_, machine.dual_coef_[0], np.array(gamma))
+        self._machine = _Machine(scaler.mean_, scaler.scale_, machine.support_vectors_, machine.dual_coef_[0], np.array(_gamma(rows)))
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """Negated similarity to the training flows, (n,)."""
         if self._machine is None:
             raise PluginError("ocsvm: score() before fit()")
-        scores = np.empty(len(flows))
-        for start in range(0, len(flows), _SCORE_BLOCK):
-            block = slice(start, start + _SCORE_BLOCK)
-            scores[block] = -self._machine.similarity(_INPUTS[self.params.input](flows.take(block)))
-        return scores
+        return _scored(self._machine, flows, self.params.input)
 
     def save(self, folder: Path) -> None:
         """``ocsvm.safetensors`` (standardisation, support vectors, duals) and ``ocsvm.json`` (parameters) in ``folder``."""
-        from safetensors.numpy import save_file
-
         if self._machine is None:
             raise PluginError("ocsvm: save() before fit()")
-        save_file({name: np.ascontiguousarray(value) for name, value in vars(self._machine).items()}, folder / "ocsvm.safetensors")
-        (folder / "ocsvm.json").write_text(json.dumps(asdict(self.params), indent=1))
+        save_arrays(folder, "ocsvm", self.params, vars(self._machine))
 
     @classmethod
     def load(cls, folder: Path, params: OneClassSVMParams | None = None) -> OneClassSVM:
         """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
-        from safetensors.numpy import load_file
-
         detector = cls(params)
-        saved = json.loads((folder / "ocsvm.json").read_text())
-        if saved != asdict(detector.params):
-            raise DataError(f"{folder / 'ocsvm.json'}: saved with {saved}, asked for {asdict(detector.params)}; load it with its own parameters")
-        detector._machine = _Machine(**load_file(folder / "ocsvm.safetensors"))
+        detector._machine = _Machine(**load_arrays(folder, "ocsvm", detector.params))
+        return detector
+
+
+@dataclass(frozen=True)
+class NystroemSVMParams(OneClassSVMParams):
+    """Parameters of ``ocsvm-nystroem``: those of ``ocsvm`` and
+
+    components  training flows that the kernel is approximated with; all of them where there are fewer
+    """
+
+    components: int = 300
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("ocsvm-nystroem", "components", self.components)
+
+
+class NystroemSVM:
+    """Score = −w·φ(x), (n,) float64: a linear one-class SVM by stochastic gradient descent on Nyström features of the RBF kernel.
+
+    φ(x) = K(x, landmarks) K(landmarks, landmarks)^(−½) (Williams, Seeger, NeurIPS 2001): scikit-learn's ``Nystroem`` and ``SGDOneClassSVM``, after
+    the same standardisation and with the same γ as ``ocsvm``.  Fitting is linear in the flows and scoring does not grow with them.
+    """
+
+    Params = NystroemSVMParams
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        inputs=frozenset({"features"}),
+        provenance="adapted",
+        source="scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM",
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-nystroem-packets": {"input": "packets"}}
+
+    @classmethod
+    def declare(cls, params: NystroemSVMParams) -> Capabilities:
+        return replace(cls.capabilities, inputs=frozenset({params.input}))
+
+    def __init__(self, params: NystroemSVMParams | None = None) -> None:
+        self.params = params or NystroemSVMParams()
+        self._machine: _Machine | None = None
+
+    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
+        """Landmarks and order of the gradient steps are drawn from the run's seed."""
+        from sklearn.kernel_approximation import Nystroem
+        from sklearn.linear_model import SGDOneClassSVM
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler()
+        rows = scaler.fit_transform(_INPUTS[self.params.input](benign))  # (n, D)
+        gamma = _gamma(rows)
+        kernel = Nystroem(gamma=gamma, n_components=min(self.params.components, len(rows)), random_state=ctx.seed)
+        mapped = kernel.fit_transform(rows)  # (n, components)
+        before = np.random.get_state()  # noqa: NPY002  fit() draws a number from the global generator and has no use for it
+        machine = SGDOneClassSVM(nu=self.params.nu, random_state=ctx.seed).fit(mapped)
+        np.random.set_state(before)  # noqa: NPY002
+        # w·φ(x) = Σ_l α_l k(x, l) with α = K(l, l)^(−½) w: the same form as the exact machine, with landmarks for support vectors
+        duals = kernel.normalization_.T @ machine.coef_
+        self._machine = _Machine(scaler.mean_, scaler.scale_, kernel.components_, duals, np.array(gamma))
+
+    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
+        """Negated similarity to the training flows, (n,)."""
+        if self._machine is None:
+            raise PluginError("ocsvm-nystroem: score() before fit()")
+        return _scored(self._machine, flows, self.params.input)
+
+    def save(self, folder: Path) -> None:
+        """``ocsvm-nystroem.safetensors`` (standardisation, landmarks, their weights) and ``ocsvm-nystroem.json`` (parameters) in ``folder``."""
+        if self._machine is None:
+            raise PluginError("ocsvm-nystroem: save() before fit()")
+        save_arrays(folder, "ocsvm-nystroem", self.params, vars(self._machine))
+
+    @classmethod
+    def load(cls, folder: Path, params: NystroemSVMParams | None = None) -> NystroemSVM:
+        """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
+        detector = cls(params)
+        detector._machine = _Machine(**load_arrays(folder, "ocsvm-nystroem", detector.params))
         return detector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,11 +50,16 @@ class TCCM:
 
     Params: ClassVar[Any] = TCCMParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"features", "packets"}),  # ``Params.input`` chooses
+        inputs=frozenset({"features"}),
         provenance="adapted",
         source="TCCM: time-conditioned contraction matching, NeurIPS 2025",
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 5}}
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"tccm-packets": {"input": "packets"}}
+
+    @classmethod
+    def declare(cls, params: TCCMParams) -> Capabilities:
+        return replace(cls.capabilities, inputs=frozenset({params.input}))
 
     def __init__(self, params: TCCMParams | None = None) -> None:
         self.params = params or TCCMParams()

@@ -8,7 +8,7 @@ label anywhere in this file, and that is the point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from harness.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
 
 __all__ = [
+    "CIC_FEATURES",
     "CONTINUOUS_CHANNELS",
     "DISCRETE_CHANNELS",
     "FLOW_FEATURES",
+    "INPUTS",
     "MAX_PACKETS",
     "PACKET_CHANNELS",
     "Capabilities",
@@ -31,6 +33,7 @@ __all__ = [
     "FlowBatch",
     "InvalidScores",
     "JanusBenchError",
+    "PacketStream",
     "PluginError",
     "UndeclaredInput",
     "UsageError",
@@ -72,11 +75,128 @@ FLOW_FEATURES = (
 """The 20 packet-derived features of a flow.  All but ``down_up_ratio`` (n_bwd / max(n_fwd, 1)) are log1p of bytes, counts or µs;
 computed from the stored (first ``MAX_PACKETS``) packets; IAT statistics over the n − 1 gaps, 0 when n = 1; std with ddof = 0."""
 
+CIC_FEATURES = (
+    "Protocol",
+    "Flow Duration",
+    "Total Fwd Packets",
+    "Total Backward Packets",
+    "Total Length of Fwd Packets",
+    "Total Length of Bwd Packets",
+    "Fwd Packet Length Max",
+    "Fwd Packet Length Min",
+    "Fwd Packet Length Mean",
+    "Fwd Packet Length Std",
+    "Bwd Packet Length Max",
+    "Bwd Packet Length Min",
+    "Bwd Packet Length Mean",
+    "Bwd Packet Length Std",
+    "Flow Bytes/s",
+    "Flow Packets/s",
+    "Flow IAT Mean",
+    "Flow IAT Std",
+    "Flow IAT Max",
+    "Flow IAT Min",
+    "Fwd IAT Total",
+    "Fwd IAT Mean",
+    "Fwd IAT Std",
+    "Fwd IAT Max",
+    "Fwd IAT Min",
+    "Bwd IAT Total",
+    "Bwd IAT Mean",
+    "Bwd IAT Std",
+    "Bwd IAT Max",
+    "Bwd IAT Min",
+    "Fwd PSH Flags",
+    "Bwd PSH Flags",
+    "Fwd URG Flags",
+    "Bwd URG Flags",
+    "Fwd Header Length",
+    "Bwd Header Length",
+    "Fwd Packets/s",
+    "Bwd Packets/s",
+    "Min Packet Length",
+    "Max Packet Length",
+    "Packet Length Mean",
+    "Packet Length Std",
+    "Packet Length Variance",
+    "FIN Flag Count",
+    "SYN Flag Count",
+    "RST Flag Count",
+    "PSH Flag Count",
+    "ACK Flag Count",
+    "URG Flag Count",
+    "CWE Flag Count",
+    "ECE Flag Count",
+    "Down/Up Ratio",
+    "Average Packet Size",
+    "Avg Fwd Segment Size",
+    "Avg Bwd Segment Size",
+    "Fwd Avg Bytes/Bulk",
+    "Fwd Avg Packets/Bulk",
+    "Fwd Avg Bulk Rate",
+    "Bwd Avg Bytes/Bulk",
+    "Bwd Avg Packets/Bulk",
+    "Bwd Avg Bulk Rate",
+    "Subflow Fwd Packets",
+    "Subflow Fwd Bytes",
+    "Subflow Bwd Packets",
+    "Subflow Bwd Bytes",
+    "Init_Win_bytes_forward",
+    "Init_Win_bytes_backward",
+    "act_data_pkt_fwd",
+    "min_seg_size_forward",
+    "Active Mean",
+    "Active Std",
+    "Active Max",
+    "Active Min",
+    "Idle Mean",
+    "Idle Std",
+    "Idle Max",
+    "Idle Min",
+)
+"""CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow; definitions in ``docs/features.md``."""
+
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+@dataclass(frozen=True, eq=False)
+class PacketStream:
+    """P packets of whole captures, capture by capture, each in the order of its file; identities are keyed hashes, equal within a dataset only.
+
+    time     (P,) float64, seconds since the epoch
+    size     (P,) uint32, frame length on the wire in bytes
+    sender   (P,) uint64: the sender's MAC address with its IP address
+    source, destination  (P,) uint64: the two IP addresses (the MAC addresses where there is neither IP nor ARP)
+    channel  (P,) uint64: both of them, directed
+    source_socket, destination_socket  (P,) uint64: IP address with port (ARP: with MAC address)
+    capture  (P,) int32, not decreasing: opaque number of the capture
+    flow     (P,) int64: row of the batch that the packet belongs to, −1 for none of them
+    """
+
+    time: NDArray[np.float64]
+    size: NDArray[np.uint32]
+    sender: NDArray[np.uint64]
+    source: NDArray[np.uint64]
+    destination: NDArray[np.uint64]
+    channel: NDArray[np.uint64]
+    source_socket: NDArray[np.uint64]
+    destination_socket: NDArray[np.uint64]
+    capture: NDArray[np.int32]
+    flow: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            column = getattr(self, name)
+            if column.shape != (len(self),):
+                raise ValueError(f"stream column {name!r} must have shape ({len(self)},), not {column.shape}")
+            object.__setattr__(self, name, _frozen(column))
+
+    def __len__(self) -> int:
+        return len(self.time)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +206,15 @@ class FlowBatch:
     ids       (n,) uint64, opaque: neither value nor order means anything
     offsets   (n + 1,) int64: packets of flow i are ``packets[name][offsets[i]:offsets[i + 1]]``; None without packets
     packets   channel name → (offsets[-1],); names and units in ``PACKET_CHANNELS``
-    features  feature name → (n,) float64; names and units in ``FLOW_FEATURES``
+    features  feature name → (n,) float64; names and units in ``FLOW_FEATURES`` and ``CIC_FEATURES``
+    stream    the captures that these flows are part of, packet by packet; None without it
     """
 
     ids: NDArray[np.uint64]
     offsets: NDArray[np.int64] | None = None
     packets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     features: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    stream: PacketStream | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -149,7 +271,7 @@ class FlowBatch:
         return dense, mask
 
     def take(self, index: NDArray[Any] | slice) -> FlowBatch:
-        """The flows at ``index`` (integers, a boolean mask or a slice), in that order."""
+        """The flows at ``index`` (integers, a boolean mask or a slice), in that order; a stream keeps all its packets."""
         chosen = np.arange(len(self))[index]
         if self.offsets is None:
             offsets, packets = None, {}
@@ -159,7 +281,18 @@ class FlowBatch:
             gather = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(int(offsets[-1]))
             packets = {name: column[gather] for name, column in self.packets.items()}
         features = {name: column[chosen] for name, column in self.features.items()}
-        return FlowBatch(self.ids[chosen], offsets, packets, features)
+        stream = self.stream
+        if stream is not None:
+            row = np.full(len(self) + 1, -1)  # the last one for the packets of no flow
+            row[chosen] = np.arange(len(chosen))
+            stream = replace(stream, flow=row[stream.flow])
+        return FlowBatch(self.ids[chosen], offsets, packets, features, stream)
+
+    def packet_stream(self) -> PacketStream:
+        """The packets of whole captures."""
+        if self.stream is None:
+            raise UndeclaredInput("this batch has no packet stream: declare inputs={'stream'} in Capabilities")
+        return self.stream
 
     def _offsets(self) -> NDArray[np.int64]:
         if self.offsets is None:
@@ -167,18 +300,25 @@ class FlowBatch:
         return self.offsets
 
 
+INPUTS = ("packets", "features", "cic_features", "stream")
+"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and whole captures packet by packet
+with host identities, in the order of time: training captures without the packets of other than training flows, and at scoring all there is."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a detector declares about itself; the harness holds it to every word.
 
-    inputs         which of ``packets`` and ``features`` it reads; nothing else reaches it
+    inputs         which of ``INPUTS`` it reads; nothing else reaches it
     scores         names of the score columns that ``score`` returns
     aggregator     for several columns: the harness aggregator that makes the scalar (fitted on benign calibration scores only)
     calibrates     it has ``calibrate(benign)``; a second call replaces the first
     learns         False: nothing is fitted, so it has no target-only control
     deterministic  the same seed gives the same scores
     provenance     ``faithful`` to a paper or its code, ``adapted`` (representation changed), ``our reading`` (no public code), ``control``
-    uses_labels    it needs attack labels or unlabelled test flows: shown with a dagger wherever it appears
+    uses_labels    it knows more than benign flows and the flow at hand (attack labels, unlabelled test flows): a dagger wherever it appears
+    hints          what it is given of that: ``few_shot``, 20 attack flows of the source's test part, known to be attacks; ``transductive``,
+                   100 benign and 100 attack flows of that part, unlabelled
     source         paper or code, one line
     version        change it when scores change: stored results of the old version are then not reused
     exemptions     conformance check → reason why it cannot hold
@@ -192,15 +332,17 @@ class Capabilities:
     deterministic: bool = True
     provenance: Literal["faithful", "adapted", "our reading", "control"] = "our reading"
     uses_labels: bool = False
+    hints: Literal["none", "few_shot", "transductive"] = "none"
     source: str = ""
     version: str = "1"
     exemptions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", frozenset(self.inputs))
-        unknown = self.inputs - {"packets", "features"}
+        object.__setattr__(self, "uses_labels", self.uses_labels or self.hints != "none")
+        unknown = self.inputs - set(INPUTS)
         if unknown:
-            raise ValueError(f"unknown input {sorted(unknown)}; choose from packets, features")
+            raise ValueError(f"unknown input {sorted(unknown)}; choose from {', '.join(INPUTS)}")
         if not self.scores or len(set(self.scores)) != len(self.scores):
             raise ValueError("scores must name at least one column, each once")
         if len(self.scores) > 1 and self.aggregator is None:
@@ -216,6 +358,7 @@ class FitContext:
     """Everything besides the training flows that ``fit`` may use.
 
     validation  benign flows of the source for early stopping; never carve your own
+    hints       the flows that ``Capabilities.hints`` names; None for a detector that keeps to benign flows
     seed, rng   the run's seed, and a generator made from it; use no global random state
     device      ``cpu`` or ``cuda``
     threads     processor threads that this fit may use
@@ -231,6 +374,7 @@ class FitContext:
     scratch: Path
     threads: int = 1
     deadline: float | None = None
+    hints: FlowBatch | None = None
     progress: Callable[[float, str], None] = _silent
 
 
@@ -239,7 +383,9 @@ class Detector(Protocol):
     """One method under comparison.
 
     Optional members: ``Params`` (a frozen dataclass; its instance is the constructor's only argument), ``profiles`` (profile name → parameter
-    overrides; ``paper/cross`` refines ``paper`` off the diagonal), ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``.
+    overrides; ``paper/cross`` refines ``paper`` off the diagonal), ``presets`` (name → parameters: the detector under another name),
+    ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``; and the class method ``declare(params)`` → Capabilities where parameters
+    decide inputs or score columns, ``capabilities`` then being those of the default parameters.
     """
 
     capabilities: ClassVar[Capabilities]

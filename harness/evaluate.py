@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import DataError
-from harness.extensions import Metric, TestScores
+from harness.extensions import BEST_FIXED, Metric, TestScores
 from harness.plugins import one_line
 from harness.schema import RunRecord
 
@@ -66,16 +66,25 @@ def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metri
     return values
 
 
-def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str | None, report: Callable[[str], None]) -> float | None:
-    """One number of one row: as stored for the default aggregator, derived from the scores for any other or for a metric that is new.
+def metric_of(store: RunStore, record: RunRecord, metric: Metric, suffix: str, aggregator: str, report: Callable[[str], None]) -> float | None:
+    """One number of one row: as stored for the run's own aggregator, derived from the scores for any other or for a metric that is new.
 
     A detector with a single score column has nothing to aggregate and keeps its own.  UsageError if the row's columns do not allow the aggregator.
     """
     name = f"{metric.name}{suffix}"
     if record.status != "ok":
         return None
-    chosen = record.aggregator if aggregator is None or record.aggregator == "identity" else aggregator
+    chosen = record.aggregator if record.aggregator == "identity" else aggregator
     if chosen == record.aggregator and name in record.metrics:
         return record.metrics[name]
-    views = cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, chosen)
-    return compute_metrics({suffix: views[suffix]}, {metric.name: metric}, report)[name]
+    scores, truth = store.scores(record.key), store.truth(record.spec["target_hash"])
+
+    def value(aggregator: str) -> float | None:
+        views = cell_scores(scores, truth, record.spec, aggregator)
+        return compute_metrics({suffix: views[suffix]}, {metric.name: metric}, report)[name]
+
+    if chosen != BEST_FIXED:
+        return value(chosen)
+    # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
+    columns = [found for column in scores.columns if column not in KEYS and (found := value(f"column:{column}")) is not None]
+    return (max if metric.higher_is_better else min)(columns, default=None)

@@ -7,7 +7,7 @@ A plugin is a module registered under the entry-point group ``janus_bench``; it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 import pluggy
 from numpy.typing import NDArray
 
-__all__ = ["Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl", "hookspec"]
+__all__ = ["BEST_FIXED", "Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl", "hookspec"]
 
 PROJECT = "janus_bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -35,18 +35,29 @@ class Dataset:
     licence: str = "not stated"
 
 
+BEST_FIXED = "best-fixed"
+"""In place of an aggregator: the best single score column of each cell, chosen with the labels of the test; an upper bound, marked as one."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """One setting of a protocol.  Each has rows of its own on the leaderboard, named ``detector · variant``.
 
     train_size, contamination  see ``protocols.splits.Draw``
     caps                       caps of a published protocol in place of the profile's
+    params                     parameters that override everyone's, the user's too
+    aggregator                 makes this row's scalar in place of the detector's own (rows with the same parameters share their runs), or
+                               ``BEST_FIXED``
+    group                      rows that belong together in a table
     """
 
     name: str = ""
     train_size: int | None = None
     contamination: float | None = None
     caps: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    aggregator: str | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,9 @@ class ProtocolSpec:
                rows of its own
     minimum    datasets needed
     variants   settings to compare; one without a name by default
+    detectors  what ``run`` takes where no detector is asked for
+    split      how the benign flows are divided, in place of the user's choice (``time``); empty: the user's
+    table      which table ``leaderboard`` and ``run`` show: a name of ``reports.details.TABLES``; empty: the leaderboard with its matrices
     """
 
     name: str
@@ -67,6 +81,9 @@ class ProtocolSpec:
     calibration: Literal["target_benign", "source_benign", "none"] = "target_benign"
     minimum: int = 1
     variants: tuple[Variant, ...] = (Variant(),)
+    detectors: tuple[str, ...] = ()
+    split: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,11 +116,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns the leaderboard document (the JSON form, see ``reports/leaderboard.py``) into text; ``width`` in columns, ``color`` allows ANSI codes."""
+    """Turns the leaderboard document (the JSON form, see ``reports/leaderboard.py``) into text; ``width`` in columns, ``color`` allows ANSI codes;
+    ``binary``: it returns bytes, which are only written to a file."""
 
     name: str
     summary: str
-    render: Callable[[Mapping[str, Any], int, bool], str]
+    render: Callable[[Mapping[str, Any], int, bool], str | bytes]
+    binary: bool = False
 
 
 class HookSpecs:

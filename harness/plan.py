@@ -21,11 +21,12 @@ class DetectorChoice:
     loaded: LoadedDetector
     given: Mapping[str, Any]
 
-    def params(self, profile: str, *, diagonal: bool) -> Any:
-        """Defaults, overridden by the profile, by its refinement off the diagonal, by the user."""
-        profiles = self.loaded.profiles
-        refined = {} if diagonal else profiles.get(f"{profile}/cross", {})
-        return build_params(self.loaded.name, self.loaded.params_type, profiles.get(profile, {}), refined, self.given)
+    def params(self, profile: str, *, diagonal: bool, overrides: Mapping[str, Any] | None = None) -> Any:
+        """Defaults, overridden by the profile, by its refinement off the diagonal, by the preset, by the user, by the variant (``overrides``)."""
+        loaded = self.loaded
+        refined = {} if diagonal else loaded.profiles.get(f"{profile}/cross", {})
+        layers = (loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
+        return build_params(loaded.name, loaded.params_type, *layers)
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,16 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
         raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
     _refuse_duplicates([choice.label for choice in detectors])
     pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
-    runs: dict[str, tuple[str, DetectorChoice, RunSpec]] = {}
+    runs: dict[str, tuple[str, LoadedDetector, RunSpec]] = {}
     cells, rows = [], {}
     for choice in detectors:
         for row in _rows(protocol, choice):
-            rows[row.label] = _declared(choice)
+            rows[row.label] = _declared(row, settings)
             for seed in settings.seeds:
                 for place, regime in row.regimes.items():
                     for source, target in pairs:
-                        spec = _run_spec(protocol, row, datasets, settings, seed, (regime, source, target))
-                        runs.setdefault(spec.key, (row.label, choice, spec))
+                        loaded, spec = _run_spec(protocol, row, datasets, settings, seed, (regime, source, target))
+                        runs.setdefault(spec.key, (row.label, loaded, spec))
                         cells.append(ExpectedCell(row.label, place, source, target, seed, spec.key))
     record = PlanRecord(
         protocol=protocol.name,
@@ -129,13 +130,17 @@ def _run_spec(
     settings: Settings,
     seed: int,
     cell: tuple[Regime, str, str],
-) -> RunSpec:
-    """The run behind a cell.  A control has the parameters of its transfer cell and no source, so cells of a target share one control run."""
+) -> tuple[LoadedDetector, RunSpec]:
+    """The run behind a cell, and the detector as its parameters make it.
+
+    A control has the parameters of its transfer cell and no source, so cells of a target share one control run.
+    """
     regime, source, target = cell
-    params = row.choice.params(settings.profile, diagonal=source == target)
-    return RunSpec(
-        detector=row.choice.loaded.name,
-        version=row.choice.loaded.capabilities.version,
+    params = row.choice.params(settings.profile, diagonal=source == target, overrides=row.variant.params)
+    loaded = row.choice.loaded.declaring(params)
+    spec = RunSpec(
+        detector=loaded.name,
+        version=loaded.capabilities.version,
         params={} if params is None else asdict(params),
         regime=regime,
         source=None if regime == "control" else source,
@@ -151,25 +156,29 @@ def _run_spec(
         train_size=row.variant.train_size,
         contamination=row.variant.contamination,
     )
+    return loaded, spec
 
 
-def _grouped(runs: Mapping[str, tuple[str, DetectorChoice, RunSpec]]) -> tuple[Fit, ...]:
+def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]]) -> tuple[Fit, ...]:
     """Fits in the order asked for, transfer before control within a seed: the long ones start first."""
-    grouped: dict[str, list[tuple[str, DetectorChoice, RunSpec]]] = {}
-    for label, choice, spec in runs.values():
-        grouped.setdefault(spec.fit_key, []).append((label, choice, spec))
-    return tuple(Fit(key, members[0][0], members[0][1].loaded, tuple(spec for *_, spec in members)) for key, members in grouped.items())
+    grouped: dict[str, list[tuple[str, LoadedDetector, RunSpec]]] = {}
+    for label, loaded, spec in runs.values():
+        grouped.setdefault(spec.fit_key, []).append((label, loaded, spec))
+    return tuple(Fit(key, members[0][0], members[0][1], tuple(spec for *_, spec in members)) for key, members in grouped.items())
 
 
-def _declared(choice: DetectorChoice) -> dict[str, Any]:
-    capabilities = choice.loaded.capabilities
+def _declared(row: _Row, settings: Settings) -> dict[str, Any]:
+    params = row.choice.params(settings.profile, diagonal=True, overrides=row.variant.params)
+    capabilities = row.choice.loaded.declaring(params).capabilities
+    own = capabilities.aggregator or "identity"
     return {
-        "name": choice.loaded.name,
+        "name": row.choice.loaded.name,
+        "group": row.variant.group,
         "provenance": capabilities.provenance,
         "uses_labels": capabilities.uses_labels,
         "learns": capabilities.learns,
         "scores": list(capabilities.scores),
-        "aggregator": capabilities.aggregator or "identity",
+        "aggregator": row.variant.aggregator or own,
     }
 
 

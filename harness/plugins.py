@@ -27,6 +27,7 @@ __all__ = [
     "load_detector",
     "metrics",
     "notify",
+    "presets",
     "protocols",
     "renderers",
 ]
@@ -42,17 +43,32 @@ class Broken:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preset:
+    """A detector with parameters under a name of its own; its runs are those of the detector with these parameters."""
+
+    name: str
+    detector: str
+    params: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadedDetector:
-    """A detector class with what it declares."""
+    """A detector class with what it declares; ``preset``: parameters that come with the name it was asked for by."""
 
     name: str
     factory: Callable[..., Any]
     capabilities: Capabilities
     params_type: Any
     profiles: Mapping[str, Mapping[str, Any]]
+    preset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def create(self, params: Any) -> Any:
         return self.factory() if self.params_type is None else self.factory(params)
+
+    def declaring(self, params: Any) -> LoadedDetector:
+        """The same with the capabilities that these parameters give it."""
+        declare = getattr(self.factory, "declare", None)
+        return self if declare is None else dataclasses.replace(self, capabilities=declare(params))
 
 
 def one_line(error: BaseException) -> str:
@@ -81,7 +97,12 @@ def colliding_detectors() -> list[Broken]:
 
 
 def load_detector(name: str) -> LoadedDetector:
-    """Import a detector and check what it declares.  UsageError for an unknown name, PluginError for a broken plugin."""
+    """Import a detector, by its own name or by a preset's, and check what it declares.
+
+    UsageError for an unknown name, PluginError for a broken plugin.
+    """
+    if name not in detector_entries() and name in presets():
+        return dataclasses.replace(load_detector(presets()[name].detector), preset=presets()[name].params)
     family, _, member = name.partition(":")
     families = detector_families()
     if member and family in families:
@@ -106,7 +127,7 @@ def _entry(name: str) -> EntryPoint:
     for broken in colliding_detectors():
         if broken.name == name:
             raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
-    raise unknown("detector", name, entries)
+    raise unknown("detector", name, {*entries, *presets()})
 
 
 def describe_detector(name: str, factory: Any) -> LoadedDetector:
@@ -172,6 +193,21 @@ def _contributions() -> tuple[dict[str, dict[str, Any]], tuple[Broken, ...]]:
 
 def datasets() -> Mapping[str, Dataset]:
     return _contributions()[0]["dataset"]
+
+
+@cache
+def presets() -> Mapping[str, Preset]:
+    """Presets of all detectors that can be loaded; a name that a detector or an earlier preset has is not taken from them."""
+    found: dict[str, Preset] = {}
+    for name in detector_entries():
+        try:
+            loaded = load_detector(name)
+        except PluginError:  # said wherever detectors are listed
+            continue
+        for preset, params in getattr(loaded.factory, "presets", {}).items():
+            if preset not in detector_entries():
+                found.setdefault(preset, Preset(preset, name, params))
+    return found
 
 
 def protocols() -> Mapping[str, ProtocolSpec]:

@@ -130,7 +130,8 @@ class ExpectedCell:
 class PlanRecord:
     """``plans/<key>.json``: what was asked for, so that a table knows which cells are missing.
 
-    ``detectors``: label → {name, provenance, uses_labels, learns, scores, aggregator}.
+    ``detectors``: label → {name, group, provenance, uses_labels, learns, scores, aggregator}; the aggregator is the row's, which a protocol's
+    variant may have chosen in place of the detector's own.
     ``datasets``: name → {hash, synthetic, summary, flows, benign, attack, notes}.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.contract import FLOW_FEATURES, FlowBatch
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, FlowBatch, PacketStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets_registry.store import FlowStore
 
 Ids = NDArray[np.int64]
+STREAM_COLUMNS = tuple(PacketStream.__dataclass_fields__)
 
 NEUTRAL_TOLERANCE = 0.005
 NEUTRAL_DRAWS = 256
@@ -31,11 +32,19 @@ PREFIX = "janus-bench-"
 
 @dataclass(frozen=True)
 class StagedPart:
-    """Flows of one store for one purpose; ``attack`` decides nothing but that the drawn order is neutral to it."""
+    """Flows of one store for one purpose; ``attack`` decides nothing but that the drawn order is neutral to it.
+
+    stream  the captures around these flows, their ``flow`` being positions in ``flow_ids``; for detectors that declare it
+    """
 
     store: FlowStore
     flow_ids: Ids
     attack: NDArray[np.bool_]
+    stream: PacketStream | None = None
+
+    def drawn(self, inputs: frozenset[str]) -> FlowBatch:
+        batch = self.store.take(self.flow_ids, np.zeros(len(self.flow_ids), dtype=np.uint64), inputs - {"stream"})
+        return replace(batch, stream=self.stream)
 
 
 def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
@@ -77,8 +86,7 @@ class Stage:
         row_of = np.argsort(place)
         ids = neutral_draw(lambda: self._rng.integers(1, 2**63, size=len(attack), dtype=np.uint64), attack[row_of])
         self._order[name] = np.concatenate([part.flow_ids for part in parts])[row_of]
-        drawn = [part.store.take(part.flow_ids, np.zeros(len(part.flow_ids), dtype=np.uint64), self._inputs) for part in parts]
-        write_batch(self.folder / "in" / name, replace(joined(drawn).take(row_of), ids=ids))
+        write_batch(self.folder / "in" / name, replace(joined([part.drawn(self._inputs) for part in parts]).take(row_of), ids=ids))
 
     def flow_ids(self, name: str) -> Ids:
         """Flow ids of a staged batch, in its row order."""
@@ -90,11 +98,20 @@ class Stage:
 
     def job(self, fields: Mapping[str, Any], targets: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The order for the child: detector, params, seed, device, threads, timeout_s, max_memory, calibrate_on, and what is staged."""
-        features = FLOW_FEATURES if "features" in self._inputs else ()
-        return {**fields, "folder": str(self.folder), "features": features, "targets": {name: list(roles) for name, roles in targets.items()}}
+        return {
+            **fields,
+            "folder": str(self.folder),
+            "features": feature_names(self._inputs),
+            "targets": {name: list(roles) for name, roles in targets.items()},
+        }
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def feature_names(inputs: frozenset[str]) -> tuple[str, ...]:
+    """The columns of a staged batch's features."""
+    return (*(FLOW_FEATURES if "features" in inputs else ()), *(CIC_FEATURES if "cic_features" in inputs else ()))
 
 
 def joined(batches: Sequence[FlowBatch]) -> FlowBatch:
@@ -106,11 +123,24 @@ def joined(batches: Sequence[FlowBatch]) -> FlowBatch:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     packets = {name: np.concatenate([batch.packets[name] for batch in batches]) for name in first.packets}
     features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in first.features}
-    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features)
+    streams = [batch.stream for batch in batches if batch.stream is not None]
+    stream = _joined_streams(streams, [len(batch) for batch in batches]) if streams else None
+    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features, stream)
+
+
+def _joined_streams(streams: Sequence[PacketStream], rows: Sequence[int]) -> PacketStream:
+    """Streams of batches with so many ``rows``: captures and flows of each are numbered on from the one before."""
+    first_row = np.cumsum([0, *rows[:-1]])
+    first_capture = np.cumsum([0, *(int(stream.capture[-1]) + 1 if len(stream) else 0 for stream in streams[:-1])])
+    shifted = [
+        replace(stream, capture=(stream.capture + capture).astype(np.int32), flow=np.where(stream.flow < 0, -1, stream.flow + row))
+        for stream, capture, row in zip(streams, first_capture, first_row, strict=True)
+    ]
+    return PacketStream(**{name: np.concatenate([getattr(stream, name) for stream in shifted]) for name in STREAM_COLUMNS})
 
 
 def write_batch(folder: Path, flows: FlowBatch) -> None:
-    """A FlowBatch as one ``.npy`` a column: ids, offsets, ``packet_<channel>``, features (n, 20)."""
+    """A FlowBatch as one ``.npy`` a column: ids, offsets, ``packet_<channel>``, features (n, columns of ``feature_names``), ``stream_<column>``."""
     folder.mkdir()
     np.save(folder / "ids.npy", flows.ids)
     if flows.offsets is not None:
@@ -118,7 +148,10 @@ def write_batch(folder: Path, flows: FlowBatch) -> None:
         for name, column in flows.packets.items():
             np.save(folder / f"packet_{name}.npy", column)
     if flows.features:
-        np.save(folder / "features.npy", flows.feature_matrix(FLOW_FEATURES))
+        np.save(folder / "features.npy", flows.feature_matrix())
+    if flows.stream is not None:
+        for name in STREAM_COLUMNS:
+            np.save(folder / f"stream_{name}.npy", getattr(flows.stream, name))
 
 
 def remove_stale() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FitContext, FlowBatch, InvalidScores, JanusBenchError, validate_scores
+from harness.contract import FitContext, FlowBatch, InvalidScores, JanusBenchError, PacketStream, validate_scores
 from harness.environment import peak_resident
 from harness.plugins import load_detector, one_line
 
@@ -45,6 +45,10 @@ class Job:
         folder = self.folder / "in" / name
         columns = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
         n = len(columns["ids"])
+        streamed = {key.removeprefix("stream_"): np.array(columns.pop(key)) for key in list(columns) if key.startswith("stream_")}
+        stream = PacketStream(**streamed) if streamed else None
+        if stream is not None:
+            block = None  # whole captures are replayed for one flow as for all
         features: tuple[str, ...] = tuple(self.fields["features"])
         for start in range(0, n, block or max(n, 1)):
             stop = min(n, start + (block or n))
@@ -56,7 +60,7 @@ class Job:
                 packets = {key.removeprefix("packet_"): np.array(value[first:last]) for key, value in columns.items() if key.startswith("packet_")}
             matrix = np.array(columns["features"][start:stop]) if "features" in columns else np.empty((stop - start, 0))
             named = {name: np.ascontiguousarray(matrix[:, column]) for column, name in enumerate(features)} if "features" in columns else {}
-            yield FlowBatch(np.array(columns["ids"][start:stop]), offsets, packets, named)
+            yield FlowBatch(np.array(columns["ids"][start:stop]), offsets, packets, named, stream)
 
     def whole(self, name: str) -> FlowBatch:
         return next(self.blocks(name))
@@ -93,7 +97,8 @@ def run(job: Job, events: Events) -> None:
     """Fit once, then calibrate and score for every target; a failure on one target leaves the others alone."""
     fields = job.fields
     loaded = load_detector(fields["detector"])
-    detector = loaded.create(None if loaded.params_type is None else loaded.params_type(**fields["params"]))
+    params = None if loaded.params_type is None else loaded.params_type(**fields["params"])
+    loaded, detector = loaded.declaring(params), loaded.create(params)
     context = FitContext(
         validation=job.whole("val"),
         seed=fields["seed"],
@@ -102,6 +107,7 @@ def run(job: Job, events: Events) -> None:
         scratch=job.folder / "scratch",
         threads=fields["threads"],
         deadline=None if fields["timeout_s"] is None else time.monotonic() + fields["timeout_s"],
+        hints=job.whole("hints") if loaded.capabilities.hints != "none" else None,
         progress=lambda fraction, text: events.send("progress", fraction=float(fraction), text=str(text)),
     )
     started = time.perf_counter()

@@ -1,13 +1,14 @@
 """From several score columns to one scalar, fitted on benign calibration scores only; attacks are never seen here.
 
 An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.  Names take options in brackets, as detectors do:
-``oas[standardize=zscore]``, ``oas[columns=terminal_flow+terminal_norm]``, ``knn[k=5,log=false]``; ``column:NAME`` is one column alone.
+``oas[standardize=zscore]``, ``oas[columns=terminal_*+disc_nll_total]``, ``knn[k=5,log=false]``; ``column:NAME`` is one column alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ Scalar = Callable[[Matrix], NDArray[np.float64]]
 class Options:
     """What is done to the columns before they are combined, with statistics of the calibration scores.
 
-    columns      names joined by +; all of them if empty
+    columns      names or patterns (``terminal_*``) joined by +; all of them if empty
     log          sign(s) · log(1 + |s| / m), m the column's median |s|: tames heavy tails without knowing the scale
     standardize  ``zscore`` (mean, standard deviation), ``robust`` (median, interquartile range / 1.349) or ``none``; OAS and Ledoit-Wolf are
                  not scale-invariant: their ridge is in proportion to the trace, and can mute the small columns
@@ -102,11 +103,7 @@ def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:
 
 def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> Callable[[Matrix], Matrix]:
     """The options as a function of scores (m, k) → (m, k'), with its statistics taken from the calibration scores."""
-    wanted = options.columns.split("+") if options.columns else list(columns)
-    for name in wanted:
-        if name not in columns:
-            raise unknown("score column", name, columns)
-    places = [columns.index(name) for name in wanted]
+    places = _places(options.columns, columns) if options.columns else list(range(len(columns)))
     magnitude = np.median(np.abs(scores[:, places]), axis=0)
     magnitude = np.where(magnitude > 0, magnitude, 1.0)
 
@@ -116,6 +113,17 @@ def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> 
 
     centre, spread = _STATISTICS[options.standardize](logged(scores))
     return lambda values: (logged(values) - centre) / np.where(spread > 0, spread, 1.0)
+
+
+def _places(wanted: str, columns: tuple[str, ...]) -> list[int]:
+    """Where the columns that ``wanted`` names stand, in the order of the names, each once."""
+    found: dict[int, None] = {}
+    for pattern in wanted.split("+"):
+        places = [place for place, name in enumerate(columns) if fnmatchcase(name, pattern)]
+        if not places:
+            raise unknown("score column", pattern, columns)
+        found |= dict.fromkeys(places)
+    return list(found)
 
 
 def _no_statistics(scores: Matrix) -> tuple[Matrix, Matrix]:
@@ -169,6 +177,23 @@ def _fit_knn(scores: Matrix, options: KnnOptions) -> Scalar:
     return lambda values: neighbours.kneighbors(values)[0][:, -1]
 
 
+def _fit_min_quantile(scores: Matrix, _options: Options) -> Scalar:
+    """The smallest calibrated column: high only where every column is.
+
+    A column's calibrated value is the share of calibration flows below it, interpolated between them; beyond the largest (smallest) of them it goes
+    on linearly, one unit per calibration standard deviation, so that no two scores tie that did not before.
+    """
+    ordered, spread = np.sort(scores, axis=0), np.maximum(scores.std(axis=0), 1e-12)
+
+    def calibrated(values: NDArray[np.float64], column: int) -> NDArray[np.float64]:
+        known, first = np.unique(ordered[:, column], return_index=True)
+        last = np.append(first[1:], len(ordered))  # ties: the middle of their ranks
+        inside = np.interp(values, known, (first + last) / 2 / len(ordered))
+        return inside + (np.maximum(values - known[-1], 0) - np.maximum(known[0] - values, 0)) / spread[column]
+
+    return lambda values: np.min([calibrated(values[:, column], column) for column in range(values.shape[1])], axis=0)
+
+
 def _fit_oas(scores: Matrix, _options: Options) -> Scalar:
     """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with the oracle approximating shrinkage estimate Σ (Chen et al., IEEE TSP 2010)."""
     from sklearn.covariance import OAS
@@ -216,6 +241,7 @@ def _whitening(centred: Matrix, estimator: Any) -> Matrix:
 AGGREGATORS: dict[str, Aggregator] = {
     "identity": Aggregator("The score itself, of a detector with a single column.", _fit_identity),
     "max_z": Aggregator("The largest z-score (A3).", _fit_max_z),
+    "min_quantile": Aggregator("The smallest of the columns' ranks among the calibration flows: high only where all are.", _fit_min_quantile),
     "mahalanobis": Aggregator("Squared Mahalanobis distance with the empirical covariance, rank-aware (A4).", _fit_mahalanobis),
     "oas": Aggregator("Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", _fit_oas),
     "ledoit_wolf": Aggregator("Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", _fit_ledoit_wolf),

@@ -187,3 +187,14 @@ def test_every_registered_aggregator_can_be_fitted() -> None:
         scalar = fit_aggregator(kind, calibration, ("score",))
         assert entry.summary
         assert scalar(calibration[:7]).shape == (7,)
+
+
+def test_min_quantile_is_the_smaller_empirical_rank_and_has_no_ties_beyond_the_calibration_flows():
+    rng = np.random.default_rng(0)
+    calibration = np.column_stack([np.arange(1.0, 101.0), rng.permutation(np.arange(1.0, 101.0)) * 7])
+    scalar = fit_aggregator("min_quantile", calibration, ("a", "b"))
+    # 50.5 lies above 50 of 100 in column a, 7 · 20.5 above 20 of 100 in column b
+    assert scalar(np.array([[50.5, 7 * 20.5]]))[0] == pytest.approx(0.2)
+    assert scalar(np.array([[10.5, 7 * 90.5]]))[0] == pytest.approx(0.1)
+    beyond = scalar(np.array([[100.0, 700.0], [101.0, 701.0], [1e6, 1e6], [0.0, 1e6], [-5.0, 1e6]]))
+    assert beyond[2] > beyond[1] > beyond[0] > beyond[3] > beyond[4]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sklearn.ensemble
+import sklearn.kernel_approximation
+import sklearn.linear_model
 import sklearn.svm
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detectors.classical import IsolationForest, IsolationForestParams, OneClassSVM, OneClassSVMParams
+from detectors.classical import IsolationForest, IsolationForestParams, NystroemSVM, NystroemSVMParams, OneClassSVM, OneClassSVMParams
 from harness.conformance import check_detector
 from harness.conformance.flows import constant_flows, mixed_flows, synthetic_benign
 from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
@@ -87,13 +89,37 @@ def test_one_class_svm_saves_and_loads_and_refuses_other_parameters(ctx, tmp_pat
         OneClassSVM.load(tmp_path, OneClassSVMParams(nu=0.2))
 
 
-@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM])
+@pytest.mark.parametrize("name", ["features", "packets"])
+@pytest.mark.parametrize("components", [50, 5000])
+def test_nystroem_svm_equals_scikit_learns_pipeline(ctx, name, components):
+    detector = NystroemSVM(NystroemSVMParams(input=name, nu=0.1, components=components))
+    detector.fit(synthetic_benign(0, 300), ctx)
+    rows = matrix(synthetic_benign(0, 300), name)
+    gamma = 1 / (rows.shape[1] * StandardScaler().fit_transform(rows).var())
+    reference = make_pipeline(
+        StandardScaler(),
+        sklearn.kernel_approximation.Nystroem(gamma=gamma, n_components=min(components, 300), random_state=42),
+        sklearn.linear_model.SGDOneClassSVM(nu=0.1, random_state=42),
+    ).fit(rows)
+    np.testing.assert_allclose(detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), name)), rtol=1e-6, atol=1e-8)
+
+
+def test_nystroem_svm_saves_and_loads(ctx, tmp_path):
+    detector = NystroemSVM()
+    detector.fit(synthetic_benign(0, 100), ctx)
+    detector.save(tmp_path)
+    np.testing.assert_array_equal(NystroemSVM.load(tmp_path).score(mixed_flows()), detector.score(mixed_flows()))
+    with pytest.raises(DataError, match=r"ocsvm-nystroem\.json: saved with .* asked for"):
+        NystroemSVM.load(tmp_path, NystroemSVMParams(components=20))
+
+
+@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM, NystroemSVM])
 def test_packet_input_keeps_the_contract_too(detector):
     failed = [result for result in check_detector(detector, detector.Params(input="packets")) if result.status == "failed"]
     assert failed == []
 
 
-@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM])
+@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM, NystroemSVM])
 @pytest.mark.parametrize("name", ["features", "packets"])
 def test_each_input_needs_only_itself(ctx, detector, name):
     whole = synthetic_benign(0, 60)
@@ -109,7 +135,7 @@ def test_training_flows_that_do_not_vary_are_no_error(ctx):
         assert np.isfinite(detector.score(mixed_flows())).all()
 
 
-@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM])
+@pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM, NystroemSVM])
 def test_scoring_before_fitting_says_so(detector):
     with pytest.raises(PluginError, match="before fit"):
         detector().score(mixed_flows())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import asdict, replace
 
 import hypothesis.strategies as st
@@ -10,15 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from detectors.shafir import SIX_FEATURES, ShafirNF, ShafirParams, _Scaling
-from detectors.shafir.flow import build_flow, log_density, train
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.shafir import ShafirNF, ShafirParams, _Scaling
+from detectors.shafir.features import FEATURE_SETS
+from detectors.shafir.flow import BOUND, build_flow, log_density, train
+from detectors.shafir.latent import CentredBeta
+from detectors.shafir.shapley import shapley_values, top_features
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from protocols.aggregators import fit_aggregator
 
-SIX = tuple(SIX_FEATURES)
+SIX = FEATURE_SETS["released"]
 
 
 @pytest.fixture
@@ -163,17 +170,129 @@ def test_the_seed_alone_decides_and_the_global_generator_is_left_alone(ctx):
     assert np.abs(scores(43) - first).max() > 1e-3
 
 
-def test_six_and_all_read_the_features_they_name(ctx):
-    assert set(SIX) <= set(FLOW_FEATURES)
-    assert len(SIX) == 6
-    matrix = np.random.default_rng(0).normal(size=(100, 20))
-    everything = ShafirNF(ShafirParams(features="all", epochs=1))
-    everything.fit(flows(matrix, FLOW_FEATURES), ctx)
-    base = everything.score(flows(matrix[:1], FLOW_FEATURES))
-    for i in range(20):
+@pytest.mark.parametrize("name", [name for name in FEATURE_SETS if name != "cic"])  # 77 layers differ in nothing but their number
+def test_each_feature_set_reads_the_features_it_names(ctx, name):
+    names = FEATURE_SETS[name]
+    matrix = np.random.default_rng(0).normal(size=(100, len(names)))
+    detector = ShafirNF(ShafirParams(features=name, epochs=1))
+    detector.fit(flows(matrix, names), ctx)
+    base = detector.score(flows(matrix[:1], names))
+    for i in range(len(names)):
         moved = matrix[:1].copy()
         moved[0, i] += 100
-        assert everything.score(flows(moved, FLOW_FEATURES)) > base + 100, FLOW_FEATURES[i]
+        assert detector.score(flows(moved, names)) > base + 100, names[i]
+
+
+def test_the_sets_are_cicflowmeter_features_or_ours_and_declared_as_such():
+    assert {name: len(names) for name, names in FEATURE_SETS.items()} == {"released": 6, "published": 5, "tor": 2, "cic": 77, "flow": 20}
+    for name, names in FEATURE_SETS.items():
+        assert set(names) <= set(FLOW_FEATURES if name == "flow" else CIC_FEATURES)
+        assert ShafirNF.declare(ShafirParams(features=name)).inputs == {"features" if name == "flow" else "cic_features"}
+    assert ShafirNF.declare(ShafirParams(features="flow", second="released")).inputs == {"features", "cic_features"}
+    assert ShafirNF.declare(ShafirParams(latent="beta")).provenance == "faithful"
+    assert ShafirNF.declare(ShafirParams(latent="beta", optimiser="adam")).provenance == "adapted"
+
+
+def test_the_beta_latent_is_scipys_inside_and_falls_on_outside(ctx):
+    z = np.linspace(-4.99, 4.99, 41)
+    reference = stats.beta(13, 13, loc=-BOUND, scale=2 * BOUND).logpdf(z)
+    latent = CentredBeta(1, BOUND)
+    np.testing.assert_allclose(latent.log_prob(torch.tensor(z)[:, None]).numpy(), reference, rtol=1e-9)
+    grid = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
+    assert torch.trapezoid(latent.log_prob(grid[:, None]).exp(), grid).item() == pytest.approx(1, abs=1e-9)
+    outside = latent.log_prob(torch.tensor([[4.9], [4.999], [5.0], [5.5], [100.0]], dtype=torch.float64))
+    assert (outside.diff() < 0).all()
+    detector = ShafirNF(ShafirParams(latent="beta", epochs=2))
+    detector.fit(flows(correlated(0, 300)), ctx)
+    far = detector.score(flows(np.outer([2.0, 5.0, 20.0, 1e3, 1e5], np.full(6, 4.0))))
+    assert np.isfinite(far).all()
+    assert (np.diff(far) > 0).all()
+
+
+def test_two_flows_flag_only_what_both_flag(ctx):
+    """``released`` sees the first kind of outlier alone, ``published`` the second alone, both the third."""
+    names = tuple(dict.fromkeys((*SIX, *FEATURE_SETS["published"])))
+    only = {
+        "first": [name for name in SIX if name not in FEATURE_SETS["published"]],
+        "second": [name for name in FEATURE_SETS["published"] if name not in SIX],
+    }
+    rng = np.random.default_rng(0)
+    detector = ShafirNF(ShafirParams(second="published", epochs=10, optimiser="adam", lr=3e-3, batch=128))
+    detector.fit(flows(rng.normal(size=(600, len(names))), names), ctx)
+    calibration, benign = rng.normal(size=(300, len(names))), rng.normal(size=(300, len(names)))
+    kinds = []
+    for columns in (only["first"], only["second"], names):
+        kind = rng.normal(size=(50, len(names)))
+        kind[:, [names.index(name) for name in columns]] += 8
+        kinds.append(kind)
+    declared = ShafirNF.declare(detector.params)
+    columns = [
+        np.column_stack([detector.score(flows(rows, names))[name] for name in declared.scores]) for rows in (calibration, np.vstack([benign, *kinds]))
+    ]
+    scalar = fit_aggregator(declared.aggregator, columns[0], declared.scores)(columns[1])
+    threshold = np.quantile(scalar[:300], 0.99)
+    flagged = [(scalar[300 + 50 * kind : 350 + 50 * kind] > threshold).mean() for kind in range(3)]
+    assert flagged[2] > 0.95
+    assert max(flagged[:2]) < 0.2
+
+
+def exact_shapley(value, row, background):
+    """All coalitions, all background rows: φ_i = Σ_S |S|! (D − |S| − 1)! / D! (v(S ∪ i) − v(S))."""
+    dimensions = len(row)
+
+    def of(coalition):
+        mixed = background.copy()
+        mixed[:, list(coalition)] = row[list(coalition)]
+        return value(mixed).mean()
+
+    phi = np.zeros(dimensions)
+    for feature in range(dimensions):
+        others = [other for other in range(dimensions) if other != feature]
+        for size in range(dimensions):
+            weight = math.factorial(size) * math.factorial(dimensions - size - 1) / math.factorial(dimensions)
+            phi[feature] += weight * sum(of((*chosen, feature)) - of(chosen) for chosen in itertools.combinations(others, size))
+    return phi
+
+
+def test_sampled_shapley_values_approach_the_exact_ones_and_always_add_up():
+    rng = np.random.default_rng(0)
+    background, rows = rng.normal(size=(30, 4)), rng.normal(size=(5, 4)) + 1
+
+    def value(x):
+        return x[:, 0] * x[:, 1] + np.maximum(x[:, 2], 0) - 2 * x[:, 3]
+
+    exact = np.array([exact_shapley(value, row, background) for row in rows])
+    np.testing.assert_allclose(exact.sum(axis=1), value(rows) - value(background).mean())
+    errors = [np.abs(shapley_values(value, rows, background, n, np.random.default_rng(1)) - exact).mean() for n in (4, 400)]
+    assert errors[1] < errors[0] / 4  # theory: a tenth
+    one = shapley_values(value, rows, background[:1], 3, np.random.default_rng(1))
+    np.testing.assert_allclose(one.sum(axis=1), value(rows) - value(background[:1]))
+
+
+@pytest.mark.parametrize(("select", "hints"), [("benign", "none"), ("few_shot", "few_shot"), ("transductive", "transductive")])
+def test_a_selection_keeps_the_features_that_explain_the_flows_it_is_shown(ctx, select, hints):
+    names = FEATURE_SETS["flow"]
+    rng = np.random.default_rng(0)
+    shown = rng.normal(size=(20, 20))
+    shown[:, [3, 11]] += 12
+    given = flows(shown, names)
+    params = ShafirParams(features="flow", select=select, keep=2, epochs=3, optimiser="adam", lr=3e-3, batch=128)
+    assert ShafirNF.declare(params).hints == hints
+    assert ShafirNF.declare(params).uses_labels == (hints != "none")
+    detector = ShafirNF(params)
+    context = replace(ctx, validation=given) if hints == "none" else replace(ctx, hints=given)
+    detector.fit(flows(rng.normal(size=(400, 20)), names), context)
+    assert detector._densities[0].names == (names[3], names[11])
+
+
+def test_a_selection_without_flows_to_explain_says_so(ctx):
+    with pytest.raises(PluginError, match="select=few_shot has no flows"):
+        ShafirNF(ShafirParams(features="flow", select="few_shot")).fit(flows(np.zeros((5, 20)), FEATURE_SETS["flow"]), ctx)
+
+
+def test_top_features_are_in_the_order_of_the_features():
+    phi = np.array([[0.0, 5.0, -6.0, 1.0], [0.0, 5.0, 6.0, 1.0]])
+    assert top_features(phi, 2).tolist() == [1, 2]
 
 
 def test_progress_reaches_one_and_reports_the_loss(ctx):
@@ -201,7 +320,20 @@ def test_scoring_before_fitting_says_so():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"features": "five"}, {"optimiser": "adamw"}, {"epochs": 0}, {"epochs": 1.5}, {"lr": 0.0}, {"lr": float("nan")}, {"batch": 0}, {"bins": 1}],
+    [
+        {"features": "five"},
+        {"second": "released"},
+        {"latent": "gauss"},
+        {"select": "some"},
+        {"keep": 0},
+        {"optimiser": "adamw"},
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"batch": 0},
+        {"bins": 1},
+    ],
     ids=str,
 )
 def test_wrong_parameters_are_refused_in_one_line_that_names_them(wrong):
@@ -212,4 +344,12 @@ def test_wrong_parameters_are_refused_in_one_line_that_names_them(wrong):
 
 
 def test_defaults_are_those_of_the_released_script():
-    assert asdict(ShafirParams()) == {"features": "six", "optimiser": "sgd", "epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16}
+    defaults = asdict(ShafirParams())
+    assert {name: defaults[name] for name in ("features", "optimiser", "epochs", "lr", "batch", "bins")} == {
+        "features": "released",
+        "optimiser": "sgd",
+        "epochs": 100,
+        "lr": 1e-3,
+        "batch": 1024,
+        "bins": 16,
+    }

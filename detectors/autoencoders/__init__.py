@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,7 +20,7 @@ __all__ = ["AE", "AEParams", "MemAE", "MemAEParams", "SparseMemAE", "SparseMemAE
 
 _LIMIT = 10.0  # z-scores beyond are clipped
 _SCORE_BLOCK = 4096
-_BOTH = frozenset({"features", "packets"})  # ``Params.input`` chooses
+_FEATURES = frozenset({"features"})
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,14 @@ class AE:
 
     Params: ClassVar[Any] = AEParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=_BOTH, provenance="our reading", source="fully connected autoencoder, the baseline of Gong et al., ICCV 2019"
+        inputs=_FEATURES, provenance="our reading", source="fully connected autoencoder, the baseline of Gong et al., ICCV 2019"
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ae-packets": {"input": "packets"}}
+
+    @classmethod
+    def declare(cls, params: AEParams) -> Capabilities:
+        return replace(cls.capabilities, inputs=frozenset({params.input}))
 
     def __init__(self, params: AEParams | None = None) -> None:
         self.params: Any = params or self.Params()
@@ -190,7 +195,8 @@ class MemAE(AE):
     """
 
     Params: ClassVar[Any] = MemAEParams
-    capabilities: ClassVar[Capabilities] = Capabilities(inputs=_BOTH, provenance="adapted", source="Gong et al., ICCV 2019 (MemAE)")
+    capabilities: ClassVar[Capabilities] = Capabilities(inputs=_FEATURES, provenance="adapted", source="Gong et al., ICCV 2019 (MemAE)")
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:
         from detectors.autoencoders.network import shrink
@@ -212,8 +218,9 @@ class SparseMemAE(AE):
 
     Params: ClassVar[Any] = SparseMemAEParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=_BOTH, provenance="our reading", source="MemAE (Gong et al., ICCV 2019) with top-k addressing"
+        inputs=_FEATURES, provenance="our reading", source="MemAE (Gong et al., ICCV 2019) with top-k addressing"
     )
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"sparse-memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:
         from detectors.autoencoders.network import sparsest

@@ -1,73 +1,78 @@
 """Shafir NF: the negative log density of a neural spline flow on flow features (Shafir, Giryes, Wool, IEEE ToN 34, 2026).
 
-Settings are those of the authors' released script, which uses pzflow's defaults; ``flow.py`` has the density model.
+Settings are those of the authors' released script, which uses pzflow's defaults; ``flow.py`` has the density model, ``features.py`` the feature sets.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FLOW_FEATURES, Capabilities, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.checking import require, require_choice, require_integer, require_positive
+from detectors.saving import load_arrays, save_arrays
+from detectors.shafir.features import FEATURE_SETS, inputs_of
+from harness.contract import Capabilities, FitContext, FlowBatch, PluginError, UsageError
 
-__all__ = ["SIX_FEATURES", "ShafirNF", "ShafirParams"]
+__all__ = ["ShafirNF", "ShafirParams"]
 
-SIX_FEATURES = {
-    "size_mean": "Packet Length Mean",
-    "iat_max": "Flow IAT Max",
-    "count_psh": "PSH Flag Count",
-    "count_ack": "ACK Flag Count",
-    "log_duration": "Fwd IAT Max",
-    "n_fwd": "Fwd Packets/s",
-}
-"""Our feature → the CICFlowMeter feature of the released script that it stands for.
+Hints = Literal["none", "few_shot", "transductive"]
 
-The first four are the same quantity (ours log1p, over the first 64 packets).  The last two have no counterpart among our twenty: the duration
-bounds the forward IAT, and ``n_fwd`` together with ``log_duration`` determines the forward packet rate.  Hence ``adapted``, not ``faithful``."""
-
-_FEATURE_SETS = {"six": tuple(SIX_FEATURES), "all": FLOW_FEATURES}
-_OPTIMISERS = ("sgd", "adam")
 _SCALED_BOUND = 4.0  # training data fill [-4, 4]; the splines end at 5
 _SCALED_LIMIT = 1e6  # squares of anything larger lose themselves in float32; reached at 250 000 half-ranges from the training data
 _SCORE_BLOCK = 8192
+_OPTIMISERS = ("sgd", "adam")
+_LATENTS = ("normal", "beta")
+_HINTS: Mapping[str, Hints] = {"none": "none", "benign": "none", "few_shot": "few_shot", "transductive": "transductive"}
+_EXPLAINED = 200
+_PERMUTATIONS = 8
 
 
 @dataclass(frozen=True)
 class ShafirParams:
     """Parameters of ``shafir``.
 
-    features   ``six``: counterparts of the released script's six features (``SIX_FEATURES``); ``all``: the 20 flow features
+    features   a set of ``features.FEATURE_SETS``
+    second     another set: a flow of its own is fitted on it, and the smaller of the two calibrated scores decides (the paper's 2-NF ensemble);
+               empty: one flow
+    latent     ``normal``, or ``beta`` as released
     optimiser  ``sgd`` as released, or ``adam``
+    select     how the ``keep`` features with the largest Shapley values are chosen from the set: ``none``: all of them; ``benign``: explaining
+               −log p of benign validation flows; ``few_shot``: of 20 labelled attacks; ``transductive``: of 200 unlabelled test flows
+    keep       features that a selection keeps
     epochs, lr, batch   of the training; no early stopping, as released
     bins       of each rational-quadratic spline
     """
 
-    features: str = "six"
+    features: str = "released"
+    second: str = ""
+    latent: str = "normal"
     optimiser: str = "sgd"
+    select: str = "none"
+    keep: int = 5
     epochs: int = 100
     lr: float = 1e-3
     batch: int = 1024
     bins: int = 16
 
     def __post_init__(self) -> None:
-        _require(self.features in _FEATURE_SETS, "features", "six or all", self.features)
-        _require(self.optimiser in _OPTIMISERS, "optimiser", "sgd or adam", self.optimiser)
-        _require(isinstance(self.epochs, int) and self.epochs >= 1, "epochs", "an integer ≥ 1", self.epochs)
-        _require(isinstance(self.lr, (int, float)) and math.isfinite(self.lr) and self.lr > 0, "lr", "a positive number", self.lr)
-        _require(isinstance(self.batch, int) and self.batch >= 1, "batch", "an integer ≥ 1", self.batch)
-        _require(isinstance(self.bins, int) and 2 <= self.bins <= 128, "bins", "an integer from 2 to 128", self.bins)
-
-
-def _require(holds: bool, name: str, expected: str, value: object) -> None:
-    if not holds:
-        raise UsageError(f"shafir: {name} must be {expected}, not {value!r}")
+        require_choice("shafir", "features", self.features, FEATURE_SETS)
+        require_choice("shafir", "second", self.second, ("", *FEATURE_SETS))
+        require_choice("shafir", "latent", self.latent, _LATENTS)
+        require_choice("shafir", "optimiser", self.optimiser, _OPTIMISERS)
+        require_choice("shafir", "select", self.select, _HINTS)
+        for name in ("keep", "epochs", "batch"):
+            require_integer("shafir", name, getattr(self, name))
+        require_positive("shafir", "lr", self.lr)
+        require_integer("shafir", "bins", self.bins, least=2)
+        require(self.bins <= 128, "shafir", "bins", "an integer from 2 to 128", self.bins)
+        if self.second and (self.second == self.features or self.select != "none"):
+            raise UsageError("shafir: second must be another set than features, and goes with select=none")
 
 
 @dataclass(frozen=True)
@@ -93,78 +98,138 @@ class _Scaling:
         return np.clip(scaled, -_SCALED_LIMIT, _SCALED_LIMIT).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Density:
+    """A fitted flow with the features that it reads, in their order."""
+
+    names: tuple[str, ...]
+    scaling: _Scaling
+    flow: Any
+
+    @classmethod
+    def fitted(cls, benign: FlowBatch, names: Sequence[str], params: ShafirParams, ctx: FitContext) -> _Density:
+        from detectors.shafir.flow import build_flow, train
+
+        columns = benign.feature_matrix(names)  # (n, D)
+        scaling = _Scaling.of(columns)
+        flow = build_flow(len(names), params.bins, ctx.seed, params.latent).to(ctx.device)
+        train(flow, scaling(columns), params, ctx)
+        return cls(tuple(names), scaling, flow)
+
+    def surprise(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """−log p in nats of raw rows (n, D), (n,)."""
+        from detectors.shafir.flow import log_density
+
+        scores = np.empty(len(columns))
+        for start in range(0, len(columns), _SCORE_BLOCK):
+            scores[start : start + _SCORE_BLOCK] = -log_density(self.flow, self.scaling(columns[start : start + _SCORE_BLOCK]))
+        return scores
+
+
 class ShafirNF:
     """Score = −log p(x) in nats, x the features scaled to [−4, 4] on the training flows; (n,) float64, always finite.
 
-    A rational-quadratic neural spline coupling flow with a standard normal latent.  The released script's latent is bounded, so that every point
-    outside has density 0; linear tails and a normal latent order those points by their distance instead.  The context's validation flows are
-    unused: the released training runs a fixed number of epochs.
+    A rational-quadratic neural spline coupling flow.  The released script's latent is bounded, so that every point outside has density 0; a normal
+    latent and linear tails order those points by their distance instead, and so does the tangent that ``latent=beta`` goes on along
+    (``latent.py``).  The context's validation flows serve a benign selection only: the released training runs a fixed number of epochs.
+
+    With ``second`` there are two columns, one per flow, and the smaller of the calibrated scores decides: flagged is what both flag.
     """
 
     Params = ShafirParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"features"}),
+        inputs=inputs_of("released"),
         provenance="adapted",
         source="Shafir, Giryes, Wool, IEEE ToN 34, 2026; released script with pzflow's defaults",
+        version="2",
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 10}}
 
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "shafir-beta": {"latent": "beta"},
+        "shafir-adam": {"optimiser": "adam"},
+        "shafir-flow": {"features": "flow"},
+        "shafir-ensemble": {"second": "published"},
+        "shafir-selected": {"features": "flow", "select": "benign"},
+        "shafir-few-shot": {"features": "flow", "select": "few_shot"},
+        "shafir-transductive": {"features": "flow", "select": "transductive"},
+    }
+
+    @classmethod
+    def declare(cls, params: ShafirParams) -> Capabilities:
+        """Inputs by the feature sets, two columns for two flows, a dagger for a selection that sees attacks or test flows."""
+        own = replace(cls.capabilities, inputs=inputs_of(params.features, params.second or params.features), hints=_HINTS[params.select])
+        if params.second:
+            own = replace(own, scores=(f"nll_{params.features}", f"nll_{params.second}"), aggregator="min_quantile")
+        as_released = params.optimiser == "sgd" and params.latent == "beta" and "flow" not in (params.features, params.second)
+        return replace(own, provenance="faithful" if as_released and params.select != "benign" else "adapted")
+
     def __init__(self, params: ShafirParams | None = None) -> None:
         self.params = params or ShafirParams()
-        self._names = _FEATURE_SETS[self.params.features]
-        self._scaling: _Scaling | None = None
-        self._flow: Any = None
+        self._columns = self.declare(self.params).scores
+        self._densities: tuple[_Density, ...] = ()
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Maximum likelihood on the benign training flows; the run's seed decides initialisation and batches."""
         import torch
 
-        from detectors.shafir.flow import build_flow, train
-
         torch.set_num_threads(ctx.threads)
-        columns = benign.feature_matrix(self._names)  # (n, D)
-        self._scaling = _Scaling.of(columns)
-        self._flow = build_flow(len(self._names), self.params.bins, ctx.seed).to(ctx.device)
-        train(self._flow, self._scaling(columns), self.params, ctx)
+        params = self.params
+        sets = [FEATURE_SETS[name] for name in (params.features, params.second) if name]
+        if params.select != "none":
+            sets = [self._selected(sets[0], benign, ctx)]
+        self._densities = tuple(_Density.fitted(benign, names, params, ctx) for names in sets)
 
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
-        """−log p of each flow, (n,)."""
-        from detectors.shafir.flow import log_density
+    def _selected(self, names: tuple[str, ...], benign: FlowBatch, ctx: FitContext) -> tuple[str, ...]:
+        """The features with the largest Shapley values of −log p of a flow over all of them."""
+        from detectors.shafir.shapley import shapley_values, top_features
 
-        if self._scaling is None:
+        explained = ctx.validation if self.params.select == "benign" else ctx.hints
+        if explained is None or not len(explained):
+            raise PluginError(f"shafir: select={self.params.select} has no flows to explain")
+        rng = np.random.default_rng(ctx.seed)
+        rows = explained.feature_matrix(names)  # (m, D)
+        rows = rows[rng.permutation(len(rows))[:_EXPLAINED]]
+        density = _Density.fitted(benign, names, self.params, ctx)
+        phi = shapley_values(density.surprise, rows, benign.feature_matrix(names), _PERMUTATIONS, rng)
+        return tuple(names[feature] for feature in top_features(phi, min(self.params.keep, len(names))))
+
+    def score(self, flows: FlowBatch) -> NDArray[np.float64] | dict[str, NDArray[np.float64]]:
+        """−log p of each flow, (n,); for two flows a column each."""
+        if not self._densities:
             raise PluginError("shafir: score() before fit()")
-        scaled = self._scaling(flows.feature_matrix(self._names))  # (n, D)
-        scores = np.empty(len(flows))
-        for start in range(0, len(flows), _SCORE_BLOCK):
-            scores[start : start + _SCORE_BLOCK] = -log_density(self._flow, scaled[start : start + _SCORE_BLOCK])
-        return scores
+        columns = [density.surprise(flows.feature_matrix(density.names)) for density in self._densities]
+        return columns[0] if len(columns) == 1 else dict(zip(self._columns, columns, strict=True))
 
     def save(self, folder: Path) -> None:
-        """``shafir.safetensors`` (scaling and weights) and ``shafir.json`` (parameters) in ``folder``."""
-        from safetensors.numpy import save_file
-
-        if self._scaling is None:
+        """``shafir.safetensors`` (scaling and weights), ``shafir.json`` (parameters) and ``features.json`` in ``folder``."""
+        if not self._densities:
             raise PluginError("shafir: save() before fit()")
-        tensors = {f"flow.{name}": value.cpu().numpy() for name, value in self._flow.state_dict().items()}
-        tensors |= {"scaling.middle": self._scaling.middle, "scaling.half_range": self._scaling.half_range}
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "shafir.safetensors")
-        (folder / "shafir.json").write_text(json.dumps(asdict(self.params), indent=1))
+        save_arrays(folder, "shafir", self.params, dict(self._arrays()))
+        (folder / "features.json").write_text(json.dumps([density.names for density in self._densities]))
+
+    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for number, density in enumerate(self._densities):
+            for name, value in asdict(density.scaling).items():
+                yield f"{number}.scaling.{name}", value
+            for name, tensor in density.flow.state_dict().items():
+                yield f"{number}.flow.{name}", tensor.cpu().numpy()
 
     @classmethod
     def load(cls, folder: Path, params: ShafirParams | None = None) -> ShafirNF:
         """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
         import torch
-        from safetensors.numpy import load_file
 
         from detectors.shafir.flow import build_flow
 
         detector = cls(params)
-        saved = json.loads((folder / "shafir.json").read_text())
-        if saved != asdict(detector.params):
-            raise DataError(f"{folder / 'shafir.json'}: saved with {saved}, asked for {asdict(detector.params)}; load it with its own parameters")
-        tensors = load_file(folder / "shafir.safetensors")
-        detector._scaling = _Scaling(tensors["scaling.middle"], tensors["scaling.half_range"])
-        detector._flow = build_flow(len(detector._names), detector.params.bins, seed=0)
-        weights = {name.removeprefix("flow."): torch.from_numpy(value) for name, value in tensors.items() if name.startswith("flow.")}
-        detector._flow.load_state_dict(weights)
+        arrays = load_arrays(folder, "shafir", detector.params)
+        densities = []
+        for number, names in enumerate(json.loads((folder / "features.json").read_text())):
+            own = {name.removeprefix(f"{number}."): value for name, value in arrays.items() if name.startswith(f"{number}.")}
+            flow = build_flow(len(names), detector.params.bins, 0, detector.params.latent)
+            flow.load_state_dict({name.removeprefix("flow."): torch.from_numpy(value) for name, value in own.items() if name.startswith("flow.")})
+            flow.eval()
+            densities.append(_Density(tuple(names), _Scaling(own["scaling.middle"], own["scaling.half_range"]), flow))
+        detector._densities = tuple(densities)
         return detector

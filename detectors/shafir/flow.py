@@ -1,12 +1,13 @@
 """Neural spline coupling flow (Durkan et al., NeurIPS 2019) on nflows, laid out as pzflow's ``RollingSplineCoupling``.
 
 D coupling layers for D features.  Each transforms the last ⌈D/2⌉ dimensions by rational-quadratic splines on [−5, 5], identity outside,
-whose knots an MLP computes from the others; the dimensions roll by one between layers.  The latent is N(0, I).
+whose knots an MLP computes from the others; the dimensions roll by one between layers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from nflows.transforms.nonlinearities import PiecewiseRationalQuadraticCDF
 from nflows.transforms.permutations import Permutation
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from detectors.shafir.latent import CentredBeta
 
 if TYPE_CHECKING:
     from detectors.shafir import ShafirParams
@@ -47,13 +50,19 @@ class _Conditioner(nn.Sequential):
         return super().forward(inputs)  # (B, d_fixed) → (B, d_moved · (3 · bins − 1))
 
 
-def build_flow(dimensions: int, bins: int, seed: int) -> Any:
+_LATENTS: dict[str, Callable[[int], Any]] = {
+    "normal": lambda dimensions: StandardNormal([dimensions]),
+    "beta": lambda dimensions: CentredBeta(dimensions, BOUND),
+}
+
+
+def build_flow(dimensions: int, bins: int, seed: int, latent: str = "normal") -> Any:
     """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a single free spline."""
     with torch.random.fork_rng(devices=[]):  # nflows and torch initialise from the global generator: leave it as it was
         torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed every device
         if dimensions == 1:
             spline = PiecewiseRationalQuadraticCDF(shape=[1], num_bins=bins, tails="linear", tail_bound=BOUND)
-            return Flow(CompositeTransform([spline]), StandardNormal([1]))
+            return Flow(CompositeTransform([spline]), _LATENTS[latent](1))
         moved = torch.arange(dimensions) >= dimensions // 2  # (D,) the last half is transformed
         roll = torch.arange(dimensions).roll(1)  # (D,)
         layers: list[nn.Module] = []
@@ -62,7 +71,7 @@ def build_flow(dimensions: int, bins: int, seed: int) -> Any:
                 PiecewiseRationalQuadraticCouplingTransform(moved.int(), _Conditioner, num_bins=bins, tails="linear", tail_bound=BOUND),
                 Permutation(roll),
             ]
-        return Flow(CompositeTransform(layers), StandardNormal([dimensions]))
+        return Flow(CompositeTransform(layers), _LATENTS[latent](dimensions))
 
 
 def train(flow: Any, data: NDArray[np.float32], params: ShafirParams, ctx: FitContext) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import plugins
 from harness.cli import console
 from harness.errors import JanusBenchError, PluginError
+from harness.params import build_params, parse_request
 from harness.suggest import unknown
 
 
@@ -24,22 +26,40 @@ def detectors(output: str) -> None:
             rows.append((name, origin, "broken", "", str(error)))
             continue
         rows.append((name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source))
+    for name, preset in plugins.presets().items():
+        rows.append((name, "preset", *_declared(preset), f"{preset.detector} with {_assignments(preset.params)}"))
     rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
     console.table(("detector", "from", "provenance", "inputs", "source"), rows, output)
     _broken_plugins()
 
 
+def _declared(preset: plugins.Preset) -> tuple[str, str]:
+    """Provenance and inputs of a preset, or what is wrong with it."""
+    try:
+        loaded = plugins.load_detector(preset.name)
+        capabilities = loaded.declaring(build_params(loaded.name, loaded.params_type, preset.params)).capabilities
+    except JanusBenchError as error:
+        return "broken", str(error)
+    return capabilities.provenance, ", ".join(sorted(capabilities.inputs))
+
+
+def _assignments(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items())
+
+
 def detector(name: str, output: str) -> None:
+    """``name`` may carry parameters: ``janus[use_flow_token=false]``."""
+    name, given = parse_request(name)
     loaded = plugins.load_detector(name)
+    params = build_params(loaded.name, loaded.params_type, loaded.preset, given)
+    loaded = loaded.declaring(params)
     fields: dict[str, Any] = {"detector": name}
     for key, value in dataclasses.asdict(loaded.capabilities).items():
         fields[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else ", ".join(value) if isinstance(value, tuple) else value
-    if loaded.params_type is not None:
-        fields["parameters"] = ", ".join(
-            f"{field.name}={getattr(loaded.params_type(), field.name)}" for field in dataclasses.fields(loaded.params_type)
-        )
+    if params is not None:
+        fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
-        fields[f"profile {profile}"] = ", ".join(f"{key}={value}" for key, value in overrides.items()) or "the defaults"
+        fields[f"profile {profile}"] = _assignments(overrides) or "the defaults"
     console.document(fields, output)
 
 
@@ -47,16 +67,26 @@ def check(target: str, output: str) -> int:
     """Run the conformance checks; 1 if one failed."""
     from harness.conformance import check_detector
 
-    results = check_detector(_factory(target))
+    results = check_detector(*_subject(target))
     console.table(("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output)
     failed = [result.name for result in results if result.status == "failed"]
     console.say(f"{target}: {len(results) - len(failed)} of {len(results)} checks passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 
 
-def _factory(target: str) -> Any:
-    if ":" not in target or target.partition(":")[0] in plugins.detector_families():
-        return plugins.load_detector(target).factory
+def _subject(target: str) -> tuple[Any, Any]:
+    """A detector's class, and its parameters where the target asks for some of its own (a preset, or brackets)."""
+    name, given = parse_request(target)
+    if ":" in name and name.partition(":")[0] not in plugins.detector_families():
+        return _imported(target), None
+    loaded = plugins.load_detector(name)
+    if not (loaded.preset or given):
+        return loaded.factory, None
+    profile = loaded.profiles.get("check", loaded.profiles.get("quick", {}))
+    return loaded.factory, build_params(loaded.name, loaded.params_type, profile, loaded.preset, given)
+
+
+def _imported(target: str) -> Any:
     module_name, _, attribute = target.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -87,6 +117,8 @@ def protocol(name: str, output: str) -> None:
         "regimes": ", ".join(spec.regimes),
         "calibration": spec.calibration,
         "fewest datasets": spec.minimum,
+        "variants": ", ".join(variant.name for variant in spec.variants if variant.name) or "none",
+        "detectors": ", ".join(spec.detectors) or "those asked for",
         "cells of datasets A, B, C": ", ".join(f"{source}→{target}" for source, target in pairs),
     }
     console.document(fields, output)

@@ -59,8 +59,12 @@ ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", help="
 def run(
     protocol: Annotated[str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")] = "cross",
     detectors: Annotated[
-        str, typer.Option(envvar="JANUS_BENCH_DETECTORS", help="Comma-separated; name or name[parameter=value,…]; `all` for every one installed.")
-    ] = "all",
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_DETECTORS",
+            help="Comma-separated; name or name[parameter=value,…]; `all` for every one installed.  Default: the protocol's own, or all.",
+        ),
+    ] = "",
     datasets: Annotated[
         str, typer.Option(envvar="JANUS_BENCH_DATASETS", help="Comma-separated; default: all added, or the synthetic suite if there are none.")
     ] = "",

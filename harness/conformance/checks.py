@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.conformance.flows import MIXED_BENIGN, constant_flows, mixed_flows, synthetic_benign
-from harness.contract import Capabilities, FitContext, FlowBatch, UsageError
+from harness.conformance.flows import MIXED_BENIGN, constant_flows, mixed_flows, synthetic_benign, with_cic_features, with_stream
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, Capabilities, FitContext, FlowBatch, UsageError
 
 __all__ = ["CHECKS", "Subject", "name_of"]
 
@@ -51,7 +51,23 @@ class Subject:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.cls.capabilities
+        declare = getattr(self.cls, "declare", None)
+        return self.cls.capabilities if declare is None else declare(self.params)
+
+    def benign(self, seed: int, n: int) -> FlowBatch:
+        return self._asked(synthetic_benign(seed, n))
+
+    def constant(self, seed: int, n: int) -> FlowBatch:
+        return self._asked(constant_flows(seed, n))
+
+    def mixed(self) -> FlowBatch:
+        return self._asked(mixed_flows())
+
+    def _asked(self, flows: FlowBatch) -> FlowBatch:
+        """With CICFlowMeter's features only where they are declared: most detectors take every feature that is there."""
+        inputs = self.capabilities.inputs
+        flows = with_cic_features(flows) if "cic_features" in inputs else flows
+        return with_stream(flows) if "stream" in inputs else flows
 
     @cached_property
     def params(self) -> Any:
@@ -78,16 +94,16 @@ class Subject:
 
     def calibrate(self, detector: Any) -> None:
         if self.capabilities.calibrates and hasattr(detector, "calibrate"):
-            detector.calibrate(synthetic_benign(3, 100))
+            detector.calibrate(self.benign(3, 100))
 
     def context(self) -> FitContext:
         scratch = Path(tempfile.mkdtemp(dir=self._scratch))
-        return FitContext(synthetic_benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch)
+        return FitContext(self.benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch)
 
     @cached_property
     def fitted(self) -> Any:
         """One fitted detector for all the checks that only score."""
-        return self.fit(self.new(), synthetic_benign(0, 300))
+        return self.fit(self.new(), self.benign(0, 300))
 
 
 def _require(holds: object, message: str) -> None:
@@ -168,7 +184,7 @@ def check_params(subject: Subject) -> None:
 
 def check_score_columns(subject: Subject) -> None:
     """``score`` returns the declared columns; a bare array only where there is one."""
-    raw, declared = subject.fitted.score(mixed_flows()), subject.capabilities.scores
+    raw, declared = subject.fitted.score(subject.mixed()), subject.capabilities.scores
     if not isinstance(raw, Mapping):
         _require(len(declared) == 1, f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}")
         return
@@ -177,7 +193,7 @@ def check_score_columns(subject: Subject) -> None:
 
 def check_score_shape(subject: Subject) -> None:
     """One score per flow: each column has shape (n,)."""
-    flows = mixed_flows()
+    flows = subject.mixed()
     raw = subject.fitted.score(flows)
     for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
         _require(np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows")
@@ -185,7 +201,7 @@ def check_score_shape(subject: Subject) -> None:
 
 def check_score_dtype(subject: Subject) -> None:
     """Columns are NumPy arrays of a floating type."""
-    raw = subject.fitted.score(mixed_flows())
+    raw = subject.fitted.score(subject.mixed())
     for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
         kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
         _require(kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array")
@@ -193,14 +209,14 @@ def check_score_dtype(subject: Subject) -> None:
 
 def check_score_finite(subject: Subject) -> None:
     """No NaN and no infinity, outliers included."""
-    for name, column in _scores(subject.fitted, mixed_flows()).items():
+    for name, column in _scores(subject.fitted, subject.mixed()).items():
         bad = int(np.count_nonzero(~np.isfinite(column)))
         _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite")
 
 
 def check_orientation(subject: Subject) -> None:
     """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns."""
-    scores = _scores(subject.fitted, mixed_flows())
+    scores = _scores(subject.fitted, subject.mixed())
     aurocs = [_auroc(column[:MIXED_BENIGN], column[MIXED_BENIGN:]) for column in scores.values()]
     mean = float(np.mean(aurocs))
     _require(
@@ -210,7 +226,7 @@ def check_orientation(subject: Subject) -> None:
 
 def check_order_invariance(subject: Subject) -> None:
     """Shuffling the flows shuffles the scores."""
-    flows = mixed_flows()
+    flows = subject.mixed()
     order = np.random.default_rng(SEED).permutation(len(flows))
     expected = {name: column[order] for name, column in _scores(subject.fitted, flows).items()}
     _assert_same(expected, _scores(subject.fitted, flows.take(order)), REORDERED, "scores of shuffled flows")
@@ -218,7 +234,7 @@ def check_order_invariance(subject: Subject) -> None:
 
 def check_batch_invariance(subject: Subject) -> None:
     """Scoring in parts gives what scoring at once gives."""
-    flows = mixed_flows()
+    flows = subject.mixed()
     parts = [_scores(subject.fitted, flows.take(part)) for part in (slice(0, 100), slice(100, 106), slice(106, None))]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _assert_same(_scores(subject.fitted, flows), joined, REORDERED, "scores of the same flows in three parts")
@@ -226,23 +242,23 @@ def check_batch_invariance(subject: Subject) -> None:
 
 def check_opaque_ids(subject: Subject) -> None:
     """Other ids, same scores."""
-    flows = mixed_flows()
+    flows = subject.mixed()
     renumbered = dataclasses.replace(flows, ids=np.random.default_rng(99).permutation(len(flows)).astype(np.uint64))
     _assert_same(_scores(subject.fitted, flows), _scores(subject.fitted, renumbered), REPEATED, "scores of the same flows under other ids")
 
 
 def check_single_flow(subject: Subject) -> None:
     """A batch of one flow can be scored."""
-    for name, column in _scores(subject.fitted, synthetic_benign(1, 1)).items():
+    for name, column in _scores(subject.fitted, subject.benign(1, 1)).items():
         _require(column.size == 1, f"column {name!r} has {column.size} scores for one flow")
         _require(np.isfinite(column).all(), f"column {name!r} is {column[0]} for a batch of one flow")
 
 
 def check_constant_columns(subject: Subject) -> None:
     """Training flows in which channels and features do not vary give finite scores, for flows in which they do as well."""
-    constant = constant_flows(0, 200)
+    constant = subject.constant(0, 200)
     detector = subject.fit(subject.new(), constant)
-    for flows in (constant, synthetic_benign(1, 300)):
+    for flows in (constant, subject.benign(1, 300)):
         for name, column in _scores(detector, flows).items():
             bad = int(np.count_nonzero(~np.isfinite(column)))
             _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite after training on constant columns")
@@ -251,25 +267,25 @@ def check_constant_columns(subject: Subject) -> None:
 def check_refit_independence(subject: Subject) -> None:
     """A second fit forgets the first."""
     _needs_determinism(subject)
-    again, fresh = subject.fit(subject.new(), synthetic_benign(0, 300)), subject.new()
-    subject.fit(again, synthetic_benign(5, 200))
-    subject.fit(fresh, synthetic_benign(5, 200))
-    flows = mixed_flows()
+    again, fresh = subject.fit(subject.new(), subject.benign(0, 300)), subject.new()
+    subject.fit(again, subject.benign(5, 200))
+    subject.fit(fresh, subject.benign(5, 200))
+    flows = subject.mixed()
     _assert_same(_scores(fresh, flows), _scores(again, flows), REPEATED, "scores after a second fit")
 
 
 def check_seed_determinism(subject: Subject) -> None:
     """The same seed and flows give the same scores."""
     _needs_determinism(subject)
-    flows = mixed_flows()
-    first, second = (_scores(subject.fit(subject.new(), synthetic_benign(0, 300)), flows) for _ in range(2))
+    flows = subject.mixed()
+    first, second = (_scores(subject.fit(subject.new(), subject.benign(0, 300)), flows) for _ in range(2))
     _assert_same(first, second, REPEATED, "scores of two fits with one seed")
 
 
 def check_no_mutation(subject: Subject) -> None:
     """``fit``, ``calibrate`` and ``score`` leave their flows as they were."""
     detector = subject.new()
-    train, calibration, test = synthetic_benign(0, 300), synthetic_benign(3, 100), mixed_flows()
+    train, calibration, test = subject.benign(0, 300), subject.benign(3, 100), subject.mixed()
     context = subject.context()
     batches = {"training": train, "validation": context.validation, "calibration": calibration, "scored": test}
     before = {name: _snapshot(batch) for name, batch in batches.items()}
@@ -284,10 +300,10 @@ def check_no_mutation(subject: Subject) -> None:
 
 def check_global_random_state(subject: Subject) -> None:
     """``fit`` and ``score`` neither seed nor use the global generators of Python, NumPy and torch."""
-    subject.fitted.score(mixed_flows())  # whatever it imports is imported now
+    subject.fitted.score(subject.mixed())  # whatever it imports is imported now
     _advance_global_generators()
     before = _global_states()
-    subject.fit(subject.new(), synthetic_benign(0, 300)).score(mixed_flows())
+    subject.fit(subject.new(), subject.benign(0, 300)).score(subject.mixed())
     changed = [name for name, state in _global_states().items() if state != before[name]]
     _require(not changed, f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded with ctx.seed")
 
@@ -297,20 +313,20 @@ def check_declared_inputs(subject: Subject) -> None:
     inputs = subject.capabilities.inputs
     detector = subject.new()
     context = subject.context()
-    detector.fit(_restricted(synthetic_benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
+    detector.fit(_restricted(subject.benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
     if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
-        detector.calibrate(_restricted(synthetic_benign(3, 100), inputs))
-    detector.score(_restricted(mixed_flows(), inputs))
+        detector.calibrate(_restricted(subject.benign(3, 100), inputs))
+    detector.score(_restricted(subject.mixed(), inputs))
 
 
 def check_calibration_replaces(subject: Subject) -> None:
     """A second calibration replaces the first."""
     if not subject.capabilities.calibrates:
         raise unittest.SkipTest("it does not calibrate")
-    detector = subject.fit(subject.new(), synthetic_benign(0, 300))
-    flows = mixed_flows()
+    detector = subject.fit(subject.new(), subject.benign(0, 300))
+    flows = subject.mixed()
     expected = _scores(detector, flows)
-    detector.calibrate(constant_flows(3, 100))
+    detector.calibrate(subject.constant(3, 100))
     subject.calibrate(detector)
     _assert_same(expected, _scores(detector, flows), REPEATED, "scores after another calibration and back")
 
@@ -322,14 +338,14 @@ def check_save_load(subject: Subject) -> None:
         raise unittest.SkipTest("it has neither save() nor load()")
     _require(all(members), f"it has {'save() but no load()' if members[0] else 'load() but no save()'}")
     detector = subject.new()
-    detector.fit(synthetic_benign(0, 300), subject.context())
+    detector.fit(subject.benign(0, 300), subject.context())
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder))
         loaded = subject.cls.load(Path(folder), subject.params)
         _require(isinstance(loaded, subject.cls), f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector")
     subject.calibrate(detector)
     subject.calibrate(loaded)
-    flows = mixed_flows()
+    flows = subject.mixed()
     _assert_same(_scores(detector, flows), _scores(loaded, flows), REPEATED, "scores after save and load")
 
 
@@ -370,7 +386,8 @@ def _snapshot(batch: FlowBatch) -> dict[str, NDArray[Any]]:
 
 def _restricted(batch: FlowBatch, inputs: frozenset[str]) -> FlowBatch:
     offsets, packets = (batch.offsets, batch.packets) if "packets" in inputs else (None, {})
-    return FlowBatch(batch.ids, offsets, packets, batch.features if "features" in inputs else {})
+    names = (*(FLOW_FEATURES if "features" in inputs else ()), *(CIC_FEATURES if "cic_features" in inputs else ()))
+    return FlowBatch(batch.ids, offsets, packets, {name: batch.features[name] for name in names}, batch.stream if "stream" in inputs else None)
 
 
 def _advance_global_generators() -> None:

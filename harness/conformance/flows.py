@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, FlowBatch
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS, FlowBatch, PacketStream
 
-__all__ = ["MIXED_BENIGN", "constant_flows", "mixed_flows", "synthetic_benign"]
+__all__ = ["MIXED_BENIGN", "constant_flows", "mixed_flows", "synthetic_benign", "with_cic_features", "with_stream"]
 
 MIXED_BENIGN = 300
 _STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
@@ -42,6 +42,40 @@ def mixed_flows() -> FlowBatch:
         {name: np.concatenate([benign.packets[name], outliers.packets[name]]) for name in PACKET_CHANNELS},
         {name: np.concatenate([benign.features[name], outliers.features[name]]) for name in FLOW_FEATURES},
     )
+
+
+def with_cic_features(flows: FlowBatch) -> FlowBatch:
+    """The same with columns under CICFlowMeter's names: stand-ins, positive mixtures of a flow's other features."""
+    mixture = np.random.default_rng(0).uniform(size=(len(FLOW_FEATURES), len(CIC_FEATURES)))
+    matrix = flows.feature_matrix(FLOW_FEATURES) @ mixture  # (n, 77)
+    named = {name: matrix[:, column].copy() for column, name in enumerate(CIC_FEATURES)}
+    return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
+
+
+def with_stream(flows: FlowBatch) -> FlowBatch:
+    """The same with its packets as one capture: flows of ten hosts that begin within a minute, in the order of their ids."""
+    assert flows.offsets is not None
+    flow = np.repeat(np.arange(len(flows)), flows.lengths)  # (P,)
+    begin = np.argsort(np.argsort(flows.ids)) * (60.0 / max(len(flows), 1))
+    since = np.cumsum(flows.packets["iat"], dtype=np.float64) / 1e6  # s since the first packet of the batch
+    time = begin[flow] + since - since[flows.offsets[:-1]][flow]
+    order = np.argsort(time, kind="stable")
+    flow, backward = flow[order], flows.packets["direction"][order] > 0
+    client, server = (flows.ids[flow] % 10).astype(np.uint64), np.full(len(flow), 99, dtype=np.uint64)
+    source, destination = np.where(backward, server, client), np.where(backward, client, server)
+    stream = PacketStream(
+        time=time[order],
+        size=flows.packets["size"][order].astype(np.uint32) + np.uint32(14),
+        sender=source,
+        source=source,
+        destination=destination,
+        channel=source * np.uint64(1000) + destination,
+        source_socket=source * np.uint64(1000) + flows.ids[flow] % np.uint64(7),
+        destination_socket=destination * np.uint64(1000) + flows.ids[flow] % np.uint64(7),
+        capture=np.zeros(len(flow), dtype=np.int32),
+        flow=flow,
+    )
+    return FlowBatch(flows.ids, flows.offsets, flows.packets, flows.features, stream)
 
 
 @cache

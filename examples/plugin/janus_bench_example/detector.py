@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class ZScore:
                 raise ValueError(f"clip={self.clip} must be positive")
 
     capabilities = Capabilities(inputs=frozenset({"features"}), provenance="our reading", source="textbook z-score")
+
+    presets: ClassVar = {"example-zscore-tight": {"clip": 3.0}}
 
     def __init__(self, params: Params) -> None:
         self._params = params
