@@ -1,10 +1,10 @@
-"""JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step.
+"""JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step; share of the GEMM peak; flows/s by K.
 
 Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick]
 
 Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``), otherwise drawn from a
-log-normal of like median and tail; contents are random, which costs the same.  Both variants are timed in turns in one run, so that a busy machine
-slows both; the ratio of the best times is printed.
+log-normal of like median and tail; contents are random, which costs the same.  Both variants and a plain matrix product are timed in turns in one
+run, so that a busy machine slows all; the ratio of the best times is printed.  The bound of the ratio is 65 / (mean tokens of a flow).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import argparse
 import csv
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +23,16 @@ from numpy.typing import NDArray
 
 from detectors.janus import Janus, JanusParams
 from detectors.janus.batching import MAX_TOKENS, Group, group_by_length
+from detectors.janus.columns import score_columns
 from detectors.janus.network import Network
-from detectors.janus.objective import noisy_batch
+from detectors.janus.objective import Weights, noisy_batch
 from detectors.janus.preprocess import Sequences
-from detectors.janus.scoring import NoiseBank, score_sequences
+from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
 from detectors.janus.training import accumulate_gradient
 
 DOMAINS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"
 FLOWS = 1024
+WEIGHTS = Weights(1.0, 1.0)
 
 
 def benign_lengths(limit: int) -> tuple[NDArray[np.int64], str]:
@@ -57,16 +61,34 @@ def padded(flows: int, width: int) -> list[Group]:
     return [Group(rows, width) for rows in np.split(np.arange(flows), range(per_group, flows, per_group))]
 
 
-def in_turns(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
+def in_turns(*works: Callable[[], object], repeats: int) -> list[float]:
     """Best seconds of each, after one warm-up."""
-    best = [float("inf"), float("inf")]
+    best = [float("inf")] * len(works)
     for repeat in range(repeats + 1):
-        for index, work in enumerate((first, second)):
+        for index, work in enumerate(works):
             start = time.perf_counter()
             work()
             if repeat:
                 best[index] = min(best[index], time.perf_counter() - start)
-    return best[0], best[1]
+    return best
+
+
+GEMM_SIZE = 1024
+GEMM_FLOP = 2 * GEMM_SIZE**3
+LEFT, RIGHT = torch.randn(GEMM_SIZE, GEMM_SIZE), torch.randn(GEMM_SIZE, GEMM_SIZE)
+
+
+def gemm() -> None:
+    """A matrix product that fits the cache: what the machine can do at best."""
+    torch.mm(LEFT, RIGHT)
+
+
+def forward_flop(params: JanusParams, lengths: NDArray[np.int64]) -> int:
+    """Multiplications and additions of one pass over real tokens: linear layers, and attention of every token to every one of its flow."""
+    tokens = lengths + 1
+    linear = params.n_layers * (2 * 12 * params.d_model**2) * int(tokens.sum())
+    ends = 2 * 2 * params.d_model * (20 * len(lengths) + 9 * int(lengths.sum()))
+    return linear + ends + params.n_layers * 4 * params.d_model * int((tokens**2).sum())
 
 
 def main() -> None:
@@ -93,20 +115,38 @@ def main() -> None:
     real = int(lengths.sum()) + FLOWS
     print(f"tokens: {real} real, {tokens} grouped ({tokens / real - 1:.1%} padding), {FLOWS * (params.T + 1)} padded")
 
-    fast, slow = in_turns(
+    bound = (params.T + 1) * FLOWS / real
+    fast, slow, product = in_turns(
         lambda: score_sequences(network, data, bank, params),
         lambda: score_sequences(network, data, bank, params, padded(FLOWS, params.T)),
-        options.repeats,
+        gemm,
+        repeats=options.repeats,
     )
-    print(f"scoring:  grouped {FLOWS / fast:,.0f} flows/s, padded {FLOWS / slow:,.0f} flows/s, ratio {slow / fast:.1f}")
-    fast, slow = in_turns(
-        lambda: accumulate_gradient(network, batch, params.lambda_disc),
-        lambda: accumulate_gradient(network, batch, params.lambda_disc, padded(params.batch, params.T)),
-        options.repeats,
+    peak = GEMM_FLOP / product
+    passes = len(NLL_TIMES) + params.k_steps
+    work = forward_flop(params, lengths) * passes
+    print(f"GEMM peak of this machine: {peak / 1e9:.0f} GFLOP/s")
+    print(f"scoring:  grouped {FLOWS / fast:,.0f} flows/s, padded {FLOWS / slow:,.0f} flows/s")
+    speed = work / fast
+    print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of the peak")
+    fast, slow, product = in_turns(
+        lambda: accumulate_gradient(network, batch, WEIGHTS),
+        lambda: accumulate_gradient(network, batch, WEIGHTS, padded(params.batch, params.T)),
+        gemm,
+        repeats=options.repeats,
     )
-    print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows, ratio {slow / fast:.1f}")
-    draw, _ = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, generator), lambda: None, options.repeats)
+    bound = (params.T + 1) * params.batch / (int(batch.lengths.sum()) + params.batch)
+    work = 3 * forward_flop(params, batch.lengths)  # the backward pass makes two products for each of the forward pass
+    share = work / fast * product / GEMM_FLOP
+    print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows")
+    print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {work / fast / 1e9:.0f} GFLOP/s, {share:.0%} of the peak")
+    (draw,) = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, generator), repeats=options.repeats)
     print(f"          drawing and coupling such a batch: {1e3 * draw:.1f} ms ({params.coupling})")
+    for steps in (1, 4, 16):
+        chosen = replace(params, k_steps=steps)
+        few = NoiseBank.drawn(chosen, torch.Generator().manual_seed(1))
+        (seconds,) = in_turns(partial(score_sequences, network, data, few, chosen), repeats=options.repeats)
+        print(f"K = {steps:2}:   {FLOWS / seconds:,.0f} flows/s, {len(score_columns(chosen))} columns")
 
 
 if __name__ == "__main__":

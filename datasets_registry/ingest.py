@@ -1,19 +1,19 @@
-"""A folder of captures with a ``labels.csv`` → a flow store.
+"""Captures and their labels → a flow store.
 
-Captures are read in parallel, one file a job; then all flows are matched to the labels at once.  Only matched flows are stored: a flow that no row
-claims is dropped and counted, never taken for benign.
+Captures are extracted to shards, one file a job (``datasets_registry.extraction``); then each group of captures is labelled at once; then the
+labelled flows are written, block by block.  Only labelled flows are stored: a flow that nobody claims is dropped and counted, never taken for benign.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
+import tempfile
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numba
@@ -21,32 +21,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
-from datasets_registry.capture.reader import Scan
-from datasets_registry.flows.assemble import FileFlows
-from datasets_registry.flows.extract import read_flows
-from datasets_registry.flows.features import flow_features
+from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
 from datasets_registry.flows.rules import FlowRules
+from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
-from datasets_registry.labelling.match import Match, match_rows
-from datasets_registry.store import StoreContents, content_hash, write_store
+from datasets_registry.labelling.match import match_rows
+from datasets_registry.store import BLOCK_FLOWS
+from datasets_registry.stream import KEY_BYTES, StreamWriter, build_stream
+from datasets_registry.writing import StoreWriter, replacing
 from harness.contract import DataError
-from harness.schema import PACKET_ARRAYS, SCHEMA_VERSION
 
-__all__ = ["ingest_folder"]
+__all__ = ["CaptureFile", "Labeller", "address_column", "ingest_captures", "ingest_folder"]
 
 SUFFIXES = tuple(suffix + packing for suffix in (".pcap", ".pcapng", ".cap") for packing in ("", ".gz", ".zst"))
-MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
 READING, MATCHING = 0.8, 0.9  # fractions of the progress at which these end
+TEXTS = ("label", "family", "source", "file")
 
-
-@dataclass(frozen=True, eq=False)
-class _File:
-    """What was read from one capture."""
-
-    name: str
-    flows: FileFlows
-    report: dict[str, Any]
+Labeller = Callable[[str, pl.DataFrame], Assignment]
 
 
 def ingest_folder(
@@ -58,37 +51,97 @@ def ingest_folder(
     synthetic: bool = False,
     licence: str = "not stated",
     rules: FlowRules | None = None,
+    cache: Path | None = None,
+    stream: bool = False,
     jobs: int = 2,
     progress: Callable[[str, float], None] | None = None,
 ) -> dict[str, Any]:
     """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one there), return its manifest.
 
-    ``rules``, ``FlowRules()`` if None, decide what a flow is.
-    Captures are the files that ``labels.csv`` names and any other with a capture's suffix.  ``jobs`` captures are read at a time;
-    ``progress(text, fraction)`` is called as the work goes on.  DataError where the folder cannot become a dataset.
+    ``rules``, ``FlowRules()`` if None, decide what a flow is.  Captures are the files that ``labels.csv`` names and any other with a capture's
+    suffix.  ``cache``, ``stream``, ``jobs`` and ``progress``: see ``ingest_captures``.  DataError where the folder cannot become a dataset.
     """
-    tell, rules = progress or _say_nothing, rules or FlowRules()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    tell("reading labels", 0.0)
+    if progress:
+        progress("reading labels", 0.0)
     labels = read_labels(folder)
-    paths = _captures(folder, labels)
-    files = _read_all(folder, paths, rules, jobs, tell)
-    if not any(len(file.flows) for file in files):
-        raise DataError(f"{folder}: no flow in its {len(files)} capture(s); dropped packets: {_say(_total(files, 'dropped'))}")
-    tell("matching labels", READING)
-    match = match_rows(labels, _match_table(files))
-    tell("writing", MATCHING)
-    contents = _contents(files, labels, match)
-    about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence, **rules.described()}
-    manifest = _manifest(about, files, match, contents)
-    write_store(destination, contents, manifest)
+    captures = {file: CaptureFile(folder / file, "") for file in _captures(folder, labels)}
+    about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence}
+
+    def label(_group: str, flows: pl.DataFrame) -> Assignment:
+        return _by_labels_csv(labels, flows)
+
+    return ingest_captures(
+        captures, label, destination, about=about, rules=rules or FlowRules(), cache=cache, stream=stream, jobs=jobs, progress=progress
+    )
+
+
+def ingest_captures(
+    captures: Mapping[str, CaptureFile],
+    label: Labeller,
+    destination: Path,
+    *,
+    about: Mapping[str, Any],
+    rules: FlowRules,
+    cache: Path | None,
+    stream: bool = False,
+    jobs: int = 2,
+    progress: Callable[[str, float], None] | None = None,
+) -> dict[str, Any]:
+    """Extract ``captures``, label them group by group, write a flow store to ``destination`` (replacing one there), return its manifest.
+
+    captures  name (relative, '/'-separated) → file and group; their order, and the number of jobs, decide nothing
+    label     called once per group, groups in the order of their names, with the group's flows: file (String), ``KEY_COLUMNS`` (UInt64), swapped
+              (Boolean: the initiator is endpoint b), first and last (Int64, ns), n_packets (Int64, before the cut to 64), src_mac and dst_mac
+              (UInt64, 0 where unknown); captures by name, then flows in the order of their first packets
+    about     what the manifest says of the dataset: name, synthetic, summary, licence, and whatever else is worth keeping
+    cache     folder of the extracted shards.  It stays, so that the same captures are not read again: give one where labelling may be repeated or
+              the work be killed.  None: a temporary one
+    stream    write the packet stream too, for detectors that read whole captures: some 70 bytes for every packet
+    progress  called with (text, fraction) as the work goes on; ``jobs`` captures are read at a time
+
+    DataError if there is no flow or no label; what ``label`` raises passes through.
+    """
+    tell = progress or _say_nothing
+    with _shards_in(cache) as folder:
+        shards = extract_all(captures, rules, folder, jobs, lambda text, fraction: tell(text, READING * fraction))
+        _check_flows(captures, shards)
+        labelled, report = _label(captures, shards, label, lambda text, fraction: tell(text, READING + (MATCHING - READING) * fraction))
+        if not any(len(chosen) for chosen, _ in labelled.values()):
+            raise DataError(f"{_where(captures)}: none of its {sum(shard.n_flows for shard in shards.values())} flows has a label")
+        with replacing(destination) as staged:
+            writer = StoreWriter(staged)
+            for number, (name, shard) in enumerate(shards.items()):
+                tell(f"writing {name}", MATCHING + (1 - MATCHING) * number / len(shards) / (2 if stream else 1))
+                for block in _blocks(shard, *labelled[name]):
+                    writer.add(block)
+            matched = {name: len(chosen) for name, (chosen, _) in labelled.items()}
+            by_label = writer.counts.by_label()
+            labels = {text: {**report.get(text, NO_ROWS), "flows": by_label.get(text, 0)} for text in sorted({*report, *by_label})}
+            if stream:
+                chosen = {name: positions for name, (positions, _) in labelled.items()}
+                _write_stream(staged / "stream", captures, shards, chosen, writer.hash.hexdigest(), tell)
+            manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **_account(shards, matched)})
     tell("done", 1.0)
     return manifest
 
 
+NO_ROWS = {"matched": 0, "unmatched_rows": 0, "ambiguous": 0}
+
+
 def _say_nothing(_text: str, _fraction: float) -> None:
     """Progress that nobody asked to see."""
+
+
+@contextmanager
+def _shards_in(cache: Path | None) -> Iterator[Path]:
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+        yield cache
+    else:
+        with tempfile.TemporaryDirectory(prefix="janus-bench-extracted-") as folder:
+            yield Path(folder)
 
 
 def _captures(folder: Path, labels: LabelRows) -> list[str]:
@@ -98,178 +151,160 @@ def _captures(folder: Path, labels: LabelRows) -> list[str]:
     return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
 
 
-def _read_all(folder: Path, names: list[str], rules: FlowRules, jobs: int, tell: Callable[[str, float], None]) -> list[_File]:
-    """In threads: decoding and assembly release the interpreter lock, and nothing has to be copied between processes."""
-    sizes = {name: (folder / name).stat().st_size for name in names}
-    total, done, lock = max(sum(sizes.values()), 1), 0, Lock()
-
-    def read(name: str) -> _File:
-        def advance(n_bytes: int) -> None:
-            nonlocal done
-            with lock:
-                done += n_bytes
-                tell(f"reading {name}", READING * min(done / total, 1.0))
-
-        return _read_one(folder, name, rules, advance)
-
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        # Largest first, so that no long file is left to a single worker at the end.
-        order = sorted(names, key=lambda name: -sizes[name])
-        futures = [pool.submit(read, name) for name in order]
-        try:
-            files = [future.result() for future in as_completed(futures)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return sorted(files, key=lambda file: file.name)
+def _by_labels_csv(labels: LabelRows, flows: pl.DataFrame) -> Assignment:
+    """The rows of a ``labels.csv`` as an assignment."""
+    match = match_rows(labels, flows)
+    return Assignment(match.flow, labels.rows[match.row].select(LABEL_FIELDS), match.report)
 
 
-def _read_one(folder: Path, name: str, rules: FlowRules, advance: Callable[[int], None]) -> _File:
-    scan, flows = read_flows(folder / name, rules, advance)
-    noted = dict(scan.noted)
-    if scan.out_of_order:
-        noted["out_of_order"] = scan.out_of_order
-    report = {
-        "format": scan.format,
-        "link_types": list(scan.link_types),
-        "packets": scan.records,
-        "used": scan.used,
-        "dropped": scan.dropped,
-        "noted": noted,
-        "mirrored_share": _mirrored_share(scan),
-        "flows": len(flows),
-        "warnings": _warnings(name, scan, rules),
-    }
-    return _File(name, flows, report)
+def _where(captures: Mapping[str, CaptureFile]) -> str:
+    return os.path.commonpath([file.path.parent for file in captures.values()]) if captures else "no captures"
 
 
-def _mirrored_share(scan: Scan) -> float:
-    """Second copies per IP packet of the file: a half if every packet is there twice."""
-    return round(scan.mirrored / max(scan.used + scan.dropped.get("mirrored", 0), 1), 4)
+def _check_flows(captures: Mapping[str, CaptureFile], shards: Mapping[str, Extracted]) -> None:
+    if not captures:
+        raise DataError("no captures: there is nothing to read flows from")
+    if not any(shard.n_flows for shard in shards.values()):
+        dropped = say_counts(_total(shards, "dropped"))
+        raise DataError(f"{_where(captures)}: no flow in its {len(captures)} capture(s); dropped packets: {dropped}")
 
 
-def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
-    said = []
-    if not scan.records:
-        said.append(f"{name}: no packets")
-    elif not scan.used:
-        said.append(f"{name}: none of its {scan.records} packets can be used ({_say(scan.dropped)})")
-    if _mirrored_share(scan) >= MIRRORED_WARNING and not rules.remove_mirrored:
-        said.append(f"{name}: {_mirrored_share(scan):.0%} of its packets are second copies of the one before (a mirrored port?); they were kept")
-    for reason, what in (
-        ("cut_by_end_of_file", "ends inside a packet record"),
-        ("corrupt_record", "holds a corrupt record; what follows it was not read"),
-        ("corrupt_compression", "is damaged in its compression; what follows was not read"),
-    ):
-        if reason in scan.dropped:
-            said.append(f"{name}: {what}")
-    return said
-
-
-def _say(counts: dict[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "none"
-
-
-def _total(files: list[_File], what: str) -> dict[str, int]:
+def _total(shards: Mapping[str, Extracted], what: str) -> dict[str, int]:
     counter: Counter[str] = Counter()
-    for file in files:
-        counter.update(file.report[what])
+    for shard in shards.values():
+        counter.update(shard.report[what])
     return dict(sorted(counter.items()))
 
 
-def _match_table(files: list[_File]) -> pl.DataFrame:
-    """All flows of all files, in the order in which they are numbered before matching."""
-    tables = []
-    for file in files:
-        keys = {column: file.flows.keys[:, word] for word, column in enumerate(KEY_COLUMNS)}
-        tables.append(
-            pl.DataFrame(
-                {
-                    "file": pl.repeat(file.name, len(file.flows), dtype=pl.String, eager=True),
-                    **keys,
-                    "first": file.flows.first,
-                    "last": file.flows.last,
-                }
-            )
+Chosen = tuple[NDArray[np.int64], pl.DataFrame]
+"""Positions (m,) of a capture's labelled flows, and their ``LABEL_FIELDS``, m rows."""
+
+
+def _label(
+    captures: Mapping[str, CaptureFile], shards: Mapping[str, Extracted], label: Labeller, tell: Callable[[str, float], None]
+) -> tuple[dict[str, Chosen], dict[str, dict[str, int]]]:
+    """Capture → its labelled flows; and the reports of all groups, summed."""
+    labelled: dict[str, Chosen] = {}
+    report: dict[str, Counter[str]] = {}
+    groups: dict[str, list[str]] = {}
+    for name in shards:
+        groups.setdefault(captures[name].group, []).append(name)
+    for number, (group, names) in enumerate(sorted(groups.items())):
+        tell(f"matching labels{f' of {group}' if group else ''}", number / len(groups))
+        assignment = _checked(group, label(group, _flow_table([shards[name] for name in names])), sum(shards[name].n_flows for name in names))
+        # Names of labels and files, millions of times: numbers until they are written.
+        table = assignment.table.select(LABEL_FIELDS).with_columns(pl.col(TEXTS).cast(pl.Categorical))
+        begin = 0
+        for name in names:
+            end = begin + shards[name].n_flows
+            first, last = np.searchsorted(assignment.flow, [begin, end])
+            labelled[name] = (assignment.flow[first:last] - begin, table[int(first) : int(last)])
+            begin = end
+        for text, counts in assignment.report.items():
+            report.setdefault(text, Counter()).update(counts)
+    return labelled, {text: dict(counts) for text, counts in report.items()}
+
+
+def _checked(group: str, assignment: Assignment, n_flows: int) -> Assignment:
+    """A labeller may come from another package."""
+    flow = assignment.flow
+    in_range = not len(flow) or (flow[0] >= 0 and flow[-1] < n_flows and bool((np.diff(flow) > 0).all()))
+    if not in_range or assignment.table.height != len(flow) or not set(LABEL_FIELDS) <= set(assignment.table.columns):
+        raise ValueError(
+            f"the labeller of group {group!r} breaks what Assignment promises: {len(flow)} flows of {n_flows}, {assignment.table.schema}"
         )
+    return assignment
+
+
+def _flow_table(shards: Sequence[Extracted]) -> pl.DataFrame:
+    """All flows of these captures, as a labeller sees them."""
+    tables = []
+    for shard in shards:
+        columns = {name: pl.Series(name, shard.column("keys", word)) for word, name in enumerate(KEY_COLUMNS)}
+        columns["swapped"] = pl.Series("swapped", shard.column("swapped").astype(np.bool_))
+        columns |= {name: pl.Series(name, shard.column(name)) for name in ("first", "last", "n_packets")}
+        columns |= {name: pl.Series(name, shard.column("macs", word)) for word, name in enumerate(("src_mac", "dst_mac"))}
+        tables.append(pl.DataFrame([pl.repeat(shard.name, shard.n_flows, dtype=pl.String, eager=True).alias("file"), *columns.values()]))
     return pl.concat(tables)
 
 
-def _contents(files: list[_File], labels: LabelRows, match: Match) -> StoreContents:
-    """The matched flows of all files, file by file and in the order of their first packets."""
-    first_of_file = np.concatenate([[0], np.cumsum([len(file.flows) for file in files])])
-    kept = []
-    for file, begin, end in zip(files, first_of_file[:-1], first_of_file[1:], strict=True):
-        mine = match.flow[(match.flow >= begin) & (match.flow < end)] - begin
-        file.report["matched"] = len(mine)
-        kept.append(file.flows.take(mine))
-    lengths = np.concatenate([np.diff(flows.offsets) for flows in kept])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    packets = {name: np.concatenate([getattr(flows, name) for flows in kept]) for name in PACKET_ARRAYS}
-    matched = labels.rows[match.row]
-    flow_id = pl.int_range(matched.height, dtype=pl.Int64, eager=True).alias("flow_id")
-    return StoreContents(
-        offsets,
-        packets,
-        pl.DataFrame({"flow_id": flow_id, **_flow_columns(kept)}),
-        matched.with_columns(flow_id),
-        flow_features(offsets, packets["size"], packets["iat"], packets["bits"]),
-    )
+def _blocks(shard: Extracted, chosen: NDArray[np.int64], table: pl.DataFrame) -> Iterator[Block]:
+    """The labelled flows of a capture, in the order of their first packets."""
+    take = shard.reader() if len(chosen) else None
+    for begin in range(0, len(chosen), BLOCK_FLOWS):
+        assert take is not None
+        flows = take(chosen[begin : begin + BLOCK_FLOWS])
+        labels = table[begin : begin + BLOCK_FLOWS].with_columns(pl.col(TEXTS).cast(pl.String))
+        yield Block(flows.offsets, flows.packets, pl.DataFrame(_flow_columns(flows)), labels, flows.columns["cic"])
 
 
-def _flow_columns(kept: list[FileFlows]) -> dict[str, Any]:
+def _write_stream(
+    folder: Path,
+    captures: Mapping[str, CaptureFile],
+    shards: Mapping[str, Extracted],
+    labelled: Mapping[str, NDArray[np.int64]],
+    content_hash: str,
+    tell: Callable[[str, float], None],
+) -> None:
+    """The stream of all captures.  The key of its identities follows from the content, so that the same captures give the same files; no detector is
+    told what it follows from."""
+    key = hashlib.blake2b(content_hash.encode(), digest_size=KEY_BYTES, person=b"packet stream").digest()
+    begin = 0
+    with StreamWriter(folder) as writer:
+        for number, (name, shard) in enumerate(shards.items()):
+            tell(f"packet stream of {name}", (1 + number / len(shards)) / 2 * (1 - MATCHING) + MATCHING)
+            chosen = labelled[name]
+            flows = _flow_table([shard])[chosen].with_columns(flow_id=pl.int_range(begin, begin + len(chosen), dtype=pl.Int64))
+            writer.add(name, build_stream(captures[name].path, flows, key))
+            begin += len(chosen)
+
+
+def _flow_columns(flows: Flows) -> dict[str, Any]:
     """Columns of ``schema.FLOW_COLUMNS`` after ``flow_id``."""
-    keys = np.concatenate([flows.keys for flows in kept])
-    swapped = np.concatenate([flows.swapped for flows in kept])
+    keys, swapped = flows.columns["keys"], flows.columns["swapped"].astype(np.bool_)
     rest = keys[:, 4].astype(np.int64)
     version, ports = rest >> 40, (rest >> 16 & 0xFFFF, rest & 0xFFFF)
     lower, upper = keys[:, :2], keys[:, 2:4]
-
-    def seconds(times: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-        return np.concatenate(times) / 1e9
-
     return {
-        "src_ip": addresses.texts(version, np.where(swapped[:, None], upper, lower)),
+        "src_ip": address_column(version, np.where(swapped[:, None], upper, lower)),
         "src_port": np.where(swapped, ports[1], ports[0]).astype(np.uint16),
-        "dst_ip": addresses.texts(version, np.where(swapped[:, None], lower, upper)),
+        "dst_ip": address_column(version, np.where(swapped[:, None], lower, upper)),
         "dst_port": np.where(swapped, ports[0], ports[1]).astype(np.uint16),
         "proto": (rest >> 32 & 0xFF).astype(np.uint8),
-        "ts_start": seconds([flows.first for flows in kept]),
-        "ts_end": seconds([flows.last for flows in kept]),
-        "n_packets": np.concatenate([flows.n_packets for flows in kept]),
+        "ts_start": flows.columns["first"] / 1e9,
+        "ts_end": flows.columns["last"] / 1e9,
+        "n_packets": flows.columns["n_packets"],
     }
 
 
-def _manifest(about: dict[str, Any], files: list[_File], match: Match, contents: StoreContents) -> dict[str, Any]:
-    labels, n_packets = contents.labels, contents.flows["n_packets"]
-    attacks = int(labels["attack"].sum())
-    kind = pl.when("attack").then(pl.lit("attack/")).otherwise(pl.lit("benign/"))
-    families = (
-        labels.select(family=kind + pl.col("family"), longer=n_packets >= 2)
-        .group_by("family")
-        .agg(flows=pl.len(), longer=pl.col("longer").sum())
-        .sort("family")
-    )
+def address_column(version: NDArray[np.int64], words: NDArray[np.uint64]) -> pl.Series:
+    """``addresses.texts`` as a column: of a flood with millions of drawn IPv4 addresses too."""
+    low = pl.Series(words[:, 1])
+    octets = pl.DataFrame([(low // (1 << shift) % 256).cast(pl.String).alias(str(shift)) for shift in (24, 16, 8, 0)])
+    result = octets.select(pl.concat_str(pl.all(), separator=".")).to_series()
+    is_v6 = version == 6
+    if not is_v6.any():
+        return result
+    distinct, place = np.unique(words[is_v6], axis=0, return_inverse=True)
+    texts = pl.Series(addresses.texts(np.full(len(distinct), 6), distinct))
+    return result.scatter(np.flatnonzero(is_v6), texts[place.reshape(-1)])
+
+
+def _account(shards: Mapping[str, Extracted], matched: Mapping[str, int]) -> dict[str, Any]:
+    """What became of captures, packets and flows."""
+    reports = {name: shard.report for name, shard in shards.items()}
+    files = {
+        name: {key: value for key, value in report.items() if key != "warnings"} | {"matched": matched[name]} for name, report in reports.items()
+    }
     return {
-        "schema_version": SCHEMA_VERSION,
-        **about,
-        "hash": content_hash(contents),
-        "n_flows": labels.height,
-        "n_flows_2_packets": int((n_packets >= 2).sum()),
-        "n_packets": int(contents.offsets[-1]),
-        "benign": labels.height - attacks,
-        "attack": attacks,
-        "families": {family: [flows, longer] for family, flows, longer in families.iter_rows()},
-        "labels": match.report,
-        "unmatched_flows": sum(len(file.flows) for file in files) - labels.height,
+        "unmatched_flows": sum(shard.n_flows for shard in shards.values()) - sum(matched.values()),
         "packets": {
-            "read": sum(file.report["packets"] for file in files),
-            "used": sum(file.report["used"] for file in files),
-            "dropped": _total(files, "dropped"),
-            "noted": _total(files, "noted"),
+            "read": sum(report["packets"] for report in reports.values()),
+            "used": sum(report["used"] for report in reports.values()),
+            "dropped": _total(shards, "dropped"),
+            "noted": _total(shards, "noted"),
         },
-        "warnings": [warning for file in files for warning in file.report["warnings"]],
-        "files": {file.name: {key: value for key, value in file.report.items() if key != "warnings"} for file in files},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "warnings": [warning for report in reports.values() for warning in report["warnings"]],
+        "files": files,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__, "polars": pl.__version__},
     }

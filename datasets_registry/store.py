@@ -1,103 +1,49 @@
-"""The flow store on disk: ragged packets, flows, features, and labels apart from them.
+"""The flow store on disk, read: ragged packets, flows, features, and labels apart from them.
 
 Layout (names and types in ``harness.schema``)::
 
-    manifest.json         what it is, counts, what was dropped and why, content hash
+    manifest.json         what it is, counts, what was dropped and why, content hash, flows per shard
     packets/<name>.npy    offsets, size, iat, win, bits: memory-mapped
     flows.parquet         5-tuples and times       flow_features.parquet   flow_id and the 20 features
     labels.parquet        labels, apart: nothing here hands them out together with flow data
+    cic_features.npy      (flows, 77) float32 in the order of ``contract.CIC_FEATURES``; absent where only sequences were at hand
     SHA256SUMS            checksum of every other file, as ``sha256sum -c`` reads it
+
+A store of more flows than one shard holds has these arrays and tables (not the manifest and the checksums) in ``full_store/00000``,
+``full_store/00001`` and so on, with rising flow ids.  Opening looks at headers only; checks of values are ``verify``'s.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, DataError, FlowBatch
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ragged, starts_of
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS, DataError, FlowBatch
 from harness.schema import BIT_OF, FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CHECKSUMS", "MANIFEST", "FlowStore", "StoreContents", "checksum", "content_hash", "write_store"]
+__all__ = ["CHECKSUMS", "CIC_FILE", "MANIFEST", "STORE_VERSION", "TABLES", "FlowStore", "Shard", "checksum", "is_current", "shard_folders"]
+
+STORE_VERSION = 2
+"""Changes when the layout does; a store of another version has to be added again."""
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
-
-
-@dataclass(frozen=True, eq=False)
-class StoreContents:
-    """Everything that a store holds besides its manifest: N flows, row-aligned by ``flow_id = arange(N)``.
-
-    offsets (N + 1,) int64; packets: the arrays of ``schema.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels with the columns of ``schema``;
-    features (N, 20) float64 in the order of ``contract.FLOW_FEATURES``.
-    """
-
-    offsets: NDArray[np.int64]
-    packets: Mapping[str, NDArray[Any]]
-    flows: pl.DataFrame
-    labels: pl.DataFrame
-    features: NDArray[np.float64]
-
-
-def content_hash(contents: StoreContents) -> str:
-    """SHA-256 over packets, flows and labels, the same on every machine.
-
-    Features are left out: they follow from the packets, and the last bit of a logarithm is the platform's.
-    """
-    import polars as pl
-
-    digest = hashlib.sha256()
-
-    def add(name: str, values: NDArray[Any]) -> None:
-        digest.update(f"{name} {values.dtype.kind}{values.dtype.itemsize} {len(values)}\n".encode())
-        digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).tobytes())
-
-    add("offsets", contents.offsets)
-    for name in PACKET_ARRAYS:
-        add(name, contents.packets[name])
-    for frame, columns in ((contents.flows, FLOW_COLUMNS), (contents.labels, LABEL_COLUMNS)):
-        for name in columns:
-            if frame[name].dtype == pl.String:
-                encoded = [text.encode() for text in frame[name]]
-                add(name, np.array([len(text) for text in encoded], np.int64))
-                digest.update(b"".join(encoded))
-            else:
-                add(name, frame[name].to_numpy())
-    return digest.hexdigest()
-
-
-def write_store(destination: Path, contents: StoreContents, manifest: Mapping[str, Any]) -> None:
-    """Write a store beside its destination and move it there in one step; a store that is there already is replaced."""
-    import polars as pl
-
-    with _replacing(destination) as folder:
-        (folder / "packets").mkdir()
-        np.save(folder / "packets" / "offsets.npy", contents.offsets)
-        for name, dtype in PACKET_ARRAYS.items():
-            np.save(folder / "packets" / f"{name}.npy", contents.packets[name].astype(dtype, copy=False))
-        contents.flows.select(FLOW_COLUMNS).write_parquet(folder / "flows.parquet")
-        contents.labels.select(LABEL_COLUMNS).write_parquet(folder / "labels.parquet")
-        columns = {name: contents.features[:, column] for column, name in enumerate(FLOW_FEATURES)}
-        pl.DataFrame({"flow_id": contents.flows["flow_id"], **columns}).write_parquet(folder / "flow_features.parquet")
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        written = sorted(path for path in folder.rglob("*") if path.is_file())
-        lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in written]
-        (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+CIC_FILE = "cic_features.npy"
+FULL_STORE = "full_store"
+TABLES = {"flows.parquet": FLOW_COLUMNS, "labels.parquet": LABEL_COLUMNS, "flow_features.parquet": ("flow_id", *FLOW_FEATURES)}
+BLOCK_FLOWS = 1 << 14
+"""Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB."""
 
 
 def checksum(path: Path) -> str:
@@ -106,77 +52,126 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _replacing(destination: Path) -> Iterator[Path]:
-    """An empty folder that becomes ``destination`` when the block ends well, and vanishes when it does not."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # A leading dot: whoever lists the datasets in the parent folder passes over it.
-    staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
-    try:
-        staged.chmod(0o755)
-        yield staged
-        if not destination.exists():
-            staged.replace(destination)
-        elif not _exchange(staged, destination):
-            # The old one steps aside first, and comes back if the new one cannot take its place.
-            aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".old", dir=destination.parent))
-            destination.replace(aside)
-            try:
-                staged.replace(destination)
-            except OSError:
-                aside.replace(destination)
-                raise
-            shutil.rmtree(aside)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+def shard_folders(n_shards: int) -> list[str]:
+    """Folders of the shards below the store's: itself if there is but one."""
+    return [""] if n_shards == 1 else [f"{FULL_STORE}/{number:05}/" for number in range(n_shards)]
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in a single step; False where the system has no such call (rename() cannot put a folder onto a full one)."""
+def is_current(folder: Path) -> bool:
+    """Is there a store in ``folder`` that this program reads?  False for one of another version."""
     try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (ValueError, OSError):
         return False
-    at_cwd, exchange = -100, 2
-    return bool(renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
+    return isinstance(manifest, dict) and (manifest.get("schema_version"), manifest.get("store_version")) == (SCHEMA_VERSION, STORE_VERSION)
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Some consecutive flows of a store: ``begin`` to ``begin + n_flows``.
+
+    Nothing is kept open: arrays are mapped for one use, so that what has been read does not count as this process's memory for ever.
+    """
+
+    store: Path
+    prefix: str
+    begin: int
+    n_flows: int
+    has_cic: bool
+
+    def arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+        """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``schema.PACKET_ARRAYS``; DataError if headers do not agree."""
+        offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
+        if offsets[0] != 0 or offsets[-1] < self.n_flows:
+            raise _damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
+        packets = {name: self._mapped(f"packets/{name}.npy", dtype, (int(offsets[-1]),)) for name, dtype in PACKET_ARRAYS.items()}
+        return offsets, packets
+
+    def cic(self) -> NDArray[np.float32]:
+        """CICFlowMeter's features, (n_flows, 77), memory-mapped; DataError if the store has none."""
+        if not self.has_cic:
+            raise DataError(f"{self.store}: the dataset has no cic_features (it was added from sequences, not from captures)")
+        return self._mapped(CIC_FILE, "float32", (self.n_flows, len(CIC_FEATURES)))
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One of ``TABLES``, or some of its columns; DataError if it cannot be read or is another."""
+        import polars as pl
+
+        path = self.store / self.prefix / name
+        try:
+            there = tuple(pl.read_parquet_schema(path))
+            table = pl.read_parquet(path, columns=None if columns is None else list(columns)) if there == TABLES[name] else pl.DataFrame()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
+        if there != TABLES[name]:
+            raise _damaged(self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}")
+        if table.height != self.n_flows:
+            raise _damaged(self.store, f"{self.prefix}{name}: {table.height} rows for {self.n_flows} flows")
+        return table
+
+    def blocks(self, size: int = BLOCK_FLOWS) -> Iterator[Block]:
+        """Everything in it, ``size`` flows at a time."""
+        flows, labels = self.table("flows.parquet", FLOW_FIELDS), self.table("labels.parquet", LABEL_FIELDS)
+        for begin in range(0, self.n_flows, size):
+            end = min(begin + size, self.n_flows)
+            offsets, packets = self.arrays()
+            first, last = offsets[begin], offsets[end]
+            yield Block(
+                offsets[begin : end + 1] - first,
+                {name: np.array(values[first:last]) for name, values in packets.items()},
+                flows[begin:end],
+                labels[begin:end],
+                np.array(self.cic()[begin:end]) if self.has_cic else None,
+            )
+
+    def _mapped(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = np.load(self.store / self.prefix / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(self.store, f"{self.prefix}{name}: {error}") from None
+        if values.dtype != dtype or values.shape != shape:
+            raise _damaged(self.store, f"{self.prefix}{name} holds {values.dtype} {values.shape}, expected {dtype} {shape}")
+        return values
 
 
 @dataclass(frozen=True, eq=False)
 class FlowStore:
-    """One dataset, read-only; arrays are memory-mapped, tables are read when they are first asked for."""
+    """One dataset, read-only.  Only what is asked for is read, and of a large store only the shards that hold it."""
 
     folder: Path
     manifest: Mapping[str, Any]
-    offsets: NDArray[np.int64]
-    packets: Mapping[str, NDArray[Any]]
+    shards: Sequence[Shard]
+    begins: NDArray[np.int64]
+    _recent: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> FlowStore:
-        """DataError if there is no store, if it is damaged, or of another schema version."""
+        """DataError if there is no store, if it is damaged, or of another version."""
         path = folder / MANIFEST
         if not path.is_file():
             raise DataError(f"{folder}: not a dataset (no {MANIFEST}); add one with `janus-bench data add NAME FOLDER`")
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            version = manifest["schema_version"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            version, layout = manifest["schema_version"], manifest.get("store_version", 1)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise _damaged(folder, f"{MANIFEST}: {error}") from None
         if version != SCHEMA_VERSION:
             raise DataError(f"{folder}: written with schema version {version}, this program reads {SCHEMA_VERSION}; add the dataset again")
-        arrays = {}
-        for name, dtype in {"offsets": "int64", **PACKET_ARRAYS}.items():
-            try:
-                arrays[name] = np.load(folder / "packets" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise _damaged(folder, f"packets/{name}.npy: {error}") from None
-            if arrays[name].dtype != dtype or arrays[name].ndim != 1:
-                raise _damaged(folder, f"packets/{name}.npy holds {arrays[name].dtype} {arrays[name].shape}, expected one row of {dtype}")
-        offsets = arrays.pop("offsets")
-        if not {"name", "hash", "n_flows"} <= manifest.keys() or len(offsets) != manifest["n_flows"] + 1:
-            raise _damaged(folder, f"{MANIFEST} and packets/offsets.npy disagree")
-        if offsets[0] != 0 or (np.diff(offsets) < 1).any() or any(len(values) != offsets[-1] for values in arrays.values()):
-            raise _damaged(folder, "packets/*.npy disagree with packets/offsets.npy")
-        return cls(folder, manifest, offsets, arrays)
+        if layout != STORE_VERSION:
+            raise DataError(f"{folder}: a store of version {layout}, this program reads version {STORE_VERSION}; add the dataset again")
+        sizes = manifest.get("shards")
+        if not {"name", "hash", "n_flows", "cic_features"} <= manifest.keys() or not _are_sizes(sizes) or sum(sizes) != manifest["n_flows"]:
+            raise _damaged(folder, f"{MANIFEST}: entries are missing, or n_flows and shards disagree")
+        begins = starts_of(np.array(sizes))[:-1]
+        shards = [
+            Shard(folder, prefix, int(begin), size, bool(manifest["cic_features"]))
+            for prefix, begin, size in zip(shard_folders(len(sizes)), begins, sizes, strict=True)
+        ]
+        for shard in shards:
+            shard.arrays()
+            if shard.has_cic:
+                shard.cic()
+        return cls(folder, manifest, shards, begins)
 
     @property
     def name(self) -> str:
@@ -188,53 +183,88 @@ class FlowStore:
 
     @property
     def n_flows(self) -> int:
-        return len(self.offsets) - 1
+        return int(self.manifest["n_flows"])
 
     def packet_counts(self) -> NDArray[np.int64]:
         """Stored packets of each flow (at most ``MAX_PACKETS``), (N,)."""
-        return np.diff(self.offsets)
+        return np.concatenate([np.diff(shard.arrays()[0]) for shard in self.shards])
 
-    def flows(self) -> pl.DataFrame:
-        """5-tuples, times and packet counts; columns of ``schema.FLOW_COLUMNS``."""
-        return self._table("flows.parquet", FLOW_COLUMNS)
+    def packets(self) -> dict[str, NDArray[Any]]:
+        """The arrays of ``schema.PACKET_ARRAYS`` of all flows, in memory: 9 bytes a packet."""
+        mapped = [shard.arrays()[1] for shard in self.shards]
+        return {name: np.concatenate([arrays[name] for arrays in mapped]) for name in PACKET_ARRAYS}
 
-    def labels(self) -> pl.DataFrame:
-        """Labels; columns of ``schema.LABEL_COLUMNS``.  For the harness only, never for a detector."""
-        return self._table("labels.parquet", LABEL_COLUMNS)
+    def flows(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """5-tuples, times and packet counts; columns of ``schema.FLOW_COLUMNS``, or those named."""
+        return self._table("flows.parquet", columns)
+
+    def labels(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Labels; columns of ``schema.LABEL_COLUMNS``, or those named.  For the harness only, never for a detector."""
+        return self._table("labels.parquet", columns)
+
+    def _table(self, name: str, columns: Sequence[str] | None) -> pl.DataFrame:
+        import polars as pl
+
+        return pl.concat([shard.table(name, columns) for shard in self.shards])
 
     def take(self, flow_ids: NDArray[np.int64], ids: NDArray[np.uint64], inputs: frozenset[str]) -> FlowBatch:
-        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (packets, features)."""
+        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (``contract.INPUTS``)."""
         flow_ids = np.asarray(flow_ids, dtype=np.int64)
         if len(flow_ids) and (flow_ids.min() < 0 or flow_ids.max() >= self.n_flows):
             raise ValueError(f"flow ids must be in [0, {self.n_flows})")
-        offsets, packets, features = None, {}, {}
-        if "packets" in inputs:
-            lengths = self.offsets[flow_ids + 1] - self.offsets[flow_ids]
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            gather = np.repeat(self.offsets[flow_ids] - offsets[:-1], lengths) + np.arange(offsets[-1])
-            columns = {name: values[gather] for name, values in self.packets.items()}
-            bits = columns.pop("bits")
-            columns |= {name: (bits >> bit) & np.uint8(1) for name, bit in BIT_OF.items()}
-            packets = {name: columns[name] for name in PACKET_CHANNELS}
-        if "features" in inputs:
-            features = {name: column[flow_ids] for name, column in self._features.items()}
+        number = np.searchsorted(self.begins, flow_ids, side="right") - 1
+        parts = [(int(shard), np.flatnonzero(number == shard)) for shard in np.unique(number)]
+        offsets, packets = self._take_packets(flow_ids, parts) if "packets" in inputs else (None, {})
+        features: dict[str, NDArray[np.float64]] = {}
+        for name, columns, read in (
+            ("features", FLOW_FEATURES, self._features),
+            ("cic_features", CIC_FEATURES, lambda shard: self.shards[shard].cic()),
+        ):
+            if name in inputs:
+                matrix = np.empty((len(columns), len(flow_ids)))  # a row a feature: each is handed out as an array of its own
+                for shard, rows in parts:
+                    matrix[:, rows] = read(shard)[flow_ids[rows] - self.begins[shard]].T
+                features |= dict(zip(columns, matrix, strict=True))
         return FlowBatch(ids, offsets, packets, features)
 
-    @cached_property
-    def _features(self) -> dict[str, NDArray[np.float64]]:
-        table = self._table("flow_features.parquet", ("flow_id", *FLOW_FEATURES))
-        return {name: table[name].to_numpy() for name in FLOW_FEATURES}
+    def blocks(self, flow_ids: NDArray[np.int64], inputs: frozenset[str], size: int = BLOCK_FLOWS) -> Iterator[FlowBatch]:
+        """``take`` in pieces of at most ``size`` flows, under their flow ids; memory depends on ``size`` alone."""
+        for begin in range(0, len(flow_ids), size):
+            chosen = flow_ids[begin : begin + size]
+            yield self.take(chosen, chosen.astype(np.uint64), inputs)
 
-    def _table(self, name: str, columns: tuple[str, ...]) -> pl.DataFrame:
-        import polars as pl
+    def _take_packets(self, flow_ids: NDArray[np.int64], parts: Sequence[tuple[int, NDArray[np.int64]]]) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        found = []
+        lengths = np.empty(len(flow_ids), np.int64)
+        for number, rows in parts:
+            shard_offsets, arrays = self.shards[number].arrays()
+            local = flow_ids[rows] - self.begins[number]
+            begins = np.asarray(shard_offsets[local])
+            lengths[rows] = shard_offsets[local + 1] - begins
+            source = ragged(begins, lengths[rows])
+            found.append({name: np.asarray(values[source]) for name, values in arrays.items()})
+        offsets = starts_of(lengths)
+        columns = {name: np.empty(offsets[-1], dtype) for name, dtype in PACKET_ARRAYS.items()}
+        for (_, rows), values in zip(parts, found, strict=True):
+            to = ragged(offsets[:-1][rows], lengths[rows])
+            for name in columns:
+                columns[name][to] = values[name]
+        bits = columns.pop("bits")
+        columns |= {name: (bits >> bit) & np.uint8(1) for name, bit in BIT_OF.items()}
+        return offsets, {name: columns[name] for name in PACKET_CHANNELS}
 
-        try:
-            table = pl.read_parquet(self.folder / name)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise _damaged(self.folder, f"{name}: {str(error).splitlines()[0]}") from None
-        if tuple(table.columns) != columns or table.height != self.n_flows:
-            raise _damaged(self.folder, f"{name} has {table.height} rows and columns {', '.join(table.columns)}")
-        return table
+    def _features(self, number: int) -> NDArray[np.float64]:
+        """The 20 features of a shard, (flows, 20); those of the shard asked for last are kept, for they have to be decoded as a whole."""
+        recent = self._recent.get(number)
+        if recent is None:
+            recent = self.shards[number].table("flow_features.parquet", FLOW_FEATURES).to_numpy()
+            self._recent.clear()
+            self._recent[number] = recent
+        return recent
+
+
+def _are_sizes(sizes: object) -> bool:
+    return isinstance(sizes, list) and bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def _damaged(folder: Path, what: str) -> DataError:

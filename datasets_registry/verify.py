@@ -1,32 +1,34 @@
-"""Is a dataset on disk what was written, and is what was written a dataset?  Checksums first, then types, values, labels and the content hash."""
+"""Is a dataset on disk what was written, and is what was written a dataset?  Checksums first, then types, values, labels and the content hash.
+
+Shards are looked at one after the other and block by block, so the size of a dataset does not decide about memory.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets_registry.store import CHECKSUMS, MANIFEST, FlowStore, StoreContents, checksum, content_hash
-from harness.contract import FLOW_FEATURES, MAX_PACKETS, DataError
+from datasets_registry.block import Block, ContentHash, Counts
+from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, shard_folders
+from harness.contract import CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, DataError
 from harness.schema import BIT_OF, PACKET_ARRAYS
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Check", "Verification", "verify_store"]
+__all__ = ["Check", "Verification", "store_files", "verify_store"]
 
-TABLES = ("flows.parquet", "labels.parquet", "flow_features.parquet")
-FILES = (MANIFEST, *(f"packets/{name}.npy" for name in ("offsets", *PACKET_ARRAYS)), *TABLES)
+ARRAYS = tuple(f"packets/{name}.npy" for name in ("offsets", *PACKET_ARRAYS))
 TYPES = {
     "flows.parquet": ("Int64", "String", "UInt16", "String", "UInt16", "UInt8", "Float64", "Float64", "Int64"),
     "labels.parquet": ("Int64", "Boolean", "String", "String", "String", "String", "Int64"),
     "flow_features.parquet": ("Int64", *["Float64"] * len(FLOW_FEATURES)),
 }
-COUNTS = ("n_flows", "n_flows_2_packets", "n_packets", "benign", "attack", "families")
 CLOSE = 1e-9
 """Relative and absolute difference of a feature from the one computed anew: the last bits of a logarithm are the platform's."""
 
@@ -51,28 +53,39 @@ class Verification:
     notes: Sequence[str]
 
 
+def store_files(manifest: Mapping[str, Any]) -> list[str]:
+    """Every file of a store with this manifest besides the list of checksums, relative to its folder."""
+    names = (*ARRAYS, *TABLES, *((CIC_FILE,) if manifest["cic_features"] else ()))
+    return [MANIFEST, *(prefix + name for prefix in shard_folders(len(manifest["shards"])) for name in names)]
+
+
 def verify_store(folder: Path, progress: Callable[[str, float], None] | None = None) -> Verification:
     """Check the dataset in ``folder``; DataError names the first damaged file and what is wrong with it.
 
-    The checks, in order: every file is there and matches its checksum; the manifest is of this schema version; array and table types, row alignment,
-    ``flow_id = arange(N)``; values in range; labels and counts as in the manifest; the content hash; features as computed from the packets.
+    The checks, in order: every file there matches its checksum; the manifest is of this version; every file that it asks for is there, with a
+    checksum; array and table types, row alignment, ``flow_id = arange(N)``; values in range; features as computed from the packets; labels and
+    counts as in the manifest; the content hash.
     """
     tell = progress or _say_nothing
-    checks, notes = _verify_checksums(folder, tell)
-    store = FlowStore.open(folder)  # manifest, dtypes, monotone offsets, aligned packet arrays
-    checks.append(Check(MANIFEST, "schema version and keys", f"schema version {store.manifest['schema_version']}"))
-    tell("values", 0.5)
-    tables = {name: _table(folder, name, store.n_flows) for name in TABLES}
-    _verify_packets(folder, store)
-    checks += [Check(f"packets/{name}.npy", "type, offsets, range", f"{store.offsets[-1]} packets") for name in ("offsets", *PACKET_ARRAYS)]
-    _verify_flows(folder, store, tables["flows.parquet"])
-    _verify_labels(folder, store, tables["flows.parquet"], tables["labels.parquet"])
-    tell("features", 0.7)
-    _verify_features(folder, store, tables["flow_features.parquet"])
-    checks += [Check(name, "types, flow_id, range, counts", f"{store.n_flows} rows") for name in TABLES]
-    tell("content hash", 0.8)
-    _verify_hash(folder, store, tables)
+    expected = _verify_checksums(folder, tell)
+    store = FlowStore.open(folder)  # manifest, headers
+    files = store_files(store.manifest)
+    if absent := [name for name in files if not (folder / name).is_file()]:
+        raise _damaged(folder, f"{', '.join(absent)}: missing")
+    if expected and (unsigned := [name for name in files if name not in expected]):
+        raise _damaged(folder, f"{CHECKSUMS}: no line for {', '.join(unsigned)}")
+    checks = [Check(name, "checksum", f"{(folder / name).stat().st_size} bytes") for name in expected]
+    versions = f"schema version {store.manifest['schema_version']}, store version {store.manifest['store_version']}"
+    checks.append(Check(MANIFEST, "versions and keys", versions))
+    content, counts = ContentHash(), Counts()
+    for number, shard in enumerate(store.shards):
+        tell(f"flows from {shard.begin} on", 0.5 + 0.5 * number / len(store.shards))
+        checks += _verify_shard(shard, content, counts)
+    _verify_counts(folder, store, counts)
+    if content.hexdigest() != store.hash:
+        raise _damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
     checks.append(Check("packets, flows, labels", "content hash", store.hash[:16]))
+    notes = [] if expected else [f"no checksums: there is no {CHECKSUMS}; add the dataset again to have them"]
     return Verification(checks, notes)
 
 
@@ -84,26 +97,23 @@ def _damaged(folder: Path, what: str) -> DataError:
     return DataError(f"{folder}: the dataset is damaged ({what}); add it again")
 
 
-def _verify_checksums(folder: Path, tell: Callable[[str, float], None]) -> tuple[list[Check], list[str]]:
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise _damaged(folder, f"{', '.join(missing)}: missing")
+def _verify_checksums(folder: Path, tell: Callable[[str, float], None]) -> dict[str, str]:
+    """File → its checksum; nothing where there is no list of them."""
+    if not (folder / MANIFEST).is_file():
+        raise _damaged(folder, f"{MANIFEST}: missing")
     if not (folder / CHECKSUMS).is_file():
-        return [], [f"no checksums: the dataset was added before {CHECKSUMS} was written; add it again to have them"]
+        return {}
     expected = _read_checksums(folder)
-    if absent := [name for name in FILES if name not in expected]:
-        raise _damaged(folder, f"{CHECKSUMS}: no line for {', '.join(absent)}")
-    checks, different = [], []
+    if absent := [name for name in expected if not (folder / name).is_file()]:
+        raise _damaged(folder, f"{', '.join(absent)}: missing")
+    different = []
     for number, (name, digest) in enumerate(expected.items()):
         tell(f"checksum of {name}", 0.5 * number / len(expected))
-        if not (folder / name).is_file():
-            raise _damaged(folder, f"{name}: missing")
         if checksum(folder / name) != digest:
             different.append(name)
-        checks.append(Check(name, "checksum", f"{(folder / name).stat().st_size} bytes"))
     if different:
         raise _damaged(folder, f"{', '.join(different)}: not the bytes that were written, by {CHECKSUMS}")
-    return checks, []
+    return expected
 
 
 def _read_checksums(folder: Path) -> dict[str, str]:
@@ -120,93 +130,91 @@ def _read_checksums(folder: Path) -> dict[str, str]:
     return expected
 
 
-def _table(folder: Path, name: str, n_flows: int) -> pl.DataFrame:
-    """A table with the right columns, types and rows, no nulls, and ``flow_id = arange(N)``."""
-    import polars as pl
+def _verify_shard(shard: Shard, content: ContentHash, counts: Counts) -> list[Check]:
+    """Everything about one shard; its flows are added to ``content`` and ``counts``."""
+    lengths = np.diff(shard.arrays()[0])
+    if (lengths < 1).any():
+        raise _bad(shard, "packets/offsets.npy: a flow without packets")
+    if lengths.max() > MAX_PACKETS:
+        raise _bad(shard, f"packets/offsets.npy: a flow of {lengths.max()} stored packets, at most {MAX_PACKETS} are kept")
+    for name in ("flows.parquet", "labels.parquet"):
+        _verify_table(shard, name, shard.table(name))
+    features = shard.table("flow_features.parquet")
+    _verify_table(shard, "flow_features.parquet", features)
+    begin = 0
+    for block in shard.blocks():
+        _verify_packets(shard, block)
+        _verify_flows(shard, block)
+        _verify_features(shard, block, features[begin : begin + len(block)])
+        content.update(block)
+        counts.update(block)
+        begin += len(block)
+    checks = [Check(shard.prefix + name, "type, offsets, range", f"{lengths.sum()} packets") for name in ARRAYS]
+    checks += [Check(shard.prefix + name, "types, flow_id, range, counts", f"{shard.n_flows} rows") for name in TABLES]
+    if shard.has_cic:
+        checks.append(Check(shard.prefix + CIC_FILE, "type, shape, range, protocol", f"{shard.n_flows} rows"))
+    return checks
 
-    from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS
 
-    columns = {"flows.parquet": FLOW_COLUMNS, "labels.parquet": LABEL_COLUMNS, "flow_features.parquet": ("flow_id", *FLOW_FEATURES)}[name]
-    try:
-        table = pl.read_parquet(folder / name)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise _damaged(folder, f"{name}: {str(error).splitlines()[0]}") from None
-    if tuple(table.columns) != columns:
-        raise _damaged(folder, f"{name}: columns {', '.join(table.columns)}, expected {', '.join(columns)}")
-    for column, wanted in zip(columns, TYPES[name], strict=True):
+def _bad(shard: Shard, what: str) -> DataError:
+    return _damaged(shard.store, shard.prefix + what)
+
+
+def _verify_table(shard: Shard, name: str, table: pl.DataFrame) -> None:
+    """The right types, no nulls, and ``flow_id = arange(N)``; ``Shard.table`` has checked columns and rows."""
+    for column, wanted in zip(TABLES[name], TYPES[name], strict=True):
         if str(table[column].dtype) != wanted:
-            raise _damaged(folder, f"{name}: column {column} holds {table[column].dtype}, expected {wanted}")
+            raise _bad(shard, f"{name}: column {column} holds {table[column].dtype}, expected {wanted}")
         if table[column].null_count():
-            raise _damaged(folder, f"{name}: column {column} has {table[column].null_count()} missing values")
-    if table.height != n_flows:
-        raise _damaged(folder, f"{name}: {table.height} rows for {n_flows} flows")
-    if not np.array_equal(table["flow_id"].to_numpy(), np.arange(n_flows)):
-        raise _damaged(folder, f"{name}: flow_id is not 0 … {n_flows - 1} in order")
-    return table
+            raise _bad(shard, f"{name}: column {column} has {table[column].null_count()} missing values")
+    first, last = shard.begin, shard.begin + shard.n_flows
+    if not np.array_equal(table["flow_id"].to_numpy(), np.arange(first, last)):
+        raise _bad(shard, f"{name}: flow_id is not {first} … {last - 1} in order")
 
 
-def _verify_packets(folder: Path, store: FlowStore) -> None:
-    lengths = store.packet_counts()
-    if lengths.max(initial=0) > MAX_PACKETS:
-        raise _damaged(folder, f"packets/offsets.npy: a flow of {lengths.max()} stored packets, at most {MAX_PACKETS} are kept")
-    iat, bits = np.asarray(store.packets["iat"]), np.asarray(store.packets["bits"])
+def _verify_packets(shard: Shard, block: Block) -> None:
+    iat, bits = block.packets["iat"], block.packets["bits"]
     if not np.isfinite(iat).all() or (iat < 0).any():
-        raise _damaged(folder, "packets/iat.npy: values that are negative or not finite")
-    if iat[store.offsets[:-1]].any():
-        raise _damaged(folder, "packets/iat.npy: a flow's first packet has a time gap")
+        raise _bad(shard, "packets/iat.npy: values that are negative or not finite")
+    if iat[block.offsets[:-1]].any():
+        raise _bad(shard, "packets/iat.npy: a flow's first packet has a time gap")
     if (bits >> len(BIT_OF)).any():
-        raise _damaged(folder, f"packets/bits.npy: bits above the {len(BIT_OF)} that mean something")
+        raise _bad(shard, f"packets/bits.npy: bits above the {len(BIT_OF)} that mean something")
 
 
-def _verify_flows(folder: Path, store: FlowStore, flows: pl.DataFrame) -> None:
-    start, end, n_packets = (flows[name].to_numpy() for name in ("ts_start", "ts_end", "n_packets"))
+def _verify_flows(shard: Shard, block: Block) -> None:
+    start, end, n_packets = (block.flows[name].to_numpy() for name in ("ts_start", "ts_end", "n_packets"))
     if not (np.isfinite(start).all() and np.isfinite(end).all()) or (end < start).any():
-        raise _damaged(folder, "flows.parquet: times that are not finite, or an end before its start")
-    if not np.array_equal(np.minimum(n_packets, MAX_PACKETS), store.packet_counts()):
-        raise _damaged(folder, "flows.parquet: n_packets disagrees with packets/offsets.npy")
+        raise _bad(shard, "flows.parquet: times that are not finite, or an end before its start")
+    if not np.array_equal(np.minimum(n_packets, MAX_PACKETS), np.diff(block.offsets)):
+        raise _bad(shard, "flows.parquet: n_packets disagrees with packets/offsets.npy")
 
 
-def _verify_labels(folder: Path, store: FlowStore, flows: pl.DataFrame, labels: pl.DataFrame) -> None:
-    """One class per label, and the counts that the manifest states."""
-    import polars as pl
-
-    if labels.group_by("label").agg(pl.col("attack").n_unique())["attack"].max() != 1:
-        raise _damaged(folder, "labels.parquet: one label is called both attack and benign")
-    families: dict[str, list[int]] = {}
-    for attack, family, n_packets in zip(labels["attack"], labels["family"], flows["n_packets"], strict=True):
-        counts = families.setdefault(f"{'attack' if attack else 'benign'}/{family}", [0, 0])
-        counts[0] += 1
-        counts[1] += n_packets >= 2
-    attacks = int(labels["attack"].sum())
-    found: dict[str, Any] = {
-        "n_flows": store.n_flows,
-        "n_flows_2_packets": int((flows["n_packets"] >= 2).sum()),
-        "n_packets": int(store.offsets[-1]),
-        "benign": store.n_flows - attacks,
-        "attack": attacks,
-        "families": families,
-    }
-    for name in COUNTS:
-        if store.manifest.get(name) != found[name]:
-            raise _damaged(folder, f"{MANIFEST}: {name} differs from what the tables hold")
-    by_label = {str(label): int(count) for label, count in labels["label"].value_counts().iter_rows()}
-    stated = {label: row.get("matched") for label, row in store.manifest.get("labels", {}).items() if row.get("matched")}
-    if stated != by_label:
-        raise _damaged(folder, f"{MANIFEST}: matched rows per label differ from labels.parquet")
-
-
-def _verify_features(folder: Path, store: FlowStore, table: pl.DataFrame) -> None:
+def _verify_features(shard: Shard, block: Block, table: pl.DataFrame) -> None:
     from datasets_registry.flows.features import flow_features
 
-    anew = flow_features(np.asarray(store.offsets), *(np.asarray(store.packets[name]) for name in ("size", "iat", "bits")))
+    anew = flow_features(block.offsets, *(block.packets[name] for name in ("size", "iat", "bits")))
     for column, name in enumerate(FLOW_FEATURES):
         if not np.allclose(table[name].to_numpy(), anew[:, column], rtol=CLOSE, atol=CLOSE):
-            raise _damaged(folder, f"flow_features.parquet: {name} is not what the packets give")
+            raise _bad(shard, f"flow_features.parquet: {name} is not what the packets give")
+    if block.cic is None:
+        return
+    if not np.isfinite(block.cic).all():
+        raise _bad(shard, f"{CIC_FILE}: values that are not finite")
+    if not np.array_equal(block.cic[:, CIC_FEATURES.index("Protocol")], block.flows["proto"].to_numpy()):
+        raise _bad(shard, f"{CIC_FILE}: Protocol is not that of flows.parquet")
+    packets = block.cic[:, [CIC_FEATURES.index("Total Fwd Packets"), CIC_FEATURES.index("Total Backward Packets")]].astype(np.float64).sum(1)
+    if not np.allclose(packets, block.flows["n_packets"].to_numpy(), rtol=1e-6):
+        raise _bad(shard, f"{CIC_FILE}: its packets are not those of flows.parquet")
 
 
-def _verify_hash(folder: Path, store: FlowStore, tables: dict[str, pl.DataFrame]) -> None:
-    packets = {name: np.asarray(store.packets[name]) for name in PACKET_ARRAYS}
-    features = np.empty((0, len(FLOW_FEATURES)))  # not part of the hash
-    contents = StoreContents(np.asarray(store.offsets), packets, tables["flows.parquet"], tables["labels.parquet"], features)
-    if content_hash(contents) != store.hash:
-        raise _damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
+def _verify_counts(folder: Path, store: FlowStore, counts: Counts) -> None:
+    """One class per label, and the counts that the manifest states."""
+    if len({label for label, _ in counts.labels}) != len(counts.labels):
+        raise _damaged(folder, "labels.parquet: one label is called both attack and benign")
+    for name, found in counts.described().items():
+        if store.manifest.get(name) != found:
+            raise _damaged(folder, f"{MANIFEST}: {name} differs from what the tables hold")
+    stated = {label: row.get("flows") for label, row in store.manifest.get("labels", {}).items() if row.get("flows")}
+    if stated != counts.by_label():
+        raise _damaged(folder, f"{MANIFEST}: flows per label differ from labels.parquet")

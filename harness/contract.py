@@ -167,7 +167,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 class PacketStream:
     """P packets of whole captures, capture by capture, each in the order of its file; identities are keyed hashes, equal within a dataset only.
 
-    time     (P,) float64, seconds since the epoch
+    time     (P,) float64, seconds since the capture's first packet, not decreasing but for packets out of order
     size     (P,) uint32, frame length on the wire in bytes
     sender   (P,) uint64: the sender's MAC address with its IP address
     source, destination  (P,) uint64: the two IP addresses (the MAC addresses where there is neither IP nor ARP)

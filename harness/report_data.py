@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import plugins
-from harness.evaluate import VIEWS, cell_scores, compute_metrics
-from harness.extensions import Metric, TestScores
+from harness.errors import UsageError
+from harness.evaluate import VIEWS, cell_scores, compute_metrics, metric_of
+from harness.extensions import BEST_FIXED, Metric, TestScores
+from harness.intervals import kept_statistics
 from harness.schema import PlanRecord, RunRecord
+from harness.sides import AUROC, Measure
 from reports.html.evidence import CONTROL, CellEvidence, Environment, FamilyArea, FamilySize, ReportData, RunRow, ThresholdEvidence
 
 if TYPE_CHECKING:
     from harness.store import RunStore
 
-__all__ = ["MAX_POINTS", "PERCENTILES", "collect", "roc_grid", "tpr_at"]
+__all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "collect", "roc_grid", "tpr_at"]
 
 HEADLINES = ("auroc", "macro_auroc")
 """Shown first, and also on flows of two or more packets."""
@@ -32,13 +35,13 @@ EXACT_POINTS = 50
 """So many of them are the smallest false-positive rates that the test flows can tell apart, all of them."""
 LANDMARKS = (0.001, 0.01, 0.05)
 """False-positive rates that every curve has a point at."""
-PERCENTILES = {"P95": 20, "P99": 100}
+PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
 """Name of a threshold → 1 / (the share of calibration flows above it)."""
 
 Cell = tuple[str, str, str]
 """(detector label, source or ``CONTROL``, target)."""
 Numbers = Mapping[str, float | None]
-"""Metric → number of one run."""
+"""Metric → number of one run under a row's aggregator; runs are named by ``reports.leaderboard.value_key``."""
 Scores = NDArray[np.float64]
 
 
@@ -63,7 +66,9 @@ def collect(
     records = store.records()
     metrics = _metrics()
     cells, numbers = _cells(_Reader(store, records, metrics, say), plans, progress)
-    documents = _documents(plans, records, metrics, numbers)
+    measure = Measure(metrics[AUROC])
+    statistics = {AUROC: kept_statistics(store, plans, measure, say, progress)}
+    documents = _documents(plans, records, metrics, numbers, statistics)
     datasets = plans[-1].datasets
     return ReportData(
         documents=documents,
@@ -79,6 +84,13 @@ def collect(
     )
 
 
+def cell_evidence(
+    store: RunStore, plans: Sequence[PlanRecord], say: Callable[[str], None] = _ignore, progress: Callable[[str, float], None] = _ignore
+) -> tuple[CellEvidence, ...]:
+    """Curves, families and thresholds of every cell and control with an ok run; a row that chooses its score with labels has none."""
+    return _cells(_Reader(store, store.records(), {}, say), plans, progress)[0]
+
+
 def _metrics() -> dict[str, Metric]:
     """``auroc``, ``auroc@2+``, … → metric, in the order of the page: headlines, their views, then whatever is installed."""
     known = plugins.metrics()
@@ -87,7 +99,11 @@ def _metrics() -> dict[str, Metric]:
 
 
 def _documents(
-    plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], metrics: Mapping[str, Metric], numbers: Mapping[str, Numbers]
+    plans: Sequence[PlanRecord],
+    records: Mapping[str, RunRecord],
+    metrics: Mapping[str, Metric],
+    numbers: Mapping[str, Numbers],
+    statistics: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Mapping[str, Any]]:
     """A leaderboard document per metric; one that has no number anywhere is left out, except the first."""
     from reports.leaderboard import build_leaderboard
@@ -96,7 +112,8 @@ def _documents(
     for name, metric in metrics.items():
         values = {key: found[name] for key, found in numbers.items()}
         if not documents or any(value is not None for value in values.values()):
-            documents[name] = build_leaderboard(plans, records, values, name, higher_is_better=metric.higher_is_better)
+            better = metric.higher_is_better
+            documents[name] = build_leaderboard(plans, records, values, name, higher_is_better=better, statistics=statistics.get(name))
     return documents
 
 
@@ -124,13 +141,26 @@ class _Reader:
     metrics: Mapping[str, Metric]
     say: Callable[[str], None]
 
-    def read(self, key: str) -> tuple[TestScores, Numbers] | None:
-        """The test flows of a run, and its numbers as stored or, for a metric that is new, computed; None unless it is ok."""
+    def read(self, key: str, aggregator: str) -> tuple[TestScores | None, Numbers] | None:
+        """The test flows of a run, and its numbers as stored or, for a metric that is new, computed; None unless it is ok.
+
+        ``aggregator`` is the row's; without test flows where it is ``BEST_FIXED``, which has no scalar of its own.
+        """
         row = self.records.get(key)
         if row is None or row.status != "ok":
             return None
-        views = cell_scores(self.store.scores(key), self.store.truth(row.spec["target_hash"]), row.spec, row.aggregator)
-        numbers = {name: row.metrics[name] for name in self.metrics if name in row.metrics}
+        chosen = row.aggregator if row.aggregator == "identity" else aggregator
+        if chosen == BEST_FIXED:
+            known = {name: name.partition("@") for name in self.metrics}
+            return None, {
+                name: metric_of(self.store, row, self.metrics[name], f"{at}{view}", chosen, self.say) for name, (_, at, view) in known.items()
+            }
+        try:
+            views = cell_scores(self.store.scores(key), self.store.truth(row.spec["target_hash"]), row.spec, chosen)
+        except UsageError as error:  # a detector without that score column
+            self.say(str(error))
+            return None
+        numbers = {name: row.metrics[name] for name in self.metrics if name in row.metrics and chosen == row.aggregator}
         for suffix, view in views.items():
             new = {metric.name: metric for name, metric in self.metrics.items() if name not in numbers and name == f"{metric.name}{suffix}"}
             numbers |= compute_metrics({suffix: view}, new, self.say)
@@ -141,22 +171,28 @@ def _cells(
     reader: _Reader, plans: Sequence[PlanRecord], progress: Callable[[str, float], None]
 ) -> tuple[tuple[CellEvidence, ...], dict[str, Numbers]]:
     """The evidence of every cell with an ok run; and run → its numbers."""
+    from reports.leaderboard import value_key
+
     wanted = _run_keys(plans)
-    others = dict.fromkeys(cell.run_key for plan in plans for cell in plan.cells)  # controls with parameters of their own within a network
+    aggregators = {label: declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}
     numbers: dict[str, Numbers] = {}
+
+    def read(key: str, label: str) -> TestScores | None:
+        found = reader.read(key, aggregators[label])
+        if found is not None:
+            numbers[value_key(key, aggregators[label], reader.records[key])] = found[1]
+        return None if found is None else found[0]
+
     cells = []
     for place, (cell, keys) in enumerate(wanted.items()):
         progress("reading scores", place / len(wanted))
-        seeds = []
-        for _, key in sorted(keys.items()):
-            if (found := reader.read(key)) is not None:
-                seeds.append(found[0])
-                numbers[key] = found[1]
+        seeds = [scores for _, key in sorted(keys.items()) if (scores := read(key, cell[0])) is not None]
         if seeds:
             cells.append(_evidence(cell, seeds))
-    for key in others:
-        if key not in numbers and (found := reader.read(key)) is not None:
-            numbers[key] = found[1]
+    if reader.metrics:  # for tables alone: controls with parameters of their own within a network
+        for planned in (cell for plan in plans for cell in plan.cells):
+            if value_key(planned.run_key, aggregators[planned.label], reader.records.get(planned.run_key)) not in numbers:
+                read(planned.run_key, planned.label)
     return tuple(cells), numbers
 
 
@@ -242,6 +278,17 @@ def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | 
         n_attack=min(alerts.n_attack for alerts in found),
         n_cal=min(len(seed.cal_b) for seed in seeds),
     )
+
+
+def a_day(tpr: float, fpr: float, bounds: tuple[float, float], flows_per_day: int, base_rate: float) -> dict[str, float | None]:
+    """``protocols.operations.operation`` as ``reports.details`` lists it; ``fpr`` > 0."""
+    from protocols.operations import operation
+
+    found = operation(tpr, fpr, bounds, flows_per_day, base_rate)
+    numbers: dict[str, float | None] = {name: getattr(found, name) for name in ("false_alerts", "true_alerts", "ppv")}
+    for name, interval in (("false_alerts", found.false_alerts_interval), ("ppv", found.ppv_interval)):
+        numbers[f"{name}_low"], numbers[f"{name}_high"] = interval or (None, None)
+    return numbers
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

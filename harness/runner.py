@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness import plugins
+from harness.contract import Capabilities
 from harness.environment import environment
 from harness.errors import JanusBenchError
 from harness.evaluate import cell_scores, compute_metrics
@@ -22,7 +23,14 @@ from harness.schema import ROLES, RunRecord, RunSpec, Status
 from harness.sites import Site, draw_of
 from harness.staging import Stage, StagedPart, remove_stale
 from harness.store import RunStore, WriteFailed
+from harness.streams import part_stream
 from protocols.splits import Partition, control_parts
+
+ARTIFACTS = ("cic_features", "stream")
+"""Inputs that not every dataset has; its manifest says which."""
+
+HINTS_STREAM = 7
+"""Sets the draw of hints apart from other draws of the same seed."""
 
 FEWEST_FLOWS = 2
 """A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
@@ -58,7 +66,7 @@ class Machine:
 def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
     remove_stale()
-    finished = final_runs(store)
+    finished = final_runs(plan, sites, store)
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
     store.write_plan(plan.record)
@@ -86,9 +94,33 @@ def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Ma
     return result
 
 
-def final_runs(store: RunStore) -> set[str]:
-    """Keys of the runs that are not run again: ok, and skipped (the reason is a function of what the key declares)."""
-    return {key for key, record in store.records().items() if record.status in ("ok", "skipped")}
+def final_runs(plan: Plan, sites: Mapping[str, Site], store: RunStore) -> set[str]:
+    """Keys of the plan's runs that are not run again: ok, or skipped for a reason that still holds."""
+    records = store.records()
+    final = set()
+    for fit in plan.fits:
+        for run in fit.runs:
+            status = records[run.key].status if run.key in records else ""
+            if status == "ok" or (status == "skipped" and why_not(run, fit.loaded.capabilities, sites)):
+                final.add(run.key)
+    return final
+
+
+def why_not(run: RunSpec, capabilities: Capabilities, sites: Mapping[str, Site]) -> str:
+    """Why a run cannot be, or an empty string."""
+    needed = [(run.target, part) for part in ("cal_a", "cal_b", "test_benign", "test_attack")]
+    needed += [(run.source, part) for part in ("train", "val")] if run.source is not None else []
+    for name, part in needed:
+        n = len(sites[name].partition(draw_of(run)).parts[part])
+        if n < FEWEST_FLOWS:
+            return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+    for name in dict.fromkeys((run.source or run.target, run.target)):
+        for artifact in ARTIFACTS:
+            if artifact in capabilities.inputs and not sites[name].store.manifest.get(artifact):
+                return f"{name} was added without {artifact}: add it again from its captures"
+    if run.calibration == "none" and len(capabilities.scores) > 1:
+        return "several score columns need calibration flows for their aggregator, and this protocol has none"
+    return ""
 
 
 class _FitRun:
@@ -99,6 +131,7 @@ class _FitRun:
         self._runs: dict[str, RunSpec] = {}  # opaque target name → run
         self._records: list[RunRecord] = []
         self._fit_s: float | None = None
+        self._rng = np.random.default_rng(int(fit.key, 16))
 
     def run(self) -> list[RunRecord]:
         fit = self._fit
@@ -108,7 +141,7 @@ class _FitRun:
         plugins.notify("janus_bench_run_started", {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]}, self._observer.message)
         ready = []
         for run in fit.runs:
-            reason = self._why_not(run)
+            reason = why_not(run, fit.loaded.capabilities, self._sites)
             if reason:
                 self._append(run, "skipped", reason)
             else:
@@ -121,7 +154,7 @@ class _FitRun:
     def _run_child(self, ready: Sequence[RunSpec]) -> None:
         fit = self._fit
         try:
-            stage = Stage(fit.loaded.capabilities.inputs, np.random.default_rng(int(fit.key, 16)))
+            stage = Stage(fit.loaded.capabilities.inputs, self._rng)
         except OSError as error:
             self._finish(ready, Outcome("error", f"no temporary folder for staging: {error.strerror}", 0.0, None))
             return
@@ -165,21 +198,35 @@ class _FitRun:
     def _partition(self, name: str) -> Partition:
         return self._sites[name].partition(draw_of(self._fit.first))
 
-    def _part(self, name: str, flow_ids: Any) -> StagedPart:
+    def _part(self, name: str, flow_ids: Any, *, training: bool = False) -> StagedPart:
+        """``training``: a stream around the flows holds nothing of other flows."""
         site = self._sites[name]
-        return StagedPart(site.store, flow_ids, site.index.attack[flow_ids])
+        stream = None
+        if "stream" in self._fit.loaded.capabilities.inputs:
+            stream = part_stream(site.store, flow_ids, site.index.attack, self._rng, training=training)
+        return StagedPart(site.store, flow_ids, site.index.attack[flow_ids], stream)
 
     def _training_parts(self) -> dict[str, list[StagedPart]]:
         """Flows to fit on, and to validate on; pooled: the target's cal A joins the source's training flows."""
         run = self._fit.first
         if run.source is None:
             train, val = control_parts(self._sites[run.target].index, self._partition(run.target).parts["cal_a"], run.seed)
-            return {"train": [self._part(run.target, train)], "val": [self._part(run.target, val)]}
+            return {"train": [self._part(run.target, train, training=True)], "val": [self._part(run.target, val)]} | self._hints(run.target)
         parts = self._partition(run.source).parts
-        train_parts = [self._part(run.source, parts["train"])]
+        train_parts = [self._part(run.source, parts["train"], training=True)]
         if run.regime == "pooled":
-            train_parts.append(self._part(run.target, self._partition(run.target).parts["cal_a"]))
-        return {"train": train_parts, "val": [self._part(run.source, parts["val"])]}
+            train_parts.append(self._part(run.target, self._partition(run.target).parts["cal_a"], training=True))
+        return {"train": train_parts, "val": [self._part(run.source, parts["val"])]} | self._hints(run.source)
+
+    def _hints(self, name: str) -> dict[str, list[StagedPart]]:
+        """What a detector that does not keep to benign flows is given (``Capabilities.hints``), drawn from the test part of ``name``."""
+        kind, parts = self._fit.loaded.capabilities.hints, self._partition(name).parts
+        if kind == "none":
+            return {}
+        rng = np.random.default_rng([self._fit.first.seed, HINTS_STREAM])
+        wanted = {"few_shot": {"test_attack": 20}, "transductive": {"test_benign": 100, "test_attack": 100}}[kind]
+        chosen = [rng.choice(parts[part], size=min(n, len(parts[part])), replace=False) for part, n in wanted.items()]
+        return {"hints": [self._part(name, np.concatenate(chosen))]}
 
     def _stage_target(self, stage: Stage, target: str, run: RunSpec) -> list[str]:
         partition = self._partition(run.target)
@@ -189,18 +236,6 @@ class _FitRun:
         for role, flow_ids in roles.items():
             stage.add(f"{target}_{role}", [self._part(run.target, flow_ids)])
         return list(roles)
-
-    def _why_not(self, run: RunSpec) -> str:
-        """Why this run cannot be, or an empty string."""
-        needed = [(run.target, part) for part in ("cal_a", "cal_b", "test_benign", "test_attack")]
-        needed += [(run.source, part) for part in ("train", "val")] if run.source is not None else []
-        for name, part in needed:
-            n = len(self._partition(name).parts[part])
-            if n < FEWEST_FLOWS:
-                return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
-        if run.calibration == "none" and len(self._fit.loaded.capabilities.scores) > 1:
-            return "several score columns need calibration flows for their aggregator, and this protocol has none"
-        return ""
 
     def _on_event(self, stage: Stage, event: Mapping[str, Any]) -> None:
         kind = event["event"]

@@ -28,11 +28,13 @@ class Site:
     """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions."""
 
     def __init__(self, store: FlowStore) -> None:
+        from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS
         from protocols.splits import FlowIndex
 
-        flows, labels = store.flows(), store.labels()
+        flows = store.flows([column for column in FLOW_COLUMNS if column != "ts_end"])
+        labels = store.labels([column for column in LABEL_COLUMNS if column != "row"])
         self.store = store
-        self.index = FlowIndex.from_tables(flows, labels, store.hash)
+        self.index = FlowIndex.from_tables(flows, labels, store.hash, store.name)
         self.truth: pl.DataFrame = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
         self._partitions: dict[Draw, Partition] = {}
 
@@ -80,10 +82,10 @@ def synthetic_suite() -> list[str]:
 
 def open_dataset(name: str, report: Report) -> FlowStore:
     """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError for any other name."""
-    from datasets_registry.store import FlowStore
+    from datasets_registry.store import FlowStore, is_current
 
     provided = plugins.datasets().get(name)
-    if name in added():
+    if name in added() and (provided is None or is_current(dataset_folder(name))):
         store = FlowStore.open(dataset_folder(name))
         if provided is None or store.manifest["summary"] == _summary(provided):
             return store
@@ -108,6 +110,7 @@ def make_dataset(dataset: Dataset, report: Report) -> FlowStore:
             summary=_summary(dataset),
             synthetic=dataset.synthetic,
             licence=dataset.licence,
+            stream=True,
             progress=lambda text, fraction: report(f"{dataset.name}: {text}", fraction),
         )
     return FlowStore.open(destination)

@@ -18,7 +18,7 @@ from harness.contract import UsageError
 from harness.params import build_params, parse_request
 from harness.suggest import unknown
 
-__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator", "numerical_rank"]
+__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "columns_of", "fit_aggregator", "numerical_rank"]
 
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
@@ -85,6 +85,14 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
     prepare = _preparation(scores, columns, options)
     scalar = entry.fit(prepare(scores), options)
     return lambda values: scalar(prepare(values))
+
+
+def columns_of(name: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The score columns that an aggregator reads."""
+    if name.startswith("column:"):
+        return (name.removeprefix("column:"),)
+    wanted = parse_request(name)[1].get("columns", "")
+    return tuple(columns[place] for place in _places(wanted, columns)) if wanted else columns
 
 
 def numerical_rank(scores: Matrix) -> int:

@@ -37,6 +37,32 @@ PROTOCOLS = (
         minimum=2,
     ),
     ProtocolSpec(
+        name="thresholded",
+        summary="Cross, shown as alerts: FPR that came true, recall, precision and F1 with τ at P95, P99 and P99.9 of calibration flows B.",
+        cells=_all_pairs,
+        regimes=("transfer",),
+        table="thresholds",
+    ),
+    ProtocolSpec(
+        name="per-family",
+        summary="Cross, shown as the AUROC of every attack family against all benign test flows.",
+        cells=_all_pairs,
+        table="families",
+    ),
+    ProtocolSpec(
+        name="stability",
+        summary="Cross, shown as mean, standard deviation and 95 % half width over seeds; one seed has no spread.",
+        cells=_all_pairs,
+        regimes=("transfer",),
+        table="stability",
+    ),
+    ProtocolSpec(
+        name="time",
+        summary="Within, in order of time: train on the earliest benign flows, then calibrate, test on the latest; one site and one clock only.",
+        cells=_diagonal,
+        split="time",
+    ),
+    ProtocolSpec(
         name="train-size",
         summary="Within, with 250, 500, 1 000, 2 000 and all training flows that the profile allows; smaller sets are part of larger ones.",
         cells=_diagonal,

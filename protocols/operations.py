@@ -14,10 +14,23 @@ from numpy.typing import NDArray
 
 from protocols.metrics import Alerts, auroc
 
-__all__ = ["BASE_RATES", "Operation", "SourceLikeness", "clopper_pearson", "operational_table", "source_likeness", "transfer_gain"]
+__all__ = [
+    "BASE_RATES",
+    "FALSE_ALERTS",
+    "FLOWS_PER_DAY",
+    "Operation",
+    "SourceLikeness",
+    "clopper_pearson",
+    "operation",
+    "operational_table",
+    "source_likeness",
+    "transfer_gain",
+]
 
 BASE_RATES = (1e-2, 1e-3, 1e-4)
 """Shares of attacks among all flows that the operational table is made for."""
+
+FLOWS_PER_DAY = 1_000_000
 
 FALSE_ALERTS = 10
 """A false-positive rate f counts as measured from this many over f benign flows on, that is with this many false alerts."""
@@ -44,7 +57,7 @@ class Operation:
     reason: str = ""
 
 
-def operational_table(alerts: Alerts, flows_per_day: int = 1_000_000, base_rates: Sequence[float] = BASE_RATES) -> list[Operation]:
+def operational_table(alerts: Alerts, flows_per_day: int = FLOWS_PER_DAY, base_rates: Sequence[float] = BASE_RATES) -> list[Operation]:
     """Alerts a day and their precision where a share ``base_rate`` of ``flows_per_day`` flows are attacks (Axelsson, ACM TISSEC 2000).
 
     alerts: of the test flows at one threshold (``metrics.alerts_at_quantile``).  Every number is None, with the reason, without attacks or with fewer
@@ -54,9 +67,11 @@ def operational_table(alerts: Alerts, flows_per_day: int = 1_000_000, base_rates
     if flows_per_day < 1 or not all(0 < base_rate < 1 for base_rate in base_rates):
         raise ValueError("flows_per_day must be at least 1 and every base rate between 0 and 1")
     reason = _why_not(alerts)
-    return [
-        _operation(alerts, flows_per_day, base_rate) if not reason else Operation(base_rate, flows_per_day, reason=reason) for base_rate in base_rates
-    ]
+    if reason:
+        return [Operation(base_rate, flows_per_day, reason=reason) for base_rate in base_rates]
+    tpr, fpr = alerts.true / alerts.n_attack, alerts.false / alerts.n_benign
+    bounds = clopper_pearson(alerts.false, alerts.n_benign)
+    return [operation(tpr, fpr, bounds, flows_per_day, base_rate) for base_rate in base_rates]
 
 
 def _why_not(alerts: Alerts) -> str:
@@ -69,13 +84,14 @@ def _why_not(alerts: Alerts) -> str:
     return ""
 
 
-def _operation(alerts: Alerts, flows_per_day: int, base_rate: float) -> Operation:
-    def false_a_day(fpr: float) -> float:
-        return fpr * (1 - base_rate) * flows_per_day
+def operation(tpr: float, fpr: float, bounds: Interval, flows_per_day: int, base_rate: float) -> Operation:
+    """Alerts a day from a true-positive rate and a false-positive rate above 0 with its interval ``bounds``."""
 
-    true = alerts.true / alerts.n_attack * base_rate * flows_per_day
-    false = false_a_day(alerts.false / alerts.n_benign)
-    low, high = (false_a_day(bound) for bound in clopper_pearson(alerts.false, alerts.n_benign))
+    def false_a_day(rate: float) -> float:
+        return rate * (1 - base_rate) * flows_per_day
+
+    true, false = tpr * base_rate * flows_per_day, false_a_day(fpr)
+    low, high = (false_a_day(bound) for bound in bounds)
     return Operation(base_rate, flows_per_day, true, false, (low, high), true / (true + false), (true / (true + high), true / (true + low)))
 
 

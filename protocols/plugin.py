@@ -9,9 +9,10 @@ from harness.extensions import Metric, ProtocolSpec, hookimpl
 
 @hookimpl
 def janus_bench_protocols() -> Iterable[ProtocolSpec]:
+    from protocols.ablations import ABLATIONS
     from protocols.catalogue import PROTOCOLS
 
-    return PROTOCOLS
+    return (*PROTOCOLS, *ABLATIONS)
 
 
 @hookimpl

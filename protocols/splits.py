@@ -1,7 +1,8 @@
 """Who trains, who calibrates, who is tested: one partition per (dataset, seed, split), the same for every detector and source.
 
 Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test; attacks go to test only.  The unit that is never
-divided is the session (one 5-tuple inside one capture file), and with ``split="grouped"`` the whole original capture.
+divided is the session (one 5-tuple inside one capture file), and with ``split="grouped"`` the whole original capture.  With ``split="time"`` the
+parts follow one another in time.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contract import DataError
+
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CAPS", "SHARES", "Caps", "Draw", "FlowIndex", "Partition", "control_parts", "draw_partition"]
+__all__ = ["CAPS", "SHARES", "Caps", "Draw", "FlowIndex", "Partition", "control_parts", "draw_partition", "timeline_problem"]
 
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
 MIN_CAPTURES = 10
 MIN_PART = 200
 MIN_PER_FAMILY = 20
+CLOCK_SET = 631_152_000.0
+"""1990-01-01: a capture that begins earlier was made by a clock that was never set, most often to 1970."""
+YEAR = 365.0 * 86_400
+HOME_SHARE, HOME_FLOWS = 0.5, 20
+"""Attacks are of the same site where at least this share of their flows involves a host with so many benign flows (or 1 % of them, if fewer)."""
 CONTROL_TRAIN_SHARE = 0.8
 
 Ids = NDArray[np.int64]
@@ -51,7 +59,7 @@ CAPS: Mapping[str, Caps] = {
 class Draw:
     """Everything that decides a dataset's partition.
 
-    split          ``grouped`` (the rule of the protocols) or ``random`` (for comparison only)
+    split          ``grouped`` (the rule of the protocols), ``random`` (for comparison only) or ``time`` (one site and one clock only)
     caps           name in ``CAPS``
     train_size     at most this many training flows; smaller sets are part of larger ones
     contamination  share of attack flows among the training flows.  Where it is not None, 0 included, half of the attack sessions of every family
@@ -67,7 +75,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class FlowIndex:
-    """What a split may look at, row-aligned by flow id: attack (n,) bool, family (n,) str, capture and session codes (n,) int64, start (n,) s."""
+    """What a split may look at, row-aligned by flow id: attack (n,) bool, family (n,) str, capture and session codes (n,) int64, start (n,) s.
+
+    at_home  share of the attack flows with a host that has benign flows, too; None if unknown
+    """
 
     attack: NDArray[np.bool_]
     family: NDArray[np.str_]
@@ -75,9 +86,11 @@ class FlowIndex:
     session: Ids
     start: NDArray[np.float64]
     salt: int
+    at_home: float | None = None
+    name: str = "this dataset"
 
     @classmethod
-    def from_tables(cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str) -> FlowIndex:
+    def from_tables(cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str, name: str = "this dataset") -> FlowIndex:
         """Build from ``flows.parquet`` and ``labels.parquet``; a session takes the capture of its first flow, so no session spans two captures."""
         import polars as pl
 
@@ -93,22 +106,27 @@ class FlowIndex:
             session=table["session"].to_numpy(),
             start=table["ts_start"].to_numpy(),
             salt=int(data_hash[:15], 16),
+            at_home=_at_home(flows, labels),
+            name=name,
         )
+
+
+Kind = Literal["grouped", "time blocks", "random", "time"]
 
 
 @dataclass(frozen=True)
 class Partition:
     """Flow ids of every part, ascending.
 
-    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, or ``random``
-    reason           why it is not grouped, or empty
+    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, ``random``, or by ``time``
+    reason           why it is not grouped, or what was left out, or empty
     contaminants     attack flows among the training flows
     parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
     uncapped         the same parts' sizes before the caps
     shared_captures  attack test flows whose capture also holds benign training flows
     """
 
-    kind: Literal["grouped", "time blocks", "random"]
+    kind: Kind
     reason: str
     parts: Mapping[str, Ids]
     uncapped: Mapping[str, int]
@@ -132,18 +150,24 @@ class Partition:
 
 
 def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Partition:
-    """The partition of one dataset; ``caps`` by default those that the draw names."""
+    """The partition of one dataset; ``caps`` by default those that the draw names.  DataError for a time split of what has no single timeline."""
     caps = caps or CAPS[draw.caps]
     benign = np.flatnonzero(~index.attack)
     rng = np.random.default_rng([draw.seed, index.salt])
     reason = ""
-    kind: Literal["grouped", "time blocks", "random"]
+    kind: Kind
+    attacks, pool = _reserved(index, draw.contamination is not None)
     if draw.split == "random":
         kind, divided = "random", _random_sessions(index, benign, rng)
+    elif draw.split == "time":
+        kind, divided = "time", _in_order(index, benign)
+        late = attacks[index.start[attacks] >= index.start[divided["test"]].min(initial=np.inf)]
+        crossing = len(benign) - sum(len(ids) for ids in divided.values())
+        reason = f"{len(attacks) - len(late)} attack flows before the test period and {crossing} flows of sessions across a boundary are left out"
+        attacks = late
     else:
         kind, divided, reason = _grouped_or_blocks(index, benign, rng)
 
-    attacks, pool = _reserved(index, draw.contamination is not None)
     training_captures = np.unique(index.capture[divided["train"]])
     everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {"test_benign": divided["test"], "test_attack": attacks}
     order = _id_hash(np.arange(len(index.attack)), index.salt)
@@ -183,7 +207,7 @@ def _reserved(index: FlowIndex, reserve: bool) -> tuple[Ids, Ids]:
     return attacks[~kept], attacks[kept]
 
 
-def _grouped_or_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> tuple[Literal["grouped", "time blocks"], dict[str, Ids], str]:
+def _grouped_or_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> tuple[Kind, dict[str, Ids], str]:
     captures, counts = np.unique(index.capture[benign], return_counts=True)
     if len(captures) < MIN_CAPTURES:
         return "time blocks", _time_blocks(index, benign, rng), f"{len(captures)} benign captures, fewer than {MIN_CAPTURES}"
@@ -228,6 +252,46 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
         for position, number in enumerate(order):
             chosen[names[number]].append(flows[block == position])
     return {name: np.sort(np.concatenate(flows)) if flows else np.empty(0, dtype=np.int64) for name, flows in chosen.items()}
+
+
+def _in_order(index: FlowIndex, benign: Ids) -> dict[str, Ids]:
+    """Parts one after the other in time; a flow whose session began in an earlier part is left out, so that neither time nor sessions overlap."""
+    if reason := timeline_problem(index):
+        raise DataError(f"{index.name} cannot be divided by time, which needs one site and one clock: {reason}; choose other --datasets")
+    names = list(SHARES)
+    flows = benign[np.lexsort((benign, index.start[benign]))]
+    edges = np.round(np.cumsum(list(SHARES.values())) * len(flows))
+    part = np.minimum(np.searchsorted(edges, np.arange(len(flows)), side="right"), len(names) - 1)
+    _, first, session = np.unique(index.session[flows], return_index=True, return_inverse=True)
+    whole = part == part[first][session]  # ``first``: the session's earliest flow, as flows are in order
+    return {name: np.sort(flows[whole & (part == number)]) for number, name in enumerate(names)}
+
+
+def timeline_problem(index: FlowIndex) -> str:
+    """Why a dataset is not of one site and one clock, as far as its flows tell; empty if nothing speaks against it."""
+    unset = int(np.count_nonzero(index.start < CLOCK_SET))
+    if unset:
+        return f"{unset} flows begin before 1990, by a clock that was not set"
+    pauses = int(np.count_nonzero(np.diff(np.sort(index.start)) > YEAR))
+    if pauses:
+        return f"its flows lie in {pauses + 1} periods more than a year apart"
+    if index.at_home is not None and index.at_home < HOME_SHARE:
+        return f"only {index.at_home:.0%} of its attack flows involve a host that also has benign traffic"
+    return ""
+
+
+def _at_home(flows: pl.DataFrame, labels: pl.DataFrame) -> float | None:
+    """See ``FlowIndex``; None without attacks."""
+    import polars as pl
+
+    table = flows.select("flow_id", "src_ip", "dst_ip").join(labels.select("flow_id", "attack"), on="flow_id")
+    benign, attacks = table.filter(~pl.col("attack")), table.filter("attack")
+    if attacks.is_empty():
+        return None
+    hosts = pl.concat([benign["src_ip"], benign["dst_ip"]]).value_counts(name="flows")
+    enough = min(HOME_FLOWS, max(1, len(benign) // 100))
+    known = hosts.filter(pl.col("flows") >= enough).to_series(0)
+    return float(attacks.select((pl.col("src_ip").is_in(known.implode()) | pl.col("dst_ip").is_in(known.implode())).mean()).item())
 
 
 def _random_sessions(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:

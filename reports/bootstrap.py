@@ -1,4 +1,4 @@
-"""Paired cluster bootstrap of AUROC: dataset → capture → seed → flow.  numpy and scipy only.
+"""Paired cluster bootstrap: dataset → capture → seed → flow, of AUROC or of any number that can be had from weighted flows.  numpy and scipy only.
 
 Flows of one capture resemble one another, and so do cells of one network; an interval that takes flows for independent is too short.  Here captures,
 seeds, and flows inside a capture are drawn with replacement, as weights of the flows that there are, and on top of that datasets, as weights of the
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "interval_of", "resample", "weighted_auroc"]
+__all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample", "weighted_auroc"]
 
 FEWEST_DATASETS = 3
 """With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
@@ -52,20 +52,26 @@ class CellScores:
         return self.source, self.target
 
 
+Statistic = Callable[[CellScores, int], Callable[[Floats], Floats]]
+"""(cell, place of a detector in it) → whole-number weights of its flows (n, r) → that detector's numbers (r,), NaN where there is none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """AUROCs of d detectors, and what they are in R resamples of captures, seeds and flows.
+    """Numbers (AUROC, or another) of d detectors, and what they are in R resamples of captures, seeds and flows.
 
     estimate  cell → (d,), mean over seeds
     draws     cell → (R, d); NaN where a class has no weight
     datasets  dataset → (R,) whole-number weights
     reasons   target → why its cells have no interval; targets that are not named have one
+    bounded   the numbers lie in 0 … 1, and so do their intervals
     """
 
     estimate: Mapping[Pair, Floats]
     draws: Mapping[Pair, Floats]
     datasets: Mapping[str, NDArray[np.int64]]
     reasons: Mapping[str, str]
+    bounded: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,24 @@ class Interval:
     reason: str = ""
 
 
-def resample(cells: Sequence[CellScores], resamples: int = 1000, seed: int = 0) -> Resampled:
+def _ignore(_: float) -> None:
+    """Nobody listens."""
+
+
+def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
+    return _Ranked.of(cell.scores[detector], cell.attack).auroc
+
+
+def resample(
+    cells: Sequence[CellScores],
+    resamples: int = 1000,
+    seed: int = 0,
+    statistic: Statistic = _auroc_of,
+    progress: Callable[[float], None] = _ignore,
+) -> Resampled:
     """Resample captures, seeds and flows of every cell; datasets' weights are drawn too, and used by ``interval_of``.
+
+    statistic  what is computed, by default AUROC;  progress  gets the fraction done.
 
     Captures without and with attacks are drawn apart, each as many as there are, so a resample keeps both.  A class of a target whose flows come from
     one capture (under any seed) has no spread between captures that could be seen: ``reasons`` says so.  ValueError unless all cells have the same
@@ -94,20 +116,27 @@ def resample(cells: Sequence[CellScores], resamples: int = 1000, seed: int = 0) 
     seed_weight = {source: rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples) / len(seeds) for source in sources}
     estimate: dict[Pair, Floats] = {}
     draws: dict[Pair, Floats] = {}
-    for target in sorted({cell.target for cell in cells}):
+    targets = sorted({cell.target for cell in cells})
+    for place, target in enumerate(targets):
         members = [cell for cell in cells if cell.target == target]
-        for cell, point, drawn in zip(members, *_resample_target(members, resamples, rng), strict=True):
+
+        def part(done: float, place: int = place) -> None:
+            progress((place + done) / len(targets))
+
+        for cell, point, drawn in zip(members, *_resample_target(members, resamples, rng, statistic, part), strict=True):
             weight = seed_weight[cell.source or ""][:, seeds.index(cell.seed)]
             # a seed that was not drawn must not spoil the mean with a NaN of its own
-            part = np.where(weight[:, None] > 0, weight[:, None] * drawn, 0.0)
+            weighted = np.where(weight[:, None] > 0, weight[:, None] * drawn, 0.0)
             estimate[cell.pair] = estimate.get(cell.pair, 0.0) + point / len(seeds)
-            draws[cell.pair] = draws.get(cell.pair, 0.0) + part
+            draws[cell.pair] = draws.get(cell.pair, 0.0) + weighted
     datasets = {name: counts[:, place] for place, name in enumerate(names)}
-    return Resampled(estimate, draws, datasets, _single_captures(cells))
+    found = np.concatenate([values.ravel() for values in (*estimate.values(), *draws.values())])
+    bounded = not np.any((found < -1e-9) | (found > 1 + 1e-9))
+    return Resampled(estimate, draws, datasets, _single_captures(cells), bool(bounded))
 
 
 def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[float], *, datasets: bool) -> Interval:
-    """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean AUROC over ``cells``, with its interval.
+    """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean number over ``cells``, with its interval.
 
     datasets=False  for these very datasets, other captures, seeds and flows: the percentiles of the resamples; p from the normal distribution.
     datasets=True   for other datasets like these: estimate ± the larger of t · E and 1.96 · SE.  E is the spread of the observed mean when datasets
@@ -140,7 +169,9 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     error = _dataset_spread(resampled, cells, points) * (n / (n - 1)) ** 0.5
     half = max(float(stdtrit(n - 1, 0.975)) * error, 1.96 * spread)
     p_datasets = _p_value(estimate, error, lambda z: stdtr(n - 1, z))
-    low, high = max(-1.0 if difference else 0.0, estimate - half), min(1.0, estimate + half)
+    low, high = estimate - half, estimate + half
+    if resampled.bounded:
+        low, high = max(-1.0 if difference else 0.0, low), min(1.0, high)
     return Interval(estimate, low, high, None if p is None or p_datasets is None else max(p, p_datasets))
 
 
@@ -178,23 +209,26 @@ class _Ranked:
         return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
-def _resample_target(cells: Sequence[CellScores], resamples: int, rng: np.random.Generator) -> tuple[list[Floats], list[Floats]]:
-    """For every cell of one target: AUROC (d,), and (R, d) under weights of captures and flows that all these cells share."""
+def _resample_target(
+    cells: Sequence[CellScores], resamples: int, rng: np.random.Generator, statistic: Statistic, progress: Callable[[float], None]
+) -> tuple[list[Floats], list[Floats]]:
+    """For every cell of one target: its numbers (d,), and (R, d) under weights of captures and flows that all these cells share."""
     flow, first, place = np.unique(np.concatenate([cell.flow for cell in cells]), return_index=True, return_inverse=True)
     attack = np.concatenate([cell.attack for cell in cells])[first]
     captures, capture = np.unique(np.concatenate([cell.capture for cell in cells])[first], return_inverse=True)
     rows = np.split(place, np.cumsum([len(cell.flow) for cell in cells])[:-1])  # of a cell's flows among all
-    ranked = [[_Ranked.of(scores, cell.attack) for scores in cell.scores] for cell in cells]
-    points = [np.array([order.auroc(np.ones((len(cell.flow), 1)))[0] for order in orders]) for cell, orders in zip(cells, ranked, strict=True)]
+    numbers = [[statistic(cell, detector) for detector in range(len(cell.scores))] for cell in cells]
+    points = [np.array([number(np.ones((len(cell.flow), 1)))[0] for number in own]) for cell, own in zip(cells, numbers, strict=True)]
     hostile = np.bincount(capture, weights=attack, minlength=len(captures)) > 0
     drawn = [np.empty((resamples, len(cell.scores))) for cell in cells]
     for start in range(0, resamples, step := max(1, CHUNK // len(flow))):
         size = min(step, resamples - start)
         weights = _draw_flows(capture, _draw_captures(hostile, size, rng), rng).astype(np.float64)  # (flows, size)
-        for number, orders in enumerate(ranked):
-            own = weights[rows[number]]
-            for detector, order in enumerate(orders):
-                drawn[number][start : start + size, detector] = order.auroc(own)
+        for at, of_detector in enumerate(numbers):
+            own = weights[rows[at]]
+            for detector, number in enumerate(of_detector):
+                drawn[at][start : start + size, detector] = number(own)
+            progress((start + size * (at + 1) / len(cells)) / resamples)
     return points, drawn
 
 

@@ -9,24 +9,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.intervals import ranking_summary
 from reports.leaderboard import COLLAPSE
-from reports.notes import DAGGER
+from reports.notes import DAGGER, UPPER_BOUND
 
 __all__ = [
+    "COST",
     "DATASETS",
     "LEADERBOARD",
     "NONE",
+    "SMALL_FAMILY",
     "Field",
     "caption",
     "cell_text",
     "control_rows",
     "dataset_rows",
+    "leaderboard_fields",
     "name_of",
     "problems",
+    "ranking_summary",
     "subtitle",
     "title",
     "varying_params",
 ]
+
+SMALL_FAMILY = 20
+"""Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``)."""
 
 NONE = "–"
 """How a number that does not exist is printed."""
@@ -86,24 +94,62 @@ class Field:
     right: bool = True
 
 
+COST = 4
+"""Priority of the columns of cost, the last ones."""
+
+
 def _summary(header: str, name: str, which: str, priority: int) -> Field:
     return Field(header, lambda row: spread(row[which][name], row[f"{which}_std"][name]), priority)
 
 
 LEADERBOARD: tuple[Field, ...] = (
-    Field("provenance", lambda row: row["provenance"], priority=2, right=False),
+    Field("provenance", lambda row: row["provenance"], priority=3, right=False),
     _summary("within", "within_mean", "summary", 0),
     _summary("cross\nmean", "cross_mean", "summary", 0),
     _summary("cross\nworst", "cross_worst", "summary", 0),
-    _summary("control\nwithin", "within_mean", "control_summary", 1),
-    _summary("control\ncross\nmean", "cross_mean", "control_summary", 1),
-    _summary("control\ncross\nworst", "cross_worst", "control_summary", 1),
+    _summary("control\nwithin", "within_mean", "control_summary", 2),
+    _summary("control\ncross\nmean", "cross_mean", "control_summary", 2),
+    _summary("control\ncross\nworst", "cross_worst", "control_summary", 2),
     Field("gain", gain),
-    Field("fit s", lambda row: seconds(row["cost"]["fit_s"]), priority=3),
-    Field("flows/s", lambda row: count(row["cost"]["flows_per_s"]), priority=3),
-    Field("peak\nMB", lambda row: count(row["cost"]["peak_rss_mb"]), priority=3),
+    Field("fit s", lambda row: seconds(row["cost"]["fit_s"]), priority=COST),
+    Field("flows/s", lambda row: count(row["cost"]["flows_per_s"]), priority=COST),
+    Field("peak\nMB", lambda row: count(row["cost"]["peak_rss_mb"]), priority=COST),
     Field("status", lambda row: statuses(row["status_counts"]), right=False),
 )
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return NONE if low is None or high is None else f"{number(low)}–{number(high)}"
+
+
+def _interval(header: str, summary: str, suffix: str) -> Field:
+    def text(row: Row) -> str:
+        found = row["intervals"].get(summary)
+        return NONE if found is None else interval(found[f"low{suffix}"], found[f"high{suffix}"])
+
+    return Field(header, text, 1)
+
+
+def _group(header: str, summary: str, suffix: str) -> Field:
+    def text(row: Row) -> str:
+        found = row["intervals"].get(summary)
+        return NONE if found is None else str(found[f"group{suffix}"])
+
+    return Field(header, text, 1, right=False)
+
+
+def leaderboard_fields(document: Row) -> tuple[Field, ...]:
+    """The columns of a document: with intervals and tie groups of the ranking mean behind the worst cell, where it has them."""
+    if document["statistics"] is None:
+        return LEADERBOARD
+    summary = ranking_summary(document)
+    word = summary.replace("_mean", "")
+    found = [
+        *(_interval(f"{word}\n95 %\nnetworks", summary, ""), _group("tie", summary, "")),
+        *(_interval(f"{word}\n95 %\nthese", summary, "_these"), _group("tie\nthese", summary, "_these")),
+    ]
+    place = next(position for position, field in enumerate(LEADERBOARD) if field.priority == 2)
+    return (*LEADERBOARD[:place], *found, *LEADERBOARD[place:])
 
 
 @dataclass(frozen=True)
@@ -167,6 +213,8 @@ def metric_name(document: Row) -> str:
 
 
 def title(document: Row) -> str:
+    if document.get("details"):
+        return f"{document['details']['title']} · {document['protocol']}{flags(document)}"
     return f"Leaderboard · {document['protocol']} · {metric_name(document)}{flags(document)}"
 
 
@@ -182,7 +230,7 @@ def flags(document: Row) -> str:
 
 
 def name_of(row: Row) -> str:
-    return f"{row['detector']}{f' {DAGGER}' if row['uses_labels'] else ''}"
+    return " ".join(filter(None, (row["detector"], DAGGER if row["uses_labels"] else "", UPPER_BOUND if row["upper_bound"] else "")))
 
 
 def _diagonal(row: Row, diagonal: bool) -> list[Row]:

@@ -11,10 +11,28 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["GAP", "Column", "paged", "to_table", "wrap_name"]
+__all__ = ["GAP", "Block", "Column", "block_tables", "paged", "to_table", "wrap_name"]
 
 GAP = 2
 """Columns of space between table columns."""
+
+
+NAME_WIDTH, TEXT_WIDTH = 26, 34
+"""Text in the first and in the last columns of a block wraps at these widths."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A titled table of text; the first ``left`` columns and the last ``notes`` ones are set left, the others right."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+    notes: int = 0
+
+    def is_text(self, position: int) -> bool:
+        return position < self.left or position >= len(self.header) - self.notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +113,17 @@ def to_table(columns: Sequence[Column]) -> Table:
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*cells)
     return table
+
+
+def block_tables(block: Block, width: int) -> list[Table]:
+    """A block for a terminal; what does not fit continues below, with the first ``left`` columns again where they leave room for others."""
+    from rich.text import Text
+
+    columns = []
+    for position, header in enumerate(block.header):
+        is_text = block.is_text(position)
+        room = NAME_WIDTH if position < block.left else TEXT_WIDTH
+        texts = [Text(wrap_name(row[position], room) if is_text else row[position]) for row in block.rows]
+        columns.append(Column(wrap_name(header, room), texts, right=not is_text, priority=position))
+    labels = columns[: block.left] if sum(column.width + GAP for column in columns[: block.left]) <= width / 2 else columns[:1]
+    return [to_table(page) for page in paged(labels, columns[len(labels) :], width)]

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from harness.extensions import BEST_FIXED
 from harness.schema import SCHEMA_VERSION, PlanRecord, RunRecord
+from reports.intervals import with_statistics
 from reports.notes import notes_of
 
-__all__ = ["COLLAPSE", "SUMMARIES", "build_leaderboard"]
+__all__ = ["COLLAPSE", "SUMMARIES", "build_leaderboard", "value_key"]
 
 COLLAPSE = 0.57
 """An AUROC this low or lower counts as a collapse cell."""
@@ -63,12 +65,16 @@ def build_leaderboard(
     aggregator: str | None = None,
     *,
     higher_is_better: bool = True,
+    reasons: Mapping[str, str] | None = None,
+    statistics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document for plans that share protocol, profile, split, calibration and datasets; detectors and seeds are united.
 
     plans    oldest first: where two plans name different runs for the same detector, cell and seed, the later one counts
     records  run key → row; a run that is absent is ``missing``
-    values   run key → the metric of that run under ``aggregator`` (None: each detector's own); None or absent where there is no such number
+    values   ``value_key`` → the metric of that run under ``aggregator`` (None: each row's own); None or absent where there is no such number
+    reasons  ``value_key`` → why an ok run has no such number
+    statistics  intervals and tie groups of these very rows (``harness.intervals.leaderboard_statistics``), if they are wanted
 
     A detector is expected for the seeds that its own plans name.  A cell's mean and std (sample standard deviation, None for one seed) are over its
     ``n_seeds`` seeds with a number.  A control counts only if all its seeds are ok.  A summary is made from the cells' means and exists only if every
@@ -76,7 +82,7 @@ def build_leaderboard(
     summaries made from each seed alone.  ValueError for plans that do not belong in one table.
     """
     first = _common_settings(plans)
-    runs = _expected_runs(plans, records, values)
+    runs = _expected_runs(plans, records, values, reasons or {})
     pairs = tuple(dict.fromkeys(pair for (_, regime), cells in runs.items() if regime == "transfer" for pair in cells))
     table = _Table(pairs, metric, aggregator, higher_is_better)
     detectors = {label: declared for plan in plans for label, declared in plan.detectors.items()}
@@ -98,8 +104,12 @@ def build_leaderboard(
         "datasets": list(first.datasets),
         "n_expected_cells": len(pairs),
         "rows": _ranked(rows, table),
+        "made_by": _made_by(runs),
         "datasets_info": _datasets_info(first, [run for cells in runs.values() for seeds in cells.values() for run in seeds]),
+        "statistics": None,
     }
+    if statistics is not None:
+        document = with_statistics(document, statistics)
     return document | {"notes": notes_of(document)}
 
 
@@ -112,30 +122,41 @@ def _common_settings(plans: Sequence[PlanRecord]) -> PlanRecord:
     return plans[-1]
 
 
+def value_key(run_key: str, row_aggregator: str, record: RunRecord | None) -> str:
+    """The name of a row's number of a run: the run's key, or a longer one where the row has chosen another aggregator than the run's own."""
+    chosen = record is not None and record.aggregator != "identity" and row_aggregator != record.aggregator
+    return f"{run_key} {row_aggregator}" if chosen else run_key
+
+
 def _expected_runs(
-    plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], values: Mapping[str, float | None]
+    plans: Sequence[PlanRecord], records: Mapping[str, RunRecord], values: Mapping[str, float | None], reasons: Mapping[str, str]
 ) -> dict[tuple[str, str], dict[Pair, list[_Run]]]:
     """(label, regime) → (source, target) → runs in the order of their seeds.  A control cell names the source of the cell that it stands beside."""
     keys = {(cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key for plan in plans for cell in plan.cells}
+    chosen = {label: declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}
     expected: dict[tuple[str, str], dict[Pair, list[_Run]]] = {}
     for (label, regime, pair, seed), key in keys.items():
-        expected.setdefault((label, regime), {}).setdefault(pair, []).append(_run(key, seed, records, values))
+        name = value_key(key, chosen[label], records.get(key))
+        expected.setdefault((label, regime), {}).setdefault(pair, []).append(
+            _run(key, seed, records.get(key), values.get(name), reasons.get(name, ""))
+        )
     return {who: {pair: sorted(seeds, key=lambda run: run.seed) for pair, seeds in cells.items()} for who, cells in expected.items()}
 
 
-def _run(key: str, seed: int, records: Mapping[str, RunRecord], values: Mapping[str, float | None]) -> _Run:
-    record = records.get(key)
+def _run(key: str, seed: int, record: RunRecord | None, value: float | None, why_none: str) -> _Run:
     if record is None:
         return _Run(key, seed, MISSING, "not run yet", None, None)
-    value = values.get(key) if record.status == "ok" else None
-    return _Run(key, seed, record.status, record.reason, value if value is not None and math.isfinite(value) else None, record)
+    if record.status != "ok":
+        return _Run(key, seed, record.status, record.reason, None, record)
+    return _Run(key, seed, "ok", why_none, value if value is not None and math.isfinite(value) else None, record)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------------------
 
 
 def _row(label: str, declared: Mapping[str, Any], transfer: Cells, control: Cells, table: _Table) -> dict[str, Any]:
-    cells = [_cell(pair, transfer.get(pair, ()), control.get(pair, ()), table) for pair in table.pairs]
+    aggregator = table.aggregator or declared["aggregator"]
+    cells = [_cell(pair, transfer.get(pair, ()), control.get(pair, ()), aggregator, table.metric) for pair in table.pairs]
     complete = {pair: _mean_if_all(transfer.get(pair, ())) for pair in table.pairs}
     controls = {pair: _mean_if_all(control.get(pair, ())) for pair in table.pairs}
     control_runs = {run.key: run for seeds in control.values() for run in seeds}.values()
@@ -143,9 +164,14 @@ def _row(label: str, declared: Mapping[str, Any], transfer: Cells, control: Cell
     collapsed = sum(value <= COLLAPSE for value in complete.values() if value is not None)
     return {
         "detector": label,
+        "name": declared["name"],
+        "aggregator": aggregator,
+        "upper_bound": declared["aggregator"] == BEST_FIXED and table.aggregator is None,
+        "group": declared.get("group", ""),
         "params": _shared([cell["params"] for cell in cells if cell["status"] != MISSING]),
         "provenance": declared["provenance"],
         "uses_labels": bool(declared["uses_labels"]),
+        "versions": sorted({run.record.spec["version"] for seeds in transfer.values() for run in seeds if run.record is not None}),
         "rank": None,
         "status_counts": _status_counts([run for seeds in transfer.values() for run in seeds]),
         "control_status_counts": _status_counts(list(control_runs)),
@@ -156,11 +182,12 @@ def _row(label: str, declared: Mapping[str, Any], transfer: Cells, control: Cell
         "control_summary_std": _summary_std(control, table),
         "collapse_cells": collapsed if all_there and table.metric.partition("@")[0] in AUROC_LIKE else None,
         "cost": _cost([run.record for seeds in transfer.values() for run in seeds if run.record is not None and run.status == "ok"]),
+        "intervals": {},
         "cells": cells,
     }
 
 
-def _cell(pair: Pair, seeds: Sequence[_Run], control: Sequence[_Run], table: _Table) -> dict[str, Any]:
+def _cell(pair: Pair, seeds: Sequence[_Run], control: Sequence[_Run], aggregator: str, metric: str) -> dict[str, Any]:
     numbers = [run.value for run in seeds if run.value is not None]
     found = [run.record for run in seeds if run.record is not None]
     best = [record for record in found if record.status == "ok"] or found
@@ -168,23 +195,21 @@ def _cell(pair: Pair, seeds: Sequence[_Run], control: Sequence[_Run], table: _Ta
     return {
         "source": pair[0],
         "target": pair[1],
-        "metric": table.metric,
+        "metric": metric,
         "mean": fmean(numbers) if numbers else None,
         "std": stdev(numbers) if len(numbers) > 1 else None,
         "n_seeds": len(numbers),
+        "low": None,
+        "high": None,
         "control": _mean_if_all(control),
         "status": status,
         "reason": reason,
         "params": dict(best[0].spec["params"]) if best else {},
-        "aggregator": _aggregator(table, best[0]) if best else None,
+        # a detector with a single score column has nothing to aggregate, whatever was asked for
+        "aggregator": ("identity" if best[0].aggregator == "identity" else aggregator) if best else None,
         # the partition differs from seed to seed: the fewest flows that stand behind any of the numbers
         **{name: _fewest(name, best) for name in ("n_train", "n_cal", "n_test_benign", "n_test_attack")},
     }
-
-
-def _aggregator(table: _Table, record: RunRecord) -> str:
-    """A detector with a single score column has nothing to aggregate, whatever was asked for."""
-    return record.aggregator if record.aggregator == "identity" or table.aggregator is None else table.aggregator
 
 
 def _mean_if_all(seeds: Sequence[_Run]) -> float | None:
@@ -276,7 +301,7 @@ def _cost(records: Sequence[RunRecord]) -> dict[str, float | None]:
 
 def _ranked(rows: Sequence[dict[str, Any]], table: _Table) -> list[dict[str, Any]]:
     """Complete rows by cross mean (within mean where there is no cross cell), best first, equal numbers sharing a rank; then incomplete ones, by the
-    number of cells they have; then those without any number."""
+    number of cells they have; then those without any number.  An upper bound stands in its place without a rank."""
 
     def deciding(row: Mapping[str, Any]) -> float | None:
         if any(cell["status"] != "ok" for cell in row["cells"]):
@@ -293,8 +318,13 @@ def _ranked(rows: Sequence[dict[str, Any]], table: _Table) -> list[dict[str, Any
         return (1 if numbers else 2), -numbers, row["detector"]
 
     ordered = sorted(rows, key=place)
-    complete = [value for row in ordered if (value := deciding(row)) is not None]
-    return [row | {"rank": complete.index(value) + 1 if (value := deciding(row)) is not None else None} for row in ordered]
+    complete = [value for row in ordered if (value := deciding(row)) is not None and not row["upper_bound"]]
+
+    def rank(row: Mapping[str, Any]) -> int | None:
+        value = deciding(row)
+        return None if value is None or row["upper_bound"] else complete.index(value) + 1
+
+    return [row | {"rank": rank(row)} for row in ordered]
 
 
 # -- datasets ----------------------------------------------------------------------------------------------------------------------
@@ -312,6 +342,19 @@ def _datasets_info(plan: PlanRecord, runs: Sequence[_Run]) -> dict[str, dict[str
         | {"synthetic": bool(info.get("synthetic")), "notes": _lines(info.get("notes")), "partitions": partitions[name]}
         for name, info in plan.datasets.items()
     }
+
+
+def _made_by(runs: Mapping[tuple[str, str], Cells]) -> list[str]:
+    """Versions of janus-bench (with the commit, if known) that wrote the ok rows of this table."""
+    environments = [
+        run.record.environment
+        for cells in runs.values()
+        for seeds in cells.values()
+        for run in seeds
+        if run.record is not None and run.record.status == "ok"
+    ]
+    named = {" ".join(filter(None, (found.get("janus-bench", ""), found.get("commit", "")))) for found in environments}
+    return sorted(named - {""})
 
 
 def _lines(notes: str | Sequence[str] | None) -> list[str]:

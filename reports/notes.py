@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reports.intervals import interval_notes, ranking_summary
+
 __all__ = ["notes_of"]
 
 DAGGER = "†"
+UPPER_BOUND = "‡"
 
 CALIBRATION = {
     "target_benign": "aggregator and thresholds use benign flows of the target",
@@ -18,6 +21,7 @@ PARTITION = {
     "grouped": "partition by whole captures",
     "time blocks": "partition by time blocks inside captures",
     "random": "partition by random sessions",
+    "time": "partition by time: train on the earliest benign flows, test on the latest",
 }
 
 
@@ -31,9 +35,13 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
         *_partitions(document),
         *_random_split(document),
         *_seeds(document),
+        *interval_notes(document),
         *_metric(document),
         *_aggregator(document),
+        *_versions(document),
+        *_chosen_afterwards(document),
         *_dagger(document),
+        *_upper_bound(document),
     ]
 
 
@@ -120,6 +128,38 @@ def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 def _aggregator(document: Mapping[str, Any]) -> list[str]:
     name = document["aggregator"]
     return [f"several score columns are combined by {name} instead of the detector's own aggregator"] if name else []
+
+
+def _versions(document: Mapping[str, Any]) -> list[str]:
+    """Numbers of different versions may stand in one table, but not unmarked."""
+    made_by = document["made_by"]
+    lines = [f"MIXED VERSIONS: rows were made by janus-bench {', '.join(made_by)}"] if len(made_by) > 1 else []
+    mixed = [f"{row['detector']} ({', '.join(row['versions'])})" for row in document["rows"] if len(row["versions"]) > 1]
+    return [*lines, *([f"MIXED VERSIONS of a detector in one row: {'; '.join(mixed)}"] if mixed else [])]
+
+
+def _chosen_afterwards(document: Mapping[str, Any]) -> list[str]:
+    """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the test."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for row in document["rows"]:
+        if not row["upper_bound"]:
+            alike.setdefault(repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), []).append(row)
+    lines = []
+    for rows in alike.values():
+        names = sorted({row["aggregator"] for row in rows})
+        if len(names) > 1:
+            means = [mean for row in rows if (mean := row["summary"][ranking_summary(document)]) is not None]
+            word = ranking_summary(document).replace("_", " ")
+            spread = f"; {word} from {min(means):.3f} to {max(means):.3f}" if means else ""
+            what = f"{len(names)} aggregators were evaluated on the same scores ({', '.join(names)})"
+            lines.append(f"{rows[0]['name']}: {what}, so the best of them is chosen post hoc{spread}")
+    return lines
+
+
+def _upper_bound(document: Mapping[str, Any]) -> list[str]:
+    if not any(row["upper_bound"] for row in document["rows"]):
+        return []
+    return [f"{UPPER_BOUND} best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"]
 
 
 def _dagger(document: Mapping[str, Any]) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.fields import (
+    COST,
     DATASETS,
-    LEADERBOARD,
     NONE,
     SHARING,
     Field,
@@ -20,6 +20,7 @@ from reports.fields import (
     control_rows,
     dataset_rows,
     flags,
+    leaderboard_fields,
     metric_name,
     name_of,
     number,
@@ -37,6 +38,9 @@ Row = Mapping[str, Any]
 
 RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"
 """A column of running text."""
+
+ROWS = 48
+"""A table has at most so many rows on a page; the rest continues in another one."""
 
 MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")
 """A hyphen that is a sign."""
@@ -73,6 +77,7 @@ SPECIAL = {
     "µ": r"$\mu$",
     "σ": r"$\sigma$",
     "τ": r"$\tau$",
+    "√": r"$\surd$",
     "†": r"$^{\dagger}$",
     "‡": r"$^{\ddagger}$",
     "★": r"$^{\star}$",
@@ -130,22 +135,49 @@ def _float(label: str, text: str, body: Sequence[str], *, below: Sequence[str] =
 def render_latex(document: Row, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
     """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions, notes."""
     lines = [f"% preamble: {PREAMBLE}", ""]
-    lines += _leaderboard(document) + _costs(document)
-    for position, row in enumerate(document["rows"], 1):
-        lines += _matrix(document, row, position)
+    if document.get("details"):
+        lines += _details(document)
+    else:
+        lines += _leaderboard(document) + _costs(document)
+        for position, row in enumerate(document["rows"], 1):
+            lines += _matrix(document, row, position)
     lines += _datasets(document) + _problems(document)
     notes = [rf"\item {escape(note)}" for note in document["notes"]]
     return "\n".join([*lines, r"\begin{itemize}", *notes, r"\end{itemize}"]) if notes else "\n".join(lines)
 
 
 def _leaderboard(document: Row) -> list[str]:
-    # costs and status (priority 3 and the last column) make a table of their own: all columns together are wider than a page
-    return _fields_table(document, "leaderboard", f"{escape(title(document))}. {escape(subtitle(document))}.", LEADERBOARD[:-1], most=2)
+    # costs and status (the last priority and the last column) make a table of their own: all columns together are wider than a page
+    return _fields_table(
+        document, "leaderboard", f"{escape(title(document))}. {escape(subtitle(document))}.", leaderboard_fields(document)[:-1], most=COST - 1
+    )
+
+
+def _details(document: Row) -> list[str]:
+    """A block may be longer than a page, which a float may not: ``longtable`` would be, but not narrower than its columns."""
+    from reports.details import blocks_of
+
+    lines = []
+    for position, block in enumerate(blocks_of(document), 1):
+        spec = "".join("l" if block.is_text(place) else "r" for place in range(len(block.header)))
+        header = [escape(wrapped(name)) for name in block.header]
+        body = [[escape(cell) for cell in row] for row in block.rows]
+        for part, start in enumerate(range(0, len(body), ROWS), 1):
+            of = f" ({part} of {-(-len(body) // ROWS)})" if len(body) > ROWS else ""
+            text = escape(f"{block.title}{of}.")
+            lines += _float(f"details-{position}-{part}", text, tabular(spec, header, [body[start : start + ROWS]]))
+    return lines
+
+
+def wrapped(name: str) -> str:
+    """A long column head on several lines."""
+    return name.replace(" ", "\n") if len(name) > 10 else name
 
 
 def _costs(document: Row) -> list[str]:
-    columns = [field for field in LEADERBOARD if field.priority == 3]
-    return _fields_table(document, "costs", f"Cost and status{escape(flags(document))}.", (*columns, LEADERBOARD[-1]), most=3)
+    fields = leaderboard_fields(document)
+    columns = [field for field in fields if field.priority == COST]
+    return _fields_table(document, "costs", f"Cost and status{escape(flags(document))}.", (*columns, fields[-1]), most=COST)
 
 
 def _fields_table(document: Row, label: str, text: str, fields: Sequence[Field], most: int) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from reports.layout import Block, block_tables
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Block", "blocks", "closing_lines", "published_markdown", "published_text"]
+__all__ = ["blocks", "closing_lines", "published_markdown", "published_text"]
 
 NONE = "—"
 """Printed where there is no figure, as in the tables of the literature."""
@@ -18,18 +19,6 @@ NONE = "—"
 Row = Mapping[str, Any]
 METRIC_NAMES = {"auroc": "AUROC", "f1": "F1", "precision": "precision", "auroc_std": "std of AUROC"}
 UNIT_NAMES = {"percent": "%", "points": "AUROC points"}
-NAME_WIDTH, TEXT_WIDTH = 26, 34
-
-
-@dataclass(frozen=True)
-class Block:
-    """One table, as text; the first ``left`` columns and the last ``notes`` ones are set left, the others right."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: int = 1
-    notes: int = 0
 
 
 def figure(number: Row) -> str:
@@ -137,8 +126,6 @@ def published_text(table: Row, width: int, color: bool) -> str:
     from rich.console import Console, Group
     from rich.text import Text
 
-    from reports.layout import Column, paged, to_table, wrap_name
-
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -153,13 +140,7 @@ def published_text(table: Row, width: int, color: bool) -> str:
     )
     parts: list[RenderableType] = [Text(table["title"], "bold")]
     for block in blocks(table):
-        columns = []
-        for position, header in enumerate(block.header):
-            is_text = position < block.left or position >= len(block.header) - block.notes
-            room = NAME_WIDTH if position < block.left else TEXT_WIDTH
-            texts = [Text(wrap_name(row[position], room) if is_text else row[position]) for row in block.rows]
-            columns.append(Column(header, texts, right=not is_text, priority=position))
-        parts.append(Group(Text(block.title, "bold"), *(to_table(page) for page in paged(columns[:1], columns[1:], width))))
+        parts.append(Group(Text(block.title, "bold"), *block_tables(block, width)))
     parts.append(Group(*(Text(f"- {line}", overflow="fold") for line in closing_lines(table))))
     with console.capture() as captured:
         for part in parts:
@@ -172,8 +153,7 @@ def published_markdown(table: Row) -> str:
     """GitHub tables."""
     lines = [f"## {_escape(table['title'])}", ""]
     for block in blocks(table):
-        last = len(block.header) - block.notes
-        rule = [":--" if column < block.left or column >= last else "--:" for column in range(len(block.header))]
+        rule = [":--" if block.is_text(column) else "--:" for column in range(len(block.header))]
         cells = [tuple(map(_escape, block.header)), tuple(rule), *(tuple(map(_escape, row)) for row in block.rows)]
         lines += [f"### {_escape(block.title)}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
     return "\n".join([*lines, *(f"- {_escape(line)}" for line in closing_lines(table))])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from reports.fields import (
     DATASETS,
-    LEADERBOARD,
     NONE,
     SHARING,
     Field,
@@ -17,6 +16,7 @@ from reports.fields import (
     control_rows,
     dataset_rows,
     flags,
+    leaderboard_fields,
     metric_name,
     name_of,
     number,
@@ -25,7 +25,7 @@ from reports.fields import (
     title,
     varying_params,
 )
-from reports.layout import GAP, Column, paged, to_table, wrap_name
+from reports.layout import GAP, Column, block_tables, paged, to_table, wrap_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,8 +42,8 @@ SOURCE_WIDTH, TARGET_WIDTH = 20, 12
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
-SHADES = ((0.14, 174), (0.40, 252), (0.60, 153), (0.80, 117), (0.90, 75), (1.01, 69))
-"""(upper bound of the value's place between chance and ideal, colour)."""
+SHADES = ((0.14, 174, "▁"), (0.40, 252, "▂"), (0.60, 153, "▃"), (0.80, 117, "▅"), (0.90, 75, "▆"), (1.01, 69, "█"))
+"""(upper bound of the value's place between chance and ideal, colour, bar): the bars say the same where there is no colour."""
 
 Row = Mapping[str, Any]
 
@@ -67,9 +67,10 @@ def render_table(document: Row, width: int, color: bool) -> str:
         emoji=False,
     )
     parts: list[RenderableType] = [Group(Text(title(document), "bold"), Text(subtitle(document), "dim"))]
-    parts += [_leaderboard(document, width)]
-    parts += _problems(document)
-    parts += _matrices(document, width)
+    if document.get("details"):
+        parts += [*_details(document, width), *_problems(document)]
+    else:
+        parts += [_leaderboard(document, width), *_problems(document), *_matrices(document, width)]
     parts += [_datasets(document, width), _notes(document)]
     with console.capture() as captured:
         for part in parts:
@@ -82,7 +83,7 @@ def _leaderboard(document: Row, width: int) -> RenderableType:
     from rich.text import Text
 
     rows = document["rows"]
-    columns = [_column(field, rows) for field in LEADERBOARD]
+    columns = [_column(field, rows) for field in leaderboard_fields(document)]
     status = Column("status", [Text(cell.plain, "green" if cell.plain == "ok" else "bold red") for cell in columns[-1].cells], right=False)
     columns[-1] = status
     rank = Column("#", [Text(NONE if row["rank"] is None else str(row["rank"])) for row in rows])
@@ -92,6 +93,15 @@ def _leaderboard(document: Row, width: int) -> RenderableType:
     room = min(longest, max(low, min(high, width - first - GAP)))
     names = Column("detector", [_name(row, room) for row in rows], right=False)
     return _stacked(paged([rank, names], columns, width))
+
+
+def _details(document: Row, width: int) -> list[RenderableType]:
+    from rich.console import Group
+    from rich.text import Text
+
+    from reports.details import blocks_of
+
+    return [Group(Text(block.title, "bold"), *block_tables(block, width)) for block in blocks_of(document)]
 
 
 def _stacked(pages: Sequence[Sequence[Column]]) -> RenderableType:
@@ -158,7 +168,7 @@ def _matrices(document: Row, width: int) -> list[RenderableType]:
         return []
     widest = max(block_width for _, block_width in blocks)
     beside = max(1, (width + MATRIX_GAP) // (widest + MATRIX_GAP))
-    lines: list[RenderableType] = [Text(f"{metric_name(document)}, source (rows) → target (columns){flags(document)}", "bold")]
+    lines: list[RenderableType] = [Text(f"{metric_name(document)}, source (rows) → target (columns){flags(document)}", "bold"), _legend(document)]
     for start in range(0, len(blocks), beside):
         grid = Table.grid(padding=(0, MATRIX_GAP, 0, 0), pad_edge=False)
         chosen = [block for block, _ in blocks[start : start + beside]]
@@ -191,6 +201,26 @@ def _matrix(document: Row, row: Row, width: int) -> tuple[RenderableType, int]:
     return Group(name, _stacked(pages), *under), max(widest, min(width, len(name_of(row))))
 
 
+def _legend(document: Row) -> Text:
+    """What the shades stand for, in the metric's own numbers."""
+    from rich.text import Text
+
+    chance, ideal = _scale(document)
+    relation = "≤" if document["higher_is_better"] else "≥"
+    legend = Text()
+    for bound, color, bar in SHADES[:-1]:
+        legend.append(f"{bar} {relation} {number(chance + bound * (ideal - chance))[:-1]}", f"color(16) on color({color})").append("  ")
+    _, color, bar = SHADES[-1]
+    return legend.append(f"{bar} better", f"color(16) on color({color})")
+
+
+def _scale(document: Row) -> tuple[float, float]:
+    """What chance gives and what would be ideal, as far as the metric's name tells."""
+    if not document["higher_is_better"]:
+        return 1.0, 0.0
+    return (0.5 if "auroc" in document["metric"] or "pauc" in document["metric"] else 0.0), 1.0
+
+
 def _shaded(document: Row, cell: Row | None) -> Text:
     from rich.text import Text
 
@@ -198,10 +228,10 @@ def _shaded(document: Row, cell: Row | None) -> Text:
         return Text("")
     if cell["mean"] is None:
         return Text(wrap_name(cell_text(cell), TARGET_WIDTH), "" if cell["status"] == "ok" else "bold red")
-    chance = 0.5 if "auroc" in document["metric"] else 0.0
-    place = (cell["mean"] - chance) / (1 - chance) if document["higher_is_better"] else 1 - cell["mean"]
-    shade = next((color for bound, color in SHADES if place <= bound), SHADES[-1][1])
-    return Text(cell_text(cell), f"color(16) on color({shade})")
+    chance, ideal = _scale(document)
+    place = (cell["mean"] - chance) / (ideal - chance)
+    _, shade, bar = next((shade for shade in SHADES if place <= shade[0] + 1e-9), SHADES[-1])
+    return Text(f"{bar} {cell_text(cell)}", f"color(16) on color({shade})")
 
 
 def _aligned(column: Column) -> Column:

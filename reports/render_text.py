@@ -1,4 +1,4 @@
-"""The leaderboard as markdown, tidy CSV and JSON.  Standard library only."""
+"""The leaderboard as markdown, tidy CSV, JSON and Parquet.  Standard library only, and pyarrow for Parquet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from reports.fields import (
     DATASETS,
-    LEADERBOARD,
     NONE,
     SHARING,
     caption,
@@ -18,6 +17,7 @@ from reports.fields import (
     control_rows,
     dataset_rows,
     flags,
+    leaderboard_fields,
     metric_name,
     name_of,
     number,
@@ -26,14 +26,16 @@ from reports.fields import (
     title,
 )
 
-__all__ = ["render_csv", "render_json", "render_markdown"]
+__all__ = ["render_csv", "render_json", "render_markdown", "render_parquet", "tidy"]
 
 Row = Mapping[str, Any]
 
 SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic")
 OF_ROW = ("detector", "provenance", "uses_labels")
+OF_MEAN = ("", "low", "high", "group", "low_these", "high_these", "group_these")
+"""Of a mean: itself, then what ``intervals`` says of it."""
 OF_CELL = (
-    *("source", "target", "metric", "mean", "std", "n_seeds", "control", "status", "reason", "params", "aggregator"),
+    *("source", "target", "metric", "mean", "std", "n_seeds", "low", "high", "control", "status", "reason", "params", "aggregator"),
     *("n_train", "n_cal", "n_test_benign", "n_test_attack"),
 )
 
@@ -43,16 +45,51 @@ def render_json(document: Row, width: int, color: bool) -> str:  # noqa: ARG001 
     return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
 
 
+def tidy(document: Row) -> tuple[list[str], list[list[Any]]]:
+    """Columns and lines of the tidy forms: one line per cell, or per record of the document's details; every setting repeated on it.
+
+    What a row's means are, and their intervals and tie groups, is repeated on its cells.
+    """
+    settings = [document[name] for name in SETTINGS]
+    if document.get("details"):
+        details = document["details"]
+        columns = list(dict.fromkeys(name for record in details["records"] for name in record))
+        lines = [[*settings, details["table"], *(record[name] for name in columns)] for record in details["records"]]
+        return [*SETTINGS, "table", *columns], lines
+    means = [(name, f"{name}_{number}" if number else name, number) for name in ("within_mean", "cross_mean") for number in OF_MEAN]
+    lines = []
+    for row in document["rows"]:
+        of_row = [row[name] for name in OF_ROW]
+        of_row += [row["intervals"].get(name, {}).get(number) if number else row["summary"][name] for name, _, number in means]
+        lines += [[*settings, *of_row, *(cell[name] for name in OF_CELL)] for cell in row["cells"]]
+    return [*SETTINGS, *OF_ROW, *(column for _, column, _ in means), *OF_CELL], lines
+
+
 def render_csv(document: Row, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
-    """One line per cell, every setting repeated on it; full precision; a number that does not exist is an empty field; params as JSON."""
+    """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
+    columns, lines = tidy(document)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*SETTINGS, *OF_ROW, *OF_CELL])
-    for row in document["rows"]:
-        for cell in row["cells"]:
-            values = [*(document[name] for name in SETTINGS), *(row[name] for name in OF_ROW), *(cell[name] for name in OF_CELL)]
-            writer.writerow([_field(value) for value in values])
+    writer.writerow(columns)
+    for line in lines:
+        writer.writerow([_field(value) for value in line])
     return text.getvalue().rstrip("\n")
+
+
+def render_parquet(document: Row, width: int, color: bool) -> bytes:
+    """The tidy form; a number that does not exist is null; params as JSON; the whole document under the key ``janus-bench`` of its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns, lines = tidy(document)
+    values = {
+        name: [json.dumps(line[place], sort_keys=True) if isinstance(line[place], Mapping) else line[place] for line in lines]
+        for place, name in enumerate(columns)
+    }
+    table = pa.table(values).replace_schema_metadata({"janus-bench": render_json(document, width, color)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
 
 
 def _field(value: Any) -> Any:
@@ -62,15 +99,13 @@ def _field(value: Any) -> Any:
 
 
 def render_markdown(document: Row, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
-    """GitHub tables: leaderboard, a matrix per detector, partitions, notes."""
+    """GitHub tables: leaderboard and a matrix per detector, or the document's details; what is not ok, partitions, notes."""
     lines = [f"## {_escape(title(document))}", "", _escape(subtitle(document)), ""]
     rows = document["rows"]
-    header = ["#", "detector", *(field.header.replace("\n", " ") for field in LEADERBOARD)]
-    body = [[NONE if row["rank"] is None else str(row["rank"]), _name(row), *(_escape(field.text(row)) for field in LEADERBOARD)] for row in rows]
-    lines += [*_table(header, body, left={1, 2, len(header) - 1}), ""]
+    lines += _details(document) if document.get("details") else _leaderboard(document)
     found = [f"- {_code(name)} {_escape(what)}" for name, what in problems(document)]
     lines += ["**Not ok**", "", *found, ""] if found else []
-    for row in rows:
+    for row in rows if not document.get("details") else ():
         lines += _matrix(document, row)
     sizes = [[_escape(row.name), *(_escape(field.text(row)) for field in DATASETS)] for row in dataset_rows(document)]
     lines += [
@@ -81,6 +116,24 @@ def render_markdown(document: Row, width: int, color: bool) -> str:  # noqa: ARG
     ]
     lines += [_escape(SHARING), "", *(f"- {_escape(note)}" for note in document["notes"])]
     return "\n".join(lines)
+
+
+def _leaderboard(document: Row) -> list[str]:
+    fields = leaderboard_fields(document)
+    header = ["#", "detector", *(field.header.replace("\n", " ") for field in fields)]
+    body = [[_rank(row), _name(row), *(_escape(field.text(row)) for field in fields)] for row in document["rows"]]
+    return [*_table(header, body, left={1, *(place for place, field in enumerate(fields, 2) if not field.right)}), ""]
+
+
+def _details(document: Row) -> list[str]:
+    from reports.details import blocks_of
+
+    lines = []
+    for block in blocks_of(document):
+        rows = [[_escape(cell) for cell in row] for row in block.rows]
+        left = {place for place in range(len(block.header)) if block.is_text(place)}
+        lines += [f"### {_escape(block.title)}", "", *_table([_escape(name) for name in block.header], rows, left), ""]
+    return lines
 
 
 def _matrix(document: Row, row: Row) -> list[str]:
@@ -103,6 +156,10 @@ def _table(header: Sequence[str], body: Sequence[Sequence[str]], left: set[int] 
     kept = {0} if left is None else left
     rule = [":--" if column in kept else "--:" for column in range(len(header))]
     return [f"| {' | '.join(cells)} |" for cells in (header, rule, *body)]
+
+
+def _rank(row: Row) -> str:
+    return NONE if row["rank"] is None else str(row["rank"])
 
 
 def _name(row: Row) -> str:

@@ -53,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         captures = write_example_captures(folder / "captures")
         for name in ("alpha", "beta"):
-            ingest_folder(captures, folder / "datasets" / name, name=name)
+            ingest_folder(captures, folder / "datasets" / name, name=name, stream=True)
 
     return shared_once(tmp_path_factory, "home", make)
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.covariance import OAS, LedoitWolf
 
 from harness.contract import UsageError
-from protocols.aggregators import AGGREGATORS, fit_aggregator, numerical_rank
+from protocols.aggregators import AGGREGATORS, columns_of, fit_aggregator, numerical_rank
 
 
 def score_table(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -198,3 +198,10 @@ def test_min_quantile_is_the_smaller_empirical_rank_and_has_no_ties_beyond_the_c
     assert scalar(np.array([[10.5, 7 * 90.5]]))[0] == pytest.approx(0.1)
     beyond = scalar(np.array([[100.0, 700.0], [101.0, 701.0], [1e6, 1e6], [0.0, 1e6], [-5.0, 1e6]]))
     assert beyond[2] > beyond[1] > beyond[0] > beyond[3] > beyond[4]
+
+
+def test_columns_of_an_aggregator_are_those_it_reads():
+    columns = ("terminal_flow", "terminal_norm", "curvature")
+    assert columns_of("oas", columns) == columns
+    assert columns_of("oas[columns=terminal_*]", columns) == columns[:2]
+    assert columns_of("column:curvature", columns) == ("curvature",)

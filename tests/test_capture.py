@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from datasets_registry.capture import reader
 from datasets_registry.capture.addresses import parse_address, texts
-from datasets_registry.capture.kernels import ETHERTYPE, MIRRORED
+from datasets_registry.capture.kernels import MIRRORED
+from datasets_registry.capture.links import ETHERTYPE
 from datasets_registry.capture.reader import Capture, read_capture
 from harness.contract import DataError
 from harness.schema import BIT_OF

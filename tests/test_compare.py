@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from harness.cli.compare import execute
-from harness.compare import leaderboard_statistics
 from harness.errors import UsageError
+from harness.extensions import BEST_FIXED
+from harness.intervals import leaderboard_statistics
 from harness.schema import ExpectedCell, PlanRecord, RunRecord, RunSpec
+from harness.sides import Measure
 from harness.store import RunStore
+from protocols.metrics import METRICS
 
+AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 NAMES, SEEDS = ("alpha", "beta", "gamma"), (1, 2)
 SKILL = {"good": 2.0, "fair": 2.0, "poor": 0.2}
 
@@ -79,7 +83,7 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), **changes) ->
                         store.write_scores(spec.key, scores(label, source, target, seed))
                     cells.append(ExpectedCell(label, "transfer", source, target, seed, spec.key))
     datasets = {name: {"hash": hash_of(name), "synthetic": True} for name in NAMES}
-    detectors = {label: {"name": label, "provenance": "control", "uses_labels": False} for label in labels}
+    detectors = {label: {"name": label, "provenance": "control", "uses_labels": False, "aggregator": "identity"} for label in labels}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells))
     store.write_plan(replace(plan, **changes))
     return folder
@@ -224,13 +228,66 @@ def test_the_table_says_what_it_shows(tmp_path, capsys, monkeypatch):
 
 def test_leaderboard_intervals_and_tie_groups(tmp_path):
     store = RunStore.open(write_folder(tmp_path / "runs", tuple(SKILL), failed=[("fair", "alpha", "alpha", 1)]))
-    document = leaderboard_statistics(store, store.plans(), resamples=300)
-    cross = document["cross_mean"]["detectors"]
+    document = leaderboard_statistics(store, store.plans(), AUROC, resamples=300)
+    cross = document["summaries"]["cross_mean"]["detectors"]
     pairs = [(source, target) for source in NAMES for target in NAMES if source != target]
     for label, row in cross.items():
         assert row["mean"] == pytest.approx(np.mean([expected_area(label, *pair) for pair in pairs]))
         assert row["low"] <= row["low_these"] < row["mean"] < row["high_these"] <= row["high"]
     # good and fair differ in nothing but noise
     assert {label: row["group_these"] for label, row in cross.items()} == {"good": "a", "fair": "a", "poor": "b"}
-    assert list(document["within_mean"]["detectors"]) == ["good", "poor"]  # fair lacks a cell
+    assert list(document["summaries"]["within_mean"]["detectors"]) == ["good", "poor"]  # fair lacks a cell
     assert "Wilcoxon" in document["warning"]
+
+
+def compared_by(capsys, folder: Path, metric: str) -> dict:
+    execute(folder, None, "", "good,poor", "json", metric)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_any_metric_is_compared_and_delong_is_for_auroc_alone(tmp_path, capsys):
+    document = compared_by(capsys, write_folder(tmp_path / "runs"), "auprc")
+    assert (document["metric"], document["resamples"]) == ("auprc", 200)
+    (pair,) = document["pairs"]
+    for row in pair["cells"]:
+        found = []
+        for label in ("good", "poor"):
+            tests = [scores(label, row["source"], row["target"], seed).filter(pl.col("role") == "test") for seed in SEEDS]
+            found.append(np.mean([average_precision_score(test["flow_id"].to_numpy() >= 100, test["score"].to_numpy()) for test in tests]))
+        assert (row["first"], row["second"]) == pytest.approx(found)
+        assert row["low"] < row["difference"] < row["high"]
+        assert (row["delong_p"], row["delong_p_holm"]) == (None, None)
+    cross = pair["means"][0]
+    assert cross["p_these_holm"] < 0.001
+    assert not any("DeLong:" in note for note in document["notes"])
+    assert any("it is for AUROC alone" in note for note in document["notes"])
+
+
+def test_lower_is_better_is_said_and_a_metric_that_does_not_exist_has_no_numbers(tmp_path, capsys):
+    """Ten calibration flows B: P95 would need 20, so no cell has a false-positive rate at it."""
+    document = compared_by(capsys, write_folder(tmp_path / "runs"), "fpr_p95")
+    (pair,) = document["pairs"]
+    assert {row["reason"] for row in pair["cells"]} == {"fpr_p95 does not exist there (see docs/statistics.md)"}
+    assert {(row["first"], row["low"], row["p"]) for row in pair["means"]} == {(None, None, None)}
+    assert any("lower is better" in note for note in document["notes"])
+
+
+def test_auroc_by_repeating_flows_is_auroc_by_weights(tmp_path):
+    """The way of any other metric and the way of AUROC, on the same draws."""
+    store = RunStore.open(write_folder(tmp_path / "runs"))
+    renamed = Measure(replace(AUROC.metric, name="the same"))
+    slow, fast = (leaderboard_statistics(store, store.plans(), measure, resamples=60) for measure in (renamed, AUROC))
+    for summary in ("cross_mean", "within_mean"):
+        for label, row in fast["summaries"][summary]["detectors"].items():
+            other = slow["summaries"][summary]["detectors"][label]
+            assert [other[name] for name in ("mean", "low", "high", "low_these", "high_these")] == pytest.approx(
+                [row[name] for name in ("mean", "low", "high", "low_these", "high_these")]
+            )
+
+
+def test_a_row_that_chooses_its_score_with_labels_is_not_compared(tmp_path):
+    best = {"name": "good", "provenance": "control", "uses_labels": False, "aggregator": BEST_FIXED}
+    plain = {"name": "poor", "provenance": "control", "uses_labels": False, "aggregator": "identity"}
+    folder = write_folder(tmp_path / "runs", detectors={"good": best, "poor": plain})
+    with pytest.raises(UsageError, match="good chooses its score with the labels of the test"):
+        execute(folder, None, "", "good,poor", "table")

@@ -233,7 +233,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def record(key: str, label: str, source: str, target: str, status: str) -> RunRecord:
-    spec = {"detector": label, "regime": "transfer", "calibration": "target_benign", "source": source, "target": target, "params": {}}
+    spec = {"detector": label, "regime": "transfer", "calibration": "target_benign", "source": source, "target": target, "params": {}, "version": "1"}
     return RunRecord(
         key=key,
         fit_key=label,

@@ -15,6 +15,7 @@ from datasets_registry.capture.addresses import texts
 from datasets_registry.capture.reader import read_capture
 from datasets_registry.flows import extract
 from datasets_registry.flows.assemble import FileFlows
+from datasets_registry.flows.cicflowmeter import N_ACCUMULATORS, begin, update
 from datasets_registry.flows.extract import assemble_flows, read_flows
 from datasets_registry.flows.features import flow_features
 from datasets_registry.flows.rules import TCP_CLOSE, FlowRules
@@ -100,6 +101,16 @@ def test_a_mirrored_packet_is_one_that_follows_its_equal_within_the_window(tmp_p
     assert flows.n_packets.tolist() == [len(times) - copies]
 
 
+def test_only_copies_with_an_identification_tell_a_copy_from_a_sender_that_repeats_itself(tmp_path):
+    numbered = udp(1, 2)
+    frames = [numbered, numbered[:4] + bytes(2) + numbered[6:], build.ipv6("::1", "::2", 17, build.udp(1, 2))]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(build.pcap([(i * S, frame) for i, frame in enumerate(frames) for _ in range(2)], link=101))
+    scan = read_flows(path, RULES)[0]
+    assert (scan.mirrored, scan.identified, scan.noted) == (3, 1, {"mirrored": 3, "mirrored_without_id": 2})
+    assert read_flows(path, FlowRules(remove_mirrored=True))[0].noted == {}
+
+
 def test_packets_that_differ_in_any_captured_ip_byte_are_not_mirrored_and_the_link_layer_does_not_matter(tmp_path):
     packet = udp(1, 2, length=30)
     path = tmp_path / "x.pcap"
@@ -141,17 +152,17 @@ def test_a_capture_longer_than_the_window_in_any_order(tmp_path, monkeypatch):
 
 def test_memory_does_not_grow_with_a_capture_whose_flows_end(tmp_path, monkeypatch):
     """Ten times the packets: the tables stay as they are."""
-    monkeypatch.setattr(extract, "WINDOW", 1024)
     monkeypatch.setattr(extract, "HOLD", 128)
     sizes = []
     for n in (40_000, 160_000):
         path = tmp_path / "x.pcap"
         path.write_bytes(build.pcap([(i * S // 100, udp(1, 2, sport=i // 4 % 60000)) for i in range(n)], link=228))
-        window = extract._Window(RULES, [], 1 << 24)
-        reader.scan_file(path, window)
-        window.finish()
-        sizes.append((len(window.table.flows), len(window.table.log.flow), len(window.packets.ts), len(window.sessions.keys)))
-    assert sizes[0] == sizes[1]
+        for window in (0, 1024):
+            tables = extract._Flows(RULES, [], 1 << 24, whole=True, window=window)
+            reader.scan_file(path, tables)
+            tables.finish()
+            sizes.append((len(tables.flows.rows), len(tables.flows.heads), len(tables.packets.ts), len(tables.sessions.rows), tables.whole.shape))
+    assert sizes[:2] == sizes[2:]
 
 
 def test_initiator_is_the_sender_of_the_first_packet(tmp_path):
@@ -299,3 +310,68 @@ def test_flows_and_features_of_real_captures_agree_with_the_oracle(name):
     for i in range(len(flows)):
         want = oracle.features(rows_of(flows, i))
         assert table[i].tolist() == pytest.approx([want[feature] for feature in FLOW_FEATURES], rel=1e-9, abs=1e-7)
+
+
+HEADERS = {6: 20, 17: 8, 1: 0}
+
+
+def frames_of_hosts(seed: int) -> list[tuple[int, int, list[int], bytes]]:
+    """(ts, sender, [payload, transport header, TCP flags, window], Ethernet frame) of four hosts, by every way through the decoder."""
+    noise, frames = np.random.default_rng(seed), []
+    for i in range(400):
+        src, dst = (int(host) for host in noise.permutation(4)[:2] + 1)
+        kind, flags, payload = int(noise.integers(5)), int(noise.integers(256)), bytes(int(noise.integers(40)))
+        protocol = 17 if kind == 0 else 1 if kind == 1 else 6
+        segment = build.udp(src, dst, payload) if kind == 0 else payload if kind == 1 else build.tcp(src, dst, flags, 500, payload)
+        if kind == 2:
+            packet = build.ipv6(f"::{src}", f"::{dst}", protocol, segment)
+        else:
+            packet = build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, segment, options=bytes(8 if kind == 3 else 0))
+        macs = bytes([2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src])
+        whole = [len(payload), HEADERS[protocol], *((flags, 500) if protocol == 6 else (0, 0))]
+        frames.append((i * S // 10, src, whole, macs + (b"\x86\xdd" if kind == 2 else b"\x08\0") + packet))
+    return frames
+
+
+def any_order(tmp_path: Path, order: str) -> FileFlows:
+    """The flows of ``frames_of_hosts``; appended: the captures' second half comes first."""
+    frames = [(ts, frame) for ts, _, _, frame in frames_of_hosts(1)]
+    if order != "in order":
+        frames = [*frames[1:], frames[0]] if order == "late" else frames[200:] + frames[:200]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(build.pcap(frames, ns=True))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WINDOW", 32), ("HOLD", 8)) if order == "appended" else ():
+            patch.setattr(extract, name, value)
+        return read_flows(path, FlowRules(active_timeout_s=9.0), whole=True)[1]
+
+
+@pytest.mark.parametrize("order", ["in order", "late", "appended"])
+def test_macs_are_those_of_a_flows_first_sender_and_receiver(tmp_path, order):
+    flows = any_order(tmp_path, order)
+    host = np.where(flows.swapped[:, None], flows.keys[:, [3, 1]], flows.keys[:, [1, 3]]) & np.uint64(0xFF)
+    assert len(flows) > 20
+    assert flows.macs.tolist() == (host | np.uint64(2 << 40)).tolist()
+    assert not flows_of(tmp_path, [(0, udp(1, 2))]).macs.any()
+
+
+@pytest.mark.parametrize("order", ["in order", "late", "appended"])
+def test_accumulators_of_whole_flows_see_every_packet(tmp_path, order):
+    """Fed with each flow's packets by hand they are the same, bit by bit."""
+    flows = any_order(tmp_path, order)
+    packets = [(ts, src, whole, oracle.decode(ts, 1, len(frame), frame, "<")) for ts, src, whole, frame in frames_of_hosts(1)]
+    rest = flows.keys[:, 4].astype(np.int64)
+    assert flows.n_packets.max() > 10
+    for i in range(len(flows)):
+        row = np.empty(N_ACCUMULATORS)
+        begin(row)
+        ends = [
+            (texts(rest[i : i + 1] >> 40, flows.keys[i : i + 1, at : at + 2])[0], int(rest[i] >> shift & 0xFFFF)) for at, shift in ((0, 16), (2, 0))
+        ]
+        initiator = ends[int(flows.swapped[i])]
+        for ts, _, (payload, header, flags, win), packet in packets:
+            of_flow = flows.first[i] <= ts <= flows.last[i] and packet.proto == rest[i] >> 32 & 0xFF
+            if of_flow and {(packet.src, packet.sport), (packet.dst, packet.dport)} == set(ends):
+                update(row, ts, payload, header, flags, win, int((packet.src, packet.sport) != initiator))
+        np.testing.assert_array_equal(flows.whole[i], row)
+    assert flows.take(np.array([1, 0])).whole.tolist() == flows.whole[[1, 0]].tolist()

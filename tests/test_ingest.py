@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry import store
+from datasets_registry import writing
 from datasets_registry.flows.rules import FlowRules
 from datasets_registry.ingest import ingest_folder
 from datasets_registry.store import FlowStore
@@ -61,8 +61,8 @@ def test_a_small_folder_becomes_the_store_that_it_describes(folder, tmp_path):
     assert (manifest["n_flows"], manifest["benign"], manifest["attack"]) == (3, 2, 1)
     assert manifest["families"] == {"attack/ssh": [1, 0], "benign/benign": [1, 1], "benign/nd": [1, 0]}
     assert manifest["labels"] == {
-        "attack": {"matched": 1, "unmatched_rows": 1, "ambiguous": 0},
-        "benign": {"matched": 2, "unmatched_rows": 0, "ambiguous": 0},
+        "attack": {"matched": 1, "unmatched_rows": 1, "ambiguous": 0, "flows": 1},
+        "benign": {"matched": 2, "unmatched_rows": 0, "ambiguous": 0, "flows": 2},
     }
     assert manifest["unmatched_flows"] == 1
     assert manifest["packets"] == {"read": 6, "used": 5, "dropped": {"non_ip": 1}, "noted": {}}
@@ -126,7 +126,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_number_of_jobs(folder,
     manifests = [ingest_folder(folder, tmp_path / f"s{jobs}", name=f"s{jobs}", jobs=jobs) for jobs in (1, 3)]
     assert manifests[0]["hash"] == manifests[1]["hash"]
     assert array_bytes(tmp_path / "s1") == array_bytes(tmp_path / "s3")
-    assert len(array_bytes(tmp_path / "s1")) == 3 + 1 + len(PACKET_ARRAYS)
+    assert len(array_bytes(tmp_path / "s1")) == 3 + 1 + len(PACKET_ARRAYS) + 1  # tables, offsets, packets, cic features
 
 
 def test_the_hash_follows_packets_and_labels(folder, tmp_path):
@@ -145,7 +145,7 @@ def test_the_hash_follows_packets_and_labels(folder, tmp_path):
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_dataset_of_the_same_name_is_replaced_and_nothing_is_left_beside_it(folder, tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
-        monkeypatch.setattr(store, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
     home = tmp_path / "home"
     ingest_folder(folder, home / "s", name="s", summary="old")
     (home / "s" / "stray").touch()
@@ -158,7 +158,7 @@ def test_a_dataset_of_the_same_name_is_replaced_and_nothing_is_left_beside_it(fo
 def test_a_failed_write_leaves_the_old_dataset(folder, tmp_path, monkeypatch):
     home = tmp_path / "home"
     old = ingest_folder(folder, home / "s", name="s")
-    monkeypatch.setattr(store.json, "dumps", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(writing.json, "dumps", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ingest_folder(folder, home / "s", name="s", summary="new")
     assert FlowStore.open(home / "s").manifest == old
@@ -254,13 +254,13 @@ def test_opening_what_is_missing_damaged_or_of_another_version_is_a_data_error(f
     sizes.write_bytes(sizes.read_bytes()[:-1])
     fails(r"damaged \(packets/size\.npy")
     np.save(fresh() / "packets" / "iat.npy", np.zeros(2, np.float32))
-    fails("damaged .*disagree")
+    fails(r"damaged \(packets/iat\.npy holds float32 \(2,\), expected float32 \(4,\)")
     np.save(fresh() / "packets" / "iat.npy", np.zeros(4))
     fails("damaged .*float64")
     (fresh() / "flows.parquet").write_bytes(b"PAR1")
     fails(r"damaged \(flows\.parquet")
     pl.DataFrame({"flow_id": [1]}).write_parquet(fresh() / "flows.parquet")
-    fails(r"damaged \(flows\.parquet has 1 rows")
+    fails(r"damaged \(flows\.parquet: columns flow_id, expected flow_id, src_ip")
     (fresh() / "packets" / "bits.npy").unlink()
     fails(r"damaged \(packets/bits\.npy")
     path = fresh() / "manifest.json"
@@ -268,6 +268,11 @@ def test_opening_what_is_missing_damaged_or_of_another_version_is_a_data_error(f
     fails(r"damaged \(manifest\.json")
     path.write_text(json.dumps({"schema_version": 99}))
     fails("schema version 99")
+    manifest = json.loads((fresh() / "manifest.json").read_text())
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if key != "store_version"}))
+    fails(r"a store of version 1, this program reads version 2; add the dataset again")
+    path.write_text(json.dumps(manifest | {"shards": [2]}))
+    fails(r"damaged \(manifest\.json: entries are missing, or n_flows and shards disagree")
 
 
 @pytest.fixture(scope="module")

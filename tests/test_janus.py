@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from detectors.janus import Janus, JanusParams
 from detectors.janus.batching import Group
 from detectors.janus.network import Network
-from detectors.janus.objective import noisy_batch
+from detectors.janus.objective import Weights, noisy_batch
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
 from detectors.janus.training import _validation_batches, _validation_loss, accumulate_gradient, train
@@ -134,7 +134,7 @@ def test_bit_nll_of_independent_bits_is_that_of_the_closed_form_posterior(source
     )
     network = train(sequences(1200, 0), sequences(100, 1), params, generator(), CPU, quiet)
     bank = NoiseBank.drawn(params, generator(1))
-    measured = score_sequences(network, sequences(2000, 2), bank, params)[:, 3:].mean(0)
+    measured = score_sequences(network, sequences(2000, 2), bank, params)[:, 3:10].mean(0)
 
     expected = np.zeros(6)
     for time, t in enumerate(NLL_TIMES):
@@ -229,7 +229,7 @@ def test_grouped_and_padded_batches_have_the_same_loss_and_gradient(mode: str) -
     losses, gradients = [], []
     for groups in (None, rectangles(60, 16)):
         network.zero_grad()
-        losses.append(accumulate_gradient(network, batch, 0.7, groups))
+        losses.append(accumulate_gradient(network, batch, Weights(1.0, 0.7), groups))
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert len(gradients[0]) == sum(parameter.numel() for parameter in network.parameters())
@@ -243,7 +243,7 @@ def test_the_loss_is_the_mean_over_valid_entries_plus_lambda_times_the_mean_over
     valid = torch.arange(16) < torch.tensor([1, 5, 16])[:, None]
     entries = torch.cat([batch.flow_target.flatten(), batch.packet_target[valid][:, :3].flatten()])
     assert len(entries) == 3 * 20 + 22 * 3
-    loss = accumulate_gradient(Network(TINY, generator()), batch, 0.7)
+    loss = accumulate_gradient(Network(TINY, generator()), batch, Weights(1.0, 0.7))
     assert loss == pytest.approx(float(entries.square().mean()) + 0.7 * np.log(2), rel=1e-5)
 
 
@@ -375,7 +375,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss() -> None:
     reported: list[float] = []
     network = train(data, validation, params, generator(), CPU, lambda fraction, text: reported.append(float(text.rpartition(" ")[2])))
     assert len(reported) == int(np.argmin(reported)) + 1 + params.patience < params.epochs
-    kept = _validation_loss(network, _validation_batches(validation, params, CPU), params.lambda_disc)
+    kept = _validation_loss(network, _validation_batches(validation, params, CPU), Weights(1.0, params.lambda_disc))
     assert kept == pytest.approx(min(reported), abs=1e-4)
     assert kept < reported[-1]
 

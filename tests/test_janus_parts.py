@@ -19,9 +19,9 @@ from scipy.special import logsumexp
 from detectors.janus import Janus, JanusParams
 from detectors.janus.batching import OVERHEAD_TOKENS, Group, Layout, group_by_length, micro_batches
 from detectors.janus.coupling import assign, sinkhorn_log_plan, transport_cost
-from detectors.janus.network import Network, Placement
+from detectors.janus.network import Network
 from detectors.janus.objective import noised_bits
-from detectors.janus.preprocess import CLIP, Standardiser
+from detectors.janus.preprocess import CLIP, Sequences, Standardiser
 from detectors.janus.scoring import reverse_ode
 from detectors.janus.training import averaging
 from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, FlowBatch
@@ -54,8 +54,11 @@ def test_importing_the_package_does_not_import_torch_sklearn_or_scipy() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("T", 0),
+        ("T", -1),
         ("T", 65),
+        ("use_flow_token", 1),
+        ("cont_n_bins", 1),
+        ("precision", "fp16"),
         ("d_model", 0),
         ("n_heads", 3),
         ("sigma", -0.1),
@@ -139,6 +142,10 @@ def test_a_layout_gives_every_token_its_own_slot_in_its_flow(lengths: np.ndarray
 # coupling
 
 
+NO_LENGTHS = np.zeros(0, dtype=np.int64)
+"""For the methods that do not look at them."""
+
+
 def example_costs(size: int = 64) -> torch.Tensor:
     lengths = np.minimum(np.random.default_rng(0).geometric(0.15, size), 64)
     valid = torch.from_numpy(np.arange(212) < 20 + 3 * lengths[:, None])
@@ -173,22 +180,23 @@ def test_sinkhorn_plan_survives_costs_that_underflow_a_plain_kernel() -> None:
     np.testing.assert_allclose(plan.sum(0), 1 / 30, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["sinkhorn", "exact", "none"])
+@pytest.mark.parametrize("method", ["sinkhorn", "exact", "none", "stratified"])
 @pytest.mark.parametrize("size", [1, 2, 64])
 def test_every_coupling_uses_each_noise_once(method: str, size: int) -> None:
     cost = example_costs(size)
-    assert sorted(assign(method, cost, generator())) == list(range(size))
-    assert (assign(method, cost, generator(4)) == assign(method, cost, generator(4))).all()
+    lengths = np.random.default_rng(0).integers(1, 5, size)
+    assert sorted(assign(method, cost, lengths, generator())) == list(range(size))
+    assert (assign(method, cost, lengths, generator(4)) == assign(method, cost, lengths, generator(4))).all()
 
 
 def test_exact_coupling_is_scipys_and_sinkhorns_cost_is_near_it() -> None:
     cost = example_costs(128)
     table = cost.double().numpy()
     rows = np.arange(128)
-    exact = table[rows, assign("exact", cost, generator())].mean()
+    exact = table[rows, assign("exact", cost, NO_LENGTHS, generator())].mean()
     assert exact == pytest.approx(table[linear_sum_assignment(table)].mean())
     independent = table.mean()
-    drawn = [table[rows, assign("sinkhorn", cost, generator(seed))].mean() for seed in range(10)]
+    drawn = [table[rows, assign("sinkhorn", cost, NO_LENGTHS, generator(seed))].mean() for seed in range(10)]
     plan = np.exp(sinkhorn_log_plan(table))
     # The permutation is drawn from the entropic plan: its cost is the plan's, a little above the exact one.
     assert np.mean(drawn) == pytest.approx((plan * table).sum(), rel=0.03)
@@ -242,13 +250,18 @@ def packet_flows(columns: dict[str, np.ndarray], lengths: list[int]) -> FlowBatc
     return FlowBatch(np.arange(len(lengths), dtype=np.uint64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packets, features)
 
 
+def standardised(benign: FlowBatch, flows: FlowBatch, max_packets: int = 64) -> Sequences:
+    params = replace(SMALL, T=max_packets)
+    return Standardiser.fitted(benign, params).apply(flows, params)
+
+
 def test_standardising_is_the_z_score_of_log1p_over_the_packets_that_are_read() -> None:
     rng = np.random.default_rng(0)
     lengths = [3, 1, 9, 5]
     size, psh = rng.integers(40, 1500, 18).astype(np.float32), rng.integers(0, 2, 18)
     flows = packet_flows({"size": size, "psh": psh}, lengths)
     kept = np.concatenate([np.arange(0, 3), [3], np.arange(4, 9), np.arange(13, 18)])  # the 9-packet flow keeps 5
-    data = Standardiser.fitted(flows, 5).apply(flows, 5)
+    data = standardised(flows, flows, 5)
     assert list(data.lengths) == [3, 1, 5, 5]
     logs = np.log1p(size[kept].astype(np.float64))
     np.testing.assert_allclose(data.packets[:, 0], (logs - logs.mean()) / logs.std(), rtol=1e-5, atol=1e-6)
@@ -263,12 +276,11 @@ def test_standardising_is_the_z_score_of_log1p_over_the_packets_that_are_read() 
 
 def test_constant_columns_and_extreme_packets_stay_within_the_clip() -> None:
     benign = packet_flows({name: np.full(4, 64.0) for name in CONTINUOUS_CHANNELS} | {name: np.ones(2) for name in FLOW_FEATURES}, [2, 2])
-    standardiser = Standardiser.fitted(benign, 64)
-    assert not standardiser.apply(benign, 64).packets[:, :3].any()
+    assert not standardised(benign, benign).packets[:, :3].any()
     nearly = packet_flows({"size": np.full(2, 65.0), "iat": np.full(2, 64.0), "win": np.full(2, 64.0)}, [2])
-    assert np.abs(standardiser.apply(nearly, 64).packets[:, 0]).max() < 0.5  # 1.5 % more is not ten standard deviations
+    assert np.abs(standardised(benign, nearly).packets[:, 0]).max() < 0.5  # 1.5 % more is not ten standard deviations
     extreme = packet_flows({"size": np.full(2, 65535.0), "iat": np.array([-5.0, 1e9]), "win": np.full(2, 65535.0)}, [2])
-    packets = standardiser.apply(extreme, 64).packets
+    packets = standardised(benign, extreme).packets
     assert np.isfinite(packets).all()
     assert np.abs(packets).max() == CLIP
 
@@ -288,7 +300,7 @@ def outputs(network: Network, flow: torch.Tensor, packets: torch.Tensor) -> tupl
     """FLOW's output (20,), and the packets' (L, 9), of one flow."""
     lengths = np.array([len(packets)])
     layout = Layout.of([Group(np.array([0]), len(packets))], lengths)
-    out = network(flow[None], packets, network.condition(torch.tensor([0.4])), Placement.of(layout, network.mode, torch.device("cpu")))
+    out = network(flow[None], packets, network.condition(torch.tensor([0.4])), network.place(layout))
     return out.flow[0], torch.cat([out.packet, out.logits], dim=1)
 
 
@@ -338,7 +350,7 @@ def test_padding_and_company_do_not_change_a_flow(lengths: list[int], mode: str)
     layout = Layout.of([Group(np.arange(len(sizes)), 12)], sizes)
     flow, packets = torch.randn(len(sizes), 20, generator=generator(1)), torch.randn(int(sizes.sum()), 9, generator=generator(2))
     t = torch.full((len(sizes),), 0.4)
-    together = network(flow, packets, network.condition(t), Placement.of(layout, mode, torch.device("cpu")))
+    together = network(flow, packets, network.condition(t), network.place(layout))
     both = torch.cat([together.packet, together.logits], dim=1)
     for row, (start, size) in enumerate(zip(np.cumsum(sizes) - sizes, sizes, strict=True)):
         alone_flow, alone = outputs(network, flow[row], packets[start : start + size])

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.details import Operations, with_details
+from reports.intervals import with_statistics
 from reports.plugin import janus_bench_renderers
 from reports.published import published_table
 from reports.render_latex import PREAMBLE, escape, latex_published, render_latex
@@ -27,10 +29,20 @@ def documents() -> dict[str, str]:
     measured = {"metric": "auroc", "rows": [{"detector": "janus", "cells": [published_cell("cicids2017"), published_cell("cicddos2019")]}]}
     return {
         "leaderboard": render_latex(table.document(), 80, False),
+        "intervals": render_latex(with_statistics(table.document(), statistics(table)), 80, False),
+        "stability": render_latex(with_details(table.document(), "stability", (), Operations(1, (0.1,), lambda *_: {})), 80, False),
         "synthetic": render_latex(table.document(synthetic=("site_a", "site_b")), 80, False),
         "published": latex_published(published),
         "published beside measured": latex_published(published_table(measured, {"janus"})),
     }
+
+
+def statistics(table: Planted) -> dict[str, Any]:
+    """Intervals and a tie group for the first detector, a reason for every other one."""
+    numbers = {"low": 0.5, "high": 0.75, "reason": "", "group": "a", "low_these": None, "high_these": None, "reason_these": "one capture"}
+    found = {"alpha": {**numbers, "group_these": "a", "mean": 0.6, "cells": []}}
+    absent = {"cross_mean": {label: "no such run" for label in table.detectors if label != "alpha"}}
+    return {"metric": "auroc", "resamples": 9, "warning": None, "absent": absent, "summaries": {"cross_mean": {"detectors": found, "tests": []}}}
 
 
 def published_cell(name: str) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def planted(
                     areas[key] = None if failed else float(0.5 + 0.49 * rng.random())
     datasets = {name: {"hash": name * 8, "synthetic": synthetic, "flows": 9, "benign": 8, "attack": 1, "notes": f"note on {name}"} for name in sites}
     detectors = {
-        label: {"name": label, "provenance": "our reading" if place else "original", "uses_labels": False} for place, label in enumerate(names)
+        label: {"name": label, "provenance": "our reading" if place else "original", "uses_labels": False, "aggregator": "oas"}
+        for place, label in enumerate(names)
     }
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", seeds, datasets, detectors, tuple(expected))
     documents = {name: build_leaderboard([plan], records, areas, name) for name in METRICS}
@@ -219,7 +220,7 @@ def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
             spec = {"regime": "transfer", "calibration": "target_benign", "source": origin, "target": target, "target_hash": target * 2, "params": {}}
             spec |= {"version": "1", "device": "cpu", "seed": seed}
             store.append(RunRecord(key, key, spec, status, "" if status == "ok" else "ValueError: no", 1, "", "test", False, "identity"))  # type: ignore[arg-type]
-    declared = {label: {"name": label, "provenance": "test", "uses_labels": False} for label in ("far", "near")}
+    declared = {label: {"name": label, "provenance": "test", "uses_labels": False, "aggregator": "identity"} for label in ("far", "near")}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", (1, 2), sites, declared, tuple(cells))
     store.write_plan(plan)
     return store, plan

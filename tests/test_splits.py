@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.splits import SHARES, Caps, Draw, FlowIndex, control_parts, draw_partition
+from harness.errors import DataError
+from protocols.splits import SHARES, Caps, Draw, FlowIndex, control_parts, draw_partition, timeline_problem
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
 NO_CAPS = Caps(None, None, None, None, None)
@@ -146,3 +151,80 @@ def test_contamination_replaces_benign_by_attacks_that_are_never_tested():
     assert set(index.family[dirty.parts["test_attack"]]) == {"scan", "flood", "beacon", "rare"}
     tested = draw_partition(index, Draw(42, "grouped", "quick")).parts["test_attack"]
     assert set(clean.parts["test_attack"]) < set(tested) or len(tested) == 2000
+
+
+# -- the time split ------------------------------------------------------------------------------------------------------------------
+
+START = 1_600_000_000.0
+
+
+def in_one_timeline(captures: list[int], **changes) -> FlowIndex:
+    """``make_index`` with a clock that was set."""
+    index = make_index(captures, **changes)
+    return replace(index, start=START + index.start)
+
+
+@given(st.lists(st.integers(30, 300), min_size=1, max_size=14), st.integers(0, 3), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_the_time_split_trains_before_it_tests_and_divides_no_session(captures, seed, flows_per_session):
+    index = in_one_timeline(captures, seed=seed, flows_per_session=flows_per_session)
+    partition = draw_partition(index, Draw(7, "time", "paper"), NO_CAPS)
+    parts = [partition.parts[name] for name in BENIGN_PARTS]
+    assert partition.kind == "time"
+    for earlier, later in itertools.pairwise(parts):
+        if len(earlier) and len(later):
+            assert index.start[earlier].max() <= index.start[later].min()
+    sessions = [set(index.session[ids].tolist()) for ids in parts]
+    assert sum(map(len, sessions)) == len(set().union(*sessions))
+    assert not index.attack[np.concatenate(parts)].any()
+    attacks = partition.parts["test_attack"]
+    if len(parts[-1]) and len(attacks):
+        assert index.start[attacks].min() >= index.start[parts[-1]].min()
+    left_out = sum(captures) - sum(map(len, parts))
+    early = int(index.attack.sum()) - len(attacks)
+    assert partition.reason == f"{early} attack flows before the test period and {left_out} flows of sessions across a boundary are left out"
+
+
+def test_the_time_split_keeps_the_shares_and_is_the_same_for_every_seed():
+    index = in_one_timeline([200] * 10)
+    one, other = (draw_partition(index, Draw(seed, "time", "paper"), NO_CAPS) for seed in (1, 2))
+    assert [len(one.parts[name]) for name in BENIGN_PARTS] == [round(2000 * share) for share in SHARES.values()]
+    assert all(np.array_equal(one.parts[name], other.parts[name]) for name in one.parts)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: replace(index, start=index.start - START), "2300 flows begin before 1990, by a clock that was not set"),
+        (lambda index: replace(index, start=index.start + 4e7 * (index.capture > 4)), "its flows lie in 2 periods more than a year apart"),
+        (lambda index: replace(index, at_home=0.4, name="plant"), "only 40% of its attack flows involve a host that also has benign traffic"),
+    ],
+)
+def test_the_time_split_is_refused_without_one_site_and_one_clock(change, said):
+    index = change(in_one_timeline([200] * 10))
+    assert timeline_problem(index) == said
+    with pytest.raises(DataError, match=f"{index.name} cannot be divided by time, which needs one site and one clock: .*choose other") as refusal:
+        draw_partition(index, Draw(1, "time", "paper"), NO_CAPS)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("attacker", "at_home"), [("10.0.0.1", 1.0), ("203.0.113.9", 0.5)])
+def test_attacks_are_of_the_same_site_where_they_involve_its_hosts(attacker, at_home):
+    """One attack comes from ``attacker``, the other from a host with benign traffic; both go to a host that has none."""
+    n = 42
+    source = ["10.0.0.1"] * 41 + [attacker]
+    target = ["10.0.0.2"] * 40 + ["198.51.100.7"] * 2
+    flows = pl.DataFrame(
+        {
+            "flow_id": np.arange(n),
+            "src_ip": source,
+            "dst_ip": target,
+            "src_port": np.arange(n),
+            "dst_port": np.full(n, 80),
+            "proto": np.full(n, 6),
+            "ts_start": START + np.arange(n),
+        }
+    )
+    labels = pl.DataFrame({"flow_id": np.arange(n), "attack": np.arange(n) >= 40, "family": ["x"] * n, "source": ["c"] * n, "file": ["c"] * n})
+    index = FlowIndex.from_tables(flows, labels, "0123456789abcdef", "plant")
+    assert (index.at_home, index.name) == (at_home, "plant")

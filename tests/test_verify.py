@@ -14,9 +14,11 @@ import polars as pl
 import pytest
 
 from datasets_registry.store import CHECKSUMS, MANIFEST, FlowStore, checksum
-from datasets_registry.verify import FILES, verify_store
+from datasets_registry.verify import store_files, verify_store
 from harness.cli import audit as command
 from harness.contract import DataError, UsageError
+
+FILES = store_files({"shards": [840], "cic_features": True})
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def flip(path: Path, place: int) -> None:
 def test_a_whole_dataset_passes_and_its_checksums_are_those_of_sha256sum(whole):
     report = verify_store(whole)
     assert report.notes == []
-    assert {check.file for check in report.checks if check.what == "checksum"} == set(FILES)
+    there = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
+    assert {check.file for check in report.checks if check.what == "checksum"} == there - {CHECKSUMS}
+    assert there >= set(FILES)
     assert {check.file for check in report.checks if check.what != "checksum"} >= set(FILES)
     done = subprocess.run(["sha256sum", "--strict", "-c", CHECKSUMS], cwd=whole, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -84,9 +88,9 @@ def test_a_damaged_list_of_checksums_is_found(whole):
     path.write_text("0" * 64 + "  ../../outside\n")
     fails(whole, rf"{CHECKSUMS}: line 1 is no checksum")
     path.write_bytes(b"".join(good.splitlines(keepends=True)[1:]))
-    fails(whole, rf"{CHECKSUMS}: no line for flow_features\.parquet")
+    fails(whole, rf"{CHECKSUMS}: no line for cic_features\.npy")
     path.write_bytes(b"0" * 64 + good[64:])
-    fails(whole, r"flow_features\.parquet: not the bytes")
+    fails(whole, r"cic_features\.npy: not the bytes")
 
 
 def test_an_older_dataset_without_checksums_says_so_and_is_checked_by_its_content(whole):
@@ -123,9 +127,9 @@ def put(values: np.ndarray, place: int, value: Any) -> np.ndarray:
         ("iat", lambda v: put(v, 1, -1.0), r"packets/iat\.npy: values that are negative"),
         ("iat", lambda v: put(v, 1, np.nan), r"packets/iat\.npy: values that are negative or not finite"),
         ("bits", lambda v: put(v, 0, 255), r"packets/bits\.npy: bits above"),
-        ("size", lambda v: v[:-1], "packets/.* disagree"),
-        ("offsets", lambda v: put(v, 1, v[2]), r"disagree with packets/offsets\.npy"),
-        ("offsets", lambda v: v[:-1], r"packets/offsets\.npy disagree"),
+        ("size", lambda v: v[:-1], r"packets/size\.npy holds uint16 \(4856,\), expected uint16 \(4857,\)"),
+        ("offsets", lambda v: put(v, 1, v[2]), r"packets/offsets\.npy: a flow without packets"),
+        ("offsets", lambda v: v[:-1], r"packets/offsets\.npy holds int64 \(840,\), expected int64 \(841,\)"),
         ("size", lambda v: put(v, 0, v[0] + 1), r"flow_features\.parquet: bytes_fwd is not what the packets give"),
         ("win", lambda v: put(v, 0, v[0] + 1), "the content is not that of the hash"),
     ],
@@ -172,7 +176,7 @@ def test_tables_that_were_written_wrong_are_found(whole, name, change, match):
     [
         ("schema_version", 99, "written with schema version 99"),
         ("n_packets", 1, "manifest.json: n_packets differs"),
-        ("labels", {}, "manifest.json: matched rows per label differ"),
+        ("labels", {}, "manifest.json: flows per label differ"),
         ("hash", "0" * 64, "the content is not that of the hash"),
     ],
 )
@@ -197,7 +201,8 @@ def test_the_command_prints_what_was_checked_and_raises_on_damage(whole, monkeyp
     command.verify("alpha", "json")
     document = json.loads(capsys.readouterr().out)
     assert document["dataset"] == "alpha"
-    assert {"file": "packets/iat.npy", "what": "type, offsets, range", "extent": f"{FlowStore.open(whole).offsets[-1]} packets"} in document["checks"]
+    packets = FlowStore.open(whole).packet_counts().sum()
+    assert {"file": "packets/iat.npy", "what": "type, offsets, range", "extent": f"{packets} packets"} in document["checks"]
     (whole / MANIFEST).unlink()
     with pytest.raises(DataError, match=r"manifest\.json: missing"):
         command.verify("alpha", "table")

@@ -100,7 +100,7 @@ def mirrored(view: AuditView) -> Answer:
 def _extraction(view: AuditView) -> Measure:
     """Mirrored copies that the extractor recognised, and whether it left them out; a manifest without the word has kept them."""
     packets = view.manifest["packets"]
-    copies, read = int(packets["noted"].get("mirrored", 0)), int(packets["read"])
+    copies, read = sum(int(packets[account].get("mirrored", 0)) for account in ("noted", "dropped")), int(packets["read"])
     removed = bool(view.manifest.get("remove_mirrored", False))
     what = "mirrored copies that the extractor recognised"
     return Measure("mirrored.extraction", what, "share", copies / read if read else None, {"removed": removed})

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.block import starts_of
 from datasets_registry.store import FlowStore
 from harness.contract import FLOW_FEATURES
-from harness.schema import BIT_OF, PACKET_ARRAYS
+from harness.schema import BIT_OF
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,8 +89,8 @@ class AuditView:
         batch = store.take(everything, everything.astype(np.uint64), frozenset({"features"}))
         ends = _numbered(pl.concat([flows["src_ip"], flows["dst_ip"]])).reshape(2, -1).T
         return cls(
-            offsets=np.asarray(store.offsets),
-            packets={name: np.asarray(store.packets[name]) for name in PACKET_ARRAYS},
+            offsets=starts_of(store.packet_counts()),
+            packets=store.packets(),
             features=batch.feature_matrix(FLOW_FEATURES),
             n_packets=flows["n_packets"].to_numpy().astype(np.int64),
             attack=labels["attack"].to_numpy(),

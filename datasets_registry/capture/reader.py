@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
+from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD, CUT_BY_END_OF_FILE, REASONS
+from datasets_registry.flows.cicflowmeter import N_ACCUMULATORS
+from datasets_registry.flows.rules import CompiledRules, FlowRules
 from harness.contract import DataError
 
-__all__ = ["Capture", "Columns", "Scan", "read_capture", "scan_file"]
+__all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
 
 CHUNK = 1 << 20
+LOG = 4  # stored packets of a flow that there is room for; more are made
 HISTORY = 1 << 16  # bytes before the next record that stay in the buffer, for comparison with a mirrored copy
 
 # Magic number → (big-endian, nanoseconds of a unit of the fraction, format)
@@ -45,6 +49,7 @@ class Scan:
     records       packets in the file, used or not; used: those that an IP 5-tuple could be read from
     dropped       reason → packets that were not used; noted: remark → packets that were
     mirrored      second copies of a packet (see ``kernels.MIRROR_WINDOW``), among those used or dropped as such
+    identified    of them, those with an IPv4 identification: the others may as well be a sender that repeats itself
     out_of_order  packets whose timestamp is before an earlier packet's of the file
     """
 
@@ -55,14 +60,18 @@ class Scan:
     dropped: dict[str, int]
     noted: dict[str, int]
     mirrored: int
+    identified: int
     out_of_order: int
 
     def without_mirrored(self) -> Scan:
         """The same, mirrored copies counted as dropped."""
-        noted = {remark: count for remark, count in self.noted.items() if remark != "mirrored"}
+        noted = {remark: count for remark, count in self.noted.items() if not remark.startswith("mirrored")}
         dropped = self.dropped | ({"mirrored": self.mirrored} if self.mirrored else {})
         used = self.used - self.mirrored
-        return Scan(self.format, self.link_types, self.records, used, dropped, noted, self.mirrored, self.out_of_order)
+        return Scan(self.format, self.link_types, self.records, used, dropped, noted, self.mirrored, self.identified, self.out_of_order)
+
+    def without_packets(self) -> Scan:
+        return Scan(**{name: getattr(self, name) for name in Scan.__dataclass_fields__})
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,9 @@ class Capture(Scan):
     session  (P,) int32, row of ``keys``
     size     (P,) uint16, IP length in bytes; win (P,) uint16, TCP window
     bits     (P,) uint8: TCP flags as in ``schema.BIT_OF``; bit 0: the sender is the session's second endpoint; ``kernels.MIRRORED``
+    macs     (P, 2) int64, of sender and receiver, 0 where the link layer is not Ethernet
+    payload  (P,) uint16, bytes behind the transport header of TCP and UDP, or behind the IP header; header (P,) uint8, bytes of that header or 0
+    flags    (P,) uint8, as in the TCP header
     keys     (S, 5) uint64, interned 5-tuples, see ``kernels.Sessions``
     """
 
@@ -81,7 +93,15 @@ class Capture(Scan):
     size: NDArray[np.uint16]
     win: NDArray[np.uint16]
     bits: NDArray[np.uint8]
+    macs: NDArray[np.int64]
+    payload: NDArray[np.uint16]
+    header: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
     keys: NDArray[np.uint64]
+
+
+class Unordered(Exception):
+    """A packet is later than what it is read into allows."""
 
 
 class _Damaged(Exception):
@@ -119,43 +139,46 @@ class _Zstd:
 
 
 class Columns(ABC):
-    """What the kernels write into; ``make_room`` is called when the packets or the sessions are full."""
+    """What the kernels write into; ``make_room`` is called when something is full.
 
-    def __init__(self, packets: int, sessions: int) -> None:
+    ``at_once``: packets go to ``flows`` as they are read, else to ``packets``.
+    """
+
+    def __init__(self, packets: int, sessions: int, flows: int, rules: CompiledRules, whole: bool, at_once: bool) -> None:
         columns: list[Any] = [np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)]
+        columns += [np.empty((packets, 2), np.int64), *(np.empty(packets, dtype) for dtype in (np.uint16, np.uint8, np.uint8))]
         self.packets = k.Packets(*columns)
-        self.sessions = self._new_sessions(sessions)
-        self.counts = np.zeros(len(k.REASONS), np.int64)
+        self.sessions = k.new_sessions(sessions)
+        self.flows = k.FlowColumns(np.empty((flows, k.FLOW_WORDS), np.int64), np.empty(LOG * flows, np.int64), np.empty(LOG * flows, np.float32))
+        self.whole = np.empty((flows, N_ACCUMULATORS)) if whole else None
+        self.rules = rules
+        self.counts = np.zeros(len(REASONS), np.int64)
         self.state = np.zeros(k.STATE_WORDS, np.int64)
-
-    @staticmethod
-    def _new_sessions(capacity: int) -> k.Sessions:
-        """Twice as many slots as keys: a search in the table always ends at a free one."""
-        return k.Sessions(np.empty((capacity, k.KEY_WORDS), np.uint64), np.zeros((capacity, 3), np.int64), np.full(2 * capacity, -1, np.int32))
-
-    def rehash(self, capacity: int) -> None:
-        """Make room for ``capacity`` sessions, a power of two; the known ones stay."""
-        n, old = int(self.state[k.N_SESSIONS]), self.sessions
-        self.sessions = self._new_sessions(capacity)
-        self.sessions.keys[:n], self.sessions.recent[:n] = old.keys[:n], old.recent[:n]
-        k.rehash(self.sessions.keys, n, self.sessions.table)
+        self.state[k.AT_ONCE] = at_once
 
     @abstractmethod
     def make_room(self) -> None:
-        """Room for one packet and one session at least."""
+        """Room for one more packet at least, whatever it needs."""
 
 
 class _Growing(Columns):
     """Keeps every packet."""
 
+    def __init__(self, packets: int) -> None:
+        super().__init__(packets, 256, 0, FlowRules().compiled(), whole=False, at_once=False)
+
     def make_room(self) -> None:
         if self.state[k.N_PACKETS] == len(self.packets.ts):
-            self.packets = k.Packets(*(_doubled(column) for column in self.packets))
-        if self.state[k.N_SESSIONS] == len(self.sessions.keys):
-            self.rehash(4 * len(self.sessions.keys))
+            self.packets = k.Packets(*(doubled(column) for column in self.packets))
+        n = int(self.state[k.N_SESSIONS])
+        if n == len(self.sessions.rows):
+            old, self.sessions = self.sessions, k.new_sessions(4 * n)
+            pending, no_flows = np.arange(n, dtype=np.int32), self.flows.rows
+            k.forget(0, pending, no_flows, old, n, self.sessions)
 
 
-def _doubled(column: NDArray[Any]) -> NDArray[Any]:
+def doubled(column: NDArray[Any]) -> NDArray[Any]:
+    """Room for as many rows again."""
     return np.concatenate([column, np.empty_like(column)])
 
 
@@ -171,12 +194,28 @@ class _Format(Protocol):
         """Link types met so far."""
 
 
+def _set_link(interface: NDArray[np.int64], link: int) -> None:
+    interface[k.LINK] = link
+    interface[k.TYPE_AT], interface[k.IP_AT] = k.FIXED_HEADERS.get(link, (-1, 0))
+
+
+def _scan(
+    buf: NDArray[np.uint8], at: int, end: int, classic: bool, big: bool, interfaces: NDArray[np.int64], n_interfaces: int, to: Columns
+) -> tuple[int, int]:
+    at, status = k.scan(
+        buf, at, end, classic, big, interfaces, n_interfaces, to.packets, to.sessions, to.flows, to.whole, to.rules, to.counts, to.state
+    )
+    if status == k.UNORDERED:
+        raise Unordered
+    return at, status
+
+
 class _Pcap:
     """Classic pcap: a header of 24 bytes, then records of 16 bytes and the packet."""
 
     def __init__(self, magic: bytes) -> None:
         self.big, tick, self.name = CLASSIC[magic]
-        self.interface = np.zeros((1, 5), np.int64)
+        self.interface = np.zeros((1, k.INTERFACE_WORDS), np.int64)
         self.interface[0, k.MULTIPLY] = tick
         self.header_read = False
 
@@ -185,9 +224,9 @@ class _Pcap:
             if end - at < 24:
                 return at, k.NEED_DATA
             (network,) = struct.unpack_from(">I" if self.big else "<I", buf.data, at + 20)
-            self.interface[0, k.LINK] = network & 0x03FF_FFFF  # the upper bits tell the length of a frame check sequence
+            _set_link(self.interface[0], network & 0x03FF_FFFF)  # the upper bits tell the length of a frame check sequence
             self.header_read, at = True, at + 24
-        at, status = k.scan_pcap(buf, at, end, self.big, self.interface, columns.packets, columns.sessions, columns.counts, columns.state)
+        at, status = _scan(buf, at, end, True, self.big, self.interface, 1, columns)
         if status == k.CORRUPT:
             raise _Damaged
         return at, status
@@ -203,15 +242,13 @@ class _PcapNg:
 
     def __init__(self) -> None:
         self.big = False
-        self.interfaces = np.zeros((16, 5), np.int64)
+        self.interfaces = np.zeros((16, k.INTERFACE_WORDS), np.int64)
         self.n_interfaces = 0
         self.links: set[int] = set()
 
     def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         while True:
-            at, status = k.scan_pcapng(
-                buf, at, end, self.big, self.interfaces, self.n_interfaces, columns.packets, columns.sessions, columns.counts, columns.state
-            )
+            at, status = _scan(buf, at, end, False, self.big, self.interfaces, self.n_interfaces, columns)
             if status == k.CORRUPT:
                 raise _Damaged
             if status != k.BLOCK_FOR_CALLER:
@@ -259,8 +296,9 @@ class _PcapNg:
             elif code == 14 and length == 8:
                 (offset,) = struct.unpack(order + "q", value)
             at += 4 + (length + 3) // 4 * 4
-        row = np.zeros(5, np.int64)
-        row[k.LINK], row[k.SHIFT] = link, -1
+        row = np.zeros(k.INTERFACE_WORDS, np.int64)
+        _set_link(row, link)
+        row[k.SHIFT] = -1
         usable = abs(offset) <= k.MAX_SECONDS
         row[k.OFFSET] = offset * 1_000_000_000 if usable else 0
         exponent = resolution & 0x7F
@@ -282,10 +320,12 @@ class _PcapNg:
 def read_capture(path: Path, advance: Callable[[int], None] = lambda _: None) -> Capture:
     """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``."""
     size = path.stat().st_size if path.is_file() else 0
-    columns = _Growing(min(max(size // 96, 256), 1 << 22), 256)
+    columns = _Growing(min(max(size // 96, 256), 1 << 22))
     scan = scan_file(path, columns, advance)
     packets = {name: column[: scan.used] for name, column in columns.packets._asdict().items()}
-    return Capture(**vars(scan), **packets, keys=columns.sessions.keys[: int(columns.state[k.N_SESSIONS])])
+    keys = np.empty((int(columns.state[k.N_SESSIONS]), k.KEY_WORDS), np.uint64)
+    k.spell_keys(columns.sessions, keys)
+    return Capture(**vars(scan), **packets, keys=keys)
 
 
 def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lambda _: None) -> Scan:
@@ -306,7 +346,7 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lam
                 fmt = _read(path, plain, plain, "", columns, advance)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    counted = {name: int(count) for name, count in zip(k.REASONS, columns.counts, strict=True) if count}
+    counted = {name: int(count) for name, count in zip(REASONS, columns.counts, strict=True) if count}
     used = counted.pop("used", 0)
     return Scan(
         format=fmt.name,
@@ -316,13 +356,14 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lam
         dropped={name: count for name, count in counted.items() if not name.startswith("note_")},
         noted={name.removeprefix("note_"): count for name, count in counted.items() if name.startswith("note_")},
         mirrored=counted.get("note_mirrored", 0),
+        identified=counted.get("note_mirrored", 0) - counted.get("note_mirrored_without_id", 0),
         out_of_order=int(columns.state[k.LATE]),
     )
 
 
 def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, columns: Columns, advance: Callable[[int], None]) -> _Format:
     """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is packed as ``packing`` says)."""
-    buf = np.empty(CHUNK, np.uint8)
+    buf = np.empty(CHUNK + k.PADDING, np.uint8)
     fmt: _Format | None = None
     at = end = position = 0
     while True:
@@ -330,12 +371,12 @@ def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, c
         buf[: end - begin] = buf[begin:end].copy()  # ends with the start of a record that continues in the next chunk
         at, end = at - begin, end - begin
         columns.state[k.BASE] += begin
-        got, ended = _fill(stream, buf.data[end:], columns.counts)
+        got, ended = _fill(stream, buf.data[end:CHUNK], columns.counts)
         end += got
         advance(plain.tell() - position)
         position = plain.tell()
         if fmt is None:
-            fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if columns.counts[k.CORRUPT_COMPRESSION] else "")
+            fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if columns.counts[CORRUPT_COMPRESSION] else "")
         skip = min(int(columns.state[k.SKIP]), end - at)
         columns.state[k.SKIP] -= skip
         try:
@@ -344,10 +385,10 @@ def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, c
                 columns.make_room()
                 at, status = fmt.scan(buf, at, end, columns)
         except _Damaged:
-            columns.counts[k.CORRUPT_RECORD] += 1
+            columns.counts[CORRUPT_RECORD] += 1
             return fmt
         if ended:
-            columns.counts[k.CUT_BY_END_OF_FILE] += at < end or columns.state[k.SKIP] > 0
+            columns.counts[CUT_BY_END_OF_FILE] += at < end or columns.state[k.SKIP] > 0
             return fmt
 
 
@@ -361,7 +402,7 @@ def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple
                 return filled, True
             filled += got
     except (EOFError, zlib.error, gzip.BadGzipFile, _DamagedZstd):
-        counts[k.CORRUPT_COMPRESSION] += 1
+        counts[CORRUPT_COMPRESSION] += 1
         return filled, True
     return filled, False
 

@@ -1,7 +1,7 @@
 """Packets of one capture → bidirectional flows with ragged packet sequences, in memory that the length of the capture does not decide.
 
-Kernels only see packets in time order.  Open flows and their stored packets are kept in tables; when one is full, the flows that no later packet
-can belong to leave as a segment of ``FileFlows``.
+Open flows and their stored packets are kept in the tables of ``capture.kernels``, which see packets in time order; when one is full, the flows that
+no later packet can belong to leave as a segment of ``FileFlows``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from datasets_registry.flows.rules import NEVER, CompiledRules
-from harness.contract import MAX_PACKETS
+from datasets_registry.capture import kernels as k
+from datasets_registry.capture.memory import address
+from datasets_registry.capture.reader import Columns, doubled
+from datasets_registry.flows.rules import NEVER
+from harness.contract import MAX_PACKETS, DataError
 
-__all__ = ["FileFlows", "FlowTable", "Sink"]
+__all__ = ["FileFlows", "Sink", "finish", "release", "widen"]
+
+ROW_MASK, PACKET_MASK = (1 << 26) - 1, (1 << 38) - 1  # of ``kernels.FlowColumns.heads``
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +33,10 @@ class FileFlows:
     first      (F,) int64, ns since the epoch, of the first packet; last: of the last one
     n_packets  (F,) int64, before the cut to the first 64
     serial     (F,) int64, position among all flows of the capture
+    macs       (F, 2) uint64, MAC addresses of the first packet's sender and receiver, 0 where the link layer is not Ethernet
     offsets    (F + 1,) int64 into the packet columns
     size, iat, win, bits  (stored packets,), see ``schema.PACKET_ARRAYS``
+    whole      (F, N_ACCUMULATORS) float64 of ``cicflowmeter``, over all packets of a flow; None if they were not asked for
     """
 
     keys: NDArray[np.uint64]
@@ -38,11 +45,13 @@ class FileFlows:
     last: NDArray[np.int64]
     n_packets: NDArray[np.int64]
     serial: NDArray[np.int64]
+    macs: NDArray[np.uint64]
     offsets: NDArray[np.int64]
     size: NDArray[np.uint16]
     iat: NDArray[np.float32]
     win: NDArray[np.uint16]
     bits: NDArray[np.uint8]
+    whole: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -59,11 +68,13 @@ class FileFlows:
             self.last[index],
             self.n_packets[index],
             self.serial[index],
+            self.macs[index],
             offsets,
             self.size[gather],
             self.iat[gather],
             self.win[gather],
             self.bits[gather],
+            None if self.whole is None else self.whole[index],
         )
 
     @classmethod
@@ -72,7 +83,8 @@ class FileFlows:
         if len(segments) == 1:
             return segments[0]
         begins = np.cumsum([0, *(segment.offsets[-1] for segment in segments)])
-        columns = {name: np.concatenate([getattr(segment, name) for segment in segments]) for name in cls.__dataclass_fields__ if name != "offsets"}
+        names = [name for name in cls.__dataclass_fields__ if name != "offsets" and getattr(segments[0], name) is not None]
+        columns = {name: np.concatenate([getattr(segment, name) for segment in segments]) for name in names}
         offsets = np.concatenate([[0], *(segment.offsets[1:] + begin for segment, begin in zip(segments, begins[:-1], strict=True))]).astype(np.int64)
         return cls(offsets=offsets, **columns).take(np.argsort(columns["serial"]))
 
@@ -87,119 +99,72 @@ class Sink(Protocol):
         """Forget all segments: the capture is read again in another way."""
 
 
-# Columns of the table of flows
-FIRST, LAST, COUNT, SERIAL, SESSION, SWAPPED, CLOSED = range(7)
-# ``state``: flows in the table, packets in the log, flows begun so far
-N_FLOWS, N_LOG, BEGUN = range(3)
-
-
-class _Log(NamedTuple):
-    """Stored packets of the flows in the table, in time order; ``flow`` int32 is a row of the table."""
-
-    flow: NDArray[np.int32]
-    size: NDArray[np.uint16]
-    iat: NDArray[np.float32]
-    win: NDArray[np.uint16]
-    bits: NDArray[np.uint8]
-
-
-def _new_log(capacity: int) -> _Log:
-    columns: list[Any] = [np.empty(capacity, dtype) for dtype in (np.int32, np.uint16, np.float32, np.uint16, np.uint8)]
-    return _Log(*columns)
-
-
 @njit(cache=True, nogil=True)
-def _assemble(packets: Any, at: Any, end: Any, newest: Any, rules: Any, flows: Any, log: Any, state: Any) -> Any:
-    """Enter packets ``at`` to ``end`` into flows; returns the first that there was no room for.
-
-    ``newest`` (sessions,): each session's newest flow, -1 if it has none in the table.
-    """
-    n_flows, n_log = state[N_FLOWS], state[N_LOG]
-    while at < end and n_log < len(log.flow):
-        ts, bits, session = packets.ts[at], packets.bits[at], packets.session[at]
-        if bits & 64 and rules.remove_mirrored:
-            at += 1
-            continue
-        row: Any = np.int64(newest[session])
-        if row >= 0 and (flows[row, CLOSED] or ts - flows[row, LAST] > rules.idle or ts - flows[row, FIRST] > rules.active):
-            row = -1
-        if row < 0:
-            if n_flows == len(flows):
-                break
-            row = n_flows
-            n_flows += 1
-            newest[session] = row
-            flows[row, FIRST], flows[row, LAST], flows[row, COUNT], flows[row, SERIAL] = ts, ts, 0, state[BEGUN]
-            flows[row, SESSION], flows[row, SWAPPED], flows[row, CLOSED] = session, bits & 1, 0
-            state[BEGUN] += 1
-        position = flows[row, COUNT]
-        if position < MAX_PACKETS:
-            log.flow[n_log] = row
-            log.size[n_log] = packets.size[at]
-            log.iat[n_log] = (ts - flows[row, LAST]) / 1000.0
-            log.win[n_log] = packets.win[at]
-            log.bits[n_log] = (bits & 63) ^ flows[row, SWAPPED]
-            n_log += 1
-        flows[row, COUNT] = position + 1
-        flows[row, LAST] = ts
-        if rules.close_on_fin and position > 0 and bits & 4:
-            flows[row, CLOSED] = 1
-        at += 1
-    state[N_FLOWS], state[N_LOG] = n_flows, n_log
-    return at
-
-
-@njit(cache=True, nogil=True)
-def _finished(now: Any, newest: Any, rules: Any, flows: Any, n_flows: Any, place: Any) -> Any:
+def _finished(now: Any, rows: Any, rules: Any, flows: Any, n_flows: Any, place: Any) -> Any:
     """Which flows can get no packet at ``now`` or later: (their number, their stored packets).
 
     ``place`` (n_flows,) becomes the row in the table after these have left, or -1 - position in the segment that they leave as.
     """
     done, stored = 0, 0
     for row in range(n_flows):
-        open_ = newest[flows[row, SESSION]] == row and not flows[row, CLOSED]
-        if open_ and now - flows[row, LAST] <= rules.idle and now - flows[row, FIRST] <= rules.active:
-            place[row] = row - done
-        else:
-            done += 1
-            place[row] = -done
-            stored += min(flows[row, COUNT], MAX_PACKETS)
+        session = flows[row, k.SESSION]
+        if rows[session, k.FLOW] == row:
+            last, meta = rows[session, k.LAST], rows[session, k.META]
+            if meta & k.CLOSED == 0 and now - last <= rules.idle and now - flows[row, k.FLOW_FIRST] <= rules.active:
+                place[row] = row - done
+                rows[session, k.FLOW] = row - done
+                continue
+            flows[row, k.FLOW_LAST], flows[row, k.FLOW_META] = last, meta
+            rows[session, k.FLOW] = -1
+        done += 1
+        place[row] = -done
+        stored += min(flows[row, k.FLOW_META] >> 2, MAX_PACKETS)
     return done, stored
 
 
 @njit(cache=True, nogil=True)
-def _leave(place: Any, newest: Any, keys: Any, flows: Any, log: Any, state: Any, segment: Any) -> None:
+def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segment: Any, segment_whole: Any) -> None:
     """Move finished flows into ``segment`` (a FileFlows' arrays) and close the gaps that they leave."""
-    n_flows = state[N_FLOWS]
-    cursor = np.empty(len(segment.first), np.int64)
+    rows, heads, gaps = flows
+    session_rows, session_keys, keys = address(sessions.rows), address(sessions.keys), address(segment.keys)
+    swapped, first, last, n_packets, serial, macs, offsets = segment[1:8]
+    size, iat, win, bits = segment[8:]
+    cursor = np.empty(len(first), np.int64)
     filled = np.int64(0)
-    segment.offsets[0] = 0
-    for row in range(n_flows):
-        session, to = flows[row, SESSION], place[row]
-        if newest[session] == row:
-            newest[session] = max(to, -1)
+    offsets[0] = 0
+    for row in range(state[k.N_FLOWS]):
+        session, to = rows[row, k.SESSION], place[row]
         if to >= 0:
-            flows[to] = flows[row]
+            if to != row:
+                for i in range(k.FLOW_WORDS):
+                    rows[to, i] = rows[row, i]
+                if whole is not None:
+                    whole[to] = whole[row]
             continue
         out = -1 - to
-        segment.keys[out] = keys[session]
-        segment.swapped[out] = flows[row, SWAPPED] != 0
-        segment.first[out], segment.last[out] = flows[row, FIRST], flows[row, LAST]
-        segment.n_packets[out], segment.serial[out] = flows[row, COUNT], flows[row, SERIAL]
+        k.spell_key(session_rows, session_keys, session, keys + 8 * k.KEY_WORDS * out)
+        meta = rows[row, k.FLOW_META]
+        swapped[out] = meta & 1 != 0
+        first[out], last[out] = rows[row, k.FLOW_FIRST], rows[row, k.FLOW_LAST]
+        n_packets[out], serial[out] = meta >> 2, rows[row, k.SERIAL]
+        macs[out, 0], macs[out, 1] = rows[row, k.SRC_MAC], rows[row, k.DST_MAC]
+        if whole is not None:
+            segment_whole[out] = whole[row]
         cursor[out] = filled
-        filled += min(flows[row, COUNT], MAX_PACKETS)
-        segment.offsets[out + 1] = filled
+        filled += min(meta >> 2, MAX_PACKETS)
+        offsets[out + 1] = filled
     kept = np.int64(0)
-    for i in range(state[N_LOG]):
-        to = np.int64(place[log.flow[i]])
+    for i in range(state[k.N_LOG]):
+        head, gap = heads[i], gaps[i]
+        to = place[head >> 38 & ROW_MASK]
         if to >= 0:
-            log.flow[kept], log.size[kept], log.iat[kept], log.win[kept], log.bits[kept] = to, log.size[i], log.iat[i], log.win[i], log.bits[i]
+            heads[kept], gaps[kept] = head & PACKET_MASK | to << 38, gap
             kept += 1
         else:
             at = cursor[-1 - to]
             cursor[-1 - to] = at + 1
-            segment.size[at], segment.iat[at], segment.win[at], segment.bits[at] = log.size[i], log.iat[i], log.win[i], log.bits[i]
-    state[N_FLOWS], state[N_LOG] = n_flows - len(segment.first), kept
+            size[at], iat[at], win[at], bits[at] = head & 0xFFFF, gap, head >> 16 & 0xFFFF, head >> 32 & 63
+    state[k.N_FLOWS], state[k.N_LOG] = state[k.N_FLOWS] - len(first), kept
 
 
 class _Segment(NamedTuple):
@@ -211,6 +176,7 @@ class _Segment(NamedTuple):
     last: NDArray[np.int64]
     n_packets: NDArray[np.int64]
     serial: NDArray[np.int64]
+    macs: NDArray[np.uint64]
     offsets: NDArray[np.int64]
     size: NDArray[np.uint16]
     iat: NDArray[np.float32]
@@ -218,62 +184,42 @@ class _Segment(NamedTuple):
     bits: NDArray[np.uint8]
 
 
-class FlowTable:
-    """Flows being assembled; finished ones go to ``sink``."""
-
-    def __init__(self, rules: CompiledRules, sink: Sink, capacity: int) -> None:
-        self.rules, self.sink = rules, sink
-        self.flows = np.empty((capacity, 8), np.int64)
-        self.log = _new_log(2 * capacity)
-        self.state = np.zeros(3, np.int64)
-
-    def add(self, packets: Any, at: int, end: int, newest: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Packets ``at`` to ``end`` of ``kernels.Packets``, none before any added earlier.
-
-        ``newest`` (sessions,) int32 and ``keys`` (sessions, 5) belong to the sessions that the packets name; ``newest`` starts as -1.
-        """
-        while True:
-            at = _assemble(packets, at, end, newest, self.rules, self.flows, self.log, self.state)
-            if at == end:
-                return
-            self.release(int(packets.ts[at]), newest, keys)
-            if self.state[N_LOG] > len(self.log.flow) // 2:
-                self.log = _Log(*(np.concatenate([column, np.empty_like(column)]) for column in self.log))
-            if self.state[N_FLOWS] > len(self.flows) // 2:
-                self.flows = np.concatenate([self.flows, np.empty_like(self.flows)])
-
-    def release(self, now: int, newest: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Give the flows that no packet at ``now`` (ns) or later can belong to to the sink."""
-        n_flows = int(self.state[N_FLOWS])
-        place = np.empty(n_flows, np.int64)
-        done, stored = _finished(now, newest, self.rules, self.flows, n_flows, place)
-        columns: list[Any] = [np.empty((done, 5), np.uint64), np.empty(done, np.bool_), *(np.empty(done, np.int64) for _ in range(4))]
-        columns += [np.empty(done + 1, np.int64), *(np.empty(stored, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8))]
-        segment = _Segment(*columns)
-        _leave(place, newest, keys, self.flows, self.log, self.state, segment)
-        if done:
-            self.sink.append(FileFlows(*segment))
-
-    def finish(self, newest: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Give everything that is left to the sink, at least an empty segment."""
-        if not self.state[BEGUN]:
-            self.sink.append(_no_flows())
-        elif self.state[N_FLOWS]:
-            self.release(NEVER, newest, keys)
+def _new_segment(flows: int, packets: int) -> _Segment:
+    columns: list[Any] = [np.empty((flows, k.KEY_WORDS), np.uint64), np.empty(flows, np.bool_), *(np.empty(flows, np.int64) for _ in range(4))]
+    columns += [np.empty((flows, 2), np.uint64), np.zeros(flows + 1, np.int64)]
+    return _Segment(*columns, *(np.empty(packets, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8)))
 
 
-def _no_flows() -> FileFlows:
-    empty = np.empty(0, np.int64)
-    return FileFlows(
-        np.empty((0, 5), np.uint64),
-        empty.astype(np.bool_),
-        empty,
-        empty,
-        empty,
-        empty,
-        np.zeros(1, np.int64),
-        empty.astype(np.uint16),
-        empty.astype(np.float32),
-        empty.astype(np.uint16),
-        empty.astype(np.uint8),
-    )
+def release(now: int, columns: Columns, sink: Sink) -> None:
+    """Give the flows of ``columns`` that no packet at ``now`` (ns) or later can belong to to the sink."""
+    n_flows = int(columns.state[k.N_FLOWS])
+    place = np.empty(n_flows, np.int64)
+    done, stored = _finished(now, columns.sessions.rows, columns.rules, columns.flows.rows, n_flows, place)
+    if not done:
+        return
+    segment = _new_segment(done, stored)
+    whole = None if columns.whole is None else np.empty((done, columns.whole.shape[1]))
+    _leave(place, columns.sessions, columns.flows, columns.whole, columns.state, segment, whole)
+    sink.append(FileFlows(*segment, whole))
+
+
+def finish(columns: Columns, sink: Sink) -> None:
+    """Give everything that is left to the sink, at least an empty segment."""
+    if columns.state[k.BEGUN]:
+        release(NEVER, columns, sink)
+    else:
+        whole = None if columns.whole is None else np.empty((0, columns.whole.shape[1]))
+        sink.append(FileFlows(*_new_segment(0, 0), whole))
+
+
+def widen(columns: Columns) -> None:
+    """More room for flows and their packets, where what cannot leave yet fills more than half of it."""
+    rows, heads, gaps = columns.flows
+    if columns.state[k.N_FLOWS] > len(rows) // 2:
+        if len(rows) > ROW_MASK // 2:
+            raise DataError(f"more than {ROW_MASK // 2:,} flows are open at the same time; shorten the idle timeout")
+        rows = doubled(rows)
+        columns.whole = None if columns.whole is None else doubled(columns.whole)
+    if columns.state[k.N_LOG] > len(heads) // 2:
+        heads, gaps = doubled(heads), doubled(gaps)
+    columns.flows = k.FlowColumns(rows, heads, gaps)

@@ -1,7 +1,8 @@
 """A capture file → its flows.
 
-Packets pass through a window in which they are sorted by time; the end of each window waits for the next, so that a packet may be late by that
-much.  A capture in worse order (two of them appended, say) is read a second time and sorted as a whole: the only case in which memory grows with it.
+Packets go to their flows as they are decoded.  Where one is late, the capture is read again through a window, in which packets are sorted by time;
+the end of each window waits for the next, so that a packet may be late by that much.  A capture in worse order (two of them appended, say) is read a
+last time and sorted as a whole: the only case in which memory grows with it.
 """
 
 from __future__ import annotations
@@ -11,71 +12,58 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
-from datasets_registry.capture.reader import Capture, Columns, Scan, read_capture, scan_file
-from datasets_registry.flows.assemble import N_FLOWS, SESSION, FileFlows, FlowTable, Sink
+from datasets_registry.capture.reader import Capture, Columns, Scan, Unordered, read_capture, scan_file
+from datasets_registry.flows.assemble import FileFlows, Sink, finish, release, widen
 from datasets_registry.flows.rules import FlowRules
 
 __all__ = ["assemble_flows", "extract_flows", "read_flows"]
 
 WINDOW = 1 << 15  # packets
 HOLD = 1 << 12  # of them wait for later ones
-SESSIONS = 1 << 12  # room for so many at first
-FLOWS = 1 << 16
+SESSIONS = 1 << 14  # room for so many at first
+FLOWS = 1 << 15
 
 
-class _Unordered(Exception):
-    """A packet is later than the window allows."""
+class _Flows(Columns):
+    """Packets on their way into flows: at once, or through a window of ``window`` packets."""
 
-
-@njit(cache=True, nogil=True)
-def _forget(now: Any, newest: Any, sessions: Any, n_sessions: Any, pending: Any, flows: Any, n_flows: Any) -> Any:
-    """Forget sessions without a flow in the table, a packet in ``pending`` (their sessions) or a recent one; the number of those that stay.
-
-    The others are numbered anew, also in ``pending`` and ``flows``.
-    """
-    place = np.zeros(n_sessions, np.int32)
-    for i in range(len(pending)):
-        place[pending[i]] = 1
-    kept = 0
-    for session in range(n_sessions):
-        if newest[session] >= 0 or place[session] or now - sessions.recent[session, 0] <= k.MIRROR_WINDOW:
-            place[session] = kept
-            newest[kept] = newest[session]
-            sessions.keys[kept] = sessions.keys[session]
-            sessions.recent[kept] = sessions.recent[session]
-            kept += 1
-    for i in range(len(pending)):
-        pending[i] = place[pending[i]]
-    for row in range(n_flows):
-        flows[row, SESSION] = place[flows[row, SESSION]]
-    newest[kept:] = -1
-    return kept
-
-
-class _Window(Columns):
-    """Packets on their way into flows."""
-
-    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int) -> None:
-        super().__init__(min(WINDOW, max(n_bytes // 32, 64)), SESSIONS)
-        self.table = FlowTable(rules.compiled(), sink, min(FLOWS, max(n_bytes // 64, 64)))
-        self.newest = np.full(SESSIONS, -1, np.int32)
-        self.passed = 0  # time of the last packet that was passed on
+    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0) -> None:
+        """Room for few flows if the capture is small: fresh memory is dear."""
+        small = max(n_bytes // 64, 64)
+        sessions = min(SESSIONS, 1 << small.bit_length())
+        super().__init__(min(window, small), sessions, min(FLOWS, small), rules.compiled(), whole, at_once=not window)
+        self.sink = sink
+        self.passed = 0  # time of the last packet of the window that was passed on
         self.late = 0  # late packets when the window was last sorted
 
     def make_room(self) -> None:
         n = int(self.state[k.N_PACKETS])
-        if n == len(self.packets.ts):
+        if not self.state[k.AT_ONCE] and n == len(self.packets.ts):
             self._pass_on(n - min(HOLD, n // 2))
-        if self.state[k.N_SESSIONS] == len(self.sessions.keys):
-            self._forget_sessions()
+            if self.state[k.N_SESSIONS] < len(self.sessions.rows):
+                return
+        self._release()
 
     def finish(self) -> None:
         self._pass_on(int(self.state[k.N_PACKETS]))
-        self.table.finish(self.newest, self.sessions.keys)
+        finish(self, self.sink)
+
+    def _release(self) -> None:
+        """Let go what is finished: flows, and sessions without flows."""
+        now = int(self.state[k.LATEST]) if self.state[k.AT_ONCE] else self.passed
+        release(now, self, self.sink)
+        widen(self)
+        n_sessions, capacity = int(self.state[k.N_SESSIONS]), len(self.sessions.rows)
+        if n_sessions > capacity // 2:
+            pending = self.packets.session[: int(self.state[k.N_PACKETS])]
+            kept = k.forget(now, pending, self.flows.rows, self.sessions, n_sessions, self.sessions)
+            if kept > capacity // 2:
+                old, self.sessions = self.sessions, k.new_sessions(2 * capacity)
+                k.forget(now, pending, self.flows.rows, old, kept, self.sessions)
+            self.state[k.N_SESSIONS] = kept
 
     def _pass_on(self, n: int) -> None:
         """The first ``n`` packets of the window."""
@@ -88,61 +76,70 @@ class _Window(Columns):
         if not n:
             return
         if self.packets.ts[0] < self.passed:
-            raise _Unordered
-        self.table.add(self.packets, 0, n, self.newest, self.sessions.keys)
+            raise Unordered
+        self.assemble(n)
         self.passed = int(self.packets.ts[n - 1])
         for column in self.packets:
             column[: filled - n] = column[n:filled].copy()
         self.state[k.N_PACKETS] = filled - n
 
-    def _forget_sessions(self) -> None:
-        self.table.release(self.passed, self.newest, self.sessions.keys)
-        n_sessions, pending = int(self.state[k.N_SESSIONS]), self.packets.session[: int(self.state[k.N_PACKETS])]
-        n_flows = int(self.table.state[N_FLOWS])
-        kept = _forget(self.passed, self.newest, self.sessions, n_sessions, pending, self.table.flows, n_flows)
-        self.state[k.N_SESSIONS] = kept
-        self.rehash(2 * n_sessions if kept > n_sessions // 2 else n_sessions)
-        self.newest = np.concatenate([self.newest, np.full(len(self.sessions.keys) - n_sessions, -1, np.int32)])
+    def assemble(self, n: int) -> None:
+        """The first ``n`` packets of the window, into flows."""
+        at = 0
+        while True:
+            at = k.assemble(self.packets, at, n, self.sessions, self.flows, self.state, self.rules, self.whole)
+            if at == n:
+                return
+            release(int(self.packets.ts[at]), self, self.sink)
+            widen(self)
 
 
-def extract_flows(path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = lambda _: None) -> Scan:
+def extract_flows(path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> Scan:
     """Give the flows of one capture to ``sink``, segment by segment; what became of its packets.
 
-    DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as ``n`` more bytes of the file have been read.
+    ``whole``: with the accumulators of ``cicflowmeter``.  DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as
+    ``n`` more bytes of the file have been read (more than once where packets are late).
     """
-    window = _Window(rules, sink, path.stat().st_size if path.is_file() else 0)
-    try:
-        scan = scan_file(path, window, advance)
-        window.finish()
-    except _Unordered:
-        sink.clear()
+    n_bytes = path.stat().st_size if path.is_file() else 0
+    scan: Scan
+    for window in (0, WINDOW):
+        columns = _Flows(rules, sink, n_bytes, whole, window)
+        try:
+            scan = scan_file(path, columns, advance)
+            columns.finish()
+            break
+        except Unordered:
+            sink.clear()
+    else:
         capture = read_capture(path, advance)
-        _assemble_all(capture, rules, sink)
-        scan = capture
+        _assemble_all(capture, rules, sink, whole)
+        scan = capture.without_packets()
     return scan.without_mirrored() if rules.remove_mirrored else scan
 
 
-def read_flows(path: Path, rules: FlowRules, advance: Callable[[int], None] = lambda _: None) -> tuple[Scan, FileFlows]:
+def read_flows(path: Path, rules: FlowRules, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> tuple[Scan, FileFlows]:
     """As ``extract_flows``, with all flows of the capture in the order of their first packets."""
     segments: list[FileFlows] = []
-    scan = extract_flows(path, rules, segments, advance)
+    scan = extract_flows(path, rules, segments, advance, whole=whole)
     return scan, FileFlows.merged(segments)
 
 
-def assemble_flows(capture: Capture, rules: FlowRules) -> FileFlows:
+def assemble_flows(capture: Capture, rules: FlowRules, *, whole: bool = False) -> FileFlows:
     """Flows of the packets of a capture that is in memory; they are taken in the order of their timestamps (a stable sort)."""
     segments: list[FileFlows] = []
-    _assemble_all(capture, rules, segments)
+    _assemble_all(capture, rules, segments, whole)
     return FileFlows.merged(segments)
 
 
-def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink) -> None:
-    packets = k.Packets(capture.ts, capture.session, capture.size, capture.win, capture.bits)
+def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool) -> None:
+    n = len(capture.ts)
+    columns = _Flows(rules, sink, 64 * n, whole, window=1)
+    columns.packets = k.Packets(*(getattr(capture, name) for name in k.Packets._fields))
     if capture.out_of_order:
         order = np.argsort(capture.ts, kind="stable")
-        columns: list[Any] = [column[order] for column in packets]
-        packets = k.Packets(*columns)
-    newest: NDArray[np.int32] = np.full(len(capture.keys), -1, np.int32)
-    table = FlowTable(rules.compiled(), sink, min(FLOWS, max(len(capture.ts), 64)))
-    table.add(packets, 0, len(capture.ts), newest, capture.keys)
-    table.finish(newest, capture.keys)
+        in_order: list[Any] = [column[order] for column in columns.packets]
+        columns.packets = k.Packets(*in_order)
+    rows: NDArray[np.int64] = np.full((len(capture.keys), 8), -1, np.int64)  # without a flow, and its key in ``keys``
+    columns.sessions = k.Sessions(rows, capture.keys, columns.sessions.table)
+    columns.assemble(n)
+    finish(columns, sink)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from datasets_registry.capture.addresses import parse_address
+from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
 from datasets_registry.labelling.times import parse_times
 from harness.contract import DataError
 
@@ -16,9 +16,6 @@ __all__ = ["KEY_COLUMNS", "LABELS_FILE", "REQUIRED", "LabelRows", "read_labels"]
 LABELS_FILE = "labels.csv"
 REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")
 OPTIONAL = ("ts_end", "family", "source")
-KEY_COLUMNS = ("a_high", "a_low", "b_high", "b_low", "rest")
-"""A 5-tuple as in ``capture.kernels.Sessions``."""
-
 PROTOCOLS = {
     "icmp": 1,
     "igmp": 2,
@@ -33,7 +30,6 @@ PROTOCOLS = {
     "sctp": 132,
     "udplite": 136,
 }
-WITH_PORTS = (6, 17, 33, 132, 136)
 BENIGN = "benign"
 
 
@@ -130,45 +126,23 @@ def _protocols(path: Path, texts: pl.Series) -> pl.Series:
     return protocols
 
 
-def _addresses(path: Path, texts: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
-    """(IP version, high word, low word) of each address, every distinct text parsed once."""
-    distinct = texts.unique(maintain_order=True)
-    parsed = []
-    for text in distinct:
-        try:
-            parsed.append(parse_address(text))
-        except ValueError:
-            raise _bad(path, int((texts == text).arg_max() or 0), texts.name, text, "an IPv4 or IPv6 address") from None
-    columns = {"version": pl.Int64, "high": pl.UInt64, "low": pl.UInt64}
-    table = pl.DataFrame(parsed, schema=columns, orient="row").with_columns(distinct.alias("text"))
-    joined = texts.to_frame("text").join(table, on="text", how="left", maintain_order="left")
-    return joined["version"], joined["high"], joined["low"]
+def _addresses(path: Path, texts: pl.Series) -> pl.DataFrame:
+    """See ``addresses``; here every text has to be one."""
+    parsed = addresses(texts)
+    wrong = parsed["version"].is_null().arg_true()
+    if len(wrong):
+        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], "an IPv4 or IPv6 address")
+    return parsed
 
 
 def _keys(path: Path, frame: pl.DataFrame) -> list[pl.Series]:
     """The 5-tuple of each row with its endpoints in canonical order, as ``KEY_COLUMNS``."""
     protocol = _protocols(path, frame["proto"])
-    columns: dict[str, pl.Series] = {"protocol": protocol}
+    ends = []
     for side in ("src", "dst"):
-        columns[f"{side}_version"], columns[f"{side}_high"], columns[f"{side}_low"] = _addresses(path, frame[f"{side}_ip"])
-        port = _integers(path, frame[f"{side}_port"], 65535)
-        columns[f"{side}_port"] = port * protocol.is_in(WITH_PORTS).cast(pl.Int64)
-    mixed = (columns["src_version"] != columns["dst_version"]).arg_true()
+        address = _addresses(path, frame[f"{side}_ip"])
+        ends.append(address.with_columns(port=_integers(path, frame[f"{side}_port"], 65535)))
+    mixed = (ends[0]["version"] != ends[1]["version"]).arg_true()
     if len(mixed):
         raise _bad(path, mixed[0], "dst_ip", frame["dst_ip"][mixed[0]], "an address of the same IP version as src_ip")
-    src, dst = [f"src_{part}" for part in ("high", "low", "port")], [f"dst_{part}" for part in ("high", "low", "port")]
-    swap = (
-        (pl.col("dst_high") < pl.col("src_high"))
-        | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") < pl.col("src_low"))
-        | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") == pl.col("src_low")) & (pl.col("dst_port") < pl.col("src_port"))
-    )
-
-    def end(lower: bool, part: int) -> pl.Expr:
-        return pl.when(swap == lower).then(pl.col(dst[part])).otherwise(pl.col(src[part]))
-
-    ports = end(True, 2) * 65536 + end(False, 2)
-    rest = (pl.col("src_version") * 256 + pl.col("protocol")) * 2**32 + ports
-    canonical = pl.DataFrame(columns).select(
-        a_high=end(True, 0), a_low=end(True, 1), b_high=end(False, 0), b_low=end(False, 1), rest=rest.cast(pl.UInt64)
-    )
-    return canonical.get_columns()
+    return canonical_keys(ends[0], ends[1], protocol).get_columns()

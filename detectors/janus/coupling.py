@@ -18,6 +18,9 @@ MAX_ROUNDS = 50
 SCALINGS_PER_ROUND = 10
 
 
+Cost = NDArray[np.float64]
+
+
 def transport_cost(data: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
     """cost_ij = ‖m_i ⊙ (noise_j − data_i)‖², (B, B): only the entries that flow i has count.
 
@@ -29,20 +32,36 @@ def transport_cost(data: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
     return cost.clamp_min(0.0)
 
 
-def assign(method: str, cost: Tensor, generator: torch.Generator) -> NDArray[np.int64]:
-    """The noise row of each data row under ``cost`` (B, B): a permutation (B,), data rows kept in order."""
-    return _METHODS[method](cost.double().cpu().numpy(), generator)
+def assign(method: str, cost: Tensor, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+    """The noise row of each data row under ``cost`` (B, B): a permutation (B,), data rows kept in order; ``lengths`` (B,) of the flows."""
+    return _METHODS[method](cost.double().cpu().numpy(), lengths, generator)
 
 
-def _exact(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:  # noqa: ARG001 — one signature for all methods
+# ruff: noqa: ARG001 — one signature for all methods
+
+
+def _exact(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
     return linear_sum_assignment(cost)[1]
 
 
-def _none(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:  # noqa: ARG001
+def _none(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
     return np.arange(len(cost))
 
 
-def _sinkhorn(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:
+def _stratified(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+    """Sinkhorn among flows of equal length.
+
+    A pairing over all lengths lets the cost, which grows with the length, choose which noise goes to long flows, so p(c0 | length) is not N(0, I)
+    any more and terminal scores can depend on length; here it is.
+    """
+    chosen = np.empty(len(cost), dtype=np.int64)
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        chosen[rows] = rows[_sinkhorn(cost[np.ix_(rows, rows)], lengths[rows], generator)]
+    return chosen
+
+
+def _sinkhorn(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
     """A permutation drawn from the entropic plan: row after row, each from its row of the plan over the noise that is still free.
 
     Free noise only, so that every draw of c0 is used once and the batch's noise stays N(0, I); sampling with replacement would not.  Training
@@ -59,10 +78,11 @@ def _sinkhorn(cost: NDArray[np.float64], generator: torch.Generator) -> NDArray[
     return chosen
 
 
-_METHODS: dict[str, Callable[[NDArray[np.float64], torch.Generator], NDArray[np.int64]]] = {
+_METHODS: dict[str, Callable[[Cost, NDArray[np.int64], torch.Generator], NDArray[np.int64]]] = {
     "sinkhorn": _sinkhorn,
     "exact": _exact,
     "none": _none,
+    "stratified": _stratified,
 }
 
 

@@ -11,29 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.janus.columns import default_aggregator, score_columns
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import Sequences, Standardiser
 from harness.contract import Capabilities, DataError, FitContext, FlowBatch, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from detectors.janus.binning import Binning
     from detectors.janus.network import Network
+    from detectors.janus.objective import Weights
     from detectors.janus.scoring import NoiseBank
 
 __all__ = ["Janus"]
-
-SCORES = (
-    "terminal_flow",
-    "terminal_packet",
-    "terminal_norm",
-    "disc_nll_total",
-    "disc_nll_ch2",
-    "disc_nll_ch3",
-    "disc_nll_ch4",
-    "disc_nll_ch5",
-    "disc_nll_ch6",
-    "disc_nll_ch7",
-)
-"""Channels 2 … 7 are direction, SYN, FIN, RST, PSH, ACK (``contract.DISCRETE_CHANNELS``); the names are the JANUS project's."""
 
 CHUNK = 50_000
 """Flows that are standardised and scored at a time, to bound memory on large captures."""
@@ -42,29 +33,51 @@ PARAMS_FILE = "janus.json"
 TENSORS_FILE = "janus.safetensors"
 
 
+def _declared(params: JanusParams) -> Capabilities:
+    reads = (("packets", params.T > 0), ("features", params.use_flow_token))
+    return Capabilities(
+        inputs=frozenset(name for name, read in reads if read),
+        scores=score_columns(params),
+        aggregator=default_aggregator(params),
+        provenance="our reading",
+        source="JANUS project README; OT-CFM (Tong et al., TMLR 2024), discrete flow matching (Gat et al., NeurIPS 2024)",
+        version="2",
+    )
+
+
 @dataclass(frozen=True)
 class _Fitted:
+    """What scoring needs.  ``bit_network``: of heads trained apart; ``binning``: without a continuous head."""
+
     standardiser: Standardiser
+    binning: Binning | None
     network: Network
+    bit_network: Network | None
     bank: NoiseBank
+
+    def sequences(self, flows: FlowBatch, params: JanusParams) -> Sequences:
+        """``flows`` as the network reads them."""
+        data = self.standardiser.apply(flows, params)
+        return data if self.binning is None else self.binning.apply(data)
+
+    def parts(self) -> dict[str, Mapping[str, Any]]:
+        """Part of a file's tensor names → its arrays and tensors by name."""
+        networks = {"network": self.network, "bit_network": self.bit_network}
+        found = {name: network.state_dict() for name, network in networks.items() if network is not None}
+        return found | {"standardiser": vars(self.standardiser), "binning": vars(self.binning) if self.binning else {}, "bank": vars(self.bank)}
 
 
 class Janus:
     """JANUS: one packet-causal Transformer with a continuous and a discrete flow-matching head, trained on benign flows only.
 
-    ``score`` returns ten columns; the harness's aggregator (Mahalanobis with the OAS covariance, fitted on the target's benign calibration
-    scores) makes the scalar.  The total NLL is the mean of the six, so their covariance has rank 9.
+    ``score`` returns twenty columns: the project's ten, six more of the mechanism study, curvature and arc length.  The harness's aggregator
+    (Mahalanobis with the OAS covariance, fitted on the target's benign calibration scores) makes the scalar from the ten.  The total NLL is the mean
+    of six others, so the covariance of the ten has rank 9.  Variants have fewer columns, see ``declare``.
 
     Source: the JANUS project's README for architecture, hyper-parameters and score names; formulas are our reading.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"packets", "features"}),
-        scores=SCORES,
-        aggregator="oas",
-        provenance="our reading",
-        source="JANUS project README; OT-CFM (Tong et al., TMLR 2024), discrete flow matching (Gat et al., NeurIPS 2024)",
-    )
+    capabilities: ClassVar[Capabilities] = _declared(JanusParams())
     Params: ClassVar[type[JanusParams]] = JanusParams
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {"d_model": 64, "n_layers": 2, "epochs": 25, "k_steps": 8, "sigma": 0.1},
@@ -77,69 +90,83 @@ class Janus:
         self.params = params if params is not None else JanusParams()
         self._fitted: _Fitted | None = None
 
+    @classmethod
+    def declare(cls, params: JanusParams) -> Capabilities:
+        """The inputs, the score columns and the default aggregator that ``params`` give: what a variant lacks has no column."""
+        return _declared(params)
+
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Train on ``benign``; raises UsageError when it is empty.
+        """Train on ``benign``; raises UsageError when it is empty, or the precision not one of the device.
 
         Everything random comes from ``ctx.seed``: initial weights, batches, noise, and the noise bank of scoring.
         """
         import torch
 
+        from detectors.janus.binning import Binning
+        from detectors.janus.objective import Weights
         from detectors.janus.scoring import NoiseBank
         from detectors.janus.training import train
 
         if len(benign) == 0:
             raise UsageError("janus: there are no benign training flows; it needs at least one")
+        self._set_precision(ctx.device)
         torch.set_num_threads(ctx.threads)
-        training_seed, bank_seed = (int(state) for state in np.random.SeedSequence(ctx.seed).generate_state(2, np.uint32))
-        standardiser = Standardiser.fitted(benign, self.params.T)
-        network = train(
-            standardiser.apply(benign, self.params.T),
-            standardiser.apply(ctx.validation, self.params.T),
-            self.params,
-            torch.Generator().manual_seed(training_seed),
-            torch.device(ctx.device),
-            ctx.progress,
-        )
-        self._fitted = _Fitted(standardiser, network, NoiseBank.drawn(self.params, torch.Generator().manual_seed(bank_seed)))
+        training_seed, bank_seed, bit_seed = (int(state) for state in np.random.SeedSequence(ctx.seed).generate_state(3, np.uint32))
+        params, device = self.params, torch.device(ctx.device)
+        standardiser = Standardiser.fitted(benign, params)
+        data, validation = (standardiser.apply(flows, params) for flows in (benign, ctx.validation))
+        binning = Binning.fitted(data, params.widths.continuous, params.bins) if params.cont_as_disc else None
+        if binning is not None:
+            data, validation = binning.apply(data), binning.apply(validation)
+
+        def trained(seed: int, weights: Weights, first: float, share: float) -> Network:
+            def progress(fraction: float, text: str) -> None:
+                ctx.progress(first + share * fraction, text)
+
+            return train(data, validation, params, torch.Generator().manual_seed(seed), device, progress, weights=weights, binning=binning)
+
+        if params.joint:
+            network, bit_network = trained(training_seed, Weights(1.0, params.lambda_disc), 0.0, 1.0), None
+        else:
+            network, bit_network = trained(training_seed, Weights(1.0, 0.0), 0.0, 0.5), trained(bit_seed, Weights(0.0, 1.0), 0.5, 0.5)
+        bank = NoiseBank.drawn(params, torch.Generator().manual_seed(bank_seed), binning)
+        self._fitted = _Fitted(standardiser, binning, network, bit_network, bank)
 
     def score(self, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
-        """The ten columns of ``Capabilities.scores``, each (n,) float64, higher = more anomalous.
+        """The columns of ``declare(params).scores``, each (n,) float64; higher = more anomalous in those of the default aggregator.
 
         A flow's scores depend on that flow alone, up to rounding.  Raises UsageError before ``fit`` or ``load``.
         """
         from detectors.janus.scoring import score_sequences
 
-        fitted = self._need_fit()
-        chunks = [np.empty((0, len(SCORES)))]
+        fitted, names = self._need_fit(), score_columns(self.params)
+        chunks = [np.empty((0, len(names)))]
         for start in range(0, len(flows), CHUNK):
             chunk = flows if len(flows) <= CHUNK else flows.take(slice(start, start + CHUNK))
-            data: Sequences = fitted.standardiser.apply(chunk, self.params.T)
-            chunks.append(score_sequences(fitted.network, data, fitted.bank, self.params))
+            data = fitted.sequences(chunk, self.params)
+            chunks.append(score_sequences(fitted.network, data, fitted.bank, self.params, bit_network=fitted.bit_network))
         table = np.concatenate(chunks)
-        return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(SCORES)}
+        return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)}
 
     def save(self, folder: Path) -> None:
-        """Write ``janus.json`` (parameters) and ``janus.safetensors`` (weights, statistics, noise bank) to ``folder``, which is created."""
+        """Write ``janus.json`` (parameters) and ``janus.safetensors`` (weights, statistics, bins, noise bank) to ``folder``, which is created."""
         import torch
         from safetensors.torch import save_file
 
         fitted = self._need_fit()
-        tensors = {f"network.{name}": value for name, value in fitted.network.state_dict().items()}
-        tensors |= {f"standardiser.{name}": torch.from_numpy(value) for name, value in vars(fitted.standardiser).items()}
-        tensors |= {f"bank.{name}": value for name, value in vars(fitted.bank).items()}
+        tensors = {f"{part}.{name}": torch.as_tensor(value) for part, values in fitted.parts().items() for name, value in values.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS_FILE)
+        save_file({name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}, folder / TENSORS_FILE)
         document = {"version": self.capabilities.version, "params": asdict(self.params)}
         (folder / PARAMS_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, params: JanusParams) -> Janus:
         """A detector ready to score, on the CPU; raises DataError when ``folder`` holds no model, a damaged one, or one of other parameters."""
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from detectors.janus.network import Network
+        from detectors.janus.binning import Binning
         from detectors.janus.scoring import NoiseBank
 
         try:
@@ -151,18 +178,40 @@ class Janus:
         for name, value in {"version": cls.capabilities.version, **asdict(params)}.items():
             if saved.get(name) != value:
                 raise DataError(f"janus: the model in {folder} has {name} = {saved.get(name)!r}, not {value!r}; load it with its own or fit again")
-        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "standardiser": {}, "bank": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
             part, _, key = name.partition(".")
-            parts[part][key] = value
-        network = Network(params, torch.Generator()).requires_grad_(False)
-        network.load_state_dict(parts["network"])
-        standardiser = Standardiser(**{name: value.numpy() for name, value in parts["standardiser"].items()})
+            parts.setdefault(part, {})[key] = value
         detector = cls(params)
-        detector._fitted = _Fitted(standardiser, network, NoiseBank(**parts["bank"]))
+        detector._fitted = _Fitted(
+            standardiser=Standardiser(**{name: value.numpy() for name, value in parts["standardiser"].items()}),
+            binning=Binning(**{name: value.numpy() for name, value in parts["binning"].items()}) if "binning" in parts else None,
+            network=_network(params, parts["network"]),
+            bit_network=_network(params, parts["bit_network"]) if "bit_network" in parts else None,
+            bank=NoiseBank(**parts["bank"]),
+        )
         return detector
+
+    def _set_precision(self, device: str) -> None:
+        import torch
+
+        if device == "cpu" and self.params.precision != "fp32":
+            raise UsageError(f"janus: precision={self.params.precision} needs --device cuda; on the CPU it is fp32")
+        # The process serves one fit, so its setting is the fit's.
+        torch.set_float32_matmul_precision("high" if self.params.precision == "tf32" else "highest")
 
     def _need_fit(self) -> _Fitted:
         if self._fitted is None:
             raise UsageError("janus is not fitted: call fit or load first")
         return self._fitted
+
+
+def _network(params: JanusParams, state: Mapping[str, torch.Tensor]) -> Network:
+    """The network that ``state`` belongs to, for scoring."""
+    import torch
+
+    from detectors.janus.network import Network
+
+    network = Network(params, torch.Generator()).requires_grad_(False)
+    network.load_state_dict(state)
+    return network

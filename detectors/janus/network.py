@@ -7,7 +7,8 @@ m flows of S slots.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, 
 
 from detectors.janus.batching import Layout
 from detectors.janus.params import JanusParams
-from detectors.janus.preprocess import CHANNELS, N_CONTINUOUS, N_FEATURES
+from detectors.janus.preprocess import CHANNELS
 
 __all__ = ["Network", "Placement", "Prediction"]
 
@@ -27,13 +28,16 @@ TIME_FEATURES = 64
 TIME_SCALE = 1000.0  # t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
 EXPANSION = 4
 
+SIDE_BY_SIDE = 34
+"""Slots of a row of attention that short flows share on the CPU; beyond it, hidden pairs cost more than the calls saved."""
+
 
 class Prediction(NamedTuple):
-    """What the heads say about one micro-batch.
+    """What the heads say about one micro-batch, in float32.  F, C, D: ``params.Widths``; K bins where continuous entries are binned.
 
-    flow    (B, 20) velocity of the FLOW features
-    packet  (P, 3) velocity of the continuous packet channels
-    logits  (P, 6) log-odds that each bit of the data is 1
+    flow    (B, F) velocity of the FLOW features, or (B, F, K) logits of their bins
+    packet  (P, C) velocity of the continuous packet channels, or (P, C, K) logits of their bins
+    logits  (P, D) log-odds that each bit of the data is 1
     """
 
     flow: Tensor
@@ -43,7 +47,10 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None (all visible)."""
+    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None (all visible).
+
+    On the CPU short flows share a rectangle, side by side, and do not see each other.
+    """
 
     position: Tensor
     content: Tensor
@@ -54,20 +61,24 @@ class Placement:
     masks: tuple[Tensor | None, ...]
 
     @classmethod
-    def of(cls, layout: Layout, mode: str, device: torch.device) -> Placement:
-        """``layout`` under the attention mode ``mode``."""
+    def of(cls, layout: Layout, mode: str, device: torch.device, *, flow_token: bool = True) -> Placement:
+        """``layout`` under the attention mode ``mode``; without a FLOW token nothing sees slot 0, nor does it see anything."""
 
         def tensor(index: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(index).to(device)
 
-        masks = tuple(_mask(mode, size, real) for (_, size), real in zip(layout.shapes, layout.padded, strict=True))
+        masks = [_mask(mode, size, real, flow_token) for (_, size), real in zip(layout.shapes, layout.padded, strict=True)]
+        shapes = layout.shapes
+        if device.type == "cpu":
+            parts = [part for shape, mask in zip(shapes, masks, strict=True) for part in _side_by_side(*shape, mask)]
+            shapes, masks = tuple(shape for shape, _ in parts), [mask for _, mask in parts]
         return cls(
             position=tensor(layout.position),
             content=tensor(layout.content),
             slot_flow=tensor(layout.slot_flow),
             flow_slot=tensor(layout.flow_slot),
             packet_slot=tensor(layout.packet_slot),
-            shapes=layout.shapes,
+            shapes=shapes,
             masks=tuple(None if mask is None else mask.to(device) for mask in masks),
         )
 
@@ -82,15 +93,18 @@ class Network(nn.Module):
         super().__init__()
         width = params.d_model
         self.mode = params.reference_mode
-        self.flow_in = _linear(N_FEATURES, width)
+        self.widths, self.bins = params.widths, params.bins
+        self.precision = params.precision
+        outputs = max(self.bins, 1)  # of a continuous entry
+        self.flow_in = _linear(self.widths.flow, width)
         self.packet_in = _linear(len(CHANNELS), width)
         self.position = nn.Parameter(torch.empty(params.T, width))
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
         self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
-        self.modulations = nn.ModuleList([*(_linear(width, 6 * width) for _ in self.blocks), _linear(width, 2 * width)])  # blocks, then heads
-        self.flow_head = _linear(width, N_FEATURES)
-        self.packet_head = _linear(width, len(CHANNELS))
+        self.modulation = _linear(width, (6 * params.n_layers + 2) * width)  # of all blocks, then of the heads: one product
+        self.flow_head = _linear(width, self.widths.flow * outputs)
+        self.packet_head = _linear(width, self.widths.continuous * outputs + self.widths.bits)
         self._initialise(generator)
 
     @torch.no_grad()
@@ -108,17 +122,26 @@ class Network(nn.Module):
     def condition(self, t: Tensor) -> tuple[Tensor, ...]:
         """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the heads."""
         hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D)
-        return tuple(modulation(hidden) for modulation in self.modulations)
+        return self.modulation(hidden).split([6 * hidden.shape[1]] * len(self.blocks) + [2 * hidden.shape[1]], dim=1)
+
+    def place(self, layout: Layout) -> Placement:
+        """``layout`` on the network's device, under its attention mode."""
+        return Placement.of(layout, self.mode, self.position.device, flow_token=self.widths.flow > 0)
 
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
-        """``flow`` (B, 20), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
-        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
-        x = tokens.index_select(0, placement.content)  # (N, D)
-        for block, modulation in zip(self.blocks, condition, strict=False):
-            x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
-        x = _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
-        packet = self.packet_head(x.index_select(0, placement.packet_slot))  # (P, 9)
-        return Prediction(self.flow_head(x.index_select(0, placement.flow_slot)), packet[:, :N_CONTINUOUS], packet[:, N_CONTINUOUS:])
+        """``flow`` (B, F), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
+        with torch.autocast(self.position.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
+            x = tokens.index_select(0, placement.content)  # (N, D)
+            for block, modulation in zip(self.blocks, condition, strict=False):
+                x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
+            x = _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
+            flow_out = self.flow_head(x.index_select(0, placement.flow_slot)).float()  # (B, F [K])
+            packet = self.packet_head(x.index_select(0, placement.packet_slot)).float()  # (P, C [K] + D)
+        velocities, logits = packet.split([packet.shape[1] - self.widths.bits, self.widths.bits], dim=1)
+        if self.bins:
+            return Prediction(flow_out.unflatten(1, (-1, self.bins)), velocities.unflatten(1, (-1, self.bins)), logits)
+        return Prediction(flow_out, velocities, logits)
 
 
 class Block(nn.Module):
@@ -150,16 +173,41 @@ class Block(nn.Module):
         return torch.cat(seen)
 
 
-def _mask(mode: str, size: int, real: NDArray[np.int64] | None) -> Tensor | None:
+def _mask(mode: str, size: int, real: NDArray[np.int64] | None, flow_token: bool) -> Tensor | None:
     """Who (row) sees whom (column) in a rectangle of ``size`` slots, added to the attention logits: 0, or −∞ for hidden.
 
     (S, S), or (m, 1, S, S) with ``real`` (m,), the tokens of each row before its padding, which nobody sees (what padding sees is never read);
     None where everyone sees everyone.  Slot 0 is FLOW.
     """
     visible = _PATTERNS[mode](size)  # (S, S)
+    if not flow_token:
+        visible[0, 1:] = visible[1:, 0] = False
     if real is not None:
         visible = visible & (torch.arange(size) < torch.from_numpy(real)[:, None])[:, None, None, :]
+        visible |= torch.eye(size, dtype=torch.bool)  # what sees nothing at all would turn into NaN
     return None if visible.all() else torch.zeros(visible.shape).masked_fill(~visible, -math.inf)
+
+
+def _side_by_side(rows: int, size: int, mask: Tensor | None) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
+    """Rectangles with masks in place of one: as many flows to a row as fit into ``SIDE_BY_SIDE`` slots, then the flows that remain.
+
+    A head of a row is one call of the processor's attention kernel, which takes about as long for 11 slots as for 33.
+    """
+    beside = min(SIDE_BY_SIDE // size, rows)
+    if beside < 2:
+        yield (rows, size), mask
+        return
+    full = rows // beside
+    mask = torch.zeros(size, size) if mask is None else mask
+    each = mask.dim() == 4  # a mask for every flow
+    blocks = mask[: full * beside].view(full, beside, size, size) if each else mask.expand(1, beside, size, size)
+    wide = torch.full((len(blocks), 1, beside, size, beside, size), -math.inf)
+    for place in range(beside):
+        wide[:, 0, place, :, place] = blocks[:, place]
+    wide = wide.view(len(blocks), 1, beside * size, beside * size)
+    yield (full, beside * size), wide if each else wide[0, 0]
+    if rest := rows - full * beside:
+        yield (rest, size), mask[full * beside :] if each else mask
 
 
 def _full(size: int) -> Tensor:
@@ -180,7 +228,9 @@ _PATTERNS: dict[str, Callable[[int], Tensor]] = {"full": _full, "causal_packets"
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear alone would draw from the global generator
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a variant without FLOW features or bits
+        return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear alone would draw from the global generator
 
 
 def _per_slot(modulation: tuple[Tensor, ...], placement: Placement) -> tuple[Tensor, ...]:
@@ -188,6 +238,8 @@ def _per_slot(modulation: tuple[Tensor, ...], placement: Placement) -> tuple[Ten
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    if len(shift) == 1:  # one time for all: the affine part of a single operation
+        return layer_norm(x, x.shape[-1:], scale[0] + 1, shift[0])  # (N, D)
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:]), scale + 1)  # (N, D)
 
 

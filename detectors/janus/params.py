@@ -5,29 +5,45 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.contract import MAX_PACKETS
+from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS
 
-__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "REFERENCE_MODES", "JanusParams"]
+__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "PRECISIONS", "REFERENCE_MODES", "JanusParams", "Widths"]
 
 REFERENCE_MODES = ("causal_packets", "causal_strict", "full")
-COUPLINGS = ("sinkhorn", "exact", "none")
+COUPLINGS = ("sinkhorn", "exact", "none", "stratified")
 DISCRETE_SOURCES = ("uniform", "mask")
 BITS = ("clamped", "path")
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+class Widths(NamedTuple):
+    """What a flow is made of: F entries of its FLOW token, and of each packet C entries that are not bits, then D bits; C + D = 9."""
+
+    flow: int
+    continuous: int
+    bits: int
 
 
 @dataclass(frozen=True)
 class JanusParams:
     """Hyper-parameters; the defaults are the locked ones of the JANUS project, at full size.
 
-    T               packets of a flow that are read, from its first one (the FLOW features are of all stored packets whatever T)
+    T               packets of a flow that are read, from its first one (the FLOW features are of all stored packets whatever T);
+                    0: no packet sequence, the FLOW token alone (B2; the project's ``n_packet_tokens`` = 0)
+    use_flow_token  False: packets alone (B1)
+    disc_as_cont    True: no discrete head, the bits (as −1 / +1) are six more continuous channels (B3)
+    cont_as_disc    True: no continuous head, every continuous entry is one of ``cont_n_bins`` quantile bins of the benign training flows, and
+                    follows the discrete path from a uniform source (B4)
+    joint           False: two networks of the same form, one trained on the continuous loss alone, one on the discrete (B5)
     d_model         width of the Transformer, a multiple of ``n_heads``
     n_layers        Transformer blocks
     n_heads         attention heads
     sigma           std of the Gaussian around the continuous path, in standard deviations of the benign training data
     lambda_disc     weight of the discrete loss; 0 trains the continuous head alone
-    coupling        how noise and data are paired in a batch: ``sinkhorn`` (entropic optimal transport), ``exact``, ``none`` (independent)
+    coupling        how noise and data are paired in a batch: ``sinkhorn`` (entropic optimal transport), ``exact``, ``none`` (independent),
+                    ``stratified`` (sinkhorn among flows of equal length, which leaves c0 ~ N(0, I) given the length)
     reference_mode  who sees whom.  ``causal_packets``: packet i sees FLOW and packets j ≤ i, FLOW sees all (so the future reaches a packet
                     through FLOW from the second block on); ``causal_strict``: FLOW sees itself only; ``full``: everyone sees everyone
     discrete_source where the discrete path starts: ``uniform`` Bernoulli(1/2), or ``mask`` (a third state)
@@ -39,9 +55,15 @@ class JanusParams:
     batch           flows per optimiser step; the coupling spans the whole batch
     lr, weight_decay  AdamW's
     ema             decay of the averaged weights that are validated, kept and scored with (warmed up, see ``training``)
+    precision       of matrix products: ``fp32`` anywhere; ``tf32`` or ``bf16`` (autocast) on CUDA only
     """
 
     T: int = MAX_PACKETS
+    use_flow_token: bool = True
+    disc_as_cont: bool = False
+    cont_as_disc: bool = False
+    cont_n_bins: int = 32
+    joint: bool = True
     d_model: int = 128
     n_layers: int = 4
     n_heads: int = 4
@@ -58,6 +80,7 @@ class JanusParams:
     lr: float = 3e-4
     weight_decay: float = 0.01
     ema: float = 0.999
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line: the field, its value and what is allowed."""
@@ -68,6 +91,25 @@ class JanusParams:
                 raise ValueError(f"{field.name} = {value!r}: must be {allowed}")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model = {self.d_model}: must be a multiple of n_heads = {self.n_heads}")
+        for field_name, clashes, text in _CLASHES:
+            if clashes(self):
+                raise ValueError(f"{field_name} = {getattr(self, field_name)!r}: must be {text}")
+
+    @property
+    def widths(self) -> Widths:
+        """The entries and bits of a flow under these parameters."""
+        bits = 0 if self.disc_as_cont else len(DISCRETE_CHANNELS)
+        return Widths(len(FLOW_FEATURES) if self.use_flow_token else 0, len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits, bits)
+
+    @property
+    def bins(self) -> int:
+        """Bins of a continuous entry, 0 where it is not binned."""
+        return self.cont_n_bins if self.cont_as_disc else 0
+
+    @property
+    def has_bit_scores(self) -> bool:
+        """Whether a discrete head is trained, on bits that there are."""
+        return self.T > 0 and self.widths.bits > 0 and self.lambda_disc > 0
 
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -86,8 +128,15 @@ def _choice(names: tuple[str, ...]) -> Rule:
     return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
 
 
+_BOOLEAN: Rule = ("true or false", lambda value: type(value) is bool)
+
 _RULES: dict[str, Rule] = {
-    "T": _integer(1, MAX_PACKETS),
+    "T": _integer(0, MAX_PACKETS),
+    "use_flow_token": _BOOLEAN,
+    "disc_as_cont": _BOOLEAN,
+    "cont_as_disc": _BOOLEAN,
+    "cont_n_bins": _integer(2),
+    "joint": _BOOLEAN,
     "d_model": _integer(1),
     "n_layers": _integer(1),
     "n_heads": _integer(1),
@@ -104,4 +153,13 @@ _RULES: dict[str, Rule] = {
     "lr": _number("a number above 0", lambda value: value > 0),
     "weight_decay": _number("a number of at least 0", lambda value: value >= 0),
     "ema": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "precision": _choice(PRECISIONS),
 }
+
+_CLASHES: tuple[tuple[str, Callable[[JanusParams], bool], str], ...] = (
+    ("T", lambda params: params.T == 0 and not params.use_flow_token, "at least 1 without a FLOW token (use_flow_token = False)"),
+    ("disc_as_cont", lambda params: params.disc_as_cont and params.cont_as_disc, "false with cont_as_disc = True: one head must remain"),
+    ("cont_as_disc", lambda params: params.cont_as_disc and not params.has_bit_scores, "false without bits to score (T = 0 or lambda_disc = 0)"),
+    ("discrete_source", lambda params: params.cont_as_disc and params.discrete_source == "mask", "uniform with cont_as_disc = True"),
+    ("joint", lambda params: not params.joint and (params.cont_as_disc or not params.has_bit_scores), "true without two heads to train apart"),
+)

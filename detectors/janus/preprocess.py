@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.janus.params import JanusParams
 from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, FlowBatch
 
 __all__ = ["CHANNELS", "N_CONTINUOUS", "N_DISCRETE", "N_FEATURES", "Sequences", "Standardiser"]
@@ -28,8 +30,8 @@ STD_FLOOR = 0.1
 class Sequences:
     """Standardised flows, ragged.
 
-    flow     (n, 20) float32, z-scores of ``FLOW_FEATURES``
-    packets  (total packets, 9) float32 in ``CHANNELS`` order: z-scores of the continuous channels, bits in {0, 1}
+    flow     (n, F) float32, z-scores of ``FLOW_FEATURES``; F = 20, or 0 without a FLOW token
+    packets  (total packets, 9) float32 in ``CHANNELS`` order: z-scores of the continuous channels, bits in {0, 1} (−1 / +1 as continuous channels)
     starts   (n,) int64, first row of each flow in ``packets``
     lengths  (n,) int64, packets of each flow
     """
@@ -53,7 +55,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Means and floored standard deviations of the benign training flows: of features (20,), and of log1p channels over packets (3,)."""
+    """Means and floored standard deviations of the benign training flows: of features (F,), and of log1p channels over packets (3,)."""
 
     flow_mean: NDArray[np.float64]
     flow_std: NDArray[np.float64]
@@ -61,26 +63,35 @@ class Standardiser:
     packet_std: NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, benign: FlowBatch, max_packets: int) -> Standardiser:
-        """Statistics of ``benign``; only the packets that will be read count."""
-        features = benign.feature_matrix(FLOW_FEATURES)  # (n, 20)
-        rows, _, _ = _first_packets(benign, max_packets)
+    def fitted(cls, benign: FlowBatch, params: JanusParams) -> Standardiser:
+        """Statistics of ``benign`` flows; only the packets that will be read count, and what is not read has none, (0,)."""
+        features = _features(benign, params)  # (n, 20 | 0)
+        rows, _, _ = _first_packets(benign, params.T)
         continuous = _log_channels(benign, rows)  # (total, 3)
         return cls(*_moments(features), *_moments(continuous))
 
-    def apply(self, flows: FlowBatch, max_packets: int) -> Sequences:
-        """``flows`` standardised and clipped to ±10; each flow's first ``max_packets`` packets."""
-        rows, starts, lengths = _first_packets(flows, max_packets)
+    def apply(self, flows: FlowBatch, params: JanusParams) -> Sequences:
+        """``flows`` standardised and clipped to ±10; each flow's first T packets."""
+        rows, starts, lengths = _first_packets(flows, params.T)
         packets = np.empty((len(rows), len(CHANNELS)), dtype=np.float32)
         packets[:, :N_CONTINUOUS] = np.clip((_log_channels(flows, rows) - self.packet_mean) / self.packet_std, -CLIP, CLIP)
         for column, name in enumerate(DISCRETE_CHANNELS, start=N_CONTINUOUS):
-            packets[:, column] = flows.packet(name)[rows] > 0
-        features = (flows.feature_matrix(FLOW_FEATURES) - self.flow_mean) / self.flow_std
+            packets[:, column] = _packets(flows, name, rows) > 0
+        if params.disc_as_cont:
+            packets[:, N_CONTINUOUS:] = 2.0 * packets[:, N_CONTINUOUS:] - 1.0
+        features = (_features(flows, params) - self.flow_mean) / self.flow_std
         return Sequences(np.clip(features, -CLIP, CLIP).astype(np.float32), packets, starts, lengths)
+
+
+def _features(flows: FlowBatch, params: JanusParams) -> NDArray[np.float64]:
+    return flows.feature_matrix(FLOW_FEATURES) if params.use_flow_token else np.empty((len(flows), 0))
 
 
 def _first_packets(flows: FlowBatch, max_packets: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Which packet rows are read, and the starts and lengths of the flows among those rows."""
+    if max_packets == 0:  # a batch without packets will do
+        none = np.zeros(len(flows), dtype=np.int64)
+        return none[:0], none, none
     stored = flows.lengths
     lengths = np.minimum(stored, max_packets)
     starts = np.cumsum(lengths) - lengths
@@ -89,10 +100,16 @@ def _first_packets(flows: FlowBatch, max_packets: int) -> tuple[NDArray[np.int64
     return rows, starts, lengths
 
 
+def _packets(flows: FlowBatch, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+    return flows.packet(name)[rows] if len(rows) else np.empty(0)
+
+
 def _log_channels(flows: FlowBatch, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     # A capture may hold packets out of order; a negative gap counts as none.
-    return np.column_stack([np.log1p(np.maximum(flows.packet(name)[rows].astype(np.float64), 0.0)) for name in CONTINUOUS_CHANNELS])
+    return np.column_stack([np.log1p(np.maximum(_packets(flows, name, rows).astype(np.float64), 0.0)) for name in CONTINUOUS_CHANNELS])
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not len(values):
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
     return values.mean(axis=0), np.maximum(values.std(axis=0), STD_FLOOR)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import nn
 
 from detectors.janus.batching import Group, Layout, group_by_length, micro_batches
+from detectors.janus.binning import Binning
 from detectors.janus.network import Network
-from detectors.janus.objective import NoisyBatch, batch_loss, noisy_batch
+from detectors.janus.objective import NoisyBatch, Weights, batch_loss, noisy_batch
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["accumulate_gradient", "averaging", "train"]
+__all__ = ["accumulate_gradient", "averaging", "prefetched", "train"]
 
 GRADIENT_CLIP = 1.0
 VALIDATION_FLOWS = 2048
@@ -33,28 +35,33 @@ def train(
     generator: torch.Generator,
     device: torch.device,
     progress: Callable[[float, str], None],
+    *,
+    weights: Weights | None = None,
+    binning: Binning | None = None,
 ) -> Network:
-    """The averaged weights of the epoch with the lowest benign validation loss (of the last epoch where there are no validation flows)."""
+    """The averaged weights of the epoch with the lowest benign validation loss (of the last epoch where there are no validation flows).
+
+    weights  of the two losses, 1 and λ_disc by default
+    binning  of the continuous entries of ``data`` and ``validation``, where ``params`` ask for one
+    """
+    weights = weights or Weights(1.0, params.lambda_disc)
     network = Network(params, generator).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
-    held_out = _validation_batches(validation, params, device)
+    held_out = _validation_batches(validation, params, device, binning)
     best_loss, best_state, best_epoch, step = math.inf, average.state_dict(), 0, 0
     for epoch in range(1, params.epochs + 1):
-        order = torch.randperm(len(data), generator=generator).numpy()
         total = 0.0
-        for start in range(0, len(order), params.batch):
-            rows = order[start : start + params.batch]
-            batch = noisy_batch(data, rows, params, generator).to(device)
+        for batch in _on_device(_epoch(data, params, generator, binning), device):
             optimiser.zero_grad()
-            total += len(rows) * accumulate_gradient(network, batch, params.lambda_disc)
+            total += len(batch.lengths) * accumulate_gradient(network, batch, weights)
             nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
             optimiser.step()
             _average(average, network, averaging(step, params.ema))
             step += 1
-        text = f"epoch {epoch}/{params.epochs}, loss {total / len(order):.4f}"
+        text = f"epoch {epoch}/{params.epochs}, loss {total / len(data):.4f}"
         if held_out:
-            loss = _validation_loss(average, held_out, params.lambda_disc)
+            loss = _validation_loss(average, held_out, weights)
             text += f", validation {loss:.4f}"
             if loss < best_loss:
                 best_loss, best_epoch = loss, epoch
@@ -66,14 +73,34 @@ def train(
     return average
 
 
-def accumulate_gradient(network: Network, batch: NoisyBatch, lambda_disc: float, groups: list[Group] | None = None) -> float:
+def _epoch(data: Sequences, params: JanusParams, generator: torch.Generator, binning: Binning | None) -> Iterator[NoisyBatch]:
+    order = torch.randperm(len(data), generator=generator).numpy()
+    for start in range(0, len(order), params.batch):
+        yield noisy_batch(data, order[start : start + params.batch], params, generator, binning)
+
+
+def _on_device(batches: Iterator[NoisyBatch], device: torch.device) -> Iterator[NoisyBatch]:
+    """``batches`` where the network is.  For a GPU a thread draws the next one, into pinned memory, while the last is learnt from."""
+    return batches if device.type == "cpu" else (batch.to(device) for batch in prefetched(batch.pinned() for batch in batches))
+
+
+def prefetched(batches: Iterator[NoisyBatch]) -> Iterator[NoisyBatch]:
+    """The same batches in the same order, each drawn by one other thread while its predecessor is in use."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        upcoming = thread.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = thread.submit(next, batches, None)
+            yield batch
+
+
+def accumulate_gradient(network: Network, batch: NoisyBatch, weights: Weights, groups: list[Group] | None = None) -> float:
     """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss.
 
     ``groups`` is any partition of the batch's flows; by default the fast one.
     """
     total = 0.0
     for part in micro_batches(group_by_length(batch.lengths) if groups is None else groups):
-        loss = batch_loss(network, batch, Layout.of(part, batch.lengths), lambda_disc)
+        loss = batch_loss(network, batch, Layout.of(part, batch.lengths), weights)
         loss.backward()
         total += float(loss.detach())
     return total
@@ -94,17 +121,17 @@ def _average(average: Network, network: Network, decay: float) -> None:
         kept.lerp_(current, 1.0 - decay)
 
 
-def _validation_batches(validation: Sequences, params: JanusParams, device: torch.device) -> list[NoisyBatch]:
+def _validation_batches(validation: Sequences, params: JanusParams, device: torch.device, binning: Binning | None = None) -> list[NoisyBatch]:
     generator = torch.Generator().manual_seed(VALIDATION_SEED)
     rows = torch.randperm(len(validation), generator=generator).numpy()[:VALIDATION_FLOWS]
     parts = np.split(rows, range(params.batch, len(rows), params.batch)) if len(rows) else []
-    return [noisy_batch(validation, part, params, generator).to(device) for part in parts]
+    return [noisy_batch(validation, part, params, generator, binning).to(device) for part in parts]
 
 
 @torch.no_grad()
-def _validation_loss(network: Network, batches: list[NoisyBatch], lambda_disc: float) -> float:
+def _validation_loss(network: Network, batches: list[NoisyBatch], weights: Weights) -> float:
     losses = []
     for batch in batches:
         layouts = (Layout.of(groups, batch.lengths) for groups in micro_batches(group_by_length(batch.lengths)))
-        losses.append(sum(float(batch_loss(network, batch, layout, lambda_disc)) for layout in layouts))
+        losses.append(sum(float(batch_loss(network, batch, layout, weights)) for layout in layouts))
     return float(np.average(losses, weights=[len(batch.lengths) for batch in batches]))

@@ -117,6 +117,8 @@ def protocol(name: str, output: str) -> None:
         "regimes": ", ".join(spec.regimes),
         "calibration": spec.calibration,
         "fewest datasets": spec.minimum,
+        "split": spec.split or "the one asked for (--split)",
+        "table": spec.table or "leaderboard",
         "variants": ", ".join(variant.name for variant in spec.variants if variant.name) or "none",
         "detectors": ", ".join(spec.detectors) or "those asked for",
         "cells of datasets A, B, C": ", ".join(f"{source}→{target}" for source, target in pairs),

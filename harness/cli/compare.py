@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli import console
-from harness.cli.leaderboard import select_plans
-from harness.compare import check_same_schema, check_same_table, compare, sides_between, sides_within
+from harness.cli.leaderboard import find_metric, select_plans
+from harness.cli.progress import PreparationProgress
+from harness.compare import compare
 from harness.errors import UsageError
 from harness.params import split_requests
+from harness.sides import Measure, check_same_schema, check_same_table, sides_between, sides_within
 from harness.store import RunStore
 
 SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
 
 
-def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str) -> None:
+def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str, metric: str = "auroc") -> None:
+    measure = Measure(*find_metric(metric))
     labels = split_requests(detectors)
     if runs_b is None and not labels:
         raise UsageError("name a second results folder, or two detectors of this one with --detectors a,b")
@@ -30,7 +33,8 @@ def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, ou
     else:
         check_same_table(plan, tables[1][1][-1], (runs_a, runs_b))
         pairs = sides_between(tables[0], tables[1], labels)
-    document = compare(pairs, plan)
+    with PreparationProgress() as progress:
+        document = compare(pairs, plan, measure, progress=progress)
     if output == "json":
         console.document(document, "json")
     else:
@@ -38,7 +42,9 @@ def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, ou
 
 
 def _print(document: Mapping[str, Any]) -> None:
-    setting = f"AUROC, transfer, {document['protocol']} ({document['profile']}, {document['split']} split)"
+    from reports.fields import metric_name
+
+    setting = f"{metric_name(document)}, transfer, {document['protocol']} ({document['profile']}, {document['split']} split)"
     columns = ["source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)"]
     for pair in document["pairs"]:
         seeds = ", ".join(map(str, pair["seeds"]))

@@ -1,12 +1,13 @@
-"""``janus-bench data``: add, list, info."""
+"""``janus-bench data``: add, export, list, info."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from harness import plugins
 from harness.cli import console
@@ -14,26 +15,63 @@ from harness.cli.progress import PreparationProgress
 from harness.errors import UsageError
 from harness.sites import added, dataset_folder, home, open_dataset
 
-
-def add(
-    name: str, folder: Path, idle_timeout: float, active_timeout: float | None, tcp_close: Literal["idle", "cicflowmeter"], remove_mirrored: bool
-) -> None:
+if TYPE_CHECKING:
     from datasets_registry.flows.rules import FlowRules
-    from datasets_registry.ingest import ingest_folder
 
-    rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
+
+def add(name: str, folder: Path, rules: FlowRules, *, stream: bool) -> None:
+    from datasets_registry.flows.rules import FlowRules
+    from datasets_registry.labelling.labels_csv import LABELS_FILE
+    from datasets_registry.sequences import holds_sequences, ingest_sequences
 
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another")
+    sequences = holds_sequences(folder) and not (folder / LABELS_FILE).is_file()
+    if sequences and rules != FlowRules():
+        raise UsageError(f"{folder}: holds packet sequences, whose flows are made already; leave out the options that say what a flow is")
+    if sequences and stream:
+        raise UsageError(f"{folder}: holds packet sequences; a packet stream can only be written from captures")
     try:
         with PreparationProgress() as progress:
-            summary = f"captures of {folder.resolve().name}"
-            manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=summary, rules=rules, progress=progress)
+            if sequences:
+                summary = f"packet sequences of {folder.resolve().name}"
+                manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
+            else:
+                manifest = _add_captures(name, folder, rules, stream, progress)
     except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})") from None
+        raise UsageError(
+            f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})"
+        ) from None
     _print(manifest)
+
+
+def extracted_folder(name: str) -> Path:
+    """Where a dataset's extracted captures are kept while it is made."""
+    return home() / "datasets" / ".extracted" / name
+
+
+def _add_captures(name: str, folder: Path, rules: FlowRules, stream: bool, progress: PreparationProgress) -> dict[str, Any]:
+    """What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again."""
+    from datasets_registry.ingest import ingest_folder
+
+    cache = extracted_folder(name)
+    summary = f"captures of {folder.resolve().name}"
+    manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress)
+    shutil.rmtree(cache, ignore_errors=True)
+    return manifest
+
+
+def export(name: str, layout: str, folder: Path) -> None:
+    from datasets_registry.export import export_store
+
+    try:
+        with PreparationProgress() as progress:
+            export_store(open_dataset(name, progress), folder, layout, progress)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder}: {error.strerror}; -o names the folder to write") from None
+    console.say(f"{name}: written to {folder}")
 
 
 def show_list(output: str) -> None:
@@ -41,11 +79,13 @@ def show_list(output: str) -> None:
     for name in added():
         manifest = json.loads((dataset_folder(name) / "manifest.json").read_text())
         kind = "synthetic" if manifest["synthetic"] else "captures"
-        rows.append((name, kind, str(manifest["n_flows"]), str(manifest["benign"]), str(manifest["attack"]), manifest["summary"]))
+        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
+        rows.append((name, kind, *map(str, numbers), manifest.get("licence", "not stated"), manifest["summary"]))
     for name, dataset in plugins.datasets().items():
         if name not in added():
-            rows.append((name, "synthetic" if dataset.synthetic else "captures", "–", "–", "–", f"{dataset.summary} (made when first used)"))
-    console.table(("dataset", "kind", "flows", "benign", "attack", "summary"), rows, output)
+            kind = "synthetic" if dataset.synthetic else "captures"
+            rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
+    console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
     for broken in plugins.broken_plugins():
         console.say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")
 
@@ -60,17 +100,21 @@ def show_info(name: str, output: str) -> None:
 
 
 def _print(manifest: Mapping[str, Any]) -> None:
-    """Families on standard output; what was dropped, not matched or odd on standard error."""
+    """Families on standard output; where it comes from, what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
     kind = "SYNTHETIC, " if manifest["synthetic"] else ""
     title = f"{manifest['name']}: {kind}{manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} attack"
     console.table(("family", "flows", "with ≥ 2 packets"), rows, "table", title)
+    console.say(f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash {manifest['hash'][:16]}")
+    if "citation" in manifest:
+        console.say(f"cite: {manifest['citation']}")
     packets = manifest["packets"]
     console.say(
         f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; noted: {_counts(packets['noted'])}"
     )
     for label, match in sorted(manifest["labels"].items()):
-        console.say(f"label {label!r}: {match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous")
+        matched = f"{match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous"
+        console.say(f"label {label!r}: {match['flows']} flows; {matched}")
     if manifest["unmatched_flows"]:
         console.say(f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)")
     for name, file in manifest["files"].items():

@@ -84,7 +84,7 @@ def roc(request: Request, detectors: Sequence[str], source: str, target: str, ag
     curves = {}
     for label in detectors:
         (cell,) = _cells(plans, label, seed, source, target)
-        evidence, _ = _evidence(store, cell, aggregator)
+        evidence, _ = _evidence(store, plans, cell, aggregator)
         curves[label] = (evidence.score, evidence.attack)
     try:
         figure = roc_curves(curves, form, _warning(leaderboard.document(store, plans, "auroc")))
@@ -104,7 +104,7 @@ def density(request: Request, detector: str, aggregator: str, seed: int | None) 
     seed = _seed(plans, seed)
     panels, name = [], aggregator
     for cell in _cells(plans, detector, seed):
-        evidence, name = _evidence(store, cell, aggregator)
+        evidence, name = _evidence(store, plans, cell, aggregator)
         groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
         panels.append(ScorePanel(cell.source, cell.target, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
     warning = _warning(leaderboard.document(store, plans, "auroc"))
@@ -195,13 +195,19 @@ def _cells(plans: Sequence[PlanRecord], label: str, seed: int, source: str = "",
     return chosen
 
 
-def _evidence(store: RunStore, cell: ExpectedCell, aggregator: str) -> tuple[TestScores, str]:
-    """Scalar scores of one cell, and the aggregator that made them."""
+def _evidence(store: RunStore, plans: Sequence[PlanRecord], cell: ExpectedCell, aggregator: str) -> tuple[TestScores, str]:
+    """Scalar scores of one cell, and the aggregator that made them: the one asked for, or the row's own."""
     from harness.evaluate import cell_scores
+    from harness.extensions import BEST_FIXED
 
     record: RunRecord | None = store.records().get(cell.run_key)
     if record is None or record.status != "ok":
         what = "has not been run" if record is None else f"is {record.status}: {record.reason}"
         raise DataError(f"{cell.label}, {cell.source} → {cell.target}, seed {cell.seed} {what}; run it, or choose another detector or seed")
-    name = record.aggregator if record.aggregator == "identity" or not aggregator else aggregator
+    own = [plan.detectors[cell.label]["aggregator"] for plan in plans if cell.label in plan.detectors][-1]
+    name = record.aggregator if record.aggregator == "identity" else aggregator or own
+    if name == BEST_FIXED:
+        raise UsageError(
+            f"{cell.label} chooses its score with the labels of the test and has none of its own: name one with --aggregator column:NAME"
+        )
     return cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, name)[""], name

@@ -2,43 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import plugins
 from harness.cli import console
+from harness.cli.progress import PreparationProgress
 from harness.errors import DataError, UsageError
 from harness.evaluate import VIEWS, metric_of
 from harness.extensions import Metric, Renderer
+from harness.params import split_requests
 from harness.schema import PlanRecord, canonical_json
 from harness.store import RunStore
 from harness.suggest import unknown
 
 
-def execute(runs: Path, protocol: str, metric: str, aggregator: str | None, output: str, file: Path | None) -> None:
-    renderer = find_renderer(output)
+@dataclass(frozen=True)
+class Options:
+    """How a table is shown beyond its metric.
+
+    table          a name of ``reports.details.TABLES`` or ``leaderboard``; empty: the protocol's
+    intervals      None: for AUROC of the rows' own aggregators, where they take seconds once and are then kept
+    flows_per_day, base_rates  for the table ``alerts``; None: a million, and 1e-2, 1e-3, 1e-4
+    """
+
+    table: str = ""
+    intervals: bool | None = None
+    flows_per_day: int | None = None
+    base_rates: str = ""
+
+
+def execute(runs: Path, protocol: str, metric: str, aggregator: str | None, output: str, file: Path | None, options: Options | None = None) -> None:
+    options = options or Options()
+    renderer = find_renderer(output, file)
     store = RunStore.open(runs)
     plans = select_plans(store, protocol)
-    text = renderer.render(document(store, plans, metric, aggregator), console.width(), console.color() and file is None)
+    table = table_name(plans, options)
+    shown = with_table(store, plans, _with_intervals(store, plans, metric, aggregator, options, table), options, table)
+    write(renderer.render(shown, console.width(), console.color() and file is None), file)
+
+
+def show(store: RunStore, plans: Sequence[PlanRecord], renderer: Renderer) -> str:
+    """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
+    options = Options()
+    shown = with_table(store, plans, document(store, plans, "auroc"), options, table_name(plans, options))
+    return str(renderer.render(shown, console.width(), console.color()))
+
+
+def write(text: str | bytes, file: Path | None) -> None:
+    """To standard output, or to a file."""
     if file is None:
-        console.out(text)
+        console.out(str(text))
         return
+    data = text if isinstance(text, bytes) else (text if text.endswith("\n") else f"{text}\n").encode()
     try:
-        file.write_text(text if text.endswith("\n") else f"{text}\n")
+        file.write_bytes(data)
     except OSError as error:
         raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
     console.say(f"wrote {file}")
 
 
-def find_renderer(name: str) -> Renderer:
+def find_renderer(name: str, file: Path | None = None) -> Renderer:
+    """UsageError for one that nobody registered, and for a binary one without a file."""
     found = plugins.renderers()
     if name not in found:
         raise unknown("format", name, found)
+    if found[name].binary and file is None:
+        raise UsageError(f"--format {name} is not text: write it to a file, as in `janus-bench leaderboard --format {name} -o table.{name}`")
     return found[name]
 
 
-def select_plans(store: RunStore, protocol: str) -> list[PlanRecord]:
+def table_name(plans: Sequence[PlanRecord], options: Options) -> str:
+    """The table that was asked for, or that the protocol names."""
+    from reports.details import LEADERBOARD, TABLES
+
+    protocol = plugins.protocols().get(plans[-1].protocol)
+    name = options.table or (protocol.table if protocol is not None else "") or LEADERBOARD
+    if name not in (LEADERBOARD, *TABLES):
+        raise unknown("table", name, [LEADERBOARD, *TABLES])
+    return name
+
+
+def _with_intervals(
+    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, options: Options, table: str
+) -> dict[str, Any]:
+    from harness.intervals import kept_statistics
+    from harness.sides import Measure
+    from reports.details import LEADERBOARD
+
+    if options.intervals and aggregator:
+        raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
+    measure = Measure(*find_metric(metric))
+    wanted = (measure.is_auroc and not aggregator and table == LEADERBOARD) if options.intervals is None else options.intervals
+    if not wanted:
+        return document(store, plans, metric, aggregator)
+    with PreparationProgress() as progress:
+        statistics = kept_statistics(store, plans, measure, console.say, progress)
+    return document(store, plans, metric, aggregator, statistics)
+
+
+def with_table(store: RunStore, plans: Sequence[PlanRecord], board: dict[str, Any], options: Options, name: str) -> dict[str, Any]:
+    """The document, with the details of a table other than the leaderboard."""
+    from reports.details import LEADERBOARD, TABLES, Operations, with_details
+
+    if name == LEADERBOARD:
+        return board
+    from harness.report_data import a_day, cell_evidence
+    from protocols.operations import BASE_RATES, FLOWS_PER_DAY
+
+    flows = FLOWS_PER_DAY if options.flows_per_day is None else options.flows_per_day
+    operations = Operations(flows, _base_rates(options.base_rates) or BASE_RATES, a_day)
+    cells: Sequence[Any] = ()
+    if TABLES[name].needs_scores:
+        with PreparationProgress() as progress:
+            cells = cell_evidence(store, plans, console.say, progress)
+    return with_details(board, name, cells, operations)
+
+
+def _base_rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in split_requests(text))
+    except ValueError:
+        rates = (0.0,)
+    if not all(0 < rate < 1 for rate in rates) or len(set(rates)) < len(rates):
+        raise UsageError(f"--base-rates {text!r}: give different numbers between 0 and 1 separated by commas, as in 0.01,0.001")
+    return rates
+
+
+def select_plans(store: RunStore, protocol: str, say: Callable[[str], None] = console.say) -> list[PlanRecord]:
     """The plans of one table: those that agree with the latest one (of the protocol asked for) in everything but detectors and seeds."""
     plans = store.plans()
     if protocol:
@@ -57,7 +150,7 @@ def select_plans(store: RunStore, protocol: str) -> list[PlanRecord]:
     chosen = tables.pop(_table_of(plans[-1]))
     for others in tables.values():
         plan = others[-1]
-        console.say(
+        say(
             f"note: {store.folder} also holds {plan.protocol} ({plan.profile}, {plan.split} split) on {', '.join(plan.datasets)}: "
             "tables are not mixed; the one shown was asked for last"
         )
@@ -71,27 +164,37 @@ def _table_of(plan: PlanRecord) -> str:
     )
 
 
-def document(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None) -> dict[str, Any]:
+def document(
+    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None, statistics: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The leaderboard as a JSON document (``architecture.md``)."""
-    from reports.leaderboard import build_leaderboard
+    from reports.leaderboard import build_leaderboard, value_key
 
-    known, suffix = _metric(metric)
+    known, suffix = find_metric(metric)
     records = store.records()
-    keys = {cell.run_key for plan in plans for cell in plan.cells}
     values: dict[str, float | None] = {}
-    refusals = []
-    for key in keys & set(records):
-        try:
-            values[key] = metric_of(store, records[key], known, suffix, aggregator, console.say)
-        except UsageError as error:  # a detector without that score column has no such number
-            refusals.append(error)
-    usable = {records[key].aggregator for key in values} - {"identity"}
+    reasons: dict[str, str] = {}
+    refusals: list[UsageError] = []
+    for plan in plans:
+        own = {label: declared["aggregator"] for label, declared in plan.detectors.items()}
+        for cell in plan.cells:
+            name = value_key(cell.run_key, own[cell.label], records.get(cell.run_key))
+            if name in values or name in reasons or cell.run_key not in records:
+                continue
+            try:
+                values[name] = metric_of(store, records[cell.run_key], known, suffix, aggregator or own[cell.label], console.say)
+            except UsageError as error:  # a detector without that score column has no such number
+                refusals.append(error)
+                reasons[name] = str(error)
+    usable = {records[name.partition(" ")[0]].aggregator for name in values} - {"identity"}
     if refusals and not usable:
         raise refusals[0]
-    return build_leaderboard(plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better)
+    return build_leaderboard(
+        plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better, reasons=reasons, statistics=statistics
+    )
 
 
-def _metric(name: str) -> tuple[Metric, str]:
+def find_metric(name: str) -> tuple[Metric, str]:
     found = plugins.metrics()
     for suffix in sorted(VIEWS, key=len, reverse=True):
         base = name.removesuffix(suffix) if suffix else name

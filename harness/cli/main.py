@@ -113,11 +113,23 @@ def leaderboard(
     ] = "",
     output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+    table: Annotated[str, typer.Option(help="leaderboard, thresholds, alerts, families or stability; default: the protocol's.")] = "",
+    intervals: Annotated[
+        bool | None, typer.Option("--intervals/--no-intervals", help="95 % intervals and tie groups; default: for AUROC. Computed once, then kept.")
+    ] = None,
+    flows_per_day: Annotated[int | None, typer.Option(min=1, help="For --table alerts; default: 1 000 000.")] = None,
+    base_rates: Annotated[str, typer.Option(help="For --table alerts: shares of attacks among all flows; default: 0.01,0.001,0.0001.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Redraw while a run fills the folder; terminal only.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
+    if watch:
+        from harness.cli.watch import watch as redraw
+
+        redraw(runs, protocol, metric, aggregator or None)
+        return
     from harness.cli import leaderboard as command
 
-    command.execute(runs, protocol, metric, aggregator or None, output, file)
+    command.execute(runs, protocol, metric, aggregator or None, output, file, command.Options(table, intervals, flows_per_day, base_rates))
 
 
 @app.command(epilog=examples("janus-bench compare runs --detectors janus,iforest", "janus-bench compare runs_before runs_after"))
@@ -126,12 +138,35 @@ def compare(
     runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
     protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
     detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
+    metric: Annotated[str, typer.Option(help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")] = "auroc",
     output: ListFormat = "table",
 ) -> None:
     """Differences between detectors on the same flows, with intervals.  Nothing is run."""
     from harness.cli import compare as command
 
-    command.execute(runs_a, runs_b, protocol, detectors, output)
+    command.execute(runs_a, runs_b, protocol, detectors, output, metric)
+
+
+@app.command(epilog=examples("janus-bench merge runs_a runs_b -o runs"))
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more folders of results.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+) -> None:
+    """Make one folder of results out of several; what they disagree on is refused."""
+    from harness.cli import merge as command
+
+    command.execute(folders, destination)
+
+
+@app.command(epilog=examples("janus-bench export --runs runs -o runs.tar.zst"))
+def export(
+    file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a folder of results as one archive with checksums; the same results give the same bytes."""
+    from harness.cli import export as command
+
+    command.execute(runs, file)
 
 
 @data_app.command("add", epilog=examples("janus-bench data add campus ./captures"))
@@ -146,11 +181,58 @@ def data_add(
         Literal["idle", "cicflowmeter"], typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too.")
     ] = "idle",
     remove_mirrored: Annotated[bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream/--no-stream", help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune)."),
+    ] = True,
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
+    from datasets_registry.flows.rules import FlowRules
     from harness.cli import data as command
 
-    command.add(name, folder, idle_timeout, active_timeout, tcp_close, remove_mirrored)
+    command.add(name, folder, FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored), stream=stream)
+
+
+@data_app.command(
+    "prepare",
+    epilog=examples(
+        "janus-bench data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
+        "janus-bench data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+    ),
+)
+def data_prepare(
+    dataset: Annotated[str, typer.Argument(help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets.")],
+    captures: Annotated[Path, typer.Option(help="Folder of the published captures.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of the published label files, where the dataset has any.")] = None,
+    time_offset: Annotated[
+        float | None, typer.Option(help="Seconds to subtract from the labels' times where the dataset's own time zone does not hold.")
+    ] = None,
+    name: Annotated[str, typer.Option("--as", help="Name of the dataset that is made; default: that of the published one.")] = "",
+    stream: Annotated[
+        bool,
+        typer.Option("--stream/--no-stream", help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune)."),
+    ] = False,
+) -> None:
+    """Extract, match labels, store and audit one of the published datasets."""
+    from harness.cli import prepare as command
+
+    command.execute(command.Request(dataset, captures, labels, time_offset, name, stream))
+
+
+@data_app.command(
+    "export", epilog=examples("janus-bench data export campus -o ./campus", "janus-bench data export campus --layout full_store -o ./campus")
+)
+def data_export(
+    name: Annotated[str, typer.Argument(help="See `janus-bench data list`.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    layout: Annotated[
+        Literal["original", "full_store"], typer.Option(help="original: one packets.npz; full_store: numbered ones, for datasets larger than memory.")
+    ] = "original",
+) -> None:
+    """Write a dataset as dense arrays and tables that others read: packets.npz (flows, 64, 9), flows.parquet with labels, flow_features.parquet."""
+    from harness.cli import data as command
+
+    command.export(name, layout, folder)
 
 
 @data_app.command("list")

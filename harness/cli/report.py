@@ -35,12 +35,12 @@ def execute(runs: Path, protocol: str, file: Path) -> None:
 
 def _audits(plans: Sequence[PlanRecord], progress: Callable[[str, float], None]) -> dict[str, dict[str, Any]]:
     """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is none."""
-    from datasets_registry.store import FlowStore
+    from datasets_registry.store import FlowStore, is_current
     from harness.cli.audit import document
 
     found = {}
     for name, dataset in plans[-1].datasets.items():
-        if name in added():
+        if name in added() and is_current(dataset_folder(name)):
             store = FlowStore.open(dataset_folder(name))
             if store.hash == dataset["hash"]:
                 found[name] = document(store, progress)

@@ -49,12 +49,12 @@ class Request:
 
 def execute(request: Request) -> int:
     """Everything that can be refused is refused before anything runs."""
-    from harness.cli.leaderboard import document, find_renderer
+    from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
     from harness.executors.local import Limits
     from harness.plan import Settings, make_plan
     from harness.runner import Machine, final_runs, run_plan
-    from harness.sites import describe, load_sites
+    from harness.sites import describe, draw_of, load_sites
     from harness.store import RunStore, WriteFailed
 
     renderer = find_renderer(request.output)
@@ -63,21 +63,26 @@ def execute(request: Request) -> int:
         raise unknown("protocol", request.protocol, known)
     seeds = _seeds(request.seeds)
     limits = Limits(_seconds(request.timeout), _bytes(request.max_memory))
-    detectors = _detectors(request.detectors, request.params)
+    protocol = known[request.protocol]
+    detectors = _detectors(request.detectors or ",".join(protocol.detectors) or "all", request.params)
     for choice in detectors:
-        for diagonal in (True, False):
-            choice.params(request.profile, diagonal=diagonal)
+        for variant in protocol.variants:
+            for diagonal in (True, False):
+                choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
     device = _device(request.device)
     names = _dataset_names(request.datasets)
     store = None if request.dry_run else RunStore.create(request.runs)
     with PreparationProgress() as progress:
         sites = load_sites(names, progress)
-    plan = make_plan(known[request.protocol], describe(sites), detectors, Settings(request.profile, request.split, seeds, device))
+    plan = make_plan(protocol, describe(sites), detectors, Settings(request.profile, protocol.split or request.split, seeds, device))
+    for run in (run for fit in plan.fits for run in fit.runs):  # refused now where a split is impossible, and not drawn again later
+        for name in {run.source or run.target, run.target}:
+            sites[name].partition(draw_of(run))
     if store is None:
         _print_dry_run(plan, sites, request.output)
         return 0
 
-    missing = {cell.run_key for cell in plan.record.cells} - final_runs(store)
+    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, sites, store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
     cores = len(os.sched_getaffinity(0))
     jobs = request.jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
@@ -89,7 +94,7 @@ def execute(request: Request) -> int:
             raise WriteFailed(f"{error}: {request.retry}") from None
     if not result.records:
         console.say(f"nothing to do: all {result.reused} runs are already in {request.runs}")
-    console.out(renderer.render(document(store, [plan.record], "auroc"), console.width(), console.color()))
+    console.out(show(store, [plan.record], renderer))
     records = store.records()
     return _conclude(result, [records[key] for key in {cell.run_key for cell in plan.record.cells} & set(records)], request.retry)
 

@@ -215,9 +215,12 @@ def check_score_finite(subject: Subject) -> None:
 
 
 def check_orientation(subject: Subject) -> None:
-    """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns."""
+    """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns that the default aggregator reads."""
+    from protocols.aggregators import columns_of
+
     scores = _scores(subject.fitted, subject.mixed())
-    aurocs = [_auroc(column[:MIXED_BENIGN], column[MIXED_BENIGN:]) for column in scores.values()]
+    judged = columns_of(subject.capabilities.aggregator or "identity", tuple(scores))
+    aurocs = [_auroc(scores[name][:MIXED_BENIGN], scores[name][MIXED_BENIGN:]) for name in judged]
     mean = float(np.mean(aurocs))
     _require(
         mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"

@@ -60,7 +60,7 @@ class CellEvidence:
 
     fpr, tpr     the thinned ROC curve, rising; tpr[i] is the mean over seeds of the largest TPR with a false-positive rate of at most fpr[i]
     families     family → area
-    thresholds   ``P95``, ``P99`` → numbers; absent where the percentile does not exist
+    thresholds   ``P95``, ``P99``, ``P99.9`` → numbers; absent where the percentile does not exist
     """
 
     detector: str

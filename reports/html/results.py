@@ -6,7 +6,23 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from reports.fields import NONE, caption, cell_text, control_rows, count, flags, gain, metric_name, name_of, number, seconds, statuses
+from reports.fields import (
+    NONE,
+    SMALL_FAMILY,
+    caption,
+    cell_text,
+    control_rows,
+    count,
+    flags,
+    gain,
+    interval,
+    metric_name,
+    name_of,
+    number,
+    ranking_summary,
+    seconds,
+    statuses,
+)
 from reports.html.evidence import CONTROL, CellEvidence, ReportData, ThresholdEvidence
 from reports.html.table import Cell, Head, Row, Table, figure, share, text, whole
 from reports.leaderboard import COLLAPSE
@@ -27,8 +43,6 @@ __all__ = [
 
 BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
-SMALL_FAMILY = 20
-"""Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``)."""
 CONTROL_NAME = "target only (control)"
 CROSS = "mean of other sources"
 SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
@@ -54,10 +68,11 @@ def _leaderboard(data: ReportData, document: Document) -> Table:
     numbers = detector_numbers(data)
     beside = _beside(data, document)
     others = {name: {row["detector"]: row for row in data.documents[name]["rows"]} for name in beside}
-    summary = "cross_mean" if any(source != target for source, target in _pairs(document)) else "within_mean"
+    summary = ranking_summary(document)
     heads = [
         *(Head("#"), Head("Detector", "l"), Head("Provenance", "l")),
         *(Head("Within"), Head("Cross mean"), Head("Cross worst")),
+        *_interval_heads(document),
         *(Head(_short(other, document), hint="cross mean" if summary == "cross_mean" else "within") for other in beside.values()),
         *(Head("Control", hint="target only, cross mean" if summary == "cross_mean" else "target only"), Head("Gain", hint="transfer − control")),
         *(Head("Collapse", hint=f"cells ≤ {number(COLLAPSE).rstrip('0')}"), Head("Status", "l")),
@@ -72,6 +87,7 @@ def _leaderboard(data: ReportData, document: Document) -> Table:
             text(name_of(row), "d", head=True),
             text(row["provenance"], "l"),
             *(figure(mean[name], std[name]) for name in ("within_mean", "cross_mean", "cross_worst")),
+            *_interval_cells(document, row, summary),
             *(figure(others[name][row["detector"]]["summary"][summary]) for name in beside),
             figure(control[summary], row["control_summary_std"][summary]),
             Cell(gain(row).replace("-", "−"), gained, css="n"),
@@ -81,6 +97,28 @@ def _leaderboard(data: ReportData, document: Document) -> Table:
         complete = "1" if all(cell["status"] == "ok" for cell in row["cells"]) else "0"
         rows.append(Row(cells, numbers[row["detector"]], {"provenance": row["provenance"], "complete": complete}))
     return Table(f"{metric_name(document)} per detector{flags(document)}", heads, rows, f"metric={document['metric']}")
+
+
+def _interval_heads(document: Document) -> list[Head]:
+    if document["statistics"] is None:
+        return []
+    of = "of the cross mean" if ranking_summary(document) == "cross_mean" else "of the within mean"
+    return [
+        *(Head("95 %", hint=f"{of}, other networks"), Head("Tie", "l", hint="other networks")),
+        *(Head("95 %", hint=f"{of}, these networks"), Head("Tie", "l", hint="these networks")),
+    ]
+
+
+def _interval_cells(document: Document, row: Mapping[str, Any], summary: str) -> list[Cell]:
+    """Sorted by their lower end and by their letters."""
+    if document["statistics"] is None:
+        return []
+    found = row["intervals"].get(summary, {})
+    cells = []
+    for suffix in ("", "_these"):
+        low, high = found.get(f"low{suffix}"), found.get(f"high{suffix}")
+        cells += [Cell(interval(low, high), low, css="n"), text(found.get(f"group{suffix}") or NONE, "l")]
+    return cells
 
 
 def _beside(data: ReportData, document: Document) -> dict[str, Document]:
@@ -98,10 +136,6 @@ def _short(other: Document, document: Document) -> str:
     if not same:
         return metric_name(other).partition(",")[0]
     return metric_name(other).partition(", ")[2].replace("2+", "≥ 2") or "all flows"
-
-
-def _pairs(document: Document) -> list[tuple[str, str]]:
-    return [(cell["source"], cell["target"]) for cell in document["rows"][0]["cells"]] if document["rows"] else []
 
 
 def matrices(data: ReportData) -> list[Table]:

@@ -1,0 +1,152 @@
+"""Flows on their way into a store or out of one, and what is summed over them: content hash and counts.
+
+A store is written and checked block by block, so that its size decides nothing about memory; neither sum depends on where one block ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Block", "ContentHash", "Counts", "ragged", "starts_of"]
+
+FLOW_FIELDS = tuple(name for name in FLOW_COLUMNS if name != "flow_id")
+LABEL_FIELDS = tuple(name for name in LABEL_COLUMNS if name != "flow_id")
+
+
+def starts_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Offsets (n + 1,) of n runs with these lengths, one after the other."""
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def ragged(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of n runs: run i is ``begins[i] … begins[i] + lengths[i] - 1``; (sum of lengths,)."""
+    starts = starts_of(lengths)
+    return np.repeat(begins - starts[:-1], lengths) + np.arange(starts[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """n flows with everything that a store keeps of them, except their numbers and what follows from their packets.
+
+    offsets (n + 1,) int64; packets: ``schema.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels: the columns of ``schema`` without ``flow_id``;
+    cic (n, 77) float32 in the order of ``contract.CIC_FEATURES``, None where they are not known.
+    """
+
+    offsets: NDArray[np.int64]
+    packets: Mapping[str, NDArray[Any]]
+    flows: pl.DataFrame
+    labels: pl.DataFrame
+    cic: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def slice(self, begin: int, end: int) -> Block:
+        """Flows ``begin`` to ``end``."""
+        first, last = self.offsets[begin], self.offsets[end]
+        return Block(
+            self.offsets[begin : end + 1] - first,
+            {name: values[first:last] for name, values in self.packets.items()},
+            self.flows[begin:end],
+            self.labels[begin:end],
+            None if self.cic is None else self.cic[begin:end],
+        )
+
+
+class ContentHash:
+    """SHA-256 over packets, flows and labels, the same on every machine and for every division into blocks and shards.
+
+    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the platform's.
+    """
+
+    def __init__(self) -> None:
+        names = ("length", *PACKET_ARRAYS, *FLOW_FIELDS, *LABEL_FIELDS)
+        self._digests = {name: (hashlib.sha256(), hashlib.sha256()) for name in names}  # values, and the lengths of texts
+        self._n_flows = 0
+
+    def update(self, block: Block) -> None:
+        """Add the flows of a block after those of the ones before."""
+        import polars as pl
+
+        self._n_flows += len(block)
+        self._add("length", np.diff(block.offsets))
+        for name, dtype in PACKET_ARRAYS.items():
+            self._add(name, block.packets[name].astype(dtype, copy=False))
+        for frame, names in ((block.flows, FLOW_FIELDS), (block.labels, LABEL_FIELDS)):
+            for name in names:
+                if frame[name].dtype == pl.String:
+                    values, lengths = self._digests[name]
+                    lengths.update(_little_endian(frame[name].str.len_bytes().to_numpy()))
+                    values.update("".join(frame[name].to_list()).encode())
+                else:
+                    self._add(name, frame[name].to_numpy())
+
+    def _add(self, name: str, values: NDArray[Any]) -> None:
+        self._digests[name][0].update(_little_endian(values))
+
+    def hexdigest(self) -> str:
+        lines = (f"{name} {values.hexdigest()} {lengths.hexdigest()}\n" for name, (values, lengths) in self._digests.items())
+        return hashlib.sha256(f"{self._n_flows}\n{''.join(lines)}".encode()).hexdigest()
+
+
+def _little_endian(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).tobytes()
+
+
+@dataclass
+class Counts:
+    """What a manifest counts: flows in all and of two or more packets, stored packets; flows per class and family, and per label."""
+
+    n_flows: int = 0
+    longer: int = 0
+    n_packets: int = 0
+    families: Counter[tuple[bool, str]] = field(default_factory=Counter)
+    longer_families: Counter[tuple[bool, str]] = field(default_factory=Counter)
+    labels: Counter[tuple[str, bool]] = field(default_factory=Counter)
+
+    def update(self, block: Block) -> None:
+        """Add the flows of a block."""
+        import polars as pl
+
+        table = block.labels.select("attack", "label", "family", longer=block.flows["n_packets"] >= 2)
+        self.n_flows += len(block)
+        self.longer += int(table["longer"].sum())
+        self.n_packets += int(block.offsets[-1])
+        for attack, label, family, flows, longer in table.group_by("attack", "label", "family").agg(pl.len(), pl.col("longer").sum()).iter_rows():
+            self.families[attack, family] += flows
+            self.longer_families[attack, family] += longer
+            self.labels[label, attack] += flows
+
+    def described(self) -> dict[str, Any]:
+        """The counts as a manifest records them."""
+        attacks = sum(flows for (attack, _), flows in self.families.items() if attack)
+        families = {
+            f"{'attack' if attack else 'benign'}/{family}": [flows, self.longer_families[attack, family]]
+            for (attack, family), flows in self.families.items()
+        }
+        return {
+            "n_flows": self.n_flows,
+            "n_flows_2_packets": self.longer,
+            "n_packets": self.n_packets,
+            "benign": self.n_flows - attacks,
+            "attack": attacks,
+            "families": dict(sorted(families.items())),
+        }
+
+    def by_label(self) -> dict[str, int]:
+        """Label → flows."""
+        return {label: flows for (label, _), flows in sorted(self.labels.items())}

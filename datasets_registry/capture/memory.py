@@ -1,0 +1,121 @@
+"""Loads and stores at an address plus an offset, one machine instruction each.
+
+The kernels work on addresses and not on arrays: numba counts references to an array wherever it is handed to a function, with two locked instructions
+that cost more than decoding a packet.  Bounds are not checked: the caller has compared the offset with the end of what it may touch, and keeps the
+array alive.  Values, addresses and offsets are int64 (numba makes floats of mixtures with uint64); a 64-bit value keeps its bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils, types
+from numba.extending import intrinsic as _intrinsic
+
+__all__ = ["address", "be16", "be32", "be64", "bits_of", "byte", "float_of", "le16", "le32", "le64", "put", "put_float", "word"]
+
+# ruff: noqa: ARG001, ARG005 (an intrinsic's arguments are types, and its code is called with more than it needs)
+intrinsic: Any = _intrinsic  # its own type has one argument more than what it makes
+I64 = types.int64
+
+
+def _pointer(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
+    return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+
+def _load(builder: Any, args: Any, bits: int, swapped: bool) -> Any:
+    """LLVM for one load; ``swapped``: the most significant byte comes first in memory."""
+    value = builder.load(_pointer(builder, args[0], args[1], ir.IntType(bits)), align=1)
+    if swapped:
+        value = builder.bswap(value)
+    return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+
+@intrinsic
+def address(typing: Any, array: Any) -> Any:
+    """Of the first element of a contiguous array."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data, ir.IntType(64))
+
+    return I64(array), code
+
+
+@intrinsic
+def byte(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 8, False)
+
+
+@intrinsic
+def be16(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 16, True)
+
+
+@intrinsic
+def be32(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 32, True)
+
+
+@intrinsic
+def be64(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 64, True)
+
+
+@intrinsic
+def le16(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 16, False)
+
+
+@intrinsic
+def le32(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 32, False)
+
+
+@intrinsic
+def le64(typing: Any, base: Any, at: Any) -> Any:
+    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 64, False)
+
+
+@intrinsic
+def word(typing: Any, base: Any, index: Any) -> Any:
+    """Element ``index`` of the 64-bit words at ``base``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.gep(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), [args[1]]))
+
+    return I64(I64, I64), code
+
+
+@intrinsic
+def put(typing: Any, base: Any, index: Any, value: Any) -> Any:
+    """Make ``value`` element ``index`` of the 64-bit words at ``base``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], builder.gep(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(I64, I64, I64), code
+
+
+@intrinsic
+def put_float(typing: Any, base: Any, index: Any, value: Any) -> Any:
+    """Make ``value`` element ``index`` of the float32 at ``base``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], builder.gep(builder.inttoptr(args[0], ir.FloatType().as_pointer()), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(I64, I64, types.float32), code
+
+
+@intrinsic
+def bits_of(typing: Any, value: Any) -> Any:
+    """The float64's bits as an int64."""
+    return I64(types.float64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(64))
+
+
+@intrinsic
+def float_of(typing: Any, bits: Any) -> Any:
+    """The float64 of an int64's bits."""
+    return types.float64(I64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())

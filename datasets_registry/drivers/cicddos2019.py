@@ -1,0 +1,50 @@
+"""CIC-DDoS2019: two days of reflection and flooding attacks, with little benign traffic."""
+
+from __future__ import annotations
+
+from datasets_registry.drivers.csv_labels import CsvLabels
+from datasets_registry.drivers.csv_rows import ISO, CsvFormat
+from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
+from datasets_registry.flows.rules import FlowRules
+
+__all__ = ["DRIVER"]
+
+LABELS = LabelMap(
+    benign=frozenset({"benign"}),
+    attacks={
+        # The two days spell the same attacks with and without DrDoS_, and two of them in other ways, too.
+        r"(DrDoS_)?DNS": ("DrDoS_DNS", "DNS reflection"),
+        r"(DrDoS_)?LDAP": ("DrDoS_LDAP", "LDAP reflection"),
+        r"(DrDoS_)?MSSQL": ("DrDoS_MSSQL", "MSSQL reflection"),
+        r"(DrDoS_)?NetBIOS": ("DrDoS_NetBIOS", "NetBIOS reflection"),
+        r"(DrDoS_)?NTP": ("DrDoS_NTP", "NTP reflection"),
+        r"(DrDoS_)?SNMP": ("DrDoS_SNMP", "SNMP reflection"),
+        r"(DrDoS_)?SSDP": ("DrDoS_SSDP", "SSDP reflection"),
+        r"Portmap": ("Portmap", "Portmap reflection"),
+        r"TFTP": ("TFTP", "TFTP reflection"),
+        r"(DrDoS_)?UDP": ("DrDoS_UDP", "UDP flood"),
+        r"UDP-?Lag": ("UDP-lag", "UDP-lag"),
+        r"Syn": ("Syn", "SYN flood"),
+        r"WebDDoS": ("WebDDoS", "WebDDoS"),
+    },
+)
+
+CSVS = CsvLabels(
+    form=CsvFormat(time_format=ISO),
+    labels=LABELS,
+    # Both days have a Syn.csv and a UDPLag.csv: only the folder tells them apart.
+    files={"01-12": r"(.*/)?(CSV-)?01-12/.*\.csv", "03-11": r"(.*/)?(CSV-)?03-11/.*\.csv"},
+    zones={"01-12": (-4, -3), "03-11": (-3, -4)},
+)
+
+DRIVER = Driver(
+    name="cicddos2019",
+    summary="CIC-DDoS2019: reflection and flooding attacks of 1 December and 3 November 2018",
+    licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
+    citation="Sharafaldin et al.: Developing Realistic Distributed Denial of Service (DDoS) Attack Dataset and Taxonomy, ICCST 2019",
+    captures="SAT-01-12-2018_0 … _0818 and SAT-03-11-2018_0 … _0145",
+    group_of=by_pattern({day: rf"SAT-{day}-2018_\d+(\.pcap(ng)?)?(\.gz|\.zst)?" for day in ("01-12", "03-11")}),
+    labeller=CSVS.labeller,
+    # The captures hold every packet twice, from both legs of a mirrored port.
+    rules=FlowRules(remove_mirrored=True),
+)

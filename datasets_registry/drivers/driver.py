@@ -1,0 +1,189 @@
+"""What the driver of a published dataset declares, and what all drivers share.
+
+A driver is one file: a ``Driver`` with the dataset's constants, and a ``labeller`` made from one of the engines: ``csv_labels`` (rows of
+CICFlowMeter's CSVs), ``windows`` (hosts and times of day), or ``label_captures`` below (the capture's name is the label).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets_registry.flows.rules import FlowRules
+from datasets_registry.labelling.assignment import Assignment
+from harness.contract import DataError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "BENIGN",
+    "NO_LABEL",
+    "Driver",
+    "Label",
+    "LabelMap",
+    "Labeller",
+    "Request",
+    "assign",
+    "by_pattern",
+    "empty_counts",
+    "find_captures",
+    "label_captures",
+]
+
+NO_LABEL = "(no label)"
+"""Where a report counts flows that cannot be attributed to one label."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class of a dataset: its name, the family that it is counted in, and whether it is an attack (a positive, where nothing is attacked)."""
+
+    label: str
+    family: str
+    attack: bool = True
+
+
+BENIGN = Label("benign", "benign", False)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The spellings of a dataset's labels.
+
+    benign   names of benign traffic, in lower case
+    attacks  regular expression → label and family; the first that matches the whole text counts.  Case never matters.
+    """
+
+    benign: frozenset[str]
+    attacks: Mapping[str, tuple[str, str]]
+
+    def classify(self, text: str) -> Label | None:
+        """The class of a label as it is written in the dataset; None if the driver does not know it."""
+        text = text.strip()
+        if text.lower() in self.benign:
+            return BENIGN
+        found = (Label(*names) for pattern, names in self.attacks.items() if re.fullmatch(pattern, text, re.IGNORECASE))
+        return next(found, None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked a driver for.
+
+    labels         folder of the published label files; None if none was given
+    groups         of the captures that are there
+    options        an instance of the driver's ``options``; None if it has none
+    time_offset_s  seconds that the label files' clock is ahead of what the driver expects, in groups where that does not hold
+    tell           takes one line of diagnostics
+    """
+
+    labels: Path | None = None
+    groups: frozenset[str] = frozenset()
+    options: Any = None
+    time_offset_s: float | None = None
+    tell: Callable[[str], None] = field(default=lambda _line: None)
+
+
+Labeller = Callable[[str, "pl.DataFrame"], Assignment]
+"""(group, its flows as ``ingest.ingest_captures`` gives them) → which of them have which label."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One published dataset.
+
+    group_of   a capture's path below the captures folder ('/'-separated) → the group of captures that are labelled together (a day, an attack);
+               None: not a capture of this dataset.  ``by_pattern`` makes one from regular expressions.
+    captures   how the captures are named, for the message that none was found
+    labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
+    rules      what is a flow in this dataset
+    options    frozen dataclass of the driver's options, each with a default
+    """
+
+    name: str
+    summary: str
+    licence: str
+    citation: str
+    captures: str
+    group_of: Callable[[str], str | None]
+    labeller: Callable[[Request], Labeller]
+    rules: FlowRules = FlowRules()  # noqa: RUF009 — frozen
+    options: type | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9_-]+", self.name):
+            raise UsageError(f"driver name {self.name!r}: use lower-case letters, digits, _ and -")
+
+
+def by_pattern(groups: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Group → regular expression of its captures' file names (without folders, case does not matter) as a ``group_of``."""
+    compiled = {group: re.compile(pattern, re.IGNORECASE) for group, pattern in groups.items()}
+
+    def group_of(path: str) -> str | None:
+        name = path.rpartition("/")[2]
+        return next((group for group, pattern in compiled.items() if pattern.fullmatch(name)), None)
+
+    return group_of
+
+
+def find_captures(driver: Driver, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Path below ``folder`` ('/'-separated) → (file, group) of every capture that the driver knows, sorted; DataError if there is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    found = {name: (path, group) for name, path in files if (group := driver.group_of(name)) is not None}
+    if not found:
+        raise DataError(f"{folder}: none of its {len(files)} files is a capture of {driver.name}; expected {driver.captures}")
+    return found
+
+
+def assign(flows: pl.DataFrame, chosen: pl.DataFrame, report: Mapping[str, Mapping[str, int]]) -> Assignment:
+    """An ``Assignment`` of ``chosen``: flow (position in ``flows``, each once), label, family, attack, and row (−1 without it).
+
+    The source of a flow, the unit that a partition never divides, is its capture.
+    """
+    import polars as pl
+
+    chosen = chosen.sort("flow")
+    position = chosen["flow"].cast(pl.Int64).to_numpy()
+    file = flows["file"][position] if len(position) else pl.Series("file", [], pl.String)
+    row = chosen["row"].cast(pl.Int64) if "row" in chosen.columns else pl.repeat(-1, chosen.height, dtype=pl.Int64, eager=True)
+    text = chosen.select("attack", pl.col("label", "family").cast(pl.String))
+    table = text.with_columns(source=file, file=file, row=row)
+    return Assignment(position.astype(np.int64), table, report)
+
+
+def label_captures(flows: pl.DataFrame, label_of: Callable[[str], Label | None], keep: pl.Series | None = None) -> Assignment:
+    """Every flow has the label of its capture's name; none where ``label_of`` gives None or ``keep`` (n,) Boolean is False.
+
+    The report counts, per label, ``flows`` that have it and ``unmatched_flows`` that ``keep`` left out.
+    """
+    import polars as pl
+
+    names = flows["file"].unique(maintain_order=True)
+    known = [(name, *_fields(label_of(name))) for name in names]
+    table = pl.DataFrame(known, schema={"file": pl.String, "label": pl.String, "family": pl.String, "attack": pl.Boolean}, orient="row")
+    kept = pl.repeat(True, flows.height, dtype=pl.Boolean, eager=True) if keep is None else keep
+    labelled = (
+        flows.select("file", flow=pl.int_range(pl.len(), dtype=pl.Int64), kept=kept)
+        .join(table, on="file", how="left", maintain_order="left")
+        .with_columns(kept=pl.col("kept") & pl.col("label").is_not_null())
+    )
+    counts = labelled.group_by(pl.col("label").fill_null(NO_LABEL)).agg(flows=pl.col("kept").sum(), unmatched_flows=(~pl.col("kept")).sum())
+    report = {label: empty_counts() | {"flows": kept, "unmatched_flows": left} for label, kept, left in counts.sort("label").iter_rows()}
+    return assign(flows, labelled.filter("kept"), report)
+
+
+def _fields(label: Label | None) -> tuple[str | None, str | None, bool | None]:
+    return (label.label, label.family, label.attack) if label else (None, None, None)
+
+
+def empty_counts() -> dict[str, int]:
+    """What a report counts for every label: rows of the label file (the first three) and flows."""
+    return {"matched": 0, "unmatched_rows": 0, "ambiguous": 0, "flows": 0, "unmatched_flows": 0}

@@ -1,0 +1,55 @@
+"""ISCXTor2016: the same applications with and without Tor.  The label is the capture's folder; the CSV has no times to match by.
+
+Tor attacks nobody: it is the class to be told apart (the positive), and a result on this dataset is about a shift of classes, not about attacks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
+from datasets_registry.flows.rules import FlowRules
+from datasets_registry.labelling.assignment import Assignment
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["DRIVER"]
+
+FOLDERS = {"tor": Label("Tor", "class shift"), "nontor": BENIGN}
+CAPTURE = re.compile(r".+\.pcap(ng)?(\.gz|\.zst)?", re.IGNORECASE)
+
+
+def _class_of(path: str) -> Label | None:
+    """The class that the nearest folder named after one stands for."""
+    *folders, name = PurePosixPath(path).parts
+    if not CAPTURE.fullmatch(name):
+        return None
+    return next((FOLDERS[key] for part in reversed(folders) if (key := re.sub(r"[\W_]", "", part).casefold()) in FOLDERS), None)
+
+
+def _group_of(path: str) -> str | None:
+    found = _class_of(path)
+    return found.label if found else None
+
+
+def _label(_group: str, flows: pl.DataFrame) -> Assignment:
+    return label_captures(flows, _class_of)
+
+
+def _labeller(_request: Request) -> Labeller:
+    return _label
+
+
+DRIVER = Driver(
+    name="iscxtor2016",
+    summary="ISCXTor2016: eight kinds of applications through Tor and without it; a class-shift task, not attacks",
+    licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
+    citation="Lashkari et al.: Characterization of Tor Traffic Using Time Based Features, ICISSP 2017",
+    captures="captures in the folders Tor and NonTor",
+    group_of=_group_of,
+    labeller=_labeller,
+    rules=FlowRules(active_timeout_s=10.0),  # the published CSV's: SelectedFeatures-10s
+)

@@ -1,0 +1,104 @@
+"""The engine of drivers whose labels are known by hosts and times of day; no label file is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from datasets_registry.drivers.driver import BENIGN, NO_LABEL, Label, Labeller, Request, assign, empty_counts
+from datasets_registry.labelling.assignment import Assignment
+from datasets_registry.labelling.times import NS
+from harness.contract import DataError
+
+__all__ = ["ANYWHERE", "Window", "WindowLabels"]
+
+ANYWHERE = ("0.0.0.0/0",)
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Window:
+    """Flows between two sets of hosts whose first packet lies from ``begin`` to the end of the minute ``end`` (HH:MM of the dataset's clock).
+
+    label      None: they cannot be told apart, and stay unlabelled
+    attackers, victims  IPv4 addresses or networks; either side may begin, unless ``attacker_begins``
+    port       of one of the endpoints; None: any
+    protocol   IP protocol; None: any
+    """
+
+    group: str
+    begin: str
+    end: str
+    label: Label | None
+    attackers: tuple[str, ...]
+    victims: tuple[str, ...] = ANYWHERE
+    port: int | None = None
+    protocol: int | None = None
+    attacker_begins: bool = False
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """The first window that a flow belongs to labels it; a flow of none is benign: the attacks of these datasets were all made on purpose.
+
+    days  group → its date;  zone: hours that the windows' clock is ahead of UTC
+    """
+
+    windows: tuple[Window, ...]
+    days: Mapping[str, dt.date]
+    zone: int
+
+    def labeller(self, request: Request) -> Labeller:
+        """See ``Driver.labeller``."""
+        return partial(self._label, request)
+
+    def _label(self, request: Request, group: str, flows: pl.DataFrame) -> Assignment:
+        midnight = (self.days[group] - dt.date(1970, 1, 1)).days * 24 * HOUR
+        ahead = self.zone * HOUR + (request.time_offset_s or 0.0)
+        # Seconds since midnight of the group's day, by the dataset's clock
+        table = flows.with_columns(at=(pl.col("first") / NS + ahead - midnight), version=pl.col("rest") // 2**40)
+        on_the_day = table.select(((pl.col("at") >= 0) & (pl.col("at") < 24 * HOUR)).mean()).item()
+        if flows.height and on_the_day < 0.5:
+            raise DataError(f"{group}: {1 - on_the_day:.0%} of its flows are not of {self.days[group]}; are these the captures of that day?")
+        windows = [window for window in self.windows if window.group == group]
+        number = pl.coalesce(*(pl.when(_inside(window)).then(index) for index, window in enumerate(windows)), pl.lit(len(windows)))
+        kinds = [*(window.label for window in windows), BENIGN]
+        names = pl.DataFrame(
+            [(index, kind.label, kind.family, kind.attack) for index, kind in enumerate(kinds) if kind],
+            schema={"number": pl.Int32, "label": pl.String, "family": pl.String, "attack": pl.Boolean},
+            orient="row",
+        )
+        found = table.select(flow=pl.int_range(pl.len(), dtype=pl.Int64), number=number.cast(pl.Int32))
+        chosen = found.join(names, on="number", maintain_order="left")
+        report = {label: empty_counts() | {"flows": count} for label, count in chosen.group_by("label").len().sort("label").iter_rows()}
+        if left := flows.height - chosen.height:
+            report[NO_LABEL] = empty_counts() | {"unmatched_flows": left}
+        return assign(flows, chosen.drop("number"), report)
+
+
+def _inside(window: Window) -> pl.Expr:
+    begin, end = (int(hours) * HOUR + int(minutes) * 60 for hours, minutes in (time.split(":") for time in (window.begin, window.end)))
+    here = (pl.col("at") >= begin) & (pl.col("at") < end + 60)
+    a_attacks = _among("a", window.attackers) & _among("b", window.victims)
+    b_attacks = _among("b", window.attackers) & _among("a", window.victims)
+    if window.attacker_begins:
+        a_attacks, b_attacks = a_attacks & ~pl.col("swapped"), b_attacks & pl.col("swapped")
+    here &= a_attacks | b_attacks
+    if window.port is not None:
+        here &= (pl.col("rest") % 2**16 == window.port) | (pl.col("rest") // 2**16 % 2**16 == window.port)
+    if window.protocol is not None:
+        here &= pl.col("rest") // 2**32 % 256 == window.protocol
+    return here
+
+
+def _among(end: str, hosts: tuple[str, ...]) -> pl.Expr:
+    """Whether an endpoint (``a`` or ``b``) is one of the hosts."""
+    networks = [ipaddress.IPv4Network(host) for host in hosts]
+    address = pl.col(f"{end}_low")
+    inside = [address.is_between(int(network.network_address), int(network.broadcast_address)) for network in networks]
+    return (pl.col("version") == 4) & pl.any_horizontal(*inside)

@@ -1,0 +1,282 @@
+"""Captures → extracted shards: the flows of one capture on disk, written as they leave the extractor and kept for as long as nothing changes.
+
+A shard is a folder of raw little-endian columns, flows in the order in which they ended, and ``shard.json``.  It is written aside and renamed when
+it is complete, so a killed extraction loses the files that it was reading and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets_registry.block import ragged, starts_of
+from datasets_registry.capture.reader import Scan
+from datasets_registry.flows.assemble import FileFlows
+from datasets_registry.flows.cicflowmeter import cic_features
+from datasets_registry.flows.extract import extract_flows
+from datasets_registry.flows.rules import FlowRules
+from datasets_registry.writing import replacing
+from harness.contract import CIC_FEATURES
+from harness.schema import PACKET_ARRAYS
+
+__all__ = ["EXTRACTION_VERSION", "CaptureFile", "Extracted", "extract_all", "say_counts"]
+
+EXTRACTION_VERSION = 1
+"""Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made again."""
+
+DESCRIPTION = "shard.json"
+AT_A_TIME = 1 << 12  # flows whose accumulators become features: 2.5 MB
+MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
+
+FLOW_ARRAYS = {
+    "keys": ("<u8", 5),
+    "macs": ("<u8", 2),
+    "swapped": ("|u1", 1),
+    "first": ("<i8", 1),
+    "last": ("<i8", 1),
+    "n_packets": ("<i8", 1),
+    "stored": ("|u1", 1),
+    "order": ("<i8", 1),
+    "cic": ("<f4", len(CIC_FEATURES)),
+}
+"""Columns per flow: those of ``FileFlows``; ``stored``: packets that are kept; ``order``: place of the flow that began first, second, …"""
+
+ARRAYS = FLOW_ARRAYS | {name: (np.dtype(dtype).newbyteorder("<").str, 1) for name, dtype in PACKET_ARRAYS.items()}
+
+
+@dataclass(frozen=True)
+class CaptureFile:
+    """A capture, and the group of captures that it is labelled with."""
+
+    path: Path
+    group: str
+
+
+class _ShardWriter:
+    """The sink of one capture's flows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files: dict[str, BinaryIO] = {name: (folder / name).open("wb") for name in ARRAYS}
+        self._folder = folder
+        self.clear()
+
+    def clear(self) -> None:
+        self.n_flows = self.n_packets = 0
+        self._serials: list[NDArray[np.int64]] = []
+        self._sums = dict.fromkeys(ARRAYS, 0)
+        for file in self._files.values():
+            file.seek(0)
+            file.truncate()
+
+    def append(self, flows: FileFlows, /) -> None:
+        self._serials.append(flows.serial.copy())
+        self.n_flows += len(flows)
+        self.n_packets += int(flows.offsets[-1])
+        self._write("stored", np.diff(flows.offsets))
+        assert flows.whole is not None
+        protocol = (flows.keys[:, 4] >> np.uint64(32)).astype(np.int64) & 0xFF
+        for begin in range(0, len(flows), AT_A_TIME):
+            some = slice(begin, begin + AT_A_TIME)
+            self._write("cic", cic_features(flows.whole[some], protocol[some]))
+        for name in ("keys", "macs", "swapped", "first", "last", "n_packets", *PACKET_ARRAYS):
+            self._write(name, getattr(flows, name))
+
+    def finish(self, description: Mapping[str, Any]) -> None:
+        """Write what is left, and ``description`` beside it."""
+        self._write("order", np.argsort(np.concatenate(self._serials), kind="stable"))
+        self.close()
+        sums = {name: f"{total:08x}" for name, total in self._sums.items()}
+        text = json.dumps({**description, "n_flows": self.n_flows, "n_packets": self.n_packets, "crc32": sums}, indent=1)
+        (self._folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _write(self, name: str, values: NDArray[Any]) -> None:
+        data = np.ascontiguousarray(values, ARRAYS[name][0]).reshape(-1).data
+        self._sums[name] = zlib.crc32(data, self._sums[name])
+        self._files[name].write(data)
+
+
+@dataclass(frozen=True, eq=False)
+class Flows:
+    """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in ``schema.PACKET_ARRAYS``."""
+
+    columns: Mapping[str, NDArray[Any]]
+    offsets: NDArray[np.int64]
+    packets: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """The flows of one capture, in the order of their first packets; arrays are mapped for one use.
+
+    report: what became of its packets, as a manifest records it.
+    """
+
+    name: str
+    folder: Path
+    n_flows: int
+    n_packets: int
+    report: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, name: str, folder: Path, made_from: Mapping[str, Any]) -> Extracted | None:
+        """A finished shard; None if there is none, if it is damaged, or if it was made from something else than ``made_from``."""
+        try:
+            found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if found["made_from"] != made_from or any(_crc32(folder / column) != total for column, total in found["crc32"].items()):
+                return None
+            if found["crc32"].keys() != ARRAYS.keys():
+                return None
+            return cls(name, folder, found["n_flows"], found["n_packets"], found["report"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def column(self, name: str, word: int | None = None) -> NDArray[Any]:
+        """A column of all flows, or one of those that it consists of, (n_flows,)."""
+        values = self._mapped(name)
+        return np.asarray((values if word is None else values[:, word])[self._mapped("order")])
+
+    def reader(self) -> Callable[[NDArray[np.int64]], Flows]:
+        """``take(positions)``: the flows at these positions, in that order.  It holds 16 bytes for each flow of the capture."""
+        order = np.array(self._mapped("order"))
+        starts = starts_of(self._mapped("stored"))
+        names = [name for name in FLOW_ARRAYS if name not in ("stored", "order")]
+
+        def take(positions: NDArray[np.int64]) -> Flows:
+            places = order[positions]
+            begins = starts[places]
+            lengths = starts[places + 1] - begins
+            source = ragged(begins, lengths)
+            packets = {name: np.asarray(self._mapped(name)[source]) for name in PACKET_ARRAYS}
+            return Flows({name: np.asarray(self._mapped(name)[places]) for name in names}, starts_of(lengths), packets)
+
+        return take
+
+    def _mapped(self, name: str) -> NDArray[Any]:
+        dtype, width = ARRAYS[name]
+        rows = self.n_packets if name in PACKET_ARRAYS else self.n_flows
+        shape = (rows, width) if width > 1 else (rows,)
+        return np.memmap(self.folder / name, dtype, "r", shape=shape) if rows else np.empty(shape, dtype)
+
+
+def _crc32(path: Path) -> str:
+    total = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            total = zlib.crc32(data, total)
+    return f"{total:08x}"
+
+
+def extract_all(
+    captures: Mapping[str, CaptureFile], rules: FlowRules, cache: Path, jobs: int, tell: Callable[[str, float], None]
+) -> dict[str, Extracted]:
+    """The shards of the captures in the folder ``cache``, in the order of their names; only those that are not there yet are extracted.
+
+    ``jobs`` captures are read at a time.  ``tell(text, fraction)`` is called as bytes of them have been read.
+    """
+    sizes = {name: file.path.stat().st_size for name, file in captures.items()}
+    total, done, lock = max(sum(sizes.values()), 1), 0, Lock()
+
+    def one(name: str) -> Extracted:
+        def advance(n_bytes: int) -> None:
+            nonlocal done
+            with lock:
+                done += n_bytes
+                tell(f"reading {name}", min(done / total, 1.0))
+
+        made_from = _made_from(name, captures[name].path, rules)
+        folder = cache / hashlib.sha256(name.encode()).hexdigest()[:24]
+        shard = Extracted.open(name, folder, made_from)
+        if shard is None:
+            return _extract(name, captures[name].path, rules, folder, made_from, advance)
+        advance(sizes[name])
+        return shard
+
+    # In threads: decoding and assembly release the interpreter lock, and nothing has to be copied between processes.
+    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        # Largest first, so that no long file is left to a single worker at the end.
+        order = sorted(captures, key=lambda name: (-sizes[name], name))
+        futures = [pool.submit(one, name) for name in order]
+        try:
+            shards = [future.result() for future in as_completed(futures)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {shard.name: shard for shard in sorted(shards, key=lambda shard: shard.name)}
+
+
+def _made_from(name: str, path: Path, rules: FlowRules) -> dict[str, Any]:
+    stat = path.stat()
+    return {"version": EXTRACTION_VERSION, "name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **rules.described()}
+
+
+def _extract(name: str, path: Path, rules: FlowRules, folder: Path, made_from: Mapping[str, Any], advance: Callable[[int], None]) -> Extracted:
+    with replacing(folder) as staged:
+        writer = _ShardWriter(staged)
+        try:
+            scan = extract_flows(path, rules, writer, advance, whole=True)
+            report = _report(name, scan, rules, writer.n_flows)
+            writer.finish({"made_from": made_from, "report": report})
+        finally:
+            writer.close()
+    return Extracted(name, folder, writer.n_flows, writer.n_packets, report)
+
+
+def _report(name: str, scan: Scan, rules: FlowRules, n_flows: int) -> dict[str, Any]:
+    noted = dict(scan.noted)
+    if scan.out_of_order:
+        noted["out_of_order"] = scan.out_of_order
+    return {
+        "format": scan.format,
+        "link_types": list(scan.link_types),
+        "packets": scan.records,
+        "used": scan.used,
+        "dropped": scan.dropped,
+        "noted": noted,
+        "mirrored_share": _mirrored_share(scan),
+        "flows": n_flows,
+        "warnings": _warnings(name, scan, rules),
+    }
+
+
+def _mirrored_share(scan: Scan) -> float:
+    """Second copies per IP packet of the file: a half if every packet is there twice."""
+    return round(scan.mirrored / max(scan.used + scan.dropped.get("mirrored", 0), 1), 4)
+
+
+def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
+    said = []
+    if not scan.records:
+        said.append(f"{name}: no packets")
+    elif not scan.used:
+        said.append(f"{name}: none of its {scan.records} packets can be used ({say_counts(scan.dropped)})")
+    # Copies without an IP identification may be a sender's repeats (docs/audits.md): they are counted, and warn of nothing.
+    share = scan.identified / max(scan.used + scan.dropped.get("mirrored", 0), 1)
+    if share >= MIRRORED_WARNING and not rules.remove_mirrored:
+        said.append(f"{name}: {share:.0%} of its packets are second copies of the one before (captured twice?); they were kept")
+    for reason, what in (
+        ("cut_by_end_of_file", "ends inside a packet record"),
+        ("corrupt_record", "holds a corrupt record; what follows it was not read"),
+        ("corrupt_compression", "is damaged in its compression; what follows was not read"),
+    ):
+        if reason in scan.dropped:
+            said.append(f"{name}: {what}")
+    return said
+
+
+def say_counts(counts: Mapping[str, int]) -> str:
+    """Counts by reason as one phrase."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "none"

@@ -1,0 +1,84 @@
+"""``janus-bench data`` as a user types it: add, export, list, info, and what is left in the home folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets_registry.flows.rules import FlowRules
+from datasets_registry.store import FlowStore
+from harness.cli import data as command
+from harness.contract import DataError, UsageError
+from tests.conftest import Cli, write_example_captures
+
+
+@pytest.fixture
+def fresh_home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def add(name: str, folder: Path, rules: FlowRules = FlowRules(), *, stream: bool = False) -> None:  # noqa: B008 — frozen
+    command.add(name, folder, rules, stream=stream)
+
+
+def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsys):
+    add("lan", write_example_captures(tmp_path / "captures"))
+    assert sorted(path.name for path in (fresh_home / "datasets").iterdir()) == [".extracted", "lan"]
+    assert list((fresh_home / "datasets" / ".extracted").iterdir()) == []
+    for layout in ("original", "full_store"):
+        command.export("lan", layout, tmp_path / layout)
+        add(layout, tmp_path / layout)
+    stores = [FlowStore.open(fresh_home / "datasets" / name) for name in ("lan", "original", "full_store")]
+    assert len({store.hash for store in stores}) == 1
+    assert all(store.manifest["cic_features"] for store in stores)
+    assert stores[0].manifest["packets"] == stores[1].manifest["packets"]  # what became of the captures is not forgotten
+    capsys.readouterr()
+    command.show_list("json")
+    rows = {row["dataset"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["lan"] == {
+        "dataset": "lan",
+        "kind": "captures",
+        "flows": "840",
+        "benign": "720",
+        "attack": "120",
+        "families": str(len(stores[0].manifest["families"])),
+        "licence": "not stated",
+        "summary": "captures of captures",
+    }
+    assert rows["full_store"]["summary"] == "packet sequences of full_store"
+    command.show_info("lan", "table")
+    printed = capsys.readouterr()
+    assert "lan: 840 flows, 720 benign, 120 attack" in printed.out
+    assert f"from: captures of captures; licence: not stated; content hash {stores[0].hash[:16]}" in printed.err
+    assert "label 'attack': 120 flows; 120 rows matched, 0 not, 0 ambiguous" in printed.err
+
+
+def test_what_cannot_be_added_or_exported_is_one_line(fresh_home, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no labels\.csv"):
+        add("lan", tmp_path / "empty")
+    add("lan", write_example_captures(tmp_path / "captures"))
+    command.export("lan", "original", tmp_path / "dense")
+    with pytest.raises(UsageError, match="holds packet sequences, whose flows are made already"):
+        add("again", tmp_path / "dense", FlowRules(60.0))
+    with pytest.raises(UsageError, match="a packet stream can only be written from captures"):
+        add("again", tmp_path / "dense", stream=True)
+    with pytest.raises(UsageError, match=r"dense: is there already; name a new folder"):
+        command.export("lan", "original", tmp_path / "dense")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file: File exists; -o names the folder to write"):
+        command.export("lan", "original", tmp_path / "file" / "below")
+
+
+def test_a_store_of_the_old_layout_is_one_line(fresh_home, tmp_path):
+    add("lan", write_example_captures(tmp_path / "captures"))
+    path = fresh_home / "datasets" / "lan" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if key not in ("store_version", "shards", "cic_features")}))
+    done = Cli(sys.executable, fresh_home, tmp_path)("data", "info", "lan")
+    assert done.returncode == 3
+    assert done.stderr == f"janus-bench: {path.parent}: a store of version 1, this program reads version 2; add the dataset again\n"
