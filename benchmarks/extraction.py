@@ -27,14 +27,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-SETTLE = "import resource, sys, time"
+# A machine may take idle pages of the page cache back within seconds, so every measurement reads its file just before the clock starts.
+SETTLE = """
+import re, resource, sys, time
+from pathlib import Path
+buffer = bytearray(1 << 20)
+def settle():
+    with open(sys.argv[1], "rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass
+settle()
+"""
 DONE = """
 own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
 work = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime - before
-print(seconds, work, own.ru_maxrss / 1024, *more)
+# not ru_maxrss, which a child has from the process that started it
+peak = int(re.search("VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
+print(seconds, work, peak, *more)
 """
 RAW = f"""{SETTLE}
-buffer, more = bytearray(1 << 20), []
+more = []
 started, before = time.perf_counter(), time.process_time()
 with open(sys.argv[1], "rb", buffering=0) as stream:
     while stream.readinto(buffer):
@@ -42,13 +54,11 @@ with open(sys.argv[1], "rb", buffering=0) as stream:
 seconds = time.perf_counter() - started
 {DONE}"""
 WHOLE = f"""{SETTLE}
-from pathlib import Path
 started, before, more = time.perf_counter(), time.process_time(), []
 data = Path(sys.argv[1]).read_bytes()
 seconds = time.perf_counter() - started
 {DONE}"""
 OURS = f"""{SETTLE}
-from pathlib import Path
 from datasets_registry.flows.extract import extract_flows
 from datasets_registry.flows.features import flow_features
 from datasets_registry.flows.rules import FlowRules
@@ -62,6 +72,7 @@ class Sink:
         self.flows = 0
 
 extract_flows(Path(sys.argv[2]), FlowRules(), Sink())  # kernels loaded
+settle()
 print("ready", flush=True)
 sys.stdin.readline()
 sink, started, before = Sink(), time.perf_counter(), time.process_time()

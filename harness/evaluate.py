@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from harness.store import RunStore
+    from protocols.operations import SourceLikeness
 
 VIEWS = {"": 1, "@2+": 2}
 """Suffix of a metric's name → the fewest packets a test flow must have: every number also exists without the single-packet flows."""
@@ -50,6 +51,22 @@ def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, An
         kept = (test.select(pl.col("n_packets") >= packets)).to_series().to_numpy()
         views[suffix] = TestScores(value[kept], test["attack"].to_numpy()[kept], test["family"].to_numpy().astype(np.str_)[kept], cal_b)
     return views
+
+
+def likeness_of(scores: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> SourceLikeness | None:
+    """How much a row's scalar tells benign flows of the source from those of the target; ``aggregator`` is the row's.
+
+    None where there are not both, where the scalar is fitted on one of them, and for ``BEST_FIXED``, which has no scalar.  UsageError if the
+    columns do not allow the aggregator.
+    """
+    from protocols.ablations import scalar_likeness
+
+    fitted_on = calibration_role(spec["regime"], spec["calibration"])
+    if aggregator == BEST_FIXED or fitted_on != "cal_a":
+        return None
+    columns = tuple(column for column in scores.columns if column not in KEYS)
+    parts = {role: scores.filter(scores["role"] == role).select(columns).to_numpy() for role in ("cal_a", "source_val", "cal_b")}
+    return scalar_likeness(aggregator, columns, parts["cal_a"], parts["source_val"], parts["cal_b"])
 
 
 def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metric], report: Callable[[str], None]) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 
 from harness import plugins
 from harness.errors import UsageError
-from harness.evaluate import VIEWS, cell_scores, compute_metrics, metric_of
+from harness.evaluate import VIEWS, cell_scores, compute_metrics, likeness_of, metric_of
 from harness.extensions import BEST_FIXED, Metric, TestScores
 from harness.intervals import kept_statistics
 from harness.schema import PlanRecord, RunRecord
 from harness.sides import AUROC, Measure
+from reports.ablation_table import CellLikeness
 from reports.html.evidence import CONTROL, CellEvidence, Environment, FamilyArea, FamilySize, ReportData, RunRow, ThresholdEvidence
 
 if TYPE_CHECKING:
-    from harness.store import RunStore
+    import polars as pl
 
-__all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "collect", "roc_grid", "tpr_at"]
+    from harness.store import RunStore
+    from protocols.operations import SourceLikeness
+
+__all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "cell_likeness", "collect", "roc_grid", "tpr_at"]
 
 HEADLINES = ("auroc", "macro_auroc")
 """Shown first, and also on flows of two or more packets."""
@@ -89,6 +93,44 @@ def cell_evidence(
 ) -> tuple[CellEvidence, ...]:
     """Curves, families and thresholds of every cell and control with an ok run; a row that chooses its score with labels has none."""
     return _cells(_Reader(store, store.records(), {}, say), plans, progress)[0]
+
+
+def cell_likeness(
+    store: RunStore, plans: Sequence[PlanRecord], aggregator: str | None = None, progress: Callable[[str, float], None] = _ignore
+) -> tuple[CellLikeness, ...]:
+    """Source-likeness of every row in every cell that it is planned for, rows in the order of the plans; ``aggregator`` in place of every row's own."""
+    records = store.records()
+    cells = {cell: tuple(keys.values()) for cell, keys in _run_keys(plans).items() if cell[1] != CONTROL}
+    chosen = {label: aggregator or declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}
+    wanted: dict[str, set[str]] = {}
+    for (label, _, _), keys in cells.items():
+        for key in keys:
+            wanted.setdefault(key, set()).add(chosen[label])
+    found: dict[tuple[str, str], SourceLikeness | None] = {}
+    for place, (key, aggregators) in enumerate(wanted.items()):
+        progress("reading scores", place / len(wanted))
+        if key in records and records[key].status == "ok":
+            found |= {(key, name): likeness for name, likeness in _likeness(store.scores(key), records[key], aggregators).items()}
+    rows = []
+    for cell, keys in cells.items():
+        seeds = [likeness for key in keys if (likeness := found.get((key, chosen[cell[0]]))) is not None]
+        if len(seeds) < len(keys):
+            rows.append(CellLikeness(*cell, None, None))
+        else:
+            areas = [0.5 + seed.sign * (seed.index - 0.5) for seed in seeds]
+            rows.append(CellLikeness(*cell, fmean(seed.index for seed in seeds), fmean(areas)))
+    return tuple(rows)
+
+
+def _likeness(scores: pl.DataFrame, record: RunRecord, aggregators: Collection[str]) -> dict[str, SourceLikeness | None]:
+    """Row's aggregator → likeness; None for one that the run's columns do not allow, of which the leaderboard document has the reason."""
+    found: dict[str, SourceLikeness | None] = {}
+    for name in aggregators:
+        try:
+            found[name] = likeness_of(scores, record.spec, "identity" if record.aggregator == "identity" else name)
+        except UsageError:
+            found[name] = None
+    return found
 
 
 def _metrics() -> dict[str, Metric]:

@@ -85,6 +85,7 @@ ABLATIONS = (
             *(Variant(name, aggregator=aggregator, group=GROUP_A) for name, aggregator in AGGREGATORS),
             *(Variant(name, params=params, group=GROUP_B) for name, params in ARCHITECTURES),
         ),
+        table="ablation",
     ),
     _protocol(
         "mechanism",
@@ -97,6 +98,7 @@ ABLATIONS = (
                 for score in SCORES
             ),
         ),
+        table="mechanism",
     ),
     _protocol(
         "stability-attention",

@@ -1,124 +1,116 @@
-"""What each piece is worth: the leaderboard of a protocol with groups, as differences to one of its rows.
+"""What each piece is worth: the rows of a protocol with groups, as differences to one of its rows, and how much their scores tell networks apart.
 
-The form is that of the JANUS project's table: within, cross mean, cross worst, and what a change to the reference row costs or gains.
+The form is that of the JANUS project's tables: within, cross mean, cross worst, and what a change to the reference row costs or gains; scores ×
+backbones; one source × target matrix beside another.  Standard library only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
+from reports.fields import NONE, flags, metric_name
 from reports.layout import Block
 from reports.leaderboard import SUMMARIES
+from reports.notes import UPPER_BOUND
 
-__all__ = ["REFERENCES", "AblationRow", "ablation_blocks", "ablation_deltas", "ablation_rows", "matrices_beside"]
+__all__ = [
+    "BESIDE",
+    "REFERENCES",
+    "CellLikeness",
+    "ablation_blocks",
+    "ablation_deltas",
+    "ablation_records",
+    "matrices_beside",
+    "mechanism_blocks",
+    "reference_label",
+]
 
 REFERENCES = {"ablation": "A5 OAS", "mechanism": "OAS over ten"}
 """Protocol → the variant that the others are compared with."""
 
+BESIDE = {"ablation": "A1 terminal_norm", "mechanism": "causal packets, mixed heads: terminal_norm"}
+"""Protocol → the variant whose matrix stands beside that of the reference."""
+
 SEPARATOR = " · "
 """Between a detector and its variant in the name of a row."""
 
-UPPER_BOUND = "best-fixed"
-"""The aggregator of a row whose score was chosen with the labels of the test."""
-
-NONE = "–"
-HEADERS = ("within", "cross mean", "cross worst")
+HEADERS = dict(zip(SUMMARIES, ("within", "cross mean", "cross worst"), strict=True))
+CELL = "cell"
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class AblationRow:
-    """One variant of one detector.  The mappings go from ``SUMMARIES`` to fractions; None where there is no number.
+class CellLikeness:
+    """How much the scalar of one row tells the source's benign flows from the target's (``protocols.operations.source_likeness``), means over seeds.
 
-    delta        the summary minus that of the reference row
-    likeness     source-likeness index of the scalar, mean over cross cells: ½ no leak … 1 a domain classifier
-    upper_bound  the score was chosen with the labels of the test
-    reason       why there is no number, if there is none in any cell
+    index  max(a, 1 − a): ½ no leak … 1 a domain classifier; None unless every seed has one
+    area   a itself, target positive: above ½ the target's flows look the more anomalous
     """
 
     detector: str
-    group: str
-    name: str
-    summary: Mapping[str, float | None]
-    std: Mapping[str, float | None]
-    delta: Mapping[str, float | None]
-    likeness: float | None
-    upper_bound: bool
-    reason: str
+    source: str
+    target: str
+    index: float | None
+    area: float | None
 
 
-def ablation_rows(document: Row, likeness: Mapping[str, float | None] | None = None, reference: str | None = None) -> list[AblationRow]:
-    """The rows of ``document`` (``reports.leaderboard``) by detector and group, names in order; the reference's is among them.
+# -- records -----------------------------------------------------------------------------------------------------------------------
 
-    likeness   label of a row → its source-likeness index
+
+def ablation_records(document: Row, likeness: Sequence[CellLikeness] = (), reference: str | None = None) -> list[dict[str, Any]]:
+    """One record per row of ``document`` (``reports.leaderboard``) and summary or cell, as fractions; None where there is no number.
+
+    likeness   of cells, rows in the order in which they are to be shown; rows that it does not have come last, by detector, group and name
     reference  name of the variant that deltas are taken against; by default that of the protocol in ``REFERENCES``.  Without such a row there are
                no deltas.
+
+    ``what`` is a name of ``SUMMARIES`` or ``cell``.  ``likeness`` of a mean is the mean over its cells, if all have one.
     """
-    likeness = likeness or {}
-    reference = reference or REFERENCES.get(document["protocol"], "")
-    base = {_parts(row)[0]: row["summary"] for row in document["rows"] if _parts(row)[1] == reference}
-    nothing = dict.fromkeys(SUMMARIES)
-    rows = []
-    for row in sorted(document["rows"], key=lambda row: (_parts(row)[0], row["group"], _parts(row)[1])):
-        detector, name = _parts(row)
-        rows.append(
-            AblationRow(
-                detector=detector,
-                group=row["group"],
-                name=name,
-                summary=row["summary"],
-                std=row["summary_std"],
-                delta={key: _minus(row["summary"][key], base.get(detector, nothing)[key]) for key in SUMMARIES},
-                likeness=likeness.get(row["detector"]),
-                upper_bound=any(cell["aggregator"] == UPPER_BOUND for cell in row["cells"]),
-                reason=_reason(row["cells"]),
-            )
-        )
-    return rows
+    reference = REFERENCES.get(document["protocol"], "") if reference is None else reference
+    base = {_parts(row)[0]: row for row in document["rows"] if _parts(row)[1] == reference}
+    place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
+    found = {(cell.detector, cell.source, cell.target): cell for cell in likeness}
+    records = []
+    for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), _parts(row)[0], row["group"], _parts(row)[1])):
+        cells = [found.get((row["detector"], cell["source"], cell["target"])) for cell in row["cells"]]
+        records += _records_of(row, base.get(_parts(row)[0]), cells)
+    return records
 
 
-def ablation_deltas(rows: Sequence[AblationRow]) -> dict[str, dict[str, float | None]]:
-    """Variant → summary → difference in points, as ``reports.figures.ablation.ablation_bars`` draws it; rows without any difference are left out."""
-    named = dict(zip(SUMMARIES, HEADERS, strict=True))
-    return {row.name: {header: _points(row.delta[key]) for key, header in named.items()} for row in rows if any(row.delta[key] for key in SUMMARIES)}
+def _records_of(row: Row, base: Row | None, likeness: Sequence[CellLikeness | None]) -> list[dict[str, Any]]:
+    """``likeness``: of the row's cells, in their order."""
+    who = {"detector": row["detector"], "group": row["group"], "variant": _parts(row)[1], "upper_bound": row["upper_bound"]}
+    who |= {"reference": base is not None and base["detector"] == row["detector"]}
+    base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
+    nothing = {"likeness": None, "likeness_auroc": None}
+    of_means = {"within_mean": _mean_of(row, likeness, diagonal=True), "cross_mean": _mean_of(row, likeness, diagonal=False)}
+    records = []
+    for name in SUMMARIES:
+        mean = row["summary"][name]
+        delta = _minus(mean, None if base is None else base["summary"][name])
+        numbers = {"mean": mean, "std": row["summary_std"][name], "delta": delta, **of_means.get(name, nothing)}
+        seeds = min((cell["n_seeds"] for cell in row["cells"]), default=0)
+        why = "" if mean is not None else _first_reason(row["cells"])
+        records.append({**who, "what": name, "source": None, "target": None, **numbers, "n_seeds": seeds, "reason": why})
+    for cell, like in zip(row["cells"], likeness, strict=True):
+        delta = _minus(cell["mean"], base_cells.get((cell["source"], cell["target"])))
+        numbers = {"mean": cell["mean"], "std": cell["std"], "delta": delta}
+        numbers |= nothing if like is None else {"likeness": like.index, "likeness_auroc": like.area}
+        where = {"source": cell["source"], "target": cell["target"]}
+        records.append({**who, "what": CELL, **where, **numbers, "n_seeds": cell["n_seeds"], "reason": _first_reason([cell])})
+    return records
 
 
-def ablation_blocks(document: Row, likeness: Mapping[str, float | None] | None = None, reference: str | None = None) -> list[Block]:
-    """One table per detector and group: summaries in percent, differences in points (− is a loss), the likeness index, notes."""
-    rows = ablation_rows(document, likeness, reference)
-    measure = str(document["metric"])
-    header = ("variant", *HEADERS, *(f"Δ {name}" for name in HEADERS), "source-likeness", "note")
-    sections = dict.fromkeys((row.detector, row.group) for row in rows)
-    return [
-        Block(
-            f"{detector}, {group} ({measure} %, differences in points)" if group else f"{detector} ({measure} %)",
-            header,
-            tuple(_cells(row) for row in rows if (row.detector, row.group) == (detector, group)),
-            notes=1,
-        )
-        for detector, group in sections
-    ]
-
-
-def matrices_beside(document: Row, first: str, second: str) -> Block:
-    """Two rows of ``document``, named by their labels, as one source × target matrix: ``first | second`` in each cell.
-
-    ValueError if one of them is not in the document.
-    """
-    cells: dict[str, dict[tuple[str, str], float | None]] = {
-        row["detector"]: {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]} for row in document["rows"]
-    }
-    for label in (first, second):
-        if label not in cells:
-            raise ValueError(f"no row {label!r} in the document; it has {', '.join(cells)}")
-    names = document["datasets"]
-    rows = tuple(
-        (source, *(f"{_percent(cells[first].get((source, target)))} | {_percent(cells[second].get((source, target)))}" for target in names))
-        for source in names
-    )
-    return Block(f"{first} | {second} ({document['metric']} %)", ("source ↓ target →", *names), rows)
+def _mean_of(row: Row, likeness: Sequence[CellLikeness | None], *, diagonal: bool) -> dict[str, float | None]:
+    """The mean over the cells within, or across, if there are any and all have an index."""
+    own = [like for cell, like in zip(row["cells"], likeness, strict=True) if (cell["source"] == cell["target"]) is diagonal]
+    there = [(like.index, like.area) for like in own if like is not None and like.index is not None and like.area is not None]
+    if not there or len(there) < len(own):
+        return {"likeness": None, "likeness_auroc": None}
+    return {"likeness": fmean(index for index, _ in there), "likeness_auroc": fmean(area for _, area in there)}
 
 
 def _parts(row: Row) -> tuple[str, str]:
@@ -126,28 +118,185 @@ def _parts(row: Row) -> tuple[str, str]:
     return detector, name
 
 
-def _reason(cells: Sequence[Row]) -> str:
-    if any(cell["mean"] is not None for cell in cells):
-        return ""
-    return next((f"{cell['status']}: {cell['reason']}" if cell["status"] != "ok" else cell["reason"] for cell in cells if cell["reason"]), "")
+def _first_reason(cells: Sequence[Row]) -> str:
+    """Why a cell has no number, of the first that has none."""
+    for cell in cells:
+        if cell["status"] != "ok":
+            return f"{cell['status']}: {cell['reason']}"
+        if cell["mean"] is None:
+            return str(cell["reason"])
+    return ""
 
 
 def _minus(value: float | None, base: float | None) -> float | None:
     return None if value is None or base is None else value - base
 
 
+# -- differences -------------------------------------------------------------------------------------------------------------------
+
+
+def reference_label(document: Row) -> str | None:
+    """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol names none."""
+    labels = sorted(row["detector"] for row in document["rows"] if _parts(row)[1] and _parts(row)[1] == REFERENCES.get(document["protocol"]))
+    return labels[0] if labels else None
+
+
+def ablation_deltas(document: Row, reference: str, labels: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
+    """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars`` draws it.
+
+    labels  rows to compare; by default the other variants of the same detector, by group and name, or all other rows where the reference is no variant
+    """
+    rows = {row["detector"]: row for row in document["rows"]}
+    detector, variant = _parts(rows[reference])
+    if not labels and variant:
+        own = [row for row in document["rows"] if _parts(row)[0] == detector and row["detector"] != reference]
+        labels = [row["detector"] for row in sorted(own, key=lambda row: (row["group"], _parts(row)[1]))]
+    deltas = {}
+    for label in labels or [label for label in rows if label != reference]:
+        row = rows[label]
+        own_detector, name = _parts(row)
+        shown = name if variant and own_detector == detector else label
+        base = rows[reference]["summary"]
+        deltas[f"{shown} {UPPER_BOUND} upper bound" if row["upper_bound"] else shown] = {
+            header: _points(_minus(row["summary"][key], base[key])) for key, header in HEADERS.items()
+        }
+    return deltas
+
+
 def _points(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _cells(row: AblationRow) -> tuple[str, ...]:
-    summaries = [_percent(row.summary[key], row.std[key]) for key in SUMMARIES]
-    deltas = [NONE if (value := _points(row.delta[key])) is None else f"{value:+.2f}".replace("-", "−") for key in SUMMARIES]
-    note = "upper bound: chosen with the labels of the test" if row.upper_bound else row.reason
-    return (row.name, *summaries, *deltas, NONE if row.likeness is None else f"{row.likeness:.3f}", note)
+# -- blocks ------------------------------------------------------------------------------------------------------------------------
+
+ByWhat = Mapping[str, Row]
+
+
+def ablation_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
+    """One table per detector and group, and the matrices of two of its rows beside each other."""
+    return [*_sections(document, records), *_beside(document, records)]
+
+
+def mechanism_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
+    """Scores × backbones, then as ``ablation_blocks``."""
+    return [*_grids(document, records), *_sections(document, records), *_beside(document, records)]
+
+
+def _by_row(records: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Label → summary → record."""
+    found: dict[str, dict[str, Row]] = {}
+    for record in records:
+        if record["what"] != CELL:
+            found.setdefault(record["detector"], {})[record["what"]] = record
+    return found
+
+
+def _sections(document: Row, records: Sequence[Row]) -> list[Block]:
+    """Summaries in percent, differences in points, likeness index, notes; a column without any number is left out."""
+    sections: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for label, summaries in _by_row(records).items():
+        first = summaries["within_mean"]
+        cells = [_percent(summaries[key]["mean"], summaries[key]["std"]) for key in SUMMARIES]
+        deltas = [_signed(_points(summaries[key]["delta"])) for key in SUMMARIES]
+        line = (_name(first), *cells, *deltas, _likeness(label, summaries, records), _note(first, summaries))
+        sections.setdefault((_parts(first)[0], first["group"]), []).append(line)
+    header = ("variant", *HEADERS.values(), *(f"Δ {name}" for name in HEADERS.values()), "source-likeness", "note")
+    return [
+        _without_empty(Block(f"{', '.join(filter(None, who))}: {metric_name(document)} in %{flags(document)}", header, tuple(lines), notes=1))
+        for who, lines in sections.items()
+    ]
+
+
+def _name(record: Row) -> str:
+    name = (record["variant"] or record["detector"]).removeprefix(f"{record['group']}: ")
+    return f"{name} {UPPER_BOUND}" if record["upper_bound"] else name
+
+
+def _note(first: Row, summaries: ByWhat) -> str:
+    if first["upper_bound"]:
+        return "upper bound: chosen with the labels of the test"
+    if first["reference"]:
+        return "reference of Δ"
+    if any(record["mean"] is not None for record in summaries.values()):
+        return ""
+    return str(first["reason"]).partition(". ")[0]  # the rest lists every column that there is; the records have it
+
+
+def _likeness(label: str, summaries: ByWhat, records: Sequence[Row]) -> str:
+    """``0.871 (+9 −3)``: the mean, and in how many cells the target's or the source's flows look the more anomalous."""
+    index = summaries["cross_mean"]["likeness"]
+    if index is None:
+        return NONE
+    cells = [record for record in records if (record["detector"], record["what"]) == (label, CELL) and record["source"] != record["target"]]
+    target, source = (sum(sign * (record["likeness_auroc"] - 0.5) > 0 for record in cells) for sign in (1, -1))
+    return f"{index:.3f} (+{target} −{source})"
+
+
+def _without_empty(block: Block) -> Block:
+    kept = [place for place in range(len(block.header)) if block.is_text(place) or any(row[place] != NONE for row in block.rows)]
+    return Block(
+        block.title,
+        tuple(block.header[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in block.rows),
+        block.left,
+        block.notes,
+    )
+
+
+def _grids(document: Row, records: Sequence[Row]) -> list[Block]:
+    """Per detector: scores in rows, backbones in columns; only rows whose variant is named ``group: score``."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for summaries in _by_row(records).values():
+        cross = summaries["cross_mean"]
+        group, colon, score = cross["variant"].partition(": ")
+        if colon and group == cross["group"]:
+            text = f"{_percent(cross['mean'])} | {_index(cross['likeness'])}"
+            found.setdefault(_parts(cross)[0], {})[score, group] = text if cross["mean"] is not None else NONE
+    blocks = []
+    for detector, cells in found.items():
+        scores, groups = (list(dict.fromkeys(key[end] for key in cells)) for end in (0, 1))
+        rows = tuple((score, *(cells.get((score, group), NONE) for group in groups)) for score in scores)
+        title = f"{detector}, scores × backbones: cross mean of {metric_name(document)} in % | source-likeness{flags(document)}"
+        blocks.append(Block(title, ("score", *groups), rows))
+    return blocks
+
+
+def _beside(document: Row, records: Sequence[Row]) -> list[Block]:
+    """Per detector: the metric, then the likeness index, of the protocol's two rows; nothing where it has not both."""
+    first, second = BESIDE.get(document["protocol"], ""), REFERENCES.get(document["protocol"], "")
+    there = {(_parts(record)[0], record["variant"]): record["detector"] for record in records}
+    blocks = []
+    for detector in dict.fromkeys(detector for detector, _ in there):
+        pair = (there.get((detector, first)), there.get((detector, second)))
+        if pair[0] is not None and pair[1] is not None:
+            labels = (pair[0], pair[1])
+            blocks.append(matrices_beside(document, records, labels, f"{metric_name(document)} in %", "mean", _percent))
+            if any(record["likeness"] is not None for record in records if record["detector"] in labels):
+                blocks.append(matrices_beside(document, records, labels, "source-likeness", "likeness", _index))
+    return blocks
+
+
+def matrices_beside(
+    document: Row, records: Sequence[Row], labels: tuple[str, str], title: str, what: str, text: Callable[[float | None], str]
+) -> Block:
+    """Two rows, named by their labels, as one source × target matrix of the number ``what`` of their cells: ``first | second`` in each."""
+    found = {(record["detector"], record["source"], record["target"]): record[what] for record in records if record["what"] == CELL}
+    names = document["datasets"]
+    rows = tuple(
+        (source, *(" | ".join(text(found.get((label, source, target))) for label in labels) for target in names)) for source in names
+    )
+    return Block(f"{' | '.join(labels)}: {title}{flags(document)}", ("source ↓ target →", *names), rows)
 
 
 def _percent(value: float | None, std: float | None = None) -> str:
     if value is None:
         return NONE
     return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ± {100 * std:.2f}"
+
+
+def _signed(points: float | None) -> str:
+    return NONE if points is None else f"{points:+.2f}".replace("-", "−").replace("−0.00", "+0.00")
+
+
+def _index(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"

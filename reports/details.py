@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
+from reports.ablation_table import CellLikeness, ablation_blocks, ablation_records, mechanism_blocks
 from reports.fields import NONE, SMALL_FAMILY, count, flags, metric_name, name_of, number, spread
 from reports.html.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.html.table import share, whole
@@ -39,18 +40,24 @@ class Operations:
 
 @dataclass(frozen=True)
 class Table:
-    """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``blocks``: the same as text."""
+    """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``blocks``: the same as text.
+
+    evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness`` (``reports.ablation_table.CellLikeness``) or ``none``
+    """
 
     summary: str
     title: str
-    records: Callable[[Row, Sequence[CellEvidence], Operations], Records]
+    records: Callable[[Row, Sequence[Any], Operations], Records]
     blocks: Callable[[Row, Sequence[Row]], list[Block]]
     notes: tuple[str, ...] = ()
-    needs_scores: bool = True
+    evidence: Literal["scores", "likeness", "none"] = "scores"
 
 
-def with_details(document: Row, name: str, cells: Sequence[CellEvidence], operations: Operations) -> dict[str, Any]:
-    """The leaderboard document with ``details``: {table, title, records}, and with the table's notes; ``name``: one of ``TABLES``."""
+def with_details(document: Row, name: str, cells: Sequence[Any], operations: Operations) -> dict[str, Any]:
+    """The leaderboard document with ``details``: {table, title, records}, and with the table's notes; ``name``: one of ``TABLES``.
+
+    ``cells``: the evidence that the table wants.
+    """
     table = TABLES[name]
     details = {"table": name, "title": table.title, "records": table.records(document, cells, operations)}
     return {**document, "details": details, "notes": [*document["notes"], *table.notes]}
@@ -273,6 +280,20 @@ def _stability_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
     return [*found, Block(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
 
 
+# -- what each part is worth -------------------------------------------------------------------------------------------------------
+
+ABLATION_NOTES = (
+    "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, not of the difference",
+    "source-likeness: mean over cross cells and seeds of max(a, 1 − a), where a = AUROC of benign flows alone, calibration flows B of the target "
+    "against validation flows of the source: 0.5 is no leak, 1 a domain classifier",
+    "(+n −m): in n cells the target's benign flows look the more anomalous, in m the source's",
+)
+
+
+def _ablation_records(document: Row, cells: Sequence[CellLikeness], operations: Operations) -> Records:  # noqa: ARG001
+    return ablation_records(document, cells)
+
+
 TABLES: Mapping[str, Table] = {
     "thresholds": Table(
         "Realised FPR, recall, precision and F1 with τ at P95, P99 and P99.9 of calibration flows B.",
@@ -313,6 +334,22 @@ TABLES: Mapping[str, Table] = {
             "95 %: Student's t over seeds alone (4.30 · std / √3 for three); it knows nothing of other captures or networks",
             f"{NONE}: one seed has no spread",
         ),
-        needs_scores=False,
+        evidence="none",
+    ),
+    "ablation": Table(
+        "Groups of variants: within, cross mean, cross worst, what each costs or gains against the reference, and how much its score tells networks apart.",
+        "What each part is worth",
+        _ablation_records,
+        ablation_blocks,
+        ABLATION_NOTES,
+        evidence="likeness",
+    ),
+    "mechanism": Table(
+        "Single scores × backbones: cross mean beside source-likeness, differences to the whole, two matrices beside each other.",
+        "Single scores",
+        _ablation_records,
+        mechanism_blocks,
+        ABLATION_NOTES,
+        evidence="likeness",
     ),
 }

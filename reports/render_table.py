@@ -49,7 +49,10 @@ Row = Mapping[str, Any]
 
 
 def render_table(document: Row, width: int, color: bool) -> str:
-    """The document as text of at most ``width`` columns (at least ``MIN_WIDTH``); ANSI codes only with ``color``."""
+    """The document as text of at most ``width`` columns (at least ``MIN_WIDTH``); ANSI codes only with ``color``.
+
+    A column of the leaderboard for which no row has a number is left out.
+    """
     from rich.console import Console, Group
     from rich.text import Text
 
@@ -83,7 +86,8 @@ def _leaderboard(document: Row, width: int) -> RenderableType:
     from rich.text import Text
 
     rows = document["rows"]
-    columns = [_column(field, rows) for field in leaderboard_fields(document)]
+    fields = leaderboard_fields(document)
+    columns = [_column(field, rows) for field in fields if field is fields[-1] or any(field.text(row) != NONE for row in rows)]
     status = Column("status", [Text(cell.plain, "green" if cell.plain == "ok" else "bold red") for cell in columns[-1].cells], right=False)
     columns[-1] = status
     rank = Column("#", [Text(NONE if row["rank"] is None else str(row["rank"])) for row in rows])

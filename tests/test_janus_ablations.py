@@ -1,8 +1,6 @@
-"""The protocols that take JANUS apart: what they run, what they share, and the table of what each piece is worth."""
+"""The protocols that take JANUS apart: what they run and what they share.  Their tables: test_ablation_table.py."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +8,13 @@ from sklearn.covariance import OAS
 from sklearn.metrics import roc_auc_score
 
 from detectors.janus import Janus, JanusParams
-from harness.extensions import BEST_FIXED
+from harness.extensions import BEST_FIXED, Variant
 from harness.plan import DetectorChoice, Plan, Settings, make_plan
 from harness.plugins import LoadedDetector
 from protocols.ablations import ABLATIONS, GROUP_A, GROUP_B, SCORES, scalar_likeness
 from protocols.aggregators import fit_aggregator
-from reports.ablation_table import ablation_blocks, ablation_deltas, ablation_rows, matrices_beside
+from reports.ablation_table import BESIDE, REFERENCES
+from reports.details import TABLES
 
 PROTOCOLS = {protocol.name: protocol for protocol in ABLATIONS}
 DATASETS = {name: {"hash": f"hash of {name}"} for name in "ab"}
@@ -81,55 +80,15 @@ def test_likeness_of_a_scalar_is_the_auroc_of_benign_target_against_benign_sourc
     assert found.index == pytest.approx(max(expected, 1 - expected))
 
 
-def row(name: str, group: str, within: float | None, cross: float | None, worst: float | None, aggregator: str = "oas") -> dict[str, Any]:
-    numbers = {"within_mean": within, "cross_mean": cross, "cross_worst": worst}
-    lacks = {"status": "ok", "reason": "unknown score column 'x'"} if within is None else {"status": "ok", "reason": ""}
-    cells = [{"source": s, "target": t, "mean": within if s == t else cross, "aggregator": aggregator, **lacks} for s in "ab" for t in "ab"]
-    std = {name: None if value is None else 0.01 for name, value in numbers.items()}
-    return {"detector": f"janus · {name}", "group": group, "summary": numbers, "summary_std": std, "cells": cells}
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_rows_that_the_tables_name_are_planned_and_the_tables_are_shown(name: str) -> None:
+    variants = {variant.name: variant for variant in PROTOCOLS[name].variants}
+    assert {REFERENCES[name], BESIDE[name]} <= set(variants)
+    assert PROTOCOLS[name].table == name
+    assert name in TABLES
+    first, second = (runs_of(name, variants[chosen]) for chosen in (BESIDE[name], REFERENCES[name]))
+    assert first == second  # one fit: the matrices differ in the aggregator alone
 
 
-DOCUMENT = {
-    "protocol": "ablation",
-    "metric": "auroc",
-    "datasets": ["a", "b"],
-    "rows": [
-        row("B2 no packet sequence", GROUP_B, 0.9, 0.5, 0.25),
-        row("best fixed score", GROUP_A, 0.99, 0.98, 0.97, BEST_FIXED),
-        row("A5 OAS", GROUP_A, 0.875, 0.75, 0.625),
-        row("A1 terminal_norm", GROUP_A, 0.89, 0.5, 0.375),
-        row("A2 disc_nll_total", GROUP_A, None, None, None),
-    ],
-}
-
-
-def test_deltas_are_points_against_the_reference_row() -> None:
-    rows = ablation_rows(DOCUMENT, {"janus · A1 terminal_norm": 0.87})
-    assert [row.name for row in rows] == ["A1 terminal_norm", "A2 disc_nll_total", "A5 OAS", "best fixed score", "B2 no packet sequence"]
-    first = rows[0]
-    assert first.delta == pytest.approx({"within_mean": 0.015, "cross_mean": -0.25, "cross_worst": -0.25})
-    assert (first.likeness, rows[2].likeness) == (0.87, None)
-    assert [row.upper_bound for row in rows] == [False, False, False, True, False]
-    assert rows[1].reason == "unknown score column 'x'"
-    assert rows[1].delta == dict.fromkeys(first.delta)
-    deltas = ablation_deltas(rows)
-    assert set(deltas) == {"A1 terminal_norm", "best fixed score", "B2 no packet sequence"}
-    assert deltas["B2 no packet sequence"] == pytest.approx({"within": 2.5, "cross mean": -25.0, "cross worst": -37.5})
-
-
-def test_the_table_has_the_projects_form_by_group() -> None:
-    first, second = ablation_blocks(DOCUMENT, {"janus · A1 terminal_norm": 0.87})
-    assert first.title == "janus, A: aggregator (auroc %, differences in points)"
-    assert first.header[1:7] == ("within", "cross mean", "cross worst", "Δ within", "Δ cross mean", "Δ cross worst")
-    assert first.rows[0] == ("A1 terminal_norm", "89.00 ± 1.00", "50.00 ± 1.00", "37.50 ± 1.00", "+1.50", "−25.00", "−25.00", "0.870", "")
-    assert first.rows[1][1:] == ("–", "–", "–", "–", "–", "–", "–", "unknown score column 'x'")
-    assert first.rows[3][-1] == "upper bound: chosen with the labels of the test"
-    assert [cells[0] for cells in second.rows] == ["B2 no packet sequence"]
-    assert all(len(cells) == len(first.header) for cells in (*first.rows, *second.rows))
-
-
-def test_two_matrices_stand_beside_each_other() -> None:
-    block = matrices_beside(DOCUMENT, "janus · A1 terminal_norm", "janus · A5 OAS")
-    assert block.rows == (("a", "89.00 | 87.50", "50.00 | 75.00"), ("b", "50.00 | 75.00", "89.00 | 87.50"))
-    with pytest.raises(ValueError, match="no row 'janus'"):
-        matrices_beside(DOCUMENT, "janus", "janus · A5 OAS")
+def runs_of(name: str, variant: Variant) -> set[str]:
+    return {cell.run_key for cell in plan(name).record.cells if cell.label == f"janus · {variant.name}"}

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from harness.extensions import TestScores
     from reports.figures import Format
 
-SUMMARIES = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
 PUBLISHED = "published"
 
 
@@ -113,29 +112,31 @@ def density(request: Request, detector: str, aggregator: str, seed: int | None) 
 
 
 def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None:
-    """Differences of the summaries to those of ``reference`` in AUROC points, for the other detectors of the results folder, or ``detectors``;
-    ``published``: the differences printed in the JANUS README, without a results folder."""
+    """Differences of the summaries to those of ``reference`` (empty: the row that the protocol compares with) in AUROC points, for ``detectors``;
+    by default for the other variants of a variant, or all other detectors of the results folder.
+
+    ``published``: the differences printed in the JANUS README, without a results folder.
+    """
+    from reports.ablation_table import ablation_deltas, reference_label
     from reports.figures import ablation_bars
 
     form = request.form
-    deltas: dict[str, dict[str, float | None]] = {}
     if reference == PUBLISHED:
         from reports.published import load_published
 
+        published: dict[str, dict[str, float | None]] = {}
         for number in load_published():
             if number.kind == "ablation":
-                deltas.setdefault(number.variant, {})[number.target] = 100 * number.value
-        request.write(ablation_bars(deltas, "full JANUS (published)", form=form), "published differences")
+                published.setdefault(number.variant, {})[number.target] = 100 * number.value
+        request.write(ablation_bars(published, "full JANUS (published)", form=form), "published differences")
         return
     document = leaderboard.document(*_opened(request), "auroc")
-    base = _row(document, reference)["summary"]
-    for label in detectors or [row["detector"] for row in document["rows"] if row["detector"] != reference]:
-        summary = _row(document, label)["summary"]
-        both = {name: (summary[name], base[name]) for name in SUMMARIES}
-        deltas[label] = {
-            word: 100 * (there - full) if there is not None and full is not None else None
-            for word, (there, full) in zip(SUMMARIES.values(), both.values(), strict=True)
-        }
+    reference = reference or reference_label(document) or ""
+    if not reference:
+        raise UsageError(f"protocol {document['protocol']} names no row to compare with: give one with --reference")
+    for label in (reference, *detectors):
+        _row(document, label)
+    deltas = ablation_deltas(document, reference, detectors)
     if not deltas:
         raise DataError(f"{request.runs} has no detector besides {reference}")
     request.write(ablation_bars(deltas, reference, form=form, note=_warning(document)), f"differences to {reference}")

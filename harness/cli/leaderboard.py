@@ -109,15 +109,19 @@ def with_table(store: RunStore, plans: Sequence[PlanRecord], board: dict[str, An
 
     if name == LEADERBOARD:
         return board
-    from harness.report_data import a_day, cell_evidence
+    from harness.report_data import a_day, cell_evidence, cell_likeness
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
 
     flows = FLOWS_PER_DAY if options.flows_per_day is None else options.flows_per_day
     operations = Operations(flows, _base_rates(options.base_rates) or BASE_RATES, a_day)
+    collect: dict[str, Callable[[PreparationProgress], Sequence[Any]]] = {
+        "scores": lambda progress: cell_evidence(store, plans, console.say, progress),
+        "likeness": lambda progress: cell_likeness(store, plans, board["aggregator"], progress),
+    }
     cells: Sequence[Any] = ()
-    if TABLES[name].needs_scores:
+    if TABLES[name].evidence in collect:
         with PreparationProgress() as progress:
-            cells = cell_evidence(store, plans, console.say, progress)
+            cells = collect[TABLES[name].evidence](progress)
     return with_details(board, name, cells, operations)
 
 
