@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UsageError
-from harness.schema import SCHEMA_VERSION, PlanRecord
+from harness.schema import SCHEMA_VERSION, PlanRecord, outside_means
 from harness.sides import (
     NAMES_DIFFER,
     SUMMARIES,
@@ -40,11 +40,12 @@ MEAN_NUMBERS = ("first", "second", "difference", "low", "high", "p", "p_holm", "
 
 @dataclass(frozen=True)
 class _How:
-    """What is computed, from how many resamples, and who hears of its progress."""
+    """What is computed, from how many resamples, who hears of its progress, and which targets are outside means (``schema.outside_means``)."""
 
     measure: Measure
     resamples: int
     progress: Progress
+    outside: frozenset[str]
 
 
 def compare(
@@ -56,7 +57,7 @@ def compare(
     of a pair, the means' p across pairs.  resamples: ``measure.resamples`` by default.  UsageError if a pair shares no seed, or was tested on
     different flows.
     """
-    how = _How(measure, resamples or measure.resamples, progress)
+    how = _How(measure, resamples or measure.resamples, progress, outside_means(plan.datasets))
     compared = [_compare_pair(first, second, how) for first, second in pairs]
     for summary in SUMMARIES:
         for p, corrected in (("p", "p_holm"), ("p_these", "p_these_holm")):
@@ -117,13 +118,15 @@ def _compare_pair(first: Side, second: Side, how: _How) -> dict[str, Any]:
         rows.append(_cell_row(pair, own, resampled.estimate[pair], interval, None if test is None else test.p))
     for row, corrected in zip(rows, holm([row["delong_p"] for row in rows]), strict=True):
         row["delong_p_holm"] = corrected
-    means = [mean for summary in SUMMARIES if (mean := _mean(summary, sides, missing, resampled)) is not None]
+    means = [mean for summary in SUMMARIES if (mean := _mean(summary, sides, missing, resampled, how.outside)) is not None]
     return {"first": first.name, "second": second.name, "seeds": seeds, "cells": rows, "means": means}
 
 
-def _mean(summary: str, sides: Sequence[Side], missing: Mapping[Pair, str], resampled: Resampled | None) -> dict[str, Any] | None:
+def _mean(
+    summary: str, sides: Sequence[Side], missing: Mapping[Pair, str], resampled: Resampled | None, outside: frozenset[str]
+) -> dict[str, Any] | None:
     """A row of means, its numbers None unless every cell is there; None if the summary has no cells."""
-    wanted = [pair for pair in pairs_of(sides) if SUMMARIES[summary](pair)]
+    wanted = [pair for pair in pairs_of(sides) if SUMMARIES[summary](pair) and pair[1] not in outside]
     if not wanted:
         return None
     absent = [pair for pair in wanted if pair in missing]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.schema import PlanRecord, key_of
+from harness.schema import PlanRecord, key_of, outside_means
 from harness.sides import (
     SUMMARIES,
     Joined,
@@ -92,8 +92,9 @@ def leaderboard_statistics(
         "absent": {},
     }
     chosen = {label: "its score is chosen with labels" for label in labels_of(plans) if label not in comparable_labels(plans)}
+    outside = outside_means(plans[-1].datasets)
     for summary, belongs in SUMMARIES.items():
-        wanted = [pair for pair in pairs_of(sides) if belongs(pair)]
+        wanted = [pair for pair in pairs_of(sides) if belongs(pair) and pair[1] not in outside]
         why = {side.label: next(filter(None, (why_missing([side], pair, seeds) for pair in wanted)), "") for side in sides}
         document["absent"][summary] = chosen | {label: reason for label, reason in why.items() if reason}
         complete = [side for side in sides if not why[side.label]]

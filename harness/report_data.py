@@ -98,7 +98,10 @@ def cell_evidence(
 def cell_likeness(
     store: RunStore, plans: Sequence[PlanRecord], aggregator: str | None = None, progress: Callable[[str, float], None] = _ignore
 ) -> tuple[CellLikeness, ...]:
-    """Source-likeness of every row in every cell that it is planned for, rows in the order of the plans; ``aggregator`` in place of every row's own."""
+    """Source-likeness of every row in every cell that it is planned for, rows in the order of the plans.
+
+    ``aggregator``: in place of every row's own.
+    """
     records = store.records()
     cells = {cell: tuple(keys.values()) for cell, keys in _run_keys(plans).items() if cell[1] != CONTROL}
     chosen = {label: aggregator or declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}

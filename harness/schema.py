@@ -126,13 +126,21 @@ class ExpectedCell:
     run_key: str
 
 
+CLASS_SHIFT = "class shift"
+
+
+def outside_means(datasets: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Of a plan's datasets those whose positives are no attacks but another class of traffic: cells that test on them are left out of means."""
+    return frozenset(name for name, info in datasets.items() if info.get("task") == CLASS_SHIFT)
+
+
 @dataclass(frozen=True)
 class PlanRecord:
     """``plans/<key>.json``: what was asked for, so that a table knows which cells are missing.
 
     ``detectors``: label → {name, group, provenance, uses_labels, learns, scores, aggregator}; the aggregator is the row's, which a protocol's
     variant may have chosen in place of the detector's own.
-    ``datasets``: name → {hash, synthetic, summary, flows, benign, attack, notes}.
+    ``datasets``: name → {hash, synthetic, summary, flows, benign, attack, notes, task (``attacks`` or ``CLASS_SHIFT``)}.
     """
 
     protocol: str

@@ -136,6 +136,7 @@ def describe(sites: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
             "benign": site.store.manifest["benign"],
             "attack": site.store.manifest["attack"],
             "notes": [],
+            "task": site.store.manifest.get("task", "attacks"),
         }
         for name, site in sites.items()
     }

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from harness.extensions import BEST_FIXED
-from harness.schema import SCHEMA_VERSION, PlanRecord, RunRecord
+from harness.schema import SCHEMA_VERSION, PlanRecord, RunRecord, outside_means
 from reports.intervals import with_statistics
 from reports.notes import notes_of
 
@@ -55,6 +55,10 @@ class _Table:
     metric: str
     aggregator: str | None
     higher_is_better: bool
+    outside: frozenset[str]
+
+    def counts(self, pair: Pair) -> bool:
+        return pair[1] not in self.outside
 
 
 def build_leaderboard(
@@ -84,7 +88,7 @@ def build_leaderboard(
     first = _common_settings(plans)
     runs = _expected_runs(plans, records, values, reasons or {})
     pairs = tuple(dict.fromkeys(pair for (_, regime), cells in runs.items() if regime == "transfer" for pair in cells))
-    table = _Table(pairs, metric, aggregator, higher_is_better)
+    table = _Table(pairs, metric, aggregator, higher_is_better, outside_means(first.datasets))
     detectors = {label: declared for plan in plans for label, declared in plan.detectors.items()}
     rows = [
         _row(label, declared, runs.get((label, "transfer"), {}), runs.get((label, "control"), {}), table) for label, declared in detectors.items()
@@ -161,7 +165,7 @@ def _row(label: str, declared: Mapping[str, Any], transfer: Cells, control: Cell
     controls = {pair: _mean_if_all(control.get(pair, ())) for pair in table.pairs}
     control_runs = {run.key: run for seeds in control.values() for run in seeds}.values()
     all_there = all(value is not None for value in complete.values())
-    collapsed = sum(value <= COLLAPSE for value in complete.values() if value is not None)
+    collapsed = sum(value <= COLLAPSE for pair, value in complete.items() if value is not None and table.counts(pair))
     return {
         "detector": label,
         "name": declared["name"],
@@ -254,8 +258,8 @@ def _status_counts(runs: Sequence[_Run]) -> dict[str, int]:
 
 
 def _summary(values: Mapping[Pair, float | None], table: _Table) -> dict[str, float | None]:
-    within = _all_or_none([value for (source, target), value in values.items() if source == target])
-    cross = _all_or_none([value for (source, target), value in values.items() if source != target])
+    within = _all_or_none([value for pair, value in values.items() if pair[0] == pair[1] and table.counts(pair)])
+    cross = _all_or_none([value for pair, value in values.items() if pair[0] != pair[1] and table.counts(pair)])
     worst = min if table.higher_is_better else max
     return {
         "within_mean": fmean(within) if within else None,
@@ -306,7 +310,7 @@ def _ranked(rows: Sequence[dict[str, Any]], table: _Table) -> list[dict[str, Any
     def deciding(row: Mapping[str, Any]) -> float | None:
         if any(cell["status"] != "ok" for cell in row["cells"]):
             return None
-        has_cross = any(source != target for source, target in table.pairs)
+        has_cross = any(pair[0] != pair[1] and table.counts(pair) for pair in table.pairs)
         value: float | None = row["summary"]["cross_mean" if has_cross else "within_mean"]
         return value
 
@@ -339,7 +343,8 @@ def _datasets_info(plan: PlanRecord, runs: Sequence[_Run]) -> dict[str, dict[str
     kept = ("flows", "benign", "attack")
     return {
         name: {field: info.get(field) for field in kept}
-        | {"synthetic": bool(info.get("synthetic")), "notes": _lines(info.get("notes")), "partitions": partitions[name]}
+        | {"synthetic": bool(info.get("synthetic")), "task": info.get("task", "attacks")}
+        | {"notes": _lines(info.get("notes")), "partitions": partitions[name]}
         for name, info in plan.datasets.items()
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.schema import CLASS_SHIFT
 from reports.intervals import interval_notes, ranking_summary
 
 __all__ = ["notes_of"]
@@ -30,6 +31,7 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     return [
         *_synthetic(document),
         *_dataset_notes(document),
+        *_class_shift(document),
         *_calibration(document),
         *_control(document),
         *_partitions(document),
@@ -56,6 +58,11 @@ def _dataset_notes(document: Mapping[str, Any]) -> list[str]:
         for note in info["notes"]:
             names_of.setdefault(note, []).append(name)
     return [f"{', '.join(names)}: {note}" for note, names in names_of.items()]
+
+
+def _class_shift(document: Mapping[str, Any]) -> list[str]:
+    names = [name for name, info in document["datasets_info"].items() if info.get("task") == CLASS_SHIFT]
+    return [f"{', '.join(names)}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"] if names else []
 
 
 def _calibration(document: Mapping[str, Any]) -> list[str]:

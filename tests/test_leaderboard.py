@@ -183,6 +183,20 @@ def test_summaries_of_transfer_and_control() -> None:
     assert row["collapse_cells"] == 1  # .5625 ≤ .57
 
 
+def test_a_class_shift_target_is_shown_and_left_out_of_means() -> None:
+    table = planted()
+    datasets = {name: dict(info) for name, info in table.plan().datasets.items()}
+    datasets["site_b"]["task"] = "class shift"
+    document = table.document(datasets=datasets)
+    row = rows_of(document)["alpha"]
+    # what is left: site_a → site_a .92, site_b → site_a .5625
+    assert row["summary"] == pytest.approx({"within_mean": 0.92, "cross_mean": 0.5625, "cross_worst": 0.5625})
+    assert cells_of(row)["site_a", "site_b"]["mean"] == 0.75
+    assert row["collapse_cells"] == 1
+    assert any(note.startswith("site_b: a class-shift task, not attacks") for note in document["notes"])
+    assert not any("class-shift" in note for note in planted().document()["notes"])
+
+
 def test_one_seed_has_no_spread_and_a_failed_control_no_number() -> None:
     row = rows_of(planted().document())["beta[x=1,y=sink]"]
     assert row["summary"] == {"within_mean": 0.75, "cross_mean": 0.65625, "cross_worst": 0.625}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -104,6 +104,7 @@ class Driver:
     labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
     rules      what is a flow in this dataset
     options    frozen dataclass of the driver's options, each with a default
+    task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
     """
 
     name: str
@@ -115,6 +116,7 @@ class Driver:
     labeller: Callable[[Request], Labeller]
     rules: FlowRules = FlowRules()  # noqa: RUF009 — frozen
     options: type | None = None
+    task: Literal["attacks", "class shift"] = "attacks"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_-]+", self.name):

@@ -52,4 +52,5 @@ DRIVER = Driver(
     group_of=_group_of,
     labeller=_labeller,
     rules=FlowRules(active_timeout_s=10.0),  # the published CSV's: SelectedFeatures-10s
+    task="class shift",
 )

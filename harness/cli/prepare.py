@@ -105,6 +105,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "licence": driver.licence,
         "citation": driver.citation,
         "driver": driver.name,
+        "task": driver.task,
         "options": chosen,
     }
 
