@@ -25,6 +25,7 @@ from pyod.models.ocsvm import OCSVM
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from detectors.inputs import Standardiser
 from detectors.shafir.features import FEATURE_SETS
 from harness.contract import FLOW_FEATURES
 from harness.schema import RunRecord, RunSpec
@@ -55,14 +56,24 @@ np.savez(sys.argv[3], **scores)
 """
 
 
-def pyod(make: Callable[[int], Any]) -> Fit:
-    """A PyOD model made from a seed, on standardised columns."""
+def standardised(train: Matrix) -> Callable[[Matrix], Matrix]:
+    """scikit-learn's scaler, before the models that our detectors put it before."""
+    return StandardScaler().fit(train).transform
+
+
+def clipped(train: Matrix) -> Callable[[Matrix], Matrix]:
+    """The autoencoders' rows: what is compared is the model."""
+    scaler = Standardiser.fitted(train)
+    return lambda rows: scaler(rows, 10.0)
+
+
+def pyod(make: Callable[[int], Any], prepare: Callable[[Matrix], Callable[[Matrix], Matrix]] = standardised) -> Fit:
+    """A PyOD model made from a seed, on prepared columns."""
 
     def fit(train: Matrix, seed: int) -> Callable[[Matrix], Matrix]:
-        scaler = StandardScaler().fit(train)
-        model = make(seed)
-        model.fit(scaler.transform(train))
-        return lambda rows: model.decision_function(scaler.transform(rows))
+        prepared, model = prepare(train), make(seed)
+        model.fit(prepared(train))
+        return lambda rows: model.decision_function(prepared(rows))
 
     return fit
 
@@ -72,13 +83,14 @@ AE = {
     "hidden_activation_name": "tanh",
     "batch_norm": False,
     "dropout_rate": 0,
+    "preprocessing": False,
     "epoch_num": 50,
     "batch_size": 128,
 }
 LIBRARIES: Mapping[str, tuple[tuple[str, ...], Fit]] = {
     "iforest": (FLOW_FEATURES, pyod(lambda seed: IForest(random_state=seed))),
     "ocsvm": (FLOW_FEATURES, pyod(lambda _: OCSVM())),
-    "ae": (FLOW_FEATURES, pyod(lambda seed: AutoEncoder(**AE, random_state=seed, verbose=0))),
+    "ae": (FLOW_FEATURES, pyod(lambda seed: AutoEncoder(**AE, random_state=seed, verbose=0), clipped)),
 }
 
 
@@ -132,7 +144,9 @@ def compare(
             theirs.append(float(roc_auc_score(attack, scores[target])))
             print(f"{name:12} {source} → {target}, seed {seed}: ours {ours[-1]:.3f}, library {theirs[-1]:.3f}")
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    print(f"{name:12} mean of {len(ours)} cells: ours {statistics.fmean(ours):.3f}, library {statistics.fmean(theirs):.3f}, {difference:+.3f}")
+    middle = statistics.median(a - b for a, b in zip(ours, theirs, strict=True))
+    means = f"ours {statistics.fmean(ours):.3f}, library {statistics.fmean(theirs):.3f}, {difference:+.3f}"
+    print(f"{name:12} mean of {len(ours)} cells: {means}; median difference of a cell {middle:+.3f}")
     return difference
 
 
