@@ -6,11 +6,12 @@ backbones; one source × target matrix beside another.  Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from harness.schema import CLASS_SHIFT
 from reports.fields import NONE, flags, metric_name
 from reports.layout import Block
 from reports.leaderboard import SUMMARIES
@@ -19,6 +20,7 @@ from reports.notes import UPPER_BOUND
 __all__ = [
     "BESIDE",
     "REFERENCES",
+    "SEPARATOR",
     "CellLikeness",
     "ablation_blocks",
     "ablation_deltas",
@@ -67,8 +69,10 @@ def ablation_records(document: Row, likeness: Sequence[CellLikeness] = (), refer
     reference  name of the variant that deltas are taken against; by default that of the protocol in ``REFERENCES``.  Without such a row there are
                no deltas.
 
-    ``what`` is a name of ``SUMMARIES`` or ``cell``.  ``likeness`` of a mean is the mean over its cells, if all have one.
+    ``what`` is a name of ``SUMMARIES`` or ``cell``.  ``likeness`` of a mean is the mean over its cells, if all have one; cells that test on a
+    class shift are ``in_means`` no more than in the metric's.
     """
+    outside = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
     reference = REFERENCES.get(document["protocol"], "") if reference is None else reference
     base = {_parts(row)[0]: row for row in document["rows"] if _parts(row)[1] == reference}
     place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
@@ -76,39 +80,37 @@ def ablation_records(document: Row, likeness: Sequence[CellLikeness] = (), refer
     records = []
     for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), _parts(row)[0], row["group"], _parts(row)[1])):
         cells = [found.get((row["detector"], cell["source"], cell["target"])) for cell in row["cells"]]
-        records += _records_of(row, base.get(_parts(row)[0]), cells)
+        records += _records_of(row, base.get(_parts(row)[0]), cells, outside)
     return records
 
 
-def _records_of(row: Row, base: Row | None, likeness: Sequence[CellLikeness | None]) -> list[dict[str, Any]]:
-    """``likeness``: of the row's cells, in their order."""
+def _records_of(row: Row, base: Row | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]) -> list[dict[str, Any]]:
+    """``likeness``: of the row's cells, in their order; ``outside``: targets that are in no mean."""
     who = {"detector": row["detector"], "group": row["group"], "variant": _parts(row)[1], "upper_bound": row["upper_bound"]}
-    who |= {"reference": base is not None and base["detector"] == row["detector"]}
+    who |= {"reference": base is not None and base["detector"] == row["detector"], "aggregator": row["aggregator"]}
     base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
-    nothing = {"likeness": None, "likeness_auroc": None}
-    of_means = {"within_mean": _mean_of(row, likeness, diagonal=True), "cross_mean": _mean_of(row, likeness, diagonal=False)}
+    both = list(zip(row["cells"], likeness, strict=True))
     records = []
     for name in SUMMARIES:
+        own = [(cell, like) for cell, like in both if (cell["source"] == cell["target"]) is (name == "within_mean") and cell["target"] not in outside]
         mean = row["summary"][name]
-        delta = _minus(mean, None if base is None else base["summary"][name])
-        numbers = {"mean": mean, "std": row["summary_std"][name], "delta": delta, **of_means.get(name, nothing)}
-        seeds = min((cell["n_seeds"] for cell in row["cells"]), default=0)
-        why = "" if mean is not None else _first_reason(row["cells"])
-        records.append({**who, "what": name, "source": None, "target": None, **numbers, "n_seeds": seeds, "reason": why})
-    for cell, like in zip(row["cells"], likeness, strict=True):
+        numbers = {"mean": mean, "std": row["summary_std"][name], "delta": _minus(mean, None if base is None else base["summary"][name])}
+        numbers |= _mean_of([like for _, like in own] if name != "cross_worst" else [])
+        numbers |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": True}
+        records.append({**who, "what": name, "source": None, "target": None, **numbers, **_status([cell for cell, _ in own], mean)})
+    for cell, like in both:
+        where = {"what": CELL, "source": cell["source"], "target": cell["target"]}
         delta = _minus(cell["mean"], base_cells.get((cell["source"], cell["target"])))
-        numbers = {"mean": cell["mean"], "std": cell["std"], "delta": delta}
-        numbers |= nothing if like is None else {"likeness": like.index, "likeness_auroc": like.area}
-        where = {"source": cell["source"], "target": cell["target"]}
-        records.append({**who, "what": CELL, **where, **numbers, "n_seeds": cell["n_seeds"], "reason": _first_reason([cell])})
+        numbers = {"mean": cell["mean"], "std": cell["std"], "delta": delta, **_mean_of([like])}
+        numbers |= {"n_seeds": cell["n_seeds"], "in_means": cell["target"] not in outside}
+        records.append({**who, **where, **numbers, **_status([cell], cell["mean"])})
     return records
 
 
-def _mean_of(row: Row, likeness: Sequence[CellLikeness | None], *, diagonal: bool) -> dict[str, float | None]:
-    """The mean over the cells within, or across, if there are any and all have an index."""
-    own = [like for cell, like in zip(row["cells"], likeness, strict=True) if (cell["source"] == cell["target"]) is diagonal]
-    there = [(like.index, like.area) for like in own if like is not None and like.index is not None and like.area is not None]
-    if not there or len(there) < len(own):
+def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
+    """The mean over cells, if there are any and all have an index."""
+    there = [(like.index, like.area) for like in cells if like is not None and like.index is not None and like.area is not None]
+    if not there or len(there) < len(cells):
         return {"likeness": None, "likeness_auroc": None}
     return {"likeness": fmean(index for index, _ in there), "likeness_auroc": fmean(area for _, area in there)}
 
@@ -118,14 +120,12 @@ def _parts(row: Row) -> tuple[str, str]:
     return detector, name
 
 
-def _first_reason(cells: Sequence[Row]) -> str:
-    """Why a cell has no number, of the first that has none."""
-    for cell in cells:
-        if cell["status"] != "ok":
-            return f"{cell['status']}: {cell['reason']}"
-        if cell["mean"] is None:
-            return str(cell["reason"])
-    return ""
+def _status(cells: Sequence[Row], mean: float | None) -> dict[str, str]:
+    """Of the first cell that is not ok or has no number; a number made without it needs no reason."""
+    found = next((cell for cell in cells if cell["status"] != "ok" or cell["mean"] is None), None)
+    if found is None or (mean is not None and len(cells) > 1):
+        return {"status": "ok", "reason": ""}
+    return {"status": found["status"], "reason": found["reason"]}
 
 
 def _minus(value: float | None, base: float | None) -> float | None:
@@ -144,7 +144,7 @@ def reference_label(document: Row) -> str | None:
 def ablation_deltas(document: Row, reference: str, labels: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
     """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars`` draws it.
 
-    labels  rows to compare; by default the other variants of the same detector, by group and name, or all other rows where the reference is no variant
+    labels  rows to compare; by default the other variants of the same detector, by group and name; all other rows where the reference is no variant
     """
     rows = {row["detector"]: row for row in document["rows"]}
     detector, variant = _parts(rows[reference])
@@ -214,12 +214,16 @@ def _name(record: Row) -> str:
 
 def _note(first: Row, summaries: ByWhat) -> str:
     if first["upper_bound"]:
-        return "upper bound: chosen with the labels of the test"
+        return "upper bound of single scores, chosen with the labels of the test"
     if first["reference"]:
         return "reference of Δ"
-    if any(record["mean"] is not None for record in summaries.values()):
+    absent = next((record for record in summaries.values() if record["mean"] is None and record["reason"]), None)
+    if absent is None:
         return ""
-    return str(first["reason"]).partition(". ")[0]  # the rest lists every column that there is; the records have it
+    if absent["status"] != "ok":
+        return f"{absent['status']}: {absent['reason']}"
+    column = first["aggregator"].removeprefix("column:")
+    return f"no score column {column}" if column != first["aggregator"] else str(absent["reason"])
 
 
 def _likeness(label: str, summaries: ByWhat, records: Sequence[Row]) -> str:
@@ -227,7 +231,8 @@ def _likeness(label: str, summaries: ByWhat, records: Sequence[Row]) -> str:
     index = summaries["cross_mean"]["likeness"]
     if index is None:
         return NONE
-    cells = [record for record in records if (record["detector"], record["what"]) == (label, CELL) and record["source"] != record["target"]]
+    own = [record for record in records if (record["detector"], record["what"]) == (label, CELL) and record["in_means"]]
+    cells = [record for record in own if record["source"] != record["target"]]
     target, source = (sum(sign * (record["likeness_auroc"] - 0.5) > 0 for record in cells) for sign in (1, -1))
     return f"{index:.3f} (+{target} −{source})"
 
@@ -269,10 +274,10 @@ def _beside(document: Row, records: Sequence[Row]) -> list[Block]:
     for detector in dict.fromkeys(detector for detector, _ in there):
         pair = (there.get((detector, first)), there.get((detector, second)))
         if pair[0] is not None and pair[1] is not None:
-            labels = (pair[0], pair[1])
-            blocks.append(matrices_beside(document, records, labels, f"{metric_name(document)} in %", "mean", _percent))
+            labels, title = (pair[0], pair[1]), f"{detector}: {first} | {second}"
+            blocks.append(matrices_beside(document, records, labels, f"{title}, {metric_name(document)} in %", "mean", _percent))
             if any(record["likeness"] is not None for record in records if record["detector"] in labels):
-                blocks.append(matrices_beside(document, records, labels, "source-likeness", "likeness", _index))
+                blocks.append(matrices_beside(document, records, labels, f"{title}, source-likeness", "likeness", _index))
     return blocks
 
 
@@ -282,10 +287,8 @@ def matrices_beside(
     """Two rows, named by their labels, as one source × target matrix of the number ``what`` of their cells: ``first | second`` in each."""
     found = {(record["detector"], record["source"], record["target"]): record[what] for record in records if record["what"] == CELL}
     names = document["datasets"]
-    rows = tuple(
-        (source, *(" | ".join(text(found.get((label, source, target))) for label in labels) for target in names)) for source in names
-    )
-    return Block(f"{' | '.join(labels)}: {title}{flags(document)}", ("source ↓ target →", *names), rows)
+    rows = tuple((source, *(" | ".join(text(found.get((label, source, target))) for label in labels) for target in names)) for source in names)
+    return Block(f"{title}{flags(document)}", ("source ↓ target →", *names), rows)
 
 
 def _percent(value: float | None, std: float | None = None) -> str:

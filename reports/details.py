@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from reports.ablation_table import CellLikeness, ablation_blocks, ablation_records, mechanism_blocks
+from reports.ablation_table import SEPARATOR, CellLikeness, ablation_blocks, ablation_records, mechanism_blocks
 from reports.fields import NONE, SMALL_FAMILY, count, flags, metric_name, name_of, number, spread
 from reports.html.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.html.table import share, whole
@@ -259,6 +259,33 @@ def _stability_records(document: Row, cells: Sequence[CellEvidence], operations:
     return records
 
 
+TINY = 1e-9
+"""A standard deviation below this is rounding: there is no ratio to it."""
+
+
+def _spread_beside(document: Row, records: Sequence[Row]) -> list[Block]:
+    """Per detector with variants: their standard deviations in points beside each other and, of two, the second's over the first's."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in records:
+        detector, dot, variant = record["detector"].partition(SEPARATOR)
+        if dot and record["std"] is not None:
+            where = SUMMARY_NAMES.get(record["what"]) or f"{record['source']} → {record['target']}"
+            found.setdefault(detector, {}).setdefault(where, {})[variant] = 100 * record["std"]
+    blocks = []
+    for detector, by_place in found.items():
+        variants = sorted({variant for stds in by_place.values() for variant in stds})
+        if len(variants) > 1:
+            ratio = [" / ".join(reversed(variants))] if len(variants) == 2 else []
+            rows = []
+            for where, stds in by_place.items():
+                first, second = (stds.get(variant) for variant in variants[:2])
+                share_of = [NONE if first is None or second is None or first < TINY else f"{second / first:.2f}"] if ratio else []
+                rows.append((where, *(f"{stds[variant]:.2f}" if variant in stds else NONE for variant in variants), *share_of))
+            title = f"{detector}: standard deviation of {metric_name(document)} over seeds in points{flags(document)}"
+            blocks.append(Block(title, ("where", *variants, *ratio), tuple(rows)))
+    return blocks
+
+
 def _stability_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
     names = _names(document)
 
@@ -277,7 +304,7 @@ def _stability_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
     )
     title = f"{metric_name(document)} over seeds{flags(document)}"
     found = [Block(f"{title}: means", ("detector", "mean", *header), means, left=2)] if means else []
-    return [*found, Block(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
+    return [*_spread_beside(document, records), *found, Block(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
 
 
 # -- what each part is worth -------------------------------------------------------------------------------------------------------
@@ -337,7 +364,7 @@ TABLES: Mapping[str, Table] = {
         evidence="none",
     ),
     "ablation": Table(
-        "Groups of variants: within, cross mean, cross worst, what each costs or gains against the reference, and how much its score tells networks apart.",
+        "Variants by group: within, cross mean, cross worst, differences to the reference, source-likeness.",
         "What each part is worth",
         _ablation_records,
         ablation_blocks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ PLANTED: dict[str, dict[str, dict[tuple[str, str], tuple[tuple[int, int], ...]]]
         "bad": {
             ("plant", "plant"): ((46, 10),),
             ("home", "home"): ((46, 10),),  # within .92
-            ("plant", "home"): ((20, 20), (25, 18)),  # .40 .50 → .45; a = 1 .9 → .95
+            ("plant", "home"): ((20, 20), (30, 18)),  # .40 .60 → .50; a = 1 .9 → .95
             ("home", "plant"): ((10, 2),),  # .20; a = .1 → .90, below ½
-        },  # cross mean .325, worst .20; likeness (.95 + .90) / 2 = .925
+        },  # cross mean .35, worst .20; by seed .30 .40 and .20 .20; likeness (.95 + .90) / 2 = .925
     },
     # within .88, every cross cell .50: cross mean .50, worst .50; a = ½ everywhere
     "part": {"only": {pair: ((44, 10),) if pair[0] == pair[1] else ((25, 10),) for pair in PAIRS}},
@@ -160,7 +160,7 @@ def summaries(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_means_deltas_and_spread_are_those_derived_by_hand(ablation: RunStore) -> None:
     found = summaries(shown(ablation))
     expected = {  # within, cross mean, cross worst; differences to A5
-        "A1 terminal_norm": ((0.92, 0.325, 0.20), (0.02, -0.35, -0.40)),
+        "A1 terminal_norm": ((0.92, 0.35, 0.20), (0.02, -0.325, -0.40)),
         "A2 disc_nll_total": ((None, None, None), (None, None, None)),
         "A5 OAS": ((0.90, 0.675, 0.60), (0.0, 0.0, 0.0)),
         "best fixed score": ((0.92, 0.675, 0.60), (0.02, 0.0, 0.0)),
@@ -198,7 +198,7 @@ def test_likeness_is_the_folded_auroc_of_benign_flows_and_the_upper_bound_has_no
         scores = ablation.scores(spec_of("whole", "plant", "home", seed).key).filter(pl.col("role").is_in(["source_val", "cal_b"]))
         areas.append(roc_auc_score(scores["role"] == "cal_b", scores["bad"]))
     assert cell["likeness"] == pytest.approx(np.mean(areas)) == pytest.approx(0.95)
-    assert cell["delta"] == pytest.approx(0.45 - 0.75)
+    assert cell["delta"] == pytest.approx(0.50 - 0.75)
 
 
 def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Path) -> None:
@@ -206,7 +206,8 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
     found = summaries(shown(store))
     for variant in ("A1 terminal_norm", "A5 OAS"):
         assert [found[variant]["cross_mean"][name] for name in ("mean", "delta", "likeness")] == [None, None, None]
-        assert "timeout" in found[variant]["cross_mean"]["reason"]
+        assert (found[variant]["cross_mean"]["status"], found[variant]["cross_mean"]["reason"]) == ("timeout", "seed 2: exceeded 1s")
+        assert (found[variant]["within_mean"]["status"], found[variant]["within_mean"]["reason"]) == ("ok", "")
     part = found["B2 no packet sequence"]
     assert (part["cross_mean"]["mean"], part["cross_mean"]["delta"]) == (pytest.approx(0.5), None)
     assert part["within_mean"]["delta"] == pytest.approx(-0.02)  # the diagonal is whole
@@ -215,23 +216,38 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
     assert like["d · A1 terminal_norm", "home", "plant"].index == pytest.approx(0.9)
 
 
+def test_a_target_whose_positives_are_no_attacks_is_in_no_mean(ablation: RunStore) -> None:
+    """Without home as a target one cell is left within (.92), one across: home → plant with .20 and an index of .90 below ½."""
+    (plan,) = ablation.plans()
+    plans = [replace(plan, datasets={name: {**info, "task": "class shift"} if name == "home" else info for name, info in plan.datasets.items()})]
+    board = leaderboard.document(ablation, plans, "auroc")
+    document = leaderboard.with_table(ablation, plans, board, leaderboard.Options(), "ablation")
+    across = summaries(document)["A1 terminal_norm"]["cross_mean"]
+    assert (across["mean"], across["likeness"], across["likeness_auroc"]) == (pytest.approx(0.20), pytest.approx(0.90), pytest.approx(0.10))
+    cells = {(r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell" and r["variant"] == "A1 terminal_norm"}
+    assert cells["plant", "home"]["likeness"] == pytest.approx(0.95)  # shown all the same
+    assert [pair for pair, record in cells.items() if record["in_means"]] == [("plant", "plant"), ("home", "plant")]
+    lines = [" ".join(line.split()) for line in RENDER["table"](document, 160, False).splitlines()]
+    assert any(line.startswith("A1 terminal_norm 92.00") and line.endswith("0.900 (+0 −1)") for line in lines)
+
+
 def test_the_terminal_table_has_the_projects_form(ablation: RunStore) -> None:
     lines = [" ".join(line.split()) for line in RENDER["table"](shown(ablation), 160, False).splitlines()]
     for line in (
         "What each part is worth · ablation · SYNTHETIC DATA",
         "d, A: aggregator: AUROC in % · SYNTHETIC DATA",
         "variant within cross mean cross worst Δ within Δ cross mean Δ cross worst source-likeness note",
-        # A1: within .92 in both seeds; cross .30 and .35 by seed, so ± 3.54; worst .20 in both
-        "A1 terminal_norm 92.00 ± 0.00 32.50 ± 3.54 20.00 ± 0.00 +2.00 −35.00 −40.00 0.925 (+1 −1)",
-        "A2 disc_nll_total – – – – – – – unknown score column 'absent'",
+        # A1: within .92 in both seeds; cross .30 and .40 by seed, so ± .10 / √2; worst .20 in both
+        "A1 terminal_norm 92.00 ± 0.00 35.00 ± 7.07 20.00 ± 0.00 +2.00 −32.50 −40.00 0.925 (+1 −1)",
+        "A2 disc_nll_total – – – – – – – no score column absent",
         "A5 OAS 90.00 ± 0.00 67.50 ± 3.54 60.00 ± 0.00 +0.00 +0.00 +0.00 0.600 (+2 −0) reference of Δ",
-        "best fixed score ‡ 92.00 ± 0.00 67.50 ± 3.54 60.00 ± 0.00 +2.00 +0.00 +0.00 – upper bound: chosen with the",
+        "best fixed score ‡ 92.00 ± 0.00 67.50 ± 3.54 60.00 ± 0.00 +2.00 +0.00 +0.00 – upper bound of single scores,",
         "d, B: architecture: AUROC in % · SYNTHETIC DATA",
         "B2 no packet sequence 88.00 ± 0.00 50.00 ± 0.00 50.00 ± 0.00 −2.00 −17.50 −10.00 0.500 (+0 −0)",
-        "d · A1 terminal_norm | d · A5 OAS: AUROC in % · SYNTHETIC DATA",
-        "plant 92.00 | 90.00 45.00 | 75.00",
+        "d: A1 terminal_norm | A5 OAS, AUROC in % · SYNTHETIC DATA",
+        "plant 92.00 | 90.00 50.00 | 75.00",
         "home 20.00 | 60.00 92.00 | 90.00",
-        "d · A1 terminal_norm | d · A5 OAS: source-likeness · SYNTHETIC DATA",
+        "d: A1 terminal_norm | A5 OAS, source-likeness · SYNTHETIC DATA",
         "plant 0.500 | 0.500 0.950 | 0.600",
         "home 0.900 | 0.600 0.500 | 0.500",
     ):
@@ -247,13 +263,13 @@ def test_scores_by_backbones_with_likeness_and_the_reason_for_what_is_absent(mec
     lines = [" ".join(line.split()) for line in RENDER["table"](document, 160, False).splitlines()]
     for line in (
         "d, scores × backbones: cross mean of AUROC in % | source-likeness · SYNTHETIC DATA",
-        "terminal_norm 50.00 | 0.500 32.50 | 0.925",
+        "terminal_norm 50.00 | 0.500 35.00 | 0.925",
         "disc_nll_total – 67.50 | 0.600",
         f"d, {MIXED}: AUROC in % · SYNTHETIC DATA",
-        "terminal_norm 92.00 ± 0.00 32.50 ± 3.54 20.00 ± 0.00 +2.00 −35.00 −40.00 0.925 (+1 −1)",
-        "disc_nll_total – – – – – – – unknown score column 'absent'",
-        f"d · {MIXED}: terminal_norm | d · OAS over ten: AUROC in % · SYNTHETIC DATA",
-        "plant 92.00 | 90.00 45.00 | 75.00",
+        "terminal_norm 92.00 ± 0.00 35.00 ± 7.07 20.00 ± 0.00 +2.00 −32.50 −40.00 0.925 (+1 −1)",
+        "disc_nll_total – – – – – – – no score column absent",
+        f"d: {MIXED}: terminal_norm | OAS over ten, AUROC in % · SYNTHETIC DATA",
+        "plant 92.00 | 90.00 50.00 | 75.00",
     ):
         assert line in lines, line
     assert [record["variant"] for record in document["details"]["records"] if record["what"] == "within_mean"] == [
@@ -276,10 +292,10 @@ def test_every_format_has_the_same_records(request: pytest.FixtureRequest, table
         assert (float(from_csv[place]["delta"]) if from_csv[place]["delta"] else None) == record["delta"] == from_parquet["delta"][place]
         assert (from_csv[place]["detector"], from_parquet["what"][place]) == (record["detector"], record["what"])
     markdown = RENDER["markdown"](document, width, False)
-    assert "32.50 ± 3.54" in markdown
-    assert "−35.00" in markdown
+    assert "35.00 ± 7.07" in markdown
+    assert "−32.50" in markdown
     latex = RENDER["latex"](document, width, False)
-    assert "40.00" in latex
+    assert r"$-$40.00" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") >= 4
 
 
@@ -288,7 +304,7 @@ def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> No
     store = write(tmp_path / "runs", "within", {label: row for label, row in ABLATION.items() if "absent" not in row[1]})
     (plan,) = store.plans()
     diagonal = tuple(cell for cell in plan.cells if cell.source == cell.target)
-    plans = [PlanRecord(**{**{name: getattr(plan, name) for name in plan.__dataclass_fields__}, "cells": diagonal})]
+    plans = [replace(plan, cells=diagonal)]
     board = leaderboard.document(store, plans, "auroc")
     for table in ("ablation", "leaderboard"):
         text = RENDER["table"](leaderboard.with_table(store, plans, board, leaderboard.Options(), table), 160, False)
@@ -298,6 +314,16 @@ def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> No
         assert "control" not in head
         assert "Δ" not in head
     assert "cross mean" in " ".join(RENDER["table"](leaderboard.document(store, store.plans(), "auroc"), 160, False).split())
+
+
+def test_spread_of_two_variants_stands_beside_each_other_with_its_ratio(tmp_path: Path) -> None:
+    """Cross mean ± .05 / √2 and ± .10 / √2, as above; one cell ± .10 / √2 and ± .20 / √2; the others are equal in both seeds."""
+    variants = {"d · causal packets": ("whole", "column:good", ""), "d · full attention": ("whole", "column:bad", "")}
+    store = write(tmp_path / "runs", "stability-attention", variants)
+    lines = [" ".join(line.split()) for line in RENDER["table"](shown(store), 160, False).splitlines()]
+    start = lines.index("d: standard deviation of AUROC over seeds in points · SYNTHETIC DATA")
+    assert lines[start + 1] == "where causal packets full attention full attention / causal packets"
+    assert {"cross mean 3.54 7.07 2.00", "plant → home 7.07 14.14 2.00", "home → plant 0.00 0.00 –"} <= set(lines[start : start + 12])
 
 
 def test_another_aggregator_counts_for_likeness_too(ablation: RunStore) -> None:
@@ -312,13 +338,13 @@ def test_the_figure_has_the_same_differences(ablation: RunStore, tmp_path: Path)
     assert reference_label(document) == "d · A5 OAS"
     deltas = ablation_deltas(document, "d · A5 OAS")
     assert list(deltas) == ["A1 terminal_norm", "A2 disc_nll_total", "best fixed score ‡ upper bound", "B2 no packet sequence"]
-    assert deltas["A1 terminal_norm"] == pytest.approx({"within": 2.0, "cross mean": -35.0, "cross worst": -40.0})
+    assert deltas["A1 terminal_norm"] == pytest.approx({"within": 2.0, "cross mean": -32.5, "cross worst": -40.0})
     assert set(deltas["A2 disc_nll_total"].values()) == {None}
     assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"])) == ["B2 no packet sequence"]
     file = tmp_path / "bars.svg"
     figures.ablation(figures.Request(ablation.folder, "", file), "", [])
     drawn = file.read_text(encoding="utf-8")
-    for text in ("−35.00", "−17.50", "no number", "difference to d · A5 OAS, AUROC points"):
+    for text in ("−32.50", "−17.50", "no number", "difference to d · A5 OAS, AUROC points"):
         assert text in drawn, text
 
 

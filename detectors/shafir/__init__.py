@@ -143,7 +143,7 @@ class ShafirNF:
         source="Shafir, Giryes, Wool, IEEE ToN 34, 2026; released script with pzflow's defaults",
         version="2",
     )
-    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 10}}
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 3, "bins": 4}}
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "shafir-beta": {"latent": "beta"},

@@ -113,7 +113,9 @@ def leaderboard(
     ] = "",
     output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
-    table: Annotated[str, typer.Option(help="leaderboard, thresholds, alerts, families or stability; default: the protocol's.")] = "",
+    table: Annotated[
+        str, typer.Option(help="leaderboard, thresholds, alerts, families, stability, ablation or mechanism; default: the protocol's.")
+    ] = "",
     intervals: Annotated[
         bool | None, typer.Option("--intervals/--no-intervals", help="95 % intervals and tie groups; default: for AUROC. Computed once, then kept.")
     ] = None,
@@ -405,7 +407,9 @@ def figure_density(
 @figure_app.command("ablation", epilog=examples("janus-bench figure ablation --reference janus -o ablation.pdf"))
 def figure_ablation(
     file: FigureFile,
-    reference: Annotated[str, typer.Option(help="Detector that the others are compared with, or `published` for the literature's deltas.")],
+    reference: Annotated[
+        str, typer.Option(help="Row that the others are compared with, default: the protocol's; or `published` for the literature's deltas.")
+    ] = "",
     detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
     protocol: FigureProtocol = "",
     runs: Runs = Path("runs"),

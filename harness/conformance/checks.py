@@ -98,7 +98,10 @@ class Subject:
 
     def context(self) -> FitContext:
         scratch = Path(tempfile.mkdtemp(dir=self._scratch))
-        return FitContext(self.benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch)
+        hints = None
+        if self.capabilities.hints != "none":
+            hints = self.mixed().take(slice(MIXED_BENIGN - (10 if self.capabilities.hints == "transductive" else 0), MIXED_BENIGN + 10))
+        return FitContext(self.benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch, hints=hints)
 
     @cached_property
     def fitted(self) -> Any:
