@@ -46,12 +46,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         grid.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     console = Console(width=width(), no_color=not color(), force_terminal=color(), file=io.StringIO(), highlight=False)
+    if title:  # a table's own title would be wrapped to the width of the table
+        console.print(Text(title))
     console.print(grid)
     out("\n".join(line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()))  # type: ignore[attr-defined]
 
