@@ -302,7 +302,7 @@ class FlowBatch:
 
 INPUTS = ("packets", "features", "cic_features", "stream")
 """What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and whole captures packet by packet
-with host identities, in the order of time: training captures without the packets of other than training flows, and at scoring all there is."""
+with host identities, in the order of time: for training, validation and calibration without the packets of other flows, at scoring all there is."""
 
 
 @dataclass(frozen=True)

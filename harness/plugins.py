@@ -199,13 +199,14 @@ def datasets() -> Mapping[str, Dataset]:
 def presets() -> Mapping[str, Preset]:
     """Presets of all detectors that can be loaded; a name that a detector or an earlier preset has is not taken from them."""
     found: dict[str, Preset] = {}
-    for name in detector_entries():
+    entries = detector_entries()
+    for name in entries:
         try:
             loaded = load_detector(name)
         except PluginError:  # said wherever detectors are listed
             continue
         for preset, params in getattr(loaded.factory, "presets", {}).items():
-            if preset not in detector_entries():
+            if preset not in entries:
                 found.setdefault(preset, Preset(preset, name, params))
     return found
 

@@ -29,7 +29,7 @@ from protocols.splits import Partition, control_parts
 ARTIFACTS = ("cic_features", "stream")
 """Inputs that not every dataset has; its manifest says which."""
 
-HINTS_STREAM = 7
+HINTS_DRAW = 7
 """Sets the draw of hints apart from other draws of the same seed."""
 
 FEWEST_FLOWS = 2
@@ -223,7 +223,7 @@ class _FitRun:
         kind, parts = self._fit.loaded.capabilities.hints, self._partition(name).parts
         if kind == "none":
             return {}
-        rng = np.random.default_rng([self._fit.first.seed, HINTS_STREAM])
+        rng = np.random.default_rng([self._fit.first.seed, HINTS_DRAW])
         wanted = {"few_shot": {"test_attack": 20}, "transductive": {"test_benign": 100, "test_attack": 100}}[kind]
         chosen = [rng.choice(parts[part], size=min(n, len(parts[part])), replace=False) for part, n in wanted.items()]
         return {"hints": [self._part(name, np.concatenate(chosen))]}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["part_stream"]
 
-KEYS = ("size", "sender", "source", "destination", "channel", "source_socket", "destination_socket")
+AS_STORED = [name for name in PacketStream.__dataclass_fields__ if name not in ("time", "capture", "flow")]
 
 
 def part_stream(
@@ -30,7 +30,8 @@ def part_stream(
     stored, captures = open_stream(store.folder / "stream")
     row = np.full(store.n_flows + 1, -1)  # the last one for packets of no flow
     row[flow_ids] = np.arange(len(flow_ids))
-    parts: list[dict[str, NDArray[np.generic]]] = []
+    no_packets = {name: np.asarray(getattr(stored, name)[:0]) for name in ("time", "flow", *AS_STORED)}
+    parts: list[dict[str, NDArray[np.generic]]] = [{**no_packets, "capture": np.zeros(0, dtype=np.int32)}]
     for name in rng.permutation(sorted(captures)):
         packets = slice(captures[name].start, captures[name].stop)
         of_store = np.asarray(stored.flow[packets])
@@ -40,8 +41,8 @@ def part_stream(
         kept = np.ones(len(flow), dtype=bool)
         if training:
             kept = (flow >= 0) | ((of_store < 0) & ~attack[of_store[of_store >= 0]].any())
-        columns = {key: np.asarray(getattr(stored, key)[packets])[kept] for key in KEYS}
+        columns = {key: np.asarray(getattr(stored, key)[packets])[kept] for key in AS_STORED}
         time = np.asarray(stored.time[packets])
-        number = np.full(int(kept.sum()), len(parts), dtype=np.int32)
+        number = np.full(int(kept.sum()), len(parts) - 1, dtype=np.int32)
         parts.append({"time": (time - time[0])[kept], **columns, "capture": number, "flow": flow[kept]})
     return PacketStream(**{name: np.concatenate([part[name] for part in parts]) for name in PacketStream.__dataclass_fields__})

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ class Job:
         return next(self.blocks(name))
 
 
+def own_packets(benign: FlowBatch) -> FlowBatch:
+    """The batch without packets of other flows in its stream: what is staged for scoring is whole captures, attacks included."""
+    stream = benign.stream
+    if stream is None:
+        return benign
+    mine = stream.flow >= 0
+    return replace(benign, stream=PacketStream(**{name: getattr(stream, name)[mine] for name in PacketStream.__dataclass_fields__}))
+
+
 class Events:
     """JSON lines to the parent."""
 
@@ -100,7 +110,7 @@ def run(job: Job, events: Events) -> None:
     params = None if loaded.params_type is None else loaded.params_type(**fields["params"])
     loaded, detector = loaded.declaring(params), loaded.create(params)
     context = FitContext(
-        validation=job.whole("val"),
+        validation=own_packets(job.whole("val")),
         seed=fields["seed"],
         rng=np.random.default_rng(fields["seed"]),
         device=fields["device"],
@@ -126,7 +136,7 @@ def run(job: Job, events: Events) -> None:
             calibrate_s = 0.0
             if loaded.capabilities.calibrates and fields["calibrate_on"] is not None:
                 started = time.perf_counter()
-                detector.calibrate(job.whole(fields["calibrate_on"].format(target=target)))
+                detector.calibrate(own_packets(job.whole(fields["calibrate_on"].format(target=target))))
                 calibrate_s = time.perf_counter() - started
                 source_val = None
             started = time.perf_counter()

@@ -48,7 +48,7 @@ def test_the_stream_is_whole_at_scoring_and_holds_training_flows_alone_at_traini
     test = found.filter(pl.col("role") == "test")
     assert test["captures"][0] >= 2
     # the example network has labelled flows only: what is trained on is the training flows' packets, nothing else
-    assert test["trained_of_none"].unique().to_list() == [0]
+    assert test["trained_of_none"].unique().to_list() == test["validated_of_none"].unique().to_list() == [0]
     counts = transfer["counts"]
     assert test["trained_of_flows"][0] >= 2 * counts["n_train"]
     assert test["trained_of_flows"][0] < truth["n_packets"].sum() * 0.75

@@ -179,6 +179,7 @@ def document(
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     refusals: list[UsageError] = []
+    possible = False  # for any row that has several score columns
     for plan in plans:
         own = {label: declared["aggregator"] for label, declared in plan.detectors.items()}
         for cell in plan.cells:
@@ -187,11 +188,11 @@ def document(
                 continue
             try:
                 values[name] = metric_of(store, records[cell.run_key], known, suffix, aggregator or own[cell.label], console.say)
+                possible |= records[cell.run_key].aggregator != "identity"
             except UsageError as error:  # a detector without that score column has no such number
                 refusals.append(error)
                 reasons[name] = str(error)
-    usable = {records[name.partition(" ")[0]].aggregator for name in values} - {"identity"}
-    if refusals and not usable:
+    if refusals and not possible:
         raise refusals[0]
     return build_leaderboard(
         plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better, reasons=reasons, statistics=statistics

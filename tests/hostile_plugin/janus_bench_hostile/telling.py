@@ -38,13 +38,13 @@ class Replay:
 
     capabilities = Capabilities(
         inputs=frozenset({"stream"}),
-        scores=("of_flow", "of_flows", "of_none", "trained_of_flows", "trained_of_none", "captures"),
+        scores=("of_flow", "of_flows", "of_none", "trained_of_flows", "trained_of_none", "validated_of_none", "captures"),
         aggregator="column:of_flow",
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         stream = benign.packet_stream()
-        self._trained = [int((stream.flow >= 0).sum()), int((stream.flow < 0).sum())]
+        self._trained = [int((stream.flow >= 0).sum()), int((stream.flow < 0).sum()), int((ctx.validation.packet_stream().flow < 0).sum())]
 
     def score(self, flows: FlowBatch) -> dict[str, np.ndarray]:
         stream = flows.packet_stream()
@@ -56,5 +56,6 @@ class Replay:
             "of_none": one * (~mine).sum(),
             "trained_of_flows": one * self._trained[0],
             "trained_of_none": one * self._trained[1],
+            "validated_of_none": one * self._trained[2],
             "captures": one * len(np.unique(stream.capture)),
         }
