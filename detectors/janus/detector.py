@@ -148,6 +148,11 @@ class Janus:
         table = np.concatenate(chunks)
         return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)}
 
+    def read(self, flows: FlowBatch) -> tuple[Network, Sequences]:
+        """The trained network, and ``flows`` as it reads them; raises UsageError before ``fit`` or ``load``."""
+        fitted = self._need_fit()
+        return fitted.network, fitted.sequences(flows, self.params)
+
     def save(self, folder: Path) -> None:
         """Write ``janus.json`` (parameters) and ``janus.safetensors`` (weights, statistics, bins, noise bank) to ``folder``, which is created."""
         import torch

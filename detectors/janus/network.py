@@ -128,14 +128,22 @@ class Network(nn.Module):
         """``layout`` on the network's device, under its attention mode."""
         return Placement.of(layout, self.mode, self.position.device, flow_token=self.widths.flow > 0)
 
+    def states(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Tensor:
+        """What the heads read, (N, D): arguments as in ``forward``."""
+        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
+        x = tokens.index_select(0, placement.content)  # (N, D)
+        for block, modulation in zip(self.blocks, condition, strict=False):
+            x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
+        return _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
+
+    def autocast(self) -> torch.autocast:
+        """The context of ``precision`` for whatever the network computes."""
+        return torch.autocast(self.position.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
         """``flow`` (B, F), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
-        with torch.autocast(self.position.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
-            x = tokens.index_select(0, placement.content)  # (N, D)
-            for block, modulation in zip(self.blocks, condition, strict=False):
-                x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
-            x = _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
+        with self.autocast():
+            x = self.states(flow, packets, condition, placement)  # (N, D)
             flow_out = self.flow_head(x.index_select(0, placement.flow_slot)).float()  # (B, F [K])
             packet = self.packet_head(x.index_select(0, placement.packet_slot)).float()  # (P, C [K] + D)
         velocities, logits = packet.split([packet.shape[1] - self.widths.bits, self.widths.bits], dim=1)

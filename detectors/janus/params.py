@@ -84,7 +84,7 @@ class JanusParams:
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line: the field, its value and what is allowed."""
-        for field in fields(self):
+        for field in fields(JanusParams):
             value = getattr(self, field.name)
             allowed, holds = _RULES[field.name]
             if not holds(value):

@@ -1,0 +1,143 @@
+"""``janus-plus``: JANUS's network, and how far a flow's packets lie from the nearest benign packets of the target (``docs/janus-plus.md``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.checking import require_integer
+from detectors.janus.detector import CHUNK, Janus
+from detectors.janus.params import JanusParams
+from detectors.saving import load_arrays, save_arrays
+from harness.contract import PACKET_CHANNELS, Capabilities, FitContext, FlowBatch, UsageError
+
+if TYPE_CHECKING:
+    from detectors.janus.patches import Metric
+
+__all__ = ["JanusPlus", "JanusPlusParams"]
+
+SAVED = "janus_plus"
+
+
+@dataclass(frozen=True)
+class JanusPlusParams(JanusParams):
+    """JANUS's parameters, of which those of its scores (``k_steps``, ``bits``, ``reduction``) are not used, and
+
+    bank  benign packets that are remembered at most, drawn at random where there are more
+    """
+
+    bank: int = 20_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("janus-plus", "bank", self.bank)
+        for name, given, text in (("T", self.T == 0, "at least 1"), ("cont_as_disc", self.cont_as_disc, "false"), ("joint", not self.joint, "true")):
+            if given:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {text} in janus-plus, which reads packets with one continuous network")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """``metric`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source before."""
+
+    metric: Metric
+    bank: NDArray[np.float32]
+    seed: int
+
+
+class JanusPlus:
+    """Score = mean over a flow's packets of the distance to the nearest benign packet of the calibration flows, (n,) float64 ≥ 0.
+
+    A packet is a point: its state in JANUS's network, which has seen the flow so far, beside its nine channels.  The metric is learnt from how
+    packets of benign validation flows, of captures that training has not seen, differ from their nearest training packets: what varies among benign
+    captures anyway counts less.  Nothing is learnt from attacks.  One pass of the network scores a flow, where ``janus`` takes K + 3.
+    """
+
+    Params: ClassVar[type[JanusPlusParams]] = JanusPlusParams
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        inputs=frozenset({"packets", "features"}),
+        calibrates=True,
+        provenance="our reading",
+        source="JANUS with a memory bank (PatchCore, CVPR 2022) under within-class whitening (Hatch et al., Interspeech 2006); docs/janus-plus.md",
+    )
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = Janus.profiles
+
+    def __init__(self, params: JanusPlusParams | None = None) -> None:
+        self.params = params if params is not None else JanusPlusParams()
+        self._janus = Janus(self.params)
+        self._known: _Known | None = None
+
+    @classmethod
+    def declare(cls, params: JanusPlusParams) -> Capabilities:
+        """The inputs that ``params`` ask for."""
+        return replace(cls.capabilities, inputs=Janus.declare(params).inputs)
+
+    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
+        """Train JANUS's network on ``benign``, learn the metric, and remember training packets until ``calibrate`` brings the target's."""
+        from detectors.janus.patches import Metric
+
+        self._janus.fit(benign, ctx)
+        training, validation = (self._points(flows, ctx.seed) for flows in (benign, ctx.validation))
+        metric = Metric.fitted(training, validation, len(PACKET_CHANNELS))
+        self._known = _Known(metric, metric(training), ctx.seed)
+
+    def calibrate(self, benign: FlowBatch) -> None:
+        """Remember the packets of the target's benign calibration flows in place of any others; without any flow, what was known stays."""
+        known = self._need_fit()
+        if len(benign):
+            self._known = _Known(known.metric, known.metric(self._points(benign, known.seed)), known.seed)
+
+    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
+        """Mean distance of a flow's packets, (n,); a flow's score depends on that flow alone, up to rounding."""
+        from detectors.janus.patches import nearest_distance, packet_points
+
+        known = self._need_fit()
+        scores = [np.empty(0)]
+        for chunk in _chunks(flows):
+            network, data = self._janus.read(chunk)
+            distance = nearest_distance(known.metric(packet_points(network, data)), known.bank, network.position.device)  # (P,)
+            flow_of = np.repeat(np.arange(len(data)), data.lengths)
+            scores.append(np.bincount(flow_of, weights=distance, minlength=len(data)) / np.maximum(data.lengths, 1))
+        return np.concatenate(scores)
+
+    def save(self, folder: Path) -> None:
+        """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
+        known = self._need_fit()
+        self._janus.save(folder)
+        save_arrays(folder, SAVED, self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])})
+
+    @classmethod
+    def load(cls, folder: Path, params: JanusPlusParams) -> JanusPlus:
+        """A detector ready to score, on the CPU; DataError when ``folder`` holds no model, or one of other parameters."""
+        from detectors.janus.patches import Metric
+
+        detector = cls(params)
+        detector._janus = Janus.load(folder, params)
+        arrays = load_arrays(folder, SAVED, params)
+        bank, seed = arrays.pop("bank"), int(arrays.pop("seed")[0])
+        detector._known = _Known(Metric(**arrays), bank, seed)
+        return detector
+
+    def _points(self, flows: FlowBatch, seed: int) -> NDArray[np.float32]:
+        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows."""
+        from detectors.janus.patches import packet_points
+
+        points = np.concatenate([packet_points(*self._janus.read(chunk)) for chunk in _chunks(flows)])
+        if len(points) <= self.params.bank:
+            return points
+        return points[np.sort(np.random.default_rng(seed).choice(len(points), self.params.bank, replace=False))]
+
+    def _need_fit(self) -> _Known:
+        if self._known is None:
+            raise UsageError("janus-plus is not fitted: call fit or load first")
+        return self._known
+
+
+def _chunks(flows: FlowBatch) -> list[FlowBatch]:
+    """``flows`` in pieces of ``CHUNK``, at least one."""
+    return [flows] if len(flows) <= CHUNK else [flows.take(slice(start, start + CHUNK)) for start in range(0, len(flows), CHUNK)]
