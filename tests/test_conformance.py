@@ -17,7 +17,7 @@ from harness.contract import FLOW_FEATURES, Capabilities, UsageError
 pytest_plugins = ["pytester"]
 
 BUILT_IN = {entry.name: entry for entry in entry_points(group="janus_bench.detectors")}
-NAMES = ("janus", "shafir", "iforest", "ocsvm", "length", "random")
+NAMES = ("janus", "janus-plus", "shafir", "iforest", "ocsvm", "length", "random")
 
 
 @parametrize_with_detectors([BUILT_IN[name].load() for name in NAMES])

@@ -1,0 +1,165 @@
+"""janus-plus against independent references: nearest packets, the metric, the score put together by hand, and what calibration replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from detectors.janus import JanusPlus, JanusPlusParams
+from detectors.janus.patches import RIDGE, Metric, nearest_distance, packet_points
+from detectors.janus.preprocess import CHANNELS
+from harness.contract import FlowBatch, UsageError
+from tests.test_janus import CPU, TINY, context, flows_of, mixed_lengths
+
+SMALL = JanusPlusParams(**asdict(TINY))
+BENIGN, VALIDATION = flows_of(mixed_lengths(150)), flows_of(mixed_lengths(40, 1), 1)
+TARGET = flows_of(mixed_lengths(80, 2), 2, shift=0.3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: more threads than one only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fitted(folder: Path, params: JanusPlusParams = SMALL, validation: FlowBatch = VALIDATION) -> JanusPlus:
+    detector = JanusPlus(params)
+    detector.fit(BENIGN, context(validation, folder))
+    return detector
+
+
+@pytest.fixture(scope="module")
+def plus(tmp_path_factory: pytest.TempPathFactory) -> JanusPlus:
+    """Fitted and calibrated once; tests that calibrate it anew use one of their own."""
+    detector = fitted(tmp_path_factory.mktemp("fit"))
+    detector.calibrate(TARGET)
+    return detector
+
+
+def rows(n: int, entries: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(3.0, 2.0, (n, entries)).astype(np.float32)
+
+
+def test_nearest_distances_are_those_of_a_k_d_tree() -> None:
+    points, bank = rows(1300, 7, 0), rows(400, 7, 1)
+    np.testing.assert_allclose(nearest_distance(points, bank, CPU), cKDTree(bank.astype(np.float64)).query(points)[0], rtol=1e-5)
+
+
+def test_a_packet_of_the_bank_is_at_distance_zero_exactly() -> None:
+    bank = 10.0 + rows(300, 5, 0)  # where ‖x‖² + ‖y‖² − 2⟨x, y⟩ in float32 is not zero for x = y
+    assert (nearest_distance(bank[::-1].copy(), bank, CPU) == 0).all()
+
+
+def test_the_metric_is_that_of_its_formula() -> None:
+    """Written out again with loops: state of 4 entries, 2 channels."""
+    training, validation = rows(60, 6, 0), rows(25, 6, 1)
+    mean, std = training.astype(np.float64).mean(axis=0), training.astype(np.float64).std(axis=0)
+    weight = np.array([2.0, 2.0, 2.0, 2.0, np.sqrt(2.0), np.sqrt(2.0)])  # √4 and √2
+    known, unseen = (training - mean) / (std * weight), (validation - mean) / (std * weight)
+    covariance = np.zeros((6, 6))
+    for packet in unseen:
+        distances = [np.linalg.norm(packet - other) for other in known]
+        d = packet - known[int(np.argmin(distances))]
+        covariance += np.outer(d, d) / (d @ d) / len(unseen)
+    values, vectors = np.linalg.eigh(covariance)
+    expected = unseen @ vectors @ np.diag((values / values.mean() + RIDGE) ** -0.5)
+    mapped = Metric.fitted(training, validation, 2)(validation)
+    # An eigenvector's sign and the rotation of equal eigenvalues are free; distances are not.
+    np.testing.assert_allclose(
+        np.linalg.norm(mapped[:, None] - mapped[None], axis=2), np.linalg.norm(expected[:, None] - expected[None], axis=2), atol=2e-4
+    )
+
+
+def test_what_varies_among_unseen_benign_packets_counts_less() -> None:
+    """Validation packets leave the training packets along entry 0 alone, so a step along it is shorter than one along entry 1."""
+    training = rows(500, 4, 0)
+    validation = training[:100].copy()
+    validation[:, 0] += np.float32(40.0)
+    metric = Metric.fitted(training, validation, 1)
+    plain = Metric.fitted(training, validation[:0], 1)
+    steps = metric(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
+    unweighted = plain(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
+    along, across = (np.linalg.norm(steps[i] - steps[0]) / np.linalg.norm(unweighted[i] - unweighted[0]) for i in (1, 2))
+    assert along < 0.7 * across
+    assert across == pytest.approx(RIDGE**-0.5, rel=0.2)
+
+
+def test_without_validation_flows_all_directions_are_alike(tmp_path: Path) -> None:
+    detector = fitted(tmp_path, validation=VALIDATION.take(slice(0, 0)))
+    assert detector._known is not None
+    np.testing.assert_array_equal(detector._known.metric.directions, np.eye(SMALL.d_model + len(CHANNELS), dtype=np.float32))
+    assert np.isfinite(detector.score(TARGET)).all()
+
+
+def test_points_are_states_beside_channels_and_do_not_depend_on_company(plus: JanusPlus) -> None:
+    network, data = plus._janus.read(TARGET)
+    together = packet_points(network, data)
+    np.testing.assert_array_equal(together[:, -len(CHANNELS) :], data.packets)
+    assert together[:, : SMALL.d_model].std(axis=0).min() > 0
+    alone = np.concatenate([packet_points(*plus._janus.read(TARGET.take([flow]))) for flow in range(len(TARGET))])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_the_score_is_the_mean_distance_of_a_flows_packets(plus: JanusPlus) -> None:
+    """From its pieces, flow by flow, with another nearest-neighbour search."""
+    assert plus._known is not None
+    metric = plus._known.metric
+    tree = cKDTree(metric(packet_points(*plus._janus.read(TARGET))))
+    flows = flows_of(np.array([1, 5, 2, 16, 1]), 7, shift=1.0)
+    expected = [tree.query(metric(packet_points(*plus._janus.read(flows.take([flow])))))[0].mean() for flow in range(len(flows))]
+    np.testing.assert_allclose(plus.score(flows), expected, rtol=1e-4)
+
+
+def test_calibration_flows_score_nothing_and_a_second_calibration_replaces_the_first(tmp_path: Path) -> None:
+    detector = fitted(tmp_path)
+    np.testing.assert_allclose(detector.score(BENIGN), 0, atol=1e-4)  # not calibrated: the training flows are what is known
+    assert detector.score(TARGET).min() > 0.01
+    detector.calibrate(TARGET)
+    np.testing.assert_allclose(detector.score(TARGET), 0, atol=1e-4)
+    assert detector.score(BENIGN).min() > 0.01
+    first = detector.score(VALIDATION)
+    detector.calibrate(BENIGN)
+    detector.calibrate(TARGET.take(slice(0, 0)))  # nothing to remember: what was known stays
+    np.testing.assert_allclose(detector.score(BENIGN), 0, atol=1e-4)
+    detector.calibrate(TARGET)
+    np.testing.assert_array_equal(detector.score(VALIDATION), first)
+
+
+def test_the_bank_is_bounded_and_its_draw_repeats(tmp_path: Path) -> None:
+    params = replace(SMALL, bank=100)
+    banks = []
+    for _ in range(2):
+        detector = fitted(tmp_path, params)
+        detector.calibrate(TARGET)
+        assert detector._known is not None
+        banks.append(detector._known.bank)
+    assert int(TARGET.lengths.sum()) > 100 == len(banks[0])
+    np.testing.assert_array_equal(*banks)
+
+
+@pytest.mark.parametrize("changes", [{"T": 0}, {"cont_as_disc": True}, {"joint": False}, {"sigma": -1.0}])
+def test_a_network_without_packets_or_with_two_parts_is_refused_in_one_line(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(changes))} = .*: must be"):
+        JanusPlusParams(**changes)  # type: ignore[arg-type]
+
+
+def test_using_it_wrongly_is_one_clear_line() -> None:
+    with pytest.raises(UsageError, match=r"^janus-plus: bank must be an integer"):
+        JanusPlusParams(bank=0)
+    for call in (JanusPlus().score, JanusPlus().calibrate):
+        with pytest.raises(UsageError, match="not fitted"):
+            call(TARGET)
+
+
+def test_a_flow_of_unknown_packets_scores_higher_than_one_of_known_packets(plus: JanusPlus) -> None:
+    like, unlike = flows_of(mixed_lengths(60, 5), 5, shift=0.3), flows_of(mixed_lengths(60, 5), 5, shift=4.0)
+    assert np.median(plus.score(unlike)) > 2 * np.median(plus.score(like))
