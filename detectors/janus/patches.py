@@ -22,7 +22,7 @@ __all__ = ["Metric", "nearest_distance", "packet_points"]
 STD_FLOOR = 0.1  # of the mean standard deviation: entries that hardly vary are not magnified further
 RIDGE = 0.1  # of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
 SHORTEST = 1e-3  # a displacement shorter than this is rounding, not a direction
-QUERIES = 512  # packets whose distances to the whole bank are held at a time
+QUERIES = 128  # packets whose distances to the whole bank are held at a time: few enough for the cache, enough for the product to be fast
 
 Points = NDArray[np.float32]
 
