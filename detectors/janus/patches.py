@@ -6,7 +6,6 @@ normalisation of speaker recognition (Hatch et al., Interspeech 2006).  Shapes: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,10 +99,10 @@ def _nearest(points: Points, bank: Points, device: torch.device) -> NDArray[np.i
     """Row of ``bank`` (M, E) nearest to each of ``points`` (P, E), (P,)."""
     known = torch.from_numpy(bank).to(device)
     halves = known.square().sum(dim=1) / 2  # (M,)
-    found = [torch.addmm(halves, part.to(device), known.T, alpha=-1.0).argmin(dim=1).cpu() for part in _parts(torch.from_numpy(points))]
-    return torch.cat(found).numpy() if found else np.empty(0, dtype=np.int64)
-
-
-def _parts(points: torch.Tensor) -> Iterator[torch.Tensor]:
+    room = torch.empty(QUERIES, len(known), device=device)  # reused: fresh memory for every part would take longer than its product
+    found = np.empty(len(points), dtype=np.int64)
     for start in range(0, len(points), QUERIES):
-        yield points[start : start + QUERIES]
+        part = torch.from_numpy(points[start : start + QUERIES]).to(device)  # (q, E)
+        half_squares = torch.addmm(halves, part, known.T, alpha=-1.0, out=room[: len(part)])  # (q, M): ‖x − y‖² / 2 − ‖x‖² / 2
+        found[start : start + len(part)] = half_squares.argmin(dim=1).cpu().numpy()
+    return found
