@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from detectors.janus import Janus, JanusParams
-from detectors.janus.batching import Group, group_by_length
+from detectors.janus.batching import Group, Layout, group_by_length
 from detectors.janus.binning import Binning
 from detectors.janus.coupling import assign
 from detectors.janus.network import Network
@@ -161,6 +161,89 @@ def test_a_trained_network_approaches_the_closed_forms_of_the_path_scores() -> N
         assert np.corrcoef(found[name], expected)[0, 1] > 0.88, name
 
 
+# the reduction over packets
+
+
+def perturbed(params: JanusParams) -> Network:
+    """An untrained network that says something."""
+    network = Network(params, generator()).requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.normal_(0.0, 0.2, generator=generator(parameter.numel()))
+    return network
+
+
+def packet_values(network: Network, bank: NoiseBank, flow: np.ndarray, packets: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """What each packet of one flow would score, (L,) or for the NLL (L, 6): the means over its own entries, before any root."""
+    length = len(packets)
+    placement = network.place(Layout.of([Group(np.array([0]), length)], np.array([length])))
+
+    def heads(t: float, z_flow: np.ndarray, z: np.ndarray, shown: np.ndarray) -> list[np.ndarray]:
+        states = (torch.from_numpy(part).float() for part in (z_flow[None], np.concatenate([z, shown], axis=1)))
+        return [head.double().numpy() for head in network(*states, network.condition(torch.tensor([t])), placement)]
+
+    c1, bits = packets[:, :3], packets[:, 3:]
+    z_flow, z, path = flow, c1, []
+    for k in range(steps):
+        v_flow, v, _ = heads(1 - k / steps, z_flow, z, 2 * bits - 1)
+        path.append(v)
+        z_flow, z = z_flow - v_flow[0] / steps, z - v / steps
+    v = np.array(path)  # (K, L, 3)
+    nll = np.zeros((length, 6))
+    noise = {name: tensor.numpy() for name, tensor in vars(bank).items()}
+    for time, t in enumerate(NLL_TIMES):
+        x = np.where(noise["uniform"][time, :length] < t, bits, noise["coin"][time, :length])
+        noisy = noise["packets_kept"][time, :length] * c1 + noise["packets"][time, :length]
+        logits = heads(t, noise["flow_kept"][time] * flow + noise["flow"][time], noisy, 2 * x - 1)[2]
+        nll += np.log1p(np.exp(-(2 * bits - 1) * logits)) / len(NLL_TIMES)
+    return {
+        "terminal": (z**2).mean(1),
+        "velocity": ((v[0] - c1) ** 2).mean(1),
+        "kinetic": (v**2).mean(axis=(0, 2)),
+        "curvature": v.var(axis=0).mean(1),
+        "nll": nll,
+    }
+
+
+@pytest.mark.parametrize(("reduction", "decide"), [("mean", np.mean), ("max", np.max)])
+def test_a_reduction_by_plain_python_flow_by_flow(reduction: str, decide: Callable[..., Any]) -> None:
+    params = replace(TINY, reduction=reduction)
+    network, bank = perturbed(params), NoiseBank.drawn(params, generator(1))
+    lengths = np.array([1, 2, 7, 16])
+    data = noise_sequences(lengths)
+    found = named(network, data, params)
+    for row, (start, length) in enumerate(zip(data.starts, lengths, strict=True)):
+        own = packet_values(network, bank, data.flow[row].astype(float), data.packets[start : start + length].astype(float), params.k_steps)
+        for kind, root in (("terminal", np.sqrt), ("velocity", np.sqrt), ("kinetic", np.asarray), ("curvature", np.asarray)):
+            np.testing.assert_allclose(found[f"{kind}_packet"][row], root(decide(own[kind])), rtol=1e-4, err_msg=kind)
+        nll = decide(own["nll"], axis=0)
+        np.testing.assert_allclose([found[f"disc_nll_ch{channel}"][row] for channel in range(2, 8)], nll, rtol=1e-4)
+        np.testing.assert_allclose(found["disc_nll_total"][row], nll.mean(), rtol=1e-4)
+
+
+def test_the_mean_is_the_default_and_the_worst_packet_decides_in_packet_scores_alone() -> None:
+    lengths = mixed_lengths(40).clip(1, TINY.T)
+    data, network = noise_sequences(lengths), perturbed(TINY)
+    default, mean, worst = (named(network, data, params) for params in (TINY, replace(TINY, reduction="mean"), replace(TINY, reduction="max")))
+    assert default.keys() == worst.keys()
+    assert (lengths == 1).any()
+    for name, column in worst.items():
+        np.testing.assert_array_equal(mean[name], default[name])
+        if name.endswith("_packet") or name.startswith("disc_nll_"):
+            assert (column[lengths > 1] > mean[name][lengths > 1]).all(), name
+            np.testing.assert_allclose(column[lengths == 1], mean[name][lengths == 1], rtol=1e-5)
+        else:
+            np.testing.assert_array_equal(column, mean[name])
+
+
+def test_a_flow_whose_packets_are_missing_scores_zero_in_place_of_its_worst_packet() -> None:
+    params = replace(TINY, reduction="max")
+    found = named(perturbed(params), noise_sequences(np.array([3, 0, 5])), params)
+    for name, column in found.items():
+        of_packets = name.endswith("_packet") or name.startswith("disc_nll_")
+        assert (column[1] == 0) == of_packets, name
+        assert (column[[0, 2]] > 0).all(), name
+
+
 # what a variant has
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -173,6 +256,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lambda 0": {"lambda_disc": 0.0},
     "full attention, 9 continuous": {"disc_as_cont": True, "reference_mode": "full"},
     "stratified": {"coupling": "stratified"},
+    "max": {"reduction": "max"},
+    "max, 9 continuous": {"reduction": "max", "disc_as_cont": True},
+    "max, B2": {"reduction": "max", "T": 0},
+    "max, B4": {"reduction": "max", "cont_as_disc": True, "cont_n_bins": 8},
 }
 
 
@@ -280,8 +367,6 @@ def test_without_a_flow_token_packets_do_not_depend_on_the_future_through_it() -
     network = Network(replace(variant("B1"), n_layers=3), generator()).requires_grad_(False)
     for parameter in network.parameters():
         parameter.normal_(0.0, 0.3, generator=generator(parameter.numel()))
-    from detectors.janus.batching import Layout
-
     layout = Layout.of([Group(np.array([0]), 8)], np.array([8]))
     packets = torch.randn(8, 9, generator=generator(2))
     changed = packets.clone()
@@ -310,9 +395,11 @@ def test_heads_trained_apart_are_those_of_each_loss_alone(tmp_path: Path) -> Non
         ({"cont_as_disc": True, "discrete_source": "mask"}, "discrete_source"),
         ({"joint": False, "lambda_disc": 0.0}, "joint"),
         ({"joint": False, "disc_as_cont": True}, "joint"),
+        ({"reduction": "median"}, "^reduction = 'median': must be one of mean, max$"),
+        ({"reduction": None}, "^reduction = None: must be one of mean, max$"),
     ],
 )
-def test_parameters_that_leave_nothing_are_one_clear_line(changes: dict[str, Any], message: str) -> None:
+def test_parameters_that_cannot_be_are_one_clear_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         replace(TINY, **changes)
     assert "must be" in str(caught.value)

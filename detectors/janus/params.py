@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS
 
-__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "PRECISIONS", "REFERENCE_MODES", "JanusParams", "Widths"]
+__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "PRECISIONS", "REDUCTIONS", "REFERENCE_MODES", "JanusParams", "Widths"]
 
 REFERENCE_MODES = ("causal_packets", "causal_strict", "full")
 COUPLINGS = ("sinkhorn", "exact", "none", "stratified")
 DISCRETE_SOURCES = ("uniform", "mask")
 BITS = ("clamped", "path")
+REDUCTIONS = ("mean", "max")
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
@@ -50,6 +51,10 @@ class JanusParams:
     bits            what the network is shown of the bits along the reverse ODE: ``clamped`` (the observed ones at every t) or ``path``
                     (noised as in training, by the fixed noise bank)
     k_steps         Euler steps of the reverse ODE
+    reduction       how packets make a flow's score.  ``mean``: the mean over the valid packet entries; ``max``: the worst packet decides, by its mean
+                    over its own entries (the root is taken afterwards), in the ``*_packet`` scores and, channel by channel, in ``disc_nll_ch*``, of
+                    which ``disc_nll_total`` stays the mean.  Scores over FLOW entries, and those over all entries (``*_norm``, ``*_total`` of the
+                    path, ``arc_length``), are means either way
     epochs          at most; early stopping on benign validation flows ends sooner
     patience        epochs without a lower validation loss before training ends
     batch           flows per optimiser step; the coupling spans the whole batch
@@ -74,6 +79,7 @@ class JanusParams:
     discrete_source: str = "uniform"
     bits: str = "clamped"
     k_steps: int = 16
+    reduction: str = "mean"
     epochs: int = 40
     patience: int = 10
     batch: int = 256
@@ -147,6 +153,7 @@ _RULES: dict[str, Rule] = {
     "discrete_source": _choice(DISCRETE_SOURCES),
     "bits": _choice(BITS),
     "k_steps": _integer(1),
+    "reduction": _choice(REDUCTIONS),
     "epochs": _integer(1),
     "patience": _integer(1),
     "batch": _integer(1),

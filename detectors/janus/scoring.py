@@ -106,6 +106,7 @@ def score_sequences(
             flow_of=torch.from_numpy(layout.flow_of).to(device),
             lengths=torch.from_numpy(layout.lengths).to(device),
             continuous=params.widths.continuous,
+            reduction=params.reduction,
         )
         found = {} if params.cont_as_disc else _path_scores(velocity_model, flows, bank, params)
         if params.has_bit_scores:
@@ -139,6 +140,7 @@ class _Flows:
     flow        (B, F) and packets (P, C + D), data; ``continuous`` is C
     flow_of     (P,) flow of each packet
     lengths     (B,)
+    reduction   how a flow's packets make its score (``JanusParams``)
     """
 
     placement: Placement
@@ -147,6 +149,7 @@ class _Flows:
     flow_of: Tensor
     lengths: Tensor
     continuous: int
+    reduction: str
 
     def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
         """x_t of the observed bits by the bank's noise number ``time``, (P, D)."""
@@ -157,20 +160,35 @@ class _Flows:
         """Per-flow sums of ``values`` (P, C), (B, C) float64, each in packet order, so that company does not change them."""
         return torch.zeros(len(self.flow), values.shape[1], dtype=torch.float64, device=values.device).index_add_(0, self.flow_of, values.double())
 
+    def reduced(self, means: Tensor, sums: Tensor, entries: int) -> Tensor:
+        """Scores (B, n) float64 of flows whose packets have ``sums`` (P, n), each of ``entries`` entries, and ``means`` (B, n) over these entries."""
+        return _REDUCTIONS[self.reduction](means, sums, entries, self.flow_of)
+
     def means(self, flow: Tensor, packets: Tensor) -> Tensor:
         """Means of a flow's FLOW entries ``flow`` (B, F), of its packet entries ``packets`` (P, C), and of all, (B, 3) float64.
 
-        A sum would measure the flow's length.
+        A sum would measure the flow's length.  The second is the reduction over packets.
         """
+        packet_sums = packets.sum(1, keepdim=True)  # (P, 1)
         packet_entries = self.lengths * self.continuous  # (B,)
         entries = torch.stack([torch.full_like(packet_entries, self.flow.shape[1]), packet_entries], dim=1)  # (B, 2)
-        sums = torch.cat([flow.double().sum(1, keepdim=True), self.sum_packets(packets.sum(1, keepdim=True))], dim=1)  # (B, 2)
+        sums = torch.cat([flow.double().sum(1, keepdim=True), self.sum_packets(packet_sums)], dim=1)  # (B, 2)
         each = sums / entries.clamp_min(1)
-        return torch.cat([each, sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)], dim=1)
+        packet = self.reduced(each[:, 1:], packet_sums, self.continuous)  # (B, 1)
+        return torch.cat([each[:, :1], packet, sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)], dim=1)
 
     def mean_squares(self, flow: Tensor, packets: Tensor) -> Tensor:
         """The same of squares."""
         return self.means(flow.square(), packets.square())
+
+
+def _max(means: Tensor, sums: Tensor, entries: int, flow_of: Tensor) -> Tensor:
+    """The largest of a flow's packets' own means; 0 without packets."""
+    largest = torch.zeros_like(means).scatter_reduce_(0, flow_of[:, None].expand_as(sums), sums.double(), "amax", include_self=False)
+    return largest / entries
+
+
+_REDUCTIONS: dict[str, Callable[[Tensor, Tensor, int, Tensor], Tensor]] = {"mean": lambda means, *_: means, "max": _max}
 
 
 def reverse_ode(
@@ -195,7 +213,7 @@ def reverse_ode(
 
 
 def _path_scores(model: _Model, flows: _Flows, bank: NoiseBank, params: JanusParams) -> dict[str, Tensor]:
-    """What the reverse ODE tells, per flow (B,): every score is a mean over entries, or the root of one.
+    """What the reverse ODE tells, per flow (B,): every score is a mean over entries, or the root of one (of packets: the reduction).
 
     terminal    root mean square of z_0
     velocity    root mean square of v(c1, 1) − c1, an estimate of −E[c0 | c1]: zero for an independent coupling and σ = 0
@@ -230,6 +248,8 @@ def _path_scores(model: _Model, flows: _Flows, bank: NoiseBank, params: JanusPar
 
     z_flow, z_packets = reverse_ode(velocity, flows.flow, data, steps, watch)
     bend = flows.means(*around) / steps
+    power = average[1].square() + around[1] / steps  # (P, C), of each entry the mean over steps of v²
+    energy[:, 1:2] = flows.reduced(energy[:, 1:2], power.sum(1, keepdim=True), flows.continuous)  # the worst packet of the path, not of each step
     terminal = flows.mean_squares(z_flow, z_packets)
     found = {"arc_length": arc[:, 2]}
     for place, (part, whole) in enumerate((("flow", "flow"), ("packet", "packet"), ("norm", "total"))):
@@ -241,7 +261,7 @@ def _path_scores(model: _Model, flows: _Flows, bank: NoiseBank, params: JanusPar
 
 
 def _bit_nll(model: _Model, flows: _Flows, bank: NoiseBank, params: JanusParams) -> dict[str, Tensor]:
-    """Mean over packets and over ``NLL_TIMES`` of −log p(b | x_t, c_t), per flow (B,): of each discrete channel, and the mean over channels."""
+    """Mean over ``NLL_TIMES`` of −log p(b | x_t, c_t), reduced over packets, per flow (B,): of each discrete channel, and the mean over channels."""
     data, bits = flows.packets[:, : flows.continuous], flows.packets[:, flows.continuous :]
     position = flows.placement.position
     total = torch.zeros_like(bits)
@@ -250,5 +270,6 @@ def _bit_nll(model: _Model, flows: _Flows, bank: NoiseBank, params: JanusParams)
         noisy = bank.packets_kept[time, position] * data + bank.packets[time, position]  # (P, C)
         logits = model.predict(time, flows, noisy_flow, noisy, flows.shown_bits(time, t, bank, params)).logits  # (P, D)
         total += binary_cross_entropy_with_logits(logits, bits, reduction="none")
-    nll = flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))  # (B, D)
+    means = flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))  # (B, D)
+    nll = flows.reduced(means, total, len(NLL_TIMES))  # (B, D)
     return dict(zip(BIT_COLUMNS, (nll.mean(1), *nll.unbind(1)), strict=True))
