@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import starts_of
 from datasets_registry.flows.features import flow_features
-from detectors.janus import Janus, JanusPlus, JanusPlusParams
+from detectors.janus import JanusPlus, JanusPlusParams
 from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
 from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, FitContext, FlowBatch
 from harness.schema import BIT_OF

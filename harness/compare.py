@@ -68,7 +68,7 @@ def compare(
         "schema_version": SCHEMA_VERSION,
         "metric": measure.name,
         "higher_is_better": measure.metric.higher_is_better,
-        "regime": "transfer",
+        "regime": " against ".join(dict.fromkeys(side.regime for side in pairs[0])),
         **{name: getattr(plan, name) for name in NAMES_DIFFER},
         "datasets": {name: info["hash"] for name, info in plan.datasets.items()},
         "resamples": how.resamples,

@@ -1,6 +1,6 @@
 """Rows of results folders on the flows that they share: stored scores and truth, joined into what the statistics need.  Nothing is run.
 
-A *side* is one row of one results folder's table; its cells are those of the transfer regime.
+A *side* is one row of one results folder's table; its cells are those of the transfer regime, or of the target-only controls that stand beside them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ __all__ = [
     "seeds_of",
     "side_of",
     "sides_between",
+    "sides_with_controls",
     "sides_within",
     "why_missing",
 ]
@@ -89,7 +90,7 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One row of one results folder: its runs by (source, target) and seed, the rows of the folder, and the row's aggregator."""
+    """One row of one results folder in a regime: its runs by (source, target) and seed, the rows of the folder, and the row's aggregator."""
 
     name: str
     label: str
@@ -97,6 +98,7 @@ class Side:
     runs: Mapping[CellSeed, str]
     records: Mapping[str, RunRecord]
     aggregator: str
+    regime: str = "transfer"
 
     def status(self, where: CellSeed) -> str:
         """``ok``, what went wrong, or ``missing``."""
@@ -128,25 +130,51 @@ class Truths:
 # -- which runs --------------------------------------------------------------------------------------------------------------------
 
 
-def side_of(store: RunStore, plans: Sequence[PlanRecord], label: str, name: str, records: Mapping[str, RunRecord]) -> Side:
-    """The transfer runs of a row; where two plans name different runs for a cell and seed, the later one counts."""
-    cells = [cell for plan in plans for cell in plan.cells if cell.label == label and cell.regime == "transfer"]
+def side_of(store: RunStore, plans: Sequence[PlanRecord], label: str, name: str, records: Mapping[str, RunRecord], regime: str = "transfer") -> Side:
+    """The runs of a row in a regime; where two plans name different runs for a cell and seed, the later one counts."""
+    cells = [cell for plan in plans for cell in plan.cells if cell.label == label and cell.regime == regime]
     aggregator = [plan.detectors[label]["aggregator"] for plan in plans if label in plan.detectors][-1]
-    return Side(name, label, store, {((cell.source, cell.target), cell.seed): cell.run_key for cell in cells}, records, aggregator)
+    return Side(name, label, store, {((cell.source, cell.target), cell.seed): cell.run_key for cell in cells}, records, aggregator, regime)
 
 
 def sides_within(store: RunStore, plans: Sequence[PlanRecord], labels: Sequence[str]) -> list[tuple[Side, Side]]:
     """Every pair of the named detectors of one folder, in the order given.  UsageError for an unknown one, fewer than two, or a best-fixed row."""
+    _check_labels(store, plans, labels)
+    if len(set(labels)) < 2:
+        raise UsageError("name two or more different detectors with --detectors a,b, or a second results folder")
+    records = store.records()
+    return list(combinations([side_of(store, plans, label, label, records) for label in dict.fromkeys(labels)], 2))
+
+
+def sides_with_controls(store: RunStore, plans: Sequence[PlanRecord], labels: Sequence[str]) -> list[tuple[Side, Side]]:
+    """Each named detector of one folder (all that have one, if none is named) and its target-only control.
+
+    UsageError for an unknown detector, one without a control, or a best-fixed row.
+    """
+    _check_labels(store, plans, labels)
+    controlled = {cell.label for plan in plans for cell in plan.cells if cell.regime == "control"}
+    for label in labels:
+        if label not in controlled:
+            raise UsageError(
+                f"{label} has no target-only control in {store.folder}: it learns nothing, or its protocol has none; try --protocol cross"
+            )
+    chosen = list(dict.fromkeys(labels)) or [label for label in comparable_labels(plans) if label in controlled]
+    if not chosen:
+        raise UsageError(f"no detector in {store.folder} has a target-only control: run a protocol that has them, such as cross")
+    records = store.records()
+    return [
+        (side_of(store, plans, label, label, records), side_of(store, plans, label, f"control of {label}", records, "control")) for label in chosen
+    ]
+
+
+def _check_labels(store: RunStore, plans: Sequence[PlanRecord], labels: Sequence[str]) -> None:
+    """UsageError for an unknown detector, or a best-fixed row."""
     known = labels_of(plans)
     for label in labels:
         if label not in known:
             raise unknown("detector", label, known, f"Those are the ones in {store.folder}.")
         if label not in comparable_labels(plans):
             raise UsageError(f"{label} chooses its score with the labels of the test: it is an upper bound and cannot be compared")
-    if len(set(labels)) < 2:
-        raise UsageError("name two or more different detectors with --detectors a,b, or a second results folder")
-    records = store.records()
-    return list(combinations([side_of(store, plans, label, label, records) for label in dict.fromkeys(labels)], 2))
 
 
 def sides_between(

@@ -65,8 +65,11 @@ def run_spec(label: str, source: str, target: str, seed: int) -> RunSpec:
     )
 
 
-def write_folder(folder: Path, labels=("good", "poor"), failed=(), **changes) -> Path:
-    """A results folder of the cross protocol; ``failed``: (label, source, target, seed) of runs that ended in an error."""
+def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=(), **changes) -> Path:
+    """A results folder of the cross protocol; ``failed``: (label, source, target, seed) of runs that ended in an error.
+
+    ``controlled``: labels with a target-only control, one run a target and seed, whose scores are those of ``poor`` from the target itself.
+    """
     store = RunStore.create(folder)
     cells = []
     for name in NAMES:
@@ -82,6 +85,11 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), **changes) ->
                     if status == "ok":
                         store.write_scores(spec.key, scores(label, source, target, seed))
                     cells.append(ExpectedCell(label, "transfer", source, target, seed, spec.key))
+                    if label in controlled:
+                        spec = replace(spec, regime="control", source=None, source_hash=None)
+                        store.append(RunRecord(spec.key, spec.fit_key, asdict(spec), "ok", "", 0, "2026-01-01", "control", False, "identity"))
+                        store.write_scores(spec.key, scores("poor", target, target, seed))
+                        cells.append(ExpectedCell(label, "control", source, target, seed, spec.key))
     datasets = {name: {"hash": hash_of(name), "synthetic": True} for name in NAMES}
     detectors = {label: {"name": label, "provenance": "control", "uses_labels": False, "aggregator": "identity"} for label in labels}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells))
@@ -122,6 +130,24 @@ def test_two_detectors_of_one_folder(tmp_path, capsys):
     assert document["datasets"] == {name: hash_of(name) for name in NAMES}
     assert any("flows assumed independent" in note for note in document["notes"])
     assert any("Wilcoxon" in note for note in document["notes"])
+
+
+def test_a_detector_against_its_target_only_control(tmp_path, capsys):
+    folder = write_folder(tmp_path / "runs", controlled=("good",))
+    execute(folder, None, "", "", "json", control=True)  # of all, the one that has a control
+    document = json.loads(capsys.readouterr().out)
+    (pair,) = document["pairs"]
+    assert (pair["first"], pair["second"], document["regime"]) == ("good", "control of good", "transfer against control")
+    assert len(pair["cells"]) == 9
+    for row in pair["cells"]:
+        areas = expected_area("good", row["source"], row["target"]), expected_area("poor", row["target"], row["target"])
+        assert (row["first"], row["second"]) == pytest.approx(areas)
+    with pytest.raises(UsageError, match="poor has no target-only control in"):
+        execute(folder, None, "", "poor", "json", control=True)
+    with pytest.raises(UsageError, match="within one results folder"):
+        execute(folder, folder, "", "", "json", control=True)
+    with pytest.raises(UsageError, match=r"no detector in .* has a target-only control"):
+        execute(write_folder(tmp_path / "without"), None, "", "", "json", control=True)
 
 
 def test_exchanging_the_detectors_changes_the_sign_only(tmp_path, capsys):

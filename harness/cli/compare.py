@@ -1,4 +1,4 @@
-"""``janus-bench compare``: two detectors, or one detector in two results folders, on the flows that they share."""
+"""``janus-bench compare``: two detectors, one detector in two results folders, or one and its control, on the flows that they share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from harness.cli.progress import PreparationProgress
 from harness.compare import compare
 from harness.errors import UsageError
 from harness.params import split_requests
-from harness.sides import Measure, check_same_schema, check_same_table, sides_between, sides_within
+from harness.sides import Measure, check_same_schema, check_same_table, sides_between, sides_with_controls, sides_within
 from harness.store import RunStore
 
 SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
 
 
-def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str, metric: str = "auroc") -> None:
+def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str, metric: str = "auroc", control: bool = False) -> None:
     measure = Measure(*find_metric(metric))
     labels = split_requests(detectors)
-    if runs_b is None and not labels:
-        raise UsageError("name a second results folder, or two detectors of this one with --detectors a,b")
+    if control and runs_b is not None:
+        raise UsageError("--control compares within one results folder: leave the second one out")
+    if runs_b is None and not labels and not control:
+        raise UsageError("name a second results folder, two detectors of this one with --detectors a,b, or --control")
     folders = [runs_a] if runs_b is None else [runs_a, runs_b]
     stores = [RunStore.open(folder) for folder in folders]
     check_same_schema(folders)
     tables = [(store, select_plans(store, protocol)) for store in stores]
     plan = tables[0][1][-1]
-    if runs_b is None:
+    if control:
+        pairs = sides_with_controls(*tables[0], labels)
+    elif runs_b is None:
         pairs = sides_within(*tables[0], labels)
     else:
         check_same_table(plan, tables[1][1][-1], (runs_a, runs_b))
@@ -44,7 +48,7 @@ def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, ou
 def _print(document: Mapping[str, Any]) -> None:
     from reports.fields import metric_name
 
-    setting = f"{metric_name(document)}, transfer, {document['protocol']} ({document['profile']}, {document['split']} split)"
+    setting = f"{metric_name(document)}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
     columns = ["source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)"]
     for pair in document["pairs"]:
         seeds = ", ".join(map(str, pair["seeds"]))

@@ -134,19 +134,24 @@ def leaderboard(
     command.execute(runs, protocol, metric, aggregator or None, output, file, command.Options(table, intervals, flows_per_day, base_rates))
 
 
-@app.command(epilog=examples("janus-bench compare runs --detectors janus,iforest", "janus-bench compare runs_before runs_after"))
+@app.command(
+    epilog=examples(
+        "janus-bench compare runs --detectors janus,iforest", "janus-bench compare runs --control", "janus-bench compare runs_before runs_after"
+    )
+)
 def compare(
     runs_a: Annotated[Path, typer.Argument(help="Folder of results.")],
     runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
     protocol: Annotated[str, typer.Option(help="Default: the protocol that was run last.")] = "",
     detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
+    control: Annotated[bool, typer.Option("--control", help="Each detector against its own target-only control.")] = False,
     metric: Annotated[str, typer.Option(help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")] = "auroc",
     output: ListFormat = "table",
 ) -> None:
     """Differences between detectors on the same flows, with intervals.  Nothing is run."""
     from harness.cli import compare as command
 
-    command.execute(runs_a, runs_b, protocol, detectors, output, metric)
+    command.execute(runs_a, runs_b, protocol, detectors, output, metric, control)
 
 
 @app.command(epilog=examples("janus-bench merge runs_a runs_b -o runs"))
