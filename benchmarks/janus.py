@@ -1,10 +1,11 @@
 """JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step; share of the GEMM peak; flows/s by K.
 
-Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick]
+Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick] [--device cuda --precision bf16]
 
 Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``), otherwise drawn from a
 log-normal of like median and tail; contents are random, which costs the same.  Both variants and a plain matrix product are timed in turns in one
-run, so that a busy machine slows all; the ratio of the best times is printed.  The bound of the ratio is 65 / (mean tokens of a flow).
+run, so that a busy machine slows all; the ratio of the best times is printed.  The bound of the ratio is 65 / (mean tokens of a flow).  On a GPU the
+peak is that of a product in bfloat16 and large enough to fill it, batches are larger, and the most memory that torch held is printed.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from detectors.janus.batching import MAX_TOKENS, Group, group_by_length
 from detectors.janus.columns import score_columns
 from detectors.janus.network import Network
 from detectors.janus.objective import Weights, noisy_batch
+from detectors.janus.params import PRECISIONS
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
 from detectors.janus.training import accumulate_gradient
 
 DOMAINS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"
-FLOWS = 1024
+FLOWS = {"cpu": 1024, "cuda": 65_536}  # enough to time
 WEIGHTS = Weights(1.0, 1.0)
 
 
@@ -62,25 +64,24 @@ def padded(flows: int, width: int) -> list[Group]:
 
 
 def in_turns(*works: Callable[[], object], repeats: int) -> list[float]:
-    """Best seconds of each, after one warm-up."""
+    """Best seconds of each, after one warm-up, until a GPU has finished."""
     best = [float("inf")] * len(works)
     for repeat in range(repeats + 1):
         for index, work in enumerate(works):
             start = time.perf_counter()
             work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if repeat:
                 best[index] = min(best[index], time.perf_counter() - start)
     return best
 
 
-GEMM_SIZE = 1024
-GEMM_FLOP = 2 * GEMM_SIZE**3
-LEFT, RIGHT = torch.randn(GEMM_SIZE, GEMM_SIZE), torch.randn(GEMM_SIZE, GEMM_SIZE)
-
-
-def gemm() -> None:
-    """A matrix product that fits the cache: what the machine can do at best."""
-    torch.mm(LEFT, RIGHT)
+def square_product(device: str) -> tuple[Callable[[], object], int]:
+    """What the machine can do at best: a product of matrices that fit the processor's cache, or fill a GPU; and its operations."""
+    size, dtype = (1024, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return lambda: torch.mm(left, right), 2 * size**3
 
 
 def forward_flop(params: JanusParams, lengths: NDArray[np.int64]) -> int:
@@ -96,37 +97,45 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--profile", choices=list(Janus.profiles), default="quick")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is no GPU here")
     torch.set_num_threads(options.threads)
+    torch.set_float32_matmul_precision("high" if options.precision == "tf32" else "highest")
 
-    params = JanusParams(**Janus.profiles[options.profile])
+    params = replace(JanusParams(**Janus.profiles[options.profile]), precision=options.precision)
+    flows = FLOWS[options.device]
     pool, source = benign_lengths(params.T)
-    lengths = np.random.default_rng(1).choice(pool, FLOWS)
+    lengths = np.random.default_rng(1).choice(pool, flows)
     data = random_flows(lengths)
     generator = torch.Generator().manual_seed(0)
-    network = Network(params, generator)
+    network = Network(params, generator).to(options.device)
     bank = NoiseBank.drawn(params, generator)
-    batch = noisy_batch(data, np.arange(params.batch), params, generator)
+    batch = noisy_batch(data, np.arange(params.batch), params, generator).to(torch.device(options.device))
+    gemm, gemm_flop = square_product(options.device)
 
     weights = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{options.profile}: {weights:,} parameters, {options.threads} thread(s), torch {torch.__version__}")
+    where = f"{options.threads} thread(s)" if options.device == "cpu" else torch.cuda.get_device_name()
+    print(f"{options.profile}: {weights:,} parameters, {where}, {options.precision}, torch {torch.__version__}")
     print(f"lengths: {source}; mean {lengths.mean():.1f}, median {np.median(lengths):.0f}, {np.mean(lengths == params.T):.1%} at {params.T}")
     tokens = sum(group.tokens for group in group_by_length(lengths))
-    real = int(lengths.sum()) + FLOWS
-    print(f"tokens: {real} real, {tokens} grouped ({tokens / real - 1:.1%} padding), {FLOWS * (params.T + 1)} padded")
+    real = int(lengths.sum()) + flows
+    print(f"tokens: {real} real, {tokens} grouped ({tokens / real - 1:.1%} padding), {flows * (params.T + 1)} padded")
 
-    bound = (params.T + 1) * FLOWS / real
+    bound = (params.T + 1) * flows / real
     fast, slow, product = in_turns(
         lambda: score_sequences(network, data, bank, params),
-        lambda: score_sequences(network, data, bank, params, padded(FLOWS, params.T)),
+        lambda: score_sequences(network, data, bank, params, padded(flows, params.T)),
         gemm,
         repeats=options.repeats,
     )
-    peak = GEMM_FLOP / product
+    peak = gemm_flop / product
     passes = len(NLL_TIMES) + params.k_steps
     work = forward_flop(params, lengths) * passes
     print(f"GEMM peak of this machine: {peak / 1e9:.0f} GFLOP/s")
-    print(f"scoring:  grouped {FLOWS / fast:,.0f} flows/s, padded {FLOWS / slow:,.0f} flows/s")
+    print(f"scoring:  grouped {flows / fast:,.0f} flows/s, padded {flows / slow:,.0f} flows/s")
     speed = work / fast
     print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of the peak")
     fast, slow, product = in_turns(
@@ -137,7 +146,7 @@ def main() -> None:
     )
     bound = (params.T + 1) * params.batch / (int(batch.lengths.sum()) + params.batch)
     work = 3 * forward_flop(params, batch.lengths)  # the backward pass makes two products for each of the forward pass
-    share = work / fast * product / GEMM_FLOP
+    share = work / fast * product / gemm_flop
     print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows")
     print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {work / fast / 1e9:.0f} GFLOP/s, {share:.0%} of the peak")
     (draw,) = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, generator), repeats=options.repeats)
@@ -146,7 +155,9 @@ def main() -> None:
         chosen = replace(params, k_steps=steps)
         few = NoiseBank.drawn(chosen, torch.Generator().manual_seed(1))
         (seconds,) = in_turns(partial(score_sequences, network, data, few, chosen), repeats=options.repeats)
-        print(f"K = {steps:2}:   {FLOWS / seconds:,.0f} flows/s, {len(score_columns(chosen))} columns")
+        print(f"K = {steps:2}:   {flows / seconds:,.0f} flows/s, {len(score_columns(chosen))} columns")
+    if options.device == "cuda":
+        print(f"memory:   {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB at most")
 
 
 if __name__ == "__main__":
