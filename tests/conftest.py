@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,3 +119,14 @@ def cli(home: Path, tmp_path: Path) -> Cli:
 def plugin_cli(plugin_python: Path, home: Path, tmp_path: Path) -> Cli:
     """``janus-bench`` with the test plugins installed."""
     return Cli(plugin_python, home, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: more threads than one only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

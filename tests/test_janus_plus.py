@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial import cKDTree
 
 from detectors.janus import JanusPlus, JanusPlusParams
@@ -22,13 +20,7 @@ BENIGN, VALIDATION = flows_of(mixed_lengths(150)), flows_of(mixed_lengths(40, 1)
 TARGET = flows_of(mixed_lengths(80, 2), 2, shift=0.3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors: more threads than one only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fitted(folder: Path, params: JanusPlusParams = SMALL, validation: FlowBatch = VALIDATION) -> JanusPlus:

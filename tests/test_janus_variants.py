@@ -42,13 +42,7 @@ from tests.test_janus import (
 TEN = Janus.capabilities.scores[:10]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors: more threads than one only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def named(network: Network, data: Sequences, params: JanusParams) -> dict[str, np.ndarray]:
