@@ -13,7 +13,6 @@ candidates; each ordered pair is a cell, and each target's control is fitted on 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -44,19 +43,13 @@ REAL, SYNTHETIC = "planted on real", "synthetic suite"
 WORLDS, REGIMES = (REAL, SYNTHETIC), ("cross", "within", "control")
 PER_FAMILY = 30  # attacks of each family and site of the synthetic suite that are planted
 CORRUPTED = 300  # benign test flows of a real target that are corrupted, at most
-TEN = "terminal_*+disc_nll_*"
-SIXTEEN = "terminal_*+disc_nll_*+kinetic_*+velocity_*"
 FEATURE_FLOOR = 0.1  # a feature's standard deviation counts as at least this, or a constant one would decide alone
 EQUAL = 0.005  # AUROCs so close count as equal
 ONE_IN = 100  # benign flows, a false alert
 CPU = torch.device("cpu")
 
 Scores = NDArray[np.float64]
-Quality = tuple[float, float]
-"""AUROC and TPR at 1 % FPR, each a mean over families."""
-
-
-# --- flows: benign ones, attacks of the suite, corruptions ---
+Families = Sequence[tuple[str, FlowBatch]]
 
 
 def take(site: Site, flow_ids: NDArray[np.int64]) -> FlowBatch:
@@ -101,7 +94,7 @@ def corruptions(flows: FlowBatch, rng: np.random.Generator) -> Iterator[tuple[st
 
     flows = flows.take(flows.lengths >= 4)
     flow_of, position = places(flows)
-    size, iat, direction, window = (flows.packet(name) for name in ("size", "iat", "direction", "win"))
+    size, iat, direction, rst, window = (flows.packet(name) for name in ("size", "iat", "direction", "rst", "win"))
     yield "faster", edited(flows, iat=iat * 0.01)
     yield "slower", edited(flows, iat=iat * 30)
     yield "shuffled", edited(flows, np.lexsort((rng.random(len(flow_of)), flow_of)))
@@ -116,11 +109,10 @@ def corruptions(flows: FlowBatch, rng: np.random.Generator) -> Iterator[tuple[st
     yield "first packet repeated", edited(repeated, iat=rng.lognormal(7, 1, len(repeated.packet("iat"))))
     half = (flows.lengths // 2)[flow_of]
     last = position == half - 1
-    reset = {"rst": np.where(last, 1, flows.packet("rst")), "size": np.where(last, 40, size)}
     tcp = np.bincount(flow_of, weights=flows.packet("ack"), minlength=len(flows))[flow_of] > 0
-    yield "reset half-way", edited(flows, np.flatnonzero((position < half) & tcp), **reset)
-    other = np.where(window > 0, rng.choice([512, 1024, 65_535], len(flows))[flow_of], 0)
-    yield "another window", edited(flows, np.flatnonzero(tcp), win=other)
+    yield "reset half-way", edited(flows, np.flatnonzero((position < half) & tcp), rst=np.where(last, 1, rst), size=np.where(last, 40, size))
+    others = rng.choice([512, 1024, 65_535], len(flows))[flow_of]
+    yield "another window", edited(flows, np.flatnonzero(tcp), win=np.where(window > 0, others, 0))
 
 
 @dataclass(frozen=True)
@@ -131,34 +123,29 @@ class TestSet:
     family: NDArray[np.str_]
 
     @classmethod
-    def of(cls, benign: FlowBatch, families: Sequence[tuple[str, FlowBatch]]) -> TestSet:
+    def of(cls, benign: FlowBatch, families: Families) -> TestSet:
         names = [("", benign), *families]
         return cls(joined([flows for _, flows in names]), np.repeat([name for name, _ in names], [len(flows) for _, flows in names]))
 
-    def quality(self, scores: Scores) -> Quality:
-        """Means over the families of at least ``MIN_FAMILY`` flows, each against all benign ones."""
+    def quality(self, scores: Scores) -> Scores:
+        """(2,): AUROC and TPR at 1 % FPR, means over the families of at least ``MIN_FAMILY`` flows, each against all benign ones."""
         names, counts = np.unique(self.family[self.family != ""], return_counts=True)
         found = []
         for name in names[counts >= MIN_FAMILY]:
             chosen = np.isin(self.family, ["", name])
-            area, rate = auroc(scores[chosen], self.family[chosen] == name), tpr_at_fpr(scores[chosen], self.family[chosen] == name, ONE_IN)
-            if area is None or rate is None:
-                raise ValueError(f"fewer than {ONE_IN} benign test flows")
-            found.append((area, rate))
-        return statistics.fmean(area for area, _ in found), statistics.fmean(rate for _, rate in found)
+            of_two = scores[chosen], self.family[chosen] == name
+            found.append((auroc(*of_two), tpr_at_fpr(*of_two, ONE_IN)))
+        return np.array(found, dtype=np.float64).mean(axis=0)  # nan, not a number that looks like one, with fewer than ONE_IN benign flows
 
 
-def suite_attacks(sites: Mapping[str, Site], draw: Draw) -> dict[str, list[tuple[str, FlowBatch]]]:
-    """Test attacks of every site of the synthetic suite, by family."""
-    found = {}
-    for name in synthetic_suite():
-        site, attacks = sites[name], sites[name].partition(draw).parts["test_attack"]
-        families = site.index.family[attacks]
-        found[name] = [(f"{name}: {family}", take(site, attacks[families == family])) for family in np.unique(families)]
-    return found
+def attacks_of(name: str, site: Site, draw: Draw) -> Families:
+    """Test attacks of a site of the synthetic suite, by family."""
+    attacks = site.partition(draw).parts["test_attack"]
+    family = site.index.family[attacks]
+    return [(f"{name}: {one}", take(site, attacks[family == one])) for one in np.unique(family)]
 
 
-def planted(site: Site, draw: Draw, attacks: Sequence[tuple[str, FlowBatch]]) -> TestSet:
+def planted(site: Site, draw: Draw, attacks: Families) -> TestSet:
     """A real target's benign test flows against attacks from elsewhere and corruptions of themselves."""
     rng = np.random.default_rng([draw.seed, site.index.salt])
     benign = take(site, site.partition(draw).parts["test_benign"])
@@ -168,9 +155,6 @@ def planted(site: Site, draw: Draw, attacks: Sequence[tuple[str, FlowBatch]]) ->
 
     families = [(name, some(flows, PER_FAMILY)) for name, flows in attacks]
     return TestSet.of(benign, [*families, *corruptions(some(benign, CORRUPTED), rng)])
-
-
-# --- candidates: (source, calibration flows of the target, test flows) → scores (n,), higher = more anomalous ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,16 +203,15 @@ class Source:
 
 
 Candidate = Callable[[Source, Seen, Seen], Scores]
+"""Source, calibration flows of the target (``known``) and test flows (``tested``, n) → (n,), higher = more anomalous."""
 
 
 def aggregated(request: str) -> Candidate:
     """One of the harness's aggregators, over Janus's score columns."""
 
     def scores(_source: Source, known: Seen, tested: Seen) -> Scores:
-        names = tuple(known.columns)
-        return fit_aggregator(request, np.column_stack([known.columns[name] for name in names]), names)(
-            np.column_stack([tested.columns[name] for name in names])
-        )
+        before, after = (np.column_stack(list(seen.columns.values())) for seen in (known, tested))
+        return fit_aggregator(request, before, tuple(known.columns))(after)
 
     return scores
 
@@ -247,8 +230,7 @@ def plain(channels: int) -> Candidate:
     def scores(source: Source, known: Seen, tested: Seen) -> Scores:
         entries = source.metric.mean.shape[0] - len(PACKET_CHANNELS) + channels
         metric = Metric(source.metric.mean[:entries], source.metric.scale[:entries], np.eye(entries, dtype=np.float32))
-        distance = nearest_distance(metric(tested.points[:, :entries]), metric(source.bank(known)[:, :entries]), CPU)
-        return tested.mean(distance)
+        return tested.mean(nearest_distance(metric(tested.points[:, :entries]), metric(source.bank(known)[:, :entries]), CPU))
 
     return scores
 
@@ -281,82 +263,67 @@ def product(*factors: Candidate) -> Candidate:
     return scores
 
 
-SIXTEEN_NEAREST = aggregated(f"knn[columns={SIXTEEN}]")
+SIXTEEN = aggregated("knn[columns=terminal_*+disc_nll_*+kinetic_*+velocity_*]")
+JANUS_PLUS = "janus-plus"
 CANDIDATES: Mapping[str, Candidate] = {
-    "oas over ten": aggregated(f"oas[columns={TEN}]"),
-    "1-NN over sixteen log scores": SIXTEEN_NEAREST,
+    "oas over ten": aggregated("oas[columns=terminal_*+disc_nll_*]"),
+    "1-NN over sixteen log scores": SIXTEEN,
     "1-NN over flow features": by_features,
     "packets, hidden state only, plain metric": plain(0),
     "packets, hidden state and channels, plain metric": plain(len(PACKET_CHANNELS)),
     "janus-plus, bank of source and target": two_banks,
-    "janus-plus": janus_plus,
-    "janus-plus × 1-NN over sixteen": product(janus_plus, SIXTEEN_NEAREST),
+    JANUS_PLUS: janus_plus,
+    "janus-plus × 1-NN over sixteen": product(janus_plus, SIXTEEN),
 }
 
 
-# --- cells, table, choice ---
-
-
-@dataclass(frozen=True)
-class Cell:
-    world: str
-    regime: str
-    quality: Mapping[str, Quality]
-
-
-def cells_of(world: str, names: Sequence[str], sites: Mapping[str, Site], tests: Mapping[str, TestSet], draw: Draw) -> Iterator[Cell]:
-    """Every ordered pair of the sites ``names``, and every site's control."""
-
-    def evaluated(source: Source, regime: str, target: str, part: str) -> Cell:
-        known = source.see(take(sites[target], sites[target].partition(draw).parts[part]))
-        tested = source.see(tests[target].flows)
-        return Cell(world, regime, {name: tests[target].quality(score(source, known, tested)) for name, score in CANDIDATES.items()})
-
-    for name in names:
-        begun = time.monotonic()
-        site, parts = sites[name], sites[name].partition(draw).parts
-        source = Source.fitted(take(site, parts["train"]), take(site, parts["val"]), draw.seed)
-        for target in names:
-            yield evaluated(source, "within" if target == name else "cross", target, "cal_a")
-        training, validation = control_parts(site.index, parts["cal_a"], draw.seed)
-        yield evaluated(Source.fitted(take(site, training), take(site, validation), draw.seed), "control", name, "cal_b")
-        print(f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-
-
-Means = Mapping[tuple[str, str, str], Quality]
+Cells = defaultdict[tuple[str, str, str], list[Scores]]
 """By candidate, world and regime."""
 
 
-def means_of(cells: Sequence[Cell]) -> Means:
-    found: dict[tuple[str, str, str], list[Quality]] = defaultdict(list)
-    for cell in cells:
-        for name, quality in cell.quality.items():
-            found[name, cell.world, cell.regime].append(quality)
-    return {key: (statistics.fmean(area for area, _ in values), statistics.fmean(rate for _, rate in values)) for key, values in found.items()}
+def evaluate(cells: Cells, world: str, sites: Mapping[str, Site], tests: Mapping[str, TestSet], draw: Draw) -> None:
+    """Add every ordered pair of the sites of ``tests``, and the control of each."""
+
+    def add(source: Source, regime: str, target: str, part: str) -> None:
+        known = source.see(take(sites[target], sites[target].partition(draw).parts[part]))
+        tested = source.see(tests[target].flows)
+        for name, score in CANDIDATES.items():
+            cells[name, world, regime].append(tests[target].quality(score(source, known, tested)))
+
+    for name in tests:
+        begun = time.monotonic()
+        site, parts = sites[name], sites[name].partition(draw).parts
+        source = Source.fitted(take(site, parts["train"]), take(site, parts["val"]), draw.seed)
+        for target in tests:
+            add(source, "within" if target == name else "cross", target, "cal_a")
+        training, validation = control_parts(site.index, parts["cal_a"], draw.seed)
+        add(Source.fitted(take(site, training), take(site, validation), draw.seed), "control", name, "cal_b")
+        print(f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
 
 
-def choice(means: Means) -> str:
-    """What the rule of ``docs/janus-plus.md`` picks, in one line with its numbers."""
+def choice(means: Mapping[tuple[str, str, str], Scores]) -> str:
+    """What the rule of ``docs/janus-plus.md`` picks, in one line: (mean AUROC / mean TPR) of those that count as equal, and of those left out."""
+    four = {name: np.mean([means[name, world, regime] for world in WORLDS for regime in ("cross", "within")], axis=0) for name in CANDIDATES}
     fair = [name for name in CANDIDATES if all(means[name, world, "cross"][0] > means[name, world, "control"][0] for world in WORLDS)]
-    if not fair:
-        return "the rule picks none: every candidate's cross mean is below its own control's somewhere"
-    four = {name: [means[name, world, regime] for world in WORLDS for regime in ("cross", "within")] for name in fair}
-    area = {name: statistics.fmean(area for area, _ in values) for name, values in four.items()}
-    rate = {name: statistics.fmean(rate for _, rate in values) for name, values in four.items()}
-    equal = [name for name in fair if area[name] >= max(area.values()) - EQUAL]
-    best = max(equal, key=lambda name: rate[name])
-    numbers = "; ".join(f"{name} {area[name]:.4f} / {rate[name]:.4f}" for name in sorted(equal, key=lambda name: -area[name]))
-    return f"the rule picks {best!r}, of those whose four AUROCs' mean is within {EQUAL} of the highest (mean AUROC / TPR): {numbers}"
+    equal = [name for name in fair if four[name][0] >= max(four[other][0] for other in fair) - EQUAL]
+    best = max(equal, key=lambda name: four[name][1], default="none of them")
+
+    def listed(names: Sequence[str]) -> str:
+        return "; ".join(f"{name} ({four[name][0]:.4f} / {four[name][1]:.4f})" for name in names) or "none"
+
+    left_out = [name for name in CANDIDATES if name not in fair]
+    return f"The rule picks: {best}.  Equal: {listed(equal)}.  Left out, not above their own control on both: {listed(left_out)}."
 
 
-def show(cells: Sequence[Cell]) -> None:
-    means, wide = means_of(cells), max(map(len, CANDIDATES))
-    counts = {(world, regime): sum((cell.world, cell.regime) == (world, regime) for cell in cells) for world in WORLDS for regime in REGIMES}
-    print("AUROC / TPR at 1 % FPR: means over families, then over cells")
-    print(" " * wide, *(f"{world:47}" for world in WORLDS), sep="  ")
-    print(" " * wide, *(f"{f'{regime} ({counts[world, regime]})':14}" for world in WORLDS for regime in REGIMES), sep="  ")
+def show(cells: Cells) -> None:
+    """The table and the choice."""
+    means, wide = {key: np.mean(values, axis=0) for key, values in cells.items()}, max(map(len, CANDIDATES))
+    columns = [(world, regime) for world in WORLDS for regime in REGIMES]
+    print("AUROC / TPR at 1 % FPR: means over families, then over (so many) cells")
+    print(f"{'':{wide}}", *(f"{world:43}" for world in WORLDS), sep="  ")
+    print(f"{'':{wide}}", *(f"{f'{regime} ({len(cells[JANUS_PLUS, world, regime])})':13}" for world, regime in columns), sep="  ")
     for name in CANDIDATES:
-        print(f"{name:{wide}}", *("{:.3f} / {:.3f} ".format(*means[name, world, regime]) for world in WORLDS for regime in REGIMES), sep="  ")
+        print(f"{name:{wide}}", *("{:.3f} / {:.3f}".format(*means[name, world, regime]) for world, regime in columns), sep="  ")
     print(choice(means))
 
 
@@ -371,14 +338,14 @@ def main() -> None:
     if len(real) < 2 or set(real) & set(suite):
         parser.error("--datasets: two or more added datasets, none of the synthetic suite, which is always evaluated")
     sites = load_sites([*suite, *real], lambda *_: None)
-    cells: list[Cell] = []
+    cells: Cells = defaultdict(list)
     for seed in map(int, options.seeds.split(",")):
         draw = Draw(seed, "grouped", "quick")
-        attacks = suite_attacks(sites, draw)
+        attacks = {name: attacks_of(name, sites[name], draw) for name in suite}
         everywhere = [family for families in attacks.values() for family in families]
+        evaluate(cells, REAL, sites, {name: planted(sites[name], draw, everywhere) for name in real}, draw)
         benign = {name: take(sites[name], sites[name].partition(draw).parts["test_benign"]) for name in suite}
-        cells += cells_of(REAL, real, sites, {name: planted(sites[name], draw, everywhere) for name in real}, draw)
-        cells += cells_of(SYNTHETIC, suite, sites, {name: TestSet.of(benign[name], attacks[name]) for name in suite}, draw)
+        evaluate(cells, SYNTHETIC, sites, {name: TestSet.of(benign[name], attacks[name]) for name in suite}, draw)
     show(cells)
 
 

@@ -136,6 +136,9 @@ def test_the_bank_is_bounded_and_its_draw_repeats(tmp_path: Path) -> None:
         banks.append(detector._known.bank)
     assert int(TARGET.lengths.sum()) > 100 == len(banks[0])
     np.testing.assert_array_equal(*banks)
+    every = detector._known.metric(packet_points(*detector._janus.read(TARGET)))
+    np.testing.assert_allclose(nearest_distance(banks[0], every, CPU), 0, atol=1e-5)  # each is a packet of the target
+    assert len(np.unique(banks[0], axis=0)) == 100  # and none is there twice
 
 
 @pytest.mark.parametrize("changes", [{"T": 0}, {"cont_as_disc": True}, {"joint": False}, {"sigma": -1.0}])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.checking import require_integer
-from detectors.janus.detector import CHUNK, Janus
+from detectors.janus.detector import Janus
 from detectors.janus.params import JanusParams
 from detectors.saving import load_arrays, save_arrays
 from harness.contract import PACKET_CHANNELS, Capabilities, FitContext, FlowBatch, UsageError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["JanusPlus", "JanusPlusParams"]
 
 SAVED = "janus_plus"
+
+BLOCK = 4096
+"""Flows that are scored at a time: all their packets are held as points."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,13 @@ class JanusPlus:
         from detectors.janus.patches import nearest_distance, packet_points
 
         known = self._need_fit()
-        scores = [np.empty(0)]
-        for chunk in _chunks(flows):
-            network, data = self._janus.read(chunk)
+        scores = np.empty(len(flows))
+        for start in range(0, len(flows), BLOCK):
+            network, data = self._janus.read(flows.take(slice(start, start + BLOCK)))
             distance = nearest_distance(known.metric(packet_points(network, data)), known.bank, network.position.device)  # (P,)
-            flow_of = np.repeat(np.arange(len(data)), data.lengths)
-            scores.append(np.bincount(flow_of, weights=distance, minlength=len(data)) / np.maximum(data.lengths, 1))
-        return np.concatenate(scores)
+            total = np.bincount(np.repeat(np.arange(len(data)), data.lengths), weights=distance, minlength=len(data))
+            scores[start : start + BLOCK] = total / np.maximum(data.lengths, 1)
+        return scores
 
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
@@ -124,20 +127,22 @@ class JanusPlus:
         return detector
 
     def _points(self, flows: FlowBatch, seed: int) -> NDArray[np.float32]:
-        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows."""
+        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows without one are not computed."""
         from detectors.janus.patches import packet_points
 
-        points = np.concatenate([packet_points(*self._janus.read(chunk)) for chunk in _chunks(flows)])
-        if len(points) <= self.params.bank:
-            return points
-        return points[np.sort(np.random.default_rng(seed).choice(len(points), self.params.bank, replace=False))]
+        lengths = np.minimum(flows.lengths, self.params.T)
+        ends = np.cumsum(lengths)
+        total, most = int(lengths.sum()), self.params.bank
+        chosen = (
+            np.arange(total) if total <= most else np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+        )  # (M,) among all packets
+        flow_of = np.searchsorted(ends, chosen, side="right")  # (M,)
+        kept, place = np.unique(flow_of, return_inverse=True)
+        starts = np.cumsum(lengths[kept]) - lengths[kept]
+        position = chosen - (ends - lengths)[flow_of]  # (M,) of a packet in its flow
+        return packet_points(*self._janus.read(flows.take(kept)))[starts[place] + position]
 
     def _need_fit(self) -> _Known:
         if self._known is None:
             raise UsageError("janus-plus is not fitted: call fit or load first")
         return self._known
-
-
-def _chunks(flows: FlowBatch) -> list[FlowBatch]:
-    """``flows`` in pieces of ``CHUNK``, at least one."""
-    return [flows] if len(flows) <= CHUNK else [flows.take(slice(start, start + CHUNK)) for start in range(0, len(flows), CHUNK)]
