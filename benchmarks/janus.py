@@ -5,7 +5,7 @@ Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick] [
 Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``), otherwise drawn from a
 log-normal of like median and tail; contents are random, which costs the same.  Both variants and a plain matrix product are timed in turns in one
 run, so that a busy machine slows all; the ratio of the best times is printed.  The bound of the ratio is 65 / (mean tokens of a flow).  On a GPU the
-peak is that of a product in bfloat16 and large enough to fill it, batches are larger, and the most memory that torch held is printed.
+peak is that of a product in bfloat16 and large enough to fill it, more flows are scored, and the most memory that torch held is printed.
 """
 
 from __future__ import annotations

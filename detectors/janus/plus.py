@@ -57,8 +57,8 @@ class JanusPlus:
     """Score = mean over a flow's packets of the distance to the nearest benign packet of the calibration flows, (n,) float64 ≥ 0.
 
     A packet is a point: its state in JANUS's network, which has seen the flow so far, beside its nine channels.  The metric is learnt from how
-    packets of benign validation flows, of captures that training has not seen, differ from their nearest training packets: what varies among benign
-    captures anyway counts less.  Nothing is learnt from attacks.  One pass of the network scores a flow, where ``janus`` takes K + 3.
+    packets of benign validation flows, which training has not seen, differ from their nearest training packets: what varies among benign flows anyway
+    counts less.  Nothing is learnt from attacks.  One pass of the network scores a flow, where ``janus`` takes K + 3.
     """
 
     Params: ClassVar[type[JanusPlusParams]] = JanusPlusParams
