@@ -59,9 +59,9 @@ data = Path(sys.argv[1]).read_bytes()
 seconds = time.perf_counter() - started
 {DONE}"""
 OURS = f"""{SETTLE}
-from datasets_registry.flows.extract import extract_flows
-from datasets_registry.flows.features import flow_features
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.extract import extract_flows
+from datasets_registry.capture.features import flow_features
+from datasets_registry.capture.rules import FlowRules
 
 class Sink:
     flows = 0

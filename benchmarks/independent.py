@@ -28,12 +28,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
-from detectors.inputs import Standardiser
+from datasets_registry.registry import Site, draw_of, load_sites
 from detectors.shafir.features import FEATURE_SETS
-from harness.contract import FLOW_FEATURES
-from harness.schema import RunRecord, RunSpec
-from harness.sites import Site, draw_of, load_sites
-from harness.store import RunStore
+from detectors.shared.inputs import Standardiser
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.records import RunRecord, RunSpec
+from reports.results.folder import RunStore
 
 Matrix = np.ndarray
 Fit = Callable[[Matrix, int], Callable[[Matrix], Matrix]]

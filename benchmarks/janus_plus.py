@@ -28,13 +28,23 @@ import torch
 from numpy.typing import NDArray
 
 from datasets_registry.block import starts_of
-from datasets_registry.flows.features import flow_features
+from datasets_registry.capture.features import flow_features
+from datasets_registry.registry import (
+    Site,
+    added,
+    load_sites,
+    synthetic_suite,
+)
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
-from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, FitContext, FlowBatch
-from harness.schema import BIT_OF
-from harness.sites import Site, added, load_sites, synthetic_suite
+from detectors.janus.patches import (
+    Metric,
+    Points,
+    nearest_distance,
+    packet_points,
+)
 from harness.staging import joined
+from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
+from janus_bench.contract import FitContext, FlowBatch
 from protocols.aggregators import fit_aggregator
 from protocols.metrics import MIN_FAMILY, auroc, tpr_at_fpr
 from protocols.splits import Draw, control_parts

@@ -21,7 +21,8 @@ from sklearn.svm import OneClassSVM as Reference
 from threadpoolctl import threadpool_limits
 
 from detectors.classical import NystroemSVM, OneClassSVM
-from harness.contract import FLOW_FEATURES, FitContext, FlowBatch
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.contract import FitContext, FlowBatch
 
 REPEATS = 5
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from datasets_registry.block import Block, starts_of
 from datasets_registry.writing import StoreWriter, replacing
-from harness.contract import CIC_FEATURES
+from janus_bench.columns import CIC_FEATURES
 
 AT_A_TIME = 1 << 14
 STEP = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
+from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -18,7 +18,8 @@ import polars as pl
 
 from datasets_registry.store import FULL_STORE, FlowStore, Shard
 from datasets_registry.writing import replacing, write_npy_header
-from harness.contract import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS, UsageError
+from janus_bench.columns import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS
+from janus_bench.errors import UsageError
 
 __all__ = ["LAYOUTS", "export_store"]
 

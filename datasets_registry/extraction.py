@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.block import ragged, starts_of
+from datasets_registry.capture.assemble import FileFlows
+from datasets_registry.capture.cicflowmeter import cic_features
+from datasets_registry.capture.extract import extract_flows
 from datasets_registry.capture.reader import Scan
-from datasets_registry.flows.assemble import FileFlows
-from datasets_registry.flows.cicflowmeter import cic_features
-from datasets_registry.flows.extract import extract_flows
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.writing import replacing
-from harness.contract import CIC_FEATURES
-from harness.schema import PACKET_ARRAYS
+from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 
 __all__ = ["EXTRACTION_VERSION", "CaptureFile", "Extracted", "extract_all", "say_counts"]
 

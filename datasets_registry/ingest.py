@@ -23,15 +23,21 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
-from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
+from datasets_registry.extraction import (
+    CaptureFile,
+    Extracted,
+    Flows,
+    extract_all,
+    say_counts,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows
 from datasets_registry.store import BLOCK_FLOWS
 from datasets_registry.stream import KEY_BYTES, StreamWriter, build_stream
 from datasets_registry.writing import StoreWriter, replacing
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 __all__ = ["CaptureFile", "Labeller", "address_column", "ingest_captures", "ingest_folder"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from harness.extensions import Dataset, hookimpl
+from janus_bench.extensions import Dataset, hookimpl
 
 __all__ = ["janus_bench_datasets"]
 

@@ -1,6 +1,6 @@
 """The flow store on disk, read: ragged packets, flows, features, and labels apart from them.
 
-Layout (names and types in ``harness.schema``)::
+Layout (names and types in ``janus_bench.records``)::
 
     manifest.json         what it is, counts, what was dropped and why, content hash, flows per shard
     packets/<name>.npy    offsets, size, iat, win, bits: memory-mapped
@@ -25,9 +25,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ragged, starts_of
-from harness.contract import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS, DataError, FlowBatch
-from harness.schema import BIT_OF, FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS, SCHEMA_VERSION
+from datasets_registry.block import (
+    FLOW_FIELDS,
+    LABEL_FIELDS,
+    Block,
+    ragged,
+    starts_of,
+)
+from janus_bench.columns import (
+    BIT_OF,
+    CIC_FEATURES,
+    FLOW_COLUMNS,
+    FLOW_FEATURES,
+    LABEL_COLUMNS,
+    PACKET_ARRAYS,
+    PACKET_CHANNELS,
+)
+from janus_bench.contract import FlowBatch
+from janus_bench.errors import DataError
+from janus_bench.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from datasets_registry.capture.frames import KEYS, Flows, file_flows
 from datasets_registry.capture.records import read_rows
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 __all__ = ["COLUMNS", "KEY_BYTES", "Stream", "StreamWriter", "build_stream", "open_stream"]
 

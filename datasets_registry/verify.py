@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets_registry.block import Block, ContentHash, Counts
-from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, shard_folders
-from harness.contract import CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, DataError
-from harness.schema import BIT_OF, PACKET_ARRAYS
+from datasets_registry.store import (
+    CHECKSUMS,
+    CIC_FILE,
+    MANIFEST,
+    TABLES,
+    FlowStore,
+    Shard,
+    checksum,
+    shard_folders,
+)
+from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
+from janus_bench.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -191,7 +200,7 @@ def _verify_flows(shard: Shard, block: Block) -> None:
 
 
 def _verify_features(shard: Shard, block: Block, table: pl.DataFrame) -> None:
-    from datasets_registry.flows.features import flow_features
+    from datasets_registry.capture.features import flow_features
 
     anew = flow_features(block.offsets, *(block.packets[name] for name in ("size", "iat", "bits")))
     for column, name in enumerate(FLOW_FEATURES):

@@ -19,10 +19,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from datasets_registry.block import Block, ContentHash, Counts
-from datasets_registry.flows.features import flow_features
-from datasets_registry.store import CHECKSUMS, CIC_FILE, FULL_STORE, MANIFEST, STORE_VERSION, checksum
-from harness.contract import FLOW_FEATURES
-from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS, SCHEMA_VERSION
+from datasets_registry.capture.features import flow_features
+from datasets_registry.store import (
+    CHECKSUMS,
+    CIC_FILE,
+    FULL_STORE,
+    MANIFEST,
+    STORE_VERSION,
+    checksum,
+)
+from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS
+from janus_bench.records import SCHEMA_VERSION
 
 __all__ = ["SHARD_FLOWS", "StoreWriter", "aside", "replacing", "write_npy_header"]
 

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_choice, require_integer
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import FLOW_FEATURES, Capabilities, FitContext, FlowBatch, PluginError
+from detectors.shared.checking import require, require_choice, require_integer
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 __all__ = [
     "IsolationForest",

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_choice
-from detectors.inputs import INPUTS, Standardiser
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError, UsageError
+from detectors.shared.checking import require, require_choice
+from detectors.shared.inputs import INPUTS, Standardiser
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError, UsageError
 
 __all__ = ["PyodDetector", "PyodParams", "pyod_detector"]
 

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require_integer, require_positive
-from detectors.inputs import INPUTS, Standardiser, width_of
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError
+from detectors.shared.checking import require_integer, require_positive
+from detectors.shared.inputs import INPUTS, Standardiser, width_of
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 __all__ = ["RFM", "RFMParams", "integrate", "worst_coupling"]
 
@@ -81,8 +82,8 @@ class RFM:
         """Train on the benign training flows; the validation flows are unused."""
         import torch
 
-        from detectors.training import Schedule, seeded_initialisation, train
-        from detectors.velocity import TimeField
+        from detectors.shared.training import Schedule, seeded_initialisation, train
+        from detectors.shared.velocity import TimeField
 
         torch.set_num_threads(ctx.threads)
         read = INPUTS[_INPUT]
@@ -120,7 +121,7 @@ class RFM:
         return carried
 
     def save(self, folder: Path) -> None:
-        """Standardisation, weights and parameters in ``folder``, as ``detectors.saving`` writes them."""
+        """Standardisation, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
         if self._standardiser is None:
             raise PluginError("rfm: save() before fit()")
         weights = {name: weight.cpu().numpy() for name, weight in self._field.state_dict().items()}
@@ -131,7 +132,7 @@ class RFM:
         """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
         import torch
 
-        from detectors.velocity import TimeField
+        from detectors.shared.velocity import TimeField
 
         detector = cls(params)
         arrays = load_arrays(folder, "rfm", detector.params)

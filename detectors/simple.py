@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_integer, require_positive
-from detectors.inputs import Standardiser, feature_columns
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError
+from detectors.shared.checking import require, require_integer, require_positive
+from detectors.shared.inputs import Standardiser, feature_columns
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 __all__ = ["ECOD", "GMM", "KNN", "PCA", "GMMParams", "KNNParams", "Mahalanobis", "NoParams", "PCAParams"]
 
@@ -73,7 +74,7 @@ class _OnFeatures(ABC):
         return scores
 
     def save(self, folder: Path) -> None:
-        """Standardisation, fit and parameters in ``folder``, as ``detectors.saving`` writes them."""
+        """Standardisation, fit and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
         if self._standardiser is None:
             raise PluginError(f"{self.name}: save() before fit()")
         save_arrays(folder, self.name, self.params, {**{f"input.{key}": value for key, value in vars(self._standardiser).items()}, **self._fit})

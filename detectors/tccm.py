@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require_choice, require_integer, require_positive
-from detectors.inputs import INPUTS, Standardiser, width_of
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError
+from detectors.shared.checking import require_choice, require_integer, require_positive
+from detectors.shared.inputs import INPUTS, Standardiser, width_of
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 __all__ = ["TCCM", "TCCMParams"]
 
@@ -70,8 +71,8 @@ class TCCM:
         """Train on the benign training flows; the validation flows are unused, as in the paper."""
         import torch
 
-        from detectors.training import Schedule, seeded_initialisation, train
-        from detectors.velocity import TimeField
+        from detectors.shared.training import Schedule, seeded_initialisation, train
+        from detectors.shared.velocity import TimeField
 
         torch.set_num_threads(ctx.threads)
         read = INPUTS[self.params.input]
@@ -102,7 +103,7 @@ class TCCM:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Standardisation, weights and parameters in ``folder``, as ``detectors.saving`` writes them."""
+        """Standardisation, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
         if self._standardiser is None:
             raise PluginError("tccm: save() before fit()")
         weights = {name: weight.cpu().numpy() for name, weight in self._field.state_dict().items()}
@@ -113,7 +114,7 @@ class TCCM:
         """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
         import torch
 
-        from detectors.velocity import TimeField
+        from detectors.shared.velocity import TimeField
 
         detector = cls(params)
         arrays = load_arrays(folder, "tccm", detector.params)

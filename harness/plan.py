@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.errors import UsageError
-from harness.extensions import ProtocolSpec, Variant
-from harness.params import build_params
-from harness.plugins import LoadedDetector
-from harness.schema import ExpectedCell, PlanRecord, Regime, RunSpec
+from janus_bench.errors import UsageError
+from janus_bench.extensions import ProtocolSpec, Variant
+from janus_bench.params import build_params
+from janus_bench.plugins import LoadedDetector
+from janus_bench.records import (
+    ExpectedCell,
+    PlanRecord,
+    Regime,
+    RunSpec,
+)
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness import plugins
-from harness.contract import Capabilities
+from datasets_registry.part_stream import part_stream
+from datasets_registry.registry import Site, draw_of
 from harness.environment import environment
-from harness.errors import JanusBenchError
-from harness.evaluate import cell_scores, compute_metrics
 from harness.executors.local import Limits, Outcome, run_child
 from harness.plan import Fit, Plan
-from harness.schema import ROLES, RunRecord, RunSpec, Status
-from harness.sites import Site, draw_of
 from harness.staging import Stage, StagedPart, remove_stale
-from harness.store import RunStore, WriteFailed
-from harness.streams import part_stream
+from janus_bench import plugins
+from janus_bench.contract import Capabilities
+from janus_bench.errors import JanusBenchError
+from janus_bench.records import (
+    ROLES,
+    RunRecord,
+    RunSpec,
+    Status,
+)
 from protocols.splits import Partition, control_parts
+from reports.results.evidence import cell_scores, compute_metrics
+from reports.results.folder import RunStore, WriteFailed
 
 ARTIFACTS = ("cic_features", "stream")
 """Inputs that not every dataset has; its manifest says which."""

@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.contract import CIC_FEATURES, FLOW_FEATURES, FlowBatch, PacketStream
+from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
+from janus_bench.contract import FlowBatch, PacketStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,9 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import FitContext, FlowBatch, InvalidScores, JanusBenchError, PacketStream, validate_scores
 from harness.environment import peak_resident
-from harness.plugins import load_detector, one_line
+from janus_bench.contract import (
+    FitContext,
+    FlowBatch,
+    PacketStream,
+    validate_scores,
+)
+from janus_bench.errors import InvalidScores, JanusBenchError
+from janus_bench.plugins import load_detector, one_line
 
 SCORE_BLOCK = 65_536
 """Flows handed to ``score`` at once; bounds memory on large test sets."""

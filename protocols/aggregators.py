@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import UsageError
-from harness.params import build_params, parse_request
-from harness.suggest import unknown
+from janus_bench.errors import UsageError, unknown
+from janus_bench.params import build_params, parse_request, places_of
 
-__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "columns_of", "fit_aggregator", "numerical_rank"]
+__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator", "numerical_rank"]
 
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
@@ -87,14 +85,6 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
     return lambda values: scalar(prepare(values))
 
 
-def columns_of(name: str, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The score columns that an aggregator reads."""
-    if name.startswith("column:"):
-        return (name.removeprefix("column:"),)
-    wanted = parse_request(name)[1].get("columns", "")
-    return tuple(columns[place] for place in _places(wanted, columns)) if wanted else columns
-
-
 def numerical_rank(scores: Matrix) -> int:
     """Rank of the covariance of scores (n, k): 9 for JANUS's ten columns, of which one is the mean of six others."""
     deviations = scores - scores.mean(axis=0)
@@ -111,7 +101,7 @@ def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:
 
 def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> Callable[[Matrix], Matrix]:
     """The options as a function of scores (m, k) → (m, k'), with its statistics taken from the calibration scores."""
-    places = _places(options.columns, columns) if options.columns else list(range(len(columns)))
+    places = places_of(options.columns, columns) if options.columns else list(range(len(columns)))
     magnitude = np.median(np.abs(scores[:, places]), axis=0)
     magnitude = np.where(magnitude > 0, magnitude, 1.0)
 
@@ -121,17 +111,6 @@ def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> 
 
     centre, spread = _STATISTICS[options.standardize](logged(scores))
     return lambda values: (logged(values) - centre) / np.where(spread > 0, spread, 1.0)
-
-
-def _places(wanted: str, columns: tuple[str, ...]) -> list[int]:
-    """Where the columns that ``wanted`` names stand, in the order of the names, each once."""
-    found: dict[int, None] = {}
-    for pattern in wanted.split("+"):
-        places = [place for place, name in enumerate(columns) if fnmatchcase(name, pattern)]
-        if not places:
-            raise unknown("score column", pattern, columns)
-        found |= dict.fromkeys(places)
-    return list(found)
 
 
 def _no_statistics(scores: Matrix) -> tuple[Matrix, Matrix]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.extensions import ProtocolSpec, Variant
+from janus_bench.extensions import ProtocolSpec, Variant
 
 __all__ = ["PROTOCOLS"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.extensions import Metric, TestScores
+from janus_bench.extensions import Metric, TestScores
 
 __all__ = [
     "METRICS",

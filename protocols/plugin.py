@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.extensions import Metric, ProtocolSpec, hookimpl
+from janus_bench.extensions import Metric, ProtocolSpec, hookimpl
 
 
 @hookimpl
 def janus_bench_protocols() -> Iterable[ProtocolSpec]:
-    from protocols.ablations import ABLATIONS
     from protocols.catalogue import PROTOCOLS
+    from protocols.studies import ABLATIONS
 
     return (*PROTOCOLS, *ABLATIONS)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl

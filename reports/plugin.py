@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.extensions import Renderer, hookimpl
+from janus_bench.extensions import Renderer, hookimpl
 
 
 @hookimpl
 def janus_bench_renderers() -> Iterable[Renderer]:
-    from reports.render_latex import render_latex
-    from reports.render_text import render_csv, render_json, render_markdown, render_parquet
+    from reports.render.latex import render_latex
+    from reports.render.text import (
+        render_csv,
+        render_json,
+        render_markdown,
+        render_parquet,
+    )
 
     return (
         Renderer("table", "For a terminal: leaderboard, matrices, partitions and notes.", _table),
@@ -24,6 +29,6 @@ def janus_bench_renderers() -> Iterable[Renderer]:
 
 
 def _table(document: Mapping[str, Any], width: int, color: bool) -> str:
-    from reports.render_table import render_table  # rich is not needed to list the formats
+    from reports.render.terminal import render_table  # rich is not needed to list the formats
 
     return render_table(document, width, color)

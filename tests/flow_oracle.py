@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow
 
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
 from tests.link_oracle import Unusable, network
 
 WITH_PORTS = {6, 17, 33, 132, 136}

@@ -15,13 +15,18 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from harness.cli import figures, leaderboard
-from harness.errors import UsageError
-from harness.extensions import BEST_FIXED
-from harness.report_data import cell_likeness
-from harness.schema import ExpectedCell, PlanRecord, RunRecord, RunSpec
-from harness.store import RunStore
-from reports.ablation_table import ablation_deltas, reference_label
+from janus_bench.errors import UsageError
+from janus_bench.extensions import BEST_FIXED
+from janus_bench.records import (
+    ExpectedCell,
+    PlanRecord,
+    RunRecord,
+    RunSpec,
+)
 from reports.plugin import janus_bench_renderers
+from reports.render.html.collect import cell_likeness
+from reports.results.folder import RunStore
+from reports.tables.ablation import ablation_deltas, reference_label
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 SITES, SEEDS = ("plant", "home"), (1, 2)

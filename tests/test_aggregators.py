@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.covariance import OAS, LedoitWolf
 
-from harness.contract import UsageError
-from protocols.aggregators import AGGREGATORS, columns_of, fit_aggregator, numerical_rank
+from janus_bench.errors import UsageError
+from janus_bench.params import columns_of
+from protocols.aggregators import AGGREGATORS, fit_aggregator, numerical_rank
 
 
 def score_table(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -16,18 +16,28 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from datasets_registry.audits import audit_store
-from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
+from datasets_registry.audits.artefacts import (
+    artefacts,
+    caps,
+    mirrored,
+    one_packet,
+    wall,
+)
 from datasets_registry.audits.captures import coverage, origins, separable_captures
 from datasets_registry.audits.duplicates import duplicates, sequence_hashes
-from datasets_registry.audits.separability import best_feature, flag_rarity, port_rarity, separability
+from datasets_registry.audits.separability import (
+    best_feature,
+    flag_rarity,
+    port_rarity,
+    separability,
+)
 from datasets_registry.audits.view import Answer, AuditView, auroc
-from datasets_registry.flows.features import flow_features
+from datasets_registry.capture.features import flow_features
 from datasets_registry.ingest import ingest_folder
 from datasets_registry.plugin import janus_bench_datasets
 from datasets_registry.store import FlowStore
 from harness.cli import audit as command
-from harness.contract import FLOW_FEATURES
-from harness.schema import BIT_OF
+from janus_bench.columns import BIT_OF, FLOW_FEATURES
 from tests.conftest import SHARED_DATA, needs_shared_data
 
 DOMAINS = SHARED_DATA / "domains"

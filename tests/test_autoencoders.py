@@ -13,12 +13,27 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from detectors.autoencoders import AE, AEParams, MemAE, MemAEParams, SparseMemAE, SparseMemAEParams
-from detectors.autoencoders.network import ERRORS, Autoencoder, address_entropy, shrink, sparsest
-from detectors.inputs import INPUTS, Standardiser
-from harness.conformance import check_detector, parametrize_with_detectors
-from harness.conformance.flows import mixed_flows, synthetic_benign
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.autoencoders import (
+    AE,
+    AEParams,
+    MemAE,
+    MemAEParams,
+    SparseMemAE,
+    SparseMemAEParams,
+)
+from detectors.autoencoders.network import (
+    ERRORS,
+    Autoencoder,
+    address_entropy,
+    shrink,
+    sparsest,
+)
+from detectors.shared.inputs import INPUTS, Standardiser
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import check_detector, parametrize_with_detectors
+from janus_bench.conformance.flows import mixed_flows, synthetic_benign
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import DataError, PluginError, UsageError
 
 ALL = (AE, MemAE, SparseMemAE)
 EPOCHS = 30

@@ -21,8 +21,8 @@ from datasets_registry.capture.addresses import parse_address, texts
 from datasets_registry.capture.kernels import MIRRORED
 from datasets_registry.capture.links import ETHERTYPE
 from datasets_registry.capture.reader import Capture, read_capture
-from harness.contract import DataError
-from harness.schema import BIT_OF
+from janus_bench.columns import BIT_OF
+from janus_bench.errors import DataError
 from tests import flow_oracle as oracle
 from tests import pcap_builders as build
 from tests.link_oracle import LINKS

@@ -11,10 +11,19 @@ import sklearn.svm
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detectors.classical import IsolationForest, IsolationForestParams, NystroemSVM, NystroemSVMParams, OneClassSVM, OneClassSVMParams
-from harness.conformance import check_detector
-from harness.conformance.flows import constant_flows, mixed_flows, synthetic_benign
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.classical import (
+    IsolationForest,
+    IsolationForestParams,
+    NystroemSVM,
+    NystroemSVMParams,
+    OneClassSVM,
+    OneClassSVMParams,
+)
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import check_detector
+from janus_bench.conformance.flows import constant_flows, mixed_flows, synthetic_benign
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import DataError, PluginError, UsageError
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_lists_name_what_is_built_in(cli):
 
 
 def test_listing_and_reading_a_detector_does_not_import_torch(cli):
-    probe = "import sys; from harness.plugins import detector_entries, load_detector\nfor name in detector_entries(): load_detector(name)\n"
+    probe = "import sys; from janus_bench.plugins import detector_entries, load_detector\nfor name in detector_entries(): load_detector(name)\n"
     probe += "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

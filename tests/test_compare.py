@@ -13,13 +13,18 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from harness.cli.compare import execute
-from harness.errors import UsageError
-from harness.extensions import BEST_FIXED
-from harness.intervals import leaderboard_statistics
-from harness.schema import ExpectedCell, PlanRecord, RunRecord, RunSpec
-from harness.sides import Measure
-from harness.store import RunStore
+from janus_bench.errors import UsageError
+from janus_bench.extensions import BEST_FIXED
+from janus_bench.records import (
+    ExpectedCell,
+    PlanRecord,
+    RunRecord,
+    RunSpec,
+)
 from protocols.metrics import METRICS
+from reports.results.folder import RunStore
+from reports.statistics.intervals import leaderboard_statistics
+from reports.statistics.sides import Measure
 
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 NAMES, SEEDS = ("alpha", "beta", "gamma"), (1, 2)

@@ -10,9 +10,11 @@ from importlib.metadata import entry_points
 import numpy as np
 import pytest
 
-from harness.conformance import check_detector, detector_checks, parametrize_with_detectors
-from harness.conformance.flows import mixed_flows
-from harness.contract import FLOW_FEATURES, Capabilities, UsageError
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import check_detector, detector_checks, parametrize_with_detectors
+from janus_bench.conformance.flows import mixed_flows
+from janus_bench.contract import Capabilities
+from janus_bench.errors import UsageError
 
 pytest_plugins = ["pytester"]
 
@@ -336,7 +338,7 @@ def test_in_pytest_an_exemption_is_a_skip_with_its_reason(pytester):
     pytester.makepyfile(
         """
         from detectors.controls import Random
-        from harness.conformance import parametrize_with_detectors
+        from janus_bench.conformance import parametrize_with_detectors
 
         @parametrize_with_detectors([Random])
         def test_contract(check):

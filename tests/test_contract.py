@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import PACKET_CHANNELS, Capabilities, FlowBatch, InvalidScores, UndeclaredInput, validate_scores
+from janus_bench.columns import PACKET_CHANNELS
+from janus_bench.contract import Capabilities, FlowBatch, validate_scores
+from janus_bench.errors import InvalidScores, UndeclaredInput
 
 
 def make_batch(lengths: list[int], seed: int = 0) -> FlowBatch:

@@ -8,8 +8,9 @@ import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from detectors.controls import Length, Random
-from harness.conformance.flows import mixed_flows, synthetic_benign
-from harness.contract import FitContext, FlowBatch, PluginError
+from janus_bench.conformance.flows import mixed_flows, synthetic_benign
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 
 def context(seed):

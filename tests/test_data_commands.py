@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.store import FlowStore
 from harness.cli import data as command
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 from tests.conftest import Cli, write_example_captures
 
 

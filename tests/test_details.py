@@ -16,10 +16,10 @@ from scipy.stats import beta, t
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from harness.cli import leaderboard
-from harness.errors import UsageError
-from harness.store import RunStore
-from reports.details import THRESHOLDS
+from janus_bench.errors import UsageError
 from reports.plugin import janus_bench_renderers
+from reports.results.folder import RunStore
+from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
 from tests.test_report import small_store
 
@@ -203,7 +203,7 @@ def test_a_parquet_file_is_written_and_refused_as_text(store: RunStore, tmp_path
 
 
 def test_intervals_are_computed_once_and_then_kept(store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import harness.intervals
+    import reports.statistics.intervals
 
     leaderboard.execute(store.folder, "", "auroc", None, "json", None)
     first = json.loads(capsys.readouterr().out)
@@ -212,7 +212,7 @@ def test_intervals_are_computed_once_and_then_kept(store: RunStore, capsys: pyte
     def never(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(harness.intervals, "leaderboard_statistics", never)
+    monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", never)
     leaderboard.execute(store.folder, "", "auroc", None, "json", None)
     assert json.loads(capsys.readouterr().out) == first
     leaderboard.execute(store.folder, "", "auroc", None, "json", None, leaderboard.Options(intervals=False))

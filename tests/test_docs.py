@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import GROUPS
-from harness.conformance import check_detector
+from janus_bench.conformance import check_detector
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "plugin" / "README.md"]

@@ -13,7 +13,7 @@ from datasets_registry.drivers.csv_rows import CsvRows, read_rows
 from datasets_registry.drivers.driver import LabelMap
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from datasets_registry.labelling.times import NS
-from harness.contract import DataError
+from janus_bench.errors import DataError
 from tests.conftest import SHARED_DATA, needs_shared_data
 from tests.test_drivers_match import flow_key as key
 

@@ -18,7 +18,7 @@ from datasets_registry.drivers.ciciot2023 import DRIVER, FLOODS, Options
 from datasets_registry.drivers.driver import Request, find_captures
 from datasets_registry.ingest import CaptureFile, ingest_captures
 from datasets_registry.store import FlowStore
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 from tests.replicas import TrueFlow, Truth, write_ciciot2023
 from tests.replicas.ciciot2023 import ATTACKERS, ATTACKS
 

@@ -13,10 +13,15 @@ import polars as pl
 import pytest
 
 from datasets_registry.drivers import cicids2017, load_driver
-from datasets_registry.drivers.driver import NO_LABEL, Driver, Request, find_captures
+from datasets_registry.drivers.driver import (
+    NO_LABEL,
+    Driver,
+    Request,
+    find_captures,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 from tests.replicas import Traps, TrueFlow, TrueRow, Truth, write_cicddos2019, write_cicids2017
 from tests.test_drivers_match import flow_key
 from tests.test_drivers_slice import flow_table

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from datasets_registry.capture.extract import read_flows
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers import load_driver
 from datasets_registry.drivers.driver import Request, find_captures
-from datasets_registry.flows.extract import read_flows
-from datasets_registry.flows.rules import FlowRules
 from datasets_registry.labelling.keys import KEY_COLUMNS
-from harness.contract import DataError
+from janus_bench.errors import DataError
 from tests.conftest import SHARED_DATA, needs_shared_data
 
 SLICE = SHARED_DATA / "domains" / "cicddos2019_slice"

@@ -13,7 +13,7 @@ from datasets_registry.drivers.driver import Request, find_captures
 from datasets_registry.drivers.iscxtor2016 import DRIVER
 from datasets_registry.ingest import CaptureFile, ingest_captures
 from datasets_registry.store import FlowStore
-from harness.contract import DataError
+from janus_bench.errors import DataError
 from tests.replicas import Truth, write_iscxtor2016
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.errors import DataError
-from harness.evaluate import calibration_role, cell_scores, compute_metrics
-from harness.extensions import Metric, TestScores
+from janus_bench.errors import DataError
+from janus_bench.extensions import Metric, TestScores
 from protocols.metrics import METRICS
+from reports.results.evidence import calibration_role, cell_scores, compute_metrics
 
 SPEC = {"regime": "transfer", "calibration": "target_benign", "target": "t"}
 

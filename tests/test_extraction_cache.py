@@ -16,20 +16,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_registry import extraction
-from datasets_registry.capture import addresses
+from datasets_registry.capture import addresses, extract
+from datasets_registry.capture.cicflowmeter import cic_features
+from datasets_registry.capture.extract import read_flows
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import Extracted, extract_all
-from datasets_registry.flows import extract
-from datasets_registry.flows.cicflowmeter import cic_features
-from datasets_registry.flows.extract import read_flows
-from datasets_registry.flows.rules import FlowRules
-from datasets_registry.ingest import CaptureFile, address_column, ingest_captures, ingest_folder
+from datasets_registry.ingest import (
+    CaptureFile,
+    address_column,
+    ingest_captures,
+    ingest_folder,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS
 from datasets_registry.store import FlowStore
 from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter
-from harness.contract import DataError
-from harness.schema import PACKET_ARRAYS
+from janus_bench.columns import PACKET_ARRAYS
+from janus_bench.errors import DataError
 from tests import pcap_builders as build
 
 S = 10**9

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets_registry.capture import reader
+from datasets_registry.capture import extract, reader
+from datasets_registry.capture.extract import read_flows
 from datasets_registry.capture.reader import read_capture
-from datasets_registry.flows import extract
-from datasets_registry.flows.extract import read_flows
-from datasets_registry.flows.rules import TCP_CLOSE, FlowRules
+from datasets_registry.capture.rules import TCP_CLOSE, FlowRules
 from tests import flow_oracle as oracle
 from tests.test_capture import mutate, packets
 from tests.test_flows import check_against_oracle
@@ -24,7 +23,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real captures at 
 
 @needs_data
 def test_all_captures_of_the_domains_are_there():
-    assert len(CAPTURES) == 81
+    assert len(CAPTURES) == 153
 
 
 @needs_data

@@ -19,12 +19,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from harness.cli import figures as command
-from harness.errors import DataError, JanusBenchError, UsageError
-from harness.schema import ExpectedCell, PlanRecord, RunRecord
-from harness.store import RunStore
-from reports.figures import Format, Matrices, ScorePanel, ablation_bars, cross_heat_maps, roc, roc_curves, score_densities
+from janus_bench.errors import DataError, JanusBenchError, UsageError
+from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from reports.figures import (
+    Format,
+    Matrices,
+    ScorePanel,
+    ablation_bars,
+    cross_heat_maps,
+    roc,
+    roc_curves,
+    score_densities,
+)
 from reports.figures.density import _edges
 from reports.figures.style import number
+from reports.results.folder import RunStore
 
 NAMES = ("office", "home")
 FIRST = np.array([[0.95, 0.5625], [np.nan, 0.875]])

@@ -11,12 +11,19 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from detectors.inputs import INPUTS
-from detectors.rfm import RFM, RFMParams, integrate, worst_coupling
+from detectors.rfm import (
+    RFM,
+    RFMParams,
+    integrate,
+    worst_coupling,
+)
+from detectors.shared.inputs import INPUTS
 from detectors.tccm import TCCM, TCCMParams
-from harness.conformance import check_detector, parametrize_with_detectors
-from harness.conformance.flows import mixed_flows, synthetic_benign
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import check_detector, parametrize_with_detectors
+from janus_bench.conformance.flows import mixed_flows, synthetic_benign
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import DataError, PluginError, UsageError
 
 BOTH = (TCCM, RFM)
 

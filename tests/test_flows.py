@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_registry.capture import reader
+from datasets_registry.capture import extract, reader
 from datasets_registry.capture.addresses import texts
+from datasets_registry.capture.assemble import FileFlows
+from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS, begin, update
+from datasets_registry.capture.extract import assemble_flows, read_flows
+from datasets_registry.capture.features import flow_features
 from datasets_registry.capture.reader import read_capture
-from datasets_registry.flows import extract
-from datasets_registry.flows.assemble import FileFlows
-from datasets_registry.flows.cicflowmeter import N_ACCUMULATORS, begin, update
-from datasets_registry.flows.extract import assemble_flows, read_flows
-from datasets_registry.flows.features import flow_features
-from datasets_registry.flows.rules import TCP_CLOSE, FlowRules
-from harness.contract import FLOW_FEATURES, MAX_PACKETS, UsageError
-from harness.schema import BIT_OF
+from datasets_registry.capture.rules import TCP_CLOSE, FlowRules
+from janus_bench.columns import BIT_OF, FLOW_FEATURES, MAX_PACKETS
+from janus_bench.errors import UsageError
 from tests import flow_oracle as oracle
 from tests import pcap_builders as build
 

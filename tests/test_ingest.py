@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from datasets_registry import writing
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.ingest import ingest_folder
 from datasets_registry.store import FlowStore
-from harness.contract import FLOW_FEATURES, PACKET_CHANNELS, DataError, UndeclaredInput
-from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
+from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS, PACKET_CHANNELS
+from janus_bench.errors import DataError, UndeclaredInput
 from tests import pcap_builders as build
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"

@@ -19,8 +19,15 @@ from detectors.janus.network import Network
 from detectors.janus.objective import Weights, noisy_batch
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
-from detectors.janus.training import _validation_batches, _validation_loss, accumulate_gradient, train
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, UsageError, validate_scores
+from detectors.janus.training import (
+    _validation_batches,
+    _validation_loss,
+    accumulate_gradient,
+    train,
+)
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.contract import FitContext, FlowBatch, validate_scores
+from janus_bench.errors import DataError, UsageError
 
 TINY = JanusParams(T=16, d_model=16, n_layers=2, n_heads=2, k_steps=4, epochs=2, batch=32)
 CPU = torch.device("cpu")

@@ -8,13 +8,24 @@ from sklearn.covariance import OAS
 from sklearn.metrics import roc_auc_score
 
 from detectors.janus import Janus, JanusParams
-from harness.extensions import BEST_FIXED, Variant
-from harness.plan import DetectorChoice, Plan, Settings, make_plan
-from harness.plugins import LoadedDetector
-from protocols.ablations import ABLATIONS, GROUP_A, GROUP_B, SCORES, scalar_likeness
+from harness.plan import (
+    DetectorChoice,
+    Plan,
+    Settings,
+    make_plan,
+)
+from janus_bench.extensions import BEST_FIXED, Variant
+from janus_bench.plugins import LoadedDetector
 from protocols.aggregators import fit_aggregator
-from reports.ablation_table import BESIDE, REFERENCES
-from reports.details import TABLES
+from protocols.studies import (
+    ABLATIONS,
+    GROUP_A,
+    GROUP_B,
+    SCORES,
+    scalar_likeness,
+)
+from reports.tables.ablation import BESIDE, REFERENCES
+from reports.tables.details import TABLES
 
 PROTOCOLS = {protocol.name: protocol for protocol in ABLATIONS}
 DATASETS = {name: {"hash": f"hash of {name}"} for name in "ab"}

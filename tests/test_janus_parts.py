@@ -16,14 +16,21 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
 from detectors.janus import Janus, JanusParams
-from detectors.janus.batching import OVERHEAD_TOKENS, Group, Layout, group_by_length, micro_batches
+from detectors.janus.batching import (
+    OVERHEAD_TOKENS,
+    Group,
+    Layout,
+    group_by_length,
+    micro_batches,
+)
 from detectors.janus.coupling import assign, sinkhorn_log_plan, transport_cost
 from detectors.janus.network import Network
 from detectors.janus.objective import noised_bits
 from detectors.janus.preprocess import CLIP, Sequences, Standardiser
 from detectors.janus.scoring import reverse_ode
 from detectors.janus.training import averaging
-from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, FlowBatch
+from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
+from janus_bench.contract import FlowBatch
 
 SMALL = JanusParams(T=12, d_model=16, n_layers=2, n_heads=2)
 LENGTHS = st.lists(st.integers(1, 20), min_size=1, max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))

@@ -10,9 +10,15 @@ import pytest
 from scipy.spatial import cKDTree
 
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import RIDGE, Metric, nearest_distance, packet_points
+from detectors.janus.patches import (
+    RIDGE,
+    Metric,
+    nearest_distance,
+    packet_points,
+)
 from detectors.janus.preprocess import CHANNELS
-from harness.contract import FlowBatch, UsageError
+from janus_bench.contract import FlowBatch
+from janus_bench.errors import UsageError
 from tests.test_janus import CPU, TINY, context, flows_of, mixed_lengths
 
 SMALL = JanusPlusParams(**asdict(TINY))

@@ -21,8 +21,9 @@ from detectors.janus.objective import Weights, noisy_batch
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
 from detectors.janus.training import accumulate_gradient, prefetched, train
-from harness.conformance.flows import MIXED_BENIGN, mixed_flows, synthetic_benign
-from harness.contract import FlowBatch, UsageError, validate_scores
+from janus_bench.conformance.flows import MIXED_BENIGN, mixed_flows, synthetic_benign
+from janus_bench.contract import FlowBatch, validate_scores
+from janus_bench.errors import UsageError
 from protocols.aggregators import fit_aggregator
 from tests.test_janus import (
     CPU,

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from detectors.kitsune import KitNETFlow, KitNETParams, Kitsune, KitsuneParams
+from detectors.kitsune import (
+    KitNETFlow,
+    KitNETParams,
+    Kitsune,
+    KitsuneParams,
+)
 from detectors.kitsune.afterimage import AfterImage, PacketKeys
 from detectors.kitsune.kitnet import KitNET
-from harness.conformance import parametrize_with_detectors
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PacketStream, PluginError, UsageError
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import parametrize_with_detectors
+from janus_bench.contract import FitContext, FlowBatch, PacketStream
+from janus_bench.errors import DataError, PluginError, UsageError
 from tests.conftest import SHARED_DATA, needs_shared_data
 from tests.test_kitsune_features import REFERENCES, packets, read_plainly
 

@@ -13,7 +13,7 @@ from datasets_registry.capture.addresses import parse_address
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
 from datasets_registry.labelling.match import Match, match_rows
 from datasets_registry.labelling.times import NS, parse_times
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 HEADER = "file,ts_start,src_ip,src_port,dst_ip,dst_port,proto,label"
 ROW = "a.pcap,1600000000.5,10.0.0.1,1234,10.0.0.2,53,17,benign"

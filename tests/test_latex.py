@@ -12,11 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.details import Operations, with_details
-from reports.intervals import with_statistics
 from reports.plugin import janus_bench_renderers
-from reports.published import published_table
-from reports.render_latex import PREAMBLE, escape, latex_published, render_latex
+from reports.published.table import published_table
+from reports.render.latex import (
+    PREAMBLE,
+    escape,
+    latex_published,
+    render_latex,
+)
+from reports.tables.details import Operations, with_details
+from reports.tables.intervals import with_statistics
 from tests.test_leaderboard import PAIRS, Planted, planted
 
 ENGINE = next((name for name in ("tectonic", "pdflatex") if shutil.which(name)), None)

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.schema import ExpectedCell, PlanRecord, RunRecord
-from reports.layout import wrap_name
-from reports.leaderboard import build_leaderboard
+from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
 from reports.plugin import janus_bench_renderers
+from reports.render.layout import wrap_name
+from reports.tables.leaderboard import build_leaderboard
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -542,7 +542,7 @@ def test_a_table_without_any_row_that_ran_still_prints() -> None:
 
 def test_listing_the_formats_imports_nothing_heavy() -> None:
     code = (
-        "import sys, reports.leaderboard, reports.plugin; reports.plugin.janus_bench_renderers();"
+        "import sys, reports.tables.leaderboard, reports.plugin; reports.plugin.janus_bench_renderers();"
         "print(*(name for name in ('torch', 'polars', 'sklearn', 'rich') if name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

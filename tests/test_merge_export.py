@@ -12,13 +12,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from harness.archive import export
 from harness.cli import export as export_command
 from harness.cli import leaderboard
 from harness.cli import merge as merge_command
-from harness.errors import DataError, UsageError
-from harness.merge import merge
-from harness.store import RunStore
+from janus_bench.errors import DataError, UsageError
+from reports.results.archive import export
+from reports.results.folder import RunStore
+from reports.results.merge import merge
 from tests.test_compare import hash_of, run_spec, scores, write_folder
 
 

@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
-from harness.extensions import TestScores
-from protocols.metrics import METRICS, alerts_at_quantile, auprc, auroc, fpr_at_quantile, fpr_at_tpr, macro_auroc, partial_auroc, tpr_at_fpr
+from janus_bench.extensions import TestScores
+from protocols.metrics import (
+    METRICS,
+    alerts_at_quantile,
+    auprc,
+    auroc,
+    fpr_at_quantile,
+    fpr_at_tpr,
+    macro_auroc,
+    partial_auroc,
+    tpr_at_fpr,
+)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from harness.staging import neutral_draw
-from harness.store import RunStore
+from reports.results.folder import RunStore
 
 
 @pytest.fixture

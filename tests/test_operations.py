@@ -10,7 +10,13 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from protocols.metrics import Alerts, alerts_at_quantile
-from protocols.operations import BASE_RATES, clopper_pearson, operational_table, source_likeness, transfer_gain
+from protocols.operations import (
+    BASE_RATES,
+    clopper_pearson,
+    operational_table,
+    source_likeness,
+    transfer_gain,
+)
 
 
 def test_one_percent_false_alerts_bury_one_attack_in_ten_thousand():

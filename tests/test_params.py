@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from harness.errors import UsageError
-from harness.params import build_params, parse_request, split_requests
+from janus_bench.errors import UsageError
+from janus_bench.params import build_params, parse_request, split_requests
 
 
 @dataclass(frozen=True)

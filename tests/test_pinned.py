@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.schema import canonical_json, key_of
-from harness.store import RunStore
+from janus_bench.records import canonical_json, key_of
+from reports.results.folder import RunStore
 from tests.conftest import shared_once
 
 PINNED = Path(__file__).resolve().parent / "pinned"

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from harness.contract import Capabilities
-from harness.errors import UsageError
 from harness.plan import DetectorChoice, Settings, make_plan
-from harness.plugins import LoadedDetector
+from janus_bench.contract import Capabilities
+from janus_bench.errors import UsageError
+from janus_bench.plugins import LoadedDetector
 from protocols.catalogue import PROTOCOLS
 
 CROSS = next(spec for spec in PROTOCOLS if spec.name == "cross")

@@ -18,16 +18,21 @@ import polars as pl
 import pytest
 
 from harness.cli import leaderboard
-from harness.extensions import BEST_FIXED
-from harness.intervals import leaderboard_statistics
-from harness.report_data import collect
-from harness.schema import ExpectedCell, PlanRecord, RunRecord, RunSpec
-from harness.sides import Measure
-from harness.store import RunStore
+from janus_bench.extensions import BEST_FIXED
+from janus_bench.records import (
+    ExpectedCell,
+    PlanRecord,
+    RunRecord,
+    RunSpec,
+)
 from protocols.metrics import METRICS
-from reports.fields import number
-from reports.html import render_page
 from reports.plugin import janus_bench_renderers
+from reports.render.html import render_page
+from reports.render.html.collect import collect
+from reports.results.folder import RunStore
+from reports.statistics.intervals import leaderboard_statistics
+from reports.statistics.sides import Measure
+from reports.tables.fields import number
 
 GOLDEN = Path(__file__).parent / "golden" / "planted_results.txt"
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness import plugins
-from harness.conformance import check_detector
-from harness.params import build_params
+from janus_bench import plugins
+from janus_bench.conformance import check_detector
+from janus_bench.params import build_params
 
 PRESETS = sorted(plugins.presets())
 

@@ -13,10 +13,12 @@ from sklearn.preprocessing import StandardScaler
 
 from detectors.pyod_adapter import pyod_detector
 from detectors.simple import ECOD
-from harness.conformance import check_detector
-from harness.contract import FLOW_FEATURES, FitContext, FlowBatch, PluginError, UsageError
-from harness.params import build_params
-from harness.plugins import describe_detector
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import check_detector
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import PluginError, UsageError
+from janus_bench.params import build_params
+from janus_bench.plugins import describe_detector
 
 needs_pyod = pytest.mark.skipif(importlib.util.find_spec("pyod") is None, reason="PyOD is not installed: pip install 'janus-bench[pyod]'")
 

@@ -17,16 +17,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from harness.errors import DataError, UsageError
-from harness.report_data import MAX_POINTS, collect, roc_grid, tpr_at
-from harness.schema import ExpectedCell, PlanRecord, RunRecord
-from harness.store import RunStore
+from janus_bench.errors import DataError, UsageError
+from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
 from protocols.metrics import tpr_at_fpr
-from reports.html import render_page
-from reports.html.evidence import CONTROL, CellEvidence, Environment, FamilyArea, FamilySize, ReportData, RunRow, ThresholdEvidence
-from reports.html.table import share, whole
-from reports.leaderboard import build_leaderboard
-from reports.published import published_table
+from reports.published.table import published_table
+from reports.render.html import render_page
+from reports.render.html.collect import (
+    MAX_POINTS,
+    collect,
+    roc_grid,
+    tpr_at,
+)
+from reports.render.html.evidence import (
+    CONTROL,
+    CellEvidence,
+    Environment,
+    FamilyArea,
+    FamilySize,
+    ReportData,
+    RunRow,
+    ThresholdEvidence,
+)
+from reports.render.html.table import share, whole
+from reports.results.folder import RunStore
+from reports.tables.leaderboard import build_leaderboard
 
 FORBIDDEN = re.compile(r"zero[\W_]*shot", re.IGNORECASE)
 METRICS = (

@@ -14,8 +14,8 @@ import polars as pl
 import psutil
 import pytest
 
-from harness.schema import ROLES
-from harness.store import RunStore
+from janus_bench.records import ROLES
+from reports.results.folder import RunStore
 from tests.conftest import Cli, shared_once
 
 TWO = ("--datasets", "alpha,beta", "--seeds", "42")

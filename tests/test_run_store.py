@@ -9,9 +9,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from harness.errors import DataError, UsageError
-from harness.schema import ExpectedCell, PlanRecord, RunRecord
-from harness.store import RunStore
+from janus_bench.errors import DataError, UsageError
+from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from reports.results.folder import RunStore
 
 RECORD = RunRecord("k1", "f1", {"target": "t"}, "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5})
 PLAN = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {"t": {}}, {"d": {}}, (ExpectedCell("d", "transfer", "t", "t", 1, "k1"),))

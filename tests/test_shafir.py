@@ -19,10 +19,17 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from detectors.shafir import ShafirNF, ShafirParams, _Scaling
 from detectors.shafir.features import FEATURE_SETS
-from detectors.shafir.flow import BOUND, build_flow, log_density, train
+from detectors.shafir.flow import (
+    BOUND,
+    build_flow,
+    log_density,
+    train,
+)
 from detectors.shafir.latent import CentredBeta
 from detectors.shafir.shapley import shapley_values, top_features
-from harness.contract import CIC_FEATURES, FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import DataError, PluginError, UsageError
 from protocols.aggregators import fit_aggregator
 
 SIX = FEATURE_SETS["released"]

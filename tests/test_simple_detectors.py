@@ -12,9 +12,20 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from detectors.simple import ECOD, GMM, KNN, PCA, GMMParams, KNNParams, Mahalanobis, PCAParams
-from harness.conformance import parametrize_with_detectors
-from harness.contract import FLOW_FEATURES, DataError, FitContext, FlowBatch, PluginError, UsageError
+from detectors.simple import (
+    ECOD,
+    GMM,
+    KNN,
+    PCA,
+    GMMParams,
+    KNNParams,
+    Mahalanobis,
+    PCAParams,
+)
+from janus_bench.columns import FLOW_FEATURES
+from janus_bench.conformance import parametrize_with_detectors
+from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.errors import DataError, PluginError, UsageError
 
 ALL = (Mahalanobis, KNN, PCA, GMM, ECOD)
 

@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import DataError
-from protocols.splits import SHARES, Caps, Draw, FlowIndex, control_parts, draw_partition, timeline_problem
+from janus_bench.errors import DataError
+from protocols.splits import (
+    SHARES,
+    Caps,
+    Draw,
+    FlowIndex,
+    control_parts,
+    draw_partition,
+    timeline_problem,
+)
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
 NO_CAPS = Caps(None, None, None, None, None)

@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from reports.bootstrap import CellScores, interval_of, resample, weighted_auroc
-from reports.statistics import (
+from reports.statistics.bootstrap import (
+    CellScores,
+    interval_of,
+    resample,
+    weighted_auroc,
+)
+from reports.statistics.tests import (
     delong,
     delong_over_seeds,
     delong_test,

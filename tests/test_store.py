@@ -15,14 +15,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts, ragged, starts_of
+from datasets_registry.block import (
+    FLOW_FIELDS,
+    LABEL_FIELDS,
+    Block,
+    ContentHash,
+    Counts,
+    ragged,
+    starts_of,
+)
 from datasets_registry.export import export_store
 from datasets_registry.sequences import holds_sequences, ingest_sequences
 from datasets_registry.store import FlowStore, is_current
 from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter, replacing
-from harness.contract import CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS, DataError, UsageError
-from harness.schema import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
+from janus_bench.columns import (
+    CIC_FEATURES,
+    FLOW_COLUMNS,
+    FLOW_FEATURES,
+    LABEL_COLUMNS,
+    MAX_PACKETS,
+    PACKET_ARRAYS,
+    PACKET_CHANNELS,
+)
+from janus_bench.errors import DataError, UsageError
 
 PROTOCOL, FORWARD, BACKWARD = (CIC_FEATURES.index(name) for name in ("Protocol", "Total Fwd Packets", "Total Backward Packets"))
 ABOUT = {

@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 
 from datasets_registry.capture.frames import KEYS, siphash
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS
-from datasets_registry.stream import COLUMNS, StreamWriter, build_stream, open_stream
-from harness.contract import DataError
+from datasets_registry.stream import (
+    COLUMNS,
+    StreamWriter,
+    build_stream,
+    open_stream,
+)
+from janus_bench.errors import DataError
 from tests import pcap_builders as make
 
 KEY = bytes(range(16))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from harness.contract import Capabilities
-from harness.extensions import BEST_FIXED, ProtocolSpec, Variant
-from harness.plan import DetectorChoice, Plan, Settings, make_plan
-from harness.plugins import LoadedDetector
+from harness.plan import (
+    DetectorChoice,
+    Plan,
+    Settings,
+    make_plan,
+)
+from janus_bench.contract import Capabilities
+from janus_bench.extensions import BEST_FIXED, ProtocolSpec, Variant
+from janus_bench.plugins import LoadedDetector
 
 SETTINGS = Settings("quick", "grouped", (42,), "cpu")
 DATASETS = {name: {"hash": f"hash of {name}"} for name in "ab"}

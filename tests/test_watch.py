@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.watch import watch
-from harness.errors import UsageError
+from janus_bench.errors import UsageError
 from tests.test_compare import write_folder
 
 PROGRAM = "import sys; from pathlib import Path; from harness.cli.watch import watch; watch(Path(sys.argv[1]), '', 'auroc', None, every_s=0.05)"

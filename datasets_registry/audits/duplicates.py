@@ -12,7 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
+from datasets_registry.audits.view import (
+    Answer,
+    AuditView,
+    Finding,
+    Ids,
+    Measure,
+    percent,
+    share,
+)
 
 __all__ = ["duplicates", "sequence_hashes"]
 

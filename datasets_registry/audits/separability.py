@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import attack_auroc
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, auroc
-from harness.contract import FLOW_FEATURES
+from datasets_registry.audits.view import (
+    Answer,
+    AuditView,
+    Finding,
+    Ids,
+    Measure,
+    auroc,
+)
+from janus_bench.columns import FLOW_FEATURES
 
 __all__ = ["NOTE", "WARNING", "separability"]
 

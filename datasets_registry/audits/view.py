@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import starts_of
 from datasets_registry.store import FlowStore
-from harness.contract import FLOW_FEATURES
-from harness.schema import BIT_OF
+from janus_bench.columns import BIT_OF, FLOW_FEATURES
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,8 +15,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture import links as net
+from datasets_registry.capture.cicflowmeter import begin, update
 from datasets_registry.capture.links import u32
-from datasets_registry.capture.memory import address, be16, be32, be64, byte, le64, put, put_float, word
+from datasets_registry.capture.memory import (
+    address,
+    be16,
+    be32,
+    be64,
+    byte,
+    le64,
+    put,
+    put_float,
+    word,
+)
 from datasets_registry.capture.sessions import (
     CLOSED,
     FIRST,
@@ -36,8 +47,7 @@ from datasets_registry.capture.sessions import (
     spell_key,
     spell_keys,
 )
-from datasets_registry.flows.cicflowmeter import begin, update
-from harness.contract import MAX_PACKETS
+from janus_bench.columns import MAX_PACKETS
 
 __all__ = ["KEY_WORDS", "FlowColumns", "Packets", "Sessions", "assemble", "forget", "new_sessions", "scan", "spell_key", "spell_keys"]
 

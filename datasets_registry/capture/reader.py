@@ -19,10 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
-from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD, CUT_BY_END_OF_FILE, REASONS
-from datasets_registry.flows.cicflowmeter import N_ACCUMULATORS
-from datasets_registry.flows.rules import CompiledRules, FlowRules
-from harness.contract import DataError
+from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS
+from datasets_registry.capture.links import (
+    CORRUPT_COMPRESSION,
+    CORRUPT_RECORD,
+    CUT_BY_END_OF_FILE,
+    REASONS,
+)
+from datasets_registry.capture.rules import CompiledRules, FlowRules
+from janus_bench.errors import DataError
 
 __all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
 

@@ -14,8 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from datasets_registry.capture.frames import KEYS, Flows, Rows, add_row
-from harness.contract import DataError
+from datasets_registry.capture.frames import (
+    KEYS,
+    Flows,
+    Rows,
+    add_row,
+)
+from janus_bench.errors import DataError
 
 __all__ = ["read_rows"]
 

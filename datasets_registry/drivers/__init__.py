@@ -9,7 +9,7 @@ import importlib
 from importlib import metadata
 
 from datasets_registry.drivers.driver import Driver
-from harness.contract import PluginError
+from janus_bench.errors import PluginError
 
 __all__ = ["BUILT_IN", "GROUP", "driver_names", "load_driver"]
 

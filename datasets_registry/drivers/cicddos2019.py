@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import ISO, CsvFormat
 from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
-from datasets_registry.flows.rules import FlowRules
 
 __all__ = ["DRIVER"]
 

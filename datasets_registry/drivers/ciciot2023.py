@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
+from datasets_registry.drivers.driver import (
+    BENIGN,
+    Driver,
+    Label,
+    Labeller,
+    Request,
+    label_captures,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,14 +11,26 @@ from pathlib import Path
 
 import polars as pl
 
-from datasets_registry.drivers.csv_rows import TCP_UDP, CsvFormat, check_header, read_rows
-from datasets_registry.drivers.driver import NO_LABEL, Labeller, LabelMap, Request, assign, empty_counts
+from datasets_registry.drivers.csv_rows import (
+    TCP_UDP,
+    CsvFormat,
+    check_header,
+    read_rows,
+)
+from datasets_registry.drivers.driver import (
+    NO_LABEL,
+    Labeller,
+    LabelMap,
+    Request,
+    assign,
+    empty_counts,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.clock import Clock, read_clock
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from datasets_registry.labelling.overlap import Overlap, match_overlapping, with_sessions
 from datasets_registry.labelling.times import NS
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 
 __all__ = ["CsvLabels"]
 

@@ -16,7 +16,7 @@ import polars as pl
 from datasets_registry.drivers.driver import LabelMap
 from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
 from datasets_registry.labelling.times import NS
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 __all__ = ["DAY_FIRST", "ISO", "TCP_UDP", "CsvFormat", "CsvRows", "check_header", "read_rows"]
 

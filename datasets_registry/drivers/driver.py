@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from datasets_registry.flows.rules import FlowRules
+from datasets_registry.capture.rules import FlowRules
 from datasets_registry.labelling.assignment import Assignment
-from harness.contract import DataError, UsageError
+from janus_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,7 +9,7 @@ import polars as pl
 
 from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
 from datasets_registry.labelling.times import parse_times
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 __all__ = ["KEY_COLUMNS", "LABELS_FILE", "REQUIRED", "LabelRows", "read_labels"]
 

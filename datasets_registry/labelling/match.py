@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows
 from datasets_registry.labelling.times import NS
-from harness.contract import DataError
+from janus_bench.errors import DataError
 
 __all__ = ["Match", "match_rows"]
 

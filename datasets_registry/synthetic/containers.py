@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .frames import SNAPLEN, Frames
+from datasets_registry.synthetic.frames import SNAPLEN, Frames
 
 __all__ = ["PCAP", "PCAPNG", "PCAP_NANOSECOND", "Container"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .network import Path
-from .randomness import Dice
-from .trace import NO_OPTIONS, Trace
+from datasets_registry.synthetic.network import Path
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.trace import NO_OPTIONS, Trace
 
 __all__ = ["ECHO_REPLY", "ECHO_REQUEST", "PORT_UNREACHABLE", "DatagramExchange"]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from .network import Host
-from .scene import Scene
-from .sessions import tls_handshake
-from .trace import CLIENT, SERVER_SIDE
-from .web import page_requests
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.sessions import tls_handshake
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.web import page_requests
 
 __all__ = ["Amplification", "HttpFlood", "SlowHttp", "SynFlood", "UdpFlood"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .trace import ICMP, ICMPV6, SYN_OPTIONS, TCP, TIMESTAMPS, UDP, FlowEntry
+from datasets_registry.synthetic.trace import ICMP, ICMPV6, SYN_OPTIONS, TCP, TIMESTAMPS, UDP, FlowEntry
 
 __all__ = ["SNAPLEN", "Frames", "build_frames"]
 

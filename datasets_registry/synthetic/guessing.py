@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .network import Host
-from .remote import desktop_login, ssh_attempt, ssh_greeting
-from .scene import Scene
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.remote import desktop_login, ssh_attempt, ssh_greeting
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["DesktopGuessing", "SshGuessing", "SshSlowGuessing", "TelnetGuessing"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .network import Host
-from .scene import Scene
-from .sessions import resolve, tls_handshake
-from .tcp import TcpConnection
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.sessions import resolve, tls_handshake
+from datasets_registry.synthetic.tcp import TcpConnection
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["Heartbeat", "ModbusPolling", "ModbusVisit", "PersistentTelemetry", "Telemetry", "modbus_read"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .randomness import Dice
+from datasets_registry.synthetic.randomness import Dice
 
 __all__ = ["ANDROID", "APPLE", "CDN", "EMBEDDED", "FREEBSD", "LINUX", "MIRAI", "NMAP", "OLD_LINUX", "OLD_WINDOWS", "PLC", "SERVER", "WINDOWS"]
 __all__ += ["WINDOWS_SERVER", "Host", "Link", "Path", "Stack", "draw_host", "path_between"]

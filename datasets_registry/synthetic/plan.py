@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .containers import Container
-from .network import Host, Link, Stack
+from datasets_registry.synthetic.containers import Container
+from datasets_registry.synthetic.network import Host, Link, Stack
 
 if TYPE_CHECKING:
-    from .scene import Scene
+    from datasets_registry.synthetic.scene import Scene
 
 __all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "ServerRole", "Site"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .network import Host
-from .randomness import Dice
-from .scene import Scene
-from .sessions import tls_handshake
-from .tcp import TcpConnection
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.sessions import tls_handshake
+from datasets_registry.synthetic.tcp import TcpConnection
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["Desktop", "OnionCircuit", "SecureShell", "SecureShellFailure", "desktop_login", "ssh_attempt", "ssh_greeting"]
 

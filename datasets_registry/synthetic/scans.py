@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .datagrams import PORT_UNREACHABLE
-from .network import MIRAI, NMAP, Host
-from .scene import Scene
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.datagrams import PORT_UNREACHABLE
+from datasets_registry.synthetic.network import MIRAI, NMAP, Host
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["HostSweep", "PortScan", "ServiceScan", "UdpScan"]
 

@@ -1,59 +1,33 @@
-"""A site's hosts, and one capture in the making: the place where applications meet hosts, ports and paths."""
+"""One capture in the making: the place where applications meet hosts, ports and paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .datagrams import DatagramExchange
-from .network import Host, Path, Stack, draw_host, path_between
-from .plan import Site
-from .randomness import Dice, zipf_weights
-from .tcp import TcpConnection, syn_options
-from .trace import ICMP, ICMPV6, TCP, UDP, FlowEntry, Trace
+from datasets_registry.synthetic.datagrams import DatagramExchange
+from datasets_registry.synthetic.network import Host, Link, Path, Stack, draw_host, path_between
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.tcp import TcpConnection, syn_options
+from datasets_registry.synthetic.trace import ICMP, ICMPV6, TCP, UDP, FlowEntry, Trace
 
-__all__ = ["Scene", "World"]
+__all__ = ["GATEWAY_MAC", "Scene"]
 
 GATEWAY_MAC = b"\x02\x00\x00\x00\x00\x01"
 
 
-class World:
-    """The hosts of a site by group or role name, with the popularity of servers; the same for all its captures."""
-
-    def __init__(self, site: Site, dice: Dice) -> None:
-        self.site = site
-        self._used: set[bytes] = set()
-        self.hosts: dict[str, list[Host]] = {}
-        self.popularity: dict[str, list[float]] = {}
-        for group in site.groups:
-            self.hosts[group.name] = [self.host(dice, dice.pick(group.stacks), group.inside) for _ in range(group.count)]
-        for role in site.servers:
-            self.hosts[role.name] = [self.host(dice, dice.pick(role.stacks), role.inside) for _ in range(role.count)]
-            self.popularity[role.name] = zipf_weights(role.count)
-
-    def host(self, dice: Dice, stack: Stack, inside: bool) -> Host:
-        """A new host with an address of its own: inside the site's subnet, or in 198.18.0.0/15, the benchmarking range (RFC 2544)."""
-        while True:
-            if inside:
-                v4 = bytes((*self.site.subnet, dice.integer(0, 3), dice.integer(10, 250)))
-            else:
-                v4 = bytes((198, dice.integer(18, 19), dice.integer(0, 255), dice.integer(1, 254)))
-            if v4 not in self._used:
-                break
-        self._used.add(v4)
-        v6 = None
-        if dice.chance(self.site.v6_share):
-            prefix = b"\xfd\x00" + bytes(self.site.subnet) if inside else b"\x20\x01\x0d\xb8"
-            v6 = prefix + bytes(8) + v4
-        mac = b"\x02\x00" + v4 if inside else GATEWAY_MAC
-        return draw_host(dice, self.site.lan if inside else self.site.wan, stack, (v4, v6), mac)
-
-
 @dataclass(frozen=True)
 class Scene:
-    """One capture: seconds of ``duration``, the hosts that are seen in it by group, and the label that new flows get."""
+    """One capture: seconds of ``duration``, the hosts that are seen in it by group, and the label that new flows get.
 
-    world: World
+    everyone    all hosts of every group and all servers of every role, seen in this capture or not
+    popularity  role → weights of its servers
+    wan         how hosts outside are reached
+    """
+
+    everyone: Mapping[str, list[Host]]
+    popularity: Mapping[str, list[float]]
+    wan: Link
     dice: Dice
     trace: Trace
     duration: float
@@ -68,16 +42,16 @@ class Scene:
 
     def hosts(self, name: str) -> list[Host]:
         """The hosts of a group that are present, or all servers of a role."""
-        return self.present.get(name) or self.world.hosts[name]
+        return self.present.get(name) or self.everyone[name]
 
     def server(self, role: str) -> Host:
         """A server of a role, popular ones more often."""
-        return self.dice.weighted(self.world.hosts[role], self.world.popularity[role])
+        return self.dice.weighted(self.everyone[role], self.popularity[role])
 
     def stranger(self, stack: Stack) -> Host:
         """A host outside that nobody has seen before, such as a forged sender."""
         address = bytes((198, self.dice.integer(18, 19), self.dice.integer(0, 255), self.dice.integer(1, 254)))
-        return draw_host(self.dice, self.world.site.wan, stack, (address, None), GATEWAY_MAC)
+        return draw_host(self.dice, self.wan, stack, (address, None), GATEWAY_MAC)
 
     def port(self, host: Host) -> int:
         """An ephemeral port that the host has not used in this capture, so that no two connections share a 5-tuple."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .datagrams import ECHO_REPLY, ECHO_REQUEST
-from .network import Host
-from .scene import Scene
-from .sessions import resolve
-from .tcp import TcpConnection
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.datagrams import ECHO_REPLY, ECHO_REQUEST
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.sessions import resolve
+from datasets_registry.synthetic.tcp import TcpConnection
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["Announcements", "Directory", "Failure", "FileShare", "Lease", "Lookup", "Monitor", "Ntp", "Ping", "Syslog", "smb_login"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .network import Host
-from .randomness import Dice
-from .scene import Scene
-from .tcp import TcpConnection
-from .trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.tcp import TcpConnection
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 __all__ = ["hang_up", "keep_alive", "resolve", "tls_handshake"]
 
@@ -56,7 +56,7 @@ def resolve(scene: Scene, client: Host, start: float) -> float:
         if number and not together:
             exchange = scene.udp(client, resolver, 53, start + dice.uniform(1e-5, 3e-4))
         cached = dice.chance(0.55)
-        think = dice.lognormal(4e-4, 0.5) if cached else scene.world.site.wan.rtt * dice.lognormal(1.2, 0.6)
+        think = dice.lognormal(4e-4, 0.5) if cached else scene.wan.rtt * dice.lognormal(1.2, 0.6)
         for _ in range(3):
             if exchange.send(CLIENT, name, 0.0) and not dice.chance(0.008):
                 exchange.send(SERVER_SIDE, name + dice.size(60, 0.8, 450), think)

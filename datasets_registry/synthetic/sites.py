@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from .containers import PCAP, PCAP_NANOSECOND, PCAPNG
-from .floods import Amplification, HttpFlood, SlowHttp, SynFlood, UdpFlood
-from .guessing import DesktopGuessing, SshGuessing, SshSlowGuessing, TelnetGuessing
-from .industrial import Heartbeat, ModbusPolling, ModbusVisit, PersistentTelemetry, Telemetry
-from .network import ANDROID, APPLE, CDN, EMBEDDED, FREEBSD, LINUX, OLD_LINUX, OLD_WINDOWS, PLC, SERVER, WINDOWS, WINDOWS_SERVER, Link
-from .plan import Activity, Campaign, HostGroup, ServerRole, Site
-from .remote import Desktop, OnionCircuit, SecureShell, SecureShellFailure
-from .scans import HostSweep, PortScan, ServiceScan, UdpScan
-from .services import Announcements, Directory, Failure, FileShare, Lease, Lookup, Monitor, Ntp, Ping, Syslog
-from .stealth import Beacon, DnsExfiltration, LateralMovement, ModbusTampering, WebAttack, WebExfiltration
-from .web import Imap, SiteVisit, Submission, Transfer, Video, Web
+from datasets_registry.synthetic.containers import PCAP, PCAP_NANOSECOND, PCAPNG
+from datasets_registry.synthetic.floods import Amplification, HttpFlood, SlowHttp, SynFlood, UdpFlood
+from datasets_registry.synthetic.guessing import DesktopGuessing, SshGuessing, SshSlowGuessing, TelnetGuessing
+from datasets_registry.synthetic.industrial import Heartbeat, ModbusPolling, ModbusVisit, PersistentTelemetry, Telemetry
+from datasets_registry.synthetic.network import (
+    ANDROID,
+    APPLE,
+    CDN,
+    EMBEDDED,
+    FREEBSD,
+    LINUX,
+    OLD_LINUX,
+    OLD_WINDOWS,
+    PLC,
+    SERVER,
+    WINDOWS,
+    WINDOWS_SERVER,
+    Link,
+)
+from datasets_registry.synthetic.plan import Activity, Campaign, HostGroup, ServerRole, Site
+from datasets_registry.synthetic.remote import Desktop, OnionCircuit, SecureShell, SecureShellFailure
+from datasets_registry.synthetic.scans import HostSweep, PortScan, ServiceScan, UdpScan
+from datasets_registry.synthetic.services import Announcements, Directory, Failure, FileShare, Lease, Lookup, Monitor, Ntp, Ping, Syslog
+from datasets_registry.synthetic.stealth import Beacon, DnsExfiltration, LateralMovement, ModbusTampering, WebAttack, WebExfiltration
+from datasets_registry.synthetic.web import Imap, SiteVisit, Submission, Transfer, Video, Web
 
 __all__ = ["SITES"]
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .industrial import modbus_read
-from .network import Host
-from .scene import Scene
-from .services import smb_login
-from .sessions import hang_up, tls_handshake
-from .tcp import TcpConnection
-from .trace import CLIENT, SERVER_SIDE
-from .web import page_requests
+from datasets_registry.synthetic.industrial import modbus_read
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.services import smb_login
+from datasets_registry.synthetic.sessions import hang_up, tls_handshake
+from datasets_registry.synthetic.tcp import TcpConnection
+from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
+from datasets_registry.synthetic.web import page_requests
 
 __all__ = ["Beacon", "DnsExfiltration", "LateralMovement", "ModbusTampering", "WebAttack", "WebExfiltration"]
 
@@ -110,7 +110,7 @@ class DnsExfiltration:
             exchange = scene.udp(dice.pick(attackers), resolver, 53, start)
             name = dice.size(self.piece, 0.3, 250)
             if exchange.send(CLIENT, name):
-                exchange.send(SERVER_SIDE, name + dice.size(50, 0.6, 300), scene.world.site.wan.rtt * dice.lognormal(1.4, 0.5))
+                exchange.send(SERVER_SIDE, name + dice.size(50, 0.6, 300), scene.wan.rtt * dice.lognormal(1.4, 0.5))
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .frames import build_frames
-from .network import Host
-from .plan import Campaign, Site
-from .randomness import Dice
-from .scene import Scene, World
-from .sites import SITES
-from .trace import Trace
+from datasets_registry.synthetic.frames import build_frames
+from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.plan import Campaign, Site
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.scene import Scene
+from datasets_registry.synthetic.sites import SITES
+from datasets_registry.synthetic.trace import Trace
+from datasets_registry.synthetic.world import World
 
 __all__ = ["LABEL_COLUMNS", "SUITE_SEED", "write_site"]
 
@@ -69,7 +70,7 @@ def simulate(plan: CapturePlan, world: World, dice: Dice) -> Trace:
     """All packets of one capture."""
     site, trace = world.site, Trace()
     present = {group.name: dice.sample(world.hosts[group.name], dice.integer(*group.present)) for group in site.groups}
-    scene = Scene(world, dice, trace, plan.duration, present)
+    scene = Scene(world.hosts, world.popularity, site.wan, dice, trace, plan.duration, present)
     if plan.background:
         for group in site.groups:
             for activity in group.activities:

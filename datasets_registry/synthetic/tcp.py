@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from .network import Path, Stack
-from .randomness import Dice
-from .trace import ACK, CLIENT, FIN, NO_OPTIONS, PSH, RST, SERVER_SIDE, SYN, SYN_OPTIONS, TIMESTAMPS, Trace
+from datasets_registry.synthetic.network import Path, Stack
+from datasets_registry.synthetic.randomness import Dice
+from datasets_registry.synthetic.trace import ACK, CLIENT, FIN, NO_OPTIONS, PSH, RST, SERVER_SIDE, SYN, SYN_OPTIONS, TIMESTAMPS, Trace
 
 __all__ = ["TcpConnection", "syn_options"]
 

@@ -11,10 +11,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_choice, require_integer, require_positive
-from detectors.inputs import INPUTS, Standardiser
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError
+from detectors.shared.checking import (
+    require,
+    require_choice,
+    require_integer,
+    require_positive,
+)
+from detectors.shared.inputs import INPUTS, Standardiser
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError
 
 __all__ = ["AE", "AEParams", "MemAE", "MemAEParams", "SparseMemAE", "SparseMemAEParams"]
 
@@ -124,7 +130,7 @@ class AE:
         """Minimise the reconstruction error of ``benign``, early stopping on ``ctx.validation``."""
         import torch
 
-        from detectors.training import Schedule, train
+        from detectors.shared.training import Schedule, train
 
         torch.set_num_threads(ctx.threads)
         read = INPUTS[self.params.input]
@@ -152,7 +158,7 @@ class AE:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Standardisation, weights and parameters in ``folder``, as ``detectors.saving`` writes them."""
+        """Standardisation, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
         if self._standardiser is None:
             raise PluginError(f"{self.params.name}: save() before fit()")
         weights = {f"network.{name}": weight.cpu().numpy() for name, weight in self._network.state_dict().items()}
@@ -176,7 +182,7 @@ class AE:
 
     def _build(self, seed: int) -> Any:
         from detectors.autoencoders.network import Autoencoder
-        from detectors.training import seeded_initialisation
+        from detectors.shared.training import seeded_initialisation
 
         with seeded_initialisation(seed):
             return Autoencoder(self.params.input, self.params.hidden, self.params.code, self._memory())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.inputs import N_CONTINUOUS, PACKET_COLUMNS, width_of
+from detectors.shared.inputs import N_CONTINUOUS, PACKET_COLUMNS, width_of
 
 __all__ = ["ERRORS", "Autoencoder", "address_entropy", "shrink", "sparsest"]
 

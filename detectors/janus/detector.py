@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from detectors.janus.columns import default_aggregator, score_columns
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import Sequences, Standardiser
-from harness.contract import Capabilities, DataError, FitContext, FlowBatch, UsageError
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS
+from janus_bench.columns import (
+    CONTINUOUS_CHANNELS,
+    DISCRETE_CHANNELS,
+    FLOW_FEATURES,
+    MAX_PACKETS,
+)
 
 __all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "PRECISIONS", "REDUCTIONS", "REFERENCE_MODES", "JanusParams", "Widths"]
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require_integer
 from detectors.janus.detector import Janus
 from detectors.janus.params import JanusParams
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import PACKET_CHANNELS, Capabilities, FitContext, FlowBatch, UsageError
+from detectors.shared.checking import require_integer
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.columns import PACKET_CHANNELS
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from detectors.janus.patches import Metric

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.params import JanusParams
-from harness.contract import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, FlowBatch
+from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
+from janus_bench.contract import FlowBatch
 
 __all__ = ["CHANNELS", "N_CONTINUOUS", "N_DISCRETE", "N_FEATURES", "Sequences", "Standardiser"]
 

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from detectors.janus.batching import Group, Layout, group_by_length, micro_batches
+from detectors.janus.batching import (
+    Group,
+    Layout,
+    group_by_length,
+    micro_batches,
+)
 from detectors.janus.binning import Binning
 from detectors.janus.columns import BIT_COLUMNS, score_columns
 from detectors.janus.network import Network, Placement, Prediction

@@ -11,10 +11,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from detectors.janus.batching import Group, Layout, group_by_length, micro_batches
+from detectors.janus.batching import (
+    Group,
+    Layout,
+    group_by_length,
+    micro_batches,
+)
 from detectors.janus.binning import Binning
 from detectors.janus.network import Network
-from detectors.janus.objective import NoisyBatch, Weights, batch_loss, noisy_batch
+from detectors.janus.objective import (
+    NoisyBatch,
+    Weights,
+    batch_loss,
+    noisy_batch,
+)
 from detectors.janus.params import JanusParams
 from detectors.janus.preprocess import Sequences
 

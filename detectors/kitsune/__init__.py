@@ -10,10 +10,21 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_choice, require_integer, require_positive
-from detectors.inputs import feature_columns
-from detectors.saving import load_arrays, save_arrays
-from harness.contract import Capabilities, DataError, FitContext, FlowBatch, PacketStream, PluginError
+from detectors.shared.checking import (
+    require,
+    require_choice,
+    require_integer,
+    require_positive,
+)
+from detectors.shared.inputs import feature_columns
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import (
+    Capabilities,
+    FitContext,
+    FlowBatch,
+    PacketStream,
+)
+from janus_bench.errors import DataError, PluginError
 
 __all__ = ["KitNETFlow", "KitNETParams", "Kitsune", "KitsuneParams"]
 
@@ -93,7 +104,7 @@ class _Ensemble:
         return self._kitnet
 
     def save(self, folder: Path) -> None:
-        """Groups, ranges, weights and parameters in ``folder``, as ``detectors.saving`` writes them."""
+        """Groups, ranges, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
         save_arrays(folder, self.params.name, self.params, self._fitted("save").arrays())
 
     @classmethod

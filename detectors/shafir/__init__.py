@@ -14,65 +14,25 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.checking import require, require_choice, require_integer, require_positive
-from detectors.saving import load_arrays, save_arrays
+from detectors.shafir.config import HINTS, ShafirParams
 from detectors.shafir.features import FEATURE_SETS, inputs_of
-from harness.contract import Capabilities, FitContext, FlowBatch, PluginError, UsageError
+from detectors.shared.checking import (
+    require,
+    require_choice,
+    require_integer,
+    require_positive,
+)
+from detectors.shared.saving import load_arrays, save_arrays
+from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from janus_bench.errors import PluginError, UsageError
 
 __all__ = ["ShafirNF", "ShafirParams"]
-
-Hints = Literal["none", "few_shot", "transductive"]
 
 _SCALED_BOUND = 4.0  # training data fill [-4, 4]; the splines end at 5
 _SCALED_LIMIT = 1e6  # squares of anything larger lose themselves in float32; reached at 250 000 half-ranges from the training data
 _SCORE_BLOCK = 8192
-_OPTIMISERS = ("sgd", "adam")
-_LATENTS = ("normal", "beta")
-_HINTS: Mapping[str, Hints] = {"none": "none", "benign": "none", "few_shot": "few_shot", "transductive": "transductive"}
 _EXPLAINED = 200
 _PERMUTATIONS = 8
-
-
-@dataclass(frozen=True)
-class ShafirParams:
-    """Parameters of ``shafir``.
-
-    features   a set of ``features.FEATURE_SETS``
-    second     another set: a flow of its own is fitted on it, and the smaller of the two calibrated scores decides (the paper's 2-NF ensemble);
-               empty: one flow
-    latent     ``normal``, or ``beta`` as released
-    optimiser  ``sgd`` as released, or ``adam``
-    select     how the ``keep`` features with the largest Shapley values are chosen from the set: ``none``: all of them; ``benign``: explaining
-               −log p of benign validation flows; ``few_shot``: of 20 labelled attacks; ``transductive``: of 200 unlabelled test flows
-    keep       features that a selection keeps
-    epochs, lr, batch   of the training; no early stopping, as released
-    bins       of each rational-quadratic spline
-    """
-
-    features: str = "released"
-    second: str = ""
-    latent: str = "normal"
-    optimiser: str = "sgd"
-    select: str = "none"
-    keep: int = 5
-    epochs: int = 100
-    lr: float = 1e-3
-    batch: int = 1024
-    bins: int = 16
-
-    def __post_init__(self) -> None:
-        require_choice("shafir", "features", self.features, FEATURE_SETS)
-        require_choice("shafir", "second", self.second, ("", *FEATURE_SETS))
-        require_choice("shafir", "latent", self.latent, _LATENTS)
-        require_choice("shafir", "optimiser", self.optimiser, _OPTIMISERS)
-        require_choice("shafir", "select", self.select, _HINTS)
-        for name in ("keep", "epochs", "batch"):
-            require_integer("shafir", name, getattr(self, name))
-        require_positive("shafir", "lr", self.lr)
-        require_integer("shafir", "bins", self.bins, least=2)
-        require(self.bins <= 128, "shafir", "bins", "an integer from 2 to 128", self.bins)
-        if self.second and (self.second == self.features or self.select != "none"):
-            raise UsageError("shafir: second must be another set than features, and goes with select=none")
 
 
 @dataclass(frozen=True)
@@ -158,7 +118,7 @@ class ShafirNF:
     @classmethod
     def declare(cls, params: ShafirParams) -> Capabilities:
         """Inputs by the feature sets, two columns for two flows, a dagger for a selection that sees attacks or test flows."""
-        own = replace(cls.capabilities, inputs=inputs_of(params.features, params.second or params.features), hints=_HINTS[params.select])
+        own = replace(cls.capabilities, inputs=inputs_of(params.features, params.second or params.features), hints=HINTS[params.select])
         if params.second:
             own = replace(own, scores=(f"nll_{params.features}", f"nll_{params.second}"), aggregator="min_quantile")
         as_released = params.optimiser == "sgd" and params.latent == "beta" and "flow" not in (params.features, params.second)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.contract import CIC_FEATURES, FLOW_FEATURES
+from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
 
 __all__ = ["FEATURE_SETS", "inputs_of"]
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from detectors.shafir.latent import CentredBeta
 
 if TYPE_CHECKING:
-    from detectors.shafir import ShafirParams
-    from harness.contract import FitContext
+    from detectors.shafir.config import ShafirParams
+    from janus_bench.contract import FitContext
 
 __all__ = ["build_flow", "log_density", "train"]
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness import plugins
+from datasets_registry.registry import dataset_folder, home, open_dataset
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
-from harness.sites import dataset_folder, home, open_dataset
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import unknown
 
 if TYPE_CHECKING:
     from datasets_registry.store import FlowStore
@@ -33,7 +33,12 @@ def audit(name: str, output: str) -> None:
 def document(store: FlowStore, progress: Report | None = None) -> dict[str, Any]:
     """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition that it used."""
     from datasets_registry.audits import audit_store
-    from protocols.splits import Caps, Draw, FlowIndex, draw_partition
+    from protocols.splits import (
+        Caps,
+        Draw,
+        FlowIndex,
+        draw_partition,
+    )
 
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)

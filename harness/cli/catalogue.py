@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
 from harness.cli import console
-from harness.errors import JanusBenchError, PluginError
-from harness.params import build_params, parse_request
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import JanusBenchError, PluginError, unknown
+from janus_bench.params import build_params, parse_request
 
 
 def detectors(output: str) -> None:
@@ -65,7 +64,7 @@ def detector(name: str, output: str) -> None:
 
 def check(target: str, output: str) -> int:
     """Run the conformance checks; 1 if one failed."""
-    from harness.conformance import check_detector
+    from janus_bench.conformance import check_detector
 
     results = check_detector(*_subject(target))
     console.table(("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output)

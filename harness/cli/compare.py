@@ -9,11 +9,18 @@ from typing import Any
 from harness.cli import console
 from harness.cli.leaderboard import find_metric, select_plans
 from harness.cli.progress import PreparationProgress
-from harness.compare import compare
-from harness.errors import UsageError
-from harness.params import split_requests
-from harness.sides import Measure, check_same_schema, check_same_table, sides_between, sides_with_controls, sides_within
-from harness.store import RunStore
+from janus_bench.errors import UsageError
+from janus_bench.params import split_requests
+from reports.results.folder import RunStore
+from reports.statistics.compare import compare
+from reports.statistics.sides import (
+    Measure,
+    check_same_schema,
+    check_same_table,
+    sides_between,
+    sides_with_controls,
+    sides_within,
+)
 
 SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
 
@@ -46,7 +53,7 @@ def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, ou
 
 
 def _print(document: Mapping[str, Any]) -> None:
-    from reports.fields import metric_name
+    from reports.tables.fields import metric_name
 
     setting = f"{metric_name(document)}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
     columns = ["source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)"]

@@ -9,18 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import plugins
+from datasets_registry.registry import (
+    added,
+    dataset_folder,
+    home,
+    open_dataset,
+)
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
-from harness.errors import UsageError
-from harness.sites import added, dataset_folder, home, open_dataset
+from janus_bench import plugins
+from janus_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from datasets_registry.flows.rules import FlowRules
+    from datasets_registry.capture.rules import FlowRules
 
 
 def add(name: str, folder: Path, rules: FlowRules, *, stream: bool) -> None:
-    from datasets_registry.flows.rules import FlowRules
+    from datasets_registry.capture.rules import FlowRules
     from datasets_registry.labelling.labels_csv import LABELS_FILE
     from datasets_registry.sequences import holds_sequences, ingest_sequences
 

@@ -10,7 +10,7 @@ from harness.cli.progress import PreparationProgress
 
 def execute(runs: Path, archive: Path) -> None:
     """Prints the archive's checksum as ``sha256sum`` does."""
-    from harness.archive import export
+    from reports.results.archive import export
 
     with PreparationProgress() as progress:
         digest = export(runs, archive, progress)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli import console, leaderboard
-from harness.errors import DataError, UsageError
-from harness.schema import ExpectedCell, PlanRecord, RunRecord
-from harness.store import RunStore
-from harness.suggest import unknown
+from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from reports.results.folder import RunStore
 
 if TYPE_CHECKING:
-    from harness.extensions import TestScores
+    from janus_bench.extensions import TestScores
     from reports.figures import Format
 
 PUBLISHED = "published"
@@ -49,8 +48,8 @@ def heatmap(request: Request, detector: str, first: str, second: str, metric: st
     """The cross matrices of one detector under two aggregators, and their difference; cells are means over seeds."""
     import numpy as np
 
-    from reports.fields import metric_name
     from reports.figures import Matrices, cross_heat_maps
+    from reports.tables.fields import metric_name
 
     form = request.form
     store, plans = _opened(request)
@@ -117,12 +116,12 @@ def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None
 
     ``published``: the differences printed in the JANUS README, without a results folder.
     """
-    from reports.ablation_table import ablation_deltas, reference_label
     from reports.figures import ablation_bars
+    from reports.tables.ablation import ablation_deltas, reference_label
 
     form = request.form
     if reference == PUBLISHED:
-        from reports.published import load_published
+        from reports.published.table import load_published
 
         published: dict[str, dict[str, float | None]] = {}
         for number in load_published():
@@ -160,7 +159,7 @@ def _row(document: dict[str, Any], label: str) -> dict[str, Any]:
 
 def _warning(document: dict[str, Any]) -> str:
     """What also stands in the title of every table."""
-    from reports.fields import flags
+    from reports.tables.fields import flags
 
     return flags(document).removeprefix(" · ")
 
@@ -198,8 +197,8 @@ def _cells(plans: Sequence[PlanRecord], label: str, seed: int, source: str = "",
 
 def _evidence(store: RunStore, plans: Sequence[PlanRecord], cell: ExpectedCell, aggregator: str) -> tuple[TestScores, str]:
     """Scalar scores of one cell, and the aggregator that made them: the one asked for, or the row's own."""
-    from harness.evaluate import cell_scores
-    from harness.extensions import BEST_FIXED
+    from janus_bench.extensions import BEST_FIXED
+    from reports.results.evidence import cell_scores
 
     record: RunRecord | None = store.records().get(cell.run_key)
     if record is None or record.status != "ok":

@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
-from harness.errors import DataError, UsageError
-from harness.evaluate import VIEWS, metric_of
-from harness.extensions import Metric, Renderer
-from harness.params import split_requests
-from harness.schema import PlanRecord, canonical_json
-from harness.store import RunStore
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.extensions import Metric, Renderer
+from janus_bench.params import split_requests
+from janus_bench.records import PlanRecord, canonical_json
+from reports.results.evidence import VIEWS, metric_of
+from reports.results.folder import RunStore
 
 
 @dataclass(frozen=True)
 class Options:
     """How a table is shown beyond its metric.
 
-    table          a name of ``reports.details.TABLES`` or ``leaderboard``; empty: the protocol's
+    table          a name of ``reports.tables.details.TABLES`` or ``leaderboard``; empty: the protocol's
     intervals      None: for AUROC of the rows' own aggregators, where they take seconds once and are then kept
     flows_per_day, base_rates  for the table ``alerts``; None: a million, and 1e-2, 1e-3, 1e-4
     """
@@ -76,7 +75,7 @@ def find_renderer(name: str, file: Path | None = None) -> Renderer:
 
 def table_name(plans: Sequence[PlanRecord], options: Options) -> str:
     """The table that was asked for, or that the protocol names."""
-    from reports.details import LEADERBOARD, TABLES
+    from reports.tables.details import LEADERBOARD, TABLES
 
     protocol = plugins.protocols().get(plans[-1].protocol)
     name = options.table or (protocol.table if protocol is not None else "") or LEADERBOARD
@@ -88,9 +87,9 @@ def table_name(plans: Sequence[PlanRecord], options: Options) -> str:
 def _with_intervals(
     store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, options: Options, table: str
 ) -> dict[str, Any]:
-    from harness.intervals import kept_statistics
-    from harness.sides import Measure
-    from reports.details import LEADERBOARD
+    from reports.statistics.intervals import kept_statistics
+    from reports.statistics.sides import Measure
+    from reports.tables.details import LEADERBOARD
 
     if options.intervals and aggregator:
         raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
@@ -105,12 +104,17 @@ def _with_intervals(
 
 def with_table(store: RunStore, plans: Sequence[PlanRecord], board: dict[str, Any], options: Options, name: str) -> dict[str, Any]:
     """The document, with the details of a table other than the leaderboard."""
-    from reports.details import LEADERBOARD, TABLES, Operations, with_details
+    from reports.tables.details import (
+        LEADERBOARD,
+        TABLES,
+        Operations,
+        with_details,
+    )
 
     if name == LEADERBOARD:
         return board
-    from harness.report_data import a_day, cell_evidence, cell_likeness
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
+    from reports.render.html.collect import a_day, cell_evidence, cell_likeness
 
     flows = FLOWS_PER_DAY if options.flows_per_day is None else options.flows_per_day
     operations = Operations(flows, _base_rates(options.base_rates) or BASE_RATES, a_day)
@@ -172,7 +176,7 @@ def document(
     store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None, statistics: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The leaderboard as a JSON document (``architecture.md``)."""
-    from reports.leaderboard import build_leaderboard, value_key
+    from reports.tables.leaderboard import build_leaderboard, value_key
 
     known, suffix = find_metric(metric)
     records = store.records()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.errors import JanusBenchError
+from janus_bench.errors import JanusBenchError
 
 
 def examples(*commands: str) -> str:
@@ -194,7 +194,7 @@ def data_add(
     ] = True,
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
-    from datasets_registry.flows.rules import FlowRules
+    from datasets_registry.capture.rules import FlowRules
     from harness.cli import data as command
 
     command.add(name, folder, FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored), stream=stream)
@@ -389,7 +389,7 @@ def figure_roc(
 ) -> None:
     """ROC curves of one cell, with the low-FPR region enlarged."""
     from harness.cli import figures as command
-    from harness.params import split_requests
+    from janus_bench.params import split_requests
 
     command.roc(command.Request(runs, protocol, file), split_requests(detectors), source, target, aggregator, seed)
 
@@ -421,7 +421,7 @@ def figure_ablation(
 ) -> None:
     """Bars of the differences from a reference: within, cross mean, cross worst."""
     from harness.cli import figures as command
-    from harness.params import split_requests
+    from janus_bench.params import split_requests
 
     command.ablation(command.Request(runs, protocol, file), reference, split_requests(detectors))
 

@@ -9,7 +9,7 @@ from harness.cli import console
 
 
 def execute(folders: Sequence[Path], destination: Path) -> None:
-    from harness.merge import merge
+    from reports.results.merge import merge
 
     done = merge(folders, destination)
     console.say(f"wrote {destination}: {done.runs} runs ({done.shared} of them in several folders, alike), {done.plans} plans")

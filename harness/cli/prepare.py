@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import plugins
+from datasets_registry.registry import dataset_folder
 from harness.cli import audit, console
 from harness.cli.data import extracted_folder
 from harness.cli.progress import PreparationProgress
-from harness.errors import UsageError
-from harness.params import build_params, parse_request
-from harness.sites import dataset_folder
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import UsageError, unknown
+from janus_bench.params import build_params, parse_request
 
 if TYPE_CHECKING:
     from datasets_registry.drivers.driver import Driver

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from harness.plan import Fit
-    from harness.schema import RunRecord
+    from janus_bench.records import RunRecord
 
 LINE_EVERY_S = 10.0
 

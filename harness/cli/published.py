@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import plugins
 from harness.cli import console, leaderboard
-from harness.store import RunStore
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import unknown
+from reports.results.folder import RunStore
 
 FORMATS = ("table", "markdown", "latex", "json")
 
@@ -15,9 +15,9 @@ FORMATS = ("table", "markdown", "latex", "json")
 def execute(runs: Path | None, protocol: str, output: str) -> None:
     import json
 
-    from reports.published import published_table
-    from reports.render_latex import latex_published
-    from reports.render_published import published_markdown, published_text
+    from reports.published.render import published_markdown, published_text
+    from reports.published.table import published_table
+    from reports.render.latex import latex_published
 
     if output not in FORMATS:
         raise unknown("format", output, FORMATS)

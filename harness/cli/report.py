@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_registry.registry import added, dataset_folder
 from harness.cli import console
 from harness.cli.leaderboard import select_plans
 from harness.cli.progress import PreparationProgress
-from harness.errors import UsageError
-from harness.schema import PlanRecord
-from harness.sites import added, dataset_folder
-from harness.store import RunStore
+from janus_bench.errors import UsageError
+from janus_bench.records import PlanRecord
+from reports.results.folder import RunStore
 
 
 def execute(runs: Path, protocol: str, file: Path) -> None:
     """Write the page."""
-    from harness.report_data import collect
-    from reports.html import render_page
+    from reports.render.html import render_page
+    from reports.render.html.collect import collect
 
     store = RunStore.open(runs)
     plans = select_plans(store, protocol)

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import plugins
 from harness.cli import console
-from harness.errors import UsageError
-from harness.params import parse_request, split_requests
-from harness.suggest import unknown
+from janus_bench import plugins
+from janus_bench.errors import UsageError, unknown
+from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
+    from datasets_registry.registry import Site
     from harness.plan import DetectorChoice, Plan
     from harness.runner import Result
-    from harness.schema import RunRecord
-    from harness.sites import Site
+    from janus_bench.records import RunRecord
 
 DEFAULT_JOBS = 4
 
@@ -49,13 +48,13 @@ class Request:
 
 def execute(request: Request) -> int:
     """Everything that can be refused is refused before anything runs."""
+    from datasets_registry.registry import describe, draw_of, load_sites
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
     from harness.executors.local import Limits
     from harness.plan import Settings, make_plan
     from harness.runner import Machine, final_runs, run_plan
-    from harness.sites import describe, draw_of, load_sites
-    from harness.store import RunStore, WriteFailed
+    from reports.results.folder import RunStore, WriteFailed
 
     renderer = find_renderer(request.output)
     known = plugins.protocols()
@@ -150,7 +149,7 @@ def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def _dataset_names(text: str) -> list[str]:
-    from harness.sites import added, synthetic_suite
+    from datasets_registry.registry import added, synthetic_suite
 
     suite = synthetic_suite()
     names = split_requests(text) or [name for name in added() if name not in suite]
@@ -220,7 +219,7 @@ def _print_dry_run(plan: Plan, sites: Mapping[str, Site], output: str) -> None:
 
 def _sizes(plan: Plan, sites: Mapping[str, Site]) -> Sequence[Sequence[str]]:
     """A line per dataset and draw of its partition."""
-    from harness.sites import draw_of
+    from datasets_registry.registry import draw_of
 
     draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
     rows = []

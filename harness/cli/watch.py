@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.cli import console
 from harness.cli.leaderboard import document, select_plans
-from harness.errors import UsageError
-from harness.schema import PlanRecord, RunRecord
-from harness.store import RunStore
+from janus_bench.errors import UsageError
+from janus_bench.records import PlanRecord, RunRecord
+from reports.results.folder import RunStore
 
 EVERY_S = 1.0
 
@@ -54,7 +54,7 @@ def _state(store: RunStore) -> object:
 
 def _frame(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, width: int) -> tuple[str, bool]:
     """What is drawn (a line on how the runs stand, then the table), and whether nothing more is expected."""
-    from reports.render_table import render_table
+    from reports.render.terminal import render_table
 
     text = render_table(document(store, plans, metric, aggregator), width, console.color())
     expected = {cell.run_key for plan in plans for cell in plan.cells}

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from harness.environment import peak_resident
-from harness.schema import Status
+from janus_bench.records import Status
 
 POLL_S = 0.02
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "VIRTUAL_ENV")

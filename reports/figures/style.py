@@ -101,6 +101,6 @@ def number(value: float, signed: bool = False) -> str:
 
 def wrapped(name: str, width: int = 12) -> str:
     """A name in lines of about ``width`` characters, broken at separators."""
-    from reports.layout import wrap_name
+    from reports.render.layout import wrap_name
 
     return wrap_name(name, width)

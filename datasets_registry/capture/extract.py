@@ -1,0 +1,158 @@
+"""A capture file → its flows.
+
+Packets go to their flows as they are decoded.  Where one is late, the capture is read again through a window, in which packets are sorted by time;
+the end of each window waits for the next, so that a packet may be late by that much.  A capture in worse order (two of them appended, say) is read a
+last time and sorted as a whole: the only case in which memory grows with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets_registry.capture import kernels as k
+from datasets_registry.capture.assemble import (
+    FileFlows,
+    Sink,
+    finish,
+    release,
+    widen,
+)
+from datasets_registry.capture.reader import (
+    Capture,
+    Columns,
+    Scan,
+    Unordered,
+    read_capture,
+    scan_file,
+)
+from datasets_registry.capture.rules import FlowRules
+
+__all__ = ["assemble_flows", "extract_flows", "read_flows"]
+
+WINDOW = 1 << 15  # packets
+HOLD = 1 << 12  # of them wait for later ones
+SESSIONS = 1 << 14  # room for so many at first
+FLOWS = 1 << 15
+
+
+class _Flows(Columns):
+    """Packets on their way into flows: at once, or through a window of ``window`` packets."""
+
+    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0) -> None:
+        """Room for few flows if the capture is small: fresh memory is dear."""
+        small = max(n_bytes // 64, 64)
+        sessions = min(SESSIONS, 1 << small.bit_length())
+        super().__init__(min(window, small), sessions, min(FLOWS, small), rules.compiled(), whole, at_once=not window)
+        self.sink = sink
+        self.passed = 0  # time of the last packet of the window that was passed on
+        self.late = 0  # late packets when the window was last sorted
+
+    def make_room(self) -> None:
+        n = int(self.state[k.N_PACKETS])
+        if not self.state[k.AT_ONCE] and n == len(self.packets.ts):
+            self._pass_on(n - min(HOLD, n // 2))
+            if self.state[k.N_SESSIONS] < len(self.sessions.rows):
+                return
+        self._release()
+
+    def finish(self) -> None:
+        self._pass_on(int(self.state[k.N_PACKETS]))
+        finish(self, self.sink)
+
+    def _release(self) -> None:
+        """Let go what is finished: flows, and sessions without flows."""
+        now = int(self.state[k.LATEST]) if self.state[k.AT_ONCE] else self.passed
+        release(now, self, self.sink)
+        widen(self)
+        n_sessions, capacity = int(self.state[k.N_SESSIONS]), len(self.sessions.rows)
+        if n_sessions > capacity // 2:
+            pending = self.packets.session[: int(self.state[k.N_PACKETS])]
+            kept = k.forget(now, pending, self.flows.rows, self.sessions, n_sessions, self.sessions)
+            if kept > capacity // 2:
+                old, self.sessions = self.sessions, k.new_sessions(2 * capacity)
+                k.forget(now, pending, self.flows.rows, old, kept, self.sessions)
+            self.state[k.N_SESSIONS] = kept
+
+    def _pass_on(self, n: int) -> None:
+        """The first ``n`` packets of the window."""
+        filled = int(self.state[k.N_PACKETS])
+        if self.state[k.LATE] > self.late:
+            self.late = int(self.state[k.LATE])
+            order = np.argsort(self.packets.ts[:filled], kind="stable")
+            for column in self.packets:
+                column[:filled] = column[order]
+        if not n:
+            return
+        if self.packets.ts[0] < self.passed:
+            raise Unordered
+        self.assemble(n)
+        self.passed = int(self.packets.ts[n - 1])
+        for column in self.packets:
+            column[: filled - n] = column[n:filled].copy()
+        self.state[k.N_PACKETS] = filled - n
+
+    def assemble(self, n: int) -> None:
+        """The first ``n`` packets of the window, into flows."""
+        at = 0
+        while True:
+            at = k.assemble(self.packets, at, n, self.sessions, self.flows, self.state, self.rules, self.whole)
+            if at == n:
+                return
+            release(int(self.packets.ts[at]), self, self.sink)
+            widen(self)
+
+
+def extract_flows(path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> Scan:
+    """Give the flows of one capture to ``sink``, segment by segment; what became of its packets.
+
+    ``whole``: with the accumulators of ``cicflowmeter``.  DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as
+    ``n`` more bytes of the file have been read (more than once where packets are late).
+    """
+    n_bytes = path.stat().st_size if path.is_file() else 0
+    scan: Scan
+    for window in (0, WINDOW):
+        columns = _Flows(rules, sink, n_bytes, whole, window)
+        try:
+            scan = scan_file(path, columns, advance)
+            columns.finish()
+            break
+        except Unordered:
+            sink.clear()
+    else:
+        capture = read_capture(path, advance)
+        _assemble_all(capture, rules, sink, whole)
+        scan = capture.without_packets()
+    return scan.without_mirrored() if rules.remove_mirrored else scan
+
+
+def read_flows(path: Path, rules: FlowRules, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> tuple[Scan, FileFlows]:
+    """As ``extract_flows``, with all flows of the capture in the order of their first packets."""
+    segments: list[FileFlows] = []
+    scan = extract_flows(path, rules, segments, advance, whole=whole)
+    return scan, FileFlows.merged(segments)
+
+
+def assemble_flows(capture: Capture, rules: FlowRules, *, whole: bool = False) -> FileFlows:
+    """Flows of the packets of a capture that is in memory; they are taken in the order of their timestamps (a stable sort)."""
+    segments: list[FileFlows] = []
+    _assemble_all(capture, rules, segments, whole)
+    return FileFlows.merged(segments)
+
+
+def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool) -> None:
+    n = len(capture.ts)
+    columns = _Flows(rules, sink, 64 * n, whole, window=1)
+    columns.packets = k.Packets(*(getattr(capture, name) for name in k.Packets._fields))
+    if capture.out_of_order:
+        order = np.argsort(capture.ts, kind="stable")
+        in_order: list[Any] = [column[order] for column in columns.packets]
+        columns.packets = k.Packets(*in_order)
+    rows: NDArray[np.int64] = np.full((len(capture.keys), 8), -1, np.int64)  # without a flow, and its key in ``keys``
+    columns.sessions = k.Sessions(rows, capture.keys, columns.sessions.table)
+    columns.assemble(n)
+    finish(columns, sink)

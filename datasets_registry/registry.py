@@ -1,0 +1,142 @@
+"""Datasets opened for running: where they live, how one is found or made, and how its flows are divided."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from janus_bench import plugins
+from janus_bench.errors import unknown
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from datasets_registry.store import FlowStore
+    from janus_bench.extensions import Dataset
+    from janus_bench.records import RunSpec
+    from protocols.splits import Draw, Partition
+
+__all__ = ["Site", "added", "dataset_folder", "describe", "draw_of", "home", "load_sites", "make_dataset", "open_dataset", "synthetic_suite"]
+
+Report = Callable[[str, float], None]
+
+
+class Site:
+    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions."""
+
+    def __init__(self, store: FlowStore) -> None:
+        from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS
+        from protocols.splits import FlowIndex
+
+        flows = store.flows([column for column in FLOW_COLUMNS if column != "ts_end"])
+        labels = store.labels([column for column in LABEL_COLUMNS if column != "row"])
+        self.store = store
+        self.index = FlowIndex.from_tables(flows, labels, store.hash, store.name)
+        self.truth: pl.DataFrame = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
+        self._partitions: dict[Draw, Partition] = {}
+
+    def partition(self, draw: Draw) -> Partition:
+        """Drawn once per declaration; a second thread that asks at the same time draws the same."""
+        from protocols.splits import draw_partition
+
+        if draw not in self._partitions:
+            self._partitions[draw] = draw_partition(self.index, draw)
+        return self._partitions[draw]
+
+
+def draw_of(run: RunSpec) -> Draw:
+    """What a run declares about its partitions."""
+    from protocols.splits import Draw
+
+    return Draw(run.seed, run.split, run.caps, run.train_size, run.contamination)
+
+
+def home() -> Path:
+    """Where datasets live: ``JANUS_BENCH_HOME``, or the platform's data folder."""
+    if chosen := os.environ.get("JANUS_BENCH_HOME"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("janus-bench"))
+
+
+def dataset_folder(name: str) -> Path:
+    return home() / "datasets" / name
+
+
+def added() -> list[str]:
+    """Names of the datasets that are in the home folder."""
+    names = (path.parent.name for path in (home() / "datasets").glob("*/manifest.json"))
+    return sorted(name for name in names if not name.startswith("."))  # a dot marks one that is still being written
+
+
+def synthetic_suite() -> list[str]:
+    """The built-in datasets that ``run`` falls back on when none has been added."""
+    from datasets_registry.plugin import janus_bench_datasets
+
+    return [dataset.name for dataset in janus_bench_datasets()]
+
+
+def open_dataset(name: str, report: Report) -> FlowStore:
+    """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError for any other name."""
+    from datasets_registry.store import FlowStore, is_current
+
+    provided = plugins.datasets().get(name)
+    if name in added() and (provided is None or is_current(dataset_folder(name))):
+        store = FlowStore.open(dataset_folder(name))
+        if provided is None or store.manifest["summary"] == _summary(provided):
+            return store
+    if provided is None:
+        raise unknown("dataset", name, {*added(), *plugins.datasets()}, f"Add one with: janus-bench data add {name} FOLDER")
+    return make_dataset(provided, report)
+
+
+def make_dataset(dataset: Dataset, report: Report) -> FlowStore:
+    """Let a plugin write its captures and labels into a temporary folder, and extract them like anyone else's."""
+    from datasets_registry.ingest import ingest_folder
+    from datasets_registry.store import FlowStore
+
+    destination = dataset_folder(dataset.name)
+    with tempfile.TemporaryDirectory(prefix="janus-bench-captures-") as folder:
+        report(f"{dataset.name}: writing captures", 0.0)
+        dataset.write(Path(folder))
+        ingest_folder(
+            Path(folder),
+            destination,
+            name=dataset.name,
+            summary=_summary(dataset),
+            synthetic=dataset.synthetic,
+            licence=dataset.licence,
+            stream=True,
+            progress=lambda text, fraction: report(f"{dataset.name}: {text}", fraction),
+        )
+    return FlowStore.open(destination)
+
+
+def _summary(dataset: Dataset) -> str:
+    return f"{dataset.summary} (version {dataset.version})"
+
+
+def load_sites(names: Sequence[str], report: Report) -> dict[str, Site]:
+    """Every named dataset, opened."""
+    return {name: Site(open_dataset(name, report)) for name in names}
+
+
+def describe(sites: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
+    """Datasets as a plan records them: hash, synthetic, summary and counts."""
+    return {
+        name: {
+            "hash": site.store.hash,
+            "synthetic": site.store.manifest["synthetic"],
+            "summary": site.store.manifest["summary"],
+            "flows": site.store.n_flows,
+            "benign": site.store.manifest["benign"],
+            "attack": site.store.manifest["attack"],
+            "notes": [],
+            "task": site.store.manifest.get("task", "attacks"),
+        }
+        for name, site in sites.items()
+    }

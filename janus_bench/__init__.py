@@ -1,0 +1,60 @@
+"""The public face: what a plugin author or a notebook imports.  Every name is loaded when it is first asked for.
+
+Nothing here imports anything at once, so that a command that needs neither numpy nor a contract starts without them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from janus_bench.columns import CIC_FEATURES, CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS
+    from janus_bench.contract import Capabilities, Detector, FitContext, FlowBatch, PacketStream
+    from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
+    from janus_bench.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
+
+__all__ = [
+    "CIC_FEATURES",
+    "CONTINUOUS_CHANNELS",
+    "DISCRETE_CHANNELS",
+    "FLOW_FEATURES",
+    "MAX_PACKETS",
+    "PACKET_CHANNELS",
+    "Capabilities",
+    "DataError",
+    "Dataset",
+    "Detector",
+    "FitContext",
+    "FlowBatch",
+    "InvalidScores",
+    "JanusBenchError",
+    "Metric",
+    "PacketStream",
+    "PluginError",
+    "ProtocolSpec",
+    "Renderer",
+    "TestScores",
+    "UndeclaredInput",
+    "UsageError",
+    "Variant",
+    "hookimpl",
+]
+
+_HOME = {
+    "janus_bench.columns": (*("CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"),),
+    "janus_bench.contract": ("Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"),
+    "janus_bench.errors": ("DataError", "InvalidScores", "JanusBenchError", "PluginError", "UndeclaredInput", "UsageError"),
+    "janus_bench.extensions": ("Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'janus_bench' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,47 @@
+"""Errors that the user can act on.  Apart from the contract, which re-exports them, so that the command line starts without numpy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class JanusBenchError(Exception):
+    """An error that the user can act on: one line saying what, where and what to do.  ``exit_code`` is the command's."""
+
+    exit_code = 1
+
+
+class UsageError(JanusBenchError):
+    """The command or a parameter is wrong."""
+
+    exit_code = 2
+
+
+class DataError(JanusBenchError):
+    """Data are missing or damaged."""
+
+    exit_code = 3
+
+
+class PluginError(JanusBenchError):
+    """A plugin could not be loaded or breaks the contract."""
+
+    exit_code = 4
+
+
+class UndeclaredInput(PluginError):
+    """A detector asked for an input that its ``Capabilities.inputs`` does not name."""
+
+
+class InvalidScores(PluginError):
+    """A detector returned scores of the wrong shape, type or names, or scores that are not finite."""
+
+
+def unknown(kind: str, name: str, available: Iterable[str], hint: str = "") -> UsageError:
+    """``unknown detector 'januss': did you mean 'janus'?  Available: …`` as a UsageError, to be raised by the caller."""
+    names = sorted(available)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    suggestion = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(names) or "none"
+    return UsageError(f"unknown {kind} {name!r}.{suggestion} Available: {listed}.{f' {hint}' if hint else ''}")

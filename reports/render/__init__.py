@@ -1,0 +1,1 @@
+"""How tables and pages are drawn: terminal, markdown, LaTeX, tidy files, HTML."""

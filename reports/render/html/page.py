@@ -1,0 +1,110 @@
+"""From the collected data to the page: tables are made here, laid out by the template; style and script are put inside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from reports.published.render import closing_lines
+from reports.render.html import records, results
+from reports.render.html.evidence import CONTROL, ReportData
+from reports.tables.fields import (
+    SHARING,
+    flags,
+    metric_name,
+    number,
+    problems,
+    subtitle,
+)
+from reports.tables.leaderboard import COLLAPSE
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["render_page"]
+
+
+def render_page(data: ReportData) -> str:
+    """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data give the same page."""
+    from jinja2 import Environment, StrictUndefined
+
+    style, script, template = (
+        files("reports.render.html").joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "page.js", "template.html.j2")
+    )
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters["breakable"] = _breakable
+    return jinja.from_string(template).render(
+        style=style, script=script, style_hash=_hash(style), script_hash=_hash(script), payload=_payload(data), **_context(data)
+    )
+
+
+def _hash(source: str) -> str:
+    """What a content security policy knows an inline style or script by: no other one runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
+def _breakable(text: str) -> Markup:
+    """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are long."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,])(?=.)|(?=\[)", text))
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    document = data.first
+    finished = sorted(run.finished for run in data.runs if run.finished)
+    return {
+        "document": document,
+        "flags": flags(document),
+        "title": f"Network anomaly detectors · {document['protocol']}{flags(document)}",
+        "subtitle": subtitle(document),
+        "notes": document["notes"],
+        "extra_notes": {name: [note for note in other["notes"] if note not in document["notes"]] for name, other in data.documents.items()},
+        "problems": problems(document),
+        "metrics": [(name, metric_name(other), data.summaries.get(name.partition("@")[0], "")) for name, other in data.documents.items()],
+        "provenances": sorted({row["provenance"] for row in document["rows"]}),
+        "leaderboards": results.leaderboards(data),
+        "matrices": results.matrices(data),
+        "families": results.family_tables(data),
+        "family_sources": list(dict.fromkeys(choice for target in document["datasets"] for choice in results.sources_of(data, target))),
+        "alerts": results.alert_tables(data),
+        "alert_sources": [*document["datasets"], *([results.CONTROL_NAME] if any(cell.source == CONTROL for cell in data.cells) else [])],
+        "base_rate": results.BASE_RATE,
+        "flows_a_day": results.FLOWS_A_DAY,
+        "datasets": records.dataset_table(data),
+        "sharing": SHARING,
+        "audits": records.audits(data),
+        "costs": results.cost_table(data),
+        "hashes": records.hash_table(data),
+        "environments": records.environment_table(data),
+        "params": records.params_table(data),
+        "runs": records.run_table(data),
+        "published": records.published_tables(data),
+        "published_title": data.published["title"],
+        "published_notes": closing_lines(data.published),
+        "collapse": number(COLLAPSE).rstrip("0"),
+        "plans": data.plans,
+        "period": (finished[0], finished[-1]) if finished else None,
+    }
+
+
+def _payload(data: ReportData) -> dict[str, Any]:
+    """What the script draws curves from: grids of false-positive rates, and per source and target detector → [grid, TPR · 10⁵, benign test flows]."""
+    numbers = results.detector_numbers(data)
+    grids: dict[tuple[float, ...], int] = {}
+    curves: dict[str, dict[str, dict[int, Any]]] = {name: {} for name in data.first["datasets"]}
+    for cell in data.cells:
+        if cell.fpr:
+            grid = grids.setdefault(cell.fpr, len(grids))
+            source = results.CONTROL_NAME if cell.source == CONTROL else cell.source
+            points = [round(value * 1e5) for value in cell.tpr]
+            curves[cell.target].setdefault(source, {})[numbers[cell.detector]] = [grid, points, cell.n_benign]
+    return {
+        "detectors": list(numbers),
+        "sources": [*data.first["datasets"], results.CONTROL_NAME],
+        "grids": [[float(f"{rate:.6g}") for rate in grid] for grid in grids],
+        "curves": {target: found for target, found in curves.items() if found},
+    }

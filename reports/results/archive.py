@@ -1,0 +1,84 @@
+"""A results folder as one file for an archive: ``.tar.zst`` or ``.tar.gz`` with checksums.  The same results give the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from janus_bench.errors import DataError, UsageError
+from reports.results.folder import FOLDERS, RunStore
+
+__all__ = ["SUFFIXES", "export"]
+
+CHECKSUMS = "SHA256SUMS"
+
+
+@contextmanager
+def _gzip(path: Path) -> Iterator[Any]:
+    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
+        yield stream
+
+
+@contextmanager
+def _zstd(path: Path) -> Iterator[Any]:
+    import pyarrow as pa
+
+    with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, "zstd") as stream:
+        yield stream
+
+
+SUFFIXES: dict[str, Callable[[Path], Any]] = {".tar.zst": _zstd, ".tar.gz": _gzip}
+
+
+def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) -> str:
+    """Write the archive, whole or not at all, and give its SHA-256.  Its one folder has its name; ``sha256sum -c SHA256SUMS`` checks it there.
+
+    Owners and times are left out, except that plans keep their order (the latest is the table that is shown).  UsageError for another suffix or a
+    place that cannot be written, DataError where a row lacks its scores.
+    """
+    suffix = next((suffix for suffix in SUFFIXES if archive.name.endswith(suffix) and archive.name != suffix), None)
+    if suffix is None:
+        raise UsageError(f"cannot tell the format of {archive}: end its name with {' or '.join(SUFFIXES)}")
+    store = RunStore.open(folder)
+    _check(store)
+    plans = sorted((folder / "plans").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    times = {path: 1 + place for place, path in enumerate(plans)}
+    files = sorted(path for name in FOLDERS for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
+    top = archive.name.removesuffix(suffix)
+    temporary = archive.with_name(f".{archive.name}.part")
+    try:
+        with SUFFIXES[suffix](temporary) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            sums = []
+            for place, path in enumerate(files):
+                progress("exporting", place / len(files))
+                name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+                sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
+                _add(tar, f"{top}/{name}", data, times.get(path, 0))
+            _add(tar, f"{top}/{CHECKSUMS}", "".join(sums).encode(), 0)
+        temporary.replace(archive)
+    except OSError as error:
+        raise UsageError(f"cannot write {archive} ({error.strerror}): choose another file with -o") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    with archive.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes, time: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = len(data), time, 0o644
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _check(store: RunStore) -> None:
+    """Every ok row has its scores and truth: an archive without them could not be looked into."""
+    for key, record in store.records().items():
+        for path in (store.folder / "scores" / f"{key}.parquet", store.folder / "truth" / f"{record.spec['target_hash']}.parquet"):
+            if record.status == "ok" and not path.exists():
+                raise DataError(f"{path} is missing though run {key} is ok: delete its row in results/ and run it again before exporting")

@@ -1,0 +1,188 @@
+"""A folder of results.  Append-only: an attempt is a new file, written beside its place and renamed, so every file is whole at every moment.
+
+plans/<key>.json              what was asked for (PlanRecord)
+results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest attempt counts
+scores/<run>.parquet          flow_id, target, role, one float64 column per score
+truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the parent, never seen by a child
+models/<fit>/                 what a detector saved
+logs/<fit>.log                the child's standard error
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from janus_bench.errors import DataError, JanusBenchError, UsageError
+from janus_bench.records import (
+    SCHEMA_VERSION,
+    ExpectedCell,
+    PlanRecord,
+    RunRecord,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FOLDERS = ("plans", "results", "scores", "truth", "models", "logs")
+
+
+class WriteFailed(JanusBenchError):
+    """A result could not be written: the disk is full or the folder went away.  What was written before is whole."""
+
+
+class RunStore:
+    """Reader and writer of one results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path) -> RunStore:
+        """An existing results folder, for reading.  DataError if there is none."""
+        if not (folder / "results").is_dir():
+            raise DataError(f"no results in {folder}: start with `janus-bench run --runs {folder}`, or name another folder with --runs")
+        return cls(folder)
+
+    @classmethod
+    def create(cls, folder: Path) -> RunStore:
+        """The folder, made if need be and proved writable.  UsageError if it is not."""
+        try:
+            for name in FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder / name):
+                    pass
+        except OSError as error:
+            raise UsageError(f"results folder {folder} cannot be written ({error.strerror}): choose another with --runs") from None
+        return cls(folder)
+
+    # -- writing -----------------------------------------------------------------------------------------------------------------
+
+    def append(self, record: RunRecord) -> RunRecord:
+        """Write a row as the next attempt of its run."""
+        attempt = 1 + max((number for number, _ in self._attempts(record.key)), default=0)
+        while True:
+            record = replace(record, attempt=attempt)
+            if self._write(self.folder / "results" / f"{record.key}.{attempt}.json", _json(asdict(record)), exclusive=True):
+                return record
+            attempt += 1
+
+    def write_plan(self, plan: PlanRecord) -> None:
+        self._write(self.folder / "plans" / f"{plan.key}.json", _json(asdict(plan)))
+
+    def write_scores(self, run_key: str, table: pl.DataFrame) -> None:
+        """Columns: see ``schema.ROLES``."""
+        self._write_parquet(self.folder / "scores" / f"{run_key}.parquet", table)
+
+    def write_truth(self, data_hash: str, table: pl.DataFrame) -> None:
+        """What the parent knows of a dataset's flows; written once."""
+        path = self.folder / "truth" / f"{data_hash}.parquet"
+        if not path.exists():
+            self._write_parquet(path, table)
+
+    def write_log(self, fit_key: str, log: Path) -> None:
+        """Keep a child's standard error."""
+        self._write(self.folder / "logs" / f"{fit_key}.log", log.read_bytes())
+
+    # -- reading -----------------------------------------------------------------------------------------------------------------
+
+    def records(self) -> dict[str, RunRecord]:
+        """The latest attempt of every run."""
+        latest: dict[str, tuple[int, Path]] = {}
+        for path in (self.folder / "results").glob("*.json"):
+            key, attempt = _attempt_of(path)
+            if attempt > latest.get(key, (0, path))[0]:
+                latest[key] = (attempt, path)
+        return {key: RunRecord(**_read(path)) for key, (_, path) in sorted(latest.items())}
+
+    def plans(self) -> list[PlanRecord]:
+        """Every plan, oldest first."""
+        paths = sorted((self.folder / "plans").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        plans = []
+        for path in paths:
+            fields = _read(path)
+            cells = tuple(ExpectedCell(**cell) for cell in fields.pop("cells"))
+            plans.append(PlanRecord(**fields | {"cells": cells, "seeds": tuple(fields["seeds"])}))
+        return plans
+
+    def scores(self, run_key: str) -> pl.DataFrame:
+        return self._read_parquet(self.folder / "scores" / f"{run_key}.parquet")
+
+    def truth(self, data_hash: str) -> pl.DataFrame:
+        return self._read_parquet(self.folder / "truth" / f"{data_hash}.parquet")
+
+    def model_folder(self, fit_key: str) -> Path:
+        return self.folder / "models" / fit_key
+
+    # -- inside ------------------------------------------------------------------------------------------------------------------
+
+    def _attempts(self, key: str) -> list[tuple[int, Path]]:
+        return [(_attempt_of(path)[1], path) for path in (self.folder / "results").glob(f"{key}.*.json")]
+
+    def _write(self, path: Path, data: bytes, *, exclusive: bool = False) -> bool:
+        """Temp file + fsync + rename; with ``exclusive`` False is returned, and nothing changed, if the path is taken."""
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+                temporary = Path(file.name)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            if exclusive:
+                os.link(temporary, path)
+            else:
+                temporary.replace(path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise WriteFailed(
+                f"cannot write {path}: {error.strerror}; what was finished before is kept. Make room and run the same command again"
+            ) from None
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+        return True
+
+    def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
+        import io
+
+        buffer = io.BytesIO()
+        table.write_parquet(buffer, compression="zstd")
+        self._write(path, buffer.getvalue())
+
+    def _read_parquet(self, path: Path) -> pl.DataFrame:
+        import polars as pl
+
+        try:
+            return pl.read_parquet(path)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing: its row cannot be derived; delete the row in results/ and run again") from None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it and its row in results/, and run again") from None
+
+
+def _attempt_of(path: Path) -> tuple[str, int]:
+    key, _, attempt = path.stem.partition(".")
+    return key, int(attempt) if attempt.isdigit() else 0
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run again") from None
+    if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has not schema version {SCHEMA_VERSION}: it was written by another version of janus-bench; use another folder with --runs"
+        )
+    return fields

@@ -1,0 +1,1 @@
+"""What tables say, apart from how they are drawn."""
