@@ -9,22 +9,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.shafir.config import HINTS, ShafirParams
 from detectors.shafir.features import FEATURE_SETS, inputs_of
-from detectors.shared.checking import (
-    require,
-    require_choice,
-    require_integer,
-    require_positive,
-)
 from detectors.shared.saving import load_arrays, save_arrays
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
-from janus_bench.errors import PluginError, UsageError
+from janus_bench.errors import PluginError
 
 __all__ = ["ShafirNF", "ShafirParams"]
 
