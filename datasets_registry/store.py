@@ -43,12 +43,26 @@ from janus_bench.columns import (
 )
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import DataError
-from janus_bench.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CHECKSUMS", "CIC_FILE", "MANIFEST", "STORE_VERSION", "TABLES", "FlowStore", "Shard", "checksum", "is_current", "shard_folders"]
+__all__ = [
+    "CHECKSUMS",
+    "CIC_FILE",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "STORE_VERSION",
+    "TABLES",
+    "FlowStore",
+    "Shard",
+    "checksum",
+    "is_current",
+    "shard_folders",
+]
+
+SCHEMA_VERSION = 1
+"""Of the manifest; stored results have one of their own."""
 
 STORE_VERSION = 2
 """Changes when the layout does; a store of another version has to be added again."""

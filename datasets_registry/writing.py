@@ -25,11 +25,11 @@ from datasets_registry.store import (
     CIC_FILE,
     FULL_STORE,
     MANIFEST,
+    SCHEMA_VERSION,
     STORE_VERSION,
     checksum,
 )
 from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS
-from janus_bench.records import SCHEMA_VERSION
 
 __all__ = ["SHARD_FLOWS", "StoreWriter", "aside", "replacing", "write_npy_header"]
 

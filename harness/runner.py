@@ -1,41 +1,36 @@
-"""Runs a plan: stages each fit, hands it to a child process, and turns what comes back into rows."""
+"""Runs a plan: stages each fit, hands it to an executor, and turns what comes back into rows."""
 
 from __future__ import annotations
 
-import shutil
+import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from datasets_registry.part_stream import part_stream
 from datasets_registry.registry import Site, draw_of
 from harness.environment import environment
-from harness.executors.local import Limits, Outcome, run_child
+from harness.executors import Executor, Outcome
+from harness.jobs import Event, Failed, Fitted, Job, JobTarget, Progress, Saved, Scored, own_code
 from harness.plan import Fit, Plan
-from harness.staging import Stage, StagedPart, remove_stale
+from harness.staging import Batch, Part, Stages, remove_stale
 from janus_bench import plugins
 from janus_bench.contract import Capabilities
-from janus_bench.errors import JanusBenchError
-from janus_bench.records import (
-    ROLES,
-    RunRecord,
-    RunSpec,
-    Status,
-)
-from protocols.splits import Partition, control_parts
+from janus_bench.errors import DataError, InvalidScores, JanusBenchError
+from janus_bench.plugins import one_line
+from janus_bench.records import ROLES, RunRecord, RunSpec, Status
+from protocols.roles import Use, flows_of_part, roles_of
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
 ARTIFACTS = ("cic_features", "stream")
 """Inputs that not every dataset has; its manifest says which."""
-
-HINTS_DRAW = 7
-"""Sets the draw of hints apart from other draws of the same seed."""
 
 FEWEST_FLOWS = 2
 """A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
@@ -61,11 +56,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and within which limits fits run."""
+    """Where and within which limits fits run: ``jobs`` at a time, each with ``threads`` threads; limits are of one fit, None = unlimited."""
 
     jobs: int
     threads: int
-    limits: Limits
+    timeout_s: float | None
+    max_memory: int | None
+    executor: Executor
 
 
 def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer) -> Result:
@@ -78,24 +75,27 @@ def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Ma
     for site in sites.values():
         store.write_truth(site.store.hash, site.truth)
     stop = threading.Event()
-    with ThreadPoolExecutor(machine.jobs) as pool:
-        pending: set[Future[list[RunRecord]]] = {
-            pool.submit(_FitRun(fit, sites, store, machine, observer, stop).run) for fit in plan.only(wanted - finished)
-        }
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result.records += future.result()
-        except KeyboardInterrupt:
-            result.interrupted = True
-            stop.set()
-            result.records += [record for future in pending for record in future.result()]
-        except BaseException:
-            stop.set()
-            for future in pending:
-                future.cancel()
-            raise
+    fits = [_FitRun(fit, sites, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
+    stages = Stages(sites.values(), [batch for fit in fits for batch in fit.batches.values()])
+    try:
+        with ThreadPoolExecutor(machine.jobs) as pool:
+            pending: set[Future[list[RunRecord]]] = {pool.submit(fit.run, stages) for fit in fits}
+            try:
+                while pending:
+                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result.records += future.result()
+            except KeyboardInterrupt:
+                result.interrupted = True
+                stop.set()
+                result.records += [record for future in pending for record in future.result()]
+            except BaseException:
+                stop.set()
+                for future in pending:
+                    future.cancel()
+                raise
+    finally:
+        stages.close()
     return result
 
 
@@ -113,19 +113,39 @@ def final_runs(plan: Plan, sites: Mapping[str, Site], store: RunStore) -> set[st
 
 def why_not(run: RunSpec, capabilities: Capabilities, sites: Mapping[str, Site]) -> str:
     """Why a run cannot be, or an empty string."""
-    needed = [(run.target, part) for part in ("cal_a", "cal_b", "test_benign", "test_attack")]
-    needed += [(run.source, part) for part in ("train", "val")] if run.source is not None else []
-    for name, part in needed:
-        n = len(sites[name].partition(draw_of(run)).parts[part])
-        if n < FEWEST_FLOWS:
-            return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+    for use in roles_of(run.regime, run.calibration).uses:
+        name = dataset_of(run, use)
+        dataset = sites[name]
+        partition = dataset.partition(draw_of(run))
+        for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
+            n = len(flows_of_part(dataset.index, partition, part, run.seed))
+            if n < FEWEST_FLOWS:
+                return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not sites[name].store.manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"
-    if run.calibration == "none" and len(capabilities.scores) > 1:
+    if run.calibration == "none" and run.regime != "control" and len(capabilities.scores) > 1:
         return "several score columns need calibration flows for their aggregator, and this protocol has none"
     return ""
+
+
+def dataset_of(run: RunSpec, use: Use) -> str:
+    """The name of the dataset whose flows are used."""
+    return run.target if use.where == "target" or run.source is None else run.source
+
+
+def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """What a child left as scores; InvalidScores unless it is a file of that many finite numbers."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise InvalidScores(f"{path.name} is not a regular file")
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
+        raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
+    return values
 
 
 class _FitRun:
@@ -133,162 +153,165 @@ class _FitRun:
 
     def __init__(self, fit: Fit, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer, stop: threading.Event) -> None:
         self._fit, self._sites, self._store, self._machine, self._observer, self._stop = fit, sites, store, machine, observer, stop
-        self._runs: dict[str, RunSpec] = {}  # opaque target name → run
         self._records: list[RunRecord] = []
         self._fit_s: float | None = None
-        self._rng = np.random.default_rng(int(fit.key, 16))
+        self._why = {run.key: why_not(run, fit.loaded.capabilities, sites) for run in fit.runs}
+        ready = [run for run in fit.runs if not self._why[run.key]]
+        self._runs = {f"t{number}": run for number, run in enumerate(ready)}  # opaque target name → run
+        self._train: list[str] = []
+        self._targets: list[JobTarget] = []
+        self.batches = self._named_batches() if ready else {}
 
-    def run(self) -> list[RunRecord]:
+    def _named_batches(self) -> dict[str, Batch]:
+        """Name of a batch in the job → the staged part behind it."""
+        capabilities, first = self._fit.loaded.capabilities, self._fit.first
+        roles = roles_of(first.regime, first.calibration)
+
+        def batch(run: RunSpec, use: Use, *, scored: bool) -> Batch:
+            return Batch.of(self._part(run, use), capabilities.inputs, scored=scored)
+
+        found = {f"train{number}": batch(first, use, scored=False) for number, use in enumerate(roles.fit)}
+        self._train = list(found)
+        found["validate"] = batch(first, roles.validate, scored=False)
+        found["source_val"] = batch(first, roles.scored["source_val"], scored=True)
+        if capabilities.hints != "none":
+            found["hints"] = batch(first, Use(roles.hints, f"hints_{capabilities.hints}"), scored=True)
+        for target, run in self._runs.items():
+            score = {role: role if role == "source_val" else f"{target}_{role}" for role in ROLES}
+            found |= {name: batch(run, roles.scored[role], scored=True) for role, name in score.items()}
+            calibrate = None
+            if capabilities.calibrates and roles.calibrate is not None:
+                calibrate = f"{target}_calibrate"
+                found[calibrate] = batch(run, roles.calibrate, scored=False)
+            self._targets.append(JobTarget(target, calibrate, score))
+        return found
+
+    def _part(self, run: RunSpec, use: Use) -> Part:
+        return Part(self._sites[dataset_of(run, use)].store.hash, draw_of(run), use.part)
+
+    def run(self, stages: Stages) -> list[RunRecord]:
         fit = self._fit
         if self._stop.is_set():
             return [self._append(run, "interrupted", "interrupted before it started") for run in fit.runs]
         self._observer.fit_started(fit)
         plugins.notify("janus_bench_run_started", {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]}, self._observer.message)
-        ready = []
         for run in fit.runs:
-            reason = why_not(run, fit.loaded.capabilities, self._sites)
-            if reason:
-                self._append(run, "skipped", reason)
-            else:
-                ready.append(run)
-        if ready:
-            self._run_child(ready)
+            if self._why[run.key]:
+                self._append(run, "skipped", self._why[run.key])
+        if self._runs:
+            self._run_child(stages)
         self._observer.fit_finished(fit, self._records)
         return self._records
 
-    def _run_child(self, ready: Sequence[RunSpec]) -> None:
-        fit = self._fit
+    def _run_child(self, stages: Stages) -> None:
+        folder = None
         try:
-            stage = Stage(fit.loaded.capabilities.inputs, self._rng)
-        except OSError as error:
-            self._finish(ready, Outcome("error", f"no temporary folder for staging: {error.strerror}", 0.0, None))
-            return
-        try:
-            self._runs = {f"t{number}": run for number, run in enumerate(ready)}
-            roles = {target: self._stage_target(stage, target, run) for target, run in self._runs.items()}
-            for name, parts in self._training_parts().items():
-                stage.add(name, parts)
-            outcome = run_child(
-                stage.job(self._job(), roles),
-                stage.folder,
-                self._machine.limits,
-                self._stop,
-                lambda event: self._on_event(stage, event),
-            )
-            self._store.write_log(fit.key, stage.folder / "log")
-            self._finish(list(self._runs.values()), outcome)
+            folder = stages.open(self.batches)
+            outcome = self._machine.executor.run(self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event))
+            self._store.write_log(self._fit.key, folder / "log")
         except WriteFailed:
             raise
         except JanusBenchError as error:
-            self._finish(list(self._runs.values()), Outcome("error", str(error), 0.0, None))
+            outcome = Outcome("error", str(error), 0.0, None)
         except OSError as error:
-            self._finish(list(self._runs.values()), Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None))
+            outcome = Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None)
+        except Exception as error:  # noqa: BLE001  whatever one fit does costs its own rows, never the run
+            outcome = Outcome("error", one_line(error), 0.0, None)
         finally:
-            stage.close()
+            stages.release(folder, self.batches.values())
+        self._finish(list(self._runs.values()), outcome)
 
-    def _job(self) -> dict[str, Any]:
+    def _job(self, folder: Path) -> Job:
         run, machine = self._fit.first, self._machine
-        calibrate_on = {"target_benign": "{target}_cal_a", "source_benign": "val", "none": None}[run.calibration]
-        return {
-            "detector": run.detector,
-            "params": dict(run.params),
-            "seed": run.seed,
-            "device": run.device,
-            "threads": machine.threads,
-            "timeout_s": machine.limits.timeout_s,
-            "max_memory": machine.limits.max_memory,
-            "calibrate_on": "{target}_cal_b" if run.regime == "control" else calibrate_on,
-        }
+        return Job(
+            folder=str(folder),
+            code=own_code(),
+            detector=run.detector,
+            params=dict(run.params),
+            seed=run.seed,
+            device=run.device,
+            threads=machine.threads,
+            timeout_s=machine.timeout_s,
+            max_memory=machine.max_memory,
+            train=tuple(self._train),
+            validate="validate",
+            hints="hints" if "hints" in self.batches else None,
+            targets=tuple(self._targets),
+        )
 
-    def _partition(self, name: str) -> Partition:
-        return self._sites[name].partition(draw_of(self._fit.first))
+    def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:
+        match event:
+            case Progress():
+                self._observer.fit_progress(self._fit, event.fraction, event.text)
+            case Fitted():
+                self._fit_s = event.fit_s
+                self._observer.fit_progress(self._fit, 1.0, "scoring")
+            case Saved():
+                self._keep_model(folder / "out" / "model")
+            case Scored() if event.target in self._runs:
+                self._collect(stages, folder / "out" / event.target, event)
+            case Failed() if event.target in self._runs:
+                self._append(self._runs.pop(event.target), event.status, event.reason)
 
-    def _part(self, name: str, flow_ids: Any, *, training: bool = False) -> StagedPart:
-        """``training``: a stream around the flows holds nothing of other flows."""
-        site = self._sites[name]
-        stream = None
-        if "stream" in self._fit.loaded.capabilities.inputs:
-            stream = part_stream(site.store, flow_ids, site.index.attack, self._rng, training=training)
-        return StagedPart(site.store, flow_ids, site.index.attack[flow_ids], stream)
+    def _keep_model(self, saved: Path) -> None:
+        """A model that cannot be kept costs no scores: it is a line."""
+        try:
+            self._store.write_model(self._fit.key, saved)
+        except DataError as error:
+            self._observer.message(f"{self._fit.title}: the model is not kept: {error}")
 
-    def _training_parts(self) -> dict[str, list[StagedPart]]:
-        """Flows to fit on, and to validate on; pooled: the target's cal A joins the source's training flows."""
-        run = self._fit.first
-        if run.source is None:
-            train, val = control_parts(self._sites[run.target].index, self._partition(run.target).parts["cal_a"], run.seed)
-            return {"train": [self._part(run.target, train, training=True)], "val": [self._part(run.target, val)]} | self._hints(run.target)
-        parts = self._partition(run.source).parts
-        train_parts = [self._part(run.source, parts["train"], training=True)]
-        if run.regime == "pooled":
-            train_parts.append(self._part(run.target, self._partition(run.target).parts["cal_a"], training=True))
-        return {"train": train_parts, "val": [self._part(run.source, parts["val"])]} | self._hints(run.source)
-
-    def _hints(self, name: str) -> dict[str, list[StagedPart]]:
-        """What a detector that does not keep to benign flows is given (``Capabilities.hints``), drawn from the test part of ``name``."""
-        kind, parts = self._fit.loaded.capabilities.hints, self._partition(name).parts
-        if kind == "none":
-            return {}
-        rng = np.random.default_rng([self._fit.first.seed, HINTS_DRAW])
-        wanted = {"few_shot": {"test_attack": 20}, "transductive": {"test_benign": 100, "test_attack": 100}}[kind]
-        chosen = [rng.choice(parts[part], size=min(n, len(parts[part])), replace=False) for part, n in wanted.items()]
-        return {"hints": [self._part(name, np.concatenate(chosen))]}
-
-    def _stage_target(self, stage: Stage, target: str, run: RunSpec) -> list[str]:
-        partition = self._partition(run.target)
-        roles = {"cal_b": partition.parts["cal_b"], "test": partition.test}
-        if run.regime != "control":
-            roles = {"cal_a": partition.parts["cal_a"]} | roles
-        for role, flow_ids in roles.items():
-            stage.add(f"{target}_{role}", [self._part(run.target, flow_ids)])
-        return list(roles)
-
-    def _on_event(self, stage: Stage, event: Mapping[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "progress":
-            self._observer.fit_progress(self._fit, event["fraction"], event["text"])
-        elif kind == "fitted":
-            self._fit_s = event["fit_s"]
-            self._observer.fit_progress(self._fit, 1.0, "scoring")
-        elif kind == "saved":
-            folder = self._store.model_folder(self._fit.key)
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                shutil.copytree(stage.folder / "out" / "model", folder)
-            except OSError as error:
-                raise WriteFailed(f"cannot write {folder}: {error.strerror or error}. Make room and run the same command again") from None
-        elif kind == "scored":
-            self._collect(stage, event)
-        elif kind == "failed" and event["target"] is not None:
-            self._append(self._runs.pop(event["target"]), event["status"], event["reason"])
-
-    def _collect(self, stage: Stage, event: Mapping[str, Any]) -> None:
-        """A target's scores are there: store them, derive the numbers, write the row."""
+    def _collect(self, stages: Stages, out: Path, event: Scored) -> None:
+        """A target's scores are there: store them, derive the numbers, write the row.  Files that are no scores make it an ``invalid_output``."""
         import polars as pl
 
-        run = self._runs.pop(event["target"])
+        run = self._runs.pop(event.target)
         columns = self._fit.loaded.capabilities.scores
+        names = next(target.score for target in self._targets if target.name == event.target)
         tables, scored = [], 0
         for role in ROLES:
-            if role == "cal_a" and run.regime == "control":
-                continue
-            values = stage.scores(event["target"], role)
-            flow_ids = stage.flow_ids("val" if role == "source_val" else f"{event['target']}_{role}")
+            flow_ids = stages.flow_ids(self.batches[names[role]].part)
+            try:
+                values = read_scores(out / f"{role}.npy", (len(flow_ids), len(columns)))
+            except InvalidScores as error:
+                self._append(run, "invalid_output", str(error))
+                return
             scored += len(values) if role != "source_val" else 0
             keys = {"flow_id": flow_ids, "target": [run.target] * len(values), "role": [role] * len(values)}
             table = pl.DataFrame(keys | {name: values[:, number] for number, name in enumerate(columns)})
             tables.append(table.sort("flow_id"))
         scores = pl.concat(tables)
         self._store.write_scores(run.key, scores)
-        site = self._sites[run.target]
-        views = cell_scores(scores, site.truth, asdict(run), self._aggregator)
+        views = cell_scores(scores, self._sites[run.target].truth, asdict(run), self._aggregator)
         cost = {
             "fit_s": self._fit_s,
-            "calibrate_s": event["calibrate_s"],
-            "score_s": event["score_s"],
-            "flows_per_s": scored / event["score_s"] if event["score_s"] > 0 else None,
-            "peak_rss_mb": event["peak_rss_mb"],
+            "calibrate_s": event.calibrate_s,
+            "score_s": event.score_s,
+            "flows_per_s": scored / event.score_s if event.score_s > 0 else None,
+            "peak_rss_mb": event.peak_rss_mb,
         }
-        self._append(run, "ok", "", cost=cost, metrics=compute_metrics(views, plugins.metrics(), self._observer.message))
+        counts = self._counts(run, stages.flow_ids)
+        self._append(run, "ok", "", counts, cost, compute_metrics(views, plugins.metrics(), self._observer.message))
+
+    def _counts(self, run: RunSpec, flow_ids: Callable[[Part], NDArray[np.int64]]) -> dict[str, int | None]:
+        """Flows of a run by what they are for: as they were staged, or (of a run without scores) as they would have been."""
+        roles, attack = roles_of(run.regime, run.calibration), self._sites[run.target].index.attack
+
+        def rows(*uses: Use) -> int:
+            return sum(len(flow_ids(self._part(run, use))) for use in uses)
+
+        attacks = int(np.count_nonzero(attack[flow_ids(self._part(run, roles.scored["test"]))]))
+        return {
+            "n_train": rows(*roles.fit),
+            "n_val": rows(roles.validate),
+            "n_cal": rows(roles.scored["cal_a"]),
+            "n_cal_b": rows(roles.scored["cal_b"]),
+            "n_test_benign": rows(roles.scored["test"]) - attacks,
+            "n_test_attack": attacks,
+        }
+
+    def _planned(self, part: Part) -> NDArray[np.int64]:
+        dataset = next(site for site in self._sites.values() if site.store.hash == part.data_hash)
+        return flows_of_part(dataset.index, dataset.partition(part.draw), part.name, part.draw.seed)
 
     @property
     def _aggregator(self) -> str:
@@ -307,10 +330,11 @@ class _FitRun:
         run: RunSpec,
         status: Status,
         reason: str,
+        counts: Mapping[str, int | None] | None = None,
         cost: Mapping[str, float | None] | None = None,
         metrics: Mapping[str, float | None] | None = None,
     ) -> RunRecord:
-        target, capabilities = self._partition(run.target), self._fit.loaded.capabilities
+        target, capabilities = self._sites[run.target].partition(draw_of(run)), self._fit.loaded.capabilities
         record = self._store.append(
             RunRecord(
                 key=run.key,
@@ -323,7 +347,7 @@ class _FitRun:
                 provenance=capabilities.provenance,
                 uses_labels=capabilities.uses_labels,
                 aggregator=self._aggregator,
-                counts=self._counts(run, target),
+                counts=counts or self._counts(run, self._planned),
                 cost=cost or {},
                 metrics=metrics or {},
                 partition=target.describe(),
@@ -333,20 +357,3 @@ class _FitRun:
         self._records.append(record)
         plugins.notify("janus_bench_run_finished", asdict(record), self._observer.message)
         return record
-
-    def _counts(self, run: RunSpec, target: Partition) -> dict[str, int | None]:
-        if run.source is None:
-            train, val = control_parts(self._sites[run.target].index, target.parts["cal_a"], run.seed)
-            n_train, n_val, n_cal = len(train), len(val), len(target.parts["cal_b"])
-        else:
-            source = self._partition(run.source)
-            n_train, n_val, n_cal = len(source.parts["train"]), len(source.parts["val"]), len(target.parts["cal_a"])
-            n_train += n_cal if run.regime == "pooled" else 0
-        return {
-            "n_train": n_train,
-            "n_val": n_val,
-            "n_cal": n_cal,
-            "n_cal_b": len(target.parts["cal_b"]),
-            "n_test_benign": len(target.parts["test_benign"]),
-            "n_test_attack": len(target.parts["test_attack"]),
-        }

@@ -1,4 +1,9 @@
-"""The folder that a child process sees: flows without labels, in an order and under ids that tell nothing."""
+"""What child processes see: flows without labels, in an order and under ids that tell nothing.
+
+A *part* (some flows of a dataset for one purpose) is staged once: its form depends on the data's hash, the draw of the partition and the part's
+name alone, so every detector that reads it sees the same flows in the same order, whatever else is run, resumed or renamed.  It lies in one
+folder an input; a fit's own folder holds links to the inputs that its detector declared, and to no others.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +23,143 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
-from janus_bench.contract import FlowBatch, PacketStream
+from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
+from janus_bench.contract import PacketStream
+from janus_bench.records import key_of
+from protocols.roles import flows_of_part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from datasets_registry.registry import Site
     from datasets_registry.store import FlowStore
+    from protocols.splits import Draw
 
 Ids = NDArray[np.int64]
-STREAM_COLUMNS = tuple(PacketStream.__dataclass_fields__)
 
 NEUTRAL_TOLERANCE = 0.005
 NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
+BLOCK_FLOWS = 1 << 14
+"""Flows whose packets are in memory at a time while a part is written."""
+
+ORDER, IDS, CAPTURES = 0, 1, 2
+"""Each draw of a part has a generator of its own."""
+
+OWN_STREAM = "own_stream"
+"""The input ``stream`` for training, validation and calibration: without the packets of other flows."""
 
 
 @dataclass(frozen=True)
-class StagedPart:
-    """Flows of one store for one purpose; ``attack`` decides nothing but that the drawn order is neutral to it.
+class Part:
+    """Flows of a dataset for one purpose; ``name`` as ``protocols.roles`` has it."""
 
-    stream  the captures around these flows, their ``flow`` being positions in ``flow_ids``; for detectors that declare it
-    """
+    data_hash: str
+    draw: Draw
+    name: str
 
-    store: FlowStore
-    flow_ids: Ids
-    attack: NDArray[np.bool_]
-    stream: PacketStream | None = None
+    @property
+    def key(self) -> str:
+        """Of all that decides its staged form.  The dataset's name is not part of it."""
+        return key_of({"data": self.data_hash, "draw": asdict(self.draw), "part": self.name})
 
-    def drawn(self, inputs: frozenset[str]) -> FlowBatch:
-        batch = self.store.take(self.flow_ids, np.zeros(len(self.flow_ids), dtype=np.uint64), inputs - {"stream"})
-        return replace(batch, stream=self.stream)
+    def generator(self, purpose: int) -> np.random.Generator:
+        """A generator that no other part and no other purpose shares."""
+        return np.random.default_rng([int(self.key, 16), purpose])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A part as a detector is given it: with which of ``contract.INPUTS``, the stream by itself (``OWN_STREAM``) or with all packets."""
+
+    part: Part
+    inputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Batch:
+        """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows around it."""
+        named = (name if name != "stream" or scored else OWN_STREAM for name in inputs)
+        return cls(part, ("ids", *sorted(named)))
+
+
+class Stages:
+    """The temporary folder of a run: parts that are there while some fit that waits needs them, and a folder for each fit at work."""
+
+    def __init__(self, datasets: Iterable[Site], batches: Iterable[Batch]) -> None:
+        """``batches``: those of all fits to come, each as often as a fit asks for it."""
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self.written: Counter[tuple[Part, str]] = Counter()
+        self._datasets = {dataset.store.hash: dataset for dataset in datasets}
+        self._waiting = Counter((batch.part, name) for batch in batches for name in batch.inputs)
+        self._rows: dict[Part, Ids] = {}
+        self._locks: dict[Part, threading.RLock] = {}
+        self._lock = threading.Lock()
+        self._fits = 0
+
+    def open(self, batches: Mapping[str, Batch]) -> Path:
+        """A new folder for a fit: ``in/<name>/`` for each of ``batches``, empty ``work/``, ``scratch/`` and ``out/``."""
+        with self._lock:
+            self._fits += 1
+            folder = self.folder / "fits" / str(self._fits)
+        for name in ("in", "work", "scratch", "out"):
+            (folder / name).mkdir(parents=True)
+        for name, batch in batches.items():
+            for each in batch.inputs:
+                self._link(batch.part, each, folder / "in" / name / each)
+        return folder
+
+    def flow_ids(self, part: Part) -> Ids:
+        """Flow ids of a staged part, in its row order."""
+        with self._lock_of(part):
+            if part not in self._rows:
+                self._rows[part] = _in_neutral_order(part, self._datasets[part.data_hash])
+            return self._rows[part]
+
+    def release(self, folder: Path | None, batches: Iterable[Batch]) -> None:
+        """A fit has ended: its folder goes, and so does every input of a part that nobody waits for any more."""
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        for part, name in ((batch.part, name) for batch in batches for name in batch.inputs):
+            with self._lock:
+                self._waiting[part, name] -= 1
+                last = self._waiting[part, name] == 0
+            if last:
+                shutil.rmtree(self._place(part, name), ignore_errors=True)
+            if last and name == "ids":
+                self._rows.pop(part, None)
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, part: Part, name: str) -> Path:
+        return self.folder / "parts" / part.key / name
+
+    def _lock_of(self, part: Part) -> threading.RLock:
+        with self._lock:
+            return self._locks.setdefault(part, threading.RLock())
+
+    def _link(self, part: Part, name: str, destination: Path) -> None:
+        """The files of an input, written by whoever needs them first; the links share what is on disk and in the page cache."""
+        place = self._place(part, name)
+        with self._lock_of(part):
+            rows = self.flow_ids(part)
+            if not place.exists():
+                beside = place.with_name(f"{name}.part")
+                beside.mkdir(parents=True)
+                _write_input(beside, part, name, self._datasets[part.data_hash], rows)
+                for file in beside.iterdir():
+                    file.chmod(0o444)
+                beside.rename(place)
+                self.written[part, name] += 1
+        destination.mkdir(parents=True)
+        for file in place.iterdir():
+            os.link(file, destination / file.name)
+
+
+def _in_neutral_order(part: Part, dataset: Site) -> Ids:
+    partition = dataset.partition(part.draw)
+    flow_ids = flows_of_part(dataset.index, partition, part.name, part.draw.seed)
+    attack, rng = dataset.index.attack[flow_ids], part.generator(ORDER)
+    place = neutral_draw(lambda: rng.permutation(len(flow_ids)), attack)  # flow i goes to row place[i]
+    return flow_ids[np.argsort(place)]
 
 
 def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
@@ -70,89 +184,51 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
     return best
 
 
-class Stage:
-    """A temporary folder with ``in/`` (staged batches), ``work/`` (empty, the child's working folder), ``scratch/`` and ``out/``."""
-
-    def __init__(self, inputs: frozenset[str], rng: np.random.Generator) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        self._inputs, self._rng = inputs, rng
-        self._order: dict[str, Ids] = {}
-        for name in ("in", "work", "scratch", "out"):
-            (self.folder / name).mkdir()
-
-    def add(self, name: str, parts: Sequence[StagedPart]) -> None:
-        """Write one batch of flows, of one store or of several; the flow id of each of its rows stays here."""
-        attack = np.concatenate([part.attack for part in parts])
-        place = neutral_draw(lambda: self._rng.permutation(len(attack)), attack)  # flow i goes to row place[i]
-        row_of = np.argsort(place)
-        ids = neutral_draw(lambda: self._rng.integers(1, 2**63, size=len(attack), dtype=np.uint64), attack[row_of])
-        self._order[name] = np.concatenate([part.flow_ids for part in parts])[row_of]
-        write_batch(self.folder / "in" / name, replace(joined([part.drawn(self._inputs) for part in parts]).take(row_of), ids=ids))
-
-    def flow_ids(self, name: str) -> Ids:
-        """Flow ids of a staged batch, in its row order."""
-        return self._order[name]
-
-    def scores(self, target: str, role: str) -> NDArray[np.float64]:
-        """What the child wrote for a target and role, (rows, columns)."""
-        return np.load(self.folder / "out" / target / f"{role}.npy")
-
-    def job(self, fields: Mapping[str, Any], targets: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """The order for the child: detector, params, seed, device, threads, timeout_s, max_memory, calibrate_on, and what is staged."""
-        return {
-            **fields,
-            "folder": str(self.folder),
-            "features": feature_names(self._inputs),
-            "targets": {name: list(roles) for name, roles in targets.items()},
-        }
-
-    def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+# -- one file, or one folder of columns, an input ----------------------------------------------------------------------------------
 
 
-def feature_names(inputs: frozenset[str]) -> tuple[str, ...]:
-    """The columns of a staged batch's features."""
-    return (*(FLOW_FEATURES if "features" in inputs else ()), *(CIC_FEATURES if "cic_features" in inputs else ()))
+def _write_input(folder: Path, part: Part, name: str, dataset: Site, rows: Ids) -> None:
+    """``ids.npy``; ``offsets.npy`` and ``<channel>.npy``; ``<features>.npy`` (n, columns); or ``<column>.npy`` of the stream."""
+    store, attack = dataset.store, dataset.index.attack
+    if name == "ids":
+        rng = part.generator(IDS)
+        drawn = neutral_draw(lambda: rng.integers(1, 2**63, size=len(rows), dtype=np.uint64), attack[rows])
+        np.save(folder / "ids.npy", drawn)
+    elif name == "packets":
+        _write_packets(folder, store, rows)
+    elif name in FEATURE_INPUTS:
+        _write_features(folder / f"{name}.npy", store, rows, name, FEATURE_INPUTS[name])
+    else:
+        from datasets_registry.part_stream import part_stream
+
+        stream = part_stream(store, rows, attack, part.generator(CAPTURES), training=name == OWN_STREAM)
+        for column in PacketStream.__dataclass_fields__:
+            np.save(folder / f"{column}.npy", getattr(stream, column))
 
 
-def joined(batches: Sequence[FlowBatch]) -> FlowBatch:
-    """Batches with the same inputs, one after the other."""
-    first = batches[0]
-    offsets = None
-    if first.offsets is not None:
-        lengths = np.concatenate([batch.lengths for batch in batches])
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    packets = {name: np.concatenate([batch.packets[name] for batch in batches]) for name in first.packets}
-    features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in first.features}
-    streams = [batch.stream for batch in batches if batch.stream is not None]
-    stream = _joined_streams(streams, [len(batch) for batch in batches]) if streams else None
-    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features, stream)
+def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
+    """Block by block, so that memory depends on the size of a block alone."""
+    offsets = np.concatenate([[0], np.cumsum(store.packet_counts()[rows])]).astype(np.int64)
+    np.save(folder / "offsets.npy", offsets)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in PACKET_CHANNELS}
+        for number, block in enumerate(store.blocks(rows, frozenset({"packets"}), BLOCK_FLOWS)):
+            for name, file in files.items():
+                column = np.ascontiguousarray(block.packets[name])
+                if number == 0:
+                    header = {"descr": np.lib.format.dtype_to_descr(column.dtype), "fortran_order": False, "shape": (int(offsets[-1]),)}
+                    np.lib.format.write_array_header_1_0(file, header)
+                column.tofile(file)
 
 
-def _joined_streams(streams: Sequence[PacketStream], rows: Sequence[int]) -> PacketStream:
-    """Streams of batches with so many ``rows``: captures and flows of each are numbered on from the one before."""
-    first_row = np.cumsum([0, *rows[:-1]])
-    first_capture = np.cumsum([0, *(int(stream.capture[-1]) + 1 if len(stream) else 0 for stream in streams[:-1])])
-    shifted = [
-        replace(stream, capture=(stream.capture + capture).astype(np.int32), flow=np.where(stream.flow < 0, -1, stream.flow + row))
-        for stream, capture, row in zip(streams, first_capture, first_row, strict=True)
-    ]
-    return PacketStream(**{name: np.concatenate([getattr(stream, name) for stream in shifted]) for name in STREAM_COLUMNS})
-
-
-def write_batch(folder: Path, flows: FlowBatch) -> None:
-    """A FlowBatch as one ``.npy`` a column: ids, offsets, ``packet_<channel>``, features (n, columns of ``feature_names``), ``stream_<column>``."""
-    folder.mkdir()
-    np.save(folder / "ids.npy", flows.ids)
-    if flows.offsets is not None:
-        np.save(folder / "offsets.npy", flows.offsets)
-        for name, column in flows.packets.items():
-            np.save(folder / f"packet_{name}.npy", column)
-    if flows.features:
-        np.save(folder / "features.npy", flows.feature_matrix())
-    if flows.stream is not None:
-        for name in STREAM_COLUMNS:
-            np.save(folder / f"stream_{name}.npy", getattr(flows.stream, name))
+def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns: Sequence[str]) -> None:
+    """A shard of the store at a time: its table has to be decoded as a whole."""
+    matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(len(rows), len(columns)))
+    shard = np.searchsorted(store.begins, rows, side="right")
+    for number in np.unique(shard):
+        place = np.flatnonzero(shard == number)
+        matrix[place] = store.take(rows[place], np.zeros(len(place), dtype=np.uint64), frozenset({name})).feature_matrix()
+    matrix.flush()
 
 
 def remove_stale() -> None:

@@ -15,8 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,82 +23,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.environment import peak_resident
-from janus_bench.contract import (
-    FitContext,
-    FlowBatch,
-    PacketStream,
-    validate_scores,
-)
+from harness.jobs import Event, Failed, Finished, Fitted, Job, JobTarget, Progress, Saved, Scored, job_from, line_of, own_code
+from janus_bench.columns import FEATURE_INPUTS
+from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.plugins import load_detector, one_line
+from janus_bench.records import Status
 
 SCORE_BLOCK = 65_536
 """Flows handed to ``score`` at once; bounds memory on large test sets."""
 
 
-class Job:
-    """The parent's order: see ``harness.staging.Stage.job`` for the fields."""
+class Batches:
+    """The staged batches of a job."""
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.fields = fields
-        self.folder = Path(fields["folder"])
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-    def rows(self, name: str) -> int:
-        return len(np.load(self.folder / "in" / name / "ids.npy", mmap_mode="r"))
+    def whole(self, *names: str) -> FlowBatch:
+        """Batches in one piece, one after the other."""
+        return concatenated([next(self.blocks(name)) for name in names])
 
     def blocks(self, name: str, block: int | None = None) -> Iterator[FlowBatch]:
-        """A staged batch in blocks of flows (in one piece by default), read from memory-mapped columns."""
-        folder = self.folder / "in" / name
-        columns = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-        n = len(columns["ids"])
-        streamed = {key.removeprefix("stream_"): np.array(columns.pop(key)) for key in list(columns) if key.startswith("stream_")}
-        stream = PacketStream(**streamed) if streamed else None
-        if stream is not None:
+        """A batch in blocks of flows (in one piece by default), read from memory-mapped columns."""
+        inputs = {folder.name: _columns(folder) for folder in sorted((self._folder / name).iterdir())}
+        ids, packets = inputs["ids"]["ids"], inputs.get("packets", {})
+        streams = [PacketStream(**inputs[kind]) for kind in ("stream", "own_stream") if kind in inputs]
+        n = len(ids)
+        if streams:
             block = None  # whole captures are replayed for one flow as for all
-        features: tuple[str, ...] = tuple(self.fields["features"])
         for start in range(0, n, block or max(n, 1)):
             stop = min(n, start + (block or n))
-            offsets, packets = None, {}
-            if "offsets" in columns:
-                offsets = np.array(columns["offsets"][start : stop + 1])
+            offsets, channels = None, {}
+            if packets:
+                offsets = np.array(packets["offsets"][start : stop + 1])
                 first, last = int(offsets[0]), int(offsets[-1])
                 offsets -= first
-                packets = {key.removeprefix("packet_"): np.array(value[first:last]) for key, value in columns.items() if key.startswith("packet_")}
-            matrix = np.array(columns["features"][start:stop]) if "features" in columns else np.empty((stop - start, 0))
-            named = {name: np.ascontiguousarray(matrix[:, column]) for column, name in enumerate(features)} if "features" in columns else {}
-            yield FlowBatch(np.array(columns["ids"][start:stop]), offsets, packets, named, stream)
+                channels = {key: np.array(value[first:last]) for key, value in packets.items() if key != "offsets"}
+            features: dict[str, NDArray[np.float64]] = {}
+            for kind, columns in FEATURE_INPUTS.items():
+                if kind in inputs:
+                    matrix = np.array(inputs[kind][kind][start:stop])
+                    features |= {column: np.ascontiguousarray(matrix[:, place]) for place, column in enumerate(columns)}
+            yield FlowBatch(np.array(ids[start:stop]), offsets, channels, features, streams[0] if streams else None)
 
-    def whole(self, name: str) -> FlowBatch:
-        return next(self.blocks(name))
 
-
-def own_packets(benign: FlowBatch) -> FlowBatch:
-    """The batch without packets of other flows in its stream: what is staged for scoring is whole captures, attacks included."""
-    stream = benign.stream
-    if stream is None:
-        return benign
-    mine = stream.flow >= 0
-    return replace(benign, stream=PacketStream(**{name: getattr(stream, name)[mine] for name in PacketStream.__dataclass_fields__}))
+def _columns(folder: Path) -> dict[str, NDArray[Any]]:
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
 
 class Events:
-    """JSON lines to the parent."""
+    """Lines to the parent."""
 
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "w", buffering=1)
         os.set_inheritable(self._stream.fileno(), False)
         os.dup2(2, 1)
 
-    def send(self, event: str, **fields: Any) -> None:
-        self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+    def send(self, event: Event) -> None:
+        self._stream.write(line_of(event) + "\n")
 
     def failed(self, error: BaseException, target: str | None = None) -> None:
         traceback.print_exc(file=sys.stderr)
-        status, reason = classify(error)
-        self.send("failed", status=status, reason=reason, target=target)
+        self.send(Failed(*classify(error), target))
 
 
-def classify(error: BaseException) -> tuple[str, str]:
+def classify(error: BaseException) -> tuple[Status, str]:
     """Status and one-line reason of a row whose detector raised ``error``."""
     if isinstance(error, InvalidScores):
         return "invalid_output", str(error)
@@ -111,60 +100,73 @@ def classify(error: BaseException) -> tuple[str, str]:
 
 def run(job: Job, events: Events) -> None:
     """Fit once, then calibrate and score for every target; a failure on one target leaves the others alone."""
-    fields = job.fields
-    loaded = load_detector(fields["detector"])
-    params = None if loaded.params_type is None else loaded.params_type(**fields["params"])
+    if job.code != own_code():
+        raise JanusBenchError(f"the worker runs {own_code()}, the run was started from {job.code}: install the one that you mean")
+    loaded = load_detector(job.detector)
+    params = None if loaded.params_type is None else loaded.params_type(**job.params)
     loaded, detector = loaded.declaring(params), loaded.create(params)
+    folder, batches = Path(job.folder), Batches(Path(job.folder) / "in")
     context = FitContext(
-        validation=own_packets(job.whole("val")),
-        seed=fields["seed"],
-        rng=np.random.default_rng(fields["seed"]),
-        device=fields["device"],
-        scratch=job.folder / "scratch",
-        threads=fields["threads"],
-        deadline=None if fields["timeout_s"] is None else time.monotonic() + fields["timeout_s"],
-        hints=job.whole("hints") if loaded.capabilities.hints != "none" else None,
-        progress=lambda fraction, text: events.send("progress", fraction=float(fraction), text=str(text)),
+        validation=batches.whole(job.validate),
+        seed=job.seed,
+        rng=np.random.default_rng(job.seed),
+        device=job.device,
+        scratch=folder / "scratch",
+        threads=job.threads,
+        deadline=None if job.timeout_s is None else time.monotonic() + job.timeout_s,
+        hints=None if job.hints is None else batches.whole(job.hints),
+        progress=lambda fraction, text: events.send(Progress(float(fraction), str(text))),
     )
     started = time.perf_counter()
-    detector.fit(job.whole("train"), context)
-    events.send("fitted", fit_s=time.perf_counter() - started)
-    if callable(getattr(detector, "save", None)):
-        detector.save(_made(job.folder / "out" / "model"))
-        (job.folder / "out" / "model" / "detector.json").write_text(
-            json.dumps({"detector": fields["detector"], "version": loaded.capabilities.version, "params": fields["params"]}, indent=1)
-        )
-        events.send("saved")
-
-    source_val: dict[str, NDArray[np.float64]] | None = None
-    for target, roles in fields["targets"].items():
+    detector.fit(batches.whole(*job.train), context)
+    events.send(Fitted(time.perf_counter() - started))
+    if callable(getattr(detector, "save", None)) and _saved(detector, job, loaded.capabilities.version, folder / "out" / "model"):
+        events.send(Saved())
+    known: dict[str, NDArray[np.float64]] = {}
+    for target in job.targets:
         try:
-            calibrate_s = 0.0
-            if loaded.capabilities.calibrates and fields["calibrate_on"] is not None:
-                started = time.perf_counter()
-                detector.calibrate(own_packets(job.whole(fields["calibrate_on"].format(target=target))))
-                calibrate_s = time.perf_counter() - started
-                source_val = None
-            started = time.perf_counter()
-            scored = {role: _score(detector, job, f"{target}_{role}", loaded.capabilities.scores) for role in roles}
-            score_s = time.perf_counter() - started
-            if source_val is None:
-                source_val = _score(detector, job, "val", loaded.capabilities.scores)
-            _write(job.folder / "out" / target, scored | {"source_val": source_val})
-            events.send("scored", target=target, calibrate_s=calibrate_s, score_s=score_s, peak_rss_mb=peak_resident(os.getpid()) / 2**20)
+            events.send(_run_target(detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name))
         except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
-            events.failed(error, target)
+            events.failed(error, target.name)
 
 
-def _score(detector: Any, job: Job, name: str, columns: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    blocks = [validate_scores(detector.score(flows), len(flows), columns) for flows in job.blocks(name, SCORE_BLOCK)]
-    return {column: np.concatenate([block[column] for block in blocks]) if blocks else np.empty(0) for column in columns}
+def _saved(detector: Any, job: Job, version: str, model: Path) -> bool:
+    """Whether the detector could be saved; that it could not is in the log, and costs no good fit."""
+    try:
+        detector.save(_made(model))
+        (model / "detector.json").write_text(json.dumps({"detector": job.detector, "version": version, "params": job.params}, indent=1))
+    except Exception:  # noqa: BLE001  see above
+        traceback.print_exc(file=sys.stderr)
+        return False
+    return True
 
 
-def _write(folder: Path, scored: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> None:
-    _made(folder)
-    for role, columns in scored.items():
-        np.save(folder / f"{role}.npy", np.column_stack(list(columns.values())))
+def _run_target(
+    detector: Any, target: JobTarget, batches: Batches, columns: tuple[str, ...], known: dict[str, NDArray[np.float64]], out: Path
+) -> Scored:
+    """Calibrate on this target, then score: never the other way round, or a target would have the calibration of the one before.
+
+    ``known``: scores of the source's validation flows, which no target changes unless the detector is calibrated.
+    """
+    started = time.perf_counter()
+    if target.calibrate is not None:
+        detector.calibrate(batches.whole(target.calibrate))
+        known.clear()
+    calibrated = time.perf_counter()
+    scored = {role: _score(detector, batches, name, columns) for role, name in target.score.items() if role != "source_val"}
+    score_s = time.perf_counter() - calibrated
+    if "source_val" not in known:
+        known["source_val"] = _score(detector, batches, target.score["source_val"], columns)
+    _made(out)
+    for role, scores in (scored | known).items():
+        np.save(out / f"{role}.npy", scores)
+    return Scored(target.name, calibrated - started, score_s, peak_resident(os.getpid()) / 2**20)
+
+
+def _score(detector: Any, batches: Batches, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:
+    """(flows, columns) float64."""
+    blocks = [validate_scores(detector.score(flows), len(flows), columns) for flows in batches.blocks(name, SCORE_BLOCK)]
+    return np.concatenate([np.column_stack([block[column] for column in columns]) for block in blocks] or [np.empty((0, len(columns)))])
 
 
 def _made(folder: Path) -> Path:
@@ -183,16 +185,16 @@ def _confine(max_memory: int | None) -> None:
 
 
 def main() -> int:
-    job = Job(json.load(sys.stdin))
+    job = job_from(sys.stdin.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     events = Events()
-    _confine(job.fields["max_memory"] if job.fields["device"] == "cpu" else None)
+    _confine(job.max_memory if job.device == "cpu" else None)
     try:
         run(job, events)
     except Exception as error:  # noqa: BLE001  a failed fit is the status of all its cells, with its traceback in the log
         events.failed(error)
         return 1
-    events.send("finished")
+    events.send(Finished())
     return 0
 
 

@@ -118,6 +118,9 @@ CIC_FEATURES = (
 )
 """CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow; definitions in ``docs/features.md``."""
 
+FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES}
+"""Inputs that are a table of features → its columns."""
+
 INPUTS = ("packets", "features", "cic_features", "stream")
 """What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and whole captures packet by packet
 with host identities, in the order of time: for training, validation and calibration without the packets of other flows, at scoring all there is."""

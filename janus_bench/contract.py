@@ -7,7 +7,7 @@ label anywhere in this file, and that is the point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from janus_bench.columns import INPUTS, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import InvalidScores, UndeclaredInput
 
-__all__ = ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream", "validate_scores"]
+__all__ = ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream", "concatenated", "validate_scores"]
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -163,6 +163,28 @@ class FlowBatch:
         if self.offsets is None:
             raise UndeclaredInput("this batch has no packets: declare inputs={'packets'} in Capabilities")
         return self.offsets
+
+
+def concatenated(batches: Sequence[FlowBatch]) -> FlowBatch:
+    """Batches with the same inputs, one after the other; captures and flows of their streams are numbered on from the one before."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    offsets = None
+    if first.offsets is not None:
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([batch.lengths for batch in batches]))]).astype(np.int64)
+    packets = {name: np.concatenate([batch.packets[name] for batch in batches]) for name in first.packets}
+    features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in first.features}
+    streams, rows, captures = [], 0, 0
+    for batch in batches:
+        if batch.stream is not None:
+            stream = batch.stream
+            flow = np.where(stream.flow < 0, -1, stream.flow + rows)
+            streams.append(replace(stream, capture=(stream.capture + captures).astype(np.int32), flow=flow))
+            captures += int(stream.capture[-1]) + 1 if len(stream) else 0
+        rows += len(batch)
+    joined = {name: np.concatenate([getattr(stream, name) for stream in streams]) for name in PacketStream.__dataclass_fields__} if streams else {}
+    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features, PacketStream(**joined) if streams else None)
 
 
 @dataclass(frozen=True)

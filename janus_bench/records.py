@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped"]
 Regime = Literal["transfer", "control", "pooled"]

@@ -185,6 +185,17 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
     return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared, len(contaminants))
 
 
+def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
+    """TEMPORARY, the branch on partitions brings its own."""
+    rng = np.random.default_rng([seed, index.salt, 1])
+    sessions, inverse, counts = np.unique(index.session[cal_a], return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sessions))
+    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) / max(1, len(cal_a))
+    part = np.empty(len(sessions), dtype=np.int64)
+    part[order] = np.searchsorted([50 / 70, 55 / 70], before, side="right")
+    return {name: cal_a[part[inverse] == number] for number, name in enumerate(("train", "val", "cal_a"))}
+
+
 def control_parts(index: FlowIndex, cal_a: Ids, seed: int) -> tuple[Ids, Ids]:
     """The target-only control's training and validation flows: 80 % and 20 % of cal A, whole sessions."""
     rng = np.random.default_rng([seed, index.salt, 1])

@@ -51,7 +51,7 @@ def execute(request: Request) -> int:
     from datasets_registry.registry import describe, draw_of, load_sites
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
-    from harness.executors.local import Limits
+    from harness.executors.local import LocalExecutor
     from harness.plan import Settings, make_plan
     from harness.runner import Machine, final_runs, run_plan
     from reports.results.folder import RunStore, WriteFailed
@@ -61,7 +61,7 @@ def execute(request: Request) -> int:
     if request.protocol not in known:
         raise unknown("protocol", request.protocol, known)
     seeds = _seeds(request.seeds)
-    limits = Limits(_seconds(request.timeout), _bytes(request.max_memory))
+    timeout_s, max_memory = _seconds(request.timeout), _bytes(request.max_memory)
     protocol = known[request.protocol]
     detectors = _detectors(request.detectors or ",".join(protocol.detectors) or "all", request.params)
     for choice in detectors:
@@ -85,7 +85,7 @@ def execute(request: Request) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
     cores = len(os.sched_getaffinity(0))
     jobs = request.jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
-    machine = Machine(jobs, max(1, cores // jobs), limits)
+    machine = Machine(jobs, max(1, cores // jobs), timeout_s, max_memory, LocalExecutor())
     with RunProgress(len(plan.only(missing))) as watch:
         try:
             result = run_plan(plan, sites, store, machine, watch)

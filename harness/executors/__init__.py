@@ -1,1 +1,30 @@
-"""Where fits run."""
+"""Where fits run: a staged job goes in, an outcome comes back, and the files lie below the job's folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.jobs import Event, Job
+from janus_bench.records import Status
+
+__all__ = ["Executor", "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it was never seen alive."""
+
+    status: Status
+    reason: str
+    wall_s: float
+    peak_rss_mb: float | None
+
+
+class Executor(Protocol):
+    """One way to run jobs.  The job's folder has ``in/`` on the way there, ``out/`` and ``log`` (standard error) on the way back."""
+
+    def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
+        """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the caller's thread."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -11,72 +10,57 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from harness.environment import peak_resident
+from harness.executors import Outcome
+from harness.jobs import Event, Failed, Finished, Job, event_from, line_of
 from janus_bench.records import Status
 
 POLL_S = 0.02
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "VIRTUAL_ENV")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """``timeout_s`` for the whole child, ``max_memory`` bytes resident for it and its descendants; None = unlimited."""
+class LocalExecutor:
+    """Child processes on this machine; ``max_memory`` and ``timeout_s`` are the job's."""
 
-    timeout_s: float | None
-    max_memory: int | None
+    def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
+        """Run ``harness.worker`` on a staged job and wait for it; see ``Executor``.
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a child ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it was never seen alive."""
-
-    status: Status
-    reason: str
-    wall_s: float
-    peak_rss_mb: float | None
-
-
-def run_child(job: Mapping[str, Any], folder: Path, limits: Limits, stop: threading.Event, on_event: Callable[[Mapping[str, Any]], None]) -> Outcome:
-    """Run ``harness.worker`` on a staged job and wait for it.  ``stop`` interrupts; ``on_event`` sees every event as it arrives.
-
-    The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child where labels are.
-    """
-    started, log = time.monotonic(), folder / "log"
-    with log.open("wb") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=folder / "work",
-            env=_environment(folder, int(job["threads"])),
-            start_new_session=True,
-            text=True,
-        )
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    reader = threading.Thread(target=_pump, args=(child, lines), daemon=True)
-    reader.start()
-    watch = _Watch(child, lines, limits, stop, on_event)
-    try:
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once: its exit status and log tell why
-            assert child.stdin is not None
-            child.stdin.write(json.dumps(job))
-            child.stdin.close()
-        ended = watch.until_the_end(started)
-    finally:
-        _kill(child)
-        child.wait()
-        reader.join(timeout=5)
-    watch.drain()
-    status, reason = ended or _explain(child.returncode, watch.events, log)
-    return Outcome(status, reason, time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
+        The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child where labels are.
+        """
+        started, folder = time.monotonic(), Path(job.folder)
+        with (folder / "log").open("wb") as stderr:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "harness.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=folder / "work",
+                env=_environment(folder, job.threads),
+                start_new_session=True,
+                text=True,
+            )
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reader = threading.Thread(target=_pump, args=(child, lines), daemon=True)
+        reader.start()
+        watch = _Watch(child, lines, job, stop, on_event)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # a child that died at once: its exit status and log tell why
+                assert child.stdin is not None
+                child.stdin.write(line_of(job))
+                child.stdin.close()
+            ended = watch.until_the_end(started)
+        finally:
+            _kill(child)
+            child.wait()
+            reader.join(timeout=5)
+        watch.drain()
+        status, reason = ended or _explain(child.returncode, watch.events, folder / "log")
+        return Outcome(status, reason, time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
 
 
 class _Watch:
@@ -86,20 +70,20 @@ class _Watch:
         self,
         child: subprocess.Popen[str],
         lines: queue.SimpleQueue[str],
-        limits: Limits,
+        job: Job,
         stop: threading.Event,
-        on_event: Callable[[Mapping[str, Any]], None],
+        on_event: Callable[[Event], None],
     ) -> None:
-        self.events: list[Mapping[str, Any]] = []
+        self.events: list[Event] = []
         self.peak = 0
-        self._child, self._lines, self._limits, self._stop, self._on_event = child, lines, limits, stop, on_event
+        self._child, self._lines, self._job, self._stop, self._on_event = child, lines, job, stop, on_event
 
     def until_the_end(self, started: float) -> tuple[Status, str] | None:
         """Poll until the child ends (None) or must end (why).
 
         The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size, inherited through fork.
         """
-        limits = self._limits
+        limits = self._job
         while self._child.poll() is None:
             self.peak = max(self.peak, peak_resident(self._child.pid))
             if self._stop.is_set():
@@ -116,19 +100,17 @@ class _Watch:
     def drain(self) -> None:
         """Hand over every event that has arrived."""
         while not self._lines.empty():
-            try:
-                event = json.loads(self._lines.get())
-            except json.JSONDecodeError:
-                continue  # the last line of a killed child may be cut
-            self.events.append(event)
-            self._on_event(event)
+            event = event_from(self._lines.get())
+            if event is not None:
+                self.events.append(event)
+                self._on_event(event)
 
 
-def _explain(code: int, events: list[Mapping[str, Any]], log: Path) -> tuple[Status, str]:
+def _explain(code: int, events: Sequence[Event], log: Path) -> tuple[Status, str]:
     for event in events:
-        if event["event"] == "failed" and event["target"] is None:
-            return event["status"], event["reason"]
-    if code == 0 and events and events[-1]["event"] == "finished":
+        if isinstance(event, Failed) and event.target is None:
+            return event.status, event.reason
+    if code == 0 and events and isinstance(events[-1], Finished):
         return "ok", ""
     if code == -signal.SIGKILL:
         return "killed", "the worker was killed (signal 9), by someone else or by the system when memory ran out"

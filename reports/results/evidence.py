@@ -24,22 +24,16 @@ VIEWS = {"": 1, "@2+": 2}
 KEYS = ("flow_id", "target", "role")
 
 
-def calibration_role(regime: str, calibration: str) -> str:
-    """The role whose scores fit the aggregator: never cal B in transfer, where the thresholds come from it."""
-    if regime == "control":
-        return "cal_b"
-    return {"target_benign": "cal_a", "source_benign": "source_val", "none": "source_val"}[calibration]
-
-
 def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> dict[str, TestScores]:
     """One TestScores per view (see ``VIEWS``): the scalar of every test flow with its label, and of the calibration flows B."""
     import polars as pl
 
     from protocols.aggregators import fit_aggregator
+    from protocols.roles import aggregator_role
 
     columns = tuple(column for column in scores.columns if column not in KEYS)
     roles = {str(role[0]): part for role, part in scores.group_by("role", maintain_order=True)}
-    role = calibration_role(spec["regime"], spec["calibration"])
+    role = aggregator_role(spec["regime"], spec["calibration"], spec["schema_version"])
     scalar = fit_aggregator(aggregator, roles[role].select(columns).to_numpy(), columns)
     test = roles["test"].join(truth, on="flow_id", how="left", maintain_order="left")
     if test["attack"].null_count():
@@ -59,9 +53,10 @@ def likeness_of(scores: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) 
     None where there are not both, where the scalar is fitted on one of them, and for ``BEST_FIXED``, which has no scalar.  UsageError if the
     columns do not allow the aggregator.
     """
+    from protocols.roles import aggregator_role
     from protocols.studies import scalar_likeness
 
-    fitted_on = calibration_role(spec["regime"], spec["calibration"])
+    fitted_on = aggregator_role(spec["regime"], spec["calibration"], spec["schema_version"])
     if aggregator == BEST_FIXED or fitted_on != "cal_a":
         return None
     columns = tuple(column for column in scores.columns if column not in KEYS)

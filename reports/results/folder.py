@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -84,6 +85,24 @@ class RunStore:
         path = self.folder / "truth" / f"{data_hash}.parquet"
         if not path.exists():
             self._write_parquet(path, table)
+
+    def write_model(self, fit_key: str, saved: Path) -> None:
+        """Keep what a detector saved: regular files only, and links are never followed.
+
+        DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model is whole or not there.
+        """
+        place = self.model_folder(fit_key)
+        try:
+            beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".", suffix=".part"))
+            try:
+                beside.chmod(0o755)
+                _copy_regular(saved, beside)
+                shutil.rmtree(place, ignore_errors=True)
+                beside.rename(place)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        except OSError as error:
+            raise WriteFailed(f"cannot write {place}: {error.strerror or error}. Make room and run the same command again") from None
 
     def write_log(self, fit_key: str, log: Path) -> None:
         """Keep a child's standard error."""
@@ -165,6 +184,17 @@ class RunStore:
             raise DataError(f"{path} is missing: its row cannot be derived; delete the row in results/ and run again") from None
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it and its row in results/, and run again") from None
+
+
+def _copy_regular(source: Path, destination: Path) -> None:
+    for entry in os.scandir(source):
+        if entry.is_dir(follow_symlinks=False):
+            (destination / entry.name).mkdir()
+            _copy_regular(Path(entry.path), destination / entry.name)
+        elif entry.is_file(follow_symlinks=False):
+            shutil.copyfile(entry.path, destination / entry.name, follow_symlinks=False)
+        else:
+            raise DataError(f"{entry.name} in it is neither a file nor a folder")
 
 
 def _attempt_of(path: Path) -> tuple[str, int]:

@@ -1,0 +1,143 @@
+"""The message from a run to its child process, and those that come back.  Dataclasses on both sides, one line of JSON each in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from janus_bench.records import Status
+
+__all__ = [
+    "Event",
+    "Failed",
+    "Finished",
+    "Fitted",
+    "Job",
+    "JobTarget",
+    "Progress",
+    "Saved",
+    "Scored",
+    "event_from",
+    "job_from",
+    "line_of",
+    "own_code",
+]
+
+
+@dataclass(frozen=True)
+class JobTarget:
+    """What is done for one target; every name is a staged batch, a folder below ``in/``.
+
+    name       opaque name of the target, which its events and its folder below ``out/`` bear
+    calibrate  batch for the detector's ``calibrate``; None: it is not called
+    score      stored role → batch
+    """
+
+    name: str
+    calibrate: str | None
+    score: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit: everything that a child process is told.
+
+    code      where the parent's harness lies: a child of another tree would give numbers that nobody could explain
+    folder    the stage: ``in/`` batches, ``scratch/`` for the detector, ``out/`` for scores and model
+    train     batches to fit on, one after the other
+    hints     batch of ``Capabilities.hints``, or None
+    threads, timeout_s, max_memory (bytes): limits of the process; None: unlimited
+    """
+
+    folder: str
+    code: str
+    detector: str
+    params: Mapping[str, Any]
+    seed: int
+    device: str
+    threads: int
+    timeout_s: float | None
+    max_memory: int | None
+    train: tuple[str, ...]
+    validate: str
+    hints: str | None
+    targets: tuple[JobTarget, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The fit is so far: a fraction in [0, 1] and what it is doing."""
+
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fit has ended after so many seconds."""
+
+    fit_s: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The model lies in ``out/model``."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a target lie in ``out/<target>/<role>.npy``, (flows, columns) float64."""
+
+    target: str
+    calibrate_s: float
+    score_s: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something went wrong, on one target or (``target`` None) with the whole fit."""
+
+    status: Status
+    reason: str
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Nothing more will come."""
+
+
+Event = Progress | Fitted | Saved | Scored | Failed | Finished
+_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Progress, Fitted, Saved, Scored, Failed, Finished)}
+
+
+def own_code() -> str:
+    """Where this process's harness lies."""
+    return str(Path(__file__).resolve().parent)
+
+
+def line_of(message: Job | Event) -> str:
+    """The message on one line."""
+    return json.dumps({"message": type(message).__name__, **asdict(message)})
+
+
+def job_from(line: str) -> Job:
+    """What ``line_of`` made of a job."""
+    fields = json.loads(line)
+    del fields["message"]
+    targets = tuple(JobTarget(**target) for target in fields.pop("targets"))
+    return Job(**fields | {"train": tuple(fields["train"]), "targets": targets})
+
+
+def event_from(line: str) -> Event | None:
+    """What ``line_of`` made of an event; None for anything else, such as the last line of a process that was killed while it wrote."""
+    try:
+        fields = json.loads(line)
+        kind = _EVENTS[fields.pop("message")]
+        return kind(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
