@@ -24,7 +24,11 @@ __all__ = [
     "job_from",
     "line_of",
     "own_code",
+    "short",
 ]
+
+LONGEST_REASON = 500
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,12 @@ class Finished:
 
 Event = Progress | Fitted | Saved | Scored | Failed | Finished
 _EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Progress, Fitted, Saved, Scored, Failed, Finished)}
+
+
+def short(reason: str) -> str:
+    """A reason on one line, cut in the middle where it is endless: it stands in every row of a fit."""
+    line = " ".join(reason[: 4 * LONGEST_REASON].split())
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON // 2]} … {line[-LONGEST_REASON // 2 :]}"
 
 
 def own_code() -> str:

@@ -7,11 +7,9 @@ detector prints ends in the log (standard error).
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
-import signal
 import sys
 import time
 import traceback
@@ -23,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.environment import peak_resident
-from harness.jobs import Event, Failed, Finished, Fitted, Job, JobTarget, Progress, Saved, Scored, job_from, line_of, own_code
+from harness.jobs import Event, Failed, Finished, Fitted, Job, JobTarget, Progress, Saved, Scored, job_from, line_of, own_code, short
 from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
@@ -85,7 +83,8 @@ class Events:
 
     def failed(self, error: BaseException, target: str | None = None) -> None:
         traceback.print_exc(file=sys.stderr)
-        self.send(Failed(*classify(error), target))
+        status, reason = classify(error)
+        self.send(Failed(status, short(reason), target))
 
 
 def classify(error: BaseException) -> tuple[Status, str]:
@@ -175,9 +174,7 @@ def _made(folder: Path) -> Path:
 
 
 def _confine(max_memory: int | None) -> None:
-    """Die with the parent; leave no core file; refuse allocations far beyond the limit (the parent enforces the exact one on resident memory)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """Leave no core file; refuse allocations far beyond the limit (the parent enforces the exact one on resident memory)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if max_memory is not None:
         ceiling = max_memory + (1 << 30)  # slack for address space that is mapped but never touched

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -17,10 +16,23 @@ import psutil
 
 from harness.environment import peak_resident
 from harness.executors import Outcome
-from harness.jobs import Event, Failed, Finished, Job, event_from, line_of
+from harness.executors.pipes import EventPipe, LogPipe
+from harness.jobs import Event, Failed, Finished, Job, event_from, line_of, short
 from janus_bench.records import Status
 
 POLL_S = 0.02
+GRACE_S = 2.0
+"""How long a child may take to end after its last word."""
+LINE = 1 << 12
+"""Bytes at the end of a log in which its last line is looked for."""
+LAUNCH = (
+    "import ctypes, os, sys\n"
+    "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL
+    "if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
+    "from harness.worker import main\n"
+    "sys.exit(main())\n"
+)
+"""The child dies with its parent from the first moment on, before any slow import; a parent that died still earlier is noticed."""
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "VIRTUAL_ENV")
 
 
@@ -33,34 +45,33 @@ class LocalExecutor:
         The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child where labels are.
         """
         started, folder = time.monotonic(), Path(job.folder)
-        with (folder / "log").open("wb") as stderr:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "harness.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                cwd=folder / "work",
-                env=_environment(folder, job.threads),
-                start_new_session=True,
-                text=True,
-            )
-        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        reader = threading.Thread(target=_pump, args=(child, lines), daemon=True)
-        reader.start()
-        watch = _Watch(child, lines, job, stop, on_event)
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", LAUNCH, str(os.getpid()), "harness.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder / "work",
+            env=_environment(folder, job.threads),
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        events, log = EventPipe(child.stdout), LogPipe(child.stderr)
+        watch = _Watch(child, events, job, stop, on_event)
         try:
             with contextlib.suppress(BrokenPipeError):  # a child that died at once: its exit status and log tell why
-                assert child.stdin is not None
-                child.stdin.write(line_of(job))
+                child.stdin.write(line_of(job).encode())
                 child.stdin.close()
             ended = watch.until_the_end(started)
         finally:
-            _kill(child)
-            child.wait()
-            reader.join(timeout=5)
+            _end(child, folder)
+            events.stop()
+            log.stop()
+            (folder / "log").write_bytes(log.text())
         watch.drain()
-        status, reason = ended or _explain(child.returncode, watch.events, folder / "log")
-        return Outcome(status, reason, time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
+        status, reason = ended or _explain(child.returncode, watch.events, log.text())
+        return Outcome(status, short(reason), time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
 
 
 class _Watch:
@@ -68,55 +79,59 @@ class _Watch:
 
     def __init__(
         self,
-        child: subprocess.Popen[str],
-        lines: queue.SimpleQueue[str],
+        child: subprocess.Popen[bytes],
+        pipe: EventPipe,
         job: Job,
         stop: threading.Event,
         on_event: Callable[[Event], None],
     ) -> None:
         self.events: list[Event] = []
         self.peak = 0
-        self._child, self._lines, self._job, self._stop, self._on_event = child, lines, job, stop, on_event
+        self._child, self._pipe, self._job, self._stop, self._on_event = child, pipe, job, stop, on_event
 
     def until_the_end(self, started: float) -> tuple[Status, str] | None:
-        """Poll until the child ends (None) or must end (why).
+        """Poll until the child ends (None) or must end (why).  One that has said that it is finished is given no more than a moment to end.
 
         The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size, inherited through fork.
         """
-        limits = self._job
+        limits, finished = self._job, None
         while self._child.poll() is None:
             self.peak = max(self.peak, peak_resident(self._child.pid))
             if self._stop.is_set():
                 return "interrupted", "interrupted by the user"
             if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
                 return "timeout", f"still running after {limits.timeout_s:g} s (--timeout)"
-            if limits.max_memory is not None and (used := _resident(self._child.pid)) > limits.max_memory:
+            if limits.max_memory is not None and (used := _used(self._child.pid, limits.max_memory)) > limits.max_memory:
                 self.peak = max(self.peak, used)
                 return "oom", f"used {used / 2**20:.0f} MiB, more than {limits.max_memory / 2**20:.0f} MiB (--max-memory)"
             self.drain()
+            if self.events and isinstance(self.events[-1], Finished):
+                finished = finished or time.monotonic()
+                if time.monotonic() - finished > GRACE_S:
+                    return None
             time.sleep(POLL_S)
         return None
 
     def drain(self) -> None:
         """Hand over every event that has arrived."""
-        while not self._lines.empty():
-            event = event_from(self._lines.get())
+        for line in self._pipe.waiting():
+            event = event_from(line)
             if event is not None:
                 self.events.append(event)
                 self._on_event(event)
 
 
-def _explain(code: int, events: Sequence[Event], log: Path) -> tuple[Status, str]:
+def _explain(code: int, events: Sequence[Event], log: bytes) -> tuple[Status, str]:
     for event in events:
         if isinstance(event, Failed) and event.target is None:
             return event.status, event.reason
-    if code == 0 and events and isinstance(events[-1], Finished):
+    if any(isinstance(event, Finished) for event in events):  # what is left of it afterwards, such as a thread, is ended without a word
         return "ok", ""
     if code == -signal.SIGKILL:
         return "killed", "the worker was killed (signal 9), by someone else or by the system when memory ran out"
     if code < 0:
-        return "killed", f"the worker died of signal {-code} ({signal.Signals(-code).name})"
-    lines = log.read_text(errors="replace").strip().splitlines()
+        return "killed", f"the worker died of signal {-code} ({signal.strsignal(-code) or 'a real-time signal'})"
+    lines = log[-LINE:].decode(errors="replace").strip().splitlines()
     return "error", f"the worker exited with code {code}: {lines[-1] if lines else 'no message'}"
 
 
@@ -128,28 +143,38 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
     return kept | threading_variables | {"HOME": scratch, "TMPDIR": scratch, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _pump(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        lines.put(line)
+def _used(child: int, limit: int) -> int:
+    """Bytes of memory of a process and its descendants.
+
+    Where their resident memory is above the limit, each counts its share of the pages that several have (PSS): a fork has all of its parent's.
+    """
+    processes = _family(child)
+    resident = sum(_bytes_of(process, "rss") for process in processes)
+    return resident if resident <= limit or len(processes) == 1 else sum(_bytes_of(process, "pss") for process in processes)
 
 
-def _resident(pid: int) -> int:
-    """Resident bytes of a process and its descendants."""
-    total = 0
+def _family(child: int) -> list[psutil.Process]:
     try:
-        root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            try:
-                total += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
+        root = psutil.Process(child)
+        return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
+        return []
+
+
+def _bytes_of(process: psutil.Process, kind: str) -> int:
+    try:
+        return int(process.memory_info().rss if kind == "rss" else process.memory_full_info().pss)
+    except psutil.Error:
         return 0
-    return total
 
 
-def _kill(child: subprocess.Popen[str]) -> None:
-    """End the child's whole session, so that a detector's own subprocesses go with it."""
+def _end(child: subprocess.Popen[bytes], folder: Path) -> None:
+    """End the child's whole session, and whoever has left it but still lives in the stage's environment, so that nothing outlives a fit."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    scratch = str(folder / "scratch")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HOME") == scratch:
+                process.kill()
