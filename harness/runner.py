@@ -249,7 +249,15 @@ class _FitRun:
             case Saved():
                 self._keep_model(folder / "out" / "model")
             case Scored() if event.target in self._runs:
-                self._collect(stages, folder / "out" / event.target, event)
+                run = self._runs.pop(event.target)
+                try:
+                    self._collect(stages, run, folder / "out" / event.target, event)
+                except InvalidScores as error:
+                    self._append(run, "invalid_output", str(error))
+                except JanusBenchError:
+                    raise
+                except Exception as error:  # noqa: BLE001  whatever one target's scores do costs its own row, never another's
+                    self._append(run, "error", one_line(error))
             case Failed() if event.target in self._runs:
                 self._append(self._runs.pop(event.target), event.status, event.reason)
 
@@ -260,21 +268,16 @@ class _FitRun:
         except DataError as error:
             self._observer.message(f"{self._fit.title}: the model is not kept: {error}")
 
-    def _collect(self, stages: Stages, out: Path, event: Scored) -> None:
-        """A target's scores are there: store them, derive the numbers, write the row.  Files that are no scores make it an ``invalid_output``."""
+    def _collect(self, stages: Stages, run: RunSpec, out: Path, event: Scored) -> None:
+        """A target's scores are there: store them, derive the numbers, write the row.  InvalidScores where files are no scores."""
         import polars as pl
 
-        run = self._runs.pop(event.target)
         columns = self._fit.loaded.capabilities.scores
         names = next(target.score for target in self._targets if target.name == event.target)
         tables, scored = [], 0
         for role in ROLES:
             flow_ids = stages.flow_ids(self.batches[names[role]].part)
-            try:
-                values = read_scores(out / f"{role}.npy", (len(flow_ids), len(columns)))
-            except InvalidScores as error:
-                self._append(run, "invalid_output", str(error))
-                return
+            values = read_scores(out / f"{role}.npy", (len(flow_ids), len(columns)))
             scored += len(values) if role != "source_val" else 0
             keys = {"flow_id": flow_ids, "target": [run.target] * len(values), "role": [role] * len(values)}
             table = pl.DataFrame(keys | {name: values[:, number] for number, name in enumerate(columns)})

@@ -227,6 +227,8 @@ class Capabilities:
             raise ValueError(f"unknown input {sorted(unknown)}; choose from {', '.join(INPUTS)}")
         if not self.scores or len(set(self.scores)) != len(self.scores):
             raise ValueError("scores must name at least one column, each once")
+        if taken := {"flow_id", "target", "role"} & set(self.scores):
+            raise ValueError(f"scores must not be named {', '.join(sorted(taken))}: stored scores have columns of these names")
         if len(self.scores) > 1 and self.aggregator is None:
             raise ValueError("several score columns need a default aggregator")
 
