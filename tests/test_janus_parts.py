@@ -16,19 +16,17 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
 from detectors.janus import Janus, JanusParams
-from detectors.janus.batching import (
+from detectors.janus.binned import PAIRINGS
+from detectors.janus.matching import averaging, noised_bits, sinkhorn_log_plan, transport_cost
+from detectors.janus.model import Network
+from detectors.janus.packing import (
     OVERHEAD_TOKENS,
     Group,
     Layout,
     group_by_length,
     micro_batches,
 )
-from detectors.janus.coupling import assign, sinkhorn_log_plan, transport_cost
-from detectors.janus.network import Network
-from detectors.janus.objective import noised_bits
 from detectors.janus.preprocess import CLIP, Sequences, Standardiser
-from detectors.janus.scoring import reverse_ode
-from detectors.janus.training import averaging
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch
 
@@ -153,6 +151,10 @@ def example_costs(size: int = 64) -> torch.Tensor:
     return transport_cost(data, valid, torch.randn(size, 212, generator=generator(3)))
 
 
+def assign(method: str, cost: torch.Tensor, lengths: np.ndarray, source: torch.Generator) -> np.ndarray:
+    return PAIRINGS[method](cost.double().numpy(), lengths, source)
+
+
 def test_transport_cost_counts_only_the_entries_that_a_flow_has() -> None:
     data, noise = torch.randn(5, 7, generator=generator(1)), torch.randn(5, 7, generator=generator(2))
     valid = torch.rand(5, 7, generator=generator(3)) < 0.6
@@ -217,21 +219,6 @@ def test_the_discrete_path_keeps_a_bit_with_probability_t(t: float) -> None:
     masked = noised_bits("mask", bits, t, uniform, coin)
     assert float((masked == 0).float().mean()) == pytest.approx(1 - t, abs=0.01)
     assert bool(((masked == 0) | (masked == 2 * bits - 1)).all())
-
-
-def test_reverse_ode_takes_the_stated_euler_steps() -> None:
-    times = []
-
-    def velocity(k: int, flow: torch.Tensor, packets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        times.append(1 - k / 4)
-        return 2.0 * flow, torch.full_like(packets, 3.0)
-
-    start = torch.tensor([[1.0, -2.0]])
-    flow, packets = reverse_ode(velocity, start, torch.zeros(2, 3), 4)
-    assert times == [1.0, 0.75, 0.5, 0.25]
-    torch.testing.assert_close(flow, start * (1 - 2 / 4) ** 4)
-    torch.testing.assert_close(packets, torch.full((2, 3), -3.0))
-    assert start.tolist() == [[1.0, -2.0]]
 
 
 def test_averaging_follows_the_steps_so_far_then_the_stated_decay() -> None:
