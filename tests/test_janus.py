@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from detectors.janus import Janus, JanusParams
 from detectors.janus.binned import restored_path
 from detectors.janus.matching import (
     GaussianPath,
+    NoisyBatch,
     Weights,
     _validation_batches,
     _validation_loss,
@@ -269,6 +272,29 @@ def test_the_noised_batch_lies_on_the_path_between_its_noise_and_its_data() -> N
     np.testing.assert_array_equal(batch.packet_target[1, :7, 3:].numpy(), data.packets[2:9, 3:])
 
 
+def drawn_noise(batch: NoisyBatch, data: Sequences, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Data, c0 = c1 − u and which entries count, each (B, 20 + 3 width), of a batch of all of ``data``."""
+    dense, valid = data.padded(np.arange(len(data)), width)
+    entries = torch.cat([torch.from_numpy(data.flow), torch.from_numpy(dense[..., :3]).flatten(1)], dim=1)
+    target = torch.cat([batch.flow_target, batch.packet_target[..., :3].flatten(1)], dim=1)
+    counts = torch.cat([torch.ones(len(data), 20, dtype=torch.bool), torch.from_numpy(valid).repeat_interleave(3, dim=1)], dim=1)
+    return entries, entries - target, counts
+
+
+def test_a_batch_pairs_every_flow_with_the_noise_that_its_coupling_chose() -> None:
+    """Of the pairs as they are in the batch: those of ``exact`` cost what scipy's best assignment costs, those of ``sinkhorn`` little more."""
+    data = noise_sequences(np.random.default_rng(3).integers(1, 7, 48))
+    shares = {}
+    for coupling in ("exact", "sinkhorn", "stratified", "none"):
+        params = replace(TINY, coupling=coupling)
+        batch = noisy_batch(data, np.arange(48), params, gaussian(params), generator(2))
+        entries, noise, counts = drawn_noise(batch, data, int(data.lengths.max()))
+        cost = (((noise[None] - entries[:, None]) ** 2) * counts[:, None]).sum(2).double().numpy()  # of data row i and noise row j
+        shares[coupling] = np.trace(cost) / cost[linear_sum_assignment(cost)].sum()
+    assert shares["exact"] == pytest.approx(1.0, rel=1e-5)
+    assert 1.0 <= shares["sinkhorn"] < 1.2 < shares["stratified"] < 1.45 < shares["none"]
+
+
 def test_sigma_is_the_spread_around_the_path_in_training_and_in_the_noise_bank() -> None:
     params = replace(TINY, sigma=0.6, T=64)
     data = noise_sequences(np.full(100, 64))
@@ -391,6 +417,41 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss() -> None:
     kept = _validation_loss(network, _validation_batches(validation, params, path, CPU), path)
     assert kept == pytest.approx(min(reported), abs=1e-4)
     assert kept < reported[-1]
+
+
+def test_weights_decay_by_the_stated_share_of_the_learning_rate() -> None:
+    """Where there is no gradient AdamW's step is w ← w (1 − lr · decay): the layers behind heads that are zero have none at the first step."""
+    params = replace(TINY, epochs=1, batch=10, lr=0.02, weight_decay=0.3, ema=0.0)
+    data = noise_sequences(np.full(10, 5))
+    trained = train(data, noise_sequences(np.zeros(0, dtype=np.int64)), params, gaussian(params), generator(), CPU, quiet)
+    torch.testing.assert_close(trained.packet_in.weight, Network(params, generator()).packet_in.weight * (1 - 0.02 * 0.3))
+    assert trained.packet_head.weight.any()
+
+
+def test_what_is_kept_is_the_average_of_the_weights() -> None:
+    """After one step a tenth of the initial weights is still in it."""
+    params = replace(TINY, epochs=1, batch=10, lr=0.02)
+    data = noise_sequences(np.full(10, 5))
+    nothing = noise_sequences(np.zeros(0, dtype=np.int64))
+    kept, last = (train(data, nothing, p, gaussian(p), generator(), CPU, quiet) for p in (params, replace(params, ema=0.0)))
+    for average, first, stepped in zip(kept.parameters(), Network(params, generator()).parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(average, 0.1 * first + 0.9 * stepped)
+
+
+def test_no_step_is_taken_along_a_gradient_longer_than_one() -> None:
+    data = noise_sequences(np.full(64, 5))
+    far = replace(data, flow=20.0 * data.flow)
+    norms = []
+
+    def watch(optimiser: torch.optim.Optimizer, *arguments: object) -> None:
+        gradients = [parameter.grad.flatten() for group in optimiser.param_groups for parameter in group["params"] if parameter.grad is not None]
+        norms.append(float(torch.cat(gradients).norm()))
+
+    hook = register_optimizer_step_pre_hook(watch)
+    train(far, data, TINY, gaussian(TINY), generator(), CPU, quiet)
+    hook.remove()
+    assert len(norms) == 2 * TINY.epochs
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-3)
 
 
 def test_progress_is_reported_once_an_epoch(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
-from detectors.janus import Janus, JanusParams
+from detectors.janus import Janus, JanusParams, JanusPlus, JanusPlusParams
 from detectors.janus.binned import PAIRINGS
 from detectors.janus.matching import averaging, noised_bits, sinkhorn_log_plan, transport_cost
 from detectors.janus.model import Network
@@ -26,7 +28,7 @@ from detectors.janus.packing import (
     group_by_length,
     micro_batches,
 )
-from detectors.janus.preprocess import CLIP, Sequences, Standardiser
+from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch
 
@@ -41,11 +43,23 @@ def generator(seed: int = 0) -> torch.Generator:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+# the house
+
+
+def test_the_flagship_can_be_read_in_one_sitting() -> None:
+    package = Path(importlib.util.find_spec("detectors.janus").submodule_search_locations[0])  # type: ignore[union-attr,index]
+    lines = {name: len((package / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in ("model", "matching", "scoring")}
+    assert sum(lines.values()) <= 750, lines
+
+
 # parameters
 
 
 def test_importing_the_package_does_not_import_torch_sklearn_or_scipy() -> None:
-    code = "import sys, detectors.janus as j; j.Janus(j.JanusParams()); print(*[m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
+    code = (
+        "import sys, detectors.janus as j, detectors.janus.config; j.Janus(j.JanusParams()); j.JanusPlus(); "
+        "print(*[m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
@@ -89,8 +103,26 @@ def test_a_wrong_parameter_is_one_line_with_its_name_and_value(field: str, value
 def test_every_profile_is_valid_and_cross_refines_paper() -> None:
     for overrides in Janus.profiles.values():
         JanusParams(**overrides)
+    assert JanusPlus.profiles == Janus.profiles
     assert JanusParams(**Janus.profiles["paper"]) == JanusParams()
     assert JanusParams(**Janus.profiles["paper/cross"]).sigma == 0.6
+
+
+def test_what_the_profiles_and_the_defaults_stand_for_is_pinned() -> None:
+    """Every stored number says ``quick`` or ``paper``: who changes one of these changes what those words mean."""
+    assert Janus.profiles == {
+        "quick": {"d_model": 64, "n_layers": 2, "epochs": 25, "k_steps": 8, "sigma": 0.1},
+        "paper": {},
+        "paper/cross": {"sigma": 0.6},
+        "check": {"d_model": 32, "n_layers": 1, "epochs": 3, "k_steps": 4},
+    }
+    inputs = {"T": 64, "use_flow_token": True, "disc_as_cont": False, "cont_as_disc": False, "cont_n_bins": 32, "joint": True}
+    size = {"d_model": 128, "n_layers": 4, "n_heads": 4, "reference_mode": "causal_packets"}
+    path = {"sigma": 0.1, "lambda_disc": 1.0, "coupling": "sinkhorn", "discrete_source": "uniform"}
+    scores = {"bits": "clamped", "k_steps": 16, "reduction": "mean"}
+    training = {"epochs": 40, "patience": 10, "batch": 256, "lr": 3e-4, "weight_decay": 0.01, "ema": 0.999, "precision": "fp32"}
+    assert asdict(JanusParams()) == inputs | size | path | scores | training
+    assert asdict(JanusPlusParams()) == asdict(JanusParams()) | {"bank": 20_000}
 
 
 # layout
@@ -269,7 +301,7 @@ def test_constant_columns_and_extreme_packets_stay_within_the_clip() -> None:
     extreme = packet_flows({"size": np.full(2, 65535.0), "iat": np.array([-5.0, 1e9]), "win": np.full(2, 65535.0)}, [2])
     packets = standardised(benign, extreme).packets
     assert np.isfinite(packets).all()
-    assert np.abs(packets).max() == CLIP
+    assert np.abs(packets).max() == 10
 
 
 # attention

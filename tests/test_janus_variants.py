@@ -156,6 +156,40 @@ def test_a_trained_network_approaches_the_closed_forms_of_the_path_scores() -> N
         assert np.corrcoef(found[name], expected)[0, 1] > 0.88, name
 
 
+class Listening(Network):
+    """A network that writes down at which time it was shown which bits."""
+
+    heard: list[tuple[float, torch.Tensor]]
+
+    def condition(self, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (*super().condition(t), t)
+
+    def forward(self, flow: torch.Tensor, packets: torch.Tensor, condition: Any, placement: Any) -> Any:
+        self.heard.append((float(condition[-1]), packets[:, 3:]))
+        return super().forward(flow, packets, condition[:-1], placement)
+
+
+@pytest.mark.parametrize("source", ["uniform", "mask"])
+def test_the_reverse_ode_is_shown_the_observed_bits_or_those_of_their_path(source: str) -> None:
+    """One flow of 16 packets.  ``clamped``: the bits; ``path``: at t each with probability t, by the bank, else what the source says."""
+    data = noise_sequences(np.array([16]))
+    bits = torch.from_numpy(data.packets[:, 3:])
+    for shown in ("clamped", "path"):
+        params = replace(TINY, bits=shown, discrete_source=source)
+        bank = NoiseBank.drawn(params, gaussian(params), generator(1))
+        network = Listening(params, generator()).requires_grad_(False)
+        network.heard = []
+        score_sequences(network, data, bank, params)
+        ode = network.heard[: params.k_steps]
+        assert [t for t, _ in ode] == [1.0, 0.75, 0.5, 0.25]
+        assert sorted(t for t, _ in network.heard[params.k_steps :]) == sorted(NLL_TIMES)
+        for k, (t, seen) in enumerate(ode):
+            other = torch.where(bank.coin[3 + k], 1.0, -1.0) if source == "uniform" else torch.zeros(16, 6)
+            kept = (bank.uniform[3 + k] < t) | (shown == "clamped")
+            torch.testing.assert_close(seen, torch.where(kept, 2 * bits - 1, other), rtol=0, atol=0)
+            assert bool(kept.all()) == (shown == "clamped" or t == 1.0)
+
+
 # the reduction over packets
 
 
@@ -247,6 +281,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "B2": {"T": 0},
     "B3": {"disc_as_cont": True},
     "B4": {"cont_as_disc": True, "cont_n_bins": 8},
+    "B4 of packets alone": {"cont_as_disc": True, "cont_n_bins": 8, "use_flow_token": False},
     "B5": {"joint": False},
     "lambda 0": {"lambda_disc": 0.0},
     "full attention, 9 continuous": {"disc_as_cont": True, "reference_mode": "full"},
