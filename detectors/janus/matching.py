@@ -113,17 +113,17 @@ class GaussianPath:
         return std * torch.randn(shape, generator=generator), t.expand(shape)
 
 
-def noised_bits(source: str, bits: Tensor, t: Tensor | float, uniform: Tensor, coin: Tensor) -> Tensor:
+def noised_bits(source: str, bits: Tensor, t: Tensor | float, uniform: Tensor, source_bits: Tensor) -> Tensor:
     """x_t of the mixture path, as the network reads bits: −1 / +1, and 0 for masked.
 
-    ``bits`` (..., D) data in {0, 1}; a cell keeps its bit where ``uniform`` < t, otherwise it shows the source's: ``coin`` or the mask.
+    ``bits`` (..., D) data in {0, 1}; a cell keeps its bit where ``uniform`` < t, else it shows the source: its ``source_bits`` (bool), or the mask.
     """
-    return torch.where(uniform < t, 2.0 * bits - 1.0, _SOURCES[source](coin))
+    return torch.where(uniform < t, 2.0 * bits - 1.0, _SOURCES[source](source_bits))
 
 
 _SOURCES: dict[str, Callable[[Tensor], Tensor]] = {
-    "uniform": lambda coin: 2.0 * coin.float() - 1.0,
-    "mask": lambda coin: torch.zeros_like(coin, dtype=torch.float32),
+    "uniform": lambda source_bits: 2.0 * source_bits.float() - 1.0,
+    "mask": lambda source_bits: torch.zeros_like(source_bits, dtype=torch.float32),
 }
 
 
@@ -223,8 +223,8 @@ def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, p
     t = torch.rand(size, generator=generator)  # (B,)
     state, target = path.sample(entries, entry_valid, t, lengths, generator)  # each (B, E)
     uniform = torch.rand(bits.shape, generator=generator)  # (B, L, D)
-    coin = torch.rand(bits.shape, generator=generator) < 0.5  # (B, L, D)
-    shown = noised_bits(params.discrete_source, bits, t[:, None, None], uniform, coin)  # (B, L, D)
+    source_bits = torch.rand(bits.shape, generator=generator) < 0.5  # (B, L, D)
+    shown = noised_bits(params.discrete_source, bits, t[:, None, None], uniform, source_bits)  # (B, L, D)
     per_packet = (size, width, continuous)
     return NoisyBatch(
         t=t,

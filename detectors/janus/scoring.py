@@ -44,7 +44,7 @@ class NoiseBank:
     flow, packets            (R, F) and (R, T, C), what is added to the kept data: (1 − t) c0 + σ ε of the Gaussian path
     flow_kept, packets_kept  the same shapes, how much of the data is kept: t
     uniform                  (R + K, T, D) in [0, 1): a cell keeps its bit where it is below t
-    coin                     (R + K, T, D) bool: the uniform source's bits
+    coin                     (R + K, T, D) bool: the source bits of the uniform source
     """
 
     flow: Tensor
