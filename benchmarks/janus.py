@@ -23,18 +23,16 @@ import torch
 from numpy.typing import NDArray
 
 from detectors.janus import Janus, JanusParams
-from detectors.janus.batching import MAX_TOKENS, Group, group_by_length
-from detectors.janus.columns import score_columns
-from detectors.janus.network import Network
-from detectors.janus.objective import Weights, noisy_batch
-from detectors.janus.params import PRECISIONS
+from detectors.janus.binned import restored_path
+from detectors.janus.config import PRECISIONS, score_columns
+from detectors.janus.matching import accumulate_gradient, noisy_batch
+from detectors.janus.model import Network
+from detectors.janus.packing import MAX_TOKENS, Group, group_by_length
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
-from detectors.janus.training import accumulate_gradient
 
 DOMAINS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"
 FLOWS = {"cpu": 1024, "cuda": 65_536}  # enough to time
-WEIGHTS = Weights(1.0, 1.0)
 
 
 def benign_lengths(limit: int) -> tuple[NDArray[np.int64], str]:
@@ -112,8 +110,9 @@ def main() -> None:
     data = random_flows(lengths)
     generator = torch.Generator().manual_seed(0)
     network = Network(params, generator).to(options.device)
-    bank = NoiseBank.drawn(params, generator)
-    batch = noisy_batch(data, np.arange(params.batch), params, generator).to(torch.device(options.device))
+    path = restored_path(params, {})
+    bank = NoiseBank.drawn(params, path, generator)
+    batch = noisy_batch(data, np.arange(params.batch), params, path, generator).each(lambda tensor: tensor.to(options.device))
     gemm, gemm_flop = square_product(options.device)
 
     weights = sum(parameter.numel() for parameter in network.parameters())
@@ -139,8 +138,8 @@ def main() -> None:
     speed = work / fast
     print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of the peak")
     fast, slow, product = in_turns(
-        lambda: accumulate_gradient(network, batch, WEIGHTS),
-        lambda: accumulate_gradient(network, batch, WEIGHTS, padded(params.batch, params.T)),
+        lambda: accumulate_gradient(network, batch, path),
+        lambda: accumulate_gradient(network, batch, path, padded(params.batch, params.T)),
         gemm,
         repeats=options.repeats,
     )
@@ -149,11 +148,11 @@ def main() -> None:
     share = work / fast * product / gemm_flop
     print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows")
     print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {work / fast / 1e9:.0f} GFLOP/s, {share:.0%} of the peak")
-    (draw,) = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, generator), repeats=options.repeats)
+    (draw,) = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, path, generator), repeats=options.repeats)
     print(f"          drawing and coupling such a batch: {1e3 * draw:.1f} ms ({params.coupling})")
     for steps in (1, 4, 16):
         chosen = replace(params, k_steps=steps)
-        few = NoiseBank.drawn(chosen, torch.Generator().manual_seed(1))
+        few = NoiseBank.drawn(chosen, path, torch.Generator().manual_seed(1))
         (seconds,) = in_turns(partial(score_sequences, network, data, few, chosen), repeats=options.repeats)
         print(f"K = {steps:2}:   {flows / seconds:,.0f} flows/s, {len(score_columns(chosen))} columns")
     if options.device == "cuda":

@@ -16,11 +16,11 @@ import torch
 from scipy.stats import spearmanr
 
 from detectors.janus import JanusParams
-from detectors.janus.columns import score_columns
-from detectors.janus.params import COUPLINGS
+from detectors.janus.binned import restored_path
+from detectors.janus.config import COUPLINGS, score_columns
+from detectors.janus.matching import train
 from detectors.janus.preprocess import Sequences
 from detectors.janus.scoring import NoiseBank, score_sequences
-from detectors.janus.training import train
 
 SCORES = ("terminal_flow", "terminal_packet", "terminal_norm", "velocity_total", "kinetic_total")
 
@@ -45,9 +45,10 @@ def main() -> None:
     print(f"{'coupling':12}" + "".join(f"{name:>17}" for name in SCORES) + "   (Spearman's ρ with the length; synthetic noise)")
     for coupling in COUPLINGS:
         params = JanusParams(d_model=32, n_layers=1, n_heads=2, k_steps=8, lr=2e-3, epochs=options.epochs, coupling=coupling)
+        path = restored_path(params, {})
         generator = torch.Generator().manual_seed(0)
-        network = train(flows(options.flows, 0), flows(300, 1), params, generator, torch.device("cpu"), quiet)
-        scores = score_sequences(network, test, NoiseBank.drawn(params, generator), params)
+        network = train(flows(options.flows, 0), flows(300, 1), params, path, generator, torch.device("cpu"), quiet)
+        scores = score_sequences(network, test, NoiseBank.drawn(params, path, generator), params)
         table = dict(zip(score_columns(params), scores.T, strict=True))
         print(f"{coupling:12}" + "".join(f"{spearmanr(table[name], test.lengths).statistic:17.2f}" for name in SCORES))
 

@@ -10,17 +10,13 @@ import pytest
 from scipy.spatial import cKDTree
 
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import (
-    RIDGE,
-    Metric,
-    nearest_distance,
-    packet_points,
-)
+from detectors.janus.patches import Metric, nearest_distance, packet_points
 from detectors.janus.preprocess import CHANNELS
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import UsageError
 from tests.test_janus import CPU, TINY, context, flows_of, mixed_lengths
 
+RIDGE = 0.1  # as docs/janus-plus.md says; not imported, or the check of it would be none
 SMALL = JanusPlusParams(**asdict(TINY))
 BENIGN, VALIDATION = flows_of(mixed_lengths(150)), flows_of(mixed_lengths(40, 1), 1)
 TARGET = flows_of(mixed_lengths(80, 2), 2, shift=0.3)
@@ -58,9 +54,13 @@ def test_a_packet_of_the_bank_is_at_distance_zero_exactly() -> None:
 
 
 def test_the_metric_is_that_of_its_formula() -> None:
-    """Written out again with loops: state of 4 entries, 2 channels."""
+    """Written out again with loops: state of 4 entries, of which one hardly varies and counts as a tenth of their mean spread, and 2 channels."""
     training, validation = rows(60, 6, 0), rows(25, 6, 1)
+    training[:, 1] = training[:, 1] * 0.01 + 3.0
+    validation[:, 1] = validation[:, 1] * 0.01 + 3.0
     mean, std = training.astype(np.float64).mean(axis=0), training.astype(np.float64).std(axis=0)
+    assert std[1] < 0.05 * std[:4].mean()
+    std[1] = 0.1 * std[:4].mean()
     weight = np.array([2.0, 2.0, 2.0, 2.0, np.sqrt(2.0), np.sqrt(2.0)])  # √4 and √2
     known, unseen = (training - mean) / (std * weight), (validation - mean) / (std * weight)
     covariance = np.zeros((6, 6))
@@ -145,6 +145,21 @@ def test_the_bank_is_bounded_and_its_draw_repeats(tmp_path: Path) -> None:
     every = detector._known.metric(packet_points(*detector._janus.read(TARGET)))
     np.testing.assert_allclose(nearest_distance(banks[0], every, CPU), 0, atol=1e-5)  # each is a packet of the target
     assert len(np.unique(banks[0], axis=0)) == 100  # and none is there twice
+
+
+def test_the_seed_of_the_fit_draws_the_bank(tmp_path: Path) -> None:
+    """The same network throughout, so banks differ by their draw alone."""
+    detector = fitted(tmp_path, replace(SMALL, bank=100))
+    assert detector._known is not None
+    metric, by_seed = detector._known.metric, {seed: detector._points(BENIGN, seed) for seed in (42, 43)}
+    assert not np.array_equal(by_seed[42], by_seed[43])
+    np.testing.assert_array_equal(detector._known.bank, metric(by_seed[42]))  # ``context`` fits with seed 42
+    detector.calibrate(TARGET)
+    drawn = detector._known.bank
+    np.testing.assert_array_equal(drawn, metric(detector._points(TARGET, 42)))
+    detector._known = replace(detector._known, seed=43)
+    detector.calibrate(TARGET)
+    assert not np.array_equal(detector._known.bank, drawn)
 
 
 @pytest.mark.parametrize("changes", [{"T": 0}, {"cont_as_disc": True}, {"joint": False}, {"sigma": -1.0}])

@@ -13,24 +13,24 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from detectors.janus import Janus, JanusParams
-from detectors.janus.batching import Group, Layout, group_by_length
-from detectors.janus.binning import Binning
-from detectors.janus.coupling import assign
-from detectors.janus.network import Network
-from detectors.janus.objective import Weights, noisy_batch
+from detectors.janus.binned import PAIRINGS, Binning, path_of
+from detectors.janus.matching import accumulate_gradient, noisy_batch, train
+from detectors.janus.model import Network
+from detectors.janus.packing import Group, Layout, group_by_length, prefetched
 from detectors.janus.preprocess import Sequences
-from detectors.janus.scoring import NLL_TIMES, NoiseBank, score_sequences
-from detectors.janus.training import accumulate_gradient, prefetched, train
+from detectors.janus.scoring import NoiseBank, score_sequences
 from janus_bench.conformance.flows import MIXED_BENIGN, mixed_flows, synthetic_benign
 from janus_bench.contract import FlowBatch, validate_scores
 from janus_bench.errors import UsageError
 from protocols.aggregators import fit_aggregator
 from tests.test_janus import (
     CPU,
+    NLL_TIMES,
     TINY,
     context,
     fitted,
     flows_of,
+    gaussian,
     gaussian_sequences,
     generator,
     mixed_lengths,
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def named(network: Network, data: Sequences, params: JanusParams) -> dict[str, np.ndarray]:
-    scores = score_sequences(network, data, NoiseBank.drawn(params, generator(1)), params)
+    scores = score_sequences(network, data, NoiseBank.drawn(params, gaussian(params), generator(1)), params)
     return dict(zip(Janus.declare(params).scores, scores.T, strict=True))
 
 
@@ -135,7 +135,7 @@ def test_a_trained_network_approaches_the_closed_forms_of_the_path_scores() -> N
     params = JanusParams(
         T=1, d_model=32, n_layers=1, n_heads=1, coupling="none", sigma=0.6, lr=8e-3, epochs=30, batch=512, lambda_disc=0.0, k_steps=8
     )
-    network = train(gaussian_sequences(8000, mean, std), gaussian_sequences(200, mean, std), params, generator(), CPU, quiet)
+    network = train(gaussian_sequences(8000, mean, std), gaussian_sequences(200, mean, std), params, gaussian(params), generator(), CPU, quiet)
     test = gaussian_sequences(300, mean, std)
     found = named(network, test, params)
     z = c1 = np.concatenate([test.flow, test.packets[:, :3]], axis=1).astype(np.float64)
@@ -154,6 +154,40 @@ def test_a_trained_network_approaches_the_closed_forms_of_the_path_scores() -> N
         assert np.abs(found[name] - expected).mean() < 0.07, name
         # The velocity score lies at t = 1, the edge of what training saw, and is the least exact.
         assert np.corrcoef(found[name], expected)[0, 1] > 0.88, name
+
+
+class Listening(Network):
+    """A network that writes down at which time it was shown which bits."""
+
+    heard: list[tuple[float, torch.Tensor]]
+
+    def condition(self, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (*super().condition(t), t)
+
+    def forward(self, flow: torch.Tensor, packets: torch.Tensor, condition: Any, placement: Any) -> Any:
+        self.heard.append((float(condition[-1]), packets[:, 3:]))
+        return super().forward(flow, packets, condition[:-1], placement)
+
+
+@pytest.mark.parametrize("source", ["uniform", "mask"])
+def test_the_reverse_ode_is_shown_the_observed_bits_or_those_of_their_path(source: str) -> None:
+    """One flow of 16 packets.  ``clamped``: the bits; ``path``: at t each with probability t, by the bank, else what the source says."""
+    data = noise_sequences(np.array([16]))
+    bits = torch.from_numpy(data.packets[:, 3:])
+    for shown in ("clamped", "path"):
+        params = replace(TINY, bits=shown, discrete_source=source)
+        bank = NoiseBank.drawn(params, gaussian(params), generator(1))
+        network = Listening(params, generator()).requires_grad_(False)
+        network.heard = []
+        score_sequences(network, data, bank, params)
+        ode = network.heard[: params.k_steps]
+        assert [t for t, _ in ode] == [1.0, 0.75, 0.5, 0.25]
+        assert sorted(t for t, _ in network.heard[params.k_steps :]) == sorted(NLL_TIMES)
+        for k, (t, seen) in enumerate(ode):
+            other = torch.where(bank.coin[3 + k], 1.0, -1.0) if source == "uniform" else torch.zeros(16, 6)
+            kept = (bank.uniform[3 + k] < t) | (shown == "clamped")
+            torch.testing.assert_close(seen, torch.where(kept, 2 * bits - 1, other), rtol=0, atol=0)
+            assert bool(kept.all()) == (shown == "clamped" or t == 1.0)
 
 
 # the reduction over packets
@@ -202,7 +236,7 @@ def packet_values(network: Network, bank: NoiseBank, flow: np.ndarray, packets: 
 @pytest.mark.parametrize(("reduction", "decide"), [("mean", np.mean), ("max", np.max)])
 def test_a_reduction_by_plain_python_flow_by_flow(reduction: str, decide: Callable[..., Any]) -> None:
     params = replace(TINY, reduction=reduction)
-    network, bank = perturbed(params), NoiseBank.drawn(params, generator(1))
+    network, bank = perturbed(params), NoiseBank.drawn(params, gaussian(params), generator(1))
     lengths = np.array([1, 2, 7, 16])
     data = noise_sequences(lengths)
     found = named(network, data, params)
@@ -247,6 +281,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "B2": {"T": 0},
     "B3": {"disc_as_cont": True},
     "B4": {"cont_as_disc": True, "cont_n_bins": 8},
+    "B4 of packets alone": {"cont_as_disc": True, "cont_n_bins": 8, "use_flow_token": False},
     "B5": {"joint": False},
     "lambda 0": {"lambda_disc": 0.0},
     "full attention, 9 continuous": {"disc_as_cont": True, "reference_mode": "full"},
@@ -338,21 +373,21 @@ def test_grouped_and_padded_batches_agree_in_every_variant(name: str) -> None:
     lengths = np.minimum(mixed_lengths(40), params.T)
     data = noise_sequences(lengths)
     data = replace(data, flow=data.flow[:, : params.widths.flow])
-    binning = Binning.fitted(data, 3, params.bins) if params.bins else None
-    data = binning.apply(data) if binning else data
+    path = path_of(params, data)
+    data = path.prepared(data)
     network = Network(params, generator())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0.0, 0.1, generator=generator(parameter.numel()))
-    batch = noisy_batch(data, np.arange(40), params, generator(2), binning)
+    batch = noisy_batch(data, np.arange(40), params, path, generator(2))
     losses, gradients = [], []
     for groups in (None, rectangles(40, params.T)):
         network.zero_grad()
-        losses.append(accumulate_gradient(network, batch, Weights(1.0, 0.7), groups))
+        losses.append(accumulate_gradient(network, batch, path, groups))
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
-    bank = NoiseBank.drawn(params, generator(1), binning)
+    bank = NoiseBank.drawn(params, path, generator(1))
     grouped, padded = (score_sequences(network.requires_grad_(False), data, bank, params, groups) for groups in (None, rectangles(40, params.T)))
     np.testing.assert_allclose(grouped, padded, atol=1e-5, rtol=1e-5)
 
@@ -428,7 +463,7 @@ def test_the_binned_path_keeps_an_entry_with_probability_t_and_else_shows_any_bi
     raw = noise_sequences(np.full(4000, 2))
     binning = Binning.fitted(raw, 3, 4)
     data = binning.apply(raw)
-    batch = noisy_batch(data, np.arange(4000), params, generator(2), binning)
+    batch = noisy_batch(data, np.arange(4000), params, path_of(params, raw), generator(2))
     np.testing.assert_array_equal(batch.flow_target.numpy(), binning.index(data.flow, 0))
     np.testing.assert_array_equal(batch.packet_target[..., :3].numpy().reshape(-1, 3), binning.index(data.packets[:, :3], 20))
     same = (batch.flow.numpy() == data.flow).mean(1)
@@ -443,9 +478,9 @@ def test_the_loss_without_a_continuous_head_is_the_mean_cross_entropy_of_all_cel
     """An untrained network gives even odds: log K of each entry, log 2 of each bit."""
     params = replace(TINY, cont_as_disc=True, cont_n_bins=5)
     raw = noise_sequences(np.array([1, 5, 16]))
-    binning = Binning.fitted(raw, 3, 5)
-    batch = noisy_batch(binning.apply(raw), np.arange(3), params, generator(2), binning)
-    loss = accumulate_gradient(Network(params, generator()), batch, Weights(1.0, 1.0))
+    path = path_of(params, raw)
+    batch = noisy_batch(path.prepared(raw), np.arange(3), params, path, generator(2))
+    loss = accumulate_gradient(Network(params, generator()), batch, path)
     entries, bits = 3 * 20 + 22 * 3, 22 * 6
     assert loss == pytest.approx((entries * np.log(5) + bits * np.log(2)) / (entries + bits), rel=1e-5)
 
@@ -460,10 +495,10 @@ def test_bit_nll_beside_binned_entries_is_that_of_the_closed_form_posterior() ->
 
     params = JanusParams(T=4, d_model=32, n_layers=1, n_heads=1, lr=4e-3, epochs=12, batch=128, k_steps=1, cont_as_disc=True, cont_n_bins=4)
     data = sequences(1200, 0)
-    binning = Binning.fitted(data, 3, 4)
-    network = train(binning.apply(data), binning.apply(sequences(100, 1)), params, generator(), CPU, quiet, binning=binning)
-    bank = NoiseBank.drawn(params, generator(1), binning)
-    measured = score_sequences(network, binning.apply(sequences(2000, 2)), bank, params)[:, 1:].mean(0)
+    path = path_of(params, data)
+    network = train(path.prepared(data), path.prepared(sequences(100, 1)), params, path, generator(), CPU, quiet)
+    bank = NoiseBank.drawn(params, path, generator(1))
+    measured = score_sequences(network, path.prepared(sequences(2000, 2)), bank, params)[:, 1:].mean(0)
     expected = np.zeros(6)
     for time, t in enumerate(NLL_TIMES):
         for position in range(4):
@@ -482,7 +517,7 @@ def test_bit_nll_beside_binned_entries_is_that_of_the_closed_form_posterior() ->
 def test_stratified_coupling_pairs_flows_of_equal_length_only() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 6, 64)
-    chosen = assign("stratified", torch.from_numpy(rng.random((64, 64)) * 200), lengths, generator())
+    chosen = PAIRINGS["stratified"](rng.random((64, 64)) * 200, lengths, generator())
     np.testing.assert_array_equal(lengths[chosen], lengths)
     assert (chosen != np.arange(64)).any()
 
@@ -493,7 +528,7 @@ def test_batches_drawn_ahead_are_the_same() -> None:
 
     def drawn() -> Iterator[Any]:
         source = generator(3)
-        return (noisy_batch(data, np.arange(start, start + 20), params, source) for start in (0, 20, 40))
+        return (noisy_batch(data, np.arange(start, start + 20), params, gaussian(params), source) for start in (0, 20, 40))
 
     for plain, ahead in zip(drawn(), prefetched(drawn()), strict=True):
         assert torch.equal(plain.flow, ahead.flow)
@@ -514,12 +549,13 @@ def test_half_precision_runs_every_operation_and_stays_near_full_precision() -> 
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0.0, 0.1, generator=generator(parameter.numel()))
-    bank, batch = NoiseBank.drawn(TINY, generator(1)), noisy_batch(data, np.arange(60), TINY, generator(2))
+    path = gaussian(TINY)
+    bank, batch = NoiseBank.drawn(TINY, path, generator(1)), noisy_batch(data, np.arange(60), TINY, path, generator(2))
     results = {}
     for precision in ("fp32", "bf16"):
         network.precision = precision
         network.zero_grad()
-        loss = accumulate_gradient(network, batch, Weights(1.0, 1.0))
+        loss = accumulate_gradient(network, batch, path)
         results[precision] = score_sequences(network, data, bank, TINY), loss, [p.grad.clone() for p in network.parameters() if p.grad is not None]
     (full, full_loss, full_gradient), (half, half_loss, half_gradient) = results["fp32"], results["bf16"]
     assert not np.array_equal(full, half)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.janus.columns import default_aggregator, score_columns
-from detectors.janus.params import JanusParams
+from detectors.janus.config import JanusParams, default_aggregator, score_columns
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import DataError, UsageError
@@ -20,9 +19,8 @@ from janus_bench.errors import DataError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from detectors.janus.binning import Binning
-    from detectors.janus.network import Network
-    from detectors.janus.objective import Weights
+    from detectors.janus.matching import Path as FlowPath
+    from detectors.janus.model import Network
     from detectors.janus.scoring import NoiseBank
 
 __all__ = ["Janus"]
@@ -48,24 +46,23 @@ def _declared(params: JanusParams) -> Capabilities:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What scoring needs.  ``bit_network``: of heads trained apart; ``binning``: without a continuous head."""
+    """What scoring needs.  ``bit_network``: of heads trained apart."""
 
     standardiser: Standardiser
-    binning: Binning | None
+    path: FlowPath
     network: Network
     bit_network: Network | None
     bank: NoiseBank
 
     def sequences(self, flows: FlowBatch, params: JanusParams) -> Sequences:
         """``flows`` as the network reads them."""
-        data = self.standardiser.apply(flows, params)
-        return data if self.binning is None else self.binning.apply(data)
+        return self.path.prepared(self.standardiser.apply(flows, params))
 
     def parts(self) -> dict[str, Mapping[str, Any]]:
         """Part of a file's tensor names → its arrays and tensors by name."""
-        networks = {"network": self.network, "bit_network": self.bit_network}
-        found = {name: network.state_dict() for name, network in networks.items() if network is not None}
-        return found | {"standardiser": vars(self.standardiser), "binning": vars(self.binning) if self.binning else {}, "bank": vars(self.bank)}
+        bit_network = {} if self.bit_network is None else self.bit_network.state_dict()
+        networks = {"network": self.network.state_dict(), "bit_network": bit_network}
+        return networks | {"standardiser": vars(self.standardiser), "binning": self.path.arrays(), "bank": vars(self.bank)}
 
 
 class Janus:
@@ -103,35 +100,26 @@ class Janus:
         """
         import torch
 
-        from detectors.janus.binning import Binning
-        from detectors.janus.objective import Weights
+        from detectors.janus.binned import path_of, train_apart
+        from detectors.janus.matching import train
         from detectors.janus.scoring import NoiseBank
-        from detectors.janus.training import train
 
         if len(benign) == 0:
             raise UsageError("janus: there are no benign training flows; it needs at least one")
         self._set_precision(ctx.device)
         torch.set_num_threads(ctx.threads)
-        training_seed, bank_seed, bit_seed = (int(state) for state in np.random.SeedSequence(ctx.seed).generate_state(3, np.uint32))
+        seeds = np.random.SeedSequence(ctx.seed).generate_state(3, np.uint32)
+        training, banking, bit_training = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         params, device = self.params, torch.device(ctx.device)
         standardiser = Standardiser.fitted(benign, params)
         data, validation = (standardiser.apply(flows, params) for flows in (benign, ctx.validation))
-        binning = Binning.fitted(data, params.widths.continuous, params.bins) if params.cont_as_disc else None
-        if binning is not None:
-            data, validation = binning.apply(data), binning.apply(validation)
-
-        def trained(seed: int, weights: Weights, first: float, share: float) -> Network:
-            def progress(fraction: float, text: str) -> None:
-                ctx.progress(first + share * fraction, text)
-
-            return train(data, validation, params, torch.Generator().manual_seed(seed), device, progress, weights=weights, binning=binning)
-
+        path = path_of(params, data)
+        data, validation = path.prepared(data), path.prepared(validation)
         if params.joint:
-            network, bit_network = trained(training_seed, Weights(1.0, params.lambda_disc), 0.0, 1.0), None
+            network, bit_network = train(data, validation, params, path, training, device, ctx.progress), None
         else:
-            network, bit_network = trained(training_seed, Weights(1.0, 0.0), 0.0, 0.5), trained(bit_seed, Weights(0.0, 1.0), 0.5, 0.5)
-        bank = NoiseBank.drawn(params, torch.Generator().manual_seed(bank_seed), binning)
-        self._fitted = _Fitted(standardiser, binning, network, bit_network, bank)
+            network, bit_network = train_apart(data, validation, params, (training, bit_training), device, ctx.progress)
+        self._fitted = _Fitted(standardiser, path, network, bit_network, NoiseBank.drawn(params, path, banking))
 
     def score(self, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
         """The columns of ``declare(params).scores``, each (n,) float64; higher = more anomalous in those of the default aggregator.
@@ -172,7 +160,7 @@ class Janus:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from detectors.janus.binning import Binning
+        from detectors.janus.binned import restored_path
         from detectors.janus.scoring import NoiseBank
 
         try:
@@ -191,7 +179,7 @@ class Janus:
         detector = cls(params)
         detector._fitted = _Fitted(
             standardiser=Standardiser(**{name: value.numpy() for name, value in parts["standardiser"].items()}),
-            binning=Binning(**{name: value.numpy() for name, value in parts["binning"].items()}) if "binning" in parts else None,
+            path=restored_path(params, {name: value.numpy() for name, value in parts.get("binning", {}).items()}),
             network=_network(params, parts["network"]),
             bit_network=_network(params, parts["bit_network"]) if "bit_network" in parts else None,
             bank=NoiseBank(**parts["bank"]),
@@ -216,7 +204,7 @@ def _network(params: JanusParams, state: Mapping[str, torch.Tensor]) -> Network:
     """The network that ``state`` belongs to, for scoring."""
     import torch
 
-    from detectors.janus.network import Network
+    from detectors.janus.model import Network
 
     network = Network(params, torch.Generator()).requires_grad_(False)
     network.load_state_dict(state)

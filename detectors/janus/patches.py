@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detectors.janus.batching import Layout, group_by_length, micro_batches
-from detectors.janus.network import Network
+from detectors.janus.model import Network
+from detectors.janus.packing import packed
 from detectors.janus.preprocess import Sequences
 
 __all__ = ["Metric", "nearest_distance", "packet_points"]
@@ -32,9 +32,8 @@ def packet_points(network: Network, data: Sequences) -> Points:
     device = network.position.device
     condition = network.condition(torch.ones(1, device=device))
     states = np.empty((len(data.packets), network.position.shape[1]), dtype=np.float32)
-    for batch in micro_batches(group_by_length(data.lengths)):
-        layout = Layout.of(batch, data.lengths)
-        rows = data.starts[layout.rows][layout.flow_of] + layout.position  # (p,)
+    for layout in packed(data.lengths):
+        rows = layout.packet_rows(data.starts)  # (p,)
         packets = torch.from_numpy(data.packets[rows]).to(device)  # (p, 9)
         continuous = network.widths.continuous
         shown = torch.cat([packets[:, :continuous], 2.0 * packets[:, continuous:] - 1.0], dim=1)  # (p, 9)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
-from detectors.janus.params import JanusParams
 from detectors.shared.checking import require_integer
 from detectors.shared.saving import load_arrays, save_arrays
 from janus_bench.columns import PACKET_CHANNELS

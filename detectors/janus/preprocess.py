@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.janus.params import JanusParams
+from detectors.janus.config import JanusParams
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch
 
-__all__ = ["CHANNELS", "N_CONTINUOUS", "N_DISCRETE", "N_FEATURES", "Sequences", "Standardiser"]
+__all__ = ["CHANNELS", "Sequences", "Standardiser"]
 
 CHANNELS = CONTINUOUS_CHANNELS + DISCRETE_CHANNELS
 """Channel order of every packet tensor in this package: the continuous ones first, so that one slice separates the two kinds."""
 
 N_CONTINUOUS = len(CONTINUOUS_CHANNELS)
-N_DISCRETE = len(DISCRETE_CHANNELS)
-N_FEATURES = len(FLOW_FEATURES)
 
 CLIP = 10.0
 # A column that hardly varies among the benign training flows must not turn the smallest change into the clip value: below a tenth of a

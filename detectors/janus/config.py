@@ -1,4 +1,4 @@
-"""What can be set on JANUS, validated.  No torch here: the parent process reads it."""
+"""What can be set on JANUS, and what follows from it: widths, score columns, the default aggregator.  No torch here: the parent process reads it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from janus_bench.columns import (
     MAX_PACKETS,
 )
 
-__all__ = ["BITS", "COUPLINGS", "DISCRETE_SOURCES", "PRECISIONS", "REDUCTIONS", "REFERENCE_MODES", "JanusParams", "Widths"]
+__all__ = ["BIT_COLUMNS", "COUPLINGS", "PRECISIONS", "JanusParams", "Widths", "default_aggregator", "score_columns"]
 
-REFERENCE_MODES = ("causal_packets", "causal_strict", "full")
 COUPLINGS = ("sinkhorn", "exact", "none", "stratified")
-DISCRETE_SOURCES = ("uniform", "mask")
-BITS = ("clamped", "path")
-REDUCTIONS = ("mean", "max")
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
@@ -64,7 +60,7 @@ class JanusParams:
     patience        epochs without a lower validation loss before training ends
     batch           flows per optimiser step; the coupling spans the whole batch
     lr, weight_decay  AdamW's
-    ema             decay of the averaged weights that are validated, kept and scored with (warmed up, see ``training``)
+    ema             decay of the averaged weights that are validated, kept and scored with (warmed up, see ``matching.averaging``)
     precision       of matrix products: ``fp32`` anywhere; ``tf32`` or ``bf16`` (autocast) on CUDA only
     """
 
@@ -96,15 +92,12 @@ class JanusParams:
     def __post_init__(self) -> None:
         """Raises ValueError with one line: the field, its value and what is allowed."""
         for field in fields(JanusParams):
-            value = getattr(self, field.name)
             allowed, holds = _RULES[field.name]
-            if not holds(value):
+            if not holds(value := getattr(self, field.name)):
                 raise ValueError(f"{field.name} = {value!r}: must be {allowed}")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model = {self.d_model}: must be a multiple of n_heads = {self.n_heads}")
-        for field_name, clashes, text in _CLASHES:
+        for name, clashes, allowed in _CLASHES:
             if clashes(self):
-                raise ValueError(f"{field_name} = {getattr(self, field_name)!r}: must be {text}")
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {allowed.format(self)}")
 
     @property
     def widths(self) -> Widths:
@@ -113,14 +106,38 @@ class JanusParams:
         return Widths(len(FLOW_FEATURES) if self.use_flow_token else 0, len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits, bits)
 
     @property
-    def bins(self) -> int:
-        """Bins of a continuous entry, 0 where it is not binned."""
-        return self.cont_n_bins if self.cont_as_disc else 0
+    def outputs(self) -> int:
+        """Numbers that the network gives for a continuous entry: its velocity, or where it is binned the logits of its bins."""
+        return self.cont_n_bins if self.cont_as_disc else 1
 
     @property
     def has_bit_scores(self) -> bool:
         """Whether a discrete head is trained, on bits that there are."""
         return self.T > 0 and self.widths.bits > 0 and self.lambda_disc > 0
+
+
+BIT_COLUMNS = ("disc_nll_total", *(f"disc_nll_ch{channel}" for channel in range(2, 8)))
+"""Channels 2 … 7 are direction, SYN, FIN, RST, PSH, ACK (``columns.DISCRETE_CHANNELS``); the names are the JANUS project's."""
+
+
+def score_columns(params: JanusParams) -> tuple[str, ...]:
+    """Names of the columns in the order in which they are stored, the project's ten first; what ``params`` cannot score has no column.
+
+    The twenty of the defaults cost what the ten do: the reverse ODE computes every velocity that the others are made of.
+    Where a flow is its FLOW token alone, or its packets alone, the scores over "all" entries would repeat the others and are left out.
+    """
+    parts = [name for name, there in (("flow", params.use_flow_token), ("packet", params.T > 0)) if there]
+    terminal = [f"terminal_{part}" for part in (*parts, "norm")[: 3 if len(parts) == 2 else 1]]
+    path = [f"{kind}_{part}" for kind in ("kinetic", "velocity", "curvature") for part in (("total", *parts) if len(parts) == 2 else parts)]
+    continuous = not params.cont_as_disc
+    bits = BIT_COLUMNS if params.has_bit_scores else ()
+    return (*(terminal if continuous else ()), *bits, *((*path, "arc_length") if continuous else ()))
+
+
+def default_aggregator(params: JanusParams) -> str:
+    """OAS over the project's ten columns, as far as there are any (Group B of the ablation)."""
+    kinds = (["terminal_*"] if not params.cont_as_disc else []) + (["disc_nll_*"] if params.has_bit_scores else [])
+    return f"oas[columns={'+'.join(kinds)}]"
 
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -135,40 +152,28 @@ def _number(text: str, holds: Callable[[float], bool]) -> Rule:
     return text, lambda value: type(value) in (int, float) and math.isfinite(value) and holds(value)
 
 
-def _choice(names: tuple[str, ...]) -> Rule:
+def _choice(*names: str) -> Rule:
     return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
 
 
-_BOOLEAN: Rule = ("true or false", lambda value: type(value) is bool)
-
 _RULES: dict[str, Rule] = {
     "T": _integer(0, MAX_PACKETS),
-    "use_flow_token": _BOOLEAN,
-    "disc_as_cont": _BOOLEAN,
-    "cont_as_disc": _BOOLEAN,
     "cont_n_bins": _integer(2),
-    "joint": _BOOLEAN,
-    "d_model": _integer(1),
-    "n_layers": _integer(1),
-    "n_heads": _integer(1),
-    "sigma": _number("a number of at least 0", lambda value: value >= 0),
-    "lambda_disc": _number("a number of at least 0", lambda value: value >= 0),
-    "coupling": _choice(COUPLINGS),
-    "reference_mode": _choice(REFERENCE_MODES),
-    "discrete_source": _choice(DISCRETE_SOURCES),
-    "bits": _choice(BITS),
-    "k_steps": _integer(1),
-    "reduction": _choice(REDUCTIONS),
-    "epochs": _integer(1),
-    "patience": _integer(1),
-    "batch": _integer(1),
+    **dict.fromkeys(("d_model", "n_layers", "n_heads", "k_steps", "epochs", "patience", "batch"), _integer(1)),
+    **dict.fromkeys(("use_flow_token", "disc_as_cont", "cont_as_disc", "joint"), ("true or false", lambda value: type(value) is bool)),
+    **dict.fromkeys(("sigma", "lambda_disc", "weight_decay"), _number("a number of at least 0", lambda value: value >= 0)),
     "lr": _number("a number above 0", lambda value: value > 0),
-    "weight_decay": _number("a number of at least 0", lambda value: value >= 0),
     "ema": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "precision": _choice(PRECISIONS),
+    "coupling": _choice(*COUPLINGS),
+    "reference_mode": _choice("causal_packets", "causal_strict", "full"),
+    "discrete_source": _choice("uniform", "mask"),
+    "bits": _choice("clamped", "path"),
+    "reduction": _choice("mean", "max"),
+    "precision": _choice(*PRECISIONS),
 }
 
 _CLASHES: tuple[tuple[str, Callable[[JanusParams], bool], str], ...] = (
+    ("d_model", lambda params: params.d_model % params.n_heads > 0, "a multiple of n_heads = {0.n_heads}"),
     ("T", lambda params: params.T == 0 and not params.use_flow_token, "at least 1 without a FLOW token (use_flow_token = False)"),
     ("disc_as_cont", lambda params: params.disc_as_cont and params.cont_as_disc, "false with cont_as_disc = True: one head must remain"),
     ("cont_as_disc", lambda params: params.cont_as_disc and not params.has_bit_scores, "false without bits to score (T = 0 or lambda_disc = 0)"),

@@ -1,6 +1,12 @@
-"""The Transformer over ``[FLOW, P_1 … P_L]``: attention modes, AdaLN-Zero blocks, heads.
+"""The network: a Transformer over ``[FLOW, P_1 … P_L]`` conditioned on the time t, with a continuous and a discrete head.
 
-Shapes: B flows, P packets of all of them, N token slots (see ``batching.Layout``), D = ``d_model``, H heads; a rectangle of attention has
+    x_0 = [W_f c_flow,  W_p c_i + p_i]                       tokens; p_i is the learned position of packet i
+    x  ← x + g_1 ⊙ Attention(LN(x) ⊙ (1 + s_1) + b_1)        the six modulations b, s, g of each block are linear in a(t),
+    x  ← x + g_2 ⊙ MLP(LN(x) ⊙ (1 + s_2) + b_2)              zero at the start: AdaLN-Zero (DiT, Peebles & Xie 2023)
+    v  = W_v (LN(x) ⊙ (1 + s) + b)                           velocity of continuous entries
+    log p(b = 1) / p(b = 0) = W_b (LN(x) ⊙ (1 + s) + b)      posterior of bits
+
+Shapes: B flows, P packets of all of them, N token slots (see ``packing.Layout``), D = ``d_model``, H heads; a rectangle of attention has
 m flows of S slots.
 """
 
@@ -8,8 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,26 +23,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, silu
 
-from detectors.janus.batching import Layout
-from detectors.janus.params import JanusParams
+from detectors.janus.config import JanusParams
+from detectors.janus.packing import Layout, Placement
 from detectors.janus.preprocess import CHANNELS
 
-__all__ = ["Network", "Placement", "Prediction"]
+__all__ = ["Network", "Prediction"]
 
 TIME_FEATURES = 64
 TIME_SCALE = 1000.0  # t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
 EXPANSION = 4
 
-SIDE_BY_SIDE = 34
-"""Slots of a row of attention that short flows share on the CPU; beyond it, hidden pairs cost more than the calls saved."""
-
 
 class Prediction(NamedTuple):
-    """What the heads say about one micro-batch, in float32.  F, C, D: ``params.Widths``; K bins where continuous entries are binned.
+    """What the heads say about one micro-batch, in float32, or what they should have said.  F, C, D: ``config.Widths``.
 
-    flow    (B, F) velocity of the FLOW features, or (B, F, K) logits of their bins
-    packet  (P, C) velocity of the continuous packet channels, or (P, C, K) logits of their bins
-    logits  (P, D) log-odds that each bit of the data is 1
+    flow    (B, F) velocity of the FLOW features
+    packet  (P, C) velocity of the continuous packet channels
+    logits  (P, D) log-odds that each bit of the data is 1; as a target the bits
+
+    Where continuous entries are binned, ``flow`` and ``packet`` hold the K logits of each entry's bins, (B, F K) and (P, C K); as targets the bins.
     """
 
     flow: Tensor
@@ -45,46 +49,8 @@ class Prediction(NamedTuple):
     logits: Tensor
 
 
-@dataclass(frozen=True)
-class Placement:
-    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None (all visible).
-
-    On the CPU short flows share a rectangle, side by side, and do not see each other.
-    """
-
-    position: Tensor
-    content: Tensor
-    slot_flow: Tensor
-    flow_slot: Tensor
-    packet_slot: Tensor
-    shapes: tuple[tuple[int, int], ...]
-    masks: tuple[Tensor | None, ...]
-
-    @classmethod
-    def of(cls, layout: Layout, mode: str, device: torch.device, *, flow_token: bool = True) -> Placement:
-        """``layout`` under the attention mode ``mode``; without a FLOW token nothing sees slot 0, nor does it see anything."""
-
-        def tensor(index: NDArray[np.int64]) -> Tensor:
-            return torch.from_numpy(index).to(device)
-
-        masks = [_mask(mode, size, real, flow_token) for (_, size), real in zip(layout.shapes, layout.padded, strict=True)]
-        shapes = layout.shapes
-        if device.type == "cpu":
-            parts = [part for shape, mask in zip(shapes, masks, strict=True) for part in _side_by_side(*shape, mask)]
-            shapes, masks = tuple(shape for shape, _ in parts), [mask for _, mask in parts]
-        return cls(
-            position=tensor(layout.position),
-            content=tensor(layout.content),
-            slot_flow=tensor(layout.slot_flow),
-            flow_slot=tensor(layout.flow_slot),
-            packet_slot=tensor(layout.packet_slot),
-            shapes=shapes,
-            masks=tuple(None if mask is None else mask.to(device) for mask in masks),
-        )
-
-
 class Network(nn.Module):
-    """Velocities and bit posteriors from noised flows and their times: a DiT (Peebles & Xie 2023, AdaLN-Zero) with packet-causal attention.
+    """Velocities and bit posteriors from noised flows and their times.
 
     Parameters are drawn from ``generator`` alone; torch's global generator is neither read nor advanced.
     """
@@ -92,10 +58,8 @@ class Network(nn.Module):
     def __init__(self, params: JanusParams, generator: torch.Generator) -> None:
         super().__init__()
         width = params.d_model
-        self.mode = params.reference_mode
-        self.widths, self.bins = params.widths, params.bins
-        self.precision = params.precision
-        outputs = max(self.bins, 1)  # of a continuous entry
+        self.mode, self.precision = params.reference_mode, params.precision
+        self.widths = params.widths
         self.flow_in = _linear(self.widths.flow, width)
         self.packet_in = _linear(len(CHANNELS), width)
         self.position = nn.Parameter(torch.empty(params.T, width))
@@ -103,8 +67,8 @@ class Network(nn.Module):
         self.time_out = _linear(width, width)
         self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
         self.modulation = _linear(width, (6 * params.n_layers + 2) * width)  # of all blocks, then of the heads: one product
-        self.flow_head = _linear(width, self.widths.flow * outputs)
-        self.packet_head = _linear(width, self.widths.continuous * outputs + self.widths.bits)
+        self.flow_head = _linear(width, self.widths.flow * params.outputs)
+        self.packet_head = _linear(width, self.widths.continuous * params.outputs + self.widths.bits)
         self._initialise(generator)
 
     @torch.no_grad()
@@ -115,18 +79,24 @@ class Network(nn.Module):
             elif name == "position":
                 parameter.normal_(0.0, 0.02, generator=generator)
             elif "modulation" in name or "head" in name:
-                parameter.zero_()  # AdaLN-Zero: every block starts as the identity, and the prediction at zero
+                parameter.zero_()  # every block starts as the identity, and the prediction at zero
             else:
                 nn.init.xavier_uniform_(parameter, generator=generator)
 
     def condition(self, t: Tensor) -> tuple[Tensor, ...]:
         """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the heads."""
-        hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D)
+        hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D) a(t)
         return self.modulation(hidden).split([6 * hidden.shape[1]] * len(self.blocks) + [2 * hidden.shape[1]], dim=1)
 
     def place(self, layout: Layout) -> Placement:
         """``layout`` on the network's device, under its attention mode."""
-        return Placement.of(layout, self.mode, self.position.device, flow_token=self.widths.flow > 0)
+        shapes = zip(layout.shapes, layout.padded, strict=True)
+        masks = [_mask(self.mode, size, real, flow_token=self.widths.flow > 0) for (_, size), real in shapes]
+        return Placement.of(layout, masks, self.position.device)
+
+    def autocast(self) -> torch.autocast:
+        """The context of ``precision`` for whatever the network computes."""
+        return torch.autocast(self.position.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def states(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Tensor:
         """What the heads read, (N, D): arguments as in ``forward``."""
@@ -136,24 +106,18 @@ class Network(nn.Module):
             x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
         return _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
 
-    def autocast(self) -> torch.autocast:
-        """The context of ``precision`` for whatever the network computes."""
-        return torch.autocast(self.position.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
         """``flow`` (B, F), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
         with self.autocast():
             x = self.states(flow, packets, condition, placement)  # (N, D)
-            flow_out = self.flow_head(x.index_select(0, placement.flow_slot)).float()  # (B, F [K])
-            packet = self.packet_head(x.index_select(0, placement.packet_slot)).float()  # (P, C [K] + D)
-        velocities, logits = packet.split([packet.shape[1] - self.widths.bits, self.widths.bits], dim=1)
-        if self.bins:
-            return Prediction(flow_out.unflatten(1, (-1, self.bins)), velocities.unflatten(1, (-1, self.bins)), logits)
+            flow_out = self.flow_head(x.index_select(0, placement.flow_slot)).float()  # (B, F)
+            packet_out = self.packet_head(x.index_select(0, placement.packet_slot)).float()  # (P, C + D)
+        velocities, logits = packet_out.split([packet_out.shape[1] - self.widths.bits, self.widths.bits], dim=1)  # (P, C), (P, D)
         return Prediction(flow_out, velocities, logits)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each normalised, modulated by the time, and gated (zero at the start)."""
+    """Attention and MLP, each normalised, modulated by the time, and gated."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -171,6 +135,7 @@ class Block(nn.Module):
         return torch.addcmul(x, gate2, self.mlp_out(hidden))  # (N, D)
 
     def _attend(self, qkv: Tensor, placement: Placement) -> Tensor:
+        """``qkv`` (N, 3 D) → (N, D): each rectangle of slots by itself."""
         width = qkv.shape[1] // 3
         seen = []
         parts = qkv.split([rows * size for rows, size in placement.shapes])  # each (m S, 3 D)
@@ -181,58 +146,28 @@ class Block(nn.Module):
         return torch.cat(seen)
 
 
-def _mask(mode: str, size: int, real: NDArray[np.int64] | None, flow_token: bool) -> Tensor | None:
+_VISIBLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "causal_packets": lambda i, j: (j <= i) | (i == 0),
+    "causal_strict": lambda i, j: j <= i,
+    "full": lambda i, j: (i >= 0) & (j >= 0),
+}
+"""Whether slot i sees slot j; slot 0 is FLOW."""
+
+
+def _mask(mode: str, size: int, real: NDArray[np.int64] | None, *, flow_token: bool) -> Tensor | None:
     """Who (row) sees whom (column) in a rectangle of ``size`` slots, added to the attention logits: 0, or −∞ for hidden.
 
     (S, S), or (m, 1, S, S) with ``real`` (m,), the tokens of each row before its padding, which nobody sees (what padding sees is never read);
-    None where everyone sees everyone.  Slot 0 is FLOW.
+    None where everyone sees everyone.  Without a FLOW token nothing sees slot 0, nor does it see anything.
     """
-    visible = _PATTERNS[mode](size)  # (S, S)
+    slots = torch.arange(size)
+    visible = _VISIBLE[mode](slots[:, None], slots)  # (S, S)
     if not flow_token:
         visible[0, 1:] = visible[1:, 0] = False
     if real is not None:
-        visible = visible & (torch.arange(size) < torch.from_numpy(real)[:, None])[:, None, None, :]
+        visible = visible & (slots < torch.from_numpy(real)[:, None])[:, None, None, :]  # (m, 1, S, S)
         visible |= torch.eye(size, dtype=torch.bool)  # what sees nothing at all would turn into NaN
     return None if visible.all() else torch.zeros(visible.shape).masked_fill(~visible, -math.inf)
-
-
-def _side_by_side(rows: int, size: int, mask: Tensor | None) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
-    """Rectangles with masks in place of one: as many flows to a row as fit into ``SIDE_BY_SIDE`` slots, then the flows that remain.
-
-    A head of a row is one call of the processor's attention kernel, which takes about as long for 11 slots as for 33.
-    """
-    beside = min(SIDE_BY_SIDE // size, rows)
-    if beside < 2:
-        yield (rows, size), mask
-        return
-    full = rows // beside
-    mask = torch.zeros(size, size) if mask is None else mask
-    each = mask.dim() == 4  # a mask for every flow
-    blocks = mask[: full * beside].view(full, beside, size, size) if each else mask.expand(1, beside, size, size)
-    wide = torch.full((len(blocks), 1, beside, size, beside, size), -math.inf)
-    for place in range(beside):
-        wide[:, 0, place, :, place] = blocks[:, place]
-    wide = wide.view(len(blocks), 1, beside * size, beside * size)
-    yield (full, beside * size), wide if each else wide[0, 0]
-    if rest := rows - full * beside:
-        yield (rest, size), mask[full * beside :] if each else mask
-
-
-def _full(size: int) -> Tensor:
-    return torch.ones(size, size, dtype=torch.bool)
-
-
-def _causal_strict(size: int) -> Tensor:
-    return _full(size).tril()
-
-
-def _causal_packets(size: int) -> Tensor:
-    pattern = _causal_strict(size)
-    pattern[0] = True
-    return pattern
-
-
-_PATTERNS: dict[str, Callable[[int], Tensor]] = {"full": _full, "causal_packets": _causal_packets, "causal_strict": _causal_strict}
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
@@ -242,10 +177,12 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _per_slot(modulation: tuple[Tensor, ...], placement: Placement) -> tuple[Tensor, ...]:
+    """Each of ``modulation``, (B, D) → (N, D); that of one time for all flows stays (1, D)."""
     return tuple(part if len(part) == 1 else part.index_select(0, placement.slot_flow) for part in modulation)
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LN(x) ⊙ (1 + scale) + shift of ``x`` (N, D)."""
     if len(shift) == 1:  # one time for all: the affine part of a single operation
         return layer_norm(x, x.shape[-1:], scale[0] + 1, shift[0])  # (N, D)
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:]), scale + 1)  # (N, D)
