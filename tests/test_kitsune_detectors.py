@@ -208,7 +208,7 @@ def test_one_training_row_is_refused(detector):
         (lambda: KitNETParams(hidden=1.5), "hidden"),
         (lambda: KitNETParams(fm_share=1), "fm_share"),
         (lambda: KitNETParams(rate=-1), "rate"),
-        (lambda: KitsuneParams(reduction="median"), "reduction must be max or mean"),
+        (lambda: KitsuneParams(reduction="median"), "reduction must be one of max, mean"),
     ],
 )
 def test_wrong_parameters_are_named(make, named):

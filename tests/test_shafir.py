@@ -289,7 +289,7 @@ def test_a_selection_keeps_the_features_that_explain_the_flows_it_is_shown(ctx, 
     detector = ShafirNF(params)
     context = replace(ctx, validation=given) if hints == "none" else replace(ctx, hints=given)
     detector.fit(flows(rng.normal(size=(400, 20)), names), context)
-    assert detector._densities[0].names == (names[3], names[11])
+    assert detector._model[0].names == (names[3], names[11])
 
 
 def test_a_selection_without_flows_to_explain_says_so(ctx):
