@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janus_bench.columns import PACKET_CHANNELS
 from janus_bench.contract import Capabilities, FlowBatch, validate_scores
 from janus_bench.errors import InvalidScores, UndeclaredInput
+from tests.factories import CHANNEL_NAMES, nothing, on_packets
 
 
 def make_batch(lengths: list[int], seed: int = 0) -> FlowBatch:
     rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    packets = {name: rng.integers(0, 2000, int(offsets[-1])).astype(np.float32) for name in PACKET_CHANNELS}
-    return FlowBatch(np.arange(len(lengths), dtype=np.uint64), offsets, packets, {"n_packets": np.array(lengths, dtype=np.float64)})
+    return on_packets(lengths, lambda _, total: rng.integers(0, 2000, total).astype(np.float32))
 
 
 @given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12), data=st.data())
@@ -28,7 +26,7 @@ def test_take_and_padded_agree_with_plain_slicing(lengths, data):
     assert dense.shape == (len(index), 5, 9)
     for row, flow in enumerate(index):
         first, last = int(batch.offsets[flow]), int(batch.offsets[flow + 1])
-        for channel, name in enumerate(PACKET_CHANNELS):
+        for channel, name in enumerate(CHANNEL_NAMES):
             expected = list(batch.packets[name][first:last])[:5]
             assert list(dense[row, : len(expected), channel]) == expected
             assert not dense[row, len(expected) :, channel].any()
@@ -47,7 +45,7 @@ def test_a_batch_cannot_be_changed():
 
 
 def test_undeclared_inputs_are_named():
-    bare = FlowBatch(np.arange(2, dtype=np.uint64))
+    bare = nothing(2)
     with pytest.raises(UndeclaredInput, match="no packets"):
         bare.padded()
     with pytest.raises(UndeclaredInput, match="no flow features"):

@@ -19,11 +19,11 @@ from detectors.rfm import (
 )
 from detectors.shared.inputs import INPUTS
 from detectors.tccm import TCCM, TCCMParams
-from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import check_detector, parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import DataError, PluginError, UsageError
+from tests.factories import FEATURE_NAMES, fitted
+from tests.factories import on_features as flows
 
 BOTH = (TCCM, RFM)
 
@@ -35,15 +35,6 @@ def test_flow_matching_detectors_keep_the_contract(check):
 
 def test_tccm_on_packets_keeps_the_contract_too():
     assert [result for result in check_detector(TCCM, TCCMParams(input="packets", epochs=3)) if result.status == "failed"] == []
-
-
-def flows(matrix):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(FLOW_FEATURES)})
-
-
-def fitted(detector, train, seed=0):
-    detector.fit(train, FitContext(train.take(slice(0, 0)), seed, np.random.default_rng(seed), "cpu", None))
-    return detector
 
 
 def plane(seed, n, basis):
@@ -76,7 +67,7 @@ def test_tccm_score_is_the_distance_by_which_one_step_misses_the_origin():
     weights = {name: weight.double().numpy() for name, weight in model._model.state_dict().items()}
     assert weights["layers.0.weight"].shape == (256, 20 + 128)
     batch = mixed_flows().take(slice(280, 320))
-    columns = np.column_stack([batch.features[name] for name in FLOW_FEATURES])
+    columns = np.column_stack([batch.features[name] for name in FEATURE_NAMES])
     rows = np.clip((columns - model._standardiser.mean) / model._standardiser.std, -10, 10)
     np.testing.assert_allclose(model.score(batch), [np.linalg.norm(forward(weights, row, 1.0) + row) for row in rows], rtol=1e-4)
 
