@@ -8,23 +8,21 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
-import math
 import pkgutil
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import asdict, dataclass, make_dataclass
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.checking import require, require_choice
-from detectors.shared.inputs import INPUTS, Standardiser
-from janus_bench.contract import Capabilities, FitContext, FlowBatch
+from detectors.shared.inputs import Input
+from detectors.shared.tabular import Standardised
+from janus_bench.contract import Capabilities, FitContext
 from janus_bench.errors import PluginError, UsageError
+from janus_bench.params import CheckedParams
 
 __all__ = ["PyodDetector", "PyodParams", "pyod_detector"]
-
-_LIMIT = 1e6  # z-scores beyond are clipped, so that squares stay finite
 
 _OURS = frozenset({"contamination", "device", "n_jobs", "novelty", "random_state", "verbose"})
 """Arguments that are not parameters here: the harness decides them, or (``contamination``, ``verbose``) they do not change scores."""
@@ -34,7 +32,7 @@ _TRANSDUCTIVE = frozenset({"CD", "COF", "COPOD", "ECOD", "LMDD", "LOCI", "RGraph
 
 
 @dataclass(frozen=True)
-class PyodParams:
+class PyodParams(CheckedParams):
     """Parameters that every PyOD detector has here; a class made by ``pyod_detector`` adds those of PyOD's constructor.
 
     input  ``features``: the 20 flow features; ``packets``: the 64 packets as 640 columns; both standardised on the training flows
@@ -42,52 +40,34 @@ class PyodParams:
 
     name: ClassVar[str] = "pyod"
 
-    input: str = "features"
-
-    def __post_init__(self) -> None:
-        require_choice(self.name, "input", self.input, INPUTS)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            require(not isinstance(value, float) or math.isfinite(value), self.name, field.name, "a finite number", value)
+    input: Input = "features"
 
 
-class PyodDetector:
+class PyodDetector(Standardised):
     """Score = PyOD's ``decision_function`` on the standardised rows, (n,) float64.
 
     There is no ``save``: PyOD's models can only be stored as pickles, which run code when they are opened.
     """
 
     Params: ClassVar[Any] = PyodParams
-    capabilities: ClassVar[Capabilities]
     model_class: ClassVar[Any]
+    limit = 1e6  # z-scores beyond are clipped, so that squares stay finite
+    block = 0  # some of PyOD's classes score flows by their company
 
-    def __init__(self, params: Any = None) -> None:
-        self.params = params or self.Params()
-        self._standardiser: Standardiser | None = None
-        self._model: Any = None
-
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """PyOD's ``fit`` on the benign training flows; its random state, if it has one, is the run's seed.  UsageError if PyOD refuses a value."""
-        read = INPUTS[self.params.input]
-        self._standardiser = Standardiser.fitted(read.columns(benign))
+    def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
+        """PyOD's own ``fit``; its random state, if it has one, is the run's seed.  UsageError if PyOD refuses a value."""
         accepted = inspect.signature(self.model_class.__init__).parameters
         given = {key: _number(value) for key, value in asdict(self.params).items() if key != "input"}
         decided = {"random_state": ctx.seed, "device": ctx.device, "verbose": 0}
         try:
-            self._model = self.model_class(**given, **{key: value for key, value in decided.items() if key in accepted})
+            model = self.model_class(**given, **{key: value for key, value in decided.items() if key in accepted})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.params.name}: PyOD refuses the parameters: {error}") from None
-        self._model.fit(self._rows(benign))
+        model.fit(rows.astype(np.float64))
+        return model
 
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
-        """PyOD's anomaly score of each flow, (n,)."""
-        if self._model is None:
-            raise PluginError(f"{self.params.name}: score() before fit()")
-        return np.asarray(self._model.decision_function(self._rows(flows)), dtype=np.float64)
-
-    def _rows(self, flows: FlowBatch) -> NDArray[np.float64]:
-        assert self._standardiser is not None
-        return INPUTS[self.params.input].rows(flows, self._standardiser, _LIMIT).astype(np.float64)  # (n, 20) or (n, 640)
+    def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(self._model.decision_function(rows.astype(np.float64)), dtype=np.float64)
 
 
 @cache
@@ -110,7 +90,7 @@ def pyod_detector(name: str) -> type[PyodDetector]:
     )
     together = "PyOD computes its scores over the flows that are scored together"
     capabilities = Capabilities(
-        inputs=frozenset({"features", "packets"}),  # ``Params.input`` chooses
+        inputs=frozenset({"features"}),
         provenance="faithful",
         uses_labels=name in _TRANSDUCTIVE,  # unlabelled test flows
         source=f"PyOD's {name}" + (f"; {together}" if name in _TRANSDUCTIVE else ""),

@@ -6,94 +6,48 @@ All standardise on the benign training flows, and a fit is a handful of arrays, 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.checking import require, require_integer, require_positive
-from detectors.shared.inputs import Standardiser, feature_columns
-from detectors.shared.saving import load_arrays, save_arrays
-from janus_bench.contract import Capabilities, FitContext, FlowBatch
-from janus_bench.errors import PluginError
+from detectors.shared.inputs import Standardiser
+from detectors.shared.tabular import Arrays, Saved, Standardised, features_only
+from janus_bench.contract import FitContext
+from janus_bench.params import CheckedParams, Count, Limit, Positive
 
-__all__ = ["ECOD", "GMM", "KNN", "PCA", "GMMParams", "KNNParams", "Mahalanobis", "NoParams", "PCAParams"]
-
-_LIMIT = 1e6  # z-scores beyond are clipped, so that their squares stay finite
-_SCORE_BLOCK = 8192
-
-Arrays = dict[str, NDArray[np.float64]]
+__all__ = ["ECOD", "GMM", "KNN", "PCA", "ECODParams", "GMMParams", "KNNParams", "Mahalanobis", "MahalanobisParams", "PCAParams"]
 
 
-def _features_only(source: str, provenance: Any = "faithful") -> Capabilities:
-    return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source)
+class _Simple(Standardised, Saved):
+    """Standardise, learn arrays, score rows by them; the validation flows are unused."""
+
+    limit = 1e6  # z-scores beyond are clipped, so that their squares stay finite
+    dtype = np.float64
+    block = 8192
+
+    def _arrays(self) -> Arrays:
+        return {**{f"input.{key}": value for key, value in vars(self._standardiser).items()}, **self._model}
+
+    def _restore(self, arrays: Arrays) -> None:
+        self._standardiser = Standardiser(arrays.pop("input.mean"), arrays.pop("input.std"))
+        self._model = arrays
 
 
 @dataclass(frozen=True)
-class NoParams:
+class MahalanobisParams(CheckedParams):
     """There is nothing to choose."""
 
-
-class _OnFeatures(ABC):
-    """Standardise, learn arrays, score rows by them."""
-
-    name: ClassVar[str]
-    Params: ClassVar[Any] = NoParams
-
-    def __init__(self, params: Any = None) -> None:
-        self.params = params or self.Params()
-        self._standardiser: Standardiser | None = None
-        self._fit: Arrays = {}
-
-    @abstractmethod
-    def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
-        """The fit for standardised training rows (n, 20)."""
-
-    @abstractmethod
-    def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scores (b,) of standardised rows (b, 20)."""
-
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Learn from the benign training flows; the validation flows are unused."""
-        columns = feature_columns(benign)
-        self._standardiser = Standardiser.fitted(columns)
-        self._fit = self._learn(self._standardiser(columns, _LIMIT), ctx)
-
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
-        """Anomaly score of each flow, (n,)."""
-        if self._standardiser is None:
-            raise PluginError(f"{self.name}: score() before fit()")
-        rows = self._standardiser(feature_columns(flows), _LIMIT)  # (n, 20)
-        scores = np.empty(len(flows))
-        for start in range(0, len(rows), _SCORE_BLOCK):
-            scores[start : start + _SCORE_BLOCK] = self._score(rows[start : start + _SCORE_BLOCK])
-        return scores
-
-    def save(self, folder: Path) -> None:
-        """Standardisation, fit and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
-        if self._standardiser is None:
-            raise PluginError(f"{self.name}: save() before fit()")
-        save_arrays(folder, self.name, self.params, {**{f"input.{key}": value for key, value in vars(self._standardiser).items()}, **self._fit})
-
-    @classmethod
-    def load(cls, folder: Path, params: Any = None) -> Self:
-        """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
-        detector = cls(params)
-        arrays = load_arrays(folder, cls.name, detector.params)
-        detector._standardiser = Standardiser(arrays.pop("input.mean"), arrays.pop("input.std"))
-        detector._fit = arrays
-        return detector
+    name: ClassVar[str] = "mahalanobis"
 
 
-class Mahalanobis(_OnFeatures):
+class Mahalanobis(_Simple):
     """Score = (x − µ)ᵀ Σ⁻¹ (x − µ), (n,) float64 ≥ 0; Σ: the training covariance with oracle-approximating shrinkage (Chen et al., 2010)."""
 
-    name = "mahalanobis"
-    capabilities: ClassVar[Capabilities] = _features_only("scikit-learn's OAS (Chen, Wiesel, Eldar, Hero, IEEE TSP 58, 2010)")
+    Params = MahalanobisParams
+    capabilities = features_only("scikit-learn's OAS (Chen, Wiesel, Eldar, Hero, IEEE TSP 58, 2010)")
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         from sklearn.covariance import OAS
@@ -102,33 +56,31 @@ class Mahalanobis(_OnFeatures):
         return {"location": estimate.location_, "precision": estimate.precision_}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        centred = rows - self._fit["location"]  # (b, 20)
-        return np.maximum(np.einsum("bi,ij,bj->b", centred, self._fit["precision"], centred, optimize=True), 0)
+        centred = rows - self._model["location"]  # (b, 20)
+        return np.maximum(np.einsum("bi,ij,bj->b", centred, self._model["precision"], centred, optimize=True), 0)
 
 
 @dataclass(frozen=True)
-class KNNParams:
+class KNNParams(CheckedParams):
     """Parameters of ``knn``.
 
     k  which neighbour; the farthest training flow where there are fewer
     """
 
-    k: int = 5
+    name: ClassVar[str] = "knn"
 
-    def __post_init__(self) -> None:
-        require_integer("knn", "k", self.k)
+    k: Count = 5
 
 
-class KNN(_OnFeatures):
+class KNN(_Simple):
     """Score = Euclidean distance to the k-th nearest training flow, (n,) float64 ≥ 0 (Ramaswamy, Rastogi, Shim, SIGMOD 2000)."""
 
-    name = "knn"
     Params = KNNParams
-    capabilities: ClassVar[Capabilities] = _features_only("k-th neighbour distance (Ramaswamy, Rastogi, Shim, SIGMOD 2000)")
+    capabilities = features_only("k-th neighbour distance (Ramaswamy, Rastogi, Shim, SIGMOD 2000)")
 
     def __init__(self, params: KNNParams | None = None) -> None:
         super().__init__(params)
-        self._tree: Any = None
+        self._tree: Any = None  # made by the first score, for a loaded detector has none
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         self._tree = None
@@ -137,31 +89,29 @@ class KNN(_OnFeatures):
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.spatial import KDTree
 
-        if self._tree is None:  # made here, for a loaded detector has none
-            self._tree = KDTree(self._fit["rows"])
+        if self._tree is None:
+            self._tree = KDTree(self._model["rows"])
         distances, _ = self._tree.query(rows, k=[min(self.params.k, self._tree.n)])  # (b, 1)
         return distances[:, 0]
 
 
 @dataclass(frozen=True)
-class PCAParams:
+class PCAParams(CheckedParams):
     """Parameters of ``pca``.
 
     variance  share of the training variance that the kept components explain at least, in (0, 1)
     """
 
-    variance: float = 0.9
+    name: ClassVar[str] = "pca"
 
-    def __post_init__(self) -> None:
-        require(isinstance(self.variance, int | float) and 0 < self.variance < 1, "pca", "variance", "a number between 0 and 1", self.variance)
+    variance: Annotated[float, Limit(">", 0), Limit("<", 1)] = 0.9
 
 
-class PCA(_OnFeatures):
+class PCA(_Simple):
     """Score = squared distance to the subspace of the leading principal components, (n,) float64 ≥ 0 (Jackson, Mudholkar, 1979: the Q statistic)."""
 
-    name = "pca"
     Params = PCAParams
-    capabilities: ClassVar[Capabilities] = _features_only("PCA reconstruction error (Jackson, Mudholkar, Technometrics 21, 1979)")
+    capabilities = features_only("PCA reconstruction error (Jackson, Mudholkar, Technometrics 21, 1979)")
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         location = rows.mean(axis=0)
@@ -171,31 +121,28 @@ class PCA(_OnFeatures):
         return {"location": location, "residual": axes[:, :left_out]}  # (20, r)
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.square((rows - self._fit["location"]) @ self._fit["residual"]).sum(axis=1)
+        return np.square((rows - self._model["location"]) @ self._model["residual"]).sum(axis=1)
 
 
 @dataclass(frozen=True)
-class GMMParams:
+class GMMParams(CheckedParams):
     """Parameters of ``gmm``.
 
     components      Gaussians; as many as training flows where there are fewer
     regularisation  added to the diagonal of every covariance, in squared standardised units
     """
 
-    components: int = 10
-    regularisation: float = 1e-3
+    name: ClassVar[str] = "gmm"
 
-    def __post_init__(self) -> None:
-        require_integer("gmm", "components", self.components)
-        require_positive("gmm", "regularisation", self.regularisation)
+    components: Count = 10
+    regularisation: Positive = 1e-3
 
 
-class GMM(_OnFeatures):
+class GMM(_Simple):
     """Score = −log density in nats of a Gaussian mixture with full covariances on the standardised features, (n,) float64."""
 
-    name = "gmm"
     Params = GMMParams
-    capabilities: ClassVar[Capabilities] = _features_only("scikit-learn's GaussianMixture, full covariances")
+    capabilities = features_only("scikit-learn's GaussianMixture, full covariances")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"check": {"components": 3}}
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
@@ -208,15 +155,22 @@ class GMM(_OnFeatures):
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.special import logsumexp
 
-        joint = np.empty((len(rows), len(self._fit["weights"])))  # (b, C) log weight + log density
-        for c, (weight, mean, whitening) in enumerate(zip(self._fit["weights"], self._fit["means"], self._fit["whitening"], strict=True)):
+        joint = np.empty((len(rows), len(self._model["weights"])))  # (b, C) log weight + log density
+        for c, (weight, mean, whitening) in enumerate(zip(self._model["weights"], self._model["means"], self._model["whitening"], strict=True)):
             white = (rows - mean) @ whitening  # (b, 20)
             log_volume = np.log(np.diag(whitening)).sum() - 0.5 * len(mean) * math.log(2 * math.pi)
             joint[:, c] = np.log(weight) + log_volume - 0.5 * np.square(white).sum(axis=1)
         return -logsumexp(joint, axis=1)
 
 
-class ECOD(_OnFeatures):
+@dataclass(frozen=True)
+class ECODParams(CheckedParams):
+    """There is nothing to choose."""
+
+    name: ClassVar[str] = "ecod"
+
+
+class ECOD(_Simple):
     """Score = Σ over features of the largest of three −log tail probabilities, (n,) float64 ≥ 0 (ECOD, Li et al., TKDE 2022).
 
     The tails of a flow are those among the training flows and itself.  PyOD computes them, and the skewness that chooses between the tails, over
@@ -224,8 +178,8 @@ class ECOD(_OnFeatures):
     skewness of the training flows, the two are equal.
     """
 
-    name = "ecod"
-    capabilities: ClassVar[Capabilities] = _features_only("ECOD (Li et al., IEEE TKDE 2022), scoring each flow by itself", "adapted")
+    Params = ECODParams
+    capabilities = features_only("ECOD (Li et al., IEEE TKDE 2022), scoring each flow by itself", "adapted")
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         centred = rows - rows.mean(axis=0)
@@ -233,7 +187,7 @@ class ECOD(_OnFeatures):
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         total = np.zeros(len(rows))
-        for column, ordered, skew in zip(rows.T, self._fit["sorted"].T, self._fit["skew"], strict=True):
+        for column, ordered, skew in zip(rows.T, self._model["sorted"].T, self._model["skew"], strict=True):
             n = len(ordered)
             left = -np.log((np.searchsorted(ordered, column, side="right") + 1) / (n + 1))  # (b,) P(X ≤ x)
             right = -np.log((n - np.searchsorted(ordered, column, side="left") + 1) / (n + 1))  # (b,) P(X ≥ x)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from janus_bench.columns import INPUTS, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import InvalidScores, UndeclaredInput
+from janus_bench.quiet import ignore
+from janus_bench.ragged import positions, starts_of
 
 __all__ = ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream", "concatenated", "validate_scores"]
 
@@ -142,8 +144,7 @@ class FlowBatch:
             offsets, packets = None, {}
         else:
             lengths = np.diff(self.offsets)[chosen]
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            gather = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths) + np.arange(int(offsets[-1]))
+            offsets, gather = starts_of(lengths), positions(self.offsets[:-1][chosen], lengths)
             packets = {name: column[gather] for name, column in self.packets.items()}
         features = {name: column[chosen] for name, column in self.features.items()}
         stream = self.stream
@@ -233,10 +234,6 @@ class Capabilities:
             raise ValueError("several score columns need a default aggregator")
 
 
-def _silent(_fraction: float, _text: str) -> None:
-    """The progress callback of someone who does not watch."""
-
-
 @dataclass(frozen=True)
 class FitContext:
     """Everything besides the training flows that ``fit`` may use.
@@ -259,7 +256,7 @@ class FitContext:
     threads: int = 1
     deadline: float | None = None
     hints: FlowBatch | None = None
-    progress: Callable[[float, str], None] = _silent
+    progress: Callable[[float, str], None] = ignore
 
 
 @runtime_checkable
@@ -282,7 +279,10 @@ class Detector(Protocol):
 
 
 def validate_scores(raw: Any, n: int, names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """What ``score`` returned, as one finite float64 array of shape (n,) per declared column; InvalidScores says what is wrong with it."""
+    """What ``score`` returned, as one finite float64 array of shape (n,) per declared column; InvalidScores says what is wrong with it.
+
+    Floating and integer numbers are taken; complex ones, masked arrays, booleans, dates, text and arrays of objects are not.
+    """
     if not isinstance(raw, Mapping):
         if len(names) != 1:
             raise InvalidScores(f"score() must return a mapping with the declared columns {', '.join(names)}, not {type(raw).__name__}")
@@ -291,10 +291,15 @@ def validate_scores(raw: Any, n: int, names: tuple[str, ...]) -> dict[str, NDArr
         raise InvalidScores(f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(names)}")
     checked = {}
     for name in names:
+        if isinstance(raw[name], np.ma.MaskedArray):
+            raise InvalidScores(f"score column {name!r} is a masked array: fill it, for every flow needs a score")
         try:
-            column = np.asarray(raw[name], dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InvalidScores(f"score column {name!r} is not numeric") from None
+            column = np.asarray(raw[name])
+        except Exception as error:  # noqa: BLE001  whatever stands there may raise anything when it is read as an array
+            raise InvalidScores(f"score column {name!r} is not numeric: {type(error).__name__}") from None
+        if column.dtype.kind not in "fiu":  # NumPy would drop an imaginary part, count True as 1 and read text and dates as numbers
+            raise InvalidScores(f"score column {name!r} is not numeric: its type is {column.dtype}; return float64")
+        column = column.astype(np.float64, copy=False)
         if column.shape != (n,):
             raise InvalidScores(f"score column {name!r} has shape {column.shape}, expected ({n},)")
         bad = int(np.count_nonzero(~np.isfinite(column)))

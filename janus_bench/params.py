@@ -1,17 +1,32 @@
-"""Detector parameters from text: ``janus[sigma=0.6,lambda_disc=0.5]`` → a validated frozen dataclass."""
+"""Detector parameters: text such as ``janus[sigma=0.6,lambda_disc=0.5]`` → a frozen dataclass, held to its annotations."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
 from janus_bench.errors import UsageError, unknown
 
-__all__ = ["build_params", "columns_of", "parse_request", "places_of", "split_requests"]
+__all__ = [
+    "CheckedParams",
+    "Count",
+    "Limit",
+    "NonNegative",
+    "Positive",
+    "Share",
+    "build_params",
+    "columns_of",
+    "parse_request",
+    "places_of",
+    "split_requests",
+]
 
 
 def split_requests(text: str) -> list[str]:
@@ -47,57 +62,126 @@ def parse_request(text: str) -> tuple[str, dict[str, str]]:
 def build_params(detector: str, params_type: type | None, *layers: Mapping[str, Any], kind: str = "detector") -> Any:
     """An instance of the detector's ``Params`` with later layers overriding earlier ones; None for a detector without parameters.
 
-    Strings are converted by the field's annotation (bool, int, float, str, Literal, optional).  UsageError names parameter and value.
+    Text becomes what the field's annotation says (bool, int, float, str, Literal, optional).  UsageError names parameter, value and what is allowed.
     """
     merged = {key: value for layer in layers for key, value in layer.items()}
     if params_type is None:
         if merged:
             raise UsageError(f"{kind} {detector!r} has no parameters, but {', '.join(merged)} was given")
         return None
-    hints = typing.get_type_hints(params_type)
-    fields = {field.name for field in dataclasses.fields(params_type)}
+    hints = _hints(params_type)
     converted = {}
-    for key, value in merged.items():
-        if key not in fields:
-            raise unknown(f"parameter of {detector}", key, fields)
-        converted[key] = _convert(f"{kind} {detector!r}", key, value, hints[key])
+    for key, given in merged.items():
+        if key not in hints:
+            raise unknown(f"parameter of {detector}", key, hints)
+        converted[key] = _from_text(given, hints[key])
+        if expected := _unmet(hints[key], converted[key]):
+            raise UsageError(f"{kind} {detector!r}: {key}={given!r} must be {expected}")
     try:
         return params_type(**converted)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{kind} {detector!r}: {error}") from None
 
 
-def _convert(owner: str, key: str, value: Any, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A bound on a number, as part of its annotation: ``Annotated[int, Limit("≥", 1)]``."""
+
+    sign: Literal["≥", "≤", ">", "<"]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g}"
+
+    def holds(self, number: float) -> bool:
+        return _COMPARED[self.sign](number, self.bound)
+
+
+_COMPARED: Mapping[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
+
+Count = Annotated[int, Limit("≥", 1)]
+Positive = Annotated[float, Limit(">", 0)]
+NonNegative = Annotated[float, Limit("≥", 0)]
+Share = Annotated[float, Limit(">", 0), Limit("≤", 1)]
+
+
+class CheckedParams:
+    """Base of a detector's frozen dataclass: its fields are held to their annotations, limits included, when an instance is made.
+
+    ``int``: a whole number; ``float``: a finite number; ``bool``, ``str``, ``Literal`` and ``… | None`` as they read.  What no single annotation can
+    say (one field against another) a subclass adds in ``__post_init__`` by ``require``, after ``super().__post_init__()``.
+    """
+
+    name: ClassVar[str]
+    """The detector's, which every message begins with."""
+
+    def __post_init__(self) -> None:
+        own: Any = type(self)
+        for field, hint in _hints(own).items():
+            if expected := _unmet(hint, getattr(self, field)):
+                self.require(False, field, expected)
+
+    def require(self, holds: bool, field: str, expected: str) -> None:
+        """UsageError ``DETECTOR: FIELD must be EXPECTED, not VALUE`` unless ``holds``."""
+        if not holds:
+            raise UsageError(f"{self.name}: {field} must be {expected}, not {getattr(self, field)!r}")
+
+
+@cache
+def _hints(params_type: type) -> Mapping[str, Any]:
+    """Field → its annotation with the limits."""
+    hints = typing.get_type_hints(params_type, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(params_type)}
+
+
+def _parts(hint: Any) -> tuple[Any, tuple[Limit, ...], bool]:
+    """An annotation as the type that counts (the first of a union), its limits, and whether None is allowed."""
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
-        if value is None or (isinstance(value, str) and value.lower() == "none" and len(options) < len(typing.get_args(hint))):
-            return None
-        return _convert(owner, key, value, options[0])
-    if origin is typing.Literal:
-        allowed = typing.get_args(hint)
-        for option in allowed:
-            if str(option) == str(value):
-                return option
-        raise UsageError(f"{owner}: {key}={value!r} must be one of {', '.join(map(str, allowed))}")
-    if hint is bool and isinstance(value, str):
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        raise UsageError(f"{owner}: {key}={value!r} must be true or false")
-    if hint in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
+        hint, optional = options[0], len(options) < len(typing.get_args(hint))
+    limits: tuple[Limit, ...] = ()
+    if typing.get_origin(hint) is Annotated:
+        hint, *notes = typing.get_args(hint)
+        limits = tuple(note for note in notes if isinstance(note, Limit))
+    return hint, limits, optional
+
+
+def _from_text(value: Any, hint: Any) -> Any:
+    """``value`` as its annotation wants it; as it is where that cannot be, which ``_unmet`` then says."""
+    kind, _, optional = _parts(hint)
+    if optional and isinstance(value, str) and value.lower() == "none":
+        return None
+    if typing.get_origin(kind) is Literal:
+        return next((option for option in typing.get_args(kind) if str(option) == str(value)), value)
+    if kind is bool and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower(), value)
+    if kind in (int, float) and type(value) in (str, int, float):
         try:
-            return hint(value) if hint is float or not isinstance(value, float) else _whole(value)
-        except ValueError:
-            raise UsageError(f"{owner}: {key}={value!r} must be {'a number' if hint is float else 'a whole number'}") from None
-    if isinstance(hint, type) and not isinstance(value, hint):
-        raise UsageError(f"{owner}: {key}={value!r} must be of type {hint.__name__}")
+            number = kind(value)
+        except (ValueError, OverflowError):
+            return value
+        return value if isinstance(value, float) and number != value else number
     return value
 
 
-def _whole(value: float) -> int:
-    if value != int(value):
-        raise ValueError
-    return int(value)
+def _unmet(hint: Any, value: Any) -> str:
+    """What an annotation wants that ``value`` is not, such as ``a whole number ≥ 1``; empty where it is."""
+    kind, limits, optional = _parts(hint)
+    if optional and value is None:
+        return ""
+    if typing.get_origin(kind) is Literal:
+        allowed = typing.get_args(kind)
+        return "" if value in allowed else f"one of {', '.join(str(option) or 'nothing' for option in allowed)}"
+    if kind is bool:
+        return "" if isinstance(value, bool) else "true or false"
+    if kind in (int, float):
+        typed = isinstance(value, int | kind) and not isinstance(value, bool)
+        if typed and math.isfinite(value) and all(limit.holds(value) for limit in limits):
+            return ""
+        bounds = " and ".join(map(str, limits))
+        return f"{'a whole number' if kind is int else 'a number' if limits else 'a finite number'} {bounds}".strip()
+    return f"of type {kind.__name__}" if isinstance(kind, type) and not isinstance(value, kind) else ""
 
 
 def columns_of(name: str, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import pluggy
 
 from janus_bench.contract import Capabilities
-from janus_bench.errors import PluginError, UsageError, unknown
+from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
 from janus_bench.extensions import (
     PROJECT,
     Dataset,
@@ -22,6 +22,8 @@ from janus_bench.extensions import (
     Renderer,
 )
 
+BUILT_IN = "janus-bench"
+"""The distribution whose names nobody else can take."""
 DETECTOR_GROUP = "janus_bench.detectors"
 FAMILY_GROUP = "janus_bench.detector_families"
 
@@ -32,6 +34,7 @@ __all__ = [
     "datasets",
     "detector_entries",
     "load_detector",
+    "load_detectors",
     "metrics",
     "notify",
     "presets",
@@ -73,9 +76,19 @@ class LoadedDetector:
         return self.factory() if self.params_type is None else self.factory(params)
 
     def declaring(self, params: Any) -> LoadedDetector:
-        """The same with the capabilities that these parameters give it."""
+        """The same with the capabilities that these parameters give it; PluginError if its ``declare`` does not give any."""
         declare = getattr(self.factory, "declare", None)
-        return self if declare is None else dataclasses.replace(self, capabilities=declare(params))
+        if declare is None:
+            return self
+        try:
+            capabilities = declare(params)
+        except JanusBenchError:
+            raise
+        except Exception as error:  # noqa: BLE001  see load_detector
+            raise PluginError(f"detector {self.name!r}: declare() raised {one_line(error)}") from None
+        if not isinstance(capabilities, Capabilities):
+            raise PluginError(f"detector {self.name!r}: declare() returned {type(capabilities).__name__}, not Capabilities")
+        return dataclasses.replace(self, capabilities=capabilities)
 
 
 def one_line(error: BaseException) -> str:
@@ -86,21 +99,30 @@ def one_line(error: BaseException) -> str:
 
 def detector_entries() -> dict[str, EntryPoint]:
     """Detector name → entry point, without importing any; a name that two distributions claim is left to ``colliding_detectors``."""
-    return {name: found[0] for name, found in _by_name().items() if len(found) == 1}
+    return _claimed_once(DETECTOR_GROUP)
 
 
 def detector_families() -> dict[str, EntryPoint]:
     """Family → entry point of a function that makes a detector class of a member's name: ``pyod:ECOD`` is the member ``ECOD`` of ``pyod``."""
-    return {entry.name: entry for entry in entry_points(group=FAMILY_GROUP)}
+    return _claimed_once(FAMILY_GROUP)
 
 
 def colliding_detectors() -> list[Broken]:
-    """Names that more than one distribution registers."""
-    return [
-        Broken(name, ", ".join(_origin(entry) for entry in found), "registered more than once: uninstall one of the distributions")
-        for name, found in _by_name().items()
-        if len(found) > 1
-    ]
+    """Names of detectors, families and presets that more than one distribution or detector claims: nobody has them."""
+    taken = "registered more than once: uninstall one of the distributions"
+    claims = [(name, found) for group in (DETECTOR_GROUP, FAMILY_GROUP) for name, found in _by_name(group).items() if len(found) > 1]
+    return [*(Broken(name, ", ".join(map(_origin, found)), taken) for name, found in claims), *_presets()[1]]
+
+
+def load_detectors() -> tuple[list[LoadedDetector], list[Broken]]:
+    """Every detector that can be loaded, and every one that cannot, with the reason in a line."""
+    loaded, broken = [], colliding_detectors()
+    for name, entry in detector_entries().items():
+        try:
+            loaded.append(load_detector(name))
+        except PluginError as error:
+            broken.append(Broken(name, _origin(entry), str(error)))
+    return loaded, broken
 
 
 def load_detector(name: str) -> LoadedDetector:
@@ -108,33 +130,33 @@ def load_detector(name: str) -> LoadedDetector:
 
     UsageError for an unknown name, PluginError for a broken plugin.
     """
-    if name not in detector_entries() and name in presets():
-        return dataclasses.replace(load_detector(presets()[name].detector), preset=presets()[name].params)
     family, _, member = name.partition(":")
-    families = detector_families()
-    if member and family in families:
-        entry, make = families[family], lambda: families[family].load()(member)
-    else:
-        entry = _entry(name)
-        make = entry.load
-    try:
-        return describe_detector(name, make())
-    except UsageError:  # a family's: there is no such member
-        raise
-    except PluginError as error:
-        raise PluginError(f"detector {name!r} ({_origin(entry)}): {error}") from None
-    except Exception as error:  # noqa: BLE001  whatever a plugin raises at import is the plugin's, and costs one line
-        raise PluginError(f"detector {name!r} ({_origin(entry)}) cannot be loaded: {one_line(error)}") from None
-
-
-def _entry(name: str) -> EntryPoint:
-    entries = detector_entries()
-    if name in entries:
-        return entries[name]
+    if name in _by_name(DETECTOR_GROUP) or (member and family in _by_name(FAMILY_GROUP)):
+        return _load(name)
+    if name in presets():
+        return dataclasses.replace(_load(presets()[name].detector), preset=presets()[name].params)
     for broken in colliding_detectors():
         if broken.name == name:
             raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
-    raise unknown("detector", name, {*entries, *presets()})
+    raise unknown("detector", name, {*detector_entries(), *presets()})
+
+
+def _load(name: str) -> LoadedDetector:
+    """A detector by its own name, or a member of a family."""
+    family, _, member = name.partition(":")
+    claimed, own = (_by_name(FAMILY_GROUP), family) if member and family in _by_name(FAMILY_GROUP) else (_by_name(DETECTOR_GROUP), name)
+    entry, *others = claimed[own]
+    origin = ", ".join(map(_origin, claimed[own]))
+    if others:
+        raise PluginError(f"detector {name!r} ({origin}): registered more than once: uninstall one of the distributions")
+    try:
+        return describe_detector(name, entry.load() if own == name else entry.load()(member))
+    except UsageError:  # a family's: there is no such member
+        raise
+    except PluginError as error:
+        raise PluginError(f"detector {name!r} ({origin}): {error}") from None
+    except Exception as error:  # noqa: BLE001  whatever a plugin raises at import is the plugin's, and costs one line
+        raise PluginError(f"detector {name!r} ({origin}) cannot be loaded: {one_line(error)}") from None
 
 
 def describe_detector(name: str, factory: Any) -> LoadedDetector:
@@ -148,6 +170,10 @@ def describe_detector(name: str, factory: Any) -> LoadedDetector:
     params_type: Any = getattr(factory, "Params", None)
     if params_type is not None and not (dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen):  # type: ignore[union-attr]
         raise PluginError("`Params` must be a frozen dataclass")
+    for table in ("profiles", "presets"):
+        named = getattr(factory, table, {})
+        if not (isinstance(named, Mapping) and all(isinstance(overrides, Mapping) for overrides in named.values())):
+            raise PluginError(f"`{table}` must map names to parameters")
     return LoadedDetector(name, factory, capabilities, params_type, getattr(factory, "profiles", {}))
 
 
@@ -156,7 +182,7 @@ def _manager() -> tuple[pluggy.PluginManager, tuple[Broken, ...]]:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(HookSpecs)
     broken = []
-    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: (entry.name, _origin(entry))):
+    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: (_origin(entry) != BUILT_IN, entry.name, _origin(entry))):
         try:
             manager.register(entry.load(), name=f"{entry.name} ({_origin(entry)})")
             manager.check_pending()
@@ -167,9 +193,12 @@ def _manager() -> tuple[pluggy.PluginManager, tuple[Broken, ...]]:
 
 
 def _collect(hook: str, expected: type, kind: str) -> tuple[dict[str, Any], tuple[Broken, ...]]:
-    """Everything the plugins contribute through one hook, by name; what is broken or already taken is reported instead."""
+    """Everything the plugins contribute through one hook, by name, and what is wrong with the rest.
+
+    A built-in name stays the built-in's.  A name that two other plugins claim is nobody's: a result under it would be of no one knows which.
+    """
     manager, _ = _manager()
-    found: dict[str, Any] = {}
+    claims: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     broken: list[Broken] = []
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         plugin = implementation.plugin_name
@@ -179,13 +208,19 @@ def _collect(hook: str, expected: type, kind: str) -> tuple[dict[str, Any], tupl
             broken.append(Broken(plugin, hook, one_line(error)))
             continue
         for item in items:
-            name = getattr(item, "name", "")
-            if not isinstance(item, expected):
-                broken.append(Broken(plugin, hook, f"returned {type(item).__name__}, expected {expected.__name__}"))
-            elif name in found:
-                broken.append(Broken(plugin, hook, f"{kind} {name!r} is already registered by another plugin"))
+            if isinstance(item, expected):
+                claims[getattr(item, "name", "")].append((plugin, item))
             else:
-                found[name] = item
+                broken.append(Broken(plugin, hook, f"returned {type(item).__name__}, expected {expected.__name__}"))
+    found = {}
+    for name, claimed in claims.items():
+        (first, item), *others = claimed
+        if not others or first.endswith(f"({BUILT_IN})"):
+            found[name] = item
+            broken += [Broken(plugin, hook, f"{kind} {name!r} is left out: it is already registered by {first}") for plugin, _ in others]
+        else:
+            plugins = " and ".join(plugin for plugin, _ in claimed)
+            broken += [Broken(plugin, hook, f"{kind} {name!r} is left out: {plugins} claim it; uninstall one") for plugin, _ in claimed]
     return found, tuple(broken)
 
 
@@ -202,20 +237,33 @@ def datasets() -> Mapping[str, Dataset]:
     return _contributions()[0]["dataset"]
 
 
-@cache
 def presets() -> Mapping[str, Preset]:
-    """Presets of all detectors that can be loaded; a name that a detector or an earlier preset has is not taken from them."""
-    found: dict[str, Preset] = {}
+    """Presets of all detectors that can be loaded; a detector's name is never a preset's, and a name that two detectors give is nobody's."""
+    return _presets()[0]
+
+
+@cache
+def _presets() -> tuple[dict[str, Preset], tuple[Broken, ...]]:
+    claims: dict[str, list[tuple[EntryPoint, Preset]]] = defaultdict(list)
     entries = detector_entries()
-    for name in entries:
+    for name, entry in sorted(entries.items(), key=lambda item: _origin(item[1]) != BUILT_IN):
         try:
-            loaded = load_detector(name)
+            loaded = _load(name)
         except PluginError:  # said wherever detectors are listed
             continue
         for preset, params in getattr(loaded.factory, "presets", {}).items():
-            if preset not in entries:
-                found.setdefault(preset, Preset(preset, name, params))
-    return found
+            claims[preset].append((entry, Preset(preset, name, params)))
+    found, broken = {}, []
+    for name, claimed in claims.items():
+        owners = ", ".join(f"{preset.detector} ({_origin(entry)})" for entry, preset in claimed)
+        if name in _by_name(DETECTOR_GROUP):
+            broken.append(Broken(name, owners, "is a preset's name and a detector's: the detector has it"))
+        elif len(claimed) == 1 or _origin(claimed[0][0]) == BUILT_IN:
+            found[name] = claimed[0][1]
+            broken += [Broken(name, _origin(entry), f"preset of {preset.detector} is left out: {owners} claim it") for entry, preset in claimed[1:]]
+        else:
+            broken.append(Broken(name, owners, "is a preset of more than one detector: uninstall one of the distributions"))
+    return found, tuple(broken)
 
 
 def protocols() -> Mapping[str, ProtocolSpec]:
@@ -245,11 +293,15 @@ def notify(hook: str, argument: Mapping[str, Any], report: Callable[[str], None]
             report(f"plugin {implementation.plugin_name}: {hook} raised {one_line(error)}")
 
 
-def _by_name() -> Mapping[str, list[EntryPoint]]:
+def _by_name(group: str) -> Mapping[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = defaultdict(list)
-    for entry in _unique(entry_points(group=DETECTOR_GROUP)):
+    for entry in _unique(entry_points(group=group)):
         found[entry.name].append(entry)
     return dict(sorted(found.items()))
+
+
+def _claimed_once(group: str) -> dict[str, EntryPoint]:
+    return {name: found[0] for name, found in _by_name(group).items() if len(found) == 1}
 
 
 def _unique(entries: Iterable[EntryPoint]) -> Iterable[EntryPoint]:

@@ -29,11 +29,12 @@ from detectors.autoencoders.network import (
     sparsest,
 )
 from detectors.shared.inputs import INPUTS, Standardiser
-from janus_bench.columns import FLOW_FEATURES
+from detectors.shared.training import seeded_initialisation
 from janus_bench.conformance import check_detector, parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import DataError, PluginError, UsageError
+from tests.factories import context, only
+from tests.factories import on_features as flows
 
 ALL = (AE, MemAE, SparseMemAE)
 EPOCHS = 30
@@ -47,14 +48,6 @@ def test_autoencoders_keep_the_contract(check):
 @pytest.mark.parametrize("detector", ALL)
 def test_packet_input_keeps_the_contract_too(detector):
     assert [result for result in check_detector(detector, detector.Params(input="packets", epochs=5)) if result.status == "failed"] == []
-
-
-def flows(matrix):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(FLOW_FEATURES)})
-
-
-def context(validation, seed=0):
-    return FitContext(validation, seed, np.random.default_rng(seed), "cpu", None)
 
 
 def clusters(seed):
@@ -149,9 +142,9 @@ def test_a_memory_of_single_items_reconstructs_no_more_things_than_it_has_items(
     train, validation, seen, unseen = clusters(0)
     fitted = SparseMemAE(SparseMemAEParams(epochs=EPOCHS, items=6, k=1))
     fitted.fit(train, context(validation))
-    rows = INPUTS["features"].rows(FlowBatch(np.arange(400), features={n: np.r_[seen.features[n], unseen.features[n]] for n in FLOW_FEATURES}),
-                                   fitted._standardiser, 10.0)  # fmt: skip
-    output = fitted._network(torch.from_numpy(rows))[0].detach().numpy()
+    rows = INPUTS["features"].rows(flows(np.concatenate([seen.feature_matrix(), unseen.feature_matrix()])),
+                                   fitted._standardiser, 10.0, np.float32)  # fmt: skip
+    output = fitted._model(torch.from_numpy(rows))[0].detach().numpy()
     assert 2 <= len(np.unique(output.round(4), axis=0)) <= 6
 
 
@@ -159,7 +152,7 @@ def test_packet_error_is_the_masked_sum_written_out_packet_by_packet():
     batch = synthetic_benign(0, 12)
     read = INPUTS["packets"]
     standardiser = Standardiser.fitted(read.columns(batch))
-    rows = read.rows(batch, standardiser, 10.0)
+    rows = read.rows(batch, standardiser, 10.0, np.float32)
     output = np.random.default_rng(0).normal(size=(12, 576)).astype(np.float32)
     expected = []
     for i in range(12):
@@ -184,7 +177,7 @@ def test_packet_error_is_the_masked_sum_written_out_packet_by_packet():
 def test_standardised_packets_have_mean_zero_and_padding_is_zero():
     batch = synthetic_benign(0, 200)
     read = INPUTS["packets"]
-    packets = read.rows(batch, Standardiser.fitted(read.columns(batch)), 10.0).reshape(200, 64, 10)
+    packets = read.rows(batch, Standardiser.fitted(read.columns(batch)), 10.0, np.float32).reshape(200, 64, 10)
     present = packets[..., -1] == 1
     np.testing.assert_array_equal(present.sum(axis=1), batch.lengths)
     np.testing.assert_allclose(packets[present][:, :3].mean(axis=0), 0, atol=1e-4)
@@ -195,10 +188,10 @@ def test_standardised_packets_have_mean_zero_and_padding_is_zero():
 @pytest.mark.parametrize("detector", ALL)
 def test_each_input_needs_only_itself(detector, kind):
     whole = synthetic_benign(0, 60)
-    only = {"features": FlowBatch(whole.ids, features=whole.features), "packets": FlowBatch(whole.ids, whole.offsets, whole.packets)}[kind]
+    alone = only(whole, kind)
     fitted = detector(detector.Params(input=kind, epochs=2))
-    fitted.fit(only, context(only))
-    np.testing.assert_array_equal(fitted.score(only), fitted.score(whole))
+    fitted.fit(alone, context(alone))
+    np.testing.assert_array_equal(fitted.score(alone), fitted.score(whole))
 
 
 def test_the_weights_of_the_best_validation_epoch_are_kept_and_training_stops_after_patience():
@@ -222,9 +215,11 @@ def test_without_validation_flows_all_epochs_run():
 def test_every_part_of_the_memory_network_learns():
     train, validation, _, _ = clusters(0)
     detector = MemAE(MemAEParams(epochs=1))
-    before = {name: weight.clone() for name, weight in detector._build(seed=0).state_dict().items()}
-    detector.fit(train, context(validation))
-    unchanged = [name for name, weight in detector._network.state_dict().items() if torch.equal(weight, before[name])]
+    ctx = context(validation)
+    with seeded_initialisation(ctx.seed):
+        before = {name: weight.clone() for name, weight in detector._build().state_dict().items()}
+    detector.fit(train, ctx)
+    unchanged = [name for name, weight in detector._model.state_dict().items() if torch.equal(weight, before[name])]
     assert unchanged == []
 
 

@@ -19,22 +19,21 @@ from detectors.classical import (
     OneClassSVM,
     OneClassSVMParams,
 )
-from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import check_detector
 from janus_bench.conformance.flows import constant_flows, mixed_flows, synthetic_benign
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import DataError, PluginError, UsageError
+from tests.factories import FEATURE_NAMES, context, on_features, only
 
 
 @pytest.fixture
 def ctx(tmp_path):
-    return FitContext(validation=synthetic_benign(2, 20), seed=42, rng=np.random.default_rng(42), device="cpu", scratch=tmp_path)
+    return context(synthetic_benign(2, 20), scratch=tmp_path)
 
 
 def matrix(flows, name):
     """The input as the detectors document it, made packet by packet."""
     if name == "features":
-        return np.column_stack([flows.features[feature] for feature in FLOW_FEATURES])
+        return np.column_stack([flows.features[feature] for feature in FEATURE_NAMES])
     rows = np.zeros((len(flows), 64, 9))
     for i in range(len(flows)):
         for j, packet in enumerate(range(flows.offsets[i], flows.offsets[i + 1])):
@@ -72,7 +71,7 @@ def test_one_class_svm_equals_scikit_learn_across_blocks_and_with_outliers_in_tr
     rng = np.random.default_rng(0)
 
     def heavy_tailed(n):
-        return FlowBatch(np.arange(n), features={name: rng.standard_t(2, size=n) * 10 for name in FLOW_FEATURES})
+        return on_features(rng.standard_t(2, size=(n, 20)) * 10)
 
     train, test = heavy_tailed(500), heavy_tailed(5000)
     detector = OneClassSVM(OneClassSVMParams())
@@ -132,10 +131,10 @@ def test_packet_input_keeps_the_contract_too(detector):
 @pytest.mark.parametrize("name", ["features", "packets"])
 def test_each_input_needs_only_itself(ctx, detector, name):
     whole = synthetic_benign(0, 60)
-    only = {"features": FlowBatch(whole.ids, features=whole.features), "packets": FlowBatch(whole.ids, whole.offsets, whole.packets)}[name]
+    alone = only(whole, name)
     fitted = detector(detector.Params(input=name))
-    fitted.fit(only, ctx)
-    np.testing.assert_array_equal(fitted.score(only), fitted.score(whole))
+    fitted.fit(alone, ctx)
+    np.testing.assert_array_equal(fitted.score(alone), fitted.score(whole))
 
 
 def test_training_flows_that_do_not_vary_are_no_error(ctx):

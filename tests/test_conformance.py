@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from importlib.metadata import entry_points
 
 import numpy as np
 import pytest
+import torch
 
 from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import check_detector, detector_checks, parametrize_with_detectors
@@ -199,6 +201,93 @@ class SeedsGlobally(Sound):
         super().fit(benign, ctx)
 
 
+class DrawsFromPython(Sound):
+    def fit(self, benign, ctx):
+        random.random()
+        super().fit(benign, ctx)
+
+
+class DrawsFromNumpyWhileScoring(Sound):
+    def score(self, flows):
+        np.random.standard_normal()  # noqa: NPY002
+        return super().score(flows)
+
+
+class DrawsFromTorch(Sound):
+    def fit(self, benign, ctx):
+        torch.rand(1)
+        super().fit(benign, ctx)
+
+
+class DrawsFromTorchWhileScoring(Sound):
+    def score(self, flows):
+        torch.randperm(3)
+        return super().score(flows)
+
+
+class DrawsFromTorchWhileCalibrating(Sound):
+    def calibrate(self, benign):
+        torch.nn.Linear(2, 2)  # initialised from the global generator
+        super().calibrate(benign)
+
+
+class SeedsTorch(Sound):
+    def fit(self, benign, ctx):
+        torch.manual_seed(ctx.seed)
+        super().fit(benign, ctx)
+
+
+def write_into(column, value):
+    column.flags.writeable = True
+    column[:] = value
+
+
+class ChangesTheScoredFlows(Sound):
+    def score(self, flows):
+        scores = super().score(flows)
+        write_into(flows.ids, 0)
+        return scores
+
+
+class ChangesTheCalibrationFlows(Sound):
+    def calibrate(self, benign):
+        super().calibrate(benign)
+        write_into(benign.ids, 0)
+
+
+class ChangesTheValidationFlows(Sound):
+    def fit(self, benign, ctx):
+        super().fit(benign, ctx)
+        write_into(ctx.validation.ids, 0)
+
+
+class ChangesTheHints(Sound):
+    capabilities = replace(Sound.capabilities, hints="few_shot")
+
+    def fit(self, benign, ctx):
+        super().fit(benign, ctx)
+        write_into(ctx.hints.ids, 0)
+
+
+class ChangesTheStream(Sound):
+    capabilities = replace(Sound.capabilities, inputs=frozenset({"features", "stream"}))
+
+    def score(self, flows):
+        write_into(flows.stream.time, 0.0)
+        return super().score(flows)
+
+
+class Complex(Sound):
+    def score(self, flows):
+        return super().score(flows) + 0j
+
+
+class Masked(Sound):
+    def score(self, flows):
+        scores = super().score(flows)
+        return np.ma.masked_array(scores, scores < 0)
+
+
 class ReadsUndeclaredPackets(Sound):
     def score(self, flows):
         return super().score(flows) + flows.lengths
@@ -236,6 +325,8 @@ BROKEN = [
     (OtherColumn, "score_columns"),
     (OneColumnMatrix, "score_shape"),
     (Integers, "score_dtype"),
+    (Complex, "score_dtype"),
+    (Masked, "score_dtype"),
     (NanForLongFlows, "score_finite"),
     (LowerIsAnomalous, "orientation"),
     (EverySecondRow, "order_invariance"),
@@ -246,7 +337,18 @@ BROKEN = [
     (RemembersTheLastFit, "refit_independence"),
     (SubsamplesUnseeded, "seed_determinism"),
     (StandardisesInPlace, "no_mutation"),
+    (ChangesTheScoredFlows, "no_mutation"),
+    (ChangesTheCalibrationFlows, "no_mutation"),
+    (ChangesTheValidationFlows, "no_mutation"),
+    (ChangesTheHints, "no_mutation"),
+    (ChangesTheStream, "no_mutation"),
     (SeedsGlobally, "global_random_state"),
+    (DrawsFromPython, "global_random_state"),
+    (DrawsFromNumpyWhileScoring, "global_random_state"),
+    (DrawsFromTorch, "global_random_state"),
+    (DrawsFromTorchWhileScoring, "global_random_state"),
+    (DrawsFromTorchWhileCalibrating, "global_random_state"),
+    (SeedsTorch, "global_random_state"),
     (ReadsUndeclaredPackets, "declared_inputs"),
     (AccumulatesCalibrations, "calibration_replaces"),
     (ForgetsTheScale, "save_load"),
@@ -338,9 +440,9 @@ def test_in_pytest_an_exemption_is_a_skip_with_its_reason(pytester):
     pytester.makepyfile(
         """
         from detectors.controls import Random
-        from janus_bench.conformance import parametrize_with_detectors
+        from janus_bench.testing import parametrize_with_checks
 
-        @parametrize_with_detectors([Random])
+        @parametrize_with_checks([Random])
         def test_contract(check):
             check()
         """

@@ -9,18 +9,12 @@ from sklearn.metrics import roc_auc_score
 
 from detectors.controls import Length, Random
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import PluginError
-
-
-def context(seed):
-    return FitContext(validation=FlowBatch(np.arange(0)), seed=seed, rng=np.random.default_rng(seed), device="cpu", scratch=None)
+from tests.factories import fitted, nothing
 
 
 def noise(seed, n):
-    detector = Random()
-    detector.fit(FlowBatch(np.arange(3)), context(seed))
-    return detector.score(FlowBatch(np.arange(n)))
+    return fitted(Random(), nothing(3), seed).score(nothing(n))
 
 
 def test_length_is_the_number_of_packets():
@@ -43,9 +37,7 @@ def test_random_is_decided_by_the_seed():
 def test_random_separates_identical_flows_so_that_a_scan_of_equal_probes_has_auroc_one_half():
     probe = synthetic_benign(0, 1)
     flows = probe.take(np.zeros(4000, dtype=int))
-    detector = Random()
-    detector.fit(probe, context(42))
-    scores = detector.score(flows)
+    scores = fitted(Random(), probe).score(flows)
     assert len(np.unique(scores)) == 4000
     standard_error = np.sqrt(4001 / (12 * 2000 * 2000))
     assert abs(roc_auc_score(np.repeat([0, 1], 2000), scores) - 0.5) < 4 * standard_error
@@ -53,4 +45,4 @@ def test_random_separates_identical_flows_so_that_a_scan_of_equal_probes_has_aur
 
 def test_random_before_fit_says_so():
     with pytest.raises(PluginError, match="before fit"):
-        Random().score(FlowBatch(np.arange(3)))
+        Random().score(nothing(3))

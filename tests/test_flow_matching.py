@@ -19,11 +19,11 @@ from detectors.rfm import (
 )
 from detectors.shared.inputs import INPUTS
 from detectors.tccm import TCCM, TCCMParams
-from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import check_detector, parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import DataError, PluginError, UsageError
+from tests.factories import FEATURE_NAMES, fitted
+from tests.factories import on_features as flows
 
 BOTH = (TCCM, RFM)
 
@@ -35,15 +35,6 @@ def test_flow_matching_detectors_keep_the_contract(check):
 
 def test_tccm_on_packets_keeps_the_contract_too():
     assert [result for result in check_detector(TCCM, TCCMParams(input="packets", epochs=3)) if result.status == "failed"] == []
-
-
-def flows(matrix):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(FLOW_FEATURES)})
-
-
-def fitted(detector, train, seed=0):
-    detector.fit(train, FitContext(train.take(slice(0, 0)), seed, np.random.default_rng(seed), "cpu", None))
-    return detector
 
 
 def plane(seed, n, basis):
@@ -73,19 +64,19 @@ def forward(weights, row, time):
 
 def test_tccm_score_is_the_distance_by_which_one_step_misses_the_origin():
     model = fitted(TCCM(TCCMParams(epochs=2)), synthetic_benign(0, 200))
-    weights = {name: weight.double().numpy() for name, weight in model._field.state_dict().items()}
+    weights = {name: weight.double().numpy() for name, weight in model._model.state_dict().items()}
     assert weights["layers.0.weight"].shape == (256, 20 + 128)
     batch = mixed_flows().take(slice(280, 320))
-    columns = np.column_stack([batch.features[name] for name in FLOW_FEATURES])
+    columns = np.column_stack([batch.features[name] for name in FEATURE_NAMES])
     rows = np.clip((columns - model._standardiser.mean) / model._standardiser.std, -10, 10)
     np.testing.assert_allclose(model.score(batch), [np.linalg.norm(forward(weights, row, 1.0) + row) for row in rows], rtol=1e-4)
 
 
 def test_tccm_learns_to_contract_unseen_benign_flows_at_all_times():
     model = fitted(TCCM(TCCMParams(epochs=15)), plane(0, 600, basis=90))
-    rows = torch.from_numpy(INPUTS["features"].rows(plane(1, 200, basis=90), model._standardiser, 10.0))
+    rows = torch.from_numpy(INPUTS["features"].rows(plane(1, 200, basis=90), model._standardiser, 10.0, np.float32))
     for time in (0.0, 0.5, 1.0):
-        missed = (model._field(rows, torch.full((200,), time)) + rows).norm(dim=1).detach()
+        missed = (model._model(rows, torch.full((200,), time)) + rows).norm(dim=1).detach()
         assert missed.mean() < 0.25 * rows.norm(dim=1).mean(), time
 
 
@@ -116,7 +107,8 @@ def test_rfm_leaves_isotropic_rows_at_the_length_of_noise():
 
     model = fitted(RFM(RFMParams(epochs=30, batch=64)), isotropic(0, 800))
     unseen = isotropic(1, 300)
-    carried = model.transport(unseen)
+    with torch.inference_mode():
+        carried = model._evaluate(torch.from_numpy(model._rows(unseen))).numpy().astype(np.float64)
     lengths = np.linalg.norm(carried, axis=1)
     assert lengths.mean() == pytest.approx(math.sqrt(20), rel=0.1)
     assert np.abs(np.cov(carried.T) - np.eye(20)).mean() < 0.15

@@ -15,13 +15,12 @@ from detectors.kitsune import (
     Kitsune,
     KitsuneParams,
 )
-from detectors.kitsune.afterimage import AfterImage, PacketKeys
+from detectors.kitsune.afterimage import AfterImage
 from detectors.kitsune.kitnet import KitNET
-from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import parametrize_with_detectors
-from janus_bench.contract import FitContext, FlowBatch, PacketStream
 from janus_bench.errors import DataError, PluginError, UsageError
 from tests.conftest import SHARED_DATA, needs_shared_data
+from tests.factories import context, nothing, on_features, stream_of
 from tests.test_kitsune_features import REFERENCES, packets, read_plainly
 
 
@@ -107,20 +106,8 @@ def test_rmse_equals_that_of_the_original_program(name):
     assert spearmanr(scores, expected).statistic >= 0.9999
 
 
-def stream(captures, flow):
-    """Captures (time, size, keys) one after the other; ``flow`` (P,)."""
-    joined = {name: np.concatenate([getattr(keys, name) for _, _, keys in captures]) for name in PacketKeys._fields}
-    capture = np.repeat(np.arange(len(captures)), [len(time) for time, _, _ in captures]).astype(np.int32)
-    time, size = (np.concatenate([c[i] for c in captures]) for i in (0, 1))
-    return PacketStream(time=time, size=size.astype(np.uint32), capture=capture, flow=np.asarray(flow, np.int64), **joined)
-
-
 def batch(captures, flow, n):
-    return FlowBatch(np.arange(n), stream=stream(captures, flow))
-
-
-def context(seed=42):
-    return FitContext(FlowBatch(np.arange(0)), seed, np.random.default_rng(seed), "cpu", None)
+    return dataclasses.replace(nothing(n), stream=stream_of(captures, flow))
 
 
 TRAIN = [packets(0, 900, 12), packets(1, 700, 12)]
@@ -174,10 +161,6 @@ def test_blocks_of_packets_do_not_change_the_fit(monkeypatch):
     np.testing.assert_allclose(parts.score(flows), expected, rtol=1e-9)
 
 
-def on_features(matrix):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(FLOW_FEATURES)})
-
-
 def test_kitnet_flow_is_kitnet_on_the_flow_features_in_their_order():
     rows, test = correlated(0, 500, 20), correlated(1, 100, 20)
     detector = KitNETFlow(KitNETParams(fm_share=0.2, largest=5))
@@ -196,7 +179,7 @@ def test_the_mapper_takes_the_public_code_s_grace_or_a_share():
 
 @pytest.mark.parametrize("detector", [KitNETFlow(), Kitsune()])
 def test_one_training_row_is_refused(detector):
-    flows = dataclasses.replace(on_features(correlated(0, 1, 20)), stream=stream([packets(0, 1, 3)], [0]))
+    flows = dataclasses.replace(on_features(correlated(0, 1, 20)), stream=stream_of([packets(0, 1, 3)], [0]))
     with pytest.raises(DataError, match="1 training rows"):
         detector.fit(flows, context())
 
@@ -208,7 +191,7 @@ def test_one_training_row_is_refused(detector):
         (lambda: KitNETParams(hidden=1.5), "hidden"),
         (lambda: KitNETParams(fm_share=1), "fm_share"),
         (lambda: KitNETParams(rate=-1), "rate"),
-        (lambda: KitsuneParams(reduction="median"), "reduction must be max or mean"),
+        (lambda: KitsuneParams(reduction="median"), "reduction must be one of max, mean"),
     ],
 )
 def test_wrong_parameters_are_named(make, named):

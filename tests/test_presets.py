@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import asdict, dataclass
 
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from detectors.shared.saving import load_arrays
 from janus_bench import plugins
 from janus_bench.conformance import check_detector
+from janus_bench.errors import DataError
 from janus_bench.params import build_params
 
 PRESETS = sorted(plugins.presets())
@@ -27,3 +33,69 @@ def test_presets_of_inputs_read_that_input_alone():
             loaded = plugins.load_detector(name)
             assert loaded.declaring(build_params(loaded.name, loaded.params_type, loaded.preset)).capabilities.inputs == {"packets"}
     assert {"ae-packets", "iforest-packets", "memae-packets", "ocsvm-packets", "sparse-memae-packets", "tccm-packets"} <= set(PRESETS)
+
+
+INPUT = {"input": "features"}
+PACKETS = {"input": "packets"}
+ADAM = {"epochs": 100, "batch": 128, "lr": 1e-3}
+AUTOENCODER = {**INPUT, "hidden": 128, "code": 8, **ADAM, "patience": 10}
+AUTOENCODER_PROFILES = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
+KITNET = {"largest": 10, "rate": 0.1, "hidden": 0.75, "fm_grace": 5000, "fm_share": 0.1}
+
+DECLARED = {
+    "iforest": ({**INPUT, "n_estimators": 100, "max_samples": 256}, {}, {"iforest-packets": PACKETS}),
+    "ocsvm": ({**INPUT, "nu": 0.5}, {}, {"ocsvm-packets": PACKETS}),
+    "ocsvm-nystroem": ({**INPUT, "nu": 0.5, "components": 300}, {}, {"ocsvm-nystroem-packets": PACKETS}),
+    "kitsune": ({**KITNET, "reduction": "max"}, {}, {}),
+    "kitnet-flow": (KITNET, {}, {}),
+    "ae": (AUTOENCODER, AUTOENCODER_PROFILES, {"ae-packets": PACKETS}),
+    "memae": ({**AUTOENCODER, "items": 100, "shrink": 1.0, "entropy": 2e-4}, AUTOENCODER_PROFILES, {"memae-packets": PACKETS}),
+    "sparse-memae": ({**AUTOENCODER, "items": 100, "k": 3}, AUTOENCODER_PROFILES, {"sparse-memae-packets": PACKETS}),
+    "mahalanobis": ({}, {}, {}),
+    "knn": ({"k": 5}, {}, {}),
+    "pca": ({"variance": 0.9}, {}, {}),
+    "gmm": ({"components": 10, "regularisation": 1e-3}, {"check": {"components": 3}}, {}),
+    "ecod": ({}, {}, {}),
+    "tccm": ({**INPUT, **ADAM, "batch": 64}, {"quick": {}, "paper": {}, "check": {"epochs": 5}}, {"tccm-packets": PACKETS}),
+    "rfm": ({**ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
+    "shafir": (
+        {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
+        | {"epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16},
+        {"quick": {}, "paper": {}, "check": {"epochs": 3, "bins": 4}},
+        {
+            "shafir-beta": {"latent": "beta"},
+            "shafir-adam": {"optimiser": "adam"},
+            "shafir-flow": {"features": "flow"},
+            "shafir-ensemble": {"second": "published"},
+            "shafir-selected": {"features": "flow", "select": "benign"},
+            "shafir-few-shot": {"features": "flow", "select": "few_shot"},
+            "shafir-transductive": {"features": "flow", "select": "transductive"},
+        },
+    ),
+}
+"""Defaults, profiles and presets, as they stand in the documentation of the runs: a change here changes what every stored run means."""
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_defaults_profiles_and_presets_are_pinned(name):
+    loaded = plugins.load_detector(name)
+    assert (asdict(loaded.params_type()), dict(loaded.profiles), dict(getattr(loaded.factory, "presets", {}))) == DECLARED[name]
+
+
+def test_every_built_in_detector_with_parameters_is_pinned_here_or_beside_its_own_tests():
+    built_in = [name for name, entry in plugins.detector_entries().items() if entry.dist.name == "janus-bench"]
+    assert {name for name in built_in if plugins.load_detector(name).params_type is not None} - {"janus", "janus-plus"} == set(DECLARED)
+
+
+def test_a_fit_saved_before_a_parameter_was_added_is_loaded_with_its_default(tmp_path):
+    @dataclass(frozen=True)
+    class Params:
+        k: int = 5
+        added: str = "as before"
+
+    (tmp_path / "toy.json").write_text('{"k": 7}')
+    save_file({"rows": np.arange(3.0)}, tmp_path / "toy.safetensors")
+    assert load_arrays(tmp_path, "toy", Params(k=7))["rows"].tolist() == [0, 1, 2]
+    for other in (Params(k=5), Params(k=7, added="new")):
+        with pytest.raises(DataError, match=r"toy\.json: saved with .* asked for"):
+            load_arrays(tmp_path, "toy", other)

@@ -13,23 +13,14 @@ from sklearn.preprocessing import StandardScaler
 
 from detectors.pyod_adapter import pyod_detector
 from detectors.simple import ECOD
-from janus_bench.columns import FLOW_FEATURES
 from janus_bench.conformance import check_detector
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import PluginError, UsageError
 from janus_bench.params import build_params
 from janus_bench.plugins import describe_detector
+from tests.factories import fitted
+from tests.factories import on_features as flows
 
 needs_pyod = pytest.mark.skipif(importlib.util.find_spec("pyod") is None, reason="PyOD is not installed: pip install 'janus-bench[pyod]'")
-
-
-def flows(matrix):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(FLOW_FEATURES)})
-
-
-def fitted(detector, train, seed=3):
-    detector.fit(flows(train), FitContext(flows(train[:0]), seed, np.random.default_rng(seed), "cpu", None))
-    return detector
 
 
 RNG = np.random.default_rng(0)
@@ -48,18 +39,20 @@ def reference(name, **arguments):
 def test_scores_are_pyod_s_own(name):
     expected = reference(name)
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(fitted(pyod_detector(name)(), TRAIN).score(flows(TEST)), expected, rtol=1e-4)
+    np.testing.assert_allclose(fitted(pyod_detector(name)(), flows(TRAIN), seed=3).score(flows(TEST)), expected, rtol=1e-4)
 
 
 @needs_pyod
 def test_parameters_given_as_text_reach_pyod_and_the_seed_is_the_run_s():
     knn = describe_detector("pyod:KNN", pyod_detector("KNN"))
     params = build_params("pyod:KNN", knn.params_type, {"n_neighbors": "9", "method": "mean", "p": "1"})
-    np.testing.assert_allclose(fitted(knn.create(params), TRAIN).score(flows(TEST)), reference("KNN", n_neighbors=9, method="mean", p=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        fitted(knn.create(params), flows(TRAIN), seed=3).score(flows(TEST)), reference("KNN", n_neighbors=9, method="mean", p=1), rtol=1e-4
+    )
     forest = describe_detector("pyod:IForest", pyod_detector("IForest"))
     params = build_params("pyod:IForest", forest.params_type, {"max_samples": "64", "n_estimators": "20"})  # the default of max_samples is a word
     expected = reference("IForest", max_samples=64, n_estimators=20, random_state=3)
-    np.testing.assert_allclose(fitted(forest.create(params), TRAIN).score(flows(TEST)), expected, atol=5e-3)
+    np.testing.assert_allclose(fitted(forest.create(params), flows(TRAIN), seed=3).score(flows(TEST)), expected, atol=5e-3)
 
 
 @needs_pyod
@@ -84,9 +77,9 @@ def test_pyod_detectors_keep_the_contract_and_say_where_scores_depend_on_their_c
 @pytest.mark.parametrize("name", ["ECOD", "COPOD"])
 def test_the_exempt_ones_do_depend_on_their_company(name):
     """What the exemption and the dagger claim; our ``ecod`` does not."""
-    model = fitted(pyod_detector(name)(), TRAIN)
+    model = fitted(pyod_detector(name)(), flows(TRAIN), seed=3)
     assert np.abs(model.score(flows(TEST))[:10] - model.score(flows(TEST[:10]))).max() > 0.1
-    ours = fitted(ECOD(), TRAIN)
+    ours = fitted(ECOD(), flows(TRAIN), seed=3)
     np.testing.assert_array_equal(ours.score(flows(TEST))[:10], ours.score(flows(TEST[:10])))
 
 
@@ -115,7 +108,7 @@ def test_a_name_that_cannot_be_used_is_one_line(name, message):
 @needs_pyod
 def test_wrong_parameters_are_refused():
     knn = pyod_detector("KNN")
-    with pytest.raises(UsageError, match="pyod:KNN: input must be features or packets"):
+    with pytest.raises(UsageError, match="pyod:KNN: input must be one of features, packets"):
         knn.Params(input="bytes")
     with pytest.raises(UsageError, match="pyod:KNN: radius must be a finite number"):
         knn.Params(radius=float("nan"))

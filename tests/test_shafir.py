@@ -28,20 +28,20 @@ from detectors.shafir.flow import (
 from detectors.shafir.latent import CentredBeta
 from detectors.shafir.shapley import shapley_values, top_features
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
-from janus_bench.contract import FitContext, FlowBatch
 from janus_bench.errors import DataError, PluginError, UsageError
 from protocols.aggregators import fit_aggregator
+from tests.factories import context, on_features
 
 SIX = FEATURE_SETS["released"]
 
 
 @pytest.fixture
 def ctx(tmp_path):
-    return FitContext(validation=flows(np.zeros((0, 6))), seed=42, rng=np.random.default_rng(42), device="cpu", scratch=tmp_path)
+    return context(flows(np.zeros((0, 6))), scratch=tmp_path)
 
 
 def flows(matrix, names=SIX):
-    return FlowBatch(np.arange(len(matrix)), features={name: matrix[:, i].copy() for i, name in enumerate(names)})
+    return on_features(matrix, names)
 
 
 def correlated(seed, n, sign=1.0):
@@ -157,7 +157,7 @@ def test_constant_columns_and_an_extreme_training_row_leave_scores_finite(ctx):
 )
 def test_scores_are_finite_whatever_the_features(rows, unseen):
     detector = ShafirNF(ShafirParams(epochs=2, bins=4))
-    detector.fit(flows(rows), FitContext(flows(rows), seed=0, rng=np.random.default_rng(0), device="cpu", scratch=None))
+    detector.fit(flows(rows), context(flows(rows), seed=0))
     for batch in (rows, unseen):
         assert np.isfinite(detector.score(flows(batch))).all()
 
@@ -188,6 +188,14 @@ def test_each_feature_set_reads_the_features_it_names(ctx, name):
         moved = matrix[:1].copy()
         moved[0, i] += 100
         assert detector.score(flows(moved, names)) > base + 100, names[i]
+
+
+def test_the_sets_of_the_script_and_of_the_paper_are_theirs():
+    assert FEATURE_SETS["released"] == (*("Packet Length Mean", "Flow IAT Max", "PSH Flag Count", "ACK Flag Count", "Fwd IAT Max", "Fwd Packets/s"),)
+    assert FEATURE_SETS["published"] == (
+        *("Bwd Packet Length Mean", "Fwd Packets/s", "ACK Flag Count", "Total Length of Bwd Packets", "Flow Duration"),
+    )
+    assert FEATURE_SETS["tor"] == ("Bwd IAT Std", "Active Mean")
 
 
 def test_the_sets_are_cicflowmeter_features_or_ours_and_declared_as_such():
@@ -287,9 +295,9 @@ def test_a_selection_keeps_the_features_that_explain_the_flows_it_is_shown(ctx, 
     assert ShafirNF.declare(params).hints == hints
     assert ShafirNF.declare(params).uses_labels == (hints != "none")
     detector = ShafirNF(params)
-    context = replace(ctx, validation=given) if hints == "none" else replace(ctx, hints=given)
-    detector.fit(flows(rng.normal(size=(400, 20)), names), context)
-    assert detector._densities[0].names == (names[3], names[11])
+    shown_to = replace(ctx, validation=given) if hints == "none" else replace(ctx, hints=given)
+    detector.fit(flows(rng.normal(size=(400, 20)), names), shown_to)
+    assert detector._model[0].names == (names[3], names[11])
 
 
 def test_a_selection_without_flows_to_explain_says_so(ctx):

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from detectors.shared.checking import (
-    require,
-    require_choice,
-    require_integer,
-    require_positive,
-)
-from detectors.shared.inputs import INPUTS, Standardiser
-from detectors.shared.saving import load_arrays, save_arrays
-from janus_bench.contract import Capabilities, FitContext, FlowBatch
-from janus_bench.errors import PluginError
+from detectors.shared.inputs import Input
+from detectors.shared.tabular import Network, features_only
+from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
 __all__ = ["AE", "AEParams", "MemAE", "MemAEParams", "SparseMemAE", "SparseMemAEParams"]
 
-_LIMIT = 10.0  # z-scores beyond are clipped
-_SCORE_BLOCK = 4096
-_FEATURES = frozenset({"features"})
-
 
 @dataclass(frozen=True)
-class AEParams:
+class AEParams(CheckedParams):
     """Parameters of ``ae``, and those that all three share.
 
     input      ``features``: the 20 flow features; ``packets``: the 64 × 9 packet channels
@@ -42,20 +27,13 @@ class AEParams:
 
     name: ClassVar[str] = "ae"
 
-    input: str = "features"
-    hidden: int = 128
-    code: int = 8
-    epochs: int = 100
-    batch: int = 128
-    lr: float = 1e-3
-    patience: int = 10
-
-    def __post_init__(self) -> None:
-        require_choice(self.name, "input", self.input, INPUTS)
-        require_integer(self.name, "hidden", self.hidden, least=2)
-        for field in ("code", "epochs", "batch", "patience"):
-            require_integer(self.name, field, getattr(self, field))
-        require_positive(self.name, "lr", self.lr)
+    input: Input = "features"
+    hidden: Annotated[int, Limit("≥", 2)] = 128
+    code: Count = 8
+    epochs: Count = 100
+    batch: Count = 128
+    lr: Positive = 1e-3
+    patience: Count = 10
 
 
 @dataclass(frozen=True)
@@ -70,17 +48,14 @@ class MemAEParams(AEParams):
 
     name: ClassVar[str] = "memae"
 
-    items: int = 100
-    shrink: float = 1.0
-    entropy: float = 2e-4
+    items: Annotated[int, Limit("≥", 2)] = 100
+    shrink: Annotated[float, Limit("≥", 1), Limit("≤", 3)] = 1.0
+    entropy: NonNegative = 2e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer(self.name, "items", self.items, least=2)
-        require(isinstance(self.shrink, int | float) and 1 <= self.shrink <= 3, self.name, "shrink", "a number from 1 to 3", self.shrink)
         largest = self.items * math.e**2 / (math.e**2 + self.items - 1)
-        require(self.shrink < largest, self.name, "shrink", f"below {largest:.3g} for items={self.items}", self.shrink)
-        require(isinstance(self.entropy, int | float) and 0 <= self.entropy < math.inf, self.name, "entropy", "a number ≥ 0", self.entropy)
+        self.require(self.shrink < largest, "shrink", f"below {largest:.3g} for items={self.items}")
 
 
 @dataclass(frozen=True)
@@ -93,104 +68,43 @@ class SparseMemAEParams(AEParams):
 
     name: ClassVar[str] = "sparse-memae"
 
-    items: int = 100
-    k: int = 3
+    items: Count = 100
+    k: Count = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer(self.name, "items", self.items)
-        require_integer(self.name, "k", self.k)
-        require(self.k <= self.items, self.name, "k", f"at most items={self.items}", self.k)
+        self.require(self.k <= self.items, "k", f"at most items={self.items}")
 
 
-class AE:
+class AE(Network):
     """Score = reconstruction error of a fully connected autoencoder, (n,) float64 ≥ 0 (``network.ERRORS``).
 
     Inputs are standardised on the benign training flows and clipped to ±10.  The weights of the epoch with the lowest error on the benign
     validation flows are kept (those of the last epoch where there are none).
     """
 
-    Params: ClassVar[Any] = AEParams
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=_FEATURES, provenance="our reading", source="fully connected autoencoder, the baseline of Gong et al., ICCV 2019"
-    )
+    Params = AEParams
+    capabilities = features_only("fully connected autoencoder, the baseline of Gong et al., ICCV 2019", "our reading")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ae-packets": {"input": "packets"}}
+    prefix = "network."
 
-    @classmethod
-    def declare(cls, params: AEParams) -> Capabilities:
-        return replace(cls.capabilities, inputs=frozenset({params.input}))
+    def _build(self) -> Any:
+        from detectors.autoencoders.network import Autoencoder
 
-    def __init__(self, params: AEParams | None = None) -> None:
-        self.params: Any = params or self.Params()
-        self._standardiser: Standardiser | None = None
-        self._network: Any = None
-
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Minimise the reconstruction error of ``benign``, early stopping on ``ctx.validation``."""
-        import torch
-
-        from detectors.shared.training import Schedule, train
-
-        torch.set_num_threads(ctx.threads)
-        read = INPUTS[self.params.input]
-        self._standardiser = Standardiser.fitted(read.columns(benign))
-        self._network = self._build(ctx.seed).to(ctx.device)
-        schedule = Schedule(self.params.epochs, self.params.batch, self.params.lr, self.params.patience)
-        validate = (lambda: float(self.score(ctx.validation).mean())) if len(ctx.validation) else None
-        train(self._network, read.rows(benign, self._standardiser, _LIMIT), lambda rows, _: self._loss(rows), schedule, ctx, validate)
-
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
-        """Reconstruction error of each flow, (n,)."""
-        import torch
-
-        from detectors.autoencoders.network import ERRORS
-
-        if self._standardiser is None:
-            raise PluginError(f"{self.params.name}: score() before fit()")
-        device = next(self._network.parameters()).device
-        scores = np.empty(len(flows))
-        with torch.inference_mode():
-            for start in range(0, len(flows), _SCORE_BLOCK):
-                block = slice(start, start + _SCORE_BLOCK)
-                rows = torch.from_numpy(INPUTS[self.params.input].rows(flows.take(block), self._standardiser, _LIMIT)).to(device)
-                scores[block] = ERRORS[self.params.input](rows, self._network(rows)[0]).double().cpu().numpy()
-        return scores
-
-    def save(self, folder: Path) -> None:
-        """Standardisation, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
-        if self._standardiser is None:
-            raise PluginError(f"{self.params.name}: save() before fit()")
-        weights = {f"network.{name}": weight.cpu().numpy() for name, weight in self._network.state_dict().items()}
-        save_arrays(folder, self.params.name, self.params, {**vars(self._standardiser), **weights})
-
-    @classmethod
-    def load(cls, folder: Path, params: AEParams | None = None) -> Self:
-        """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
-        import torch
-
-        detector = cls(params)
-        arrays = load_arrays(folder, detector.params.name, detector.params)
-        detector._standardiser = Standardiser(arrays.pop("mean"), arrays.pop("std"))
-        detector._network = detector._build(seed=0)
-        detector._network.load_state_dict({name.removeprefix("network."): torch.from_numpy(weight) for name, weight in arrays.items()})
-        return detector
+        return Autoencoder(self.params.input, self.params.hidden, self.params.code, self._memory())
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]] | None:
         """Items and addressing (similarities (B, N) → addresses (B, N)) of the memory; None without."""
         return None
 
-    def _build(self, seed: int) -> Any:
-        from detectors.autoencoders.network import Autoencoder
-        from detectors.shared.training import seeded_initialisation
+    def _loss(self, rows: Any, generator: Any) -> Any:
+        return self._evaluate(rows).mean()
 
-        with seeded_initialisation(seed):
-            return Autoencoder(self.params.input, self.params.hidden, self.params.code, self._memory())
-
-    def _loss(self, rows: Any) -> Any:
+    def _evaluate(self, rows: Any) -> Any:
         from detectors.autoencoders.network import ERRORS
 
-        return ERRORS[self.params.input](rows, self._network(rows)[0]).mean()
+        return ERRORS[self.params.input](rows, self._model(rows)[0])
 
 
 class MemAE(AE):
@@ -200,8 +114,8 @@ class MemAE(AE):
     + 0.0002 · entropy of the address.  ``adapted``: a network for flows instead of the paper's for images and KDD'99.
     """
 
-    Params: ClassVar[Any] = MemAEParams
-    capabilities: ClassVar[Capabilities] = Capabilities(inputs=_FEATURES, provenance="adapted", source="Gong et al., ICCV 2019 (MemAE)")
+    Params = MemAEParams
+    capabilities = features_only("Gong et al., ICCV 2019 (MemAE)", "adapted")
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:
@@ -209,10 +123,10 @@ class MemAE(AE):
 
         return self.params.items, lambda similarity: shrink(similarity, self.params.shrink / self.params.items)
 
-    def _loss(self, rows: Any) -> Any:
+    def _loss(self, rows: Any, generator: Any) -> Any:
         from detectors.autoencoders.network import ERRORS, address_entropy
 
-        output, weights = self._network(rows)
+        output, weights = self._model(rows)
         return ERRORS[self.params.input](rows, output).mean() + self.params.entropy * address_entropy(weights)
 
 
@@ -222,10 +136,8 @@ class SparseMemAE(AE):
     There is no public code: ``our reading``.
     """
 
-    Params: ClassVar[Any] = SparseMemAEParams
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=_FEATURES, provenance="our reading", source="MemAE (Gong et al., ICCV 2019) with top-k addressing"
-    )
+    Params = SparseMemAEParams
+    capabilities = features_only("MemAE (Gong et al., ICCV 2019) with top-k addressing", "our reading")
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"sparse-memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.shared.inputs import N_CONTINUOUS, PACKET_COLUMNS, width_of
+from detectors.shared.inputs import INPUTS, N_CONTINUOUS, PACKET_COLUMNS, Input
 
 __all__ = ["ERRORS", "Autoencoder", "address_entropy", "shrink", "sparsest"]
 
@@ -57,9 +57,9 @@ class Autoencoder(nn.Module):
     D = D′ = 20 for features; D = 640 (``PACKET_COLUMNS``) and D′ = 576 for packets, whose presence is given and not reconstructed.
     """
 
-    def __init__(self, kind: str, hidden: int, code: int, memory: tuple[int, Callable[[Tensor], Tensor]] | None) -> None:
+    def __init__(self, kind: Input, hidden: int, code: int, memory: tuple[int, Callable[[Tensor], Tensor]] | None) -> None:
         super().__init__()
-        inputs = width_of(kind)
+        inputs = INPUTS[kind].width
         self.encoder = _layers(inputs, hidden, hidden // 2, code)
         self.memory = None if memory is None else _Memory(memory[0], code, memory[1])
         self.decoder = _layers(code, hidden // 2, hidden, _OUTPUTS[kind](inputs))

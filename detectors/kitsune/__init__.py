@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.checking import (
-    require,
-    require_choice,
-    require_integer,
-    require_positive,
-)
-from detectors.shared.inputs import feature_columns
-from detectors.shared.saving import load_arrays, save_arrays
-from janus_bench.contract import (
-    Capabilities,
-    FitContext,
-    FlowBatch,
-    PacketStream,
-)
-from janus_bench.errors import DataError, PluginError
+from detectors.shared.tabular import Arrays, Saved, Tabular, features_only
+from janus_bench.contract import Capabilities, FitContext, FlowBatch, PacketStream
+from janus_bench.errors import DataError
+from janus_bench.params import CheckedParams, Count, Limit, Positive, Share
 
 __all__ = ["KitNETFlow", "KitNETParams", "Kitsune", "KitsuneParams"]
 
@@ -32,7 +20,7 @@ _BLOCK = 1 << 15  # packets whose 100 features are in memory at once
 
 
 @dataclass(frozen=True)
-class KitNETParams:
+class KitNETParams(CheckedParams):
     """Parameters of ``kitnet-flow``, and those that both share; the defaults are those of the public code and its example.
 
     largest   m, the most features of one autoencoder
@@ -45,20 +33,11 @@ class KitNETParams:
 
     name: ClassVar[str] = "kitnet-flow"
 
-    largest: int = 10
-    rate: float = 0.1
-    hidden: float = 0.75
-    fm_grace: int = 5000
-    fm_share: float = 0.1
-
-    def __post_init__(self) -> None:
-        require_integer(self.name, "largest", self.largest)
-        require_integer(self.name, "fm_grace", self.fm_grace)
-        require_positive(self.name, "rate", self.rate)
-        for field in ("hidden", "fm_share"):
-            value = getattr(self, field)
-            require(isinstance(value, int | float) and 0 < value <= 1, self.name, field, "a number above 0, at most 1", value)
-        require(self.fm_share < 1, self.name, "fm_share", "below 1, for the autoencoders need rows too", self.fm_share)
+    largest: Count = 10
+    rate: Positive = 0.1
+    hidden: Share = 0.75
+    fm_grace: Count = 5000
+    fm_share: Annotated[float, Limit(">", 0), Limit("<", 1)] = 0.1
 
     def mapped(self, rows: int) -> int:
         """Of so many training rows, how many the feature mapper takes; DataError where nothing is left for the autoencoders."""
@@ -77,68 +56,44 @@ class KitsuneParams(KitNETParams):
 
     name: ClassVar[str] = "kitsune"
 
-    reduction: str = "max"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice(self.name, "reduction", self.reduction, ("max", "mean"))
+    reduction: Literal["max", "mean"] = "max"
 
 
-class _Ensemble:
-    """What both detectors do with KitNET."""
-
-    Params: ClassVar[Any] = KitNETParams
-
-    def __init__(self, params: Any = None) -> None:
-        self.params: Any = params or self.Params()
-        self._kitnet: Any = None
+class _Ensemble(Saved):
+    """What is learned is a KitNET."""
 
     def _new(self) -> Any:
         from detectors.kitsune.kitnet import KitNET
 
         return KitNET(self.params.largest, self.params.rate, self.params.hidden)
 
-    def _fitted(self, what: str) -> Any:
-        if self._kitnet is None:
-            raise PluginError(f"{self.params.name}: {what}() before fit()")
-        return self._kitnet
+    def _arrays(self) -> Arrays:
+        return self._model.arrays()
 
-    def save(self, folder: Path) -> None:
-        """Groups, ranges, weights and parameters in ``folder``, as ``detectors.shared.saving`` writes them."""
-        save_arrays(folder, self.params.name, self.params, self._fitted("save").arrays())
-
-    @classmethod
-    def load(cls, folder: Path, params: Any = None) -> Self:
-        """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
-        detector = cls(params)
-        arrays = load_arrays(folder, detector.params.name, detector.params)
-        detector._kitnet = detector._new()
-        detector._kitnet.from_arrays(arrays)
-        return detector
+    def _restore(self, arrays: Arrays) -> None:
+        self._model = self._new()
+        self._model.from_arrays(arrays)
 
 
-class KitNETFlow(_Ensemble):
+class KitNETFlow(_Ensemble, Tabular):
     """Score = RMSE of KitNET's output autoencoder on the 20 flow features, (n,) float64 ≥ 0.
 
-    It learns from the training flows once, in the order of the batch.  ``adapted``: flow features instead of AfterImage's packet statistics.
+    It learns from the training flows once, in the order of the batch: the groups of features from the first, the autoencoders from the others.
+    ``adapted``: flow features instead of AfterImage's packet statistics.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"features"}), provenance="adapted", source="KitNET (Mirsky et al., NDSS 2018; KitNET-py) on flow features"
-    )
+    Params = KitNETParams
+    capabilities = features_only("KitNET (Mirsky et al., NDSS 2018; KitNET-py) on flow features", "adapted")
+    block = 0  # KitNET works in blocks of its own
 
-    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Map the features on the first flows, train on the others; the validation flows are unused."""
-        rows = feature_columns(benign)
-        mapped = self.params.mapped(len(rows))
-        kitnet = self._new()
+    def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Any:
+        mapped, kitnet = self.params.mapped(len(rows)), self._new()
         kitnet.learn_groups(rows[:mapped])
         kitnet.train(rows[mapped:])
-        self._kitnet = kitnet
+        return kitnet
 
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
-        """RMSE of each flow, (n,)."""
-        return np.asarray(self._fitted("score").score(feature_columns(flows)))
+    def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._model.score(rows)
 
 
 class Kitsune(_Ensemble):
@@ -149,7 +104,7 @@ class Kitsune(_Ensemble):
     range in training, unclipped, so that scores can be very large.  A flow without packets in the stream scores 0, as a perfect reconstruction does.
     """
 
-    Params: ClassVar[Any] = KitsuneParams
+    Params = KitsuneParams
     capabilities: ClassVar[Capabilities] = Capabilities(
         inputs=frozenset({"stream"}), provenance="faithful", source="Mirsky et al., NDSS 2018; Kitsune-py (100 features, per-unit biases)"
     )
@@ -168,11 +123,11 @@ class Kitsune(_Ensemble):
             if missing < len(rows):
                 kitnet.train(rows[max(missing, 0) :])
             ctx.progress((start + len(rows)) / len(stream), f"{start + len(rows)} of {len(stream)} packets")
-        self._kitnet = kitnet
+        self._model = kitnet
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """RMSE of each flow's packets, reduced to one, (n,)."""
-        kitnet, stream = self._fitted("score"), flows.packet_stream()
+        kitnet, stream = self._learned("score"), flows.packet_stream()
         scores, packets = np.zeros(len(flows)), np.zeros(len(flows), np.int64)
         for start, rows in _vectors(stream):
             flow = stream.flow[start : start + len(rows)]

@@ -6,17 +6,18 @@ Settings are those of the authors' released script, which uses pzflow's defaults
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.shafir.config import HINTS, ShafirParams
 from detectors.shafir.features import FEATURE_SETS, inputs_of
-from detectors.shared.saving import load_arrays, save_arrays
+from detectors.shared.saving import load_weights, weights_of
+from detectors.shared.tabular import Arrays, Saved
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
 
@@ -70,6 +71,19 @@ class _Density:
         train(flow, scaling(columns), params, ctx)
         return cls(tuple(names), scaling, flow)
 
+    def arrays(self, prefix: str) -> Arrays:
+        """Scaling and weights, for ``restored``."""
+        return {**{f"{prefix}scaling.{name}": value for name, value in vars(self.scaling).items()}, **weights_of(self.flow, f"{prefix}flow.")}
+
+    @classmethod
+    def restored(cls, prefix: str, names: Sequence[str], params: ShafirParams, arrays: Arrays) -> _Density:
+        """What gave ``arrays`` under ``prefix``."""
+        from detectors.shafir.flow import build_flow
+
+        flow = build_flow(len(names), params.bins, 0, params.latent)
+        load_weights(flow, arrays, f"{prefix}flow.")
+        return cls(tuple(names), _Scaling(arrays[f"{prefix}scaling.middle"], arrays[f"{prefix}scaling.half_range"]), flow.eval())
+
     def surprise(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """−log p in nats of raw rows (n, D), (n,)."""
         from detectors.shafir.flow import log_density
@@ -80,7 +94,7 @@ class _Density:
         return scores
 
 
-class ShafirNF:
+class ShafirNF(Saved):
     """Score = −log p(x) in nats, x the features scaled to [−4, 4] on the training flows; (n,) float64, always finite.
 
     A rational-quadratic neural spline coupling flow.  The released script's latent is bounded, so that every point outside has density 0; a normal
@@ -118,11 +132,6 @@ class ShafirNF:
         as_released = params.optimiser == "sgd" and params.latent == "beta" and "flow" not in (params.features, params.second)
         return replace(own, provenance="faithful" if as_released and params.select != "benign" else "adapted")
 
-    def __init__(self, params: ShafirParams | None = None) -> None:
-        self.params = params or ShafirParams()
-        self._columns = self.declare(self.params).scores
-        self._densities: tuple[_Density, ...] = ()
-
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Maximum likelihood on the benign training flows; the run's seed decides initialisation and batches."""
         import torch
@@ -132,7 +141,7 @@ class ShafirNF:
         sets = [FEATURE_SETS[name] for name in (params.features, params.second) if name]
         if params.select != "none":
             sets = [self._selected(sets[0], benign, ctx)]
-        self._densities = tuple(_Density.fitted(benign, names, params, ctx) for names in sets)
+        self._model = tuple(_Density.fitted(benign, names, params, ctx) for names in sets)
 
     def _selected(self, names: tuple[str, ...], benign: FlowBatch, ctx: FitContext) -> tuple[str, ...]:
         """The features with the largest Shapley values of −log p of a flow over all of them."""
@@ -150,40 +159,23 @@ class ShafirNF:
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64] | dict[str, NDArray[np.float64]]:
         """−log p of each flow, (n,); for two flows a column each."""
-        if not self._densities:
-            raise PluginError("shafir: score() before fit()")
-        columns = [density.surprise(flows.feature_matrix(density.names)) for density in self._densities]
-        return columns[0] if len(columns) == 1 else dict(zip(self._columns, columns, strict=True))
+        columns = [density.surprise(flows.feature_matrix(density.names)) for density in self._learned("score")]
+        return columns[0] if len(columns) == 1 else dict(zip(self.declare(self.params).scores, columns, strict=True))
 
     def save(self, folder: Path) -> None:
         """``shafir.safetensors`` (scaling and weights), ``shafir.json`` (parameters) and ``features.json`` in ``folder``."""
-        if not self._densities:
-            raise PluginError("shafir: save() before fit()")
-        save_arrays(folder, "shafir", self.params, dict(self._arrays()))
-        (folder / "features.json").write_text(json.dumps([density.names for density in self._densities]))
-
-    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for number, density in enumerate(self._densities):
-            for name, value in asdict(density.scaling).items():
-                yield f"{number}.scaling.{name}", value
-            for name, tensor in density.flow.state_dict().items():
-                yield f"{number}.flow.{name}", tensor.cpu().numpy()
+        super().save(folder)
+        (folder / "features.json").write_text(json.dumps([density.names for density in self._model]))
 
     @classmethod
-    def load(cls, folder: Path, params: ShafirParams | None = None) -> ShafirNF:
+    def load(cls, folder: Path, params: ShafirParams | None = None) -> Self:
         """The detector that ``save`` wrote; DataError if the folder holds another parameter set."""
-        import torch
-
-        from detectors.shafir.flow import build_flow
-
-        detector = cls(params)
-        arrays = load_arrays(folder, "shafir", detector.params)
-        densities = []
-        for number, names in enumerate(json.loads((folder / "features.json").read_text())):
-            own = {name.removeprefix(f"{number}."): value for name, value in arrays.items() if name.startswith(f"{number}.")}
-            flow = build_flow(len(names), detector.params.bins, 0, detector.params.latent)
-            flow.load_state_dict({name.removeprefix("flow."): torch.from_numpy(value) for name, value in own.items() if name.startswith("flow.")})
-            flow.eval()
-            densities.append(_Density(tuple(names), _Scaling(own["scaling.middle"], own["scaling.half_range"]), flow))
-        detector._densities = tuple(densities)
+        detector = super().load(folder, params)
+        detector._model = tuple(
+            _Density.restored(f"{number}.", names, detector.params, detector._model)
+            for number, names in enumerate(json.loads((folder / "features.json").read_text()))
+        )
         return detector
+
+    def _arrays(self) -> Arrays:
+        return {name: array for number, density in enumerate(self._model) for name, array in density.arrays(f"{number}.").items()}

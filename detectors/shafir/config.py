@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from detectors.shafir.features import FEATURE_SETS
-from detectors.shared.checking import require, require_choice, require_integer, require_positive
-from janus_bench.errors import UsageError
+from detectors.shafir.features import FeatureSet
+from janus_bench.params import CheckedParams, Count, Limit, Positive
 
-__all__ = ["HINTS", "LATENTS", "OPTIMISERS", "ShafirParams"]
+__all__ = ["HINTS", "Latent", "Optimiser", "ShafirParams"]
 
 Hints = Literal["none", "few_shot", "transductive"]
+Selection = Literal["none", "benign", "few_shot", "transductive"]
+Latent = Literal["normal", "beta"]
+Optimiser = Literal["sgd", "adam"]
 
-OPTIMISERS = ("sgd", "adam")
-LATENTS = ("normal", "beta")
-HINTS: Mapping[str, Hints] = {"none": "none", "benign": "none", "few_shot": "few_shot", "transductive": "transductive"}
+HINTS: Mapping[Selection, Hints] = {"none": "none", "benign": "none", "few_shot": "few_shot", "transductive": "transductive"}
 """What a selection is given that a detector of benign flows is not."""
 
 
 @dataclass(frozen=True)
-class ShafirParams:
+class ShafirParams(CheckedParams):
     """Parameters of ``shafir``.
 
     features   a set of ``features.FEATURE_SETS``
@@ -36,27 +36,20 @@ class ShafirParams:
     bins       of each rational-quadratic spline
     """
 
-    features: str = "released"
-    second: str = ""
-    latent: str = "normal"
-    optimiser: str = "sgd"
-    select: str = "none"
-    keep: int = 5
-    epochs: int = 100
-    lr: float = 1e-3
-    batch: int = 1024
-    bins: int = 16
+    name: ClassVar[str] = "shafir"
+
+    features: FeatureSet = "released"
+    second: Literal[FeatureSet, ""] = ""
+    latent: Latent = "normal"
+    optimiser: Optimiser = "sgd"
+    select: Selection = "none"
+    keep: Count = 5
+    epochs: Count = 100
+    lr: Positive = 1e-3
+    batch: Count = 1024
+    bins: Annotated[int, Limit("≥", 2), Limit("≤", 128)] = 16
 
     def __post_init__(self) -> None:
-        require_choice("shafir", "features", self.features, FEATURE_SETS)
-        require_choice("shafir", "second", self.second, ("", *FEATURE_SETS))
-        require_choice("shafir", "latent", self.latent, LATENTS)
-        require_choice("shafir", "optimiser", self.optimiser, OPTIMISERS)
-        require_choice("shafir", "select", self.select, HINTS)
-        for name in ("keep", "epochs", "batch"):
-            require_integer("shafir", name, getattr(self, name))
-        require_positive("shafir", "lr", self.lr)
-        require_integer("shafir", "bins", self.bins, least=2)
-        require(self.bins <= 128, "shafir", "bins", "an integer from 2 to 128", self.bins)
-        if self.second and (self.second == self.features or self.select != "none"):
-            raise UsageError("shafir: second must be another set than features, and goes with select=none")
+        super().__post_init__()
+        alone = self.second != self.features and self.select == "none"
+        self.require(not self.second or alone, "second", "another set than features, and empty with a selection")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
 
-__all__ = ["FEATURE_SETS", "inputs_of"]
+__all__ = ["FEATURE_SETS", "FeatureSet", "inputs_of"]
 
-FEATURE_SETS: Mapping[str, tuple[str, ...]] = {
+FeatureSet = Literal["released", "published", "tor", "cic", "flow"]
+
+FEATURE_SETS: Mapping[FeatureSet, tuple[str, ...]] = {
     "released": ("Packet Length Mean", "Flow IAT Max", "PSH Flag Count", "ACK Flag Count", "Fwd IAT Max", "Fwd Packets/s"),
     "published": ("Bwd Packet Length Mean", "Fwd Packets/s", "ACK Flag Count", "Total Length of Bwd Packets", "Flow Duration"),
     "tor": ("Bwd IAT Std", "Active Mean"),

@@ -6,7 +6,6 @@ whose knots an MLP computes from the others; the dimensions roll by one between 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors.shafir.latent import CentredBeta
+from detectors.shared import training
+from detectors.shared.training import Schedule, seeded_initialisation
 
 if TYPE_CHECKING:
     from detectors.shafir.config import ShafirParams
@@ -31,7 +32,6 @@ __all__ = ["build_flow", "log_density", "train"]
 
 BOUND = 5.0
 HIDDEN = 128
-_OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
 class _Conditioner(nn.Sequential):
@@ -58,8 +58,7 @@ _LATENTS: dict[str, Callable[[int], Any]] = {
 
 def build_flow(dimensions: int, bins: int, seed: int, latent: str = "normal") -> Any:
     """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a single free spline."""
-    with torch.random.fork_rng(devices=[]):  # nflows and torch initialise from the global generator: leave it as it was
-        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed every device
+    with seeded_initialisation(seed):
         if dimensions == 1:
             spline = PiecewiseRationalQuadraticCDF(shape=[1], num_bins=bins, tails="linear", tail_bound=BOUND)
             return Flow(CompositeTransform([spline]), _LATENTS[latent](1))
@@ -76,23 +75,8 @@ def build_flow(dimensions: int, bins: int, seed: int, latent: str = "normal") ->
 
 def train(flow: Any, data: NDArray[np.float32], params: ShafirParams, ctx: FitContext) -> None:
     """Minimise the mean −log p over ``data`` (n, D) in place; the last, smaller batch of an epoch counts as a step, as in pzflow."""
-    rows = torch.from_numpy(data).to(ctx.device)  # (n, D)
-    optimiser = _OPTIMISERS[params.optimiser](flow.parameters(), lr=params.lr)
-    shuffle = torch.Generator().manual_seed(ctx.seed)
-    flow.train()
-    for epoch in range(params.epochs):
-        order = torch.randperm(len(rows), generator=shuffle).to(ctx.device)
-        total = 0.0
-        for chosen in order.split(params.batch):
-            optimiser.zero_grad()
-            loss = -flow.log_prob(rows[chosen]).mean()
-            loss.backward()
-            optimiser.step()
-            total += float(loss.detach()) * len(chosen)
-        if not math.isfinite(total):
-            raise FloatingPointError(f"shafir: the loss is not finite in epoch {epoch + 1}; lower lr (now {params.lr:g})")
-        ctx.progress((epoch + 1) / params.epochs, f"−log p {total / len(rows):.3f}")
-    flow.eval()
+    schedule = Schedule(params.epochs, params.batch, params.lr, optimiser=params.optimiser)
+    training.train(flow, data, lambda rows, _: -flow.log_prob(rows).mean(), schedule, ctx)
 
 
 @torch.inference_mode()

@@ -1,12 +1,13 @@
-"""Flows → standardised rows, as the detectors that learn on plain matrices read them.  numpy only."""
+"""Flows → the rows of a matrix, as the detectors that learn on plain matrices read them.  numpy only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from janus_bench.columns import (
     CONTINUOUS_CHANNELS,
@@ -17,7 +18,10 @@ from janus_bench.columns import (
 )
 from janus_bench.contract import FlowBatch
 
-__all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Standardiser", "feature_columns", "width_of"]
+__all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Input", "Reading", "Standardiser"]
+
+Input = Literal["features", "packets"]
+"""What a detector's parameter ``input`` may be; each has its ``Reading`` in ``INPUTS``."""
 
 N_CONTINUOUS = len(CONTINUOUS_CHANNELS)
 PACKET_COLUMNS = (*CONTINUOUS_CHANNELS, *DISCRETE_CHANNELS, "present")
@@ -29,49 +33,6 @@ STD_FLOOR = 0.1
 
 _CONTINUOUS = [PACKET_CHANNELS.index(name) for name in CONTINUOUS_CHANNELS]
 _DISCRETE = [PACKET_CHANNELS.index(name) for name in DISCRETE_CHANNELS]
-
-
-def feature_columns(flows: FlowBatch) -> NDArray[np.float64]:
-    """The 20 flow features, (n, 20)."""
-    return flows.feature_matrix(FLOW_FEATURES)
-
-
-def _packet_columns(flows: FlowBatch) -> NDArray[np.float64]:
-    """log1p of the continuous channels of every stored packet, (total packets, 3); a negative gap, from packets out of order, counts as none."""
-    return np.column_stack([np.log1p(np.maximum(flows.packet(name).astype(np.float64), 0)) for name in CONTINUOUS_CHANNELS])
-
-
-def _feature_rows(flows: FlowBatch, standardiser: Standardiser, limit: float) -> NDArray[np.float32]:
-    return standardiser(feature_columns(flows), limit).astype(np.float32)  # (n, 20)
-
-
-def _packet_rows(flows: FlowBatch, standardiser: Standardiser, limit: float) -> NDArray[np.float32]:
-    dense, mask = flows.padded()  # (n, 64, 9), (n, 64)
-    rows = np.zeros((*mask.shape, len(PACKET_COLUMNS)), dtype=np.float32)  # (n, 64, 10)
-    rows[mask, :N_CONTINUOUS] = standardiser(np.log1p(np.maximum(dense[mask][:, _CONTINUOUS].astype(np.float64), 0)), limit)
-    rows[..., N_CONTINUOUS:-1] = dense[..., _DISCRETE] > 0
-    rows[..., -1] = mask
-    return rows.reshape(len(flows), -1)  # (n, 640)
-
-
-@dataclass(frozen=True)
-class _Input:
-    """``columns``: what is standardised; ``rows``: the flows as a network reads them; ``width``: columns of those rows."""
-
-    columns: Callable[[FlowBatch], NDArray[np.float64]]
-    rows: Callable[[FlowBatch, Standardiser, float], NDArray[np.float32]]
-    width: int
-
-
-INPUTS: Mapping[str, _Input] = {
-    "features": _Input(feature_columns, _feature_rows, len(FLOW_FEATURES)),
-    "packets": _Input(_packet_columns, _packet_rows, MAX_PACKETS * len(PACKET_COLUMNS)),
-}
-
-
-def width_of(name: str) -> int:
-    """Columns of the rows of an input: 20 for ``features``, 640 for ``packets``."""
-    return INPUTS[name].width
 
 
 @dataclass(frozen=True)
@@ -89,3 +50,51 @@ class Standardiser:
     def __call__(self, columns: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
         """z-scores of ``columns`` (n, D), clipped to ±``limit``."""
         return np.clip((columns - self.mean) / self.std, -limit, limit)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one input becomes the rows of a matrix.
+
+    raw      flows → rows as they are, (n, R) float64
+    columns  flows → what a ``Standardiser`` is fitted on, (m, D) float64
+    rows     flows, standardiser, limit of the z-scores, type → standardised rows (n, ``width``) of that type
+    """
+
+    raw: Callable[[FlowBatch], NDArray[np.float64]]
+    columns: Callable[[FlowBatch], NDArray[np.float64]]
+    rows: Callable[[FlowBatch, Standardiser, float, DTypeLike], NDArray[Any]]
+    width: int
+
+
+def _features(flows: FlowBatch) -> NDArray[np.float64]:
+    return flows.feature_matrix(FLOW_FEATURES)  # (n, 20)
+
+
+def _feature_rows(flows: FlowBatch, standardiser: Standardiser, limit: float, dtype: DTypeLike) -> NDArray[Any]:
+    return standardiser(_features(flows), limit).astype(dtype, copy=False)  # (n, 20)
+
+
+def _padded_packets(flows: FlowBatch) -> NDArray[np.float64]:
+    dense, _ = flows.padded()  # (n, 64, 9) float32
+    return dense.reshape(len(flows), MAX_PACKETS * len(PACKET_CHANNELS)).astype(np.float64)  # (n, 576)
+
+
+def _packet_columns(flows: FlowBatch) -> NDArray[np.float64]:
+    """log1p of the continuous channels of every stored packet, (total packets, 3); a negative gap, from packets out of order, counts as none."""
+    return np.column_stack([np.log1p(np.maximum(flows.packet(name).astype(np.float64), 0)) for name in CONTINUOUS_CHANNELS])
+
+
+def _packet_rows(flows: FlowBatch, standardiser: Standardiser, limit: float, dtype: DTypeLike) -> NDArray[Any]:
+    dense, mask = flows.padded()  # (n, 64, 9), (n, 64)
+    rows = np.zeros((*mask.shape, len(PACKET_COLUMNS)), dtype=dtype)  # (n, 64, 10)
+    rows[mask, :N_CONTINUOUS] = standardiser(np.log1p(np.maximum(dense[mask][:, _CONTINUOUS].astype(np.float64), 0)), limit)
+    rows[..., N_CONTINUOUS:-1] = dense[..., _DISCRETE] > 0
+    rows[..., -1] = mask
+    return rows.reshape(len(flows), MAX_PACKETS * len(PACKET_COLUMNS))  # (n, 640)
+
+
+INPUTS: Mapping[Input, Reading] = {
+    "features": Reading(_features, _features, _feature_rows, len(FLOW_FEATURES)),
+    "packets": Reading(_padded_packets, _packet_columns, _packet_rows, MAX_PACKETS * len(PACKET_COLUMNS)),
+}

@@ -1,11 +1,12 @@
-"""Mini-batch training that the small networks share: Adam, shuffled batches, optional early stopping on benign validation flows."""
+"""Mini-batch training that the networks on plain matrices share: shuffled batches, optional early stopping on benign validation flows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,10 @@ class Schedule:
     batch: int
     lr: float
     patience: int = 0
+    optimiser: Literal["adam", "sgd"] = "adam"
+
+
+_OPTIMISERS: Mapping[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @contextmanager
@@ -49,7 +54,7 @@ def train(
     """
     rows = torch.from_numpy(data)  # (n, D) stays on the CPU: packets of a large training set need not fit on the device
     generator = torch.Generator().manual_seed(ctx.seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=schedule.lr)
+    optimiser: Any = _OPTIMISERS[schedule.optimiser](network.parameters(), lr=schedule.lr)  # type: ignore[call-arg]
     best, best_epoch, best_weights = math.inf, 0, None
     for epoch in range(1, schedule.epochs + 1):
         network.train()

@@ -217,6 +217,7 @@ def check_score_dtype(subject: Subject) -> None:
     for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
         kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
         _require(kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array")
+        _require(not isinstance(column, np.ma.MaskedArray), f"column {name!r} is a masked array; every flow needs a score")
 
 
 def check_score_finite(subject: Subject) -> None:
@@ -303,6 +304,8 @@ def check_no_mutation(subject: Subject) -> None:
     train, calibration, test = subject.benign(0, 300), subject.benign(3, 100), subject.mixed()
     context = subject.context()
     batches = {"training": train, "validation": context.validation, "calibration": calibration, "scored": test}
+    if context.hints is not None:
+        batches["hinted"] = context.hints
     before = {name: _snapshot(batch) for name, batch in batches.items()}
     detector.fit(train, context)
     if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
@@ -396,6 +399,8 @@ def _snapshot(batch: FlowBatch) -> dict[str, NDArray[Any]]:
     columns = {"ids": batch.ids, **batch.packets, **batch.features}
     if batch.offsets is not None:
         columns["offsets"] = batch.offsets
+    if batch.stream is not None:
+        columns |= {f"stream.{name}": column for name, column in vars(batch.stream).items()}
     return {name: column.copy() for name, column in columns.items()}
 
 
@@ -414,8 +419,8 @@ def _advance_global_generators() -> None:
 
 
 def _global_states() -> dict[str, Any]:
-    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 - to see whether a detector touches it
-    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": str(legacy["state"]["key"].tobytes()) + str(legacy["state"]["pos"])}
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002 - to see whether a detector touches it
+    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": (numpy_state[1].tobytes(), *numpy_state[2:])}
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
     return states
