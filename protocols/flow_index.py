@@ -75,7 +75,7 @@ class FlowIndex:
         site, sites = _numbered(labels["site"])
         five_tuple = _five_tuples(flows, hosts)
         twice = _recorded_twice(five_tuple, file, start)
-        session = _sessions((file, *five_tuple), twice)
+        session = _sessions(file, five_tuple, twice)
         group = _groups(source, twice)
         of_session = np.empty(len(start), np.int64)
         latest_first = np.argsort(start, kind="stable")[::-1]
@@ -133,15 +133,13 @@ def _recorded_twice(five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.floa
     return one[same], other[same]
 
 
-def _sessions(columns: Sequence[Ids], twice: Pairs) -> Ids:
-    """(n,) numbers of the distinct rows of ``columns`` in their order; sessions that hold one flow have the lowest of their numbers."""
-    order = np.lexsort(columns[::-1])
-    begins = np.zeros(len(order), np.bool_)
-    for column in columns:
-        begins[1:] |= np.diff(column[order]) != 0
-    session = np.empty(len(order), np.int64)
-    session[order] = np.cumsum(begins)
-    return _joined(len(order), session[twice[0]], session[twice[1]])[session]
+def _sessions(file: Ids, five_tuple: Sequence[Ids], twice: Pairs) -> Ids:
+    """(n,) the place of each flow's file and 5-tuple among all that there are; sessions that hold the same flow have the lowest of their places."""
+    import polars as pl
+
+    table = pl.DataFrame({"file": file, **dict(zip("abc", five_tuple, strict=True))})
+    session = table.select(pl.struct(pl.all()).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+    return _joined(len(session), session[twice[0]], session[twice[1]])[session]
 
 
 def _groups(source: Ids, twice: Pairs) -> Ids:
