@@ -156,11 +156,11 @@ def test_a_chain_of_captures_is_one_group_named_after_the_first():
 
 
 def test_one_flow_of_a_capture_is_not_many_because_another_repeats_it():
-    """Twenty starts of one 5-tuple within a second, in a capture of 20 flows, and one of them in another: one flow is shared."""
+    """Twenty starts of one 5-tuple within a second, in a capture of 20 flows, and two of them in another, each between two: two flows are shared."""
     burst = rows([("", "burst", 1)])
     burst = pl.concat([burst.with_columns(ts_start=pl.col("ts_start") + 0.01 * number) for number in range(20)])
-    single = burst[10:11].with_columns(file=pl.lit("other"), source=pl.lit("other"), ts_start=pl.col("ts_start") + 0.005)
-    index = index_of(pl.concat([burst, rows([("", "other", 20)], seed=1), single]))
+    singles = burst[[5, 15]].with_columns(file=pl.lit("other"), source=pl.lit("other"), ts_start=pl.col("ts_start") + 0.005)
+    index = index_of(pl.concat([burst, rows([("", "other", 20)], seed=1), singles]))
     assert not index.same
 
 
@@ -269,6 +269,20 @@ def test_a_site_whose_large_captures_leave_nothing_to_a_part_is_divided_by_time(
         assert partition.reason.startswith("port: grouped by capture, ")
         held = sizes(index, partition, "port")
         assert abs(held["test_benign"] - 400) <= 20
+
+
+def test_of_several_sites_each_gives_every_part_at_least_half_of_its_due():
+    """Large and small captures, so that whole ones often miss a part by much; blocks of time miss by one flow a capture."""
+    port = [("port", f"port{number:02}", 300 if number < 4 else 25) for number in range(16)]
+    index = index_of(rows([("lab", f"lab{number:02}", 600) for number in range(30)] + port))
+    kinds = set()
+    for seed in range(25):
+        partition = draw_partition(index, Draw(seed, "grouped", "paper"), NO_CAPS)
+        held = sizes(index, partition, "port")
+        kinds.add(partition.kind)
+        slack = 0 if partition.kind == "grouped" else len(port)
+        assert all(held[name] >= SHARE[name] * 1500 / 2 - slack for name in PARTS)
+    assert kinds == {"grouped", "grouped and time blocks"}
 
 
 def test_all_sites_by_time_or_all_by_capture_are_called_so():

@@ -155,6 +155,11 @@ def test_the_target_only_baseline_divides_cal_a_in_50_5_15_by_session(sizes, see
     assert all(np.array_equal(ids, baseline_parts(replace(index, name="other"), cal_a, seed)[name]) for name, ids in parts.items())
 
 
+def test_sessions_of_one_flow_are_divided_in_50_5_15_exactly():
+    index = make_index([7000], attacks=0)
+    assert [len(ids) for ids in baseline_parts(index, np.arange(7000), 1).values()] == [5000, 500, 1500]
+
+
 def test_the_baseline_of_another_seed_is_another():
     index = make_index([150] * 40)
     cal_a = draw_partition(index, Draw(42, "grouped", "quick")).parts["cal_a"]
