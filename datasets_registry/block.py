@@ -70,7 +70,8 @@ class Block:
 class ContentHash:
     """SHA-256 over packets, flows and labels, the same on every machine and for every division into blocks and shards.
 
-    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the platform's.
+    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the platform's.  Sites are left out where
+    no flow has one, so that a dataset without them keeps the hash that it had before there were sites.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,12 @@ class ContentHash:
         self._digests[name][0].update(_little_endian(values))
 
     def hexdigest(self) -> str:
-        lines = (f"{name} {values.hexdigest()} {lengths.hexdigest()}\n" for name, (values, lengths) in self._digests.items())
+        nothing = hashlib.sha256().digest()
+        lines = (
+            f"{name} {values.hexdigest()} {lengths.hexdigest()}\n"
+            for name, (values, lengths) in self._digests.items()
+            if name != "site" or values.digest() != nothing
+        )
         return hashlib.sha256(f"{self._n_flows}\n{''.join(lines)}".encode()).hexdigest()
 
 
@@ -109,7 +115,7 @@ def _little_endian(values: NDArray[Any]) -> bytes:
 
 @dataclass
 class Counts:
-    """What a manifest counts: flows in all and of two or more packets, stored packets; flows per class and family, and per label."""
+    """What a manifest counts: flows in all and of two or more packets, stored packets; flows per class and family, per label, per site and class."""
 
     n_flows: int = 0
     longer: int = 0
@@ -117,27 +123,31 @@ class Counts:
     families: Counter[tuple[bool, str]] = field(default_factory=Counter)
     longer_families: Counter[tuple[bool, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    sites: Counter[tuple[str, bool]] = field(default_factory=Counter)
 
     def update(self, block: Block) -> None:
         """Add the flows of a block."""
         import polars as pl
 
-        table = block.labels.select("attack", "label", "family", longer=block.flows["n_packets"] >= 2)
+        table = block.labels.select("attack", "label", "family", "site", longer=block.flows["n_packets"] >= 2)
         self.n_flows += len(block)
         self.longer += int(table["longer"].sum())
         self.n_packets += int(block.offsets[-1])
-        for attack, label, family, flows, longer in table.group_by("attack", "label", "family").agg(pl.len(), pl.col("longer").sum()).iter_rows():
+        kinds = table.group_by("attack", "label", "family", "site").agg(pl.len(), pl.col("longer").sum())
+        for attack, label, family, site, flows, longer in kinds.iter_rows():
             self.families[attack, family] += flows
             self.longer_families[attack, family] += longer
             self.labels[label, attack] += flows
+            self.sites[site, attack] += flows
 
     def described(self) -> dict[str, Any]:
-        """The counts as a manifest records them."""
+        """The counts as a manifest records them; ``sites`` (name → benign and attack flows) only where there is a name."""
         attacks = sum(flows for (attack, _), flows in self.families.items() if attack)
         families = {
             f"{'attack' if attack else 'benign'}/{family}": [flows, self.longer_families[attack, family]]
             for (attack, family), flows in self.families.items()
         }
+        sites = {site: [self.sites[site, False], self.sites[site, True]] for site in sorted({site for site, _ in self.sites})}
         return {
             "n_flows": self.n_flows,
             "n_flows_2_packets": self.longer,
@@ -145,6 +155,7 @@ class Counts:
             "benign": self.n_flows - attacks,
             "attack": attacks,
             "families": dict(sorted(families.items())),
+            **({"sites": sites} if any(sites) else {}),
         }
 
     def by_label(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ __all__ = ["CaptureFile", "Labeller", "address_column", "ingest_captures", "inge
 
 SUFFIXES = tuple(suffix + packing for suffix in (".pcap", ".pcapng", ".cap") for packing in ("", ".gz", ".zst"))
 READING, MATCHING = 0.8, 0.9  # fractions of the progress at which these end
-TEXTS = ("label", "family", "source", "file")
+TEXTS = ("label", "family", "source", "file", "site")
 
 Labeller = Callable[[str, pl.DataFrame], Assignment]
 
@@ -212,7 +213,9 @@ def _label(
 
 
 def _checked(group: str, assignment: Assignment, n_flows: int) -> Assignment:
-    """A labeller may come from another package."""
+    """A labeller may come from another package; one that names no sites has a single one."""
+    if "site" not in assignment.table.columns:
+        assignment = replace(assignment, table=assignment.table.with_columns(site=pl.lit("")))
     flow = assignment.flow
     in_range = not len(flow) or (flow[0] >= 0 and flow[-1] < n_flows and bool((np.diff(flow) > 0).all()))
     if not in_range or assignment.table.height != len(flow) or not set(LABEL_FIELDS) <= set(assignment.table.columns):

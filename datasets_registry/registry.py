@@ -12,8 +12,6 @@ from janus_bench import plugins
 from janus_bench.errors import unknown
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from datasets_registry.store import FlowStore
     from janus_bench.extensions import Dataset
     from janus_bench.records import RunSpec
@@ -25,17 +23,26 @@ Report = Callable[[str, float], None]
 
 
 class Site:
-    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions."""
+    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions.
+
+    truth  flow_id, attack, family, source, site, group (the first of the captures that hold the same flows as the source: the unit of a bootstrap),
+           n_packets
+    """
 
     def __init__(self, store: FlowStore) -> None:
+        import polars as pl
+
         from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS
-        from protocols.splits import FlowIndex
+        from protocols.flow_index import FlowIndex
 
         flows = store.flows([column for column in FLOW_COLUMNS if column != "ts_end"])
         labels = store.labels([column for column in LABEL_COLUMNS if column != "row"])
         self.store = store
         self.index = FlowIndex.from_tables(flows, labels, store.hash, store.name)
-        self.truth: pl.DataFrame = labels.select("flow_id", "attack", "family", "source").join(flows.select("flow_id", "n_packets"), on="flow_id")
+        group = pl.col("source").replace(self.index.same)
+        self.truth = labels.select("flow_id", "attack", "family", "source", "site", group=group).join(
+            flows.select("flow_id", "n_packets"), on="flow_id"
+        )
         self._partitions: dict[Draw, Partition] = {}
 
     def partition(self, draw: Draw) -> Partition:

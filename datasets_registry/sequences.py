@@ -42,7 +42,7 @@ __all__ = ["holds_sequences", "ingest_sequences"]
 DENSE_FLOWS = 1 << 13
 REQUIRED = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "label")
 TYPES: dict[str, pl.DataType] = {
-    **{name: pl.String() for name in ("src_ip", "dst_ip", "label", "family", "source", "file")},
+    **{name: pl.String() for name in ("src_ip", "dst_ip", "label", "family", "source", "file", "site")},
     **{name: pl.UInt16() for name in ("src_port", "dst_port")},
     **{name: pl.Float64() for name in ("ts_start", "ts_end")},
     **{name: pl.Int64() for name in ("n_packets", "row")},
@@ -163,6 +163,7 @@ def _flows(path: Path) -> pl.DataFrame:
         file.alias("file"),
         pl.coalesce("source", file).alias("source"),
         pl.coalesce("row", pl.int_range(pl.len(), dtype=pl.Int64)).alias("row"),
+        pl.col("site").fill_null(""),
     )
 
 

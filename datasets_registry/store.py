@@ -64,14 +64,18 @@ __all__ = [
 SCHEMA_VERSION = 1
 """Of the manifest; stored results have one of their own."""
 
-STORE_VERSION = 2
-"""Changes when the layout does; a store of another version has to be added again."""
+STORE_VERSION = 3
+"""Changes when the layout does.  The schema version, that of runs, is noted in the manifest and read by nobody."""
+READABLE = (2, 3)
+"""Versions that are read; another has to be added again.  In version 2 ``labels.parquet`` had no column ``site``: all is one site, ``""``."""
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
 CIC_FILE = "cic_features.npy"
 FULL_STORE = "full_store"
 TABLES = {"flows.parquet": FLOW_COLUMNS, "labels.parquet": LABEL_COLUMNS, "flow_features.parquet": ("flow_id", *FLOW_FEATURES)}
+TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}
+"""Tables of version 2 that were others."""
 BLOCK_FLOWS = 1 << 14
 """Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB."""
 
@@ -93,7 +97,7 @@ def is_current(folder: Path) -> bool:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return False
-    return isinstance(manifest, dict) and (manifest.get("schema_version"), manifest.get("store_version")) == (SCHEMA_VERSION, STORE_VERSION)
+    return isinstance(manifest, dict) and manifest.get("store_version") in READABLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +133,11 @@ class Shard:
 
         path = self.store / self.prefix / name
         try:
-            there = tuple(pl.read_parquet_schema(path))
-            table = pl.read_parquet(path, columns=None if columns is None else list(columns)) if there == TABLES[name] else pl.DataFrame()
+            found = pl.scan_parquet(path, glob=False)
+            there = tuple(found.collect_schema())
+            if there == TABLES_2.get(name):
+                found, there = found.with_columns(site=pl.lit("")), TABLES[name]
+            table = found.select(columns or there).collect() if there == TABLES[name] else pl.DataFrame()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
         if there != TABLES[name]:
@@ -182,15 +189,17 @@ class FlowStore:
             raise DataError(f"{folder}: not a dataset (no {MANIFEST}); add one with `janus-bench data add NAME FOLDER`")
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            version, layout = manifest["schema_version"], manifest.get("store_version", 1)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            layout = manifest.get("store_version", 1)
+        except (ValueError, AttributeError, OSError) as error:
             raise _damaged(folder, f"{MANIFEST}: {error}") from None
-        if version != SCHEMA_VERSION:
-            raise DataError(f"{folder}: written with schema version {version}, this program reads {SCHEMA_VERSION}; add the dataset again")
-        if layout != STORE_VERSION:
-            raise DataError(f"{folder}: a store of version {layout}, this program reads version {STORE_VERSION}; add the dataset again")
+        if layout not in READABLE:
+            raise DataError(f"{folder}: a store of version {layout}, this program reads {' and '.join(map(str, READABLE))}; add the dataset again")
         sizes = manifest.get("shards")
-        if not {"name", "hash", "n_flows", "cic_features"} <= manifest.keys() or not _are_sizes(sizes) or sum(sizes) != manifest["n_flows"]:
+        if (
+            not {"schema_version", "name", "hash", "n_flows", "cic_features"} <= manifest.keys()
+            or not _are_sizes(sizes)
+            or sum(sizes) != manifest["n_flows"]
+        ):
             raise _damaged(folder, f"{MANIFEST}: entries are missing, or n_flows and shards disagree")
         begins = starts_of(np.array(sizes))[:-1]
         shards = [

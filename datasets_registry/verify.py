@@ -35,7 +35,7 @@ __all__ = ["Check", "Verification", "store_files", "verify_store"]
 ARRAYS = tuple(f"packets/{name}.npy" for name in ("offsets", *PACKET_ARRAYS))
 TYPES = {
     "flows.parquet": ("Int64", "String", "UInt16", "String", "UInt16", "UInt8", "Float64", "Float64", "Int64"),
-    "labels.parquet": ("Int64", "Boolean", "String", "String", "String", "String", "Int64"),
+    "labels.parquet": ("Int64", "Boolean", "String", "String", "String", "String", "Int64", "String"),
     "flow_features.parquet": ("Int64", *["Float64"] * len(FLOW_FEATURES)),
 }
 CLOSE = 1e-9

@@ -128,8 +128,9 @@ with host identities, in the order of time: for training, validation and calibra
 FLOW_COLUMNS = ("flow_id", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "ts_end", "n_packets")
 """``flows.parquet``: initiator first, seconds since the epoch (float64), packets before the cut to the first 64."""
 
-LABEL_COLUMNS = ("flow_id", "attack", "label", "family", "source", "file", "row")
-"""``labels.parquet``: ``attack`` (bool) derived from ``label``; ``source`` the original capture (``file`` where absent); ``row`` of labels.csv."""
+LABEL_COLUMNS = ("flow_id", "attack", "label", "family", "source", "file", "row", "site")
+"""``labels.parquet``: ``attack`` (bool) derived from ``label``; ``source`` the original capture (``file`` where absent); ``row`` of labels.csv;
+``site`` the place where it was recorded, empty where a dataset does not say."""
 
 PACKET_ARRAYS = {"size": "uint16", "iat": "float32", "win": "uint16", "bits": "uint8"}
 """``packets/<name>.npy``, (total packets,), beside ``packets/offsets.npy`` (flows + 1,) int64; ``bits``: see ``BIT_OF``."""

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from protocols.splits import FlowIndex, Partition
+    from protocols.flow_index import FlowIndex
+    from protocols.splits import Partition
 
 __all__ = ["HINTS", "Roles", "Use", "aggregator_role", "flows_of_part", "roles_of"]
 

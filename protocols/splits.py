@@ -1,38 +1,40 @@
 """Who trains, who calibrates, who is tested: one partition per (dataset, seed, split), the same for every detector and source.
 
-Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test; attacks go to test only.  The unit that is never
-divided is the session (one 5-tuple inside one capture file), and with ``split="grouped"`` the whole original capture.  With ``split="time"`` the
-parts follow one another in time.
+Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test, site by site; attacks go to test only.  The unit that is never
+divided is the session (``FlowIndex.session``), and with ``split="grouped"`` the whole original capture.  With ``split="time"`` the parts follow one
+another in time.  Every site, and everything else that is drawn, has its own generator, made from the content of the dataset, the seed and what it
+is for: what one draws changes nothing for the others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.errors import DataError
+from janus_bench.hashing import GOLDEN, splitmix64
+from protocols.flow_index import FlowIndex, Ids
 
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["CAPS", "SHARES", "Caps", "Draw", "FlowIndex", "Partition", "control_parts", "draw_partition", "timeline_problem"]
+__all__ = ["CAPS", "SHARES", "Caps", "Draw", "Partition", "baseline_parts", "draw_partition", "timeline_problem"]
 
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
 MIN_CAPTURES = 10
 MIN_PART = 200
-MIN_PER_FAMILY = 20
+MIN_PER_FAMILY, MIN_PER_SITE = 20, 200
+"""Test flows that a cap leaves to a family of attacks, and to the benign flows of a site: a rate at 1 % false positives within a site needs 200."""
 CLOCK_SET = 631_152_000.0
 """1990-01-01: a capture that begins earlier was made by a clock that was never set, most often to 1970."""
 YEAR = 365.0 * 86_400
-HOME_SHARE, HOME_FLOWS = 0.5, 20
-"""Attacks are of the same site where at least this share of their flows involves a host with so many benign flows (or 1 % of them, if fewer)."""
-CONTROL_TRAIN_SHARE = 0.8
-
-Ids = NDArray[np.int64]
+HOME_SHARE = 0.5
+"""Attacks are of the same site where at least this share of their flows involves a host of it (``FlowIndex.at_home``)."""
+BASELINE_SHARES = {"train": 50, "val": 5, "cal_a": 15}
+"""Of cal A: what training, validation and aggregator calibration have of all benign flows, in the same proportions."""
 
 
 @dataclass(frozen=True)
@@ -73,53 +75,16 @@ class Draw:
     contamination: float | None = None
 
 
-@dataclass(frozen=True)
-class FlowIndex:
-    """What a split may look at, row-aligned by flow id: attack (n,) bool, family (n,) str, capture and session codes (n,) int64, start (n,) s.
-
-    at_home  share of the attack flows with a host that has benign flows, too; None if unknown
-    """
-
-    attack: NDArray[np.bool_]
-    family: NDArray[np.str_]
-    capture: Ids
-    session: Ids
-    start: NDArray[np.float64]
-    salt: int
-    at_home: float | None = None
-    name: str = "this dataset"
-
-    @classmethod
-    def from_tables(cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str, name: str = "this dataset") -> FlowIndex:
-        """Build from ``flows.parquet`` and ``labels.parquet``; a session takes the capture of its first flow, so no session spans two captures."""
-        import polars as pl
-
-        ends = [pl.concat_str(pl.col(f"{side}_ip"), pl.col(f"{side}_port").cast(pl.String), separator="|") for side in ("src", "dst")]
-        table = flows.select("flow_id", "proto", "ts_start", a=pl.min_horizontal(ends), b=pl.max_horizontal(ends)).join(labels, on="flow_id")
-        table = table.sort("flow_id").with_columns(session=pl.struct("file", "a", "b", "proto").rank("dense").cast(pl.Int64) - 1)
-        first = pl.col("source").sort_by("ts_start", "flow_id").first().over("session")
-        table = table.with_columns(capture=first.rank("dense").cast(pl.Int64) - 1)
-        return cls(
-            attack=table["attack"].to_numpy(),
-            family=table["family"].to_numpy().astype(np.str_),
-            capture=table["capture"].to_numpy(),
-            session=table["session"].to_numpy(),
-            start=table["ts_start"].to_numpy(),
-            salt=int(data_hash[:15], 16),
-            at_home=_at_home(flows, labels),
-            name=name,
-        )
-
-
-Kind = Literal["grouped", "time blocks", "random", "time"]
+Kind = Literal["grouped", "time blocks", "grouped and time blocks", "random", "time"]
 
 
 @dataclass(frozen=True)
 class Partition:
     """Flow ids of every part, ascending.
 
-    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, ``random``, or by ``time``
-    reason           why it is not grouped, or what was left out, or empty
+    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, some sites the one way and some
+                     the other (``grouped and time blocks``), ``random``, or by ``time``
+    reason           why it is not grouped, and in which of several sites; or what was left out; or empty
     contaminants     attack flows among the training flows
     parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
     uncapped         the same parts' sizes before the caps
@@ -153,20 +118,25 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
     """The partition of one dataset; ``caps`` by default those that the draw names.  DataError for a time split of what has no single timeline."""
     caps = caps or CAPS[draw.caps]
     benign = np.flatnonzero(~index.attack)
-    rng = np.random.default_rng([draw.seed, index.salt])
     reason = ""
     kind: Kind
     attacks, pool = _reserved(index, draw.contamination is not None)
-    if draw.split == "random":
-        kind, divided = "random", _random_sessions(index, benign, rng)
-    elif draw.split == "time":
-        kind, divided = "time", _in_order(index, benign)
+    # A session that holds attack flows, too, cannot train a detector that is tested on them.
+    attacked = np.zeros(len(index.attack), np.bool_)
+    attacked[index.session[index.attack]] = True
+    apart = benign[~attacked[index.session[benign]]]
+    if draw.split == "time":
+        kind, divided = "time", _in_order(index, apart)
         late = attacks[index.start[attacks] >= index.start[divided["test"]].min(initial=np.inf)]
         crossing = len(benign) - sum(len(ids) for ids in divided.values())
         reason = f"{len(attacks) - len(late)} attack flows before the test period and {crossing} flows of sessions across a boundary are left out"
         attacks = late
     else:
-        kind, divided, reason = _grouped_or_blocks(index, benign, rng)
+        if draw.split == "random":
+            kind, divided = "random", _by_session(index, apart, SHARES, _generator(index, draw.seed))
+        else:
+            kind, divided, reason = _by_site(index, apart, draw.seed)
+        divided["test"] = np.concatenate([divided["test"], np.setdiff1d(benign, apart, assume_unique=True)])
 
     training_captures = np.unique(index.capture[divided["train"]])
     everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {"test_benign": divided["test"], "test_attack": attacks}
@@ -178,69 +148,96 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
         "val": everything["val"],
         "cal_a": _lowest(everything["cal_a"], order, caps.cal_a),
         "cal_b": _lowest(everything["cal_b"], order, caps.cal_b),
-        "test_benign": _lowest(everything["test_benign"], order, caps.test_benign),
-        "test_attack": _stratified(everything["test_attack"], index.family, order, caps.test_attack),
+        "test_benign": _stratified(everything["test_benign"], index.site, MIN_PER_SITE, order, caps.test_benign),
+        "test_attack": _stratified(everything["test_attack"], index.family, MIN_PER_FAMILY, order, caps.test_attack),
     }
     shared = int(np.isin(index.capture[parts["test_attack"]], training_captures).sum())
     return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared, len(contaminants))
 
 
 def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
-    """TEMPORARY, the branch on partitions brings its own."""
-    rng = np.random.default_rng([seed, index.salt, 1])
-    sessions, inverse, counts = np.unique(index.session[cal_a], return_inverse=True, return_counts=True)
-    order = rng.permutation(len(sessions))
-    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) / max(1, len(cal_a))
-    part = np.empty(len(sessions), dtype=np.int64)
-    part[order] = np.searchsorted([50 / 70, 55 / 70], before, side="right")
-    return {name: cal_a[part[inverse] == number] for number, name in enumerate(("train", "val", "cal_a"))}
+    """What the target-only baseline trains on, stops on and calibrates its aggregator on: train, val and cal_a, whole sessions of the target's cal A.
+
+    In the proportions of ``BASELINE_SHARES``; of three sessions or more none is empty.
+    """
+    return _by_session(index, cal_a, BASELINE_SHARES, _generator(index, seed, "target-only baseline"))
 
 
-def control_parts(index: FlowIndex, cal_a: Ids, seed: int) -> tuple[Ids, Ids]:
-    """The target-only control's training and validation flows: 80 % and 20 % of cal A, whole sessions."""
-    rng = np.random.default_rng([seed, index.salt, 1])
-    sessions, inverse, counts = np.unique(index.session[cal_a], return_inverse=True, return_counts=True)
-    order = rng.permutation(len(sessions))
-    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
-    in_train = np.empty(len(sessions), dtype=bool)
-    in_train[order] = before < CONTROL_TRAIN_SHARE * len(cal_a)
-    return cal_a[in_train[inverse]], cal_a[~in_train[inverse]]
+def _generator(index: FlowIndex, seed: int, role: str = "") -> np.random.Generator:
+    """``role``: what is drawn, of benign flows the name of their site; without a name it is the generator that divided a dataset before sites."""
+    return np.random.default_rng([seed, index.salt, crc32(role.encode())])
 
 
 def _reserved(index: FlowIndex, reserve: bool) -> tuple[Ids, Ids]:
-    """Attack flows to test, and those kept for contaminating the training flows: every other session of a family, in hash order."""
+    """Attack flows to test, and those kept for contaminating the training flows: every other session of a family, in hash order.
+
+    Sessions with benign flows stay in test, as these do.
+    """
     attacks = np.flatnonzero(index.attack)
     if not reserve:
         return attacks, attacks[:0]
-    sessions, first = np.unique(index.session[attacks], return_index=True)
-    order = np.lexsort((_id_hash(sessions, index.salt), index.family[attacks[first]]))  # a session counts for the family of its first flow
+    pure = attacks[~np.isin(index.session[attacks], index.session[~index.attack])]
+    sessions, first = np.unique(index.session[pure], return_index=True)
+    order = np.lexsort((_id_hash(sessions, index.salt), index.family[pure[first]]))  # a session counts for the family of its first flow
     kept = np.isin(index.session[attacks], sessions[order][1::2])
     return attacks[~kept], attacks[kept]
 
 
-def _grouped_or_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> tuple[Kind, dict[str, Ids], str]:
-    captures, counts = np.unique(index.capture[benign], return_counts=True)
-    if len(captures) < MIN_CAPTURES:
-        return "time blocks", _time_blocks(index, benign, rng), f"{len(captures)} benign captures, fewer than {MIN_CAPTURES}"
-    grouped = _by_capture(index, benign, captures, counts, rng)
-    smallest = min(grouped, key=lambda name: len(grouped[name]))
-    if len(grouped[smallest]) < MIN_PART:
-        reason = f"grouped by capture, {smallest} would hold {len(grouped[smallest])} flows, fewer than {MIN_PART}"
-        return "time blocks", _time_blocks(index, benign, rng), reason
-    return "grouped", grouped, ""
+def _by_site(index: FlowIndex, benign: Ids, seed: int) -> tuple[Kind, dict[str, Ids], str]:
+    """Every site gives its shares to the parts: by capture where it has enough of them, else by blocks of time."""
+    divided: list[dict[str, Ids]] = []
+    blocks: dict[str, str] = {}
+    sites = _separated(benign, index.site)
+    for number, flows in sites.items():
+        name = index.sites[number]
+        rng = _generator(index, seed, name)
+        captures, counts = np.unique(index.capture[flows], return_counts=True)
+        grouped = _by_capture(index, flows, captures, counts, rng) if len(captures) >= MIN_CAPTURES else {}
+        if why := _too_few(grouped, len(captures), len(flows) / len(benign), several=len(sites) > 1):
+            blocks[name] = why
+            grouped = _time_blocks(index, flows, rng)
+        divided.append(grouped)
+    parts = {name: np.sort(np.concatenate([site[name] for site in divided] or [benign])) for name in SHARES}
+    if not blocks:
+        return "grouped", parts, ""
+    reason = "; ".join(f"{name or 'no site'}: {why}" for name, why in blocks.items()) if len(sites) > 1 else next(iter(blocks.values()))
+    return "time blocks" if len(blocks) == len(sites) else "grouped and time blocks", parts, reason
+
+
+def _too_few(grouped: Mapping[str, Ids], n_captures: int, weight: float, *, several: bool) -> str:
+    """Why a site's captures cannot be its parts, or empty.
+
+    weight  share of the dataset's benign flows that the site has: it answers for that share of ``MIN_PART``; and of several sites each has to give
+            every part at least half of what is its due, or else a few large captures would keep a site out of a part
+    """
+    if n_captures < MIN_CAPTURES:
+        return f"{n_captures} benign captures, fewer than {MIN_CAPTURES}"
+    flows = sum(map(len, grouped.values()))
+    least = {name: math.ceil(max(MIN_PART * weight, share * flows / 2 if several else 0)) for name, share in SHARES.items()}
+    worst = min(SHARES, key=lambda name: len(grouped[name]) / least[name])
+    if len(grouped[worst]) >= least[worst]:
+        return ""
+    return f"grouped by capture, {worst} would hold {len(grouped[worst])} flows, fewer than {least[worst]}"
+
+
+def _separated(ids: Ids, number: Ids) -> dict[int, Ids]:
+    """Number → those of ``ids`` that have it, in their order."""
+    ordered = ids[np.argsort(number[ids], kind="stable")]
+    numbers, first = np.unique(number[ordered], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(ordered, first[1:]), strict=True)) if len(ids) else {}
 
 
 def _by_capture(index: FlowIndex, benign: Ids, captures: Ids, counts: Ids, rng: np.random.Generator) -> dict[str, Ids]:
     """Largest capture first, each into a part that still has room for it, drawn in proportion to that room; into the emptiest part if none has."""
     names = list(SHARES)
     room = np.array([SHARES[name] * len(benign) for name in names])
-    part_of = {}
+    part_of = np.empty(len(captures), np.int64)
     for position in np.lexsort((rng.random(len(captures)), -counts)):
         fits = np.where(room >= counts[position], room, 0.0)
         part = int(rng.choice(len(names), p=fits / fits.sum())) if fits.any() else int(np.argmax(room))
-        part_of[int(captures[position])] = part
+        part_of[position] = part
         room[part] -= counts[position]
-    parts = np.array([part_of[int(capture)] for capture in index.capture[benign]])
+    parts = part_of[np.searchsorted(captures, index.capture[benign])]
     return {name: benign[parts == number] for number, name in enumerate(names)}
 
 
@@ -248,9 +245,8 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
     """Inside every capture, contiguous blocks of time in a drawn order: whole sessions, in the order in which they begin."""
     names = list(SHARES)
     chosen: dict[str, list[Ids]] = {name: [] for name in names}
-    for capture in np.unique(index.capture[benign]):
-        flows = benign[index.capture[benign] == capture]
-        flows = flows[np.lexsort((flows, index.start[flows]))]
+    in_time = benign[np.argsort(index.start[benign], kind="stable")]
+    for flows in _separated(in_time, index.capture).values():
         order = rng.permutation(len(names))
         shares = np.array([SHARES[names[number]] for number in order])
         # the random offset rounds each boundary up or down in proportion, so that many small captures still add up to the shares
@@ -262,7 +258,7 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
         block = np.minimum(np.searchsorted(edges, middle, side="right"), len(names) - 1)[inverse]
         for position, number in enumerate(order):
             chosen[names[number]].append(flows[block == position])
-    return {name: np.sort(np.concatenate(flows)) if flows else np.empty(0, dtype=np.int64) for name, flows in chosen.items()}
+    return {name: np.concatenate(flows) for name, flows in chosen.items()}
 
 
 def _in_order(index: FlowIndex, benign: Ids) -> dict[str, Ids]:
@@ -291,37 +287,24 @@ def timeline_problem(index: FlowIndex) -> str:
     return ""
 
 
-def _at_home(flows: pl.DataFrame, labels: pl.DataFrame) -> float | None:
-    """See ``FlowIndex``; None without attacks."""
-    import polars as pl
-
-    table = flows.select("flow_id", "src_ip", "dst_ip").join(labels.select("flow_id", "attack"), on="flow_id")
-    benign, attacks = table.filter(~pl.col("attack")), table.filter("attack")
-    if attacks.is_empty():
-        return None
-    hosts = pl.concat([benign["src_ip"], benign["dst_ip"]]).value_counts(name="flows")
-    enough = min(HOME_FLOWS, max(1, len(benign) // 100))
-    known = hosts.filter(pl.col("flows") >= enough).to_series(0)
-    return float(attacks.select((pl.col("src_ip").is_in(known.implode()) | pl.col("dst_ip").is_in(known.implode())).mean()).item())
-
-
-def _random_sessions(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:
-    names = list(SHARES)
-    sessions, inverse, counts = np.unique(index.session[benign], return_inverse=True, return_counts=True)
+def _by_session(index: FlowIndex, ids: Ids, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ids]:
+    """Whole sessions in a drawn order, as many flows to each part as its share; where there are as many sessions as parts, none is empty."""
+    sessions, inverse, counts = np.unique(index.session[ids], return_inverse=True, return_counts=True)
     order = rng.permutation(len(sessions))
-    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
-    part = np.empty(len(sessions), dtype=np.int64)
-    part[order] = np.minimum(np.searchsorted(np.cumsum(list(SHARES.values())) * len(benign), before, side="right"), len(names) - 1)
-    return {name: benign[part[inverse] == number] for number, name in enumerate(names)}
+    before = np.cumsum(counts[order]) - counts[order]
+    edges = np.cumsum(list(shares.values())) / sum(shares.values()) * len(ids)
+    cuts = np.searchsorted(before, edges[:-1])  # places, in the drawn order, of the first session of the second part, the third, …
+    if len(sessions) >= len(shares):
+        number = np.arange(len(cuts))
+        cuts = number + np.minimum(np.maximum.accumulate(np.maximum(cuts - number, 1)), len(sessions) - len(cuts))
+    part = np.empty(len(sessions), np.int64)
+    part[order] = np.searchsorted(cuts, np.arange(len(sessions)), side="right")
+    return {name: ids[part[inverse] == number] for number, name in enumerate(shares)}
 
 
 def _id_hash(ids: Ids, salt: int) -> NDArray[np.uint64]:
-    """A fixed pseudo-random order of flow ids (splitmix64), so that a cap picks the same flows on every machine."""
-    with np.errstate(over="ignore"):
-        mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    """A fixed pseudo-random order of flow ids, so that a cap picks the same flows on every machine."""
+    return splitmix64(ids.astype(np.uint64) * np.uint64(GOLDEN), salt)
 
 
 def _lowest(ids: Ids, order: NDArray[np.uint64], cap: int | None) -> Ids:
@@ -330,15 +313,15 @@ def _lowest(ids: Ids, order: NDArray[np.uint64], cap: int | None) -> Ids:
     return np.sort(ids[np.argsort(order[ids], kind="stable")[:cap]])
 
 
-def _stratified(ids: Ids, family: NDArray[np.str_], order: NDArray[np.uint64], cap: int | None) -> Ids:
-    """At most ``cap`` flows, families in proportion but none below ``MIN_PER_FAMILY`` while it has as many."""
+def _stratified(ids: Ids, stratum: Ids, least: int, order: NDArray[np.uint64], cap: int | None) -> Ids:
+    """At most ``cap`` flows, of every stratum (a family, a site) in proportion, but not fewer than ``least`` while it has as many."""
     if cap is None or len(ids) <= cap:
         return np.sort(ids)
-    names, counts = np.unique(family[ids], return_counts=True)
-    floor = np.minimum(counts, min(MIN_PER_FAMILY, cap // len(names)))
+    numbers, counts = np.unique(stratum[ids], return_counts=True)
+    floor = np.minimum(counts, min(least, cap // len(numbers)))
     spare = counts - floor
     exact = floor + spare * ((cap - floor.sum()) / spare.sum())
     quota = np.floor(exact).astype(np.int64)
     quota[np.argsort(quota - exact, kind="stable")[: cap - quota.sum()]] += 1
-    chosen = [_lowest(ids[family[ids] == name], order, int(number)) for name, number in zip(names, quota, strict=True)]
-    return np.sort(np.concatenate(chosen))
+    members = _separated(ids, stratum)
+    return np.sort(np.concatenate([_lowest(members[number], order, size) for number, size in zip(numbers.tolist(), quota.tolist(), strict=True)]))

@@ -57,6 +57,25 @@ def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsy
     assert "label 'attack': 120 flows; 120 rows matched, 0 not, 0 ambiguous" in printed.err
 
 
+def test_info_names_the_sites_where_there_are_several(fresh_home, tmp_path, capsys):
+    captures = write_example_captures(tmp_path / "captures")
+    header, *lines = (captures / "labels.csv").read_text().splitlines()
+    for sites in ({"lab"}, {"lab", ""}):
+        named = [f"{line},{'lab' if sites == {'lab'} or number % 2 else ''}" for number, line in enumerate(lines)]
+        (captures / "labels.csv").write_text("\n".join([f"{header},site", *named]) + "\n")
+        add("lan", captures)
+        table = FlowStore.open(fresh_home / "datasets" / "lan").labels()
+        capsys.readouterr()
+        command.show_info("lan", "table")
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("site ")]
+        counts = {site: (table["site"] == site) for site in sorted(sites)}
+        expected = [
+            f"site {site or '(none named)'}: {(of & ~table['attack']).sum()} benign, {(of & table['attack']).sum()} attack flows"
+            for site, of in counts.items()
+        ]
+        assert said == (expected if len(sites) > 1 else [])
+
+
 def test_what_cannot_be_added_or_exported_is_one_line(fresh_home, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no labels\.csv"):
@@ -81,4 +100,4 @@ def test_a_store_of_the_old_layout_is_one_line(fresh_home, tmp_path):
     path.write_text(json.dumps({key: value for key, value in manifest.items() if key not in ("store_version", "shards", "cic_features")}))
     done = Cli(sys.executable, fresh_home, tmp_path)("data", "info", "lan")
     assert done.returncode == 3
-    assert done.stderr == f"janus-bench: {path.parent}: a store of version 1, this program reads version 2; add the dataset again\n"
+    assert done.stderr == f"janus-bench: {path.parent}: a store of version 1, this program reads 2 and 3; add the dataset again\n"

@@ -15,6 +15,7 @@ from datasets_registry import writing
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.ingest import ingest_folder
 from datasets_registry.store import FlowStore
+from datasets_registry.verify import verify_store
 from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS, PACKET_CHANNELS
 from janus_bench.errors import DataError, UndeclaredInput
 from tests import pcap_builders as build
@@ -78,12 +79,25 @@ def test_a_small_folder_becomes_the_store_that_it_describes(folder, tmp_path):
         (2, "fe80::1", 0, "ff02::1", 0, 58, 1.0, 1.0, 1),
     ]
     assert labels.rows() == [
-        (0, False, "benign", "benign", "one.pcap", "one.pcap", 1),
-        (1, True, "attack", "ssh", "two.pcap", "two.pcap", 0),
-        (2, False, "benign", "nd", "two.pcap", "two.pcap", 2),
+        (0, False, "benign", "benign", "one.pcap", "one.pcap", 1, ""),
+        (1, True, "attack", "ssh", "two.pcap", "two.pcap", 0, ""),
+        (2, False, "benign", "nd", "two.pcap", "two.pcap", 2, ""),
     ]
     assert (tuple(flows.columns), tuple(labels.columns)) == (FLOW_COLUMNS, LABEL_COLUMNS)
     assert opened.packet_counts().tolist() == [2, 1, 1]
+
+
+def test_sites_are_kept_counted_and_part_of_the_content(folder, tmp_path):
+    one_site = ingest_folder(folder, tmp_path / "one", name="small")
+    lines = (folder / "labels.csv").read_text().splitlines()
+    for sites, expected in ((["", " ", "", ""], None), ([" plant ", "office", "", ""], {"": [1, 0], "office": [1, 0], "plant": [0, 1]})):
+        rows = [f"{line},{site}" for line, site in zip(lines, ["site", *sites], strict=True)]
+        (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+        manifest = ingest_folder(folder, tmp_path / "more", name="small")
+        assert manifest.get("sites") == expected
+        assert (manifest["hash"] == one_site["hash"]) == (expected is None)
+        assert verify_store(tmp_path / "more").notes == []
+    assert FlowStore.open(tmp_path / "more").labels(["flow_id", "site"]).rows() == [(0, "office"), (1, "plant"), (2, "")]
 
 
 def test_taking_flows_gives_only_what_was_asked_in_the_order_asked(folder, tmp_path):
@@ -266,11 +280,11 @@ def test_opening_what_is_missing_damaged_or_of_another_version_is_a_data_error(f
     path = fresh() / "manifest.json"
     path.write_text("{")
     fails(r"damaged \(manifest\.json")
-    path.write_text(json.dumps({"schema_version": 99}))
-    fails("schema version 99")
+    path.write_text(json.dumps({"store_version": 99}))
+    fails("a store of version 99, this program reads 2 and 3; add the dataset again")
     manifest = json.loads((fresh() / "manifest.json").read_text())
     path.write_text(json.dumps({key: value for key, value in manifest.items() if key != "store_version"}))
-    fails(r"a store of version 1, this program reads version 2; add the dataset again")
+    fails(r"a store of version 1, this program reads 2 and 3; add the dataset again")
     path.write_text(json.dumps(manifest | {"shards": [2]}))
     fails(r"damaged \(manifest\.json: entries are missing, or n_flows and shards disagree")
 

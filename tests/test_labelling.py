@@ -65,15 +65,17 @@ def test_reading_gives_keys_times_and_defaults(tmp_path):
     assert rows["attack"].to_list() == [False, True, False]
     assert rows["label"].to_list() == rows["family"].to_list() == ["benign", "DoS Hulk", "benign"]
     assert rows["source"].to_list() == ["a.pcap"] * 3
+    assert rows["site"].to_list() == [""] * 3
     assert rows["row"].to_list() == [0, 1, 2]
     assert read.precision == NS // 100
 
 
 def test_optional_and_unknown_columns_spaces_bom_and_quotes(tmp_path):
-    header = "\ufeff" + " , ".join(["extra", *HEADER.split(","), "source", "family", "ts_end"])
-    read = labels(tmp_path, f'x,{ROW},"s, 1",fam,1600000009', f"x,{ROW},,,", header=header)
+    header = "\ufeff" + " , ".join(["extra", *HEADER.split(","), "source", "family", "ts_end", "site"])
+    read = labels(tmp_path, f'x,{ROW},"s, 1",fam,1600000009, lab ', f"x,{ROW},,,,", header=header)
     assert read.rows["source"].to_list() == ["s, 1", "a.pcap"]
     assert read.rows["family"].to_list() == ["fam", "benign"]
+    assert read.rows["site"].to_list() == ["lab", ""]
     assert read.rows["end"].to_list() == [1600000009 * NS, None]
 
 

@@ -12,18 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_bench.errors import DataError
-from protocols.splits import (
-    SHARES,
-    Caps,
-    Draw,
-    FlowIndex,
-    control_parts,
-    draw_partition,
-    timeline_problem,
-)
+from protocols.flow_index import FlowIndex
+from protocols.splits import SHARES, Caps, Draw, baseline_parts, control_parts, draw_partition, timeline_problem
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
 NO_CAPS = Caps(None, None, None, None, None)
+WEB, SCAN, FLOOD, BEACON, RARE, TINY = range(6)
 
 
 def make_index(captures: list[int], attacks: int = 300, seed: int = 0, flows_per_session: int = 1) -> FlowIndex:
@@ -31,11 +25,11 @@ def make_index(captures: list[int], attacks: int = 300, seed: int = 0, flows_per
     rng = np.random.default_rng(seed)
     benign = sum(captures)
     capture = np.concatenate([np.repeat(np.arange(len(captures)), captures), rng.integers(0, min(3, len(captures)), attacks)])
-    family = np.concatenate([np.repeat("web", benign), np.array(["scan", "flood", "beacon", "rare"])[np.arange(attacks) % 37 % 4]])
+    family = np.concatenate([np.repeat(WEB, benign), np.array([SCAN, FLOOD, BEACON, RARE])[np.arange(attacks) % 37 % 4]])
     start = capture * 1000.0 + rng.random(len(capture)) * 900
     session = np.arange(len(capture)) // flows_per_session * 10_000 + capture  # neighbours in one capture share a session
     _, session = np.unique(session, return_inverse=True)
-    return FlowIndex(np.arange(len(capture)) >= benign, family, capture, session, start, salt=99)
+    return FlowIndex(np.arange(len(capture)) >= benign, family, capture, session, start, np.zeros_like(capture), ("",), salt=99)
 
 
 def test_grouped_never_divides_a_capture_and_keeps_the_shares():
@@ -81,15 +75,17 @@ def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed
     benign = np.concatenate([partition.parts[name] for name in BENIGN_PARTS])
     assert sorted(benign) == list(np.flatnonzero(~index.attack))
     assert list(partition.parts["test_attack"]) == list(np.flatnonzero(index.attack))
-    owner: dict[int, str] = {}
+    owner = dict.fromkeys(index.session[index.attack].tolist(), "test_benign")  # attacks are tested, and so is the rest of their sessions
     for name in BENIGN_PARTS:
         for session in index.session[partition.parts[name]]:
             assert owner.setdefault(int(session), name) == name
 
 
-def test_the_draw_depends_on_seed_and_split_only():
-    index = make_index([150] * 40)
-    first, again = (draw_partition(index, Draw(42, "grouped", "quick")) for _ in range(2))
+@pytest.mark.parametrize("captures", [[150] * 40, [900] * 6])
+def test_the_draw_depends_on_seed_and_split_only(captures):
+    """Not on what the dataset is called, in particular."""
+    index = make_index(captures)
+    first, again = (draw_partition(replace(index, name=name), Draw(42, "grouped", "quick")) for name in ("alpha", "beta"))
     assert all(np.array_equal(first.parts[name], again.parts[name]) for name in first.parts)
     other = draw_partition(index, Draw(43, "grouped", "quick"))
     assert not np.array_equal(first.parts["train"], other.parts["train"])
@@ -106,7 +102,7 @@ def test_quick_caps_hold_and_families_keep_a_floor():
         "test_attack": 2000,
     }
     families, counts = np.unique(index.family[partition.parts["test_attack"]], return_counts=True)
-    assert set(families) == {"scan", "flood", "beacon", "rare"}
+    assert set(families) == {SCAN, FLOOD, BEACON, RARE}
     assert counts.min() >= 20
     assert partition.uncapped["test_attack"] == 9000
 
@@ -114,10 +110,10 @@ def test_quick_caps_hold_and_families_keep_a_floor():
 def test_a_family_of_three_flows_survives_the_cap():
     index = make_index([900] * 30, attacks=9000)
     family = index.family.copy()
-    family[np.flatnonzero(index.attack)[:3]] = "tiny"
-    index = FlowIndex(index.attack, family, index.capture, index.session, index.start, index.salt)
+    family[np.flatnonzero(index.attack)[:3]] = TINY
+    index = replace(index, family=family)
     chosen = draw_partition(index, Draw(1, "grouped", "quick")).parts["test_attack"]
-    assert np.count_nonzero(index.family[chosen] == "tiny") == 3
+    assert np.count_nonzero(index.family[chosen] == TINY) == 3
     assert len(chosen) == 2000
 
 
@@ -138,6 +134,38 @@ def test_control_divides_cal_a_four_to_one_by_session():
     assert abs(len(train) - 0.8 * len(cal_a)) <= 3
 
 
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.integers(0, 50),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_target_only_baseline_divides_cal_a_in_50_5_15_by_session(sizes, seed):
+    session = np.repeat(np.arange(len(sizes)), sizes)
+    index = replace(make_index([len(session)], attacks=0), session=session)
+    cal_a = np.arange(len(session))[:: 2 if seed % 2 else 1]
+    parts = baseline_parts(index, cal_a, seed)
+    assert list(parts) == ["train", "val", "cal_a"]
+    assert sorted(np.concatenate(list(parts.values()))) == list(cal_a)
+    held = [set(session[ids]) for ids in parts.values()]
+    assert sum(map(len, held)) == len(set(session[cal_a]))
+    if len(set(session[cal_a])) >= 3:
+        assert all(held)
+    for ids, share in zip(parts.values(), (50 / 70, 5 / 70, 15 / 70), strict=True):
+        assert abs(len(ids) - share * len(cal_a)) <= 3 * max(sizes)
+    assert all(np.array_equal(ids, baseline_parts(replace(index, name="other"), cal_a, seed)[name]) for name, ids in parts.items())
+
+
+def test_sessions_of_one_flow_are_divided_in_50_5_15_exactly():
+    index = make_index([7000], attacks=0)
+    assert [len(ids) for ids in baseline_parts(index, np.arange(7000), 1).values()] == [5000, 500, 1500]
+
+
+def test_the_baseline_of_another_seed_is_another():
+    index = make_index([150] * 40)
+    cal_a = draw_partition(index, Draw(42, "grouped", "quick")).parts["cal_a"]
+    assert not np.array_equal(baseline_parts(index, cal_a, 1)["train"], baseline_parts(index, cal_a, 2)["train"])
+
+
 def test_smaller_training_sets_are_part_of_larger_ones_and_change_nothing_else():
     index = make_index([150] * 40)
     whole = draw_partition(index, Draw(42, "grouped", "quick"))
@@ -156,7 +184,7 @@ def test_contamination_replaces_benign_by_attacks_that_are_never_tested():
     assert index.attack[dirty.parts["train"]].sum() == dirty.contaminants == round(0.1 * len(dirty.parts["train"]))
     assert np.array_equal(clean.parts["test_attack"], dirty.parts["test_attack"])  # all shares are tested on the same flows
     assert not set(index.session[dirty.parts["train"]]) & set(index.session[dirty.parts["test_attack"]])
-    assert set(index.family[dirty.parts["test_attack"]]) == {"scan", "flood", "beacon", "rare"}
+    assert set(index.family[dirty.parts["test_attack"]]) == {SCAN, FLOOD, BEACON, RARE}
     tested = draw_partition(index, Draw(42, "grouped", "quick")).parts["test_attack"]
     assert set(clean.parts["test_attack"]) < set(tested) or len(tested) == 2000
 
@@ -233,6 +261,7 @@ def test_attacks_are_of_the_same_site_where_they_involve_its_hosts(attacker, at_
             "ts_start": START + np.arange(n),
         }
     )
-    labels = pl.DataFrame({"flow_id": np.arange(n), "attack": np.arange(n) >= 40, "family": ["x"] * n, "source": ["c"] * n, "file": ["c"] * n})
+    same = {name: ["c"] * n for name in ("family", "source", "file", "site")}
+    labels = pl.DataFrame({"flow_id": np.arange(n), "attack": np.arange(n) >= 40, **same})
     index = FlowIndex.from_tables(flows, labels, "0123456789abcdef", "plant")
     assert (index.at_home, index.name) == (at_home, "plant")

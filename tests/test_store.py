@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from janus_bench.columns import (
     PACKET_CHANNELS,
 )
 from janus_bench.errors import DataError, UsageError
+from janus_bench.records import SCHEMA_VERSION
 
 PROTOCOL, FORWARD, BACKWARD = (CIC_FEATURES.index(name) for name in ("Protocol", "Total Fwd Packets", "Total Backward Packets"))
 ABOUT = {
@@ -89,6 +91,7 @@ def random_block(n: int, seed: int = 0, *, cic: bool = True) -> Block:
         "source": [f"day {number}" for number in rng.integers(0, 3, n)],
         "file": ["a.pcap"] * n,
         "row": np.arange(n),
+        "site": [("", "öst", "west")[number] for number in rng.integers(0, 3, n)],
     }
     features = rng.random((n, len(CIC_FEATURES))).astype(np.float32)
     features[:, PROTOCOL], features[:, FORWARD], features[:, BACKWARD] = flows["proto"], n_packets - n_packets // 2, n_packets // 2
@@ -255,12 +258,34 @@ def test_counts_agree_with_a_plain_count(block):
         mine = [n for row, n in rows if f"{'attack' if row['attack'] else 'benign'}/{row['family']}" == key]
         assert (flows, longer) == (len(mine), sum(n >= 2 for n in mine))
     assert sum(flows for flows, _ in found["families"].values()) == 500
+    sites = {
+        site: [sum((row["site"], row["attack"]) == (site, attack) for row, _ in rows) for attack in (False, True)] for site in ("", "west", "öst")
+    }
+    assert found["sites"] == sites
     assert counts.by_label() == {label: sum(row["label"] == label for row, _ in rows) for label in ("attack", "benign")}
 
 
 def test_ragged_runs_are_those_of_a_loop():
     begins, lengths = np.array([5, 0, 9, 2]), np.array([2, 0, 3, 1])
     assert ragged(begins, lengths).tolist() == [5, 6, 9, 10, 11, 2]
+
+
+def test_a_store_written_before_there_were_sites_is_one_site(tmp_path):
+    with tarfile.open(Path(__file__).resolve().parent / "pinned" / "pinned.tar.gz") as archive:
+        members = [member for member in archive if member.name.startswith("home/datasets/north/")]
+        archive.extractall(tmp_path, members, filter="data")
+    folder = tmp_path / "home" / "datasets" / "north"
+    assert json.loads((folder / "manifest.json").read_text())["store_version"] == 2
+    assert "site" not in pl.read_parquet_schema(folder / "labels.parquet")
+    store = FlowStore.open(folder)
+    assert is_current(folder)
+    labels = store.labels()
+    assert tuple(labels.columns) == LABEL_COLUMNS
+    assert store.labels(["site"])["site"].to_list() == [""] * store.n_flows
+    assert store.labels(["family", "flow_id"]).equals(labels.select("family", "flow_id"))
+    assert verify_store(folder).notes == []  # the same content hash
+    export_store(store, tmp_path / "dense", "full_store")
+    assert ingest_sequences(tmp_path / "dense", tmp_path / "again", name="north")["hash"] == store.hash
 
 
 def test_a_damaged_shard_is_named(pair):
@@ -379,7 +404,7 @@ def test_sequences_of_others_become_a_dataset(bare, tmp_path):
         (1, "1.1.1.1", 2, "2.2.2.2", 80, 6, 2.0, 2.0, 1),
         (2, "1.1.1.1", 3, "2.2.2.2", 80, 17, 3.0, 3.00004, 5),
     ]
-    assert store.labels().rows()[1] == (1, True, "flood", "flood", "flows.parquet", "flows.parquet", 1)
+    assert store.labels().rows()[1] == (1, True, "flood", "flood", "flows.parquet", "flows.parquet", 1, "")
     batch = store.take(np.arange(3), np.arange(3, dtype=np.uint64), frozenset({"packets", "features"}))
     assert batch.packet("iat").tolist() == [0, 25, 0, 0, 10, 10, 10, 10]
     assert batch.packet("psh").tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
@@ -464,8 +489,8 @@ print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_the_manifest_says_what_the_store_is(pair):
     manifest = json.loads((pair[0].folder / "manifest.json").read_text())
     assert {key: manifest[key] for key in ("schema_version", "store_version", "shards", "cic_features")} == {
-        "schema_version": 1,
-        "store_version": 2,
+        "schema_version": SCHEMA_VERSION,
+        "store_version": 3,
         "shards": [500],
         "cic_features": True,
     }

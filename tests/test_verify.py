@@ -179,7 +179,7 @@ def test_tables_that_were_written_wrong_are_found(whole, name, change, match):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("schema_version", 99, "written with schema version 99"),
+        ("store_version", 99, "a store of version 99"),
         ("n_packets", 1, "manifest.json: n_packets differs"),
         ("labels", {}, "manifest.json: flows per label differ"),
         ("hash", "0" * 64, "the content is not that of the hash"),

@@ -21,6 +21,7 @@ from datasets_registry.audits.view import (
     percent,
     share,
 )
+from janus_bench.hashing import splitmix64
 
 __all__ = ["duplicates", "sequence_hashes"]
 
@@ -42,21 +43,12 @@ def sequence_hashes(view: AuditView, *, exact: bool) -> Hashes:
     word = view.bits.astype(np.uint64) | view.packets["size"].astype(np.uint64) << np.uint64(8) | position.astype(np.uint64) << np.uint64(48)
     if exact:
         word |= view.packets["win"].astype(np.uint64) << np.uint64(24)
-    mixed = _mix(word)
+    mixed = splitmix64(word)
     if exact:
         milliseconds = np.rint(view.packets["iat"].astype(np.float64) / 1000).astype(np.uint64)
-        mixed = _mix(mixed ^ milliseconds)
+        mixed = splitmix64(mixed ^ milliseconds)
     # Positions are in the words, so the sum (modulo 2**64) tells the order of the packets, and their number.
     return np.add.reduceat(mixed, view.offsets[:-1])
-
-
-def _mix(values: Hashes) -> Hashes:
-    """splitmix64 (Steele, Lea & Flood 2014)."""
-    with np.errstate(over="ignore"):
-        values = values + np.uint64(0x9E3779B97F4A7C15)
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str, Ids]) -> Answer:

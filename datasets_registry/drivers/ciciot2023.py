@@ -23,6 +23,7 @@ from datasets_registry.drivers.driver import (
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError, UsageError
+from janus_bench.hashing import splitmix64
 
 if TYPE_CHECKING:
     import polars as pl
@@ -175,16 +176,8 @@ def _hashes(flows: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
     capture = flows["file"].replace_strict(names, np.array(words, np.uint64))
     hashed = np.full(flows.height, seed, np.int64).view(np.uint64)
     for column in (capture, *(flows[name] for name in KEY_COLUMNS), flows["first"]):
-        hashed = _mixed(hashed ^ column.to_numpy().astype(np.int64 if column.dtype.is_signed_integer() else np.uint64).view(np.uint64))
+        hashed = splitmix64(hashed ^ column.to_numpy().astype(np.int64 if column.dtype.is_signed_integer() else np.uint64).view(np.uint64))
     return hashed
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's step (Steele et al. 2014, 10.1145/2660193.2660195)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _smallest(values: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:

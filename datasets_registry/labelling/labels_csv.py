@@ -15,7 +15,7 @@ __all__ = ["KEY_COLUMNS", "LABELS_FILE", "REQUIRED", "LabelRows", "read_labels"]
 
 LABELS_FILE = "labels.csv"
 REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")
-OPTIONAL = ("ts_end", "family", "source")
+OPTIONAL = ("ts_end", "family", "source", "site")
 PROTOCOLS = {
     "icmp": 1,
     "igmp": 2,
@@ -37,7 +37,7 @@ BENIGN = "benign"
 class LabelRows:
     """The rows of a ``labels.csv``.
 
-    rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label, family, source
+    rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label, family, source, site
     precision  ns: how exact the file's times are
     """
 
@@ -84,6 +84,7 @@ def read_labels(folder: Path) -> LabelRows:
         label=label,
         family=pl.coalesce("family", label),
         source=pl.coalesce("source", "file"),
+        site=pl.col("site").fill_null(""),
     ).rename({"ts_start": "start", "ts_end": "end"})
     return LabelRows(path, rows, max(precision, end_precision) if end.null_count() < len(end) else precision)
 

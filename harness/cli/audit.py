@@ -33,12 +33,8 @@ def audit(name: str, output: str) -> None:
 def document(store: FlowStore, progress: Report | None = None) -> dict[str, Any]:
     """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition that it used."""
     from datasets_registry.audits import audit_store
-    from protocols.splits import (
-        Caps,
-        Draw,
-        FlowIndex,
-        draw_partition,
-    )
+    from protocols.flow_index import FlowIndex
+    from protocols.splits import Caps, Draw, draw_partition
 
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)

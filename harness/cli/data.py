@@ -113,6 +113,9 @@ def _print(manifest: Mapping[str, Any]) -> None:
     console.say(f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash {manifest['hash'][:16]}")
     if "citation" in manifest:
         console.say(f"cite: {manifest['citation']}")
+    sites = manifest.get("sites", {})
+    for site, (benign, attack) in sites.items() if len(sites) > 1 else ():
+        console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
     packets = manifest["packets"]
     console.say(
         f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; noted: {_counts(packets['noted'])}"

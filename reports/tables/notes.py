@@ -21,6 +21,7 @@ CALIBRATION = {
 PARTITION = {
     "grouped": "partition by whole captures",
     "time blocks": "partition by time blocks inside captures",
+    "grouped and time blocks": "partition by whole captures, in some sites by time blocks inside them",
     "random": "partition by random sessions",
     "time": "partition by time: train on the earliest benign flows, test on the latest",
 }
