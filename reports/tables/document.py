@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
 __all__ = [
-    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "Interval"),
-    *("Params", "Partition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
+    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "BoardInterval"),
+    *("Params", "BoardPartition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
     *("AblationRecord", "AlertRecord", "FamilyRecord", "StabilityRecord", "ThresholdRecord"),
 ]
 
@@ -28,7 +28,7 @@ class Cost(TypedDict):
     peak_rss_mb: float | None
 
 
-class Interval(TypedDict):
+class BoardInterval(TypedDict):
     """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
 
     reason  why there is no interval, else empty; group: letters of the tie groups
@@ -100,11 +100,11 @@ class BoardRow(TypedDict):
     control_summary_std: Summary
     collapse_cells: int | None
     cost: Cost
-    intervals: Mapping[SummaryName, Interval]
+    intervals: Mapping[SummaryName, BoardInterval]
     cells: list[BoardCell]
 
 
-class Partition(TypedDict, total=False):
+class BoardPartition(TypedDict, total=False):
     """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
 
     kind: str
@@ -124,7 +124,7 @@ class DatasetInfo(TypedDict):
     synthetic: bool
     task: str
     notes: list[str]
-    partitions: Mapping[str, Partition]
+    partitions: Mapping[str, BoardPartition]
 
 
 class BoardStatistics(TypedDict):
@@ -277,7 +277,7 @@ class CellInterval(TypedDict):
     reason: str
 
 
-class RowStatistics(Interval):
+class RowStatistics(BoardInterval):
     """A row's mean with its intervals, and those of its cells."""
 
     mean: float
