@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from janus_bench.records import CLASS_SHIFT
+from reports.tables.document import Board, BoardCell, BoardRow
 from reports.tables.intervals import interval_notes, ranking_summary
 
 __all__ = ["notes_of"]
@@ -26,7 +26,7 @@ PARTITION = {
 }
 
 
-def notes_of(document: Mapping[str, Any]) -> list[str]:
+def notes_of(document: Board) -> list[str]:
     """The notes of a leaderboard document, most important first."""
     return [
         *_synthetic(document),
@@ -47,12 +47,12 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _synthetic(document: Mapping[str, Any]) -> list[str]:
+def _synthetic(document: Board) -> list[str]:
     names = [name for name, info in document["datasets_info"].items() if info["synthetic"]]
     return [f"SYNTHETIC DATA: {', '.join(names)} (generated, not captured); these numbers say nothing about real networks"] if names else []
 
 
-def _dataset_notes(document: Mapping[str, Any]) -> list[str]:
+def _dataset_notes(document: Board) -> list[str]:
     names_of: dict[str, list[str]] = {}
     for name, info in document["datasets_info"].items():
         for note in info["notes"]:
@@ -60,25 +60,25 @@ def _dataset_notes(document: Mapping[str, Any]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in names_of.items()]
 
 
-def _class_shift(document: Mapping[str, Any]) -> list[str]:
-    names = [name for name, info in document["datasets_info"].items() if info.get("task") == CLASS_SHIFT]
+def _class_shift(document: Board) -> list[str]:
+    names = [name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT]
     return [f"{', '.join(names)}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"] if names else []
 
 
-def _calibration(document: Mapping[str, Any]) -> list[str]:
+def _calibration(document: Board) -> list[str]:
     cross = any(cell["source"] != cell["target"] for row in document["rows"] for cell in row["cells"])
     kind = document["calibration"]
     title = {"target_benign": "calibrated ", "source_benign": "source-calibrated ", "none": "uncalibrated "}[kind]
     return [f"{title}{'cross-domain transfer' if cross else 'within-domain detection'}: {CALIBRATION[kind]}"]
 
 
-def _control(document: Mapping[str, Any]) -> list[str]:
+def _control(document: Board) -> list[str]:
     if not any(row["control_status_counts"] for row in document["rows"]):
         return []
     return ["control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer minus control"]
 
 
-def _partitions(document: Mapping[str, Any]) -> list[str]:
+def _partitions(document: Board) -> list[str]:
     """One line per kind of partition; the seeds are named where a dataset's kind differs between them."""
     members: dict[str, list[str]] = {}
     for name, info in document["datasets_info"].items():
@@ -92,13 +92,13 @@ def _partitions(document: Mapping[str, Any]) -> list[str]:
     return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in members.items()]
 
 
-def _random_split(document: Mapping[str, Any]) -> list[str]:
+def _random_split(document: Board) -> list[str]:
     if document["split"] != "random":
         return []
     return ["--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the literature only"]
 
 
-def _seeds(document: Mapping[str, Any]) -> list[str]:
+def _seeds(document: Board) -> list[str]:
     seeds = document["seeds"]
     if len(seeds) == 1:
         return [f"single seed ({seeds[0]}): the spread over seeds is unknown"]
@@ -107,11 +107,11 @@ def _seeds(document: Mapping[str, Any]) -> list[str]:
     return [f"± is the sample standard deviation over seeds {', '.join(map(str, seeds))}{more}"]
 
 
-def _runs(row: Mapping[str, Any]) -> int:
+def _runs(row: BoardRow) -> int:
     return sum(row["status_counts"].values())
 
 
-def _metric(document: Mapping[str, Any]) -> list[str]:
+def _metric(document: Board) -> list[str]:
     name, _, view = document["metric"].partition("@")
     lines = [f"{document['metric']}: only test flows with {view} packets"] if view else []
     if not document["higher_is_better"]:
@@ -121,7 +121,7 @@ def _metric(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+def _base_rates(cells: Sequence[BoardCell]) -> list[str]:
     """AUPRC means nothing without the share of attacks, which is what a random score reaches."""
     shares = {
         cell["target"]: cell["n_test_attack"] / (cell["n_test_attack"] + cell["n_test_benign"])
@@ -132,12 +132,12 @@ def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"AUPRC of a random score = share of attacks among test flows: {listed}"] if listed else []
 
 
-def _aggregator(document: Mapping[str, Any]) -> list[str]:
+def _aggregator(document: Board) -> list[str]:
     name = document["aggregator"]
     return [f"several score columns are combined by {name} instead of the detector's own aggregator"] if name else []
 
 
-def _versions(document: Mapping[str, Any]) -> list[str]:
+def _versions(document: Board) -> list[str]:
     """Numbers of different versions may stand in one table, but not unmarked."""
     made_by = document["made_by"]
     lines = [f"MIXED VERSIONS: rows were made by janus-bench {', '.join(made_by)}"] if len(made_by) > 1 else []
@@ -145,9 +145,9 @@ def _versions(document: Mapping[str, Any]) -> list[str]:
     return [*lines, *([f"MIXED VERSIONS of a detector in one row: {'; '.join(mixed)}"] if mixed else [])]
 
 
-def _chosen_afterwards(document: Mapping[str, Any]) -> list[str]:
+def _chosen_afterwards(document: Board) -> list[str]:
     """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the test."""
-    alike: dict[str, list[Mapping[str, Any]]] = {}
+    alike: dict[str, list[BoardRow]] = {}
     for row in document["rows"]:
         if not row["upper_bound"]:
             alike.setdefault(repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), []).append(row)
@@ -163,13 +163,13 @@ def _chosen_afterwards(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _upper_bound(document: Mapping[str, Any]) -> list[str]:
+def _upper_bound(document: Board) -> list[str]:
     if not any(row["upper_bound"] for row in document["rows"]):
         return []
     return [f"{UPPER_BOUND} best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"]
 
 
-def _dagger(document: Mapping[str, Any]) -> list[str]:
+def _dagger(document: Board) -> list[str]:
     if not any(row["uses_labels"] for row in document["rows"]):
         return []
     return [f"{DAGGER} uses attack labels or unlabelled test flows"]
