@@ -126,8 +126,8 @@ def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None
 
         published: dict[str, dict[str, float | None]] = {}
         for number in load_published():
-            if number.kind == "ablation":
-                published.setdefault(number.variant, {})[number.target] = 100 * number.value
+            if number["kind"] == "ablation":
+                published.setdefault(number["variant"], {})[number["target"]] = 100 * number["value"]
         request.write(ablation_bars(published, "full JANUS (published)", form=form), "published differences")
         return
     document = leaderboard.document(*_opened(request), "auroc")

@@ -12,10 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict
 
 from janus_bench.errors import DataError
 from reports.tables.document import Board, BoardRow
+from reports.tables.intervals import part_of
 
 __all__ = [
     *("REPORTED_ONLY", "MeasuredCell", "MeasuredRow", "MethodRow", "NumberRow", "Published", "PublishedMethod", "PublishedNumber", "PublishedTable"),
@@ -49,24 +50,21 @@ class PublishedMethod:
         return next((name for name in self.detectors if name in registered), None)
 
 
-@dataclass(frozen=True)
-class PublishedNumber:
+class PublishedNumber(TypedDict):
     """One printed figure.
 
     value, std   fractions: AUROC .9826, difference −.0670; ``printed`` is the text as printed, in ``unit``
     source       dataset trained on in a cross cell, else None
     target       dataset, or what the number summarises
     variant      which score, ablation or setting of the method; empty for the method itself
-    protocol     one line, from the table ``protocols`` (``protocol_id``); ``seeds`` None where the source does not say
+    protocol     one line;  ``seeds``: None where the source does not say
     footnote     its mark, or empty
     provenance   ``reported`` in the cited paper, or ``reproduced`` by the authors who cite it; never measured here
     document     where it was read
     """
 
-    kind: str
     method: str
     name: str
-    venue: str
     variant: str
     source: str | None
     target: str
@@ -75,14 +73,13 @@ class PublishedNumber:
     std: float | None
     unit: str
     printed: str
-    approximate: bool
-    seeds: int | None
-    protocol: str
-    protocol_id: str
     footnote: str
     provenance: Literal["reported", "reproduced"]
+    seeds: int | None
+    protocol: str
     document: str
     note: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -133,28 +130,25 @@ def _normal(name: str) -> str:
 
 def _number(content: Entry, table: Entry, entry: Entry, method: PublishedMethod) -> PublishedNumber:
     factor, protocol = FACTORS[table["unit"]], content["protocols"][entry["protocol"]]
-    return PublishedNumber(
-        kind=table["kind"],
-        method=method.key,
-        name=method.name,
-        venue=method.venue,
-        variant=entry.get("variant", ""),
-        source=entry.get("from"),
-        target=entry["target"],
-        metric=entry["metric"] if "metric" in entry else table["metric"],
-        value=float(entry["value"] * factor),
-        std=float(entry["std"] * factor) if "std" in entry else None,
-        unit=table["unit"],
-        printed=_as_printed(table["unit"], entry),
-        approximate=entry.get("approximate", False),
-        seeds=protocol.get("seeds"),
-        protocol=protocol["summary"],
-        protocol_id=entry["protocol"],
-        footnote=entry.get("footnote", ""),
-        provenance=entry["provenance"],
-        document=content["sources"][table["source"]],
-        note=entry.get("note", ""),
-    )
+    return {
+        "method": method.key,
+        "name": method.name,
+        "variant": entry.get("variant", ""),
+        "source": entry.get("from"),
+        "target": entry["target"],
+        "metric": entry["metric"] if "metric" in entry else table["metric"],
+        "value": float(entry["value"] * factor),
+        "std": float(entry["std"] * factor) if "std" in entry else None,
+        "unit": table["unit"],
+        "printed": _as_printed(table["unit"], entry),
+        "footnote": entry.get("footnote", ""),
+        "provenance": entry["provenance"],
+        "seeds": protocol.get("seeds"),
+        "protocol": protocol["summary"],
+        "document": content["sources"][table["source"]],
+        "note": entry.get("note", ""),
+        "kind": table["kind"],
+    }
 
 
 def _as_printed(unit: str, entry: Entry) -> str:
@@ -166,26 +160,9 @@ def _as_printed(unit: str, entry: Entry) -> str:
 # -- the table beside measured rows ------------------------------------------------------------------------------------------------
 
 
-class NumberRow(TypedDict):
-    """A ``PublishedNumber`` as JSON; ``mixed_metric``: of another metric than the measured ones."""
+class NumberRow(PublishedNumber):
+    """``mixed_metric``: of another metric than the measured ones."""
 
-    method: str
-    name: str
-    variant: str
-    source: str | None
-    target: str
-    metric: str
-    value: float
-    std: float | None
-    unit: str
-    printed: str
-    footnote: str
-    provenance: str
-    seeds: int | None
-    protocol: str
-    document: str
-    note: str
-    kind: str
     mixed_metric: bool
 
 
@@ -249,7 +226,7 @@ def published_table(document: Board | None, registered: Collection[str]) -> Publ
     methods = [_method_row(method, published, document, registered, metric) for method in published.methods]
 
     def numbers(*kinds: str) -> list[NumberRow]:
-        return [_number_row(number, metric) for number in published.numbers if number.kind in kinds]
+        return [_number_row(number, metric) for number in published.numbers if number["kind"] in kinds]
 
     return {
         "title": "Published numbers, not measured here",
@@ -269,9 +246,9 @@ def _method_row(method: PublishedMethod, published: Published, document: Board |
     detector = method.registered_as(registered)
     within: dict[str, list[NumberRow]] = {name: [] for name in published.datasets}
     for number in published.numbers:
-        alike = number.method == method.key and number.target in within
-        if alike and (number.kind == "within" or (number.kind == "thresholded" and not number.variant)):
-            within[number.target].append(_number_row(number, metric))
+        alike = number["method"] == method.key and number["target"] in within
+        if alike and (number["kind"] == "within" or (number["kind"] == "thresholded" and not number["variant"])):
+            within[number["target"]].append(_number_row(number, metric))
     rows = [] if document is None else [row for row in document["rows"] if row["detector"].partition("[")[0] in method.detectors]
     return {
         "method": method.key,
@@ -288,8 +265,7 @@ def _method_row(method: PublishedMethod, published: Published, document: Board |
 
 
 def _number_row(number: PublishedNumber, metric: str) -> NumberRow:
-    stored = {name: getattr(number, name) for name in NumberRow.__annotations__ if name != "mixed_metric"}
-    return cast("NumberRow", stored | {"mixed_metric": number.metric != metric})
+    return {**number, "mixed_metric": number["metric"] != metric}
 
 
 def _measured(row: BoardRow, published: Published) -> list[MeasuredCell]:
@@ -299,8 +275,7 @@ def _measured(row: BoardRow, published: Published) -> list[MeasuredCell]:
     for cell in row["cells"]:
         source, target = known.get(_normal(cell["source"] or "")), known.get(_normal(cell["target"]))
         if source is not None and target is not None:
-            numbers = {"metric": cell["metric"], "mean": cell["mean"], "std": cell["std"], "n_seeds": cell["n_seeds"], "status": cell["status"]}
-            found.append(cast("MeasuredCell", {"source": source, "target": target} | numbers))
+            found.append(part_of(cell | {"source": source, "target": target}, MeasuredCell))
     return found
 
 

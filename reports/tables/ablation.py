@@ -14,16 +14,7 @@ from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
 from reports.tables.notes import UPPER_BOUND
 
-__all__ = [
-    "BESIDE",
-    "REFERENCES",
-    "SEPARATOR",
-    "CellLikeness",
-    "ablation_deltas",
-    "ablation_records",
-    "points",
-    "reference_label",
-]
+__all__ = ["BESIDE", "REFERENCES", "SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label"]
 
 REFERENCES = {"ablation": "A5 OAS", "mechanism": "OAS over ten"}
 """Protocol → the variant that the others are compared with."""

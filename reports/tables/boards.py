@@ -56,7 +56,7 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
         BoardColumn("control\ncross\nmean", "", _baseline("cross_mean"), 2),
         BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), 2),
         BoardColumn("gain", "Gain", _gain, hint="transfer − control"),
-        BoardColumn("", "Collapse", _collapse, hint=f"cells ≤ {fields.COLLAPSE_TEXT}"),
+        BoardColumn("", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}"),
         BoardColumn("fit s", "", lambda row: Cell(fields.seconds(row["cost"]["fit_s"])), COST),
         BoardColumn("flows/s", "", lambda row: Cell(count(row["cost"]["flows_per_s"])), COST),
         BoardColumn("peak\nMB", "", lambda row: Cell(count(row["cost"]["peak_rss_mb"])), COST),
@@ -99,25 +99,17 @@ def _intervals(ranking: SummaryName, word: str) -> list[BoardColumn]:
     def of(text: Callable[[BoardInterval], Cell]) -> Show:
         return lambda row: text(row["intervals"][ranking]) if ranking in row["intervals"] else Cell(NONE)
 
-    hint = f"of the {word} mean, "
+    others, fixed = of(lambda own: _bounds(own["low"], own["high"])), of(lambda own: _bounds(own["low_these"], own["high_these"]))
     return [
-        BoardColumn(
-            f"{word}\n95 %\nnetworks",
-            "95 %",
-            of(lambda own: Cell(fields.interval(own["low"], own["high"]), own["low"])),
-            1,
-            hint=f"{hint}other networks",
-        ),
+        BoardColumn(f"{word}\n95 %\nnetworks", "95 %", others, 1, hint=f"of the {word} mean, other networks"),
         BoardColumn("tie", "Tie", of(lambda own: Cell(own["group"] or NONE)), 1, right=False, hint="other networks"),
-        BoardColumn(
-            f"{word}\n95 %\nthese",
-            "95 %",
-            of(lambda own: Cell(fields.interval(own["low_these"], own["high_these"]), own["low_these"])),
-            1,
-            hint=f"{hint}these networks",
-        ),
+        BoardColumn(f"{word}\n95 %\nthese", "95 %", fixed, 1, hint=f"of the {word} mean, these networks"),
         BoardColumn("tie\nthese", "Tie", of(lambda own: Cell(own["group_these"] or NONE)), 1, right=False, hint="these networks"),
     ]
+
+
+def _bounds(low: float | None, high: float | None) -> Cell:
+    return Cell(fields.interval(low, high), low)
 
 
 def _gain(row: BoardRow) -> Cell:
@@ -132,10 +124,6 @@ def _gain(row: BoardRow) -> Cell:
 
 def _whole(value: int | None) -> Cell:
     return Cell(NONE if value is None else str(value), value)
-
-
-def _collapse(row: BoardRow) -> Cell:
-    return _whole(row["collapse_cells"])
 
 
 def _status(row: BoardRow) -> Cell:

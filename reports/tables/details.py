@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
 
 from reports.tables.ablation import SEPARATOR, CellLikeness, ablation_records
 from reports.tables.document import (
@@ -17,6 +17,7 @@ from reports.tables.document import (
     AblationRecord,
     AlertRecord,
     Board,
+    BoardRow,
     DetailRecord,
     FamilyRecord,
     StabilityRecord,
@@ -242,32 +243,23 @@ TINY = 1e-9
 
 
 def _stability_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[StabilityRecord]:  # noqa: ARG001
-    records: list[StabilityRecord] = []
+    records = []
     for row in document["rows"]:
-        label, summary, stds = row["detector"], row["summary"], row["summary_std"]
         n = min((cell["n_seeds"] for cell in row["cells"]), default=0)
-        for name in SUMMARIES:
-            numbers: _Spread = {"mean": summary[name], "std": stds[name], "n_seeds": n, "half_width": _half_width(stds[name], n)}
-            records.append({"detector": label, "what": name, "source": None, "target": None, **numbers})
-        for cell in row["cells"]:
-            std, n = cell["std"], cell["n_seeds"]
-            numbers = {"mean": cell["mean"], "std": std, "n_seeds": n, "half_width": _half_width(std, n)}
-            records.append({"detector": label, "what": "cell", "source": cell["source"], "target": cell["target"], **numbers})
+        records += [_stability(row, name, (None, None), row["summary"][name], row["summary_std"][name], n) for name in SUMMARIES]
+        records += [_stability(row, "cell", (of["source"], of["target"]), of["mean"], of["std"], of["n_seeds"]) for of in row["cells"]]
     return records
 
 
-class _Spread(TypedDict):
-    mean: float | None
-    std: float | None
-    n_seeds: int
-    half_width: float | None
-
-
-def _half_width(std: float | None, n: int) -> float | None:
+def _stability(
+    row: BoardRow, what: SummaryName | Literal["cell"], pair: tuple[str | None, str | None], mean: float | None, std: float | None, n: int
+) -> StabilityRecord:
     from reports.statistics.tests import seed_multiplier
 
     factor = seed_multiplier(n)
-    return None if std is None or factor is None else factor * std / n**0.5
+    half = None if std is None or factor is None else factor * std / n**0.5
+    where: dict[str, Any] = {"detector": row["detector"], "what": what, "source": pair[0], "target": pair[1]}
+    return cast("StabilityRecord", where | {"mean": mean, "std": std, "n_seeds": n, "half_width": half})
 
 
 def _place(record: StabilityRecord) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from reports.tables.document import Board, BoardCell, BoardInterval, BoardRow, BoardStatistics, RowStatistics, SummaryName, TableStatistics
+from collections.abc import Mapping
+from typing import TypeVar, cast
 
-__all__ = ["interval_notes", "ranking_summary", "with_statistics"]
+from reports.tables.document import Board, BoardCell, BoardInterval, BoardRow, BoardStatistics, SummaryName, TableStatistics
+
+__all__ = ["interval_notes", "part_of", "ranking_summary", "with_statistics"]
+
+Part = TypeVar("Part")
 
 
 def with_statistics(document: Board, statistics: TableStatistics) -> Board:
@@ -18,27 +23,13 @@ def with_statistics(document: Board, statistics: TableStatistics) -> Board:
         for cell in row["cells"]:
             low, high = bounds.get((cell["source"], cell["target"]), (None, None))
             cells.append({**cell, "low": low, "high": high})
-        rows.append({**row, "intervals": {name: _interval(found) for name, found in own.items()}, "cells": cells})
-    kept: BoardStatistics = {
-        "metric": statistics["metric"],
-        "resamples": statistics["resamples"],
-        "warning": statistics["warning"],
-        "absent": statistics["absent"],
-    }
-    return {**document, "rows": rows, "statistics": kept}
+        rows.append({**row, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells})
+    return {**document, "rows": rows, "statistics": part_of(statistics, BoardStatistics)}
 
 
-def _interval(of: RowStatistics) -> BoardInterval:
-    return {
-        "low": of["low"],
-        "high": of["high"],
-        "reason": of["reason"],
-        "group": of["group"],
-        "low_these": of["low_these"],
-        "high_these": of["high_these"],
-        "reason_these": of["reason_these"],
-        "group_these": of["group_these"],
-    }
+def part_of(whole: Mapping[str, object], kind: type[Part]) -> Part:
+    """The keys of ``kind``, a TypedDict, of something that has them all."""
+    return cast("Part", {name: whole[name] for name in kind.__annotations__})
 
 
 def ranking_summary(document: Board) -> SummaryName:
