@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
-from reports.render.layout import printed, terminal_tables
 from reports.render.text import escape, markdown_table
 from reports.tables.fields import in_order
 from reports.tables.model import Cell, Column, Row, Table, text_table
@@ -94,7 +93,7 @@ def cross_table(table: PublishedTable, print_form: bool = False) -> Table:
     names = in_order(number["target"] for number in table["cross"])
     cells = {(number["source"], number["target"]): number for number in table["cross"]}
     best = {name: max(number["value"] for (_, target), number in cells.items() if target == name) for name in names}
-    rows = []
+    rows, absent = [], "–" if print_form else NONE
     for source in names:
         numbers = [cells[source, target] for target in names]
         figures = [Cell(_figure(each), within=each["target"] == source, best=each["value"] == best[each["target"]]) for each in numbers]
@@ -102,7 +101,7 @@ def cross_table(table: PublishedTable, print_form: bool = False) -> Table:
     for row in (row for method in table["methods"] for row in _measured_rows(method)):
         measured = {(cell["source"], cell["target"]): _measured_cell(cell, 1, 4) for cell in row["cells"]}
         for source in names:
-            figures = [Cell(measured.get((source, target), NONE), within=source == target) for target in names]
+            figures = [Cell(measured.get((source, target), absent), within=source == target) for target in names]
             rows.append(Row([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0]))
     title, first = f"{table['titles']['cross']} (AUROC, source ↓ / target →)", "source → target"
     if print_form:
@@ -158,6 +157,8 @@ def published_text(table: PublishedTable, width: int, color: bool) -> str:
     """For a terminal of ``width`` columns; ANSI codes only with ``color``.  Tables that are too wide continue below."""
     from rich.console import Group
     from rich.text import Text
+
+    from reports.render.layout import printed, terminal_tables  # rich is not needed for markdown
 
     tables = [Group(Text(each.title, "bold"), *terminal_tables(each, width)) for each in all_tables(table)]
     notes = Group(*(Text(f"- {line}", overflow="fold") for line in closing_lines(table)))

@@ -123,7 +123,7 @@ def _row(columns: Sequence[Column], row: Row) -> list[str]:
 
 def _cell(column: Column, cell: Cell) -> str:
     """Emphasised where the source is the target or nothing is better; mathematics (±) keeps its own font, as usual in tables of results."""
-    if column.label or cell.label:
+    if cell.label:
         return _code(cell.text) if cell.text == cell.text.lstrip() else rf"\quad {_code(cell.text.lstrip())}"
     text = escape(cell.text, "r" if column.right else "l")
     text = rf"\textit{{{text}}}" if cell.within else text

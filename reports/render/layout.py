@@ -6,14 +6,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from reports.tables.model import Cell, Column, Table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table as RichTable
-    from rich.text import Text
 
 __all__ = ["GAP", "TerminalColumn", "paged", "printed", "stacked", "terminal_column", "terminal_tables", "to_table", "wrap_name"]
 
@@ -32,8 +32,6 @@ class TerminalColumn:
 
     @property
     def width(self) -> int:
-        from rich.cells import cell_len
-
         lines = [*self.header.split("\n"), *(line for cell in self.cells for line in cell.plain.split("\n"))]
         return max(cell_len(line) for line in lines)
 
@@ -82,10 +80,6 @@ def _groups(columns: Sequence[TerminalColumn], room: int) -> list[list[TerminalC
 
 def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
     """A rich table with exactly the columns' own widths, a rule under the header."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         justify, width = "right" if column.right else "left", column.width
@@ -96,8 +90,6 @@ def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
 
 
 def terminal_column(column: Column, cells: Sequence[Cell]) -> TerminalColumn:
-    from rich.text import Text
-
     def wrapped(text: str) -> str:
         return wrap_name(text, column.wrap) if column.wrap else text
 
@@ -114,9 +106,6 @@ def terminal_tables(table: Table, width: int) -> list[RichTable]:
 
 def stacked(pages: Sequence[Sequence[TerminalColumn]]) -> RenderableType:
     """The tables below each other, an empty line between them."""
-    from rich.console import Group
-    from rich.text import Text
-
     parts: list[RenderableType] = []
     for page in pages:
         parts += [Text(), to_table(page)] if parts else [to_table(page)]
@@ -125,8 +114,6 @@ def stacked(pages: Sequence[Sequence[TerminalColumn]]) -> RenderableType:
 
 def printed(parts: Sequence[RenderableType], width: int, color: bool) -> str:
     """The parts as text of ``width`` columns, an empty line between them; ANSI codes only with ``color``."""
-    from rich.console import Console
-
     console = Console(
         file=io.StringIO(),
         width=width,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from reports.render.layout import GAP, TerminalColumn, paged, printed, stacked, terminal_column, terminal_tables, wrap_name
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
@@ -10,10 +12,6 @@ from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Row, Table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
 
 __all__ = ["render_table"]
 
@@ -33,9 +31,6 @@ def render_table(document: Board, width: int, color: bool) -> str:
 
     A column of the leaderboard for which no row has a number is left out.
     """
-    from rich.console import Group
-    from rich.text import Text
-
     width = max(width, MIN_WIDTH)
     parts: list[RenderableType] = [Group(Text(title(document), "bold"), Text(subtitle(document), "dim"))]
     if "details" in document:
@@ -51,8 +46,6 @@ def render_table(document: Board, width: int, color: bool) -> str:
 
 
 def _leaderboard(table: Table, width: int) -> RenderableType:
-    from rich.text import Text
-
     last = len(table.columns) - 1
     table = table.without_empty((0, 1, last))
     columns = [terminal_column(column, [row.cells[place] for row in table.rows]) for place, column in enumerate(table.columns)]
@@ -69,8 +62,6 @@ def _leaderboard(table: Table, width: int) -> RenderableType:
 
 def _name(name: Cell, width: int) -> Text:
     """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across networks."""
-    from rich.text import Text
-
     text = Text(wrap_name(name.text, width), "bold")
     bracket = text.plain.find("[")
     if bracket >= 0:
@@ -81,17 +72,12 @@ def _name(name: Cell, width: int) -> Text:
 
 
 def _problems(document: Board) -> list[RenderableType]:
-    from rich.console import Group
-    from rich.text import Text
-
     lines = [Text.assemble((name, "bold"), " ", what) for name, what in problems(document)]
     return [Group(Text("Not ok", "bold red"), *map(_item, lines))] if lines else []
 
 
 def _item(text: Text) -> RenderableType:
     """A list item whose further lines are indented."""
-    from rich.table import Table as RichTable
-
     grid = RichTable.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=1)
     grid.add_column(overflow="fold")
@@ -100,9 +86,6 @@ def _item(text: Text) -> RenderableType:
 
 
 def _notes(document: Board) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
     return Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))
 
 
@@ -111,10 +94,6 @@ def _notes(document: Board) -> RenderableType:
 
 def _matrices(document: Board, width: int) -> list[RenderableType]:
     """One matrix per detector that has a number, side by side where the terminal is wide."""
-    from rich.console import Group
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     scale = _scale(document)
     blocks = [_matrix(matrix_table(document, row), scale, width) for row in document["rows"] if has_numbers(row)]
     if not blocks:
@@ -135,9 +114,6 @@ def _matrices(document: Board, width: int) -> list[RenderableType]:
 
 def _matrix(table: Table, scale: tuple[float, float], width: int) -> tuple[RenderableType, int]:
     """The matrix of one detector, and its width."""
-    from rich.console import Group
-    from rich.text import Text
-
     columns = []
     for place, column in enumerate(table.columns):
         plain = terminal_column(column, [row.cells[place] for row in table.rows])
@@ -158,8 +134,6 @@ def _scale(document: Board) -> tuple[float, float]:
 
 def _legend(scale: tuple[float, float], relation: str) -> Text:
     """What the shades stand for, in the metric's own numbers."""
-    from rich.text import Text
-
     chance, ideal = scale
     legend = Text()
     for bound, color, bar in SHADES[:-1]:
@@ -170,8 +144,6 @@ def _legend(scale: tuple[float, float], relation: str) -> Text:
 
 def _shaded(row: Row, place: int, text: Text, scale: tuple[float, float]) -> Text:
     """A cell of a matrix: names of sources as they are, the baseline dim, numbers by their place between chance and ideal."""
-    from rich.text import Text
-
     cell = row.cells[place]
     if row.baseline:
         return Text(text.plain, "dim")
@@ -184,8 +156,6 @@ def _shaded(row: Row, place: int, text: Text, scale: tuple[float, float]) -> Tex
 
 def _aligned(column: TerminalColumn) -> TerminalColumn:
     """Pad every line to the column's width, so that a background fills its cell."""
-    from rich.text import Text
-
     width = column.width
     padded = [Text("\n".join(line.rjust(width) for line in cell.plain.split("\n")), cell.style) for cell in column.cells]
     return TerminalColumn(column.header, padded, column.right, column.priority)

@@ -12,7 +12,7 @@ from reports.tables.boards import has_numbers, leaderboard_table, matrix_table, 
 from reports.tables.details import tables_of
 from reports.tables.document import Board, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
-from reports.tables.model import Cell, Column, Table
+from reports.tables.model import Table
 
 __all__ = ["escape", "markdown_table", "render_csv", "render_json", "render_markdown", "render_parquet", "tidy"]
 
@@ -117,15 +117,11 @@ def markdown_table(table: Table) -> list[str]:
     rule = [column.markdown or ("--:" if column.right else ":--") for column in table.columns]
     body = []
     for row in table.rows:
-        first, *others = [_cell(column, cell) for column, cell in zip(table.columns, row.cells, strict=True)]
+        first, *others = [_code(cell.text) if cell.label else escape(cell.text) for cell in row.cells]
         body.append([f"*{first}*" if row.baseline else first, *others])
     end = "  " if table.about else ""  # a line break, as a matrix has several notes
     notes = [*(f"{escape(note)}{end}" for note in table.notes), ""] if table.notes or table.about else []
     return [heading, "", *(f"| {' | '.join(cells)} |" for cells in (header, rule, *body)), "", *notes]
-
-
-def _cell(column: Column, cell: Cell) -> str:
-    return _code(cell.text) if column.label else escape(cell.text)
 
 
 def _code(text: str) -> str:

@@ -67,11 +67,11 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
 def leaderboard_table(document: Board, form: Literal["text", "report"] = "text", beside: Sequence[tuple[str, Board]] = ()) -> Table:
     """Rank, detector (the parameters that vary below it), and the columns of the form; the last one is the status."""
     chosen = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
-    columns = [Column("#"), Column("detector", right=False, label=True, headings={"html": "Detector"})]
+    columns = [Column("#"), Column("detector", right=False, headings={"html": "Detector"})]
     columns += [Column(getattr(column, form), column.right, column.priority, hint=column.hint) for column in chosen]
     rows = []
     for row in document["rows"]:
-        name = Cell(fields.name_of(row), small=fields.varying_params(row) if form == "text" else "", css="d", head=True)
+        name = Cell(fields.name_of(row), small=fields.varying_params(row) if form == "text" else "", label=True, css="d", head=True)
         rows.append(Row([_whole(row["rank"]), name, *(column.cell(row) for column in chosen)]))
     return Table(f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2)
 

@@ -46,7 +46,6 @@ class Column:
     right     how it is set;  latex, markdown: column type and rule where those are not of the same side
     priority  columns with the lowest number stay in the first table where the terminal is too narrow for one
     wrap      width at which the heading, and text that is set left, wraps in a terminal; 0: never
-    label     its cells name detectors, as they are written on a command line
     hint, css, detector  of a report: a line below the heading, classes, and the number that its filter knows a detector by
     """
 
@@ -54,7 +53,6 @@ class Column:
     right: bool = True
     priority: int = 0
     wrap: int = 0
-    label: bool = False
     headings: Mapping[str, str] = field(default_factory=dict)
     latex: str = ""
     markdown: str = ""
