@@ -265,6 +265,7 @@ def test_every_rule_is_seen_where_it_is_broken(old: str, new: str, complaint: st
     ("old", "new", "complaint"),
     [
         ("[footnotes]", "[footnotes", "cannot be read"),
+        (GOOD, GOOD.replace("reported", "predicted"), "a predicted number is never shown"),
         (GOOD, GOOD.replace("mmr", "mnr"), "damaged (KeyError('mnr'))"),
         (GOOD, GOOD.replace("target", "goal"), "damaged (KeyError('target'))"),
         (GOOD, GOOD.replace("89.26", '"many"'), "damaged"),

@@ -1,7 +1,7 @@
 """Numbers from the literature: ``published.toml``, and the table that stands beside measured rows.  Standard library only.
 
-They are shown with venue, protocol, footnote and provenance, and never take part in a rank.  The rules that the file keeps (no predicted number,
-marks that agree with protocols, possible values …) are those of its test.
+They are shown with venue, protocol, footnote and provenance, and never take part in a rank.  A predicted number is refused; the other rules
+that the file keeps (marks that agree with protocols, possible values …) are those of its test.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
 FILE = Path(__file__).with_name("published.toml")
 REPORTED_ONLY = "reported only"
 MAIN_METRIC = "auroc"
+PROVENANCES = ("reported", "reproduced")
 FACTORS = {"percent": Decimal("0.01"), "fraction": Decimal(1), "points": Decimal("0.01"), "difference": Decimal(1)}
 """Unit of a printed number → factor to a fraction."""
 
@@ -129,6 +130,8 @@ def _normal(name: str) -> str:
 
 
 def _number(content: Entry, table: Entry, entry: Entry, method: PublishedMethod) -> PublishedNumber:
+    if entry["provenance"] not in PROVENANCES:
+        raise ValueError(f"a {entry['provenance']} number is never shown; only {' or '.join(PROVENANCES)} ones are")
     factor, protocol = FACTORS[table["unit"]], content["protocols"][entry["protocol"]]
     return {
         "method": method.key,

@@ -78,7 +78,7 @@ def tables_of(document: Board) -> list[Table]:
 
 
 def _ordered(document: Board, cells: Sequence[CellEvidence]) -> list[CellEvidence]:
-    """By detector as ranked, then target, then source, the control last."""
+    """By detector as ranked, then target, then source, the target-only baseline last."""
     place = {row["detector"]: position for position, row in enumerate(document["rows"])}
     dataset = {name: position for position, name in enumerate([*document["datasets"], CONTROL])}
     return sorted(cells, key=lambda cell: (place[cell.detector], dataset[cell.target], dataset[cell.source]))

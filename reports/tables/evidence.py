@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["CONTROL", "CellEvidence", "FamilyArea", "ThresholdEvidence"]
 
 CONTROL = ""
-"""The ``source`` of a control: it has none."""
+"""The ``source`` of a target-only baseline: it has none."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ThresholdEvidence:
 
 @dataclass(frozen=True)
 class CellEvidence:
-    """One detector on one source → target, or its target-only control (``source`` = ``CONTROL``).
+    """One detector on one source → target, or its target-only baseline (``source`` = ``CONTROL``).
 
     fpr, tpr     the thinned ROC curve, rising; tpr[i] is the mean over seeds of the largest TPR with a false-positive rate of at most fpr[i]
     families     family → area

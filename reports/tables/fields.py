@@ -10,8 +10,9 @@ from reports.tables.leaderboard import COLLAPSE
 from reports.tables.notes import DAGGER, UPPER_BOUND
 
 __all__ = [
-    *("NONE", "SMALL_FAMILY", "bounds", "caption", "cell_text", "count", "flags", "interval", "metric_name", "name_of", "number", "problems"),
-    *("seconds", "share", "spread", "statuses", "subtitle", "title", "varying_params", "whole"),
+    *("COLLAPSE_TEXT", "NONE", "SMALL_FAMILY", "aggregators_of", "bounds", "caption", "cell_text", "count", "flags", "in_order", "interval"),
+    *("metric_name", "name_of", "number", "params_of", "problems", "seconds", "share", "spread", "statuses", "subtitle", "title"),
+    *("varying_params", "whole"),
 ]
 
 SMALL_FAMILY = 20
@@ -78,6 +79,8 @@ def statuses(counts: Mapping[str, int]) -> str:
     return "ok" if set(counts) == {"ok"} else "\n".join(f"{n} {status}" for status, n in counts.items() if n) or NONE
 
 
+COLLAPSE_TEXT = number(COLLAPSE).rstrip("0")
+
 # -- names -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -137,9 +140,6 @@ def caption(row: BoardRow) -> list[str]:
     if row["collapse_cells"] is not None:
         first.append(f"cells ≤ {COLLAPSE_TEXT}: {row['collapse_cells']} of {len(row['cells'])}")
     return [line for line in (" · ".join(first), params_of(row)) if line]
-
-
-COLLAPSE_TEXT = number(COLLAPSE).rstrip("0")
 
 
 def cell_text(cell: BoardCell) -> str:

@@ -68,6 +68,7 @@ class Column:
 class Row:
     """A row of a table.
 
+    cells     one per column, or a single one that is a heading of the rows below it
     baseline  it is the target-only baseline below a matrix;  rule: a rule stands above it in print
     detector, data  of a report: the number that its filter knows the row's detector by, and further ``data-`` attributes
     """
