@@ -17,7 +17,7 @@ from reports.tables.document import Board
 from reports.tables.fields import flags, problems, subtitle, title
 from reports.tables.model import Cell, Column, Row, Table
 
-__all__ = ["PREAMBLE", "escape", "latex_published", "render_latex", "tabular"]
+__all__ = ["PREAMBLE", "escape", "latex_published", "render_latex"]
 
 PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 
@@ -28,46 +28,17 @@ MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")
 """A hyphen that is a sign."""
 
 # Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its default fonts lack.
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",
-    "]": "{]}",
-    '"': "''",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "×": r"$\times$",
-    "→": r"$\rightarrow$",
-    "↓": r"$\downarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "≠": r"$\neq$",
-    "Δ": r"$\Delta$",
-    "λ": r"$\lambda$",
-    "µ": r"$\mu$",
-    "σ": r"$\sigma$",
-    "τ": r"$\tau$",
-    "√": r"$\surd$",
-    "†": r"$^{\dagger}$",
-    "‡": r"$^{\ddagger}$",
-    "★": r"$^{\star}$",
-    "·": r"$\cdot$",
-    "–": "--",
-    "—": "---",
-    "…": r"\dots{}",
-}
+SYMBOLS = {"±": "pm", "×": "times", "→": "rightarrow", "↓": "downarrow", "≤": "leq", "≥": "geq", "≈": "approx", "≠": "neq", "√": "surd", "·": "cdot"}
+GREEK = {"Δ": "Delta", "λ": "lambda", "µ": "mu", "σ": "sigma", "τ": "tau"}
+RAISED = {"†": "dagger", "‡": "ddagger", "★": "star"}
+NAMED = {"\\": "textbackslash", "~": "textasciitilde", "^": "textasciicircum", "<": "textless", ">": "textgreater", "|": "textbar", "…": "dots"}
+SPECIAL = (
+    {character: rf"\{character}" for character in "&%$#_{}"}
+    | {character: rf"\{name}{{}}" for character, name in NAMED.items()}
+    | {character: rf"$\{name}$" for character, name in (SYMBOLS | GREEK).items()}
+    | {character: rf"$^{{\{name}}}$" for character, name in RAISED.items()}
+    | {"[": "{[}", "]": "{]}", '"': "''", "−": "$-$", "–": "--", "—": "---"}
+)
 
 
 def escape(text: str, side: str = "r") -> str:
@@ -80,25 +51,14 @@ def _code(text: str) -> str:
     return rf"\texttt{{{escape(text)}}}"
 
 
-def tabular(spec: str, header: Sequence[str], groups: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """A booktabs ``tabular``; cells are LaTeX already, a rule stands between groups of rows."""
-    bodies = [[" & ".join(row) + r" \\" for row in group] for group in groups if group]
-    lines = [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", " & ".join(header) + r" \\"]
-    for body in bodies:
-        lines += [r"\midrule", *body]
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
-
-
 def _float(label: str, table: Table, text: str) -> list[str]:
     r"""A ``table`` with its caption ``text``, which is LaTeX already, above, as booktabs advises; its notes in small print under it."""
     below = r" \par ".join(escape(note) for note in table.notes)
     spec = "".join(column.latex or ("r" if column.right else "l") for column in table.columns)
     header = [escape(column.heading_in("latex")) for column in table.columns]
-    groups: list[list[list[str]]] = [[]]
-    for row in table.rows:
-        if row.rule:
-            groups.append([])
-        groups[-1].append(_row(table.columns, row))
+    body = []
+    for place, row in enumerate(table.rows):
+        body += [*([r"\midrule"] if row.rule or place == 0 else []), " & ".join(_row(table.columns, row)) + r" \\"]
     return [
         r"\begin{table}[htbp]",
         r"\centering",
@@ -106,7 +66,7 @@ def _float(label: str, table: Table, text: str) -> list[str]:
         rf"\label{{tab:{label}}}",
         r"\small\setlength{\tabcolsep}{4pt}",
         r"\begin{adjustbox}{max width=\linewidth}",
-        *tabular(spec, header, groups),
+        *(rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", " & ".join(header) + r" \\", *body, r"\bottomrule", r"\end{tabular}"),
         r"\end{adjustbox}",
         *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {below}}}"] if below else []),
         r"\end{table}",
