@@ -116,7 +116,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns the leaderboard document (the JSON form, see ``reports/leaderboard.py``) into text; ``width`` in columns, ``color`` allows ANSI codes;
+    """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text; ``width`` in columns, ``color`` allows ANSI codes;
     ``binary``: it returns bytes, which are only written to a file."""
 
     name: str

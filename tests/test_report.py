@@ -28,18 +28,10 @@ from reports.render.html.collect import (
     roc_grid,
     tpr_at,
 )
-from reports.render.html.evidence import (
-    CONTROL,
-    CellEvidence,
-    Environment,
-    FamilyArea,
-    FamilySize,
-    ReportData,
-    RunRow,
-    ThresholdEvidence,
-)
-from reports.render.html.table import share, whole
+from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
 from reports.results.folder import RunStore
+from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
+from reports.tables.fields import share, whole
 from reports.tables.leaderboard import build_leaderboard
 
 FORBIDDEN = re.compile(r"zero[\W_]*shot", re.IGNORECASE)

@@ -55,7 +55,7 @@ def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, ou
 def _print(document: Mapping[str, Any]) -> None:
     from reports.tables.fields import metric_name
 
-    setting = f"{metric_name(document)}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
+    setting = f"{metric_name(document['metric'])}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
     columns = ["source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)"]
     for pair in document["pairs"]:
         seeds = ", ".join(map(str, pair["seeds"]))

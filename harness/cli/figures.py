@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.cli import console, leaderboard
 from janus_bench.errors import DataError, UsageError, unknown
@@ -15,6 +15,7 @@ from reports.results.folder import RunStore
 if TYPE_CHECKING:
     from janus_bench.extensions import TestScores
     from reports.figures import Format
+    from reports.tables.document import Board, BoardRow
 
 PUBLISHED = "published"
 
@@ -67,7 +68,7 @@ def heatmap(request: Request, detector: str, first: str, second: str, metric: st
     if not document["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
         raise UsageError(f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one")
     figure = cross_heat_maps(
-        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(document)), form, _warning(document)
+        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(document["metric"])), form, _warning(document)
     )
     request.write(figure, f"{detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, document['seeds']))}")
 
@@ -125,8 +126,8 @@ def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None
 
         published: dict[str, dict[str, float | None]] = {}
         for number in load_published():
-            if number.kind == "ablation":
-                published.setdefault(number.variant, {})[number.target] = 100 * number.value
+            if number["kind"] == "ablation":
+                published.setdefault(number["variant"], {})[number["target"]] = 100 * number["value"]
         request.write(ablation_bars(published, "full JANUS (published)", form=form), "published differences")
         return
     document = leaderboard.document(*_opened(request), "auroc")
@@ -149,22 +150,21 @@ def _opened(request: Request) -> tuple[RunStore, list[PlanRecord]]:
     return store, leaderboard.select_plans(store, request.protocol)
 
 
-def _row(document: dict[str, Any], label: str) -> dict[str, Any]:
+def _row(document: Board, label: str) -> BoardRow:
     rows = {row["detector"]: row for row in document["rows"]}
     if label not in rows:
         raise unknown("detector", label, rows)
-    found: dict[str, Any] = rows[label]
-    return found
+    return rows[label]
 
 
-def _warning(document: dict[str, Any]) -> str:
+def _warning(document: Board) -> str:
     """What also stands in the title of every table."""
     from reports.tables.fields import flags
 
     return flags(document).removeprefix(" · ")
 
 
-def _score_name(aggregator: str, row: dict[str, Any]) -> str:
+def _score_name(aggregator: str, row: BoardRow) -> str:
     own = next((cell["aggregator"] for cell in row["cells"] if cell["aggregator"] is not None), "score")
     return (aggregator or own).removeprefix("column:")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from janus_bench.params import split_requests
 from janus_bench.records import PlanRecord, canonical_json
 from reports.results.evidence import VIEWS, metric_of
 from reports.results.folder import RunStore
+from reports.tables.document import Board, TableStatistics
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ def table_name(plans: Sequence[PlanRecord], options: Options) -> str:
     return name
 
 
-def _with_intervals(
-    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, options: Options, table: str
-) -> dict[str, Any]:
+def _with_intervals(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, options: Options, table: str) -> Board:
     from reports.statistics.intervals import kept_statistics
     from reports.statistics.sides import Measure
     from reports.tables.details import LEADERBOARD
@@ -102,7 +101,7 @@ def _with_intervals(
     return document(store, plans, metric, aggregator, statistics)
 
 
-def with_table(store: RunStore, plans: Sequence[PlanRecord], board: dict[str, Any], options: Options, name: str) -> dict[str, Any]:
+def with_table(store: RunStore, plans: Sequence[PlanRecord], board: Board, options: Options, name: str) -> Board:
     """The document, with the details of a table other than the leaderboard."""
     from reports.tables.details import (
         LEADERBOARD,
@@ -173,8 +172,8 @@ def _table_of(plan: PlanRecord) -> str:
 
 
 def document(
-    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None, statistics: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None, statistics: TableStatistics | None = None
+) -> Board:
     """The leaderboard as a JSON document (``architecture.md``)."""
     from reports.tables.leaderboard import build_leaderboard, value_key
 

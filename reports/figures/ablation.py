@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.figures.style import (
-    BLUE,
-    INK,
-    VERMILION,
-    Format,
-    draw,
-    tidy,
-    wrapped,
-)
+from reports.figures.style import BLUE, INK, VERMILION, Format, draw, tidy, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.style import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILION,
-    Format,
-    draw,
-    wrapped,
-)
+from reports.figures.style import BLUE, GREY, INK, VERMILION, Format, draw, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.style import (
-    GREY,
-    INK,
-    Format,
-    draw,
-    number,
-    wrapped,
-)
+from reports.figures.style import GREY, INK, Format, draw, number, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

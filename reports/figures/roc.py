@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.style import (
-    GREY,
-    LINES,
-    Format,
-    draw,
-    number,
-    tidy,
-)
+from reports.figures.style import GREY, LINES, Format, draw, number, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,108 +1,140 @@
-"""The published numbers as text: what the tables say (``blocks``), for a terminal and as markdown."""
+"""The published numbers as tables, for a terminal and as markdown."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from reports.render.layout import Block, block_tables
+from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
+from reports.render.text import escape, markdown_table
+from reports.tables.fields import in_order
+from reports.tables.model import Cell, Column, Row, Table, text_table
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-__all__ = ["blocks", "closing_lines", "published_markdown", "published_text"]
+__all__ = ["all_tables", "closing_lines", "cross_table", "other_tables", "published_markdown", "published_text", "within_groups"]
 
 NONE = "—"
 """Printed where there is no figure, as in the tables of the literature."""
-
-Row = Mapping[str, Any]
+RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"
+"""A column of running text in print."""
 METRIC_NAMES = {"auroc": "AUROC", "f1": "F1", "precision": "precision", "auroc_std": "std of AUROC"}
-UNIT_NAMES = {"percent": "%", "points": "AUROC points"}
 
 
-def figure(number: Row) -> str:
+def _figure(number: NumberRow) -> str:
     """A number as printed, with its footnote mark; one of another metric is marked and names its own."""
     text = f"{number['printed']} {number['footnote']}".rstrip()
     return f"≠ {METRIC_NAMES[number['metric']]} {text}" if number["mixed_metric"] else text
 
 
-def blocks(table: Row) -> list[Block]:
+def all_tables(table: PublishedTable) -> list[Table]:
     """Within-dataset comparison, cross matrix, ablations, other figures."""
-    return [_within(table), _cross(table), _ablation(table), _others(table)]
+    return [_within(table), cross_table(table), *other_tables(table)]
 
 
-def _within(table: Row) -> Block:
-    rows = []
-    for method in table["methods"]:
-        if any(method["numbers"].values()) or measured_rows(method):
-            cells = ["\n".join(map(figure, method["numbers"][name])) or NONE for name in table["datasets"]]
-            rows.append((method["name"], method["venue"] or NONE, method["status"], *cells))
-            rows += [(f"  {row['detector']}", "", _here(table), *_measured(row, table["datasets"])) for row in measured_rows(method)]
-    return Block(f"{table['titles']['within']} (AUROC %, mean ± std)", ("method", "venue", "status", *table["datasets"]), tuple(rows), left=3)
+def _shown(table: PublishedTable) -> list[MethodRow]:
+    """Methods with a figure or a measured row."""
+    return [method for method in table["methods"] if any(method["numbers"].values()) or _measured_rows(method)]
 
 
-def measured_rows(method: Row) -> list[Row]:
+def _measured_rows(method: MethodRow) -> list[MeasuredRow]:
     """The measured rows of a method that have a cell between published datasets."""
     return [row for row in method["measured"] if row["cells"]]
 
 
-def _here(table: Row) -> str:
+def _within(table: PublishedTable) -> Table:
+    datasets, rows = table["datasets"], []
+    for method in _shown(table):
+        figures = ["\n".join(map(_figure, method["numbers"][name])) or NONE for name in datasets]
+        rows.append((method["name"], method["venue"] or NONE, method["status"], *figures))
+        rows += [(f"  {row['detector']}", "", _here(table), *_measured(row, datasets)) for row in _measured_rows(method)]
+    title = f"{table['titles']['within']} (AUROC %, mean ± std)"
+    return text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
+
+
+def within_groups(table: PublishedTable) -> Table:
+    """As the literature prints it: first what is reported only, then what is built, with its measured rows below it; JANUS last and bold."""
+    datasets = table["datasets"]
+    groups: dict[str, list[Row]] = {"reported only": [], "built here, too": [], "": []}
+    for method in _shown(table):
+        own = method["method"] == "janus"
+        figures = ["\n".join(map(_figure, method["numbers"][name])) or NONE for name in datasets]
+        group = groups["reported only" if method["detector"] is None else "" if own else "built here, too"]
+        first = [Cell(method["name"], best=own), Cell(method["venue"] or NONE)]
+        group.append(Row([*first, *(Cell(text, best=own and text != NONE) for text in figures)]))
+        for row in _measured_rows(method):
+            group.append(Row([Cell(f"  {row['detector']}", label=True), Cell("measured here"), *map(Cell, _measured(row, datasets))]))
+    rows: list[Row] = []
+    for name, members in groups.items():
+        lines = [*([Row([Cell(name)])] if name and members else []), *members]
+        rows += [replace(line, rule=place == 0 and bool(rows)) for place, line in enumerate(lines)]
+    title = f"{table['titles']['within']}, AUROC in %, mean ± std; published numbers, not measured here unless marked so."
+    return Table(title, [Column("method", right=False), Column("venue", right=False), *map(Column, datasets)], rows)
+
+
+def _here(table: PublishedTable) -> str:
     return "measured here" if table["metric"] == "auroc" else f"measured here, {table['metric']}"
 
 
-def _measured(row: Row, datasets: Sequence[str]) -> list[str]:
+def _measured(row: MeasuredRow, datasets: Sequence[str]) -> list[str]:
     """The measured within cells of one detector, in percent like the printed ones."""
     found = {cell["target"]: cell for cell in row["cells"] if cell["source"] == cell["target"]}
-    return [measured_cell(found[name], 100, 2) if name in found else NONE for name in datasets]
+    return [_measured_cell(found[name], 100, 2) if name in found else NONE for name in datasets]
 
 
-def measured_cell(cell: Row, scale: int, digits: int) -> str:
+def _measured_cell(cell: MeasuredCell, scale: int, digits: int) -> str:
     """``98.26 ± 0.35``; the status where there is no number."""
     if cell["mean"] is None:
-        return str(cell["status"])
+        return cell["status"]
     text = f"{scale * cell['mean']:.{digits}f}"
     return text if cell["std"] is None else f"{text} ± {scale * cell['std']:.{digits}f}"
 
 
-def _cross(table: Row) -> Block:
-    names = list(dict.fromkeys(number["target"] for number in table["cross"]))
-    cells = {(number["source"], number["target"]): figure(number) for number in table["cross"]}
-    rows: list[tuple[str, ...]] = [(f"JANUS: {source}", *(cells.get((source, target), NONE) for target in names)) for source in names]
-    for detector, measured in measured_matrices(table):
-        rows += [(f"{detector}: {source}", *(measured.get((source, target), NONE) for target in names)) for source in names]
-    return Block(f"{table['titles']['cross']} (AUROC, source ↓ / target →)", ("source → target", *names), tuple(rows))
+def cross_table(table: PublishedTable, print_form: bool = False) -> Table:
+    """The matrix of the literature, measured ones below it; ``print_form``: under a title of its own, and without the method's name in each row."""
+    names = in_order(number["target"] for number in table["cross"])
+    cells = {(number["source"], number["target"]): number for number in table["cross"]}
+    best = {name: max(number["value"] for (_, target), number in cells.items() if target == name) for name in names}
+    rows, absent = [], "–" if print_form else NONE
+    for source in names:
+        numbers = [cells[source, target] for target in names]
+        figures = [Cell(_figure(each), within=each["target"] == source, best=each["value"] == best[each["target"]]) for each in numbers]
+        rows.append(Row([Cell(source if print_form else f"JANUS: {source}"), *figures]))
+    for row in (row for method in table["methods"] for row in _measured_rows(method)):
+        measured = {(cell["source"], cell["target"]): _measured_cell(cell, 1, 4) for cell in row["cells"]}
+        for source in names:
+            figures = [Cell(measured.get((source, target), absent), within=source == target) for target in names]
+            rows.append(Row([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0]))
+    title, first = f"{table['titles']['cross']} (AUROC, source ↓ / target →)", "source → target"
+    if print_form:
+        title, first = f"{table['titles']['cross']}: JANUS, AUROC, mean ± std. Italic: within; bold: maximum of its column.", "source ↓ / target →"
+    return replace(text_table(title, (first, *names), (), stack=False), rows=rows)
 
 
-def measured_matrices(table: Row) -> list[tuple[str, dict[tuple[str, str], str]]]:
-    """(``NAME, measured here``, cells) of every measured row with a cell between two published datasets."""
-    rows = [row for method in table["methods"] for row in measured_rows(method)]
-    return [
-        (f"{row['detector']}, {_here(table)}", {(cell["source"], cell["target"]): measured_cell(cell, 1, 4) for cell in row["cells"]}) for row in rows
-    ]
-
-
-def _ablation(table: Row) -> Block:
-    columns = list(dict.fromkeys(number["target"] for number in table["ablation"]))
+def other_tables(table: PublishedTable) -> list[Table]:
+    """Ablations and other figures."""
+    columns = in_order(number["target"] for number in table["ablation"])
     by_variant: dict[str, dict[str, str]] = {}
     for number in table["ablation"]:
-        by_variant.setdefault(number["variant"], {})[number["target"]] = figure(number)
-    rows = tuple((variant, *(cells.get(column, NONE) for column in columns)) for variant, cells in by_variant.items())
-    return Block(f"{table['titles']['ablation']} (AUROC points, published)", ("JANUS with", *columns), rows)
-
-
-def _others(table: Row) -> Block:
-    rows = []
+        by_variant.setdefault(number["variant"], {})[number["target"]] = _figure(number)
+    ablations = [(variant, *(cells.get(column, NONE) for column in columns)) for variant, cells in by_variant.items()]
+    others = []
     for number in table["others"]:
         what = ", ".join(filter(None, [number["name"], number["variant"]]))
         where = f"{number['source']} → {number['target']}" if number["source"] else number["target"]
         value = f"{'≠ ' if number['mixed_metric'] else ''}{number['printed']} {number['footnote']}".rstrip()
         metric = METRIC_NAMES[number["metric"]] + (" difference" if number["kind"] == "difference" else "")
-        rows.append((what, where, metric, value, number["note"]))
-    return Block("Other published figures", ("what", "where", "metric", "value", "note"), tuple(rows), left=3, notes=1)
+        others.append((what, where, metric, value, number["note"]))
+    title = f"{table['titles']['ablation']} (AUROC points, published)"
+    first = text_table(title, ("JANUS with", *columns), ablations, stack=False)
+    second = text_table("Other published figures", ("what", "where", "metric", "value", "note"), others, left=3, notes=1, stack=False)
+    return [_ragged(first, (0,)), _ragged(second, (0, 1, 4))]
 
 
-def closing_lines(table: Row) -> list[str]:
+def _ragged(table: Table, places: Sequence[int]) -> Table:
+    """Columns of running text at the places; in print the others are set right."""
+    return replace(table, columns=[replace(column, latex=RAGGED if place in places else "r") for place, column in enumerate(table.columns)])
+
+
+def closing_lines(table: PublishedTable) -> list[str]:
     """Footnotes, the protocols of numbers without one, and the notes; every line stands alone."""
     shown = [number for method in table["methods"] for cell in method["numbers"].values() for number in cell]
     shown += [*table["cross"], *table["ablation"], *table["others"]]
@@ -113,7 +145,7 @@ def closing_lines(table: Row) -> list[str]:
         if not number["footnote"]:
             seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
             protocols.setdefault(f"{number['protocol']}; {seeds}; {number['document']}", []).append(number["name"])
-    lines += [f"{', '.join(dict.fromkeys(names))}: {protocol}" for protocol, names in protocols.items()]
+    lines += [f"{', '.join(in_order(names))}: {protocol}" for protocol, names in protocols.items()]
     lines += [f"{number['name']} on {number['target']}: {number['note']}" for number in shown if number["note"] and number["kind"] == "within"]
     return [*lines, *table["notes"]]
 
@@ -121,45 +153,19 @@ def closing_lines(table: Row) -> list[str]:
 # -- forms -------------------------------------------------------------------------------------------------------------------------
 
 
-def published_text(table: Row, width: int, color: bool) -> str:
+def published_text(table: PublishedTable, width: int, color: bool) -> str:
     """For a terminal of ``width`` columns; ANSI codes only with ``color``.  Tables that are too wide continue below."""
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.text import Text
 
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        height=100,
-        force_terminal=color,
-        color_system="256" if color else None,
-        no_color=not color,
-        legacy_windows=False,
-        markup=False,
-        highlight=False,
-        emoji=False,
-    )
-    parts: list[RenderableType] = [Text(table["title"], "bold")]
-    for block in blocks(table):
-        parts.append(Group(Text(block.title, "bold"), *block_tables(block, width)))
-    parts.append(Group(*(Text(f"- {line}", overflow="fold") for line in closing_lines(table))))
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part)
-            console.print()
-    return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
+    from reports.render.layout import printed, terminal_tables  # rich is not needed for markdown
+
+    tables = [Group(Text(each.title, "bold"), *terminal_tables(each, width)) for each in all_tables(table)]
+    notes = Group(*(Text(f"- {line}", overflow="fold") for line in closing_lines(table)))
+    return printed([Text(table["title"], "bold"), *tables, notes], width, color)
 
 
-def published_markdown(table: Row) -> str:
+def published_markdown(table: PublishedTable) -> str:
     """GitHub tables."""
-    lines = [f"## {_escape(table['title'])}", ""]
-    for block in blocks(table):
-        rule = [":--" if block.is_text(column) else "--:" for column in range(len(block.header))]
-        cells = [tuple(map(_escape, block.header)), tuple(rule), *(tuple(map(_escape, row)) for row in block.rows)]
-        lines += [f"### {_escape(block.title)}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
-    return "\n".join([*lines, *(f"- {_escape(line)}" for line in closing_lines(table))])
-
-
-def _escape(text: str) -> str:
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", "<br>")
+    tables = [line for each in all_tables(table) for line in markdown_table(each)]
+    return "\n".join([f"## {escape(table['title'])}", "", *tables, *(f"- {escape(line)}" for line in closing_lines(table))])

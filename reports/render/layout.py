@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
-__all__ = ["GAP", "Block", "Column", "block_tables", "paged", "to_table", "wrap_name"]
+from reports.tables.model import Cell, Column, Table
+
+__all__ = ["GAP", "TerminalColumn", "paged", "printed", "stacked", "terminal_column", "terminal_tables", "to_table", "wrap_name"]
 
 GAP = 2
 """Columns of space between table columns."""
 
 
-NAME_WIDTH, TEXT_WIDTH = 26, 34
-"""Text in the first and in the last columns of a block wraps at these widths."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A titled table of text; the first ``left`` columns and the last ``notes`` ones are set left, the others right."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: int = 1
-    notes: int = 0
-
-    def is_text(self, position: int) -> bool:
-        return position < self.left or position >= len(self.header) - self.notes
-
-
 @dataclass(frozen=True, eq=False)
-class Column:
+class TerminalColumn:
     """A column ready to print; cells may have several lines."""
 
     header: str
@@ -46,8 +32,6 @@ class Column:
 
     @property
     def width(self) -> int:
-        from rich.cells import cell_len
-
         lines = [*self.header.split("\n"), *(line for cell in self.cells for line in cell.plain.split("\n"))]
         return max(cell_len(line) for line in lines)
 
@@ -64,13 +48,13 @@ def wrap_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def paged(labels: Sequence[Column], columns: Sequence[Column], width: int) -> list[list[Column]]:
+def paged(labels: Sequence[TerminalColumn], columns: Sequence[TerminalColumn], width: int) -> list[list[TerminalColumn]]:
     """Divide ``columns`` into tables that fit ``width``, each beginning with ``labels``.
 
     Columns of one priority stay together if they can; the lower the number, the earlier the table.  Inside a table they keep their given order.
     """
     room = width - sum(column.width + GAP for column in labels)
-    pages: list[list[Column]] = []
+    pages: list[list[TerminalColumn]] = []
     left = 0
     for group in _groups(columns, room):
         needed = sum(column.width + GAP for column in group)
@@ -82,48 +66,68 @@ def paged(labels: Sequence[Column], columns: Sequence[Column], width: int) -> li
     return [[*labels, *(column for column in columns if column in page)] for page in pages]
 
 
-def _groups(columns: Sequence[Column], room: int) -> list[list[Column]]:
+def _groups(columns: Sequence[TerminalColumn], room: int) -> list[list[TerminalColumn]]:
     """Columns by priority; a group wider than a whole table is taken apart."""
-    by_priority: dict[int, list[Column]] = {}
+    by_priority: dict[int, list[TerminalColumn]] = {}
     for column in sorted(columns, key=lambda column: column.priority):
         by_priority.setdefault(column.priority, []).append(column)
-    groups: list[list[Column]] = []
+    groups: list[list[TerminalColumn]] = []
     for group in by_priority.values():
         fits = sum(column.width + GAP for column in group) <= room + GAP
         groups += [group] if fits else [[column] for column in group]
     return groups
 
 
-def to_table(columns: Sequence[Column]) -> Table:
+def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
     """A rich table with exactly the columns' own widths, a rule under the header."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold")
+    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(
-            Text(column.header),
-            justify="right" if column.right else "left",
-            vertical="top",
-            min_width=column.width,
-            max_width=column.width,
-            no_wrap=True,
-        )
+        justify, width = "right" if column.right else "left", column.width
+        table.add_column(Text(column.header), justify=justify, vertical="top", min_width=width, max_width=width, no_wrap=True)  # type: ignore[arg-type]
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*cells)
     return table
 
 
-def block_tables(block: Block, width: int) -> list[Table]:
-    """A block for a terminal; what does not fit continues below, with the first ``left`` columns again where they leave room for others."""
-    from rich.text import Text
+def terminal_column(column: Column, cells: Sequence[Cell]) -> TerminalColumn:
+    def wrapped(text: str) -> str:
+        return wrap_name(text, column.wrap) if column.wrap else text
 
-    columns = []
-    for position, header in enumerate(block.header):
-        is_text = block.is_text(position)
-        room = NAME_WIDTH if position < block.left else TEXT_WIDTH
-        texts = [Text(wrap_name(row[position], room) if is_text else row[position]) for row in block.rows]
-        columns.append(Column(wrap_name(header, room), texts, right=not is_text, priority=position))
-    labels = columns[: block.left] if sum(column.width + GAP for column in columns[: block.left]) <= width / 2 else columns[:1]
-    return [to_table(page) for page in paged(labels, columns[len(labels) :], width)]
+    texts = [Text(cell.text if column.right else wrapped(cell.text)) for cell in cells]
+    return TerminalColumn(wrapped(column.heading_in("terminal")), texts, column.right, column.priority)
+
+
+def terminal_tables(table: Table, width: int) -> list[RichTable]:
+    """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room for others."""
+    columns = [terminal_column(column, [row.cells[place] for row in table.rows]) for place, column in enumerate(table.columns)]
+    labels = table.labels if sum(column.width + GAP for column in columns[: table.labels]) <= width / 2 else 1
+    return [to_table(page) for page in paged(columns[:labels], columns[labels:], width)]
+
+
+def stacked(pages: Sequence[Sequence[TerminalColumn]]) -> RenderableType:
+    """The tables below each other, an empty line between them."""
+    parts: list[RenderableType] = []
+    for page in pages:
+        parts += [Text(), to_table(page)] if parts else [to_table(page)]
+    return Group(*parts)
+
+
+def printed(parts: Sequence[RenderableType], width: int, color: bool) -> str:
+    """The parts as text of ``width`` columns, an empty line between them; ANSI codes only with ``color``."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        height=100,  # with both given, nothing is asked of the terminal or its environment
+        force_terminal=color,
+        color_system="256" if color else None,
+        no_color=not color,
+        legacy_windows=False,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+            console.print()
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from reports.statistics.sides import (
     why_missing,
 )
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
+from reports.tables.document import TableStatistics
 
 __all__ = ["kept_statistics", "leaderboard_statistics"]
 
@@ -41,7 +42,7 @@ FOLDER = "statistics"
 
 def kept_statistics(
     store: RunStore, plans: Sequence[PlanRecord], measure: Measure, say: Callable[[str], None], progress: Progress = ignore
-) -> dict[str, Any]:
+) -> TableStatistics:
     """``leaderboard_statistics`` of these very rows: as kept in the folder, else computed and kept (``say`` gets a line if that is impossible)."""
     records = store.records()
     rows = [(cell.label, cell.source, cell.target, cell.seed, cell.run_key) for plan in plans for cell in plan.cells if cell.regime == "transfer"]
@@ -50,14 +51,14 @@ def kept_statistics(
     key = key_of({"version": VERSION, "metric": measure.name, "resamples": measure.resamples, "rows": rows, "attempts": attempts, "of": aggregators})
     path = store.folder / FOLDER / f"{key}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: TableStatistics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not kept yet, or cut short: it can be computed again
         found = leaderboard_statistics(store, plans, measure, measure.resamples, progress)
         _keep(path, found, say)
     return found
 
 
-def _keep(path: Path, document: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _keep(path: Path, document: TableStatistics, say: Callable[[str], None]) -> None:
     """Written beside its place and renamed: a reader finds it whole or not at all."""
     try:
         path.parent.mkdir(exist_ok=True)
@@ -70,7 +71,7 @@ def _keep(path: Path, document: Mapping[str, Any], say: Callable[[str], None]) -
 
 def leaderboard_statistics(
     store: RunStore, plans: Sequence[PlanRecord], measure: Measure, resamples: int, progress: Progress = ignore
-) -> dict[str, Any]:
+) -> TableStatistics:
     """Intervals and tie groups of the means of all rows of one table.
 
     → {``metric``, ``resamples``, ``warning``: str | None, ``summaries``: summary → {``detectors``, ``tests``}, ``absent``: summary → label → why
@@ -84,7 +85,7 @@ def leaderboard_statistics(
     sides = [side_of(store, plans, label, label, records) for label in comparable_labels(plans)]
     seeds = sorted({seed for side in sides for _, seed in side.runs})
     truths = Truths()
-    document: dict[str, Any] = {
+    document: Any = {
         "metric": measure.name,
         "resamples": resamples,
         "warning": rank_test_warning(len(labels_of(plans)), len(plans[-1].datasets)),
@@ -102,7 +103,7 @@ def leaderboard_statistics(
             cells = [joined(complete, (pair, seed), truths, measure) for pair in wanted for seed in seeds]
             if all(value is not None for each in cells for value in each.values):
                 document["summaries"][summary] = _summary([side.label for side in complete], cells, measure, resamples, progress)
-    return document
+    return cast("TableStatistics", document)
 
 
 def _summary(labels: Sequence[str], cells: Sequence[Joined], measure: Measure, resamples: int, progress: Progress) -> dict[str, Any]:

@@ -1,34 +1,20 @@
 """What each piece is worth: the rows of a protocol with groups, as differences to one of its rows, and how much their scores tell networks apart.
 
-The form is that of the JANUS project's tables: within, cross mean, cross worst, and what a change to the reference row costs or gains; scores ×
-backbones; one source × target matrix beside another.  Standard library only.
+``reports.tables.studies`` makes tables of them.  Standard library only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import cast
 
 from janus_bench.records import CLASS_SHIFT
-from reports.render.layout import Block
-from reports.tables.fields import NONE, flags, metric_name
-from reports.tables.leaderboard import SUMMARIES
+from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
 from reports.tables.notes import UPPER_BOUND
 
-__all__ = [
-    "BESIDE",
-    "REFERENCES",
-    "SEPARATOR",
-    "CellLikeness",
-    "ablation_blocks",
-    "ablation_deltas",
-    "ablation_records",
-    "matrices_beside",
-    "mechanism_blocks",
-    "reference_label",
-]
+__all__ = ["BESIDE", "REFERENCES", "SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label"]
 
 REFERENCES = {"ablation": "A5 OAS", "mechanism": "OAS over ten"}
 """Protocol → the variant that the others are compared with."""
@@ -39,9 +25,7 @@ BESIDE = {"ablation": "A1 terminal_norm", "mechanism": "causal packets, mixed he
 SEPARATOR = " · "
 """Between a detector and its variant in the name of a row."""
 
-HEADERS = dict(zip(SUMMARIES, ("within", "cross mean", "cross worst"), strict=True))
-CELL = "cell"
-Row = Mapping[str, Any]
+HEADERS: Mapping[SummaryName, str] = dict(zip(SUMMARIES, ("within", "cross mean", "cross worst"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class CellLikeness:
 # -- records -----------------------------------------------------------------------------------------------------------------------
 
 
-def ablation_records(document: Row, likeness: Sequence[CellLikeness] = (), reference: str | None = None) -> list[dict[str, Any]]:
+def ablation_records(document: Board, likeness: Sequence[CellLikeness] = (), reference: str | None = None) -> list[AblationRecord]:
     """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where there is no number.
 
     likeness   of cells, rows in the order in which they are to be shown; rows that it does not have come last, by detector, group and name
@@ -77,16 +61,16 @@ def ablation_records(document: Row, likeness: Sequence[CellLikeness] = (), refer
     base = {_parts(row)[0]: row for row in document["rows"] if _parts(row)[1] == reference}
     place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
     found = {(cell.detector, cell.source, cell.target): cell for cell in likeness}
-    records = []
+    records: list[AblationRecord] = []
     for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), _parts(row)[0], row["group"], _parts(row)[1])):
         cells = [found.get((row["detector"], cell["source"], cell["target"])) for cell in row["cells"]]
         records += _records_of(row, base.get(_parts(row)[0]), cells, outside)
     return records
 
 
-def _records_of(row: Row, base: Row | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]) -> list[dict[str, Any]]:
+def _records_of(row: BoardRow, base: BoardRow | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]) -> list[AblationRecord]:
     """``likeness``: of the row's cells, in their order; ``outside``: targets that are in no mean."""
-    who = {"detector": row["detector"], "group": row["group"], "variant": _parts(row)[1], "upper_bound": row["upper_bound"]}
+    who: dict[str, object] = {"detector": row["detector"], "group": row["group"], "variant": _parts(row)[1], "upper_bound": row["upper_bound"]}
     who |= {"reference": base is not None and base["detector"] == row["detector"], "aggregator": row["aggregator"]}
     base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
     both = list(zip(row["cells"], likeness, strict=True))
@@ -94,16 +78,21 @@ def _records_of(row: Row, base: Row | None, likeness: Sequence[CellLikeness | No
     for name in SUMMARIES:
         own = [(cell, like) for cell, like in both if (cell["source"] == cell["target"]) is (name == "within_mean") and cell["target"] not in outside]
         mean = row["summary"][name]
-        numbers = {"mean": mean, "std": row["summary_std"][name], "delta": _minus(mean, None if base is None else base["summary"][name])}
+        numbers: dict[str, object] = {
+            "mean": mean,
+            "std": row["summary_std"][name],
+            "delta": _minus(mean, None if base is None else base["summary"][name]),
+        }
         numbers |= _mean_of([like for _, like in own] if name != "cross_worst" else [])
         numbers |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": True}
-        records.append({**who, "what": name, "source": None, "target": None, **numbers, **_status([cell for cell, _ in own], mean)})
+        rest = _status([cell for cell, _ in own], mean)
+        records.append(cast("AblationRecord", {**who, "what": name, "source": None, "target": None, **numbers, **rest}))
     for cell, like in both:
-        where = {"what": CELL, "source": cell["source"], "target": cell["target"]}
+        where = {"what": "cell", "source": cell["source"], "target": cell["target"]}
         delta = _minus(cell["mean"], base_cells.get((cell["source"], cell["target"])))
         numbers = {"mean": cell["mean"], "std": cell["std"], "delta": delta, **_mean_of([like])}
         numbers |= {"n_seeds": cell["n_seeds"], "in_means": cell["target"] not in outside}
-        records.append({**who, **where, **numbers, **_status([cell], cell["mean"])})
+        records.append(cast("AblationRecord", {**who, **where, **numbers, **_status([cell], cell["mean"])}))
     return records
 
 
@@ -115,12 +104,12 @@ def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
     return {"likeness": fmean(index for index, _ in there), "likeness_auroc": fmean(area for _, area in there)}
 
 
-def _parts(row: Row) -> tuple[str, str]:
+def _parts(row: BoardRow) -> tuple[str, str]:
     detector, _, name = row["detector"].partition(SEPARATOR)
     return detector, name
 
 
-def _status(cells: Sequence[Row], mean: float | None) -> dict[str, str]:
+def _status(cells: Sequence[BoardCell], mean: float | None) -> dict[str, str]:
     """Of the first cell that is not ok or has no number; a number made without it needs no reason."""
     found = next((cell for cell in cells if cell["status"] != "ok" or cell["mean"] is None), None)
     if found is None or (mean is not None and len(cells) > 1):
@@ -135,13 +124,13 @@ def _minus(value: float | None, base: float | None) -> float | None:
 # -- differences -------------------------------------------------------------------------------------------------------------------
 
 
-def reference_label(document: Row) -> str | None:
+def reference_label(document: Board) -> str | None:
     """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol names none."""
     labels = sorted(row["detector"] for row in document["rows"] if _parts(row)[1] and _parts(row)[1] == REFERENCES.get(document["protocol"]))
     return labels[0] if labels else None
 
 
-def ablation_deltas(document: Row, reference: str, labels: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
+def ablation_deltas(document: Board, reference: str, labels: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
     """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars`` draws it.
 
     labels  rows to compare; by default the other variants of the same detector, by group and name; all other rows where the reference is no variant
@@ -158,148 +147,10 @@ def ablation_deltas(document: Row, reference: str, labels: Sequence[str] = ()) -
         shown = name if variant and own_detector == detector else label
         base = rows[reference]["summary"]
         deltas[f"{shown} {UPPER_BOUND} upper bound" if row["upper_bound"] else shown] = {
-            header: _points(_minus(row["summary"][key], base[key])) for key, header in HEADERS.items()
+            header: points(_minus(row["summary"][key], base[key])) for key, header in HEADERS.items()
         }
     return deltas
 
 
-def _points(value: float | None) -> float | None:
+def points(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-# -- blocks ------------------------------------------------------------------------------------------------------------------------
-
-ByWhat = Mapping[str, Row]
-
-
-def ablation_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
-    """One table per detector and group, and the matrices of two of its rows beside each other."""
-    return [*_sections(document, records), *_beside(document, records)]
-
-
-def mechanism_blocks(document: Row, records: Sequence[Row]) -> list[Block]:
-    """Scores × backbones, then as ``ablation_blocks``."""
-    return [*_grids(document, records), *_sections(document, records), *_beside(document, records)]
-
-
-def _by_row(records: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Label → summary → record."""
-    found: dict[str, dict[str, Row]] = {}
-    for record in records:
-        if record["what"] != CELL:
-            found.setdefault(record["detector"], {})[record["what"]] = record
-    return found
-
-
-def _sections(document: Row, records: Sequence[Row]) -> list[Block]:
-    """Summaries in percent, differences in points, likeness index, notes; a column without any number is left out."""
-    sections: dict[tuple[str, str], list[tuple[str, ...]]] = {}
-    for label, summaries in _by_row(records).items():
-        first = summaries["within_mean"]
-        cells = [_percent(summaries[key]["mean"], summaries[key]["std"]) for key in SUMMARIES]
-        deltas = [_signed(_points(summaries[key]["delta"])) for key in SUMMARIES]
-        line = (_name(first), *cells, *deltas, _likeness(label, summaries, records), _note(first, summaries))
-        sections.setdefault((_parts(first)[0], first["group"]), []).append(line)
-    header = ("variant", *HEADERS.values(), *(f"Δ {name}" for name in HEADERS.values()), "source-likeness", "note")
-    return [
-        _without_empty(Block(f"{', '.join(filter(None, who))}: {metric_name(document)} in %{flags(document)}", header, tuple(lines), notes=1))
-        for who, lines in sections.items()
-    ]
-
-
-def _name(record: Row) -> str:
-    name = (record["variant"] or record["detector"]).removeprefix(f"{record['group']}: ")
-    return f"{name} {UPPER_BOUND}" if record["upper_bound"] else name
-
-
-def _note(first: Row, summaries: ByWhat) -> str:
-    if first["upper_bound"]:
-        return "upper bound of single scores, chosen with the labels of the test"
-    if first["reference"]:
-        return "reference of Δ"
-    absent = next((record for record in summaries.values() if record["mean"] is None and record["reason"]), None)
-    if absent is None:
-        return ""
-    if absent["status"] != "ok":
-        return f"{absent['status']}: {absent['reason']}"
-    column = first["aggregator"].removeprefix("column:")
-    return f"no score column {column}" if column != first["aggregator"] else str(absent["reason"])
-
-
-def _likeness(label: str, summaries: ByWhat, records: Sequence[Row]) -> str:
-    """``0.871 (+9 −3)``: the mean, and in how many cells the target's or the source's flows look the more anomalous."""
-    index = summaries["cross_mean"]["likeness"]
-    if index is None:
-        return NONE
-    own = [record for record in records if (record["detector"], record["what"]) == (label, CELL) and record["in_means"]]
-    cells = [record for record in own if record["source"] != record["target"]]
-    target, source = (sum(sign * (record["likeness_auroc"] - 0.5) > 0 for record in cells) for sign in (1, -1))
-    return f"{index:.3f} (+{target} −{source})"
-
-
-def _without_empty(block: Block) -> Block:
-    kept = [place for place in range(len(block.header)) if block.is_text(place) or any(row[place] != NONE for row in block.rows)]
-    return Block(
-        block.title,
-        tuple(block.header[place] for place in kept),
-        tuple(tuple(row[place] for place in kept) for row in block.rows),
-        block.left,
-        block.notes,
-    )
-
-
-def _grids(document: Row, records: Sequence[Row]) -> list[Block]:
-    """Per detector: scores in rows, backbones in columns; only rows whose variant is named ``group: score``."""
-    found: dict[str, dict[tuple[str, str], str]] = {}
-    for summaries in _by_row(records).values():
-        cross = summaries["cross_mean"]
-        group, colon, score = cross["variant"].partition(": ")
-        if colon and group == cross["group"]:
-            text = f"{_percent(cross['mean'])} | {_index(cross['likeness'])}"
-            found.setdefault(_parts(cross)[0], {})[score, group] = text if cross["mean"] is not None else NONE
-    blocks = []
-    for detector, cells in found.items():
-        scores, groups = (list(dict.fromkeys(key[end] for key in cells)) for end in (0, 1))
-        rows = tuple((score, *(cells.get((score, group), NONE) for group in groups)) for score in scores)
-        title = f"{detector}, scores × backbones: cross mean of {metric_name(document)} in % | source-likeness{flags(document)}"
-        blocks.append(Block(title, ("score", *groups), rows))
-    return blocks
-
-
-def _beside(document: Row, records: Sequence[Row]) -> list[Block]:
-    """Per detector: the metric, then the likeness index, of the protocol's two rows; nothing where it has not both."""
-    first, second = BESIDE.get(document["protocol"], ""), REFERENCES.get(document["protocol"], "")
-    there = {(_parts(record)[0], record["variant"]): record["detector"] for record in records}
-    blocks = []
-    for detector in dict.fromkeys(detector for detector, _ in there):
-        pair = (there.get((detector, first)), there.get((detector, second)))
-        if pair[0] is not None and pair[1] is not None:
-            labels, title = (pair[0], pair[1]), f"{detector}: {first} | {second}"
-            blocks.append(matrices_beside(document, records, labels, f"{title}, {metric_name(document)} in %", "mean", _percent))
-            if any(record["likeness"] is not None for record in records if record["detector"] in labels):
-                blocks.append(matrices_beside(document, records, labels, f"{title}, source-likeness", "likeness", _index))
-    return blocks
-
-
-def matrices_beside(
-    document: Row, records: Sequence[Row], labels: tuple[str, str], title: str, what: str, text: Callable[[float | None], str]
-) -> Block:
-    """Two rows, named by their labels, as one source × target matrix of the number ``what`` of their cells: ``first | second`` in each."""
-    found = {(record["detector"], record["source"], record["target"]): record[what] for record in records if record["what"] == CELL}
-    names = document["datasets"]
-    rows = tuple((source, *(" | ".join(text(found.get((label, source, target))) for label in labels) for target in names)) for source in names)
-    return Block(f"{title}{flags(document)}", ("source ↓ target →", *names), rows)
-
-
-def _percent(value: float | None, std: float | None = None) -> str:
-    if value is None:
-        return NONE
-    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ± {100 * std:.2f}"
-
-
-def _signed(points: float | None) -> str:
-    return NONE if points is None else f"{points:+.2f}".replace("-", "−").replace("−0.00", "+0.00")
-
-
-def _index(value: float | None) -> str:
-    return NONE if value is None else f"{value:.3f}"

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar, cast
 
-__all__ = ["interval_notes", "ranking_summary", "with_statistics"]
+from reports.tables.document import Board, BoardCell, BoardInterval, BoardRow, BoardStatistics, SummaryName, TableStatistics
 
-NUMBERS = ("low", "high", "reason", "group", "low_these", "high_these", "reason_these", "group_these")
+__all__ = ["interval_notes", "part_of", "ranking_summary", "with_statistics"]
+
+Part = TypeVar("Part")
 
 
-def with_statistics(document: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows get ``intervals`` (summary → ``NUMBERS``), cells ``low`` and ``high``; the document the rest under ``statistics``.
-
-    statistics  ``reports.statistics.intervals.leaderboard_statistics`` of the same rows
-    """
-    summaries = statistics["summaries"]
-    rows = []
+def with_statistics(document: Board, statistics: TableStatistics) -> Board:
+    """Rows get ``intervals``, cells ``low`` and ``high``; the document the rest under ``statistics``, which is of the same rows."""
+    rows: list[BoardRow] = []
     for row in document["rows"]:
-        own = {name: found["detectors"][row["detector"]] for name, found in summaries.items() if row["detector"] in found["detectors"]}
-        bounds = {(cell["source"], cell["target"]): cell for found in own.values() for cell in found["cells"]}
-        cells = []
+        label = row["detector"]
+        own = {name: found["detectors"][label] for name, found in statistics["summaries"].items() if label in found["detectors"]}
+        bounds = {(cell["source"], cell["target"]): (cell["low"], cell["high"]) for found in own.values() for cell in found["cells"]}
+        cells: list[BoardCell] = []
         for cell in row["cells"]:
-            known = bounds.get((cell["source"], cell["target"]), {})
-            cells.append(cell | {"low": known.get("low"), "high": known.get("high")})
-        intervals = {name: {number: found[number] for number in NUMBERS} for name, found in own.items()}
-        rows.append(row | {"intervals": intervals, "cells": cells})
-    kept = {name: statistics[name] for name in ("metric", "resamples", "warning", "absent")}
-    return {**document, "rows": rows, "statistics": kept}
+            low, high = bounds.get((cell["source"], cell["target"]), (None, None))
+            cells.append({**cell, "low": low, "high": high})
+        rows.append({**row, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells})
+    return {**document, "rows": rows, "statistics": part_of(statistics, BoardStatistics)}
 
 
-def ranking_summary(document: Mapping[str, Any]) -> str:
+def part_of(whole: Mapping[str, object], kind: type[Part]) -> Part:
+    """The keys of ``kind``, a TypedDict, of something that has them all."""
+    return cast("Part", {name: whole[name] for name in kind.__annotations__})
+
+
+def ranking_summary(document: Board) -> SummaryName:
     """The mean that rows are ranked by."""
     cross = any(cell["source"] != cell["target"] for row in document["rows"] for cell in row["cells"])
     return "cross_mean" if cross else "within_mean"
 
 
-def interval_notes(document: Mapping[str, Any]) -> list[str]:
+def interval_notes(document: Board) -> list[str]:
     """What the intervals are, why some are absent, and which tests are refused."""
     statistics = document["statistics"]
     if statistics is None:
@@ -47,8 +49,8 @@ def interval_notes(document: Mapping[str, Any]) -> list[str]:
         "tie: rows that share a letter do not differ significantly (5 %, Holm over all pairs); for other networks, and for these",
     ]
     found = [interval for row in document["rows"] for interval in row["intervals"].values()]
-    for word, suffix in (("networks", ""), ("these", "_these")):
-        lines += [f"no 95 % {word}: {reason}" for reason in dict.fromkeys(interval[f"reason{suffix}"] for interval in found) if reason]
+    others, fixed = (dict.fromkeys(filter(None, reasons)) for reasons in ((of["reason"] for of in found), (of["reason_these"] for of in found)))
+    lines += [*(f"no 95 % networks: {reason}" for reason in others), *(f"no 95 % these: {reason}" for reason in fixed)]
     absent = statistics["absent"].get(ranking_summary(document), {})
     lines += [f"no intervals for {label}: {reason}" for label, reason in absent.items()]
     return [*lines, *([statistics["warning"]] if statistics["warning"] else [])]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import (
@@ -19,6 +19,7 @@ from janus_bench.records import (
     RunRecord,
     outside_means,
 )
+from reports.tables.document import Board, TableStatistics
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
@@ -75,8 +76,8 @@ def build_leaderboard(
     *,
     higher_is_better: bool = True,
     reasons: Mapping[str, str] | None = None,
-    statistics: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    statistics: TableStatistics | None = None,
+) -> Board:
     """The document for plans that share protocol, profile, split, calibration and datasets; detectors and seeds are united.
 
     plans    oldest first: where two plans name different runs for the same detector, cell and seed, the later one counts
@@ -98,7 +99,7 @@ def build_leaderboard(
     rows = [
         _row(label, declared, runs.get((label, "transfer"), {}), runs.get((label, "control"), {}), table) for label, declared in detectors.items()
     ]
-    document = {
+    document: Any = {
         "schema_version": SCHEMA_VERSION,
         "protocol": first.protocol,
         "regime": "transfer",
@@ -119,7 +120,8 @@ def build_leaderboard(
     }
     if statistics is not None:
         document = with_statistics(document, statistics)
-    return document | {"notes": notes_of(document)}
+    document["notes"] = notes_of(document)
+    return cast("Board", document)
 
 
 def _common_settings(plans: Sequence[PlanRecord]) -> PlanRecord:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from janus_bench.records import CLASS_SHIFT
+from reports.tables.document import Board, BoardCell, BoardRow
 from reports.tables.intervals import interval_notes, ranking_summary
 
 __all__ = ["notes_of"]
@@ -27,102 +27,85 @@ PARTITION = {
 }
 
 
-def notes_of(document: Mapping[str, Any]) -> list[str]:
+def notes_of(document: Board) -> list[str]:
     """The notes of a leaderboard document, most important first."""
+    rows, infos = document["rows"], document["datasets_info"]
+    synthetic = ", ".join(name for name, info in infos.items() if info["synthetic"])
+    shifted = ", ".join(name for name, info in infos.items() if info["task"] == CLASS_SHIFT)
     return [
-        *_synthetic(document),
-        *_dataset_notes(document),
-        *_class_shift(document),
-        *_calibration(document),
-        *_control(document),
+        *_if(synthetic, f"SYNTHETIC DATA: {synthetic} (generated, not captured); these numbers say nothing about real networks"),
+        *(f"{', '.join(names)}: {note}" for note, names in _grouped((note, name) for name, info in infos.items() for note in info["notes"]).items()),
+        *_if(shifted, f"{shifted}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"),
+        _calibration(document),
+        *_if(any(row["control_status_counts"] for row in rows), BASELINE),
         *_partitions(document),
-        *_random_split(document),
-        *_seeds(document),
+        *_if(document["split"] == "random", RANDOM_SPLIT),
+        _seeds(document),
         *interval_notes(document),
         *_metric(document),
-        *_aggregator(document),
+        *_if(document["aggregator"], f"several score columns are combined by {document['aggregator']} instead of the detector's own aggregator"),
         *_versions(document),
         *_chosen_afterwards(document),
-        *_dagger(document),
-        *_upper_bound(document),
+        *_if(any(row["uses_labels"] for row in rows), f"{DAGGER} uses attack labels or unlabelled test flows"),
+        *_if(any(row["upper_bound"] for row in rows), f"{UPPER_BOUND} {CHOSEN_BY_LABELS}"),
     ]
 
 
-def _synthetic(document: Mapping[str, Any]) -> list[str]:
-    names = [name for name, info in document["datasets_info"].items() if info["synthetic"]]
-    return [f"SYNTHETIC DATA: {', '.join(names)} (generated, not captured); these numbers say nothing about real networks"] if names else []
+BASELINE = "control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer minus control"
+RANDOM_SPLIT = "--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the literature only"
+CHOSEN_BY_LABELS = "best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"
 
 
-def _dataset_notes(document: Mapping[str, Any]) -> list[str]:
-    names_of: dict[str, list[str]] = {}
-    for name, info in document["datasets_info"].items():
-        for note in info["notes"]:
-            names_of.setdefault(note, []).append(name)
-    return [f"{', '.join(names)}: {note}" for note, names in names_of.items()]
+def _if(true: object, note: str) -> list[str]:
+    return [note] if true else []
 
 
-def _class_shift(document: Mapping[str, Any]) -> list[str]:
-    names = [name for name, info in document["datasets_info"].items() if info.get("task") == CLASS_SHIFT]
-    return [f"{', '.join(names)}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"] if names else []
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """First → all its seconds, in order."""
+    found: dict[str, list[str]] = {}
+    for first, second in pairs:
+        found.setdefault(first, []).append(second)
+    return found
 
 
-def _calibration(document: Mapping[str, Any]) -> list[str]:
-    cross = any(cell["source"] != cell["target"] for row in document["rows"] for cell in row["cells"])
+def _calibration(document: Board) -> str:
+    cross = ranking_summary(document) == "cross_mean"
     kind = document["calibration"]
     title = {"target_benign": "calibrated ", "source_benign": "source-calibrated ", "none": "uncalibrated "}[kind]
-    return [f"{title}{'cross-domain transfer' if cross else 'within-domain detection'}: {CALIBRATION[kind]}"]
+    return f"{title}{'cross-domain transfer' if cross else 'within-domain detection'}: {CALIBRATION[kind]}"
 
 
-def _control(document: Mapping[str, Any]) -> list[str]:
-    if not any(row["control_status_counts"] for row in document["rows"]):
-        return []
-    return ["control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer minus control"]
-
-
-def _partitions(document: Mapping[str, Any]) -> list[str]:
+def _partitions(document: Board) -> list[str]:
     """One line per kind of partition; the seeds are named where a dataset's kind differs between them."""
-    members: dict[str, list[str]] = {}
+    members = []
     for name, info in document["datasets_info"].items():
-        drawn: dict[str, list[str]] = {}
-        for seed, partition in info["partitions"].items():
-            drawn.setdefault(partition["kind"], []).append(seed)
+        drawn = _grouped((partition["kind"], seed) for seed, partition in info["partitions"].items())
         for kind, seeds in drawn.items():
             only = f"seeds {', '.join(seeds)}" if len(drawn) > 1 else ""
             details = "; ".join(filter(None, [only, info["partitions"][seeds[0]].get("reason", "")]))
-            members.setdefault(kind, []).append(f"{name} ({details})" if details else name)
-    return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in members.items()]
+            members.append((kind, f"{name} ({details})" if details else name))
+    return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in _grouped(members).items()]
 
 
-def _random_split(document: Mapping[str, Any]) -> list[str]:
-    if document["split"] != "random":
-        return []
-    return ["--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the literature only"]
-
-
-def _seeds(document: Mapping[str, Any]) -> list[str]:
+def _seeds(document: Board) -> str:
     seeds = document["seeds"]
     if len(seeds) == 1:
-        return [f"single seed ({seeds[0]}): the spread over seeds is unknown"]
-    unequal = len({_runs(row) for row in document["rows"]}) > 1
+        return f"single seed ({seeds[0]}): the spread over seeds is unknown"
+    unequal = len({sum(row["status_counts"].values()) for row in document["rows"]}) > 1
     more = "; not every detector was asked for all of them (see n_seeds of the cells)" if unequal else ""
-    return [f"± is the sample standard deviation over seeds {', '.join(map(str, seeds))}{more}"]
+    return f"± is the sample standard deviation over seeds {', '.join(map(str, seeds))}{more}"
 
 
-def _runs(row: Mapping[str, Any]) -> int:
-    return sum(row["status_counts"].values())
-
-
-def _metric(document: Mapping[str, Any]) -> list[str]:
+def _metric(document: Board) -> list[str]:
     name, _, view = document["metric"].partition("@")
-    lines = [f"{document['metric']}: only test flows with {view} packets"] if view else []
-    if not document["higher_is_better"]:
-        lines.append(f"{name}: lower is better, and worst is the highest cell")
-    if name == "auprc":
-        lines += _base_rates([cell for row in document["rows"] for cell in row["cells"]])
-    return lines
+    return [
+        *_if(view, f"{document['metric']}: only test flows with {view} packets"),
+        *_if(not document["higher_is_better"], f"{name}: lower is better, and worst is the highest cell"),
+        *(_base_rates([cell for row in document["rows"] for cell in row["cells"]]) if name == "auprc" else []),
+    ]
 
 
-def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+def _base_rates(cells: Sequence[BoardCell]) -> list[str]:
     """AUPRC means nothing without the share of attacks, which is what a random score reaches."""
     shares = {
         cell["target"]: cell["n_test_attack"] / (cell["n_test_attack"] + cell["n_test_benign"])
@@ -130,25 +113,20 @@ def _base_rates(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         if cell["n_test_attack"] is not None and cell["n_test_benign"]
     }
     listed = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
-    return [f"AUPRC of a random score = share of attacks among test flows: {listed}"] if listed else []
+    return _if(listed, f"AUPRC of a random score = share of attacks among test flows: {listed}")
 
 
-def _aggregator(document: Mapping[str, Any]) -> list[str]:
-    name = document["aggregator"]
-    return [f"several score columns are combined by {name} instead of the detector's own aggregator"] if name else []
-
-
-def _versions(document: Mapping[str, Any]) -> list[str]:
+def _versions(document: Board) -> list[str]:
     """Numbers of different versions may stand in one table, but not unmarked."""
     made_by = document["made_by"]
-    lines = [f"MIXED VERSIONS: rows were made by janus-bench {', '.join(made_by)}"] if len(made_by) > 1 else []
-    mixed = [f"{row['detector']} ({', '.join(row['versions'])})" for row in document["rows"] if len(row["versions"]) > 1]
-    return [*lines, *([f"MIXED VERSIONS of a detector in one row: {'; '.join(mixed)}"] if mixed else [])]
+    mixed = "; ".join(f"{row['detector']} ({', '.join(row['versions'])})" for row in document["rows"] if len(row["versions"]) > 1)
+    lines = _if(len(made_by) > 1, f"MIXED VERSIONS: rows were made by janus-bench {', '.join(made_by)}")
+    return [*lines, *_if(mixed, f"MIXED VERSIONS of a detector in one row: {mixed}")]
 
 
-def _chosen_afterwards(document: Mapping[str, Any]) -> list[str]:
+def _chosen_afterwards(document: Board) -> list[str]:
     """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the test."""
-    alike: dict[str, list[Mapping[str, Any]]] = {}
+    alike: dict[str, list[BoardRow]] = {}
     for row in document["rows"]:
         if not row["upper_bound"]:
             alike.setdefault(repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), []).append(row)
@@ -162,15 +140,3 @@ def _chosen_afterwards(document: Mapping[str, Any]) -> list[str]:
             what = f"{len(names)} aggregators were evaluated on the same scores ({', '.join(names)})"
             lines.append(f"{rows[0]['name']}: {what}, so the best of them is chosen post hoc{spread}")
     return lines
-
-
-def _upper_bound(document: Mapping[str, Any]) -> list[str]:
-    if not any(row["upper_bound"] for row in document["rows"]):
-        return []
-    return [f"{UPPER_BOUND} best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"]
-
-
-def _dagger(document: Mapping[str, Any]) -> list[str]:
-    if not any(row["uses_labels"] for row in document["rows"]):
-        return []
-    return [f"{DAGGER} uses attack labels or unlabelled test flows"]

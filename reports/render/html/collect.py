@@ -15,16 +15,7 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED, Metric, TestScores
 from janus_bench.records import PlanRecord, RunRecord
-from reports.render.html.evidence import (
-    CONTROL,
-    CellEvidence,
-    Environment,
-    FamilyArea,
-    FamilySize,
-    ReportData,
-    RunRow,
-    ThresholdEvidence,
-)
+from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
 from reports.results.evidence import (
     VIEWS,
     cell_scores,
@@ -35,6 +26,8 @@ from reports.results.evidence import (
 from reports.statistics.intervals import kept_statistics
 from reports.statistics.sides import AUROC, Measure
 from reports.tables.ablation import CellLikeness
+from reports.tables.document import Board, TableStatistics
+from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
 
 if TYPE_CHECKING:
     import polars as pl
@@ -163,12 +156,12 @@ def _documents(
     records: Mapping[str, RunRecord],
     metrics: Mapping[str, Metric],
     numbers: Mapping[str, Numbers],
-    statistics: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Mapping[str, Any]]:
+    statistics: Mapping[str, TableStatistics],
+) -> dict[str, Board]:
     """A leaderboard document per metric; one that has no number anywhere is left out, except the first."""
     from reports.tables.leaderboard import build_leaderboard
 
-    documents: dict[str, Mapping[str, Any]] = {}
+    documents: dict[str, Board] = {}
     for name, metric in metrics.items():
         values = {key: found[name] for key, found in numbers.items()}
         if not documents or any(value is not None for value in values.values()):

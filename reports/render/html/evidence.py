@@ -6,22 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CONTROL", "CellEvidence", "Environment", "FamilyArea", "FamilySize", "ReportData", "RunRow", "ThresholdEvidence"]
+from reports.published.table import PublishedTable
+from reports.tables.document import Board
+from reports.tables.evidence import CellEvidence
 
-CONTROL = ""
-"""The ``source`` of a control: it has none."""
+__all__ = ["Environment", "FamilySize", "ReportData", "RunRow"]
 
 Audit = Mapping[str, Any]
 """An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}] (``datasets_registry.audits.audit_store``), and
 ``tables`` [{title, columns, rows}]; each may be absent."""
-
-
-@dataclass(frozen=True)
-class FamilyArea:
-    """AUROC of one attack family against all benign test flows: mean over seeds, and the fewest test flows of the family."""
-
-    auroc: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -30,48 +23,6 @@ class FamilySize:
 
     flows: int
     captures: int
-
-
-@dataclass(frozen=True)
-class ThresholdEvidence:
-    """Numbers at τ = a percentile of calibration flows B, means over seeds; ``score > τ`` is an alert.
-
-    fpr            realised on benign test flows
-    fpr_low, fpr_high  95 % Clopper-Pearson interval of it for ``n_benign`` independent flows and a given τ
-    measured       whether enough benign test flows were above τ to state alerts a day (``protocols.operations.FALSE_ALERTS``)
-    n_benign, n_attack, n_cal  the fewest of any seed
-    """
-
-    fpr: float
-    fpr_low: float
-    fpr_high: float
-    measured: bool
-    recall: float | None
-    precision: float | None
-    f1: float | None
-    n_benign: int
-    n_attack: int
-    n_cal: int
-
-
-@dataclass(frozen=True)
-class CellEvidence:
-    """One detector on one source → target, or its target-only control (``source`` = ``CONTROL``).
-
-    fpr, tpr     the thinned ROC curve, rising; tpr[i] is the mean over seeds of the largest TPR with a false-positive rate of at most fpr[i]
-    families     family → area
-    thresholds   ``P95``, ``P99``, ``P99.9`` → numbers; absent where the percentile does not exist
-    """
-
-    detector: str
-    source: str
-    target: str
-    n_seeds: int
-    n_benign: int
-    fpr: tuple[float, ...]
-    tpr: tuple[float, ...]
-    families: Mapping[str, FamilyArea]
-    thresholds: Mapping[str, ThresholdEvidence]
 
 
 @dataclass(frozen=True)
@@ -115,7 +66,7 @@ class ReportData:
     published     ``reports.published.table.published_table``: the literature, never ranked
     """
 
-    documents: Mapping[str, Mapping[str, Any]]
+    documents: Mapping[str, Board]
     summaries: Mapping[str, str]
     cells: tuple[CellEvidence, ...]
     families: Mapping[str, Mapping[str, FamilySize]]
@@ -124,9 +75,9 @@ class ReportData:
     runs: tuple[RunRow, ...]
     environments: tuple[Environment, ...]
     audits: Mapping[str, Audit]
-    published: Mapping[str, Any]
+    published: PublishedTable
 
     @property
-    def first(self) -> Mapping[str, Any]:
+    def first(self) -> Board:
         """The document that is shown first."""
         return next(iter(self.documents.values()))

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from reports.published.render import closing_lines
 from reports.render.html import records, results
-from reports.render.html.evidence import CONTROL, ReportData
-from reports.tables.fields import (
-    SHARING,
-    flags,
-    metric_name,
-    number,
-    problems,
-    subtitle,
-)
-from reports.tables.leaderboard import COLLAPSE
+from reports.render.html.evidence import ReportData
+from reports.tables.boards import SHARING
+from reports.tables.evidence import CONTROL
+from reports.tables.fields import COLLAPSE_TEXT, flags, in_order, metric_name, problems, subtitle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,14 +58,14 @@ def _context(data: ReportData) -> dict[str, Any]:
         "notes": document["notes"],
         "extra_notes": {name: [note for note in other["notes"] if note not in document["notes"]] for name, other in data.documents.items()},
         "problems": problems(document),
-        "metrics": [(name, metric_name(other), data.summaries.get(name.partition("@")[0], "")) for name, other in data.documents.items()],
+        "metrics": [(name, metric_name(other["metric"]), data.summaries.get(name.partition("@")[0], "")) for name, other in data.documents.items()],
         "provenances": sorted({row["provenance"] for row in document["rows"]}),
         "leaderboards": results.leaderboards(data),
         "matrices": results.matrices(data),
         "families": results.family_tables(data),
-        "family_sources": list(dict.fromkeys(choice for target in document["datasets"] for choice in results.sources_of(data, target))),
+        "family_sources": in_order(choice for target in document["datasets"] for choice in results.sources_of(data, target)),
         "alerts": results.alert_tables(data),
-        "alert_sources": [*document["datasets"], *([results.CONTROL_NAME] if any(cell.source == CONTROL for cell in data.cells) else [])],
+        "alert_sources": [*document["datasets"], *([results.BASELINE_NAME] if any(cell.source == CONTROL for cell in data.cells) else [])],
         "base_rate": results.BASE_RATE,
         "flows_a_day": results.FLOWS_A_DAY,
         "datasets": records.dataset_table(data),
@@ -85,7 +79,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "published": records.published_tables(data),
         "published_title": data.published["title"],
         "published_notes": closing_lines(data.published),
-        "collapse": number(COLLAPSE).rstrip("0"),
+        "collapse": COLLAPSE_TEXT,
         "plans": data.plans,
         "period": (finished[0], finished[-1]) if finished else None,
     }
@@ -99,12 +93,11 @@ def _payload(data: ReportData) -> dict[str, Any]:
     for cell in data.cells:
         if cell.fpr:
             grid = grids.setdefault(cell.fpr, len(grids))
-            source = results.CONTROL_NAME if cell.source == CONTROL else cell.source
             points = [round(value * 1e5) for value in cell.tpr]
-            curves[cell.target].setdefault(source, {})[numbers[cell.detector]] = [grid, points, cell.n_benign]
+            curves[cell.target].setdefault(results.source_name(cell.source), {})[numbers[cell.detector]] = [grid, points, cell.n_benign]
     return {
         "detectors": list(numbers),
-        "sources": [*data.first["datasets"], results.CONTROL_NAME],
+        "sources": [*data.first["datasets"], results.BASELINE_NAME],
         "grids": [[float(f"{rate:.6g}") for rate in grid] for grid in grids],
         "curves": {target: found for target, found in curves.items() if found},
     }

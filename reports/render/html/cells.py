@@ -1,0 +1,51 @@
+"""Cells and tables in the dress of the report: real minus signs, classes of the style sheet.  The template escapes text, never these functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reports.tables.fields import count, spread
+from reports.tables.model import Cell, Column, Table
+
+__all__ = ["figure", "for_report", "left", "numeric", "right", "signs", "text", "whole_number"]
+
+
+def signs(text: str) -> str:
+    return text.replace("-", "−").replace("±", " ± ")
+
+
+def text(value: str, css: str = "", *, head: bool = False) -> Cell:
+    return Cell(value, css=css, head=head)
+
+
+def numeric(value: str, sorted_by: float | None, css: str = "", small: str = "") -> Cell:
+    return Cell(value, sorted_by, small, css=f"n {css}".strip())
+
+
+def whole_number(value: float | None) -> Cell:
+    return numeric(count(value), value)
+
+
+def figure(value: float | None, css: str = "", detector: int | None = None) -> Cell:
+    """A number with three decimals, sorted by its full value."""
+    return replace(numeric(signs(spread(value, None)), value, css), detector=detector)
+
+
+def left(heading: str, hint: str = "") -> Column:
+    return Column(heading, right=False, hint=hint)
+
+
+def right(heading: str, hint: str = "") -> Column:
+    return Column(heading, hint=hint)
+
+
+def for_report(table: Table) -> Table:
+    """A table that every form shares: cells get the classes of their columns, except the one that names its row; headings stand on one line."""
+    columns = [replace(column, headings={"html": column.heading_in("html").replace("\n", " ")}) for column in table.columns]
+    return replace(table, columns=columns, rows=[replace(row, cells=[*map(_dressed, columns, row.cells)]) for row in table.rows])
+
+
+def _dressed(column: Column, cell: Cell) -> Cell:
+    if cell.head:
+        return cell
+    return replace(cell, css=" ".join(filter(None, ("n" if column.right else "l", cell.css, "bad" if cell.failed else ""))))

@@ -1,0 +1,231 @@
+"""The tables made of a leaderboard document itself: the leaderboard, a matrix per detector, and the parts of the datasets.  Standard library only.
+
+Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.tables import fields
+from reports.tables.document import Board, BoardCell, BoardInterval, BoardPartition, BoardRow, DatasetInfo, SummaryName
+from reports.tables.fields import NONE, count, in_order
+from reports.tables.intervals import ranking_summary
+from reports.tables.model import Cell, Column, Row, Table, figure
+
+__all__ = ["COST", "SHARING", "BoardColumn", "has_numbers", "leaderboard_columns", "leaderboard_table", "matrix_table", "parts_table"]
+
+COST = 4
+"""Priority of the columns of cost, the last ones."""
+SHARING = "* attack test flows whose capture also holds benign training flows"
+SOURCE_WIDTH, TARGET_WIDTH = 20, 12
+"""Names of datasets wrap at this width as heads of rows and of columns."""
+
+# -- leaderboard -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BoardColumn:
+    """A column of the leaderboard: ``text`` is its heading in a terminal, in markdown and in LaTeX, ``report`` that on the HTML page; where it has
+    none, the column is absent.  ``priority``, ``right`` and ``hint`` as those of ``Column``."""
+
+    text: str
+    report: str
+    cell: Callable[[BoardRow], Cell]
+    priority: int = 0
+    right: bool = True
+    hint: str = ""
+
+
+def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = ()) -> list[BoardColumn]:
+    """All columns behind rank and detector; ``beside``: (heading, document of the same rows under another metric), for the report."""
+    ranking = ranking_summary(document)
+    word = ranking.replace("_mean", "")
+    mean, cross = ("cross mean", ", cross mean") if word == "cross" else (word, "")
+    return [
+        BoardColumn("provenance", "Provenance", lambda row: Cell(row["provenance"]), 3, right=False),
+        BoardColumn("within", "Within", _mean("within_mean")),
+        BoardColumn("cross\nmean", "Cross mean", _mean("cross_mean")),
+        BoardColumn("cross\nworst", "Cross worst", _mean("cross_worst")),
+        *(_intervals(ranking, word) if document["statistics"] is not None else ()),
+        *(BoardColumn("", heading, _elsewhere(other, ranking), hint=mean) for heading, other in beside),
+        BoardColumn("", "Control", _baseline(ranking), hint=f"target only{cross}"),
+        BoardColumn("control\nwithin", "", _baseline("within_mean"), 2),
+        BoardColumn("control\ncross\nmean", "", _baseline("cross_mean"), 2),
+        BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), 2),
+        BoardColumn("gain", "Gain", _gain, hint="transfer − control"),
+        BoardColumn("", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}"),
+        BoardColumn("fit s", "", lambda row: Cell(fields.seconds(row["cost"]["fit_s"])), COST),
+        BoardColumn("flows/s", "", lambda row: Cell(count(row["cost"]["flows_per_s"])), COST),
+        BoardColumn("peak\nMB", "", lambda row: Cell(count(row["cost"]["peak_rss_mb"])), COST),
+        BoardColumn("status", "Status", _status, right=False),
+    ]
+
+
+def leaderboard_table(document: Board, form: Literal["text", "report"] = "text", beside: Sequence[tuple[str, Board]] = ()) -> Table:
+    """Rank, detector (the parameters that vary below it), and the columns of the form; the last one is the status."""
+    chosen = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
+    columns = [Column("#"), Column("detector", right=False, headings={"html": "Detector"})]
+    columns += [Column(getattr(column, form), column.right, column.priority, hint=column.hint) for column in chosen]
+    rows = []
+    for row in document["rows"]:
+        name = Cell(fields.name_of(row), small=fields.varying_params(row) if form == "text" else "", label=True, css="d", head=True)
+        rows.append(Row([_whole(row["rank"]), name, *(column.cell(row) for column in chosen)]))
+    return Table(f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2)
+
+
+Show = Callable[[BoardRow], Cell]
+
+
+def _mean(name: SummaryName) -> Show:
+    return lambda row: figure(row["summary"][name], row["summary_std"][name])
+
+
+def _baseline(name: SummaryName) -> Show:
+    return lambda row: figure(row["control_summary"][name], row["control_summary_std"][name])
+
+
+def _elsewhere(document: Board, name: SummaryName) -> Show:
+    """The mean of the row of the same name in another document."""
+    means = {row["detector"]: row["summary"][name] for row in document["rows"]}
+    return lambda row: figure(means[row["detector"]])
+
+
+def _intervals(ranking: SummaryName, word: str) -> list[BoardColumn]:
+    """Intervals and tie groups of the mean that rows are ranked by: for other networks, and for these very ones.  They sort by their lower end."""
+
+    def of(text: Callable[[BoardInterval], Cell]) -> Show:
+        return lambda row: text(row["intervals"][ranking]) if ranking in row["intervals"] else Cell(NONE)
+
+    others, fixed = of(lambda own: _bounds(own["low"], own["high"])), of(lambda own: _bounds(own["low_these"], own["high_these"]))
+    return [
+        BoardColumn(f"{word}\n95 %\nnetworks", "95 %", others, 1, hint=f"of the {word} mean, other networks"),
+        BoardColumn("tie", "Tie", of(lambda own: Cell(own["group"] or NONE)), 1, right=False, hint="other networks"),
+        BoardColumn(f"{word}\n95 %\nthese", "95 %", fixed, 1, hint=f"of the {word} mean, these networks"),
+        BoardColumn("tie\nthese", "Tie", of(lambda own: Cell(own["group_these"] or NONE)), 1, right=False, hint="these networks"),
+    ]
+
+
+def _bounds(low: float | None, high: float | None) -> Cell:
+    return Cell(fields.interval(low, high), low)
+
+
+def _gain(row: BoardRow) -> Cell:
+    """Transfer minus the target-only baseline, over the cross cells where there are any."""
+    ranking: SummaryName = "within_mean" if row["summary"]["cross_mean"] is None else "cross_mean"
+    mean, baseline = row["summary"][ranking], row["control_summary"][ranking]
+    if mean is None or baseline is None:
+        return Cell(NONE)
+    text = fields.number(mean - baseline)
+    return Cell(text if text.startswith("-") else f"+{text}", mean - baseline)
+
+
+def _whole(value: int | None) -> Cell:
+    return Cell(NONE if value is None else str(value), value)
+
+
+def _status(row: BoardRow) -> Cell:
+    return Cell(fields.statuses(row["status_counts"]), failed=set(row["status_counts"]) != {"ok"})
+
+
+# -- matrices ----------------------------------------------------------------------------------------------------------------------
+
+
+def has_numbers(row: BoardRow) -> bool:
+    return any(cell["mean"] is not None for cell in row["cells"])
+
+
+def matrix_table(document: Board, row: BoardRow) -> Table:
+    """Sources in rows, targets in columns, below them the target-only baseline."""
+    cells = {(cell["source"], cell["target"]): cell for cell in row["cells"]}
+    sources, targets = in_order(source for source, _ in cells), in_order(target for _, target in cells)
+    best = _best(document, row)
+    rows = [Row([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)]) for source in sources]
+    for place, (word, values) in enumerate(_baselines(row, targets)):
+        rows.append(Row([Cell(word, head=True), *map(figure, values)], baseline=True, rule=place == 0))
+    first = Column("source → target", right=False, wrap=SOURCE_WIDTH, headings={"terminal": "", "html": "source ↓  target →"})
+    title = f"{fields.metric_name(document['metric'])}{fields.flags(document)}"
+    return Table(title, [first, *(Column(target, wrap=TARGET_WIDTH) for target in targets)], rows, fields.name_of(row), fields.caption(row))
+
+
+def _best(document: Board, row: BoardRow) -> dict[str, float]:
+    """Target → the best mean of its column; equal numbers: nothing stands out."""
+    columns: dict[str, set[float]] = {}
+    for cell in row["cells"]:
+        if cell["mean"] is not None:
+            columns.setdefault(cell["target"], set()).add(cell["mean"])
+    extreme = max if document["higher_is_better"] else min
+    return {target: extreme(means) for target, means in columns.items() if len(means) > 1}
+
+
+def _matrix_cell(cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
+    if cell is None:
+        return Cell("")
+    mean, within, failed = cell["mean"], cell["source"] == cell["target"], cell["status"] != "ok"
+    return Cell(fields.cell_text(cell), mean, within=within, failed=failed, best=mean is not None and mean == best.get(cell["target"]))
+
+
+def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[float | None]]]:
+    """The target-only baseline per target: one line, or two where its parameters within and across differ; none without a baseline."""
+    if not row["control_status_counts"]:
+        return []
+    within, cross = ({cell["target"]: cell["control"] for cell in row["cells"] if (cell["source"] == cell["target"]) is own} for own in (True, False))
+    both = {**within, **cross}
+    if all(within.get(target, both[target]) == cross.get(target, both[target]) for target in targets):
+        return [("control", [both[target] for target in targets])]
+    return [(f"control, {word}", [values.get(target) for target in targets]) for word, values in (("within", within), ("cross", cross))]
+
+
+# -- parts of the datasets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A dataset and its partitions, seeds with the same one together."""
+
+    info: DatasetInfo
+    seeds: list[str]
+    partitions: list[BoardPartition]
+
+    def lines(self, text: Callable[[BoardPartition], str]) -> str:
+        """A line per partition; a single one where all agree."""
+        lines = [text(partition) for partition in self.partitions]
+        return "\n".join(lines if len(set(lines)) > 1 else lines[:1]) or NONE
+
+    def size(self, part: str) -> str:
+        return self.lines(lambda partition: count(partition.get("sizes", {}).get(part)))
+
+
+PARTS: tuple[tuple[Column, Callable[[_Parts], str]], ...] = (
+    (Column("flows"), lambda of: count(of.info["flows"])),
+    (Column("benign"), lambda of: count(of.info["benign"])),
+    (Column("attack"), lambda of: count(of.info["attack"])),
+    (Column("seed", False, 1, markdown="--:"), lambda of: "\n".join(of.seeds) or NONE),
+    (Column("partition", False, 1, markdown="--:"), lambda of: of.lines(lambda partition: partition.get("kind", NONE))),
+    (Column("train", priority=1), lambda of: of.size("train")),
+    (Column("val", priority=1), lambda of: of.size("val")),
+    (Column("cal A", priority=1), lambda of: of.size("cal_a")),
+    (Column("cal B", priority=1), lambda of: of.size("cal_b")),
+    (Column("test\nbenign", priority=1), lambda of: of.size("test_benign")),
+    (Column("test\nattack", priority=1), lambda of: of.size("test_attack")),
+    (
+        Column("attacks\nshared*", priority=1, headings={"markdown": "attacks shared*"}),
+        lambda of: of.lines(lambda partition: count(partition.get("attacks_sharing_a_training_capture"))),
+    ),
+)
+
+
+def parts_table(document: Board) -> Table:
+    """How many flows each part of each dataset has."""
+    rows = []
+    for name, info in document["datasets_info"].items():
+        alike: dict[str, tuple[list[str], BoardPartition]] = {}
+        for seed, partition in info["partitions"].items():
+            alike.setdefault(repr([partition.get("kind"), partition.get("sizes")]), ([], partition))[0].append(seed)
+        own = _Parts(info, [", ".join(seeds) for seeds, _ in alike.values()], [partition for _, partition in alike.values()])
+        first = Cell(name, small="synthetic" if info["synthetic"] else "", head=True)
+        rows.append(Row([first, *(Cell(text(own)) for _, text in PARTS)]))
+    columns = [Column("dataset", right=False, wrap=SOURCE_WIDTH, headings={"html": "Dataset"}), *(column for column, _ in PARTS)]
+    return Table(f"Flows of each part{fields.flags(document)}", columns, rows, notes=[SHARING], sortable=False)
