@@ -7,7 +7,7 @@ planted on real   the named added datasets, of which benign flows only are read:
 synthetic suite   its own benign flows against its own attacks
 
 Seeds are others than those that results are reported on.  Each source is fitted once, by ``janus-plus`` at Janus's ``quick`` size, and serves all
-candidates; each ordered pair is a cell, and each target's control is fitted on cal A and calibrated on cal B, as in ``harness.plan``.
+candidates; each ordered pair is a cell, and each target's control divides its cal A, as ``protocols.roles`` says.
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ from detectors.janus.patches import (
     nearest_distance,
     packet_points,
 )
-from harness.staging import joined
 from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
-from janus_bench.contract import FitContext, FlowBatch
+from janus_bench.contract import FitContext, FlowBatch, concatenated
 from protocols.aggregators import fit_aggregator
 from protocols.metrics import MIN_FAMILY, auroc, tpr_at_fpr
-from protocols.splits import Draw, control_parts
+from protocols.splits import Draw, baseline_parts
 
 REAL, SYNTHETIC = "planted on real", "synthetic suite"
 WORLDS, REGIMES = (REAL, SYNTHETIC), ("cross", "within", "control")
@@ -135,7 +134,7 @@ class TestSet:
     @classmethod
     def of(cls, benign: FlowBatch, families: Families) -> TestSet:
         names = [("", benign), *families]
-        return cls(joined([flows for _, flows in names]), np.repeat([name for name, _ in names], [len(flows) for _, flows in names]))
+        return cls(concatenated([flows for _, flows in names]), np.repeat([name for name, _ in names], [len(flows) for _, flows in names]))
 
     def quality(self, scores: Scores) -> Scores:
         """(2,): AUROC and TPR at 1 % FPR, means over the families of at least ``MIN_FAMILY`` flows, each against all benign ones."""
@@ -294,8 +293,8 @@ Cells = defaultdict[tuple[str, str, str], list[Scores]]
 def evaluate(cells: Cells, world: str, sites: Mapping[str, Site], tests: Mapping[str, TestSet], draw: Draw) -> None:
     """Add every ordered pair of the sites of ``tests``, and the control of each."""
 
-    def add(source: Source, regime: str, target: str, part: str) -> None:
-        known = source.see(take(sites[target], sites[target].partition(draw).parts[part]))
+    def add(source: Source, regime: str, target: str, calibration: NDArray[np.int64]) -> None:
+        known = source.see(take(sites[target], calibration))
         tested = source.see(tests[target].flows)
         for name, score in CANDIDATES.items():
             cells[name, world, regime].append(tests[target].quality(score(source, known, tested)))
@@ -305,9 +304,9 @@ def evaluate(cells: Cells, world: str, sites: Mapping[str, Site], tests: Mapping
         site, parts = sites[name], sites[name].partition(draw).parts
         source = Source.fitted(take(site, parts["train"]), take(site, parts["val"]), draw.seed)
         for target in tests:
-            add(source, "within" if target == name else "cross", target, "cal_a")
-        training, validation = control_parts(site.index, parts["cal_a"], draw.seed)
-        add(Source.fitted(take(site, training), take(site, validation), draw.seed), "control", name, "cal_b")
+            add(source, "within" if target == name else "cross", target, sites[target].partition(draw).parts["cal_a"])
+        own = baseline_parts(site.index, parts["cal_a"], draw.seed)
+        add(Source.fitted(take(site, own["train"]), take(site, own["val"]), draw.seed), "control", name, own["cal_a"])
         print(f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
 
 

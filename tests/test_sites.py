@@ -17,7 +17,7 @@ from datasets_registry.ingest import ingest_folder
 from datasets_registry.registry import Site
 from datasets_registry.store import FlowStore
 from protocols.flow_index import FlowIndex
-from protocols.splits import Caps, Draw, Partition, baseline_parts, control_parts, draw_partition
+from protocols.splits import Caps, Draw, Partition, baseline_parts, draw_partition
 from tests.conftest import SHARED_DATA, needs_shared_data, write_example_captures
 
 PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
@@ -75,12 +75,7 @@ def test_sister_flows_of_a_connection_are_never_on_two_sides(split):
     index = index_of(table)
     for seed in (1, 2):
         partition = draw_partition(index, Draw(seed, split, "paper"), NO_CAPS)
-        baseline = baseline_parts(index, partition.parts["cal_a"], seed)
-        for parts in (
-            {name: partition.parts[name] for name in PARTS},
-            baseline,
-            dict(enumerate(control_parts(index, partition.parts["cal_a"], seed))),
-        ):
+        for parts in ({name: partition.parts[name] for name in PARTS}, baseline_parts(index, partition.parts["cal_a"], seed)):
             held = [{key[flow] for flow in ids} for ids in parts.values()]
             assert all(held)
             assert len(set().union(*held)) == sum(map(len, held))

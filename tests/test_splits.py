@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from janus_bench.errors import DataError
 from protocols.flow_index import FlowIndex
-from protocols.splits import SHARES, Caps, Draw, baseline_parts, control_parts, draw_partition, timeline_problem
+from protocols.splits import SHARES, Caps, Draw, baseline_parts, draw_partition, timeline_problem
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
 NO_CAPS = Caps(None, None, None, None, None)
@@ -123,15 +123,6 @@ def test_attacks_that_share_a_training_capture_are_counted():
     training = set(index.capture[partition.parts["train"]])
     expected = sum(int(index.capture[flow]) in training for flow in partition.parts["test_attack"])
     assert partition.shared_captures == expected
-
-
-def test_control_divides_cal_a_four_to_one_by_session():
-    index = make_index([150] * 40, flows_per_session=3)
-    cal_a = draw_partition(index, Draw(42, "grouped", "paper"), NO_CAPS).parts["cal_a"]
-    train, val = control_parts(index, cal_a, 42)
-    assert sorted([*train, *val]) == list(cal_a)
-    assert not set(index.session[train]) & set(index.session[val])
-    assert abs(len(train) - 0.8 * len(cal_a)) <= 3
 
 
 @given(
