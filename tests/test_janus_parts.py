@@ -31,6 +31,7 @@ from detectors.janus.packing import (
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch
+from janus_bench.errors import UsageError
 
 SMALL = JanusParams(T=12, d_model=16, n_layers=2, n_heads=2)
 LENGTHS = st.lists(st.integers(1, 20), min_size=1, max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
@@ -91,7 +92,7 @@ def test_importing_the_package_does_not_import_torch_sklearn_or_scipy() -> None:
     ],
 )
 def test_a_wrong_parameter_is_one_line_with_its_name_and_value(field: str, value: object) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UsageError) as error:
         replace(SMALL, **{field: value})  # type: ignore[arg-type]
     message = str(error.value)
     assert field in message

@@ -418,19 +418,19 @@ def test_heads_trained_apart_are_those_of_each_loss_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"T": 0, "use_flow_token": False}, "T = 0: must be at least 1 without a FLOW token"),
+        ({"T": 0, "use_flow_token": False}, "T must be at least 1 without a FLOW token"),
         ({"disc_as_cont": True, "cont_as_disc": True}, "disc_as_cont"),
         ({"cont_as_disc": True, "T": 0}, "cont_as_disc"),
         ({"cont_as_disc": True, "lambda_disc": 0.0}, "cont_as_disc"),
         ({"cont_as_disc": True, "discrete_source": "mask"}, "discrete_source"),
         ({"joint": False, "lambda_disc": 0.0}, "joint"),
         ({"joint": False, "disc_as_cont": True}, "joint"),
-        ({"reduction": "median"}, "^reduction = 'median': must be one of mean, max$"),
-        ({"reduction": None}, "^reduction = None: must be one of mean, max$"),
+        ({"reduction": "median"}, "^janus: reduction must be one of mean, max, not 'median'$"),
+        ({"reduction": None}, "^janus: reduction must be one of mean, max, not None$"),
     ],
 )
 def test_parameters_that_cannot_be_are_one_clear_line(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         replace(TINY, **changes)
     assert "must be" in str(caught.value)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
 from janus_bench.columns import (
     CONTINUOUS_CHANNELS,
@@ -13,11 +11,13 @@ from janus_bench.columns import (
     FLOW_FEATURES,
     MAX_PACKETS,
 )
+from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
 __all__ = ["BIT_COLUMNS", "COUPLINGS", "PRECISIONS", "JanusParams", "Widths", "default_aggregator", "score_columns"]
 
-COUPLINGS = ("sinkhorn", "exact", "none", "stratified")
-PRECISIONS = ("fp32", "tf32", "bf16")
+Coupling = Literal["sinkhorn", "exact", "none", "stratified"]
+Precision = Literal["fp32", "tf32", "bf16"]
+COUPLINGS, PRECISIONS = get_args(Coupling), get_args(Precision)
 
 
 class Widths(NamedTuple):
@@ -29,7 +29,7 @@ class Widths(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JanusParams:
+class JanusParams(CheckedParams):
     """Hyper-parameters; the defaults are the locked ones of the JANUS project, at full size.
 
     T               packets of a flow that are read, from its first one (the FLOW features are of all stored packets whatever T);
@@ -64,40 +64,43 @@ class JanusParams:
     precision       of matrix products: ``fp32`` anywhere; ``tf32`` or ``bf16`` (autocast) on CUDA only
     """
 
-    T: int = MAX_PACKETS
+    name: ClassVar[str] = "janus"
+
+    T: Annotated[int, Limit("≥", 0), Limit("≤", MAX_PACKETS)] = MAX_PACKETS
     use_flow_token: bool = True
     disc_as_cont: bool = False
     cont_as_disc: bool = False
-    cont_n_bins: int = 32
+    cont_n_bins: Annotated[int, Limit("≥", 2)] = 32
     joint: bool = True
-    d_model: int = 128
-    n_layers: int = 4
-    n_heads: int = 4
-    sigma: float = 0.1
-    lambda_disc: float = 1.0
-    coupling: str = "sinkhorn"
-    reference_mode: str = "causal_packets"
-    discrete_source: str = "uniform"
-    bits: str = "clamped"
-    k_steps: int = 16
-    reduction: str = "mean"
-    epochs: int = 40
-    patience: int = 10
-    batch: int = 256
-    lr: float = 3e-4
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    precision: str = "fp32"
+    d_model: Count = 128
+    n_layers: Count = 4
+    n_heads: Count = 4
+    sigma: NonNegative = 0.1
+    lambda_disc: NonNegative = 1.0
+    coupling: Coupling = "sinkhorn"
+    reference_mode: Literal["causal_packets", "causal_strict", "full"] = "causal_packets"
+    discrete_source: Literal["uniform", "mask"] = "uniform"
+    bits: Literal["clamped", "path"] = "clamped"
+    k_steps: Count = 16
+    reduction: Literal["mean", "max"] = "mean"
+    epochs: Count = 40
+    patience: Count = 10
+    batch: Count = 256
+    lr: Positive = 3e-4
+    weight_decay: NonNegative = 0.01
+    ema: Annotated[float, Limit("≥", 0), Limit("<", 1)] = 0.999
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line: the field, its value and what is allowed."""
-        for field in fields(JanusParams):
-            allowed, holds = _RULES[field.name]
-            if not holds(value := getattr(self, field.name)):
-                raise ValueError(f"{field.name} = {value!r}: must be {allowed}")
-        for name, clashes, allowed in _CLASHES:
-            if clashes(self):
-                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {allowed.format(self)}")
+        """Raises UsageError with one line: the field, what is allowed, and its value."""
+        super().__post_init__()
+        self.require(self.d_model % self.n_heads == 0, "d_model", f"a multiple of n_heads = {self.n_heads}")
+        self.require(self.T > 0 or self.use_flow_token, "T", "at least 1 without a FLOW token (use_flow_token = False)")
+        self.require(not (self.disc_as_cont and self.cont_as_disc), "disc_as_cont", "false with cont_as_disc = True: one head must remain")
+        self.require(not self.cont_as_disc or self.has_bit_scores, "cont_as_disc", "false without bits to score (T = 0 or lambda_disc = 0)")
+        self.require(not self.cont_as_disc or self.discrete_source == "uniform", "discrete_source", "uniform with cont_as_disc = True")
+        apart = self.has_bit_scores and not self.cont_as_disc
+        self.require(self.joint or apart, "joint", "true without two heads to train apart")
 
     @property
     def widths(self) -> Widths:
@@ -138,45 +141,3 @@ def default_aggregator(params: JanusParams) -> str:
     """OAS over the project's ten columns, as far as there are any (Group B of the ablation)."""
     kinds = (["terminal_*"] if not params.cont_as_disc else []) + (["disc_nll_*"] if params.has_bit_scores else [])
     return f"oas[columns={'+'.join(kinds)}]"
-
-
-Rule = tuple[str, Callable[[Any], bool]]
-
-
-def _integer(low: int, high: int | None = None) -> Rule:
-    text = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    return text, lambda value: type(value) is int and value >= low and (high is None or value <= high)
-
-
-def _number(text: str, holds: Callable[[float], bool]) -> Rule:
-    return text, lambda value: type(value) in (int, float) and math.isfinite(value) and holds(value)
-
-
-def _choice(*names: str) -> Rule:
-    return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
-
-
-_RULES: dict[str, Rule] = {
-    "T": _integer(0, MAX_PACKETS),
-    "cont_n_bins": _integer(2),
-    **dict.fromkeys(("d_model", "n_layers", "n_heads", "k_steps", "epochs", "patience", "batch"), _integer(1)),
-    **dict.fromkeys(("use_flow_token", "disc_as_cont", "cont_as_disc", "joint"), ("true or false", lambda value: type(value) is bool)),
-    **dict.fromkeys(("sigma", "lambda_disc", "weight_decay"), _number("a number of at least 0", lambda value: value >= 0)),
-    "lr": _number("a number above 0", lambda value: value > 0),
-    "ema": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "coupling": _choice(*COUPLINGS),
-    "reference_mode": _choice("causal_packets", "causal_strict", "full"),
-    "discrete_source": _choice("uniform", "mask"),
-    "bits": _choice("clamped", "path"),
-    "reduction": _choice("mean", "max"),
-    "precision": _choice(*PRECISIONS),
-}
-
-_CLASHES: tuple[tuple[str, Callable[[JanusParams], bool], str], ...] = (
-    ("d_model", lambda params: params.d_model % params.n_heads > 0, "a multiple of n_heads = {0.n_heads}"),
-    ("T", lambda params: params.T == 0 and not params.use_flow_token, "at least 1 without a FLOW token (use_flow_token = False)"),
-    ("disc_as_cont", lambda params: params.disc_as_cont and params.cont_as_disc, "false with cont_as_disc = True: one head must remain"),
-    ("cont_as_disc", lambda params: params.cont_as_disc and not params.has_bit_scores, "false without bits to score (T = 0 or lambda_disc = 0)"),
-    ("discrete_source", lambda params: params.cont_as_disc and params.discrete_source == "mask", "uniform with cont_as_disc = True"),
-    ("joint", lambda params: not params.joint and (params.cont_as_disc or not params.has_bit_scores), "true without two heads to train apart"),
-)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
-from detectors.shared.checking import require_integer
 from detectors.shared.saving import load_arrays, save_arrays
 from janus_bench.columns import PACKET_CHANNELS
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
+from janus_bench.params import Count
 
 if TYPE_CHECKING:
     from detectors.janus.patches import Metric
@@ -36,14 +36,15 @@ class JanusPlusParams(JanusParams):
     bank  benign packets that are remembered at most, drawn at random where there are more
     """
 
-    bank: int = 20_000
+    name: ClassVar[str] = "janus-plus"
+
+    bank: Count = 20_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer("janus-plus", "bank", self.bank)
-        for name, given, text in (("T", self.T == 0, "at least 1"), ("cont_as_disc", self.cont_as_disc, "false"), ("joint", not self.joint, "true")):
-            if given:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: must be {text} in janus-plus, which reads packets with one continuous network")
+        wanted = ("T", self.T > 0, "at least 1"), ("cont_as_disc", not self.cont_as_disc, "false"), ("joint", self.joint, "true")
+        for field, holds, expected in wanted:
+            self.require(holds, field, f"{expected} in janus-plus, which reads packets with one continuous network")
 
 
 @dataclass(frozen=True)
