@@ -472,3 +472,11 @@ def test_probe_flows_carry_the_features_that_their_packets_give():
         }
         for name, value in expected.items():
             assert flows.features[name][i] == pytest.approx(value, rel=1e-9), name
+
+
+def test_the_door_for_plugin_authors_is_the_same_checks():
+    from janus_bench import testing
+
+    assert testing.check_detector is check_detector
+    assert testing.detector_checks is detector_checks
+    assert testing.parametrize_with_checks is parametrize_with_detectors
