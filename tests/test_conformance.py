@@ -243,6 +243,9 @@ def write_into(column, value):
 
 
 class ChangesTheScoredFlows(Sound):
+    def calibrate(self, benign):
+        pass
+
     def score(self, flows):
         scores = super().score(flows)
         write_into(flows.ids, 0)
@@ -271,6 +274,9 @@ class ChangesTheHints(Sound):
 
 class ChangesTheStream(Sound):
     capabilities = replace(Sound.capabilities, inputs=frozenset({"features", "stream"}))
+
+    def calibrate(self, benign):
+        pass
 
     def score(self, flows):
         write_into(flows.stream.time, 0.0)
