@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from datasets_registry.registry import Site, draw_of, load_sites
 from detectors.shafir.features import FEATURE_SETS
-from detectors.shared.inputs import Standardiser
+from detectors.shared.inputs import ZScores
 from janus_bench.columns import FLOW_FEATURES
 from janus_bench.records import RunRecord, RunSpec
 from reports.results.folder import RunStore
@@ -72,7 +72,7 @@ def pyod(make: Callable[[int], Any]) -> Fit:
 
 def autoencoder(train: Matrix, seed: int) -> Callable[[Matrix], Matrix]:
     """Of the shape and training of ``ae``, by scikit-learn; its rows are prepared as ours: what is compared is the model."""
-    scaler = Standardiser.fitted(train)
+    scaler = ZScores.fitted(train)
     shape = {"hidden_layer_sizes": (128, 64, 8, 64, 128), "activation": "tanh", "batch_size": 128, "max_iter": 50, "n_iter_no_change": 50}
     rows = scaler(train, 10.0)
     model = MLPRegressor(**shape, random_state=seed).fit(rows, rows)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.inputs import Standardiser
+from detectors.shared.inputs import ZScores
 from detectors.shared.tabular import Arrays, Saved, Standardised, features_only
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Positive
@@ -32,7 +32,7 @@ class _Simple(Standardised, Saved):
         return {**{f"input.{key}": value for key, value in vars(self._standardiser).items()}, **self._model}
 
     def _restore(self, arrays: Arrays) -> None:
-        self._standardiser = Standardiser(arrays.pop("input.mean"), arrays.pop("input.std"))
+        self._standardiser = ZScores(arrays.pop("input.mean"), arrays.pop("input.std"))
         self._model = arrays
 
 

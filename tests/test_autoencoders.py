@@ -28,7 +28,7 @@ from detectors.autoencoders.network import (
     shrink,
     sparsest,
 )
-from detectors.shared.inputs import INPUTS, Standardiser
+from detectors.shared.inputs import INPUTS, ZScores
 from detectors.shared.training import seeded_initialisation
 from janus_bench.conformance import check_detector, parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
@@ -151,7 +151,7 @@ def test_a_memory_of_single_items_reconstructs_no_more_things_than_it_has_items(
 def test_packet_error_is_the_masked_sum_written_out_packet_by_packet():
     batch = synthetic_benign(0, 12)
     read = INPUTS["packets"]
-    standardiser = Standardiser.fitted(read.columns(batch))
+    standardiser = ZScores.fitted(read.columns(batch))
     rows = read.rows(batch, standardiser, 10.0, np.float32)
     output = np.random.default_rng(0).normal(size=(12, 576)).astype(np.float32)
     expected = []
@@ -177,7 +177,7 @@ def test_packet_error_is_the_masked_sum_written_out_packet_by_packet():
 def test_standardised_packets_have_mean_zero_and_padding_is_zero():
     batch = synthetic_benign(0, 200)
     read = INPUTS["packets"]
-    packets = read.rows(batch, Standardiser.fitted(read.columns(batch)), 10.0, np.float32).reshape(200, 64, 10)
+    packets = read.rows(batch, ZScores.fitted(read.columns(batch)), 10.0, np.float32).reshape(200, 64, 10)
     present = packets[..., -1] == 1
     np.testing.assert_array_equal(present.sum(axis=1), batch.lengths)
     np.testing.assert_allclose(packets[present][:, :3].mean(axis=0), 0, atol=1e-4)

@@ -190,6 +190,16 @@ def test_each_feature_set_reads_the_features_it_names(ctx, name):
         assert detector.score(flows(moved, names)) > base + 100, names[i]
 
 
+@pytest.mark.parametrize(("optimiser", "step"), [("sgd", lambda slope: 0.01 * slope), ("adam", lambda slope: 0.01 * slope / (slope.abs() + 1e-8))])
+def test_a_step_of_training_is_the_optimiser_s(ctx, optimiser, step):
+    data = correlated(0, 50)[:, :2].astype(np.float32)
+    trained, start = build_flow(2, 4, 0), build_flow(2, 4, 0)
+    train(trained, data, ShafirParams(optimiser=optimiser, epochs=1, batch=64, lr=0.01, bins=4), ctx)
+    (-start.log_prob(torch.from_numpy(data)).mean()).backward()
+    for after, before in zip(trained.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(after, before - step(before.grad), rtol=1e-4, atol=1e-4)
+
+
 def test_the_sets_of_the_script_and_of_the_paper_are_theirs():
     assert FEATURE_SETS["released"] == (*("Packet Length Mean", "Flow IAT Max", "PSH Flag Count", "ACK Flag Count", "Fwd IAT Max", "Fwd Packets/s"),)
     assert FEATURE_SETS["published"] == (

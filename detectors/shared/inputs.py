@@ -18,7 +18,7 @@ from janus_bench.columns import (
 )
 from janus_bench.contract import FlowBatch
 
-__all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Input", "Reading", "Standardiser"]
+__all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Input", "Reading", "ZScores"]
 
 Input = Literal["features", "packets"]
 """What a detector's parameter ``input`` may be; each has its ``Reading`` in ``INPUTS``."""
@@ -36,14 +36,14 @@ _DISCRETE = [PACKET_CHANNELS.index(name) for name in DISCRETE_CHANNELS]
 
 
 @dataclass(frozen=True)
-class Standardiser:
+class ZScores:
     """Means and floored standard deviations of the benign training flows' columns: (20,) for ``features``, (3,) for ``packets``."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, columns: NDArray[np.float64]) -> Standardiser:
+    def fitted(cls, columns: NDArray[np.float64]) -> ZScores:
         """Moments of ``columns`` (n, D); standard deviations below ``STD_FLOOR`` are raised to it."""
         return cls(columns.mean(axis=0), np.maximum(columns.std(axis=0), STD_FLOOR))
 
@@ -57,13 +57,13 @@ class Reading:
     """How one input becomes the rows of a matrix.
 
     raw      flows → rows as they are, (n, R) float64
-    columns  flows → what a ``Standardiser`` is fitted on, (m, D) float64
+    columns  flows → what ``ZScores`` are fitted on, (m, D) float64
     rows     flows, standardiser, limit of the z-scores, type → standardised rows (n, ``width``) of that type
     """
 
     raw: Callable[[FlowBatch], NDArray[np.float64]]
     columns: Callable[[FlowBatch], NDArray[np.float64]]
-    rows: Callable[[FlowBatch, Standardiser, float, DTypeLike], NDArray[Any]]
+    rows: Callable[[FlowBatch, ZScores, float, DTypeLike], NDArray[Any]]
     width: int
 
 
@@ -71,7 +71,7 @@ def _features(flows: FlowBatch) -> NDArray[np.float64]:
     return flows.feature_matrix(FLOW_FEATURES)  # (n, 20)
 
 
-def _feature_rows(flows: FlowBatch, standardiser: Standardiser, limit: float, dtype: DTypeLike) -> NDArray[Any]:
+def _feature_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
     return standardiser(_features(flows), limit).astype(dtype, copy=False)  # (n, 20)
 
 
@@ -85,7 +85,7 @@ def _packet_columns(flows: FlowBatch) -> NDArray[np.float64]:
     return np.column_stack([np.log1p(np.maximum(flows.packet(name).astype(np.float64), 0)) for name in CONTINUOUS_CHANNELS])
 
 
-def _packet_rows(flows: FlowBatch, standardiser: Standardiser, limit: float, dtype: DTypeLike) -> NDArray[Any]:
+def _packet_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
     dense, mask = flows.padded()  # (n, 64, 9), (n, 64)
     rows = np.zeros((*mask.shape, len(PACKET_COLUMNS)), dtype=dtype)  # (n, 64, 10)
     rows[mask, :N_CONTINUOUS] = standardiser(np.log1p(np.maximum(dense[mask][:, _CONTINUOUS].astype(np.float64), 0)), limit)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from detectors.shared.inputs import INPUTS, Input, Reading, Standardiser
+from detectors.shared.inputs import INPUTS, Input, Reading, ZScores
 from detectors.shared.saving import load_arrays, load_weights, save_arrays, weights_of
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
@@ -116,11 +116,11 @@ class Standardised(Tabular):
 
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)
-        self._standardiser: Standardiser | None = None
+        self._standardiser: ZScores | None = None
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Learn from the standardised benign training flows; the run's seed decides whatever is drawn."""
-        self._standardiser = Standardiser.fitted(self._reading.columns(benign))
+        self._standardiser = ZScores.fitted(self._reading.columns(benign))
         super().fit(benign, ctx)
 
     def _rows(self, flows: FlowBatch) -> NDArray[Any]:
@@ -172,7 +172,7 @@ class Network(Standardised, Saved):
     def _restore(self, arrays: Arrays) -> None:
         from detectors.shared.training import seeded_initialisation
 
-        self._standardiser = Standardiser(arrays.pop("mean"), arrays.pop("std"))
+        self._standardiser = ZScores(arrays.pop("mean"), arrays.pop("std"))
         with seeded_initialisation(0):
             self._model = self._build()
         load_weights(self._model, arrays, self.prefix)
