@@ -1,0 +1,307 @@
+"""The leaderboard document, key by key: what every renderer is given and what ``leaderboard --format json`` prints.  Standard library only.
+
+A renderer of a plugin receives it as a plain mapping.  A number that does not exist is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NotRequired, TypedDict
+
+__all__ = [
+    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "Interval"),
+    *("Params", "Partition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
+    *("AblationRecord", "AlertRecord", "FamilyRecord", "StabilityRecord", "ThresholdRecord"),
+]
+
+SummaryName = Literal["within_mean", "cross_mean", "cross_worst"]
+SUMMARIES: tuple[SummaryName, ...] = ("within_mean", "cross_mean", "cross_worst")
+Summary = Mapping[SummaryName, float | None]
+Params = Mapping[str, object]
+
+
+class Cost(TypedDict):
+    """fit_s, flows_per_s: means over fits; peak_rss_mb: the highest of any."""
+
+    fit_s: float | None
+    flows_per_s: float | None
+    peak_rss_mb: float | None
+
+
+class Interval(TypedDict):
+    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
+
+    reason  why there is no interval, else empty; group: letters of the tie groups
+    """
+
+    low: float | None
+    high: float | None
+    reason: str
+    group: str
+    low_these: float | None
+    high_these: float | None
+    reason_these: str
+    group_these: str
+
+
+class BoardCell(TypedDict):
+    """One source → target of a row, over its ``n_seeds`` seeds with a number.
+
+    control  the mean of the target-only baseline, if all its seeds have a number
+    status   of the worst seed, ``ok`` if all are; n_train … n_test_attack: the fewest of any seed
+    """
+
+    source: str
+    target: str
+    metric: str
+    mean: float | None
+    std: float | None
+    n_seeds: int
+    low: float | None
+    high: float | None
+    control: float | None
+    status: str
+    reason: str
+    params: Params
+    aggregator: str | None
+    n_train: int | None
+    n_cal: int | None
+    n_test_benign: int | None
+    n_test_attack: int | None
+
+
+class BoardRow(TypedDict):
+    """One detector, or one of its variants.
+
+    detector     the row's label; name: the registered detector
+    upper_bound  whether its score is chosen with the labels of the test
+    params       those with one value in all cells
+    rank         None for an incomplete row and for an upper bound
+    control_*    of the target-only baseline
+    intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
+    """
+
+    detector: str
+    name: str
+    aggregator: str
+    upper_bound: bool
+    group: str
+    params: Params
+    provenance: str
+    uses_labels: bool
+    versions: list[str]
+    rank: int | None
+    status_counts: Mapping[str, int]
+    control_status_counts: Mapping[str, int]
+    control_reason: str
+    summary: Summary
+    summary_std: Summary
+    control_summary: Summary
+    control_summary_std: Summary
+    collapse_cells: int | None
+    cost: Cost
+    intervals: Mapping[SummaryName, Interval]
+    cells: list[BoardCell]
+
+
+class Partition(TypedDict, total=False):
+    """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
+
+    kind: str
+    reason: str
+    sizes: Mapping[str, int]
+    uncapped: Mapping[str, int]
+    attacks_sharing_a_training_capture: int
+    attacks_in_train: int
+
+
+class DatasetInfo(TypedDict):
+    """``partitions``: seed → partition."""
+
+    flows: int | None
+    benign: int | None
+    attack: int | None
+    synthetic: bool
+    task: str
+    notes: list[str]
+    partitions: Mapping[str, Partition]
+
+
+class BoardStatistics(TypedDict):
+    """What intervals were made with; ``absent``: summary → row → why it has none."""
+
+    metric: str
+    resamples: int
+    warning: str | None
+    absent: Mapping[str, Mapping[str, str]]
+
+
+# -- details: the records of one table in place of the leaderboard ------------------------------------------------------------------
+
+
+class ThresholdRecord(TypedDict):
+    """Of a cell (``source`` None: the target-only baseline) at one threshold."""
+
+    detector: str
+    source: str | None
+    target: str
+    n_seeds: int
+    threshold: str
+    fpr: float | None
+    fpr_low: float | None
+    fpr_high: float | None
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    n_benign: int | None
+    n_attack: int | None
+    n_cal: int | None
+
+
+class AlertRecord(TypedDict):
+    """Of a cell at one threshold and base rate; ``reason``: why there are no numbers."""
+
+    detector: str
+    source: str | None
+    target: str
+    n_seeds: int
+    threshold: str
+    base_rate: float
+    flows_per_day: int
+    fpr: float | None
+    recall: float | None
+    false_alerts: float | None
+    false_alerts_low: float | None
+    false_alerts_high: float | None
+    true_alerts: float | None
+    ppv: float | None
+    ppv_low: float | None
+    ppv_high: float | None
+    reason: str
+
+
+class FamilyRecord(TypedDict):
+    """Of a cell and attack family; ``in_macro``: whether the macro average counts it."""
+
+    detector: str
+    source: str | None
+    target: str
+    n_seeds: int
+    family: str
+    auroc: float | None
+    n_test: int
+    in_macro: bool
+
+
+class StabilityRecord(TypedDict):
+    """Of a summary or a cell (``what``); ``half_width`` of a 95 % interval over seeds alone."""
+
+    detector: str
+    what: SummaryName | Literal["cell"]
+    source: str | None
+    target: str | None
+    mean: float | None
+    std: float | None
+    n_seeds: int
+    half_width: float | None
+
+
+class AblationRecord(TypedDict):
+    """Of a summary or a cell of a variant; see ``reports.tables.ablation.ablation_records``."""
+
+    detector: str
+    group: str
+    variant: str
+    upper_bound: bool
+    reference: bool
+    aggregator: str
+    what: SummaryName | Literal["cell"]
+    source: str | None
+    target: str | None
+    mean: float | None
+    std: float | None
+    delta: float | None
+    likeness: float | None
+    likeness_auroc: float | None
+    n_seeds: int
+    in_means: bool
+    status: str
+    reason: str
+
+
+DetailRecord = ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+
+
+class Details(TypedDict):
+    """``table``: a name of ``reports.tables.details.TABLES``; its records are all of one kind."""
+
+    table: str
+    title: str
+    records: Sequence[DetailRecord]
+
+
+class Board(TypedDict):
+    """Rows best first; ``datasets_info``: name → sizes and partitions; ``made_by``: versions of janus-bench that wrote the rows."""
+
+    schema_version: int
+    protocol: str
+    regime: str
+    calibration: str
+    split: str
+    profile: str
+    synthetic: bool
+    metric: str
+    higher_is_better: bool
+    aggregator: str | None
+    seeds: list[int]
+    datasets: list[str]
+    n_expected_cells: int
+    rows: list[BoardRow]
+    made_by: list[str]
+    datasets_info: Mapping[str, DatasetInfo]
+    statistics: BoardStatistics | None
+    notes: list[str]
+    details: NotRequired[Details]
+
+
+# -- statistics of a table (``reports.statistics.intervals.leaderboard_statistics``), as they are kept in a results folder -----------------
+
+
+class CellInterval(TypedDict):
+    """For these very networks."""
+
+    source: str
+    target: str
+    low: float | None
+    high: float | None
+    reason: str
+
+
+class RowStatistics(Interval):
+    """A row's mean with its intervals, and those of its cells."""
+
+    mean: float
+    cells: list[CellInterval]
+
+
+class Duel(TypedDict):
+    """Two rows compared; p-values after Holm's correction over all pairs, None where there is no test."""
+
+    first: str
+    second: str
+    difference: float
+    p_holm: float | None
+    p_these_holm: float | None
+
+
+class SummaryStatistics(TypedDict):
+    """``detectors``: label → its numbers."""
+
+    detectors: Mapping[str, RowStatistics]
+    tests: list[Duel]
+
+
+class TableStatistics(BoardStatistics):
+    """``summaries``: those in which a row is complete."""
+
+    summaries: Mapping[SummaryName, SummaryStatistics]
