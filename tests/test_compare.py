@@ -26,6 +26,8 @@ from janus_bench.records import (
 from protocols.metrics import METRICS
 from reports.results.folder import RunStore
 from reports.results.model import Measure, Results
+from reports.statistics import intervals
+from reports.statistics.bootstrap import Interval
 from reports.statistics.intervals import leaderboard_statistics
 
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
@@ -324,3 +326,44 @@ def test_a_row_that_chooses_its_score_with_labels_is_not_compared(tmp_path):
     folder = write_folder(tmp_path / "runs", detectors={"good": best, "poor": plain})
     with pytest.raises(UsageError, match="good chooses its score with the labels of the test"):
         execute(folder, None, "", "good,poor", "table")
+
+
+def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):
+    """Three pairs: .02, .03 and .04 are below 5 %, and after Holm none is (.06 each); .01, .04 and .3 become .03, .08 and .3."""
+    table = Results.open(write_folder(tmp_path / "runs", tuple(SKILL))).select()
+    groups = []
+    for planned in ((0.02, 0.03, 0.04), (0.01, 0.04, 0.3)):
+        values = iter(planned * 4)
+
+        def interval(resampled, cells, contrast, *, datasets, values=values):
+            return Interval(
+                float(np.mean([resampled.estimate[pair] @ contrast for pair in cells])), 0.0, 1.0, next(values) if min(contrast) < 0 else None
+            )
+
+        monkeypatch.setattr(intervals, "interval_of", interval)
+        found = leaderboard_statistics(table, AUROC, resamples=20)["summaries"]["cross_mean"]
+        groups.append([row["group"] for row in found["detectors"].values()])
+    assert groups == [["a", "a", "a"], ["a", "b", "ab"]]
+
+
+def test_rows_of_one_run_are_compared_under_their_own_aggregators(tmp_path, capsys):
+    """Two rows share their runs, which have two score columns: ``first`` tells attacks, ``second`` tells nothing."""
+    folder = write_folder(tmp_path / "runs", ("good",))
+    store = RunStore.open(folder)
+    (plan,) = store.plans()
+    for record in store.records().values():
+        table = store.scores(record.key)
+        noise = np.random.default_rng(0).permutation(table["score"].to_numpy())
+        store.write_scores(record.key, table.rename({"score": "first"}).with_columns(second=noise))
+        store.append(replace(record, aggregator="column:first"))
+    rows = {f"good · {name}": replace(plan.detectors["good"], aggregator=f"column:{name}", variant=name) for name in ("first", "second")}
+    cells = tuple(replace(cell, label=label) for label in rows for cell in plan.cells)
+    store.write_plan(replace(plan, detectors=rows, cells=cells))
+    (pair,) = compared(capsys, folder, None, "", "good · first,good · second")["pairs"]
+    for cell in pair["cells"]:
+        areas = []
+        for name in ("first", "second"):
+            tests = [store.scores(run_spec("good", cell["source"], cell["target"], seed).key).filter(pl.col("role") == "test") for seed in SEEDS]
+            areas.append(np.mean([roc_auc_score(test["flow_id"].to_numpy() >= 100, test[name].to_numpy()) for test in tests]))
+        assert (cell["first"], cell["second"]) == pytest.approx(areas)
+        assert areas[0] > areas[1] + 0.1
