@@ -11,6 +11,8 @@ from janus_bench.extensions import ProtocolSpec, Variant
 from janus_bench.params import build_params
 from janus_bench.plugins import LoadedDetector
 from janus_bench.records import (
+    DatasetEntry,
+    DetectorRow,
     ExpectedCell,
     PlanRecord,
     Regime,
@@ -99,7 +101,7 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
         split=settings.split,
         calibration=protocol.calibration,
         seeds=settings.seeds,
-        datasets=datasets,
+        datasets={name: DatasetEntry(**info) for name, info in datasets.items()},
         detectors=rows,
         cells=tuple(cells),
     )
@@ -172,19 +174,21 @@ def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]]) -> tuple[F
     return tuple(Fit(key, members[0][0], members[0][1], tuple(spec for *_, spec in members)) for key, members in grouped.items())
 
 
-def _declared(row: _Row, settings: Settings) -> dict[str, Any]:
-    params = row.choice.params(settings.profile, diagonal=True, overrides=row.variant.params)
-    capabilities = row.choice.loaded.declaring(params).capabilities
-    own = capabilities.aggregator or "identity"
-    return {
-        "name": row.choice.loaded.name,
-        "group": row.variant.group,
-        "provenance": capabilities.provenance,
-        "uses_labels": capabilities.uses_labels,
-        "learns": capabilities.learns,
-        "scores": list(capabilities.scores),
-        "aggregator": row.variant.aggregator or own,
-    }
+def _declared(row: _Row, settings: Settings) -> DetectorRow:
+    choice, variant = row.choice, row.variant
+    capabilities = choice.loaded.declaring(choice.params(settings.profile, diagonal=True, overrides=variant.params)).capabilities
+    return DetectorRow(
+        name=choice.loaded.name,
+        group=variant.group,
+        provenance=capabilities.provenance,
+        uses_labels=capabilities.uses_labels,
+        learns=capabilities.learns,
+        scores=tuple(capabilities.scores),
+        aggregator=variant.aggregator or capabilities.aggregator or "identity",
+        detector=choice.label,
+        variant=row.label.removeprefix(choice.label).removeprefix(" · "),
+        params={**choice.given, **variant.params},
+    )
 
 
 def _refuse_duplicates(labels: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "UsageError",
     "Variant",
     "hookimpl",
+    "open_results",
 ]
 
 _HOME = {
@@ -46,6 +47,7 @@ _HOME = {
     "janus_bench.contract": ("Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"),
     "janus_bench.errors": ("DataError", "InvalidScores", "JanusBenchError", "PluginError", "UndeclaredInput", "UsageError"),
     "janus_bench.extensions": ("Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"),
+    "reports.notebook": ("open_results",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -71,6 +71,7 @@ class ProtocolSpec:
     variants   settings to compare; one without a name by default
     detectors  what ``run`` takes where no detector is asked for
     split      how the benign flows are divided, in place of the user's choice (``time``); empty: the user's
+    reference  of a study: the name of the variant that its others are compared with;  ``beside``: the one whose matrix stands beside that one's
     table      which table ``leaderboard`` and ``run`` show: a name of ``reports.tables.details.TABLES``; empty: the leaderboard with its matrices
     """
 
@@ -84,6 +85,8 @@ class ProtocolSpec:
     detectors: tuple[str, ...] = ()
     split: str = ""
     table: str = ""
+    reference: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True)

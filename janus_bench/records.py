@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
 
 SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Schema versions that can be read.  Rows of different ones never stand in one table: they were not made under the same rules."""
 
 Status = Literal["ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped"]
 Regime = Literal["transfer", "control", "pooled"]
@@ -117,18 +119,51 @@ class ExpectedCell:
 CLASS_SHIFT = "class shift"
 
 
-def outside_means(datasets: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    """Of a plan's datasets those whose positives are no attacks but another class of traffic: cells that test on them are left out of means."""
-    return frozenset(name for name, info in datasets.items() if info.get("task") == CLASS_SHIFT)
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A dataset of a plan.  ``task`` is ``attacks``, or ``CLASS_SHIFT`` where the positives are another class of traffic."""
+
+    hash: str
+    synthetic: bool = False
+    summary: str = ""
+    flows: int | None = None
+    benign: int | None = None
+    attack: int | None = None
+    notes: str | tuple[str, ...] = ()
+    task: str = "attacks"
+
+
+@dataclass(frozen=True)
+class DetectorRow:
+    """What a plan declares of one of its rows.
+
+    name        the registered detector;  ``scores``: its score columns;  ``learns``: whether it is fitted
+    aggregator  the row's, which a protocol's variant may have chosen in place of the detector's own
+    detector    the detector as the user wrote it;  ``variant``: the protocol's setting, empty where it has only one;  ``params``: what the two set.
+                Plans of schema version 1 do not store these three.
+    """
+
+    name: str
+    group: str = ""
+    provenance: str = ""
+    uses_labels: bool = False
+    learns: bool = True
+    scores: tuple[str, ...] = ()
+    aggregator: str = "identity"
+    detector: str = ""
+    variant: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+PARTS = ("detector", "variant", "params")
 
 
 @dataclass(frozen=True)
 class PlanRecord:
     """``plans/<key>.json``: what was asked for, so that a table knows which cells are missing.
 
-    ``detectors``: label → {name, group, provenance, uses_labels, learns, scores, aggregator}; the aggregator is the row's, which a protocol's
-    variant may have chosen in place of the detector's own.
-    ``datasets``: name → {hash, synthetic, summary, flows, benign, attack, notes, task (``attacks`` or ``CLASS_SHIFT``)}.
+    ``detectors``: label → row.  ``made``: when it was asked for last (ISO 8601, UTC, microseconds); no part of the key, so that the same request is
+    the same file.  Plans of schema version 1 may lack it.
     """
 
     protocol: str
@@ -136,11 +171,48 @@ class PlanRecord:
     split: str
     calibration: str
     seeds: tuple[int, ...]
-    datasets: Mapping[str, Mapping[str, Any]]
-    detectors: Mapping[str, Mapping[str, Any]]
+    datasets: Mapping[str, DatasetEntry]
+    detectors: Mapping[str, DetectorRow]
     cells: tuple[ExpectedCell, ...]
     schema_version: int = SCHEMA_VERSION
+    made: str = ""
 
     @property
     def key(self) -> str:
-        return key_of(asdict(self))
+        return key_of(replace(self, made="").to_json())
+
+    @property
+    def outside_means(self) -> frozenset[str]:
+        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of means."""
+        return frozenset(name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
+        stored = asdict(self)
+        if self.schema_version == 1:
+            stored["detectors"] = {label: {name: row[name] for name in row if name not in PARTS} for label, row in stored["detectors"].items()}
+        return stored if self.made else {name: value for name, value in stored.items() if name != "made"}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """TypeError or KeyError for what is no plan."""
+        rows = {label: _tuples(row) for label, row in stored["detectors"].items()}
+        if stored["schema_version"] == 1:
+            rows = {label: row | _parts_of_version_1(label) for label, row in rows.items()}
+        read = {
+            "seeds": tuple(stored["seeds"]),
+            "datasets": {name: DatasetEntry(**_tuples(entry)) for name, entry in stored["datasets"].items()},
+            "detectors": {label: DetectorRow(**row) for label, row in rows.items()},
+            "cells": tuple(ExpectedCell(**cell) for cell in stored["cells"]),
+        }
+        return cls(**{**stored, **read})
+
+
+def _parts_of_version_1(label: str) -> dict[str, str]:
+    """Detector and variant of a row, which version 1 stored in its label only.  Nothing else reads a label."""
+    detector, _, variant = label.partition(" · ")
+    return {"detector": detector, "variant": variant}
+
+
+def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}

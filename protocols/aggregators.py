@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request, places_of
 
-__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator", "numerical_rank"]
+__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator"]
 
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
@@ -83,13 +83,6 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
     prepare = _preparation(scores, columns, options)
     scalar = entry.fit(prepare(scores), options)
     return lambda values: scalar(prepare(values))
-
-
-def numerical_rank(scores: Matrix) -> int:
-    """Rank of the covariance of scores (n, k): 9 for JANUS's ten columns, of which one is the mean of six others."""
-    deviations = scores - scores.mean(axis=0)
-    spread = deviations.std(axis=0)
-    return int(np.linalg.matrix_rank(deviations[:, spread > 0] / spread[spread > 0])) if (spread > 0).any() else 0
 
 
 def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:

@@ -21,7 +21,6 @@ __all__ = [
     "auprc",
     "auroc",
     "base_rate",
-    "fpr_at_quantile",
     "fpr_at_tpr",
     "macro_auroc",
     "partial_auroc",
@@ -167,12 +166,6 @@ def alerts_at_quantile(scores: Scores, attack: NDArray[np.bool_], cal_b: Scores,
     n_attack = int(np.count_nonzero(attack))
     true = int(np.count_nonzero(alert & attack))
     return Alerts(true, int(np.count_nonzero(alert)) - true, n_attack, len(attack) - n_attack)
-
-
-def fpr_at_quantile(scores: Scores, attack: NDArray[np.bool_], cal_b: Scores, one_in: int) -> float | None:
-    """The false-positive rate that comes true on benign test flows (see ``alerts_at_quantile``); None also without benign test flows."""
-    alerts = alerts_at_quantile(scores, attack, cal_b, one_in)
-    return alerts.fpr if alerts is not None else None
 
 
 def _auroc_sorted(benign: Scores, hits: Scores) -> float | None:

@@ -1,18 +1,14 @@
-"""What a detector's rates mean for whoever answers its alerts, how much a score tells networks apart, and what a source model adds.
-
-A number that does not exist is None, never 0.
-"""
+"""What a detector's rates mean for whoever answers its alerts, and how much a score tells networks apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.metrics import Alerts, auroc
+from protocols.metrics import auroc
 
 __all__ = [
     "BASE_RATES",
@@ -22,13 +18,11 @@ __all__ = [
     "SourceLikeness",
     "clopper_pearson",
     "operation",
-    "operational_table",
     "source_likeness",
-    "transfer_gain",
 ]
 
 BASE_RATES = (1e-2, 1e-3, 1e-4)
-"""Shares of attacks among all flows that the operational table is made for."""
+"""Shares of attacks among all flows that alerts a day are stated for."""
 
 FLOWS_PER_DAY = 1_000_000
 
@@ -40,59 +34,30 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Operation:
-    """One base rate of the operational table.  Counts are expected alerts a day.
+    """Expected alerts a day, and ``ppv``, the share of attacks among them (positive predictive value).
 
-    ppv             share of attacks among the alerts (positive predictive value)
-    *_interval      95 %, from the Clopper–Pearson interval of the false-positive rate; the rate of attacks found is taken as it is
-    reason          why there are no numbers; empty if there are
+    *_interval  95 %, from the Clopper–Pearson interval of the false-positive rate; the rate of attacks found is taken as it is
     """
 
-    base_rate: float
-    flows_per_day: int
-    true_alerts: float | None = None
-    false_alerts: float | None = None
-    false_alerts_interval: Interval | None = None
-    ppv: float | None = None
-    ppv_interval: Interval | None = None
-    reason: str = ""
-
-
-def operational_table(alerts: Alerts, flows_per_day: int = FLOWS_PER_DAY, base_rates: Sequence[float] = BASE_RATES) -> list[Operation]:
-    """Alerts a day and their precision where a share ``base_rate`` of ``flows_per_day`` flows are attacks (Axelsson, ACM TISSEC 2000).
-
-    alerts: of the test flows at one threshold (``metrics.alerts_at_quantile``).  Every number is None, with the reason, without attacks or with fewer
-    than ``FALSE_ALERTS`` / FPR benign test flows: the false-positive rate is then known to less than a factor of two.  ValueError for a base rate
-    outside 0 … 1 or flows_per_day < 1.
-    """
-    if flows_per_day < 1 or not all(0 < base_rate < 1 for base_rate in base_rates):
-        raise ValueError("flows_per_day must be at least 1 and every base rate between 0 and 1")
-    reason = _why_not(alerts)
-    if reason:
-        return [Operation(base_rate, flows_per_day, reason=reason) for base_rate in base_rates]
-    tpr, fpr = alerts.true / alerts.n_attack, alerts.false / alerts.n_benign
-    bounds = clopper_pearson(alerts.false, alerts.n_benign)
-    return [operation(tpr, fpr, bounds, flows_per_day, base_rate) for base_rate in base_rates]
-
-
-def _why_not(alerts: Alerts) -> str:
-    if not alerts.n_attack:
-        return "no attacks in the test flows"
-    if not alerts.n_benign:
-        return "no benign test flows"
-    if alerts.false < FALSE_ALERTS:
-        return f"{alerts.false} false alerts on {alerts.n_benign} benign test flows: fewer than {FALSE_ALERTS} cannot tell the false-positive rate"
-    return ""
+    true_alerts: float
+    false_alerts: float
+    false_alerts_interval: Interval
+    ppv: float
+    ppv_interval: Interval
 
 
 def operation(tpr: float, fpr: float, bounds: Interval, flows_per_day: int, base_rate: float) -> Operation:
-    """Alerts a day from a true-positive rate and a false-positive rate above 0 with its interval ``bounds``."""
+    """Alerts a day where a share ``base_rate`` of ``flows_per_day`` flows are attacks (Axelsson, ACM TISSEC 2000).
+
+    From a true-positive rate, and a false-positive rate above 0 with its interval ``bounds``.
+    """
 
     def false_a_day(rate: float) -> float:
         return rate * (1 - base_rate) * flows_per_day
 
     true, false = tpr * base_rate * flows_per_day, false_a_day(fpr)
     low, high = (false_a_day(bound) for bound in bounds)
-    return Operation(base_rate, flows_per_day, true, false, (low, high), true / (true + false), (true / (true + high), true / (true + low)))
+    return Operation(true, false, (low, high), true / (true + false), (true / (true + high), true / (true + low)))
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -131,8 +96,3 @@ def source_likeness(source_val: NDArray[np.float64], cal_b: NDArray[np.float64])
     if area is None:
         return None
     return SourceLikeness(max(area, 1 - area), 0 if area == 0.5 else 1 if area > 0.5 else -1)
-
-
-def transfer_gain(transfer: float | None, control: float | None) -> float | None:
-    """AUROC of a cell minus that of the same detector fitted on the target's calibration flows alone.  None unless both exist."""
-    return None if transfer is None or control is None else transfer - control

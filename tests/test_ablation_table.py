@@ -18,6 +18,8 @@ from harness.cli import figures, leaderboard
 from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import (
+    DatasetEntry,
+    DetectorRow,
     ExpectedCell,
     PlanRecord,
     RunRecord,
@@ -26,6 +28,7 @@ from janus_bench.records import (
 from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import cell_likeness
 from reports.results.folder import RunStore
+from reports.results.model import Results
 from reports.tables.ablation import ablation_deltas, reference_label
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
@@ -109,9 +112,7 @@ def write(folder: Path, protocol: str, rows: Rows, failed: tuple[str, str, str, 
     store = RunStore.create(folder)
     attack = np.arange(160) >= 110
     truth = {"flow_id": np.arange(160), "attack": attack, "family": np.where(attack, "scan", ""), "source": ["c"] * 160, "n_packets": [3] * 160}
-    datasets = {
-        site: {"hash": f"hash-{site}", "synthetic": True, "summary": "", "flows": 160, "benign": 110, "attack": 50, "notes": ""} for site in SITES
-    }
+    datasets = {site: DatasetEntry(f"hash-{site}", synthetic=True, flows=160, benign=110, attack=50) for site in SITES}
     for site in SITES:
         store.write_truth(f"hash-{site}", pl.DataFrame(truth))
     for detector, source, target, seed in ((d, *pair, seed) for d in PLANTED for pair in PAIRS for seed in SEEDS):
@@ -128,19 +129,16 @@ def write(folder: Path, protocol: str, rows: Rows, failed: tuple[str, str, str, 
         for seed in SEEDS
         for pair in PAIRS
     ]
-    detectors = {
-        label: {"name": "d", "group": group, "provenance": "test", "uses_labels": False, "learns": True, "scores": [], "aggregator": aggregator}
-        for label, (_, aggregator, group) in rows.items()
-    }
+    detectors = {label: DetectorRow("d", group=group, provenance="test", aggregator=aggregator) for label, (_, aggregator, group) in rows.items()}
     store.write_plan(PlanRecord(protocol, "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells)))
     return store
 
 
 def shown(store: RunStore, **options: Any) -> dict[str, Any]:
     """What ``leaderboard`` shows: the table that the protocol names."""
-    board = leaderboard.document(store, store.plans(), "auroc", options.pop("aggregator", None))
-    table = leaderboard.table_name(store.plans(), leaderboard.Options(**options))
-    return leaderboard.with_table(store, store.plans(), board, leaderboard.Options(), table)
+    table = Results(store).select()
+    board = leaderboard.document(table, "auroc", options.pop("aggregator", None))
+    return dict(leaderboard.with_table(table, board, leaderboard.Options(), leaderboard.table_name(table, leaderboard.Options(**options))))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +214,7 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
     part = found["B2 no packet sequence"]
     assert (part["cross_mean"]["mean"], part["cross_mean"]["delta"]) == (pytest.approx(0.5), None)
     assert part["within_mean"]["delta"] == pytest.approx(-0.02)  # the diagonal is whole
-    like = {(cell.detector, cell.source, cell.target): cell for cell in cell_likeness(store, store.plans())}
+    like = {(cell.detector, cell.source, cell.target): cell for cell in cell_likeness(Results(store).select())}
     assert like["d · A1 terminal_norm", "plant", "home"].index is None
     assert like["d · A1 terminal_norm", "home", "plant"].index == pytest.approx(0.9)
 
@@ -224,9 +222,9 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
 def test_a_target_whose_positives_are_no_attacks_is_in_no_mean(ablation: RunStore) -> None:
     """Without home as a target one cell is left within (.92), one across: home → plant with .20 and an index of .90 below ½."""
     (plan,) = ablation.plans()
-    plans = [replace(plan, datasets={name: {**info, "task": "class shift"} if name == "home" else info for name, info in plan.datasets.items()})]
-    board = leaderboard.document(ablation, plans, "auroc")
-    document = leaderboard.with_table(ablation, plans, board, leaderboard.Options(), "ablation")
+    changed = replace(plan, datasets=dict(plan.datasets) | {"home": replace(plan.datasets["home"], task="class shift")})
+    table = Results(ablation).table([changed])
+    document = dict(leaderboard.with_table(table, leaderboard.document(table, "auroc"), leaderboard.Options(), "ablation"))
     across = summaries(document)["A1 terminal_norm"]["cross_mean"]
     assert (across["mean"], across["likeness"], across["likeness_auroc"]) == (pytest.approx(0.20), pytest.approx(0.90), pytest.approx(0.10))
     cells = {(r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell" and r["variant"] == "A1 terminal_norm"}
@@ -309,16 +307,16 @@ def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> No
     store = write(tmp_path / "runs", "within", {label: row for label, row in ABLATION.items() if "absent" not in row[1]})
     (plan,) = store.plans()
     diagonal = tuple(cell for cell in plan.cells if cell.source == cell.target)
-    plans = [replace(plan, cells=diagonal)]
-    board = leaderboard.document(store, plans, "auroc")
+    within = Results(store).table([replace(plan, cells=diagonal)])
+    board = leaderboard.document(within, "auroc")
     for table in ("ablation", "leaderboard"):
-        text = RENDER["table"](leaderboard.with_table(store, plans, board, leaderboard.Options(), table), 160, False)
+        text = RENDER["table"](leaderboard.with_table(within, board, leaderboard.Options(), table), 160, False)
         head = text.split("Flows of each part")[0]
         assert "within" in head
         assert "cross mean" not in " ".join(head.split())
         assert "control" not in head
         assert "Δ" not in head
-    assert "cross mean" in " ".join(RENDER["table"](leaderboard.document(store, store.plans(), "auroc"), 160, False).split())
+    assert "cross mean" in " ".join(RENDER["table"](leaderboard.document(Results(store).select(), "auroc"), 160, False).split())
 
 
 def test_spread_of_two_variants_stands_beside_each_other_with_its_ratio(tmp_path: Path) -> None:
@@ -339,13 +337,14 @@ def test_another_aggregator_counts_for_likeness_too(ablation: RunStore) -> None:
 
 
 def test_the_figure_has_the_same_differences(ablation: RunStore, tmp_path: Path) -> None:
-    document = leaderboard.document(ablation, ablation.plans(), "auroc")
-    assert reference_label(document) == "d · A5 OAS"
-    deltas = ablation_deltas(document, "d · A5 OAS")
+    table = Results(ablation).select()
+    document, variants = leaderboard.document(table, "auroc"), {row.label: row.declared.variant for row in table.rows}
+    assert reference_label(document, variants) == "d · A5 OAS"
+    deltas = ablation_deltas(document, "d · A5 OAS", variants=variants)
     assert list(deltas) == ["A1 terminal_norm", "A2 disc_nll_total", "best fixed score ‡ upper bound", "B2 no packet sequence"]
     assert deltas["A1 terminal_norm"] == pytest.approx({"within": 2.0, "cross mean": -32.5, "cross worst": -40.0})
     assert set(deltas["A2 disc_nll_total"].values()) == {None}
-    assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"])) == ["B2 no packet sequence"]
+    assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"], variants)) == ["B2 no packet sequence"]
     file = tmp_path / "bars.svg"
     figures.ablation(figures.Request(ablation.folder, "", file), "", [])
     drawn = file.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from sklearn.covariance import OAS, LedoitWolf
 
 from janus_bench.errors import UsageError
 from janus_bench.params import columns_of
-from protocols.aggregators import AGGREGATORS, fit_aggregator, numerical_rank
+from protocols.aggregators import AGGREGATORS, fit_aggregator
 
 
 def score_table(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -120,12 +120,6 @@ def test_a_wrong_name_says_what_to_write(name: str, message: str) -> None:
 
 
 COLUMNS = tuple("abcdefghij")
-
-
-def test_the_rank_of_the_ten_columns_is_nine() -> None:
-    table = score_table(np.random.default_rng(0), 500)
-    assert numerical_rank(table) == 9
-    assert numerical_rank(np.ones((5, 3))) == 0
 
 
 def test_empirical_mahalanobis_is_the_pseudo_inverse_where_the_covariance_is_singular() -> None:

@@ -13,9 +13,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from harness.cli.compare import execute
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import (
+    DatasetEntry,
+    DetectorRow,
     ExpectedCell,
     PlanRecord,
     RunRecord,
@@ -23,8 +25,10 @@ from janus_bench.records import (
 )
 from protocols.metrics import METRICS
 from reports.results.folder import RunStore
+from reports.results.model import Measure, Results
+from reports.statistics import intervals
+from reports.statistics.bootstrap import Interval
 from reports.statistics.intervals import leaderboard_statistics
-from reports.statistics.sides import Measure
 
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 NAMES, SEEDS = ("alpha", "beta", "gamma"), (1, 2)
@@ -95,8 +99,8 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
                         store.append(RunRecord(spec.key, spec.fit_key, asdict(spec), "ok", "", 0, "2026-01-01", "control", False, "identity"))
                         store.write_scores(spec.key, scores("poor", target, target, seed))
                         cells.append(ExpectedCell(label, "control", source, target, seed, spec.key))
-    datasets = {name: {"hash": hash_of(name), "synthetic": True} for name in NAMES}
-    detectors = {label: {"name": label, "provenance": "control", "uses_labels": False, "aggregator": "identity"} for label in labels}
+    datasets = {name: DatasetEntry(hash_of(name), synthetic=True) for name in NAMES}
+    detectors = {label: DetectorRow(label, provenance="control") for label in labels}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells))
     store.write_plan(replace(plan, **changes))
     return folder
@@ -199,8 +203,8 @@ def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys)
         ({"split": "random"}, "split is grouped in the first and random in the second"),
         ({"profile": "paper"}, "profile is quick in the first and paper in the second"),
         ({"calibration": "none"}, "calibration is target_benign in the first and none in the second"),
-        ({"datasets": {name: {"hash": "other" if name == "beta" else hash_of(name)} for name in NAMES}}, "the data of beta differ"),
-        ({"datasets": {name: {"hash": hash_of(name)} for name in NAMES[:2]}}, "only one of them has gamma"),
+        ({"datasets": {name: DatasetEntry("other" if name == "beta" else hash_of(name)) for name in NAMES}}, "the data of beta differ"),
+        ({"datasets": {name: DatasetEntry(hash_of(name)) for name in NAMES[:2]}}, "only one of them has gamma"),
     ],
 )
 def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, change, named):
@@ -211,11 +215,12 @@ def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, chang
 
 
 def test_another_schema_version_is_refused_by_name(tmp_path):
-    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
-    (plan,) = (second / "plans").iterdir()
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"schema_version": 99}))
-    with pytest.raises(UsageError, match=r"b has schema version 99, this janus-bench 1"):
+    first, second = write_folder(tmp_path / "a", schema_version=1), write_folder(tmp_path / "b", schema_version=2)
+    with pytest.raises(UsageError, match=r"cannot compare .*: schema version is 1 in the first and 2 in the second; run both alike$"):
         execute(first, second, "", "", "table")
+    later = write_folder(tmp_path / "c", schema_version=99)
+    with pytest.raises(DataError, match=r"has schema version 99, this janus-bench reads 1 and 2: it was written by another version"):
+        execute(first, later, "", "", "table")
 
 
 @pytest.mark.parametrize(
@@ -258,8 +263,8 @@ def test_the_table_says_what_it_shows(tmp_path, capsys, monkeypatch):
 
 
 def test_leaderboard_intervals_and_tie_groups(tmp_path):
-    store = RunStore.open(write_folder(tmp_path / "runs", tuple(SKILL), failed=[("fair", "alpha", "alpha", 1)]))
-    document = leaderboard_statistics(store, store.plans(), AUROC, resamples=300)
+    table = Results.open(write_folder(tmp_path / "runs", tuple(SKILL), failed=[("fair", "alpha", "alpha", 1)])).select()
+    document = leaderboard_statistics(table, AUROC, resamples=300)
     cross = document["summaries"]["cross_mean"]["detectors"]
     pairs = [(source, target) for source in NAMES for target in NAMES if source != target]
     for label, row in cross.items():
@@ -305,9 +310,9 @@ def test_lower_is_better_is_said_and_a_metric_that_does_not_exist_has_no_numbers
 
 def test_auroc_by_repeating_flows_is_auroc_by_weights(tmp_path):
     """The way of any other metric and the way of AUROC, on the same draws."""
-    store = RunStore.open(write_folder(tmp_path / "runs"))
+    table = Results.open(write_folder(tmp_path / "runs")).select()
     renamed = Measure(replace(AUROC.metric, name="the same"))
-    slow, fast = (leaderboard_statistics(store, store.plans(), measure, resamples=60) for measure in (renamed, AUROC))
+    slow, fast = (leaderboard_statistics(table, measure, resamples=60) for measure in (renamed, AUROC))
     for summary in ("cross_mean", "within_mean"):
         for label, row in fast["summaries"][summary]["detectors"].items():
             other = slow["summaries"][summary]["detectors"][label]
@@ -317,8 +322,48 @@ def test_auroc_by_repeating_flows_is_auroc_by_weights(tmp_path):
 
 
 def test_a_row_that_chooses_its_score_with_labels_is_not_compared(tmp_path):
-    best = {"name": "good", "provenance": "control", "uses_labels": False, "aggregator": BEST_FIXED}
-    plain = {"name": "poor", "provenance": "control", "uses_labels": False, "aggregator": "identity"}
+    best, plain = DetectorRow("good", provenance="control", aggregator=BEST_FIXED), DetectorRow("poor", provenance="control")
     folder = write_folder(tmp_path / "runs", detectors={"good": best, "poor": plain})
     with pytest.raises(UsageError, match="good chooses its score with the labels of the test"):
         execute(folder, None, "", "good,poor", "table")
+
+
+def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):
+    """Three pairs: .02, .03 and .04 are below 5 %, and after Holm none is (.06 each); .01, .04 and .3 become .03, .08 and .3."""
+    table = Results.open(write_folder(tmp_path / "runs", tuple(SKILL))).select()
+    groups = []
+    for planned in ((0.02, 0.03, 0.04), (0.01, 0.04, 0.3)):
+        values = iter(planned * 4)
+
+        def interval(resampled, cells, contrast, *, datasets, values=values):
+            return Interval(
+                float(np.mean([resampled.estimate[pair] @ contrast for pair in cells])), 0.0, 1.0, next(values) if min(contrast) < 0 else None
+            )
+
+        monkeypatch.setattr(intervals, "interval_of", interval)
+        found = leaderboard_statistics(table, AUROC, resamples=20)["summaries"]["cross_mean"]
+        groups.append([row["group"] for row in found["detectors"].values()])
+    assert groups == [["a", "a", "a"], ["a", "b", "ab"]]
+
+
+def test_rows_of_one_run_are_compared_under_their_own_aggregators(tmp_path, capsys):
+    """Two rows share their runs, which have two score columns: ``first`` tells attacks, ``second`` tells nothing."""
+    folder = write_folder(tmp_path / "runs", ("good",))
+    store = RunStore.open(folder)
+    (plan,) = store.plans()
+    for record in store.records().values():
+        table = store.scores(record.key)
+        noise = np.random.default_rng(0).permutation(table["score"].to_numpy())
+        store.write_scores(record.key, table.rename({"score": "first"}).with_columns(second=noise))
+        store.append(replace(record, aggregator="column:first"))
+    rows = {f"good · {name}": replace(plan.detectors["good"], aggregator=f"column:{name}", variant=name) for name in ("first", "second")}
+    cells = tuple(replace(cell, label=label) for label in rows for cell in plan.cells)
+    store.write_plan(replace(plan, detectors=rows, cells=cells))
+    (pair,) = compared(capsys, folder, None, "", "good · first,good · second")["pairs"]
+    for cell in pair["cells"]:
+        areas = []
+        for name in ("first", "second"):
+            tests = [store.scores(run_spec("good", cell["source"], cell["target"], seed).key).filter(pl.col("role") == "test") for seed in SEEDS]
+            areas.append(np.mean([roc_auc_score(test["flow_id"].to_numpy() >= 100, test[name].to_numpy()) for test in tests]))
+        assert (cell["first"], cell["second"]) == pytest.approx(areas)
+        assert areas[0] > areas[1] + 0.1

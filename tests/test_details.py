@@ -19,6 +19,7 @@ from harness.cli import leaderboard
 from janus_bench.errors import UsageError
 from reports.plugin import janus_bench_renderers
 from reports.results.folder import RunStore
+from reports.results.model import Results
 from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
 from tests.test_report import small_store
@@ -34,8 +35,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 
 
 def document_of(store: RunStore, table: str, **options: Any) -> dict[str, Any]:
-    board = leaderboard.document(store, store.plans(), "auroc")
-    return leaderboard.with_table(store, store.plans(), board, leaderboard.Options(**options), table)
+    chosen = Results(store).select()
+    return dict(leaderboard.with_table(chosen, leaderboard.document(chosen, "auroc"), leaderboard.Options(**options), table))
 
 
 def parts_of(store: RunStore, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
@@ -169,12 +170,14 @@ def test_every_format_shows_the_same_records_and_the_terminal_keeps_its_width(st
 def test_a_protocol_names_its_table_and_a_wrong_name_gets_a_suggestion(store: RunStore) -> None:
     from dataclasses import replace
 
-    (plan,) = store.plans()
+    results = Results(store)
+    (plan,) = results.plans
     for protocol, table in (("thresholded", "thresholds"), ("per-family", "families"), ("stability", "stability"), ("cross", "leaderboard")):
-        assert leaderboard.table_name([replace(plan, protocol=protocol)], leaderboard.Options()) == table
-    assert leaderboard.table_name([replace(plan, protocol="thresholded")], leaderboard.Options(table="leaderboard")) == "leaderboard"
+        assert leaderboard.table_name(results.table([replace(plan, protocol=protocol)]), leaderboard.Options()) == table
+    thresholded = results.table([replace(plan, protocol="thresholded")])
+    assert leaderboard.table_name(thresholded, leaderboard.Options(table="leaderboard")) == "leaderboard"
     with pytest.raises(UsageError, match="Did you mean 'families'"):
-        leaderboard.table_name([plan], leaderboard.Options(table="familes"))
+        leaderboard.table_name(thresholded, leaderboard.Options(table="familes"))
 
 
 def test_a_protocol_runs_and_prints_its_table_and_other_tables_need_no_new_run(cli: Cli) -> None:

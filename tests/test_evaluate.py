@@ -9,7 +9,8 @@ import pytest
 from janus_bench.errors import DataError
 from janus_bench.extensions import Metric, TestScores
 from protocols.metrics import METRICS
-from reports.results.evidence import calibration_role, cell_scores, compute_metrics
+from protocols.roles import aggregator_role
+from reports.results.evidence import cell_scores, compute_metrics
 
 SPEC = {"regime": "transfer", "calibration": "target_benign", "target": "t"}
 
@@ -21,6 +22,7 @@ def tables(n: int = 400) -> tuple[pl.DataFrame, pl.DataFrame]:
     attack = (role == "test") & (rng.random(n) < 0.4)
     scores = pl.DataFrame({"flow_id": np.arange(n), "target": ["t"] * n, "role": role, "a": rng.normal(size=n) + attack, "b": rng.normal(size=n)})
     truth = pl.DataFrame({"flow_id": np.arange(n), "attack": attack, "family": np.where(attack, "scan", "web"), "n_packets": np.arange(n) % 3 + 1})
+    truth = truth.with_columns(source=pl.lit("capture"))
     return scores.sample(fraction=1.0, shuffle=True, seed=1), truth
 
 
@@ -31,8 +33,8 @@ def test_the_aggregator_sees_its_calibration_role_only():
         ("transfer", "source_benign", "source_val"),
         ("control", "target_benign", "cal_b"),
     ]:
-        assert calibration_role(regime, calibration) == role
-        spec = {"regime": regime, "calibration": calibration, "target": "t"}
+        assert aggregator_role(regime, calibration, 1) == role
+        spec = {"regime": regime, "calibration": calibration, "target": "t", "schema_version": 1}
         before = cell_scores(scores, truth, spec, "oas")[""]
         elsewhere = scores.with_columns(a=pl.when(pl.col("role").is_in([role, "test", "cal_b"])).then("a").otherwise(1e6))
         assert np.array_equal(cell_scores(elsewhere, truth, spec, "oas")[""].score, before.score)

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from harness.cli import figures as command
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from reports.figures import (
     Format,
     Matrices,
@@ -233,10 +233,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for target in NAMES:
         attack = scores(0, 100)[1]
         columns = {"flow_id": np.arange(100), "attack": attack, "family": np.where(attack, "scan", ""), "n_packets": np.full(100, 3)}
+        columns["source"] = np.full(100, "capture")
         store.write_truth(f"hash-{target}", pl.DataFrame(columns))
-    datasets = {name: {"hash": f"hash-{name}", "synthetic": True, "summary": "", "flows": 1, "benign": 1, "attack": 1, "notes": ""} for name in NAMES}
-    declared = {"provenance": "control", "uses_labels": False, "learns": True, "scores": ["a", "b"], "aggregator": "oas"}
-    detectors = {label: declared | {"name": label} for label in ("alpha", "beta")}
+    datasets = {name: DatasetEntry(f"hash-{name}", synthetic=True, flows=1, benign=1, attack=1) for name in NAMES}
+    detectors = {label: DetectorRow(label, provenance="control", scores=("a", "b"), aggregator="oas") for label in ("alpha", "beta")}
     store.write_plan(PlanRecord("cross", "quick", "grouped", "target_benign", (7,), datasets, detectors, tuple(cells)))
     return folder
 

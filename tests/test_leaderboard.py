@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from reports.plugin import janus_bench_renderers
 from reports.render.layout import wrap_name
-from reports.tables.leaderboard import build_leaderboard
+from tests.planted import document as build_leaderboard
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -33,20 +33,12 @@ class Planted:
     """Plans, rows and values written down cell by cell."""
 
     cells: list[ExpectedCell] = field(default_factory=list)
-    detectors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    detectors: dict[str, DetectorRow] = field(default_factory=dict)
     records: dict[str, RunRecord] = field(default_factory=dict)
     values: dict[str, float | None] = field(default_factory=dict)
 
     def detector(self, label: str, *, uses_labels: bool = False, provenance: str = "our reading") -> None:
-        name = label.split("[")[0]
-        self.detectors[label] = {
-            "name": name,
-            "provenance": provenance,
-            "uses_labels": uses_labels,
-            "learns": True,
-            "scores": ["s"],
-            "aggregator": "oas",
-        }
+        self.detectors[label] = DetectorRow(label.split("[")[0], provenance=provenance, uses_labels=uses_labels, scores=("s",), aggregator="oas")
 
     def expect(self, label: str, source: str, target: str, seed: int, regime: str = "transfer") -> str:
         """Put a cell into the plan; controls of a target share one run, as in a real plan."""
@@ -68,8 +60,8 @@ class Planted:
             reason=reason,
             attempt=1,
             finished="",
-            provenance=self.detectors[label]["provenance"],
-            uses_labels=self.detectors[label]["uses_labels"],
+            provenance=self.detectors[label].provenance,
+            uses_labels=self.detectors[label].uses_labels,
             aggregator="oas",
             counts={"n_train": 5000, "n_cal": 2000, "n_test_benign": 1500, "n_test_attack": 500},
             partition=PARTITION,
@@ -78,10 +70,7 @@ class Planted:
         self.values[key] = outcome if isinstance(outcome, float) else None
 
     def plan(self, synthetic: tuple[str, ...] = (), **changes: Any) -> PlanRecord:
-        datasets = {
-            name: {"hash": name, "synthetic": name in synthetic, "summary": "", "flows": 90_000, "benign": 80_000, "attack": 10_000, "notes": ""}
-            for name in SITES
-        }
+        datasets = {name: DatasetEntry(name, synthetic=name in synthetic, flows=90_000, benign=80_000, attack=10_000) for name in SITES}
         seeds = tuple(sorted({cell.seed for cell in self.cells}))
         return replace(PlanRecord("cross", "quick", "grouped", "target_benign", seeds, datasets, self.detectors, tuple(self.cells)), **changes)
 
@@ -185,8 +174,8 @@ def test_summaries_of_transfer_and_control() -> None:
 
 def test_a_class_shift_target_is_shown_and_left_out_of_means() -> None:
     table = planted()
-    datasets = {name: dict(info) for name, info in table.plan().datasets.items()}
-    datasets["site_b"]["task"] = "class shift"
+    datasets = dict(table.plan().datasets)
+    datasets["site_b"] = replace(datasets["site_b"], task="class shift")
     document = table.document(datasets=datasets)
     row = rows_of(document)["alpha"]
     # what is left: site_a → site_a .92, site_b → site_a .5625
@@ -480,7 +469,7 @@ def test_long_names_wrap_and_never_widen_the_table(sites: list[str], label: str,
     for source in sites:
         for target in sites:
             table.add(label, source, target, 1, 0.515625)
-    document = table.document(datasets={name: {"flows": 1, "benign": 1, "attack": 0, "synthetic": False, "notes": "a note"} for name in sites})
+    document = table.document(datasets={name: DatasetEntry(name, flows=1, benign=1, attack=0, notes="a note") for name in sites})
     text = RENDER["table"](document, width, False)
     assert max(map(len, text.split("\n"))) <= width
     assert text.count(".516") >= len(sites) ** 2

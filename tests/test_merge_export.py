@@ -12,13 +12,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from harness.cli import console, leaderboard
 from harness.cli import export as export_command
-from harness.cli import leaderboard
 from harness.cli import merge as merge_command
 from janus_bench.errors import DataError, UsageError
 from reports.results.archive import export
 from reports.results.folder import RunStore
 from reports.results.merge import merge
+from reports.results.model import Results
 from tests.test_compare import hash_of, run_spec, scores, write_folder
 
 
@@ -35,7 +36,7 @@ def test_two_folders_become_one_with_shared_runs_once(tmp_path: Path, capsys: py
     merged = RunStore.open(tmp_path / "c")
     records = merged.records()
     assert {record.status for record in records.values()} == {"ok"}
-    table = leaderboard.document(merged, leaderboard.select_plans(merged, ""), "auroc")
+    table = leaderboard.document(Results(merged, console.say).select(), "auroc")
     assert {row["detector"]: row["status_counts"] for row in table["rows"]} == {name: {"ok": 18} for name in ("good", "poor", "fair")}
     for store in map(RunStore.open, (first, second)):
         for key, record in store.records().items():
@@ -61,11 +62,10 @@ def test_other_data_under_one_hash_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
-    (plan,) = (second / "plans").iterdir()
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"schema_version": 99}))
-    with pytest.raises(UsageError, match=r"cannot merge: .*b has schema version 99"):
+    first, second = write_folder(tmp_path / "a", schema_version=1), write_folder(tmp_path / "b", schema_version=2)
+    with pytest.raises(UsageError, match=r"cannot merge results of different schema versions: 1 \(as in .*a\), 2 \(as in .*b\)"):
         merge([first, second], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_folders_and_destination_are_checked_first(tmp_path: Path) -> None:
@@ -86,10 +86,9 @@ def test_folders_and_destination_are_checked_first(tmp_path: Path) -> None:
 def test_data_of_two_versions_stand_in_tables_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = write_folder(tmp_path / "a", ("good",))
     second = write_folder(tmp_path / "b", ("poor",), profile="paper")
-    os.utime(next((first / "plans").iterdir()), (1, 1))  # the second was asked for last
     merge([first, second], tmp_path / "c")
     merged = RunStore.open(tmp_path / "c")
-    shown = leaderboard.document(merged, leaderboard.select_plans(merged, ""), "auroc")
+    shown = leaderboard.document(Results(merged, console.say).select(), "auroc")
     assert [row["detector"] for row in shown["rows"]] == ["poor"]
     assert "tables are not mixed" in capsys.readouterr().err
 
@@ -102,7 +101,7 @@ def test_rows_of_two_versions_are_marked(tmp_path: Path) -> None:
     done = merge([first, second], tmp_path / "c")
     assert done.notes == ("rows were made by 2 versions or machines (0.1.0; 0.2.0): tables say so",)
     merged = RunStore.open(tmp_path / "c")
-    notes = leaderboard.document(merged, merged.plans(), "auroc")["notes"]
+    notes = leaderboard.document(Results(merged).table(merged.plans()), "auroc")["notes"]
     assert "MIXED VERSIONS: rows were made by janus-bench 0.1.0, 0.2.0" in notes
 
 
@@ -123,8 +122,8 @@ def test_an_archive_unpacks_into_a_folder_that_checks_and_shows_the_same(tmp_pat
         subprocess.run(["tar", "--zstd", "-xf", archive, "-C", tmp_path], check=True)
     checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, text=True, capture_output=True, check=True).stdout.splitlines()
     assert len(checked) == sum(path.is_file() for path in folder.rglob("*"))
-    there, here = RunStore.open(folder), RunStore.open(unpacked)
-    assert leaderboard.document(here, here.plans(), "auroc") == leaderboard.document(there, there.plans(), "auroc")
+    there, here = Results.open(folder).select(), Results.open(unpacked).select()
+    assert leaderboard.document(here, "auroc") == leaderboard.document(there, "auroc")
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:

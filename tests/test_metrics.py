@@ -15,7 +15,6 @@ from protocols.metrics import (
     alerts_at_quantile,
     auprc,
     auroc,
-    fpr_at_quantile,
     fpr_at_tpr,
     macro_auroc,
     partial_auroc,
@@ -98,7 +97,8 @@ def test_realised_fpr_uses_the_higher_quantile_and_a_strict_rule(
     data: tuple[NDArray[np.float64], NDArray[np.bool_]], calibration: list[float], one_in: int
 ) -> None:
     scores, attack = data
-    got = fpr_at_quantile(scores, attack, np.array(calibration, dtype=np.float64), one_in)
+    alerts = alerts_at_quantile(scores, attack, np.array(calibration, dtype=np.float64), one_in)
+    got = None if alerts is None else alerts.fpr
     benign = scores[~attack]
     if len(calibration) < one_in or not len(benign):
         assert got is None
@@ -112,8 +112,10 @@ def test_realised_fpr_uses_the_higher_quantile_and_a_strict_rule(
 def test_realised_fpr_is_null_when_the_calibration_flows_cannot_tell_the_rate() -> None:
     scores, attack = np.arange(10.0), np.zeros(10, dtype=bool)
     # n (1 - q) = 99 · .01 = .99 < 1; with 100 flows it is 1
-    assert fpr_at_quantile(scores, attack, np.zeros(99), 100) is None
-    assert fpr_at_quantile(scores, attack, np.zeros(100), 100) == 0.9  # nine of ten exceed τ = 0
+    assert alerts_at_quantile(scores, attack, np.zeros(99), 100) is None
+    alerts = alerts_at_quantile(scores, attack, np.zeros(100), 100)
+    assert alerts is not None
+    assert alerts.fpr == 0.9  # nine of ten exceed τ = 0
 
 
 def test_macro_auroc_averages_families_of_at_least_twenty_flows() -> None:

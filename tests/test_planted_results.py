@@ -20,6 +20,8 @@ import pytest
 from harness.cli import leaderboard
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import (
+    DatasetEntry,
+    DetectorRow,
     ExpectedCell,
     PlanRecord,
     RunRecord,
@@ -30,9 +32,10 @@ from reports.plugin import janus_bench_renderers
 from reports.render.html import render_page
 from reports.render.html.collect import collect
 from reports.results.folder import RunStore
+from reports.results.model import Measure, Results
 from reports.statistics.intervals import leaderboard_statistics
-from reports.statistics.sides import Measure
 from reports.tables.fields import number
+from reports.tables.leaderboard import build_leaderboard
 
 GOLDEN = Path(__file__).parent / "golden" / "planted_results.txt"
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
@@ -131,19 +134,9 @@ def write_planted(folder: Path) -> RunStore:
         for label, (detector, _) in ROWS.items()
         for source, target in pairs
     ]
-    datasets = {
-        site: {"hash": f"hash-{site}", "synthetic": True, "summary": "", "flows": 160, "benign": 110, "attack": 50, "notes": ""} for site in SITES
-    }
+    datasets = {site: DatasetEntry(f"hash-{site}", synthetic=True, flows=160, benign=110, attack=50) for site in SITES}
     detectors = {
-        label: {
-            "name": detector,
-            "group": "",
-            "provenance": "our reading",
-            "uses_labels": detector == "reader",
-            "learns": True,
-            "scores": list(SKILL[detector]),
-            "aggregator": aggregator,
-        }
+        label: DetectorRow(detector, provenance="our reading", uses_labels=detector == "reader", scores=tuple(SKILL[detector]), aggregator=aggregator)
         for label, (detector, aggregator) in ROWS.items()
     }
     store.write_plan(PlanRecord("cross", "quick", "grouped", "target_benign", (42,), datasets, detectors, tuple(cells)))
@@ -157,8 +150,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 
 @pytest.fixture(scope="module")
 def document(store: RunStore) -> dict[str, Any]:
-    statistics = leaderboard_statistics(store, store.plans(), AUROC, 400)
-    return leaderboard.document(store, store.plans(), "auroc", statistics=statistics)
+    table = Results(store).select()
+    return dict(build_leaderboard(table, AUROC, leaderboard_statistics(table, AUROC, 400)))
 
 
 def rows_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -221,14 +214,14 @@ def test_footnotes_and_refusals_are_exactly_these(document: dict[str, Any]) -> N
 
 def test_the_terminal_table_is_the_golden_one(store: RunStore) -> None:
     """Without intervals, whose last digit is a matter of random draws."""
-    text = RENDER["table"](leaderboard.document(store, store.plans(), "auroc"), 100, False)
+    text = RENDER["table"](leaderboard.document(Results(store).select(), "auroc"), 100, False)
     golden = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("//")]
     assert text.splitlines() == golden
 
 
 def test_all_formats_say_the_same(document: dict[str, Any], store: RunStore) -> None:
     texts = {name: RENDER[name](document, 200, False) for name in ("table", "markdown", "latex", "csv", "json")}
-    page = render_page(collect(store, store.plans()))
+    page = render_page(collect(Results(store).select()))
     from_csv = list(csv.DictReader(io.StringIO(texts["csv"])))
     from_parquet = pl.read_parquet(io.BytesIO(RENDER["parquet"](document, 200, False)))
     assert json.loads(texts["json"]) == document
@@ -266,7 +259,7 @@ def test_numbers_of_two_versions_in_one_table_are_marked(tmp_path: Path) -> None
     path = store.folder / "results" / f"{spec_of('poor', 'plant', 'home').key}.1.json"
     row = json.loads(path.read_text())
     path.write_text(json.dumps(row | {"environment": {"janus-bench": "0.2.0", "commit": "abc"}, "spec": row["spec"] | {"version": "2"}}))
-    notes = leaderboard.document(store, store.plans(), "auroc")["notes"]
+    notes = leaderboard.document(Results(store).select(), "auroc")["notes"]
     assert "MIXED VERSIONS: rows were made by janus-bench 0.1.0, 0.2.0 abc" in notes
     assert "MIXED VERSIONS of a detector in one row: poor (1, 2)" in notes
 
@@ -275,12 +268,12 @@ def test_no_format_of_any_table_uses_the_word_that_is_false_here(document: dict[
     forbidden = re.compile(rb"zero[\W_]*shot", re.IGNORECASE)
     documents = [document]
     for table in ("thresholds", "alerts", "families", "stability"):
-        documents.append(leaderboard.with_table(store, store.plans(), document, leaderboard.Options(), table))
+        documents.append(leaderboard.with_table(Results(store).select(), document, leaderboard.Options(), table))
     for shown in documents:
         for render in RENDER.values():
             text = render(shown, 100, False)
             assert not forbidden.search(text if isinstance(text, bytes) else text.encode())
-    assert not forbidden.search(render_page(collect(store, store.plans())).encode())
+    assert not forbidden.search(render_page(collect(Results(store).select())).encode())
 
 
 def test_no_source_file_uses_that_word_either() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
 from reports.render.html import render_page
@@ -30,9 +30,10 @@ from reports.render.html.collect import (
 )
 from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
 from reports.results.folder import RunStore
+from reports.results.model import Results
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
 from reports.tables.fields import share, whole
-from reports.tables.leaderboard import build_leaderboard
+from tests.planted import document as build_leaderboard
 
 FORBIDDEN = re.compile(r"zero[\W_]*shot", re.IGNORECASE)
 METRICS = (
@@ -77,11 +78,8 @@ def planted(
                     failed = place == len(names) - 1 and regime == "transfer" and target == sites[0]
                     records[key] = record(key, label, regime, source, target, seed, "timeout" if failed else "ok")
                     areas[key] = None if failed else float(0.5 + 0.49 * rng.random())
-    datasets = {name: {"hash": name * 8, "synthetic": synthetic, "flows": 9, "benign": 8, "attack": 1, "notes": f"note on {name}"} for name in sites}
-    detectors = {
-        label: {"name": label, "provenance": "our reading" if place else "original", "uses_labels": False, "aggregator": "oas"}
-        for place, label in enumerate(names)
-    }
+    datasets = {name: DatasetEntry(name * 8, synthetic=synthetic, flows=9, benign=8, attack=1, notes=f"note on {name}") for name in sites}
+    detectors = {label: DetectorRow(label, provenance="our reading" if place else "original", aggregator="oas") for place, label in enumerate(names)}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", seeds, datasets, detectors, tuple(expected))
     documents = {name: build_leaderboard([plan], records, areas, name) for name in METRICS}
     ok = [(label, source, target) for label in names for source, target in pairs if not (label == names[-1] and target == sites[0])]
@@ -197,7 +195,7 @@ def test_the_steps_of_every_seed_are_kept():
 def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
     """Detectors ``far`` and ``near`` on two sites and two seeds, their scores written down; one run of ``near`` failed, one is missing."""
     store = RunStore.create(folder)
-    sites = {name: {"hash": name * 2, "synthetic": False, "flows": 2200, "benign": 2000, "attack": 200, "notes": ""} for name in ("a", "b")}
+    sites = {name: DatasetEntry(name * 2, flows=2200, benign=2000, attack=200) for name in ("a", "b")}
     family = np.where(np.arange(2200) < 2000, "web", np.where(np.arange(2200) < 2010, "rare", "scan"))
     source = [f"capture_{number % 7}" for number in range(2200)]
     for name in sites:
@@ -208,7 +206,7 @@ def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
             "source": source,
             "n_packets": np.arange(2200) % 3 + 1,
         }
-        store.write_truth(sites[name]["hash"], pl.DataFrame(truth))  # type: ignore[arg-type]
+        store.write_truth(sites[name].hash, pl.DataFrame(truth))  # type: ignore[arg-type]
     cells = []
     for label in ("far", "near"):
         for origin, target, seed in ((origin, target, seed) for origin in "ab" for target in "ab" for seed in (1, 2)):
@@ -226,15 +224,15 @@ def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
             spec = {"regime": "transfer", "calibration": "target_benign", "source": origin, "target": target, "target_hash": target * 2, "params": {}}
             spec |= {"version": "1", "device": "cpu", "seed": seed}
             store.append(RunRecord(key, key, spec, status, "" if status == "ok" else "ValueError: no", 1, "", "test", False, "identity"))  # type: ignore[arg-type]
-    declared = {label: {"name": label, "provenance": "test", "uses_labels": False, "aggregator": "identity"} for label in ("far", "near")}
+    declared = {label: DetectorRow(label, provenance="test") for label in ("far", "near")}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", (1, 2), sites, declared, tuple(cells))
     store.write_plan(plan)
     return store, plan
 
 
 def test_collected_numbers_by_brute_force(tmp_path):
-    store, plan = small_store(tmp_path)
-    data = collect(store, [plan])
+    store, _ = small_store(tmp_path)
+    data = collect(Results(store).select())
     assert list(data.documents)[:2] == ["auroc", "macro_auroc"]
     assert "auroc@2+" in data.documents
     cells = {(cell.detector, cell.source, cell.target): cell for cell in data.cells}
@@ -274,10 +272,10 @@ def test_collected_numbers_by_brute_force(tmp_path):
 
 
 def test_damaged_scores_are_one_clear_error(tmp_path):
-    store, plan = small_store(tmp_path)
+    store, _ = small_store(tmp_path)
     (tmp_path / "scores" / "faraa1.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"faraa1\.parquet is damaged"):
-        collect(store, [plan])
+        collect(Results(store).select())
 
 
 def test_the_command_writes_one_file_and_says_where(tmp_path, capsys):

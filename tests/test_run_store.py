@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from reports.results.folder import RunStore
 
 RECORD = RunRecord("k1", "f1", {"target": "t"}, "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5})
-PLAN = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {"t": {}}, {"d": {}}, (ExpectedCell("d", "transfer", "t", "t", 1, "k1"),))
+CELLS = (ExpectedCell("d", "transfer", "t", "t", 1, "k1"),)
+PLAN = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {"t": DatasetEntry("h")}, {"d": DetectorRow("d", detector="d")}, CELLS)
 
 
 @pytest.fixture
@@ -36,8 +37,10 @@ def test_concurrent_writers_never_overwrite_each_other(store):
 
 
 def test_plans_come_back_as_they_were(store):
-    store.write_plan(PLAN)
-    assert store.plans() == [PLAN]
+    written = store.write_plan(PLAN)
+    assert store.plans() == [written]
+    assert replace(written, made="") == PLAN
+    assert (store.folder / "plans" / f"{PLAN.key}.json").exists()  # when it was made is no part of its key
 
 
 def test_scores_and_truth_round_trip(store):

@@ -13,14 +13,14 @@ from sklearn.metrics import roc_auc_score
 
 from reports.statistics.bootstrap import (
     CellScores,
+    Resampled,
+    _Ranked,
     interval_of,
     resample,
-    weighted_auroc,
 )
 from reports.statistics.tests import (
     delong,
     delong_over_seeds,
-    delong_test,
     holm,
     nemenyi_critical_difference,
     rank_test_warning,
@@ -53,7 +53,7 @@ rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3), 
 @given(rows)
 def test_weighted_auroc_is_that_of_scikit_learn_and_of_repeated_flows(flows):
     scores, attack, *weights = (np.array(column) for column in zip(*flows, strict=True))
-    got = weighted_auroc(scores.astype(float), attack, np.stack(weights, axis=1).astype(float))
+    got = _Ranked.of(scores.astype(float), attack).auroc(np.stack(weights, axis=1).astype(float))
     for area, weight in zip(got, weights, strict=True):
         repeated_scores, repeated = np.repeat(scores, weight), np.repeat(attack, weight)
         if repeated.all() or not repeated.any():
@@ -193,7 +193,7 @@ def test_interval_covers_the_truth_on_clustered_flows_where_delong_raises_false_
         one = interval_of(resampled, list(resampled.estimate), (1, 0), datasets=False)
         covered += one.low <= truth <= one.high
         alarms += interval_of(resampled, list(resampled.estimate), (1, -1), datasets=False).p < 0.05
-        delong_alarms += delong_test(*cells[0].scores, cells[0].attack).p < 0.05
+        delong_alarms += delong_over_seeds([(*cells[0].scores, cells[0].attack)]).p < 0.05
     assert covered >= stats.binom.ppf(0.001, trials, 0.95)
     assert alarms <= stats.binom.ppf(0.999, trials, 0.05)
     assert delong_alarms > stats.binom.ppf(0.999, trials, 0.05)  # why it is labelled
@@ -267,17 +267,17 @@ def test_delong_keeps_its_false_alarm_rate_on_independent_flows():
     for _ in range(500):
         common = rng.normal(size=100) + attack
         first, second = common + rng.normal(size=(2, 100))
-        alarms += delong_test(first, second, attack).p < 0.05
+        alarms += delong_over_seeds([(first, second, attack)]).p < 0.05
     assert stats.binom.ppf(0.001, 500, 0.05) <= alarms <= stats.binom.ppf(0.999, 500, 0.05)
 
 
 def test_delong_without_variance_or_flows_says_so():
     attack = np.array([True, True, False, False])
     perfect, constant = np.array([3.0, 4.0, 1.0, 2.0]), np.zeros(4)
-    assert delong_test(perfect, perfect * 2, attack).p == 1
-    nothing = delong_test(perfect, constant, attack)
+    assert delong_over_seeds([(perfect, perfect * 2, attack)]).p == 1
+    nothing = delong_over_seeds([(perfect, constant, attack)])
     assert (nothing.difference, nothing.p) == (0.5, None)
-    assert delong_test(perfect[1:], constant[1:], attack[1:]).p is None
+    assert delong_over_seeds([(perfect[1:], constant[1:], attack[1:])]).p is None
     with pytest.raises(ValueError, match="1 and 2"):
         delong(perfect[None, 1:], attack[1:])
 
@@ -348,3 +348,25 @@ def test_rank_tests_over_four_datasets_are_refused():
 def test_three_seeds_need_a_multiplier_of_430():
     assert seed_multiplier(3) == pytest.approx(4.303, abs=0.001)
     assert seed_multiplier(1) is None
+
+
+# -- intervals and groups against closed forms -------------------------------------------------------------------------------------
+
+
+def normal_draws(mean: float, error: float, pairs=(("a", "b"), ("b", "c"), ("c", "a")), n: int = 40_001) -> Resampled:
+    """Cells whose resamples are the quantiles of a normal distribution, so that every percentile of theirs is known; no two datasets differ."""
+    quantiles = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    draws = dict.fromkeys(pairs, (mean + error * quantiles)[:, None])
+    datasets = {name: np.ones(n, dtype=np.int64) for pair in pairs for name in pair}
+    return Resampled({pair: np.array([mean]) for pair in pairs}, draws, datasets, {}, bounded=False)
+
+
+def test_an_interval_for_fixed_datasets_is_the_central_95_percent_of_the_resamples():
+    found = interval_of(normal_draws(0.7, 0.02), [("a", "b"), ("b", "c"), ("c", "a")], (1,), datasets=False)
+    assert (found.low, found.high) == pytest.approx((0.7 - 1.959964 * 0.02, 0.7 + 1.959964 * 0.02), abs=1e-5)
+
+
+def test_an_interval_for_other_datasets_is_at_least_196_standard_errors_wide():
+    """Datasets that do not differ add nothing: what is left is 1.96 times the spread over captures, seeds and flows."""
+    found = interval_of(normal_draws(0.7, 0.02), [("a", "b"), ("b", "c"), ("c", "a")], (1,), datasets=True)
+    assert (found.low, found.high) == pytest.approx((0.7 - 1.96 * 0.02, 0.7 + 1.96 * 0.02), abs=1e-4)

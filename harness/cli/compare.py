@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.cli import console
-from harness.cli.leaderboard import find_metric, select_plans
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
-from reports.results.folder import RunStore
-from reports.statistics.compare import compare
-from reports.statistics.sides import (
-    Measure,
-    check_same_schema,
-    check_same_table,
-    sides_between,
-    sides_with_controls,
-    sides_within,
-)
+from reports.results.model import Results, measure_of
+from reports.statistics.compare import ComparedCell, ComparedMean, Comparison, compare, rows_between, rows_with_baselines, rows_within
 
 SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
 
 
 def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str, metric: str = "auroc", control: bool = False) -> None:
-    measure = Measure(*find_metric(metric))
+    measure = measure_of(metric)
     labels = split_requests(detectors)
     if control and runs_b is not None:
         raise UsageError("--control compares within one results folder: leave the second one out")
     if runs_b is None and not labels and not control:
         raise UsageError("name a second results folder, two detectors of this one with --detectors a,b, or --control")
-    folders = [runs_a] if runs_b is None else [runs_a, runs_b]
-    stores = [RunStore.open(folder) for folder in folders]
-    check_same_schema(folders)
-    tables = [(store, select_plans(store, protocol)) for store in stores]
-    plan = tables[0][1][-1]
+    tables = [Results.open(folder, console.say).select(protocol) for folder in (runs_a, runs_b) if folder is not None]
     if control:
-        pairs = sides_with_controls(*tables[0], labels)
+        pairs = rows_with_baselines(tables[0], labels)
     elif runs_b is None:
-        pairs = sides_within(*tables[0], labels)
+        pairs = rows_within(tables[0], labels)
     else:
-        check_same_table(plan, tables[1][1][-1], (runs_a, runs_b))
-        pairs = sides_between(tables[0], tables[1], labels)
+        pairs = rows_between(tables[0], tables[1], labels)
     with PreparationProgress() as progress:
-        document = compare(pairs, plan, measure, progress=progress)
+        document = compare(pairs, tables[0], measure, progress=progress)
     if output == "json":
         console.document(document, "json")
     else:
         _print(document)
 
 
-def _print(document: Mapping[str, Any]) -> None:
+def _print(document: Comparison) -> None:
     from reports.tables.fields import metric_name
 
     setting = f"{metric_name(document['metric'])}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
@@ -77,13 +61,14 @@ def _table(columns: list[str], rows: list[list[str]], reasons: list[str]) -> Non
     console.out("")
 
 
-def _cell(row: Mapping[str, Any]) -> list[str]:
-    flows = [f"{row[f'n_{kind}']} ({row[f'captures_{kind}']})" if row[f"n_{kind}"] is not None else "–" for kind in ("benign", "attack")]
+def _cell(row: ComparedCell) -> list[str]:
+    counts = ((row["n_benign"], row["captures_benign"]), (row["n_attack"], row["captures_attack"]))
+    flows = [f"{flows} ({captures})" if flows is not None else "–" for flows, captures in counts]
     numbers = (_number(row["first"]), _number(row["second"]), _signed(row["difference"]), _range(row["low"], row["high"]))
     return [f"{row['source']} → {row['target']}", *numbers, _p(row["delong_p"]), _p(row["delong_p_holm"]), *flows]
 
 
-def _mean(row: Mapping[str, Any]) -> list[str]:
+def _mean(row: ComparedMean) -> list[str]:
     these = (_range(row["low_these"], row["high_these"]), _p(row["p_these"]), _p(row["p_these_holm"]))
     others = (_range(row["low"], row["high"]), _p(row["p"]), _p(row["p_holm"]))
     return [_number(row["first"]), _number(row["second"]), _signed(row["difference"]), *these, *others]

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.cli import console, leaderboard
 from janus_bench.errors import DataError, UsageError, unknown
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord
-from reports.results.folder import RunStore
+from reports.results.model import Results, ResultTable, Run
 
 if TYPE_CHECKING:
-    from janus_bench.extensions import TestScores
     from reports.figures import Format
     from reports.tables.document import Board, BoardRow
 
@@ -27,6 +25,9 @@ class Request:
     runs: Path
     protocol: str
     file: Path
+
+    def table(self) -> ResultTable:
+        return Results.open(self.runs, console.say).select(self.protocol)
 
     @property
     def form(self) -> Format:
@@ -53,10 +54,10 @@ def heatmap(request: Request, detector: str, first: str, second: str, metric: st
     from reports.tables.fields import metric_name
 
     form = request.form
-    store, plans = _opened(request)
+    table = request.table()
     matrices = []
     for aggregator in (first, second):
-        document = leaderboard.document(store, plans, metric, aggregator or None)
+        document = leaderboard.document(table, metric, aggregator or None)
         row = _row(document, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
         matrix = np.full((len(sources), len(targets)), np.nan)
@@ -78,15 +79,15 @@ def roc(request: Request, detectors: Sequence[str], source: str, target: str, ag
     from reports.figures import roc_curves
 
     form = request.form
-    store, plans = _opened(request)
-    seed = _seed(plans, seed)
+    table = request.table()
+    seed = _seed(table, seed)
     curves = {}
     for label in detectors:
-        (cell,) = _cells(plans, label, seed, source, target)
-        evidence, _ = _evidence(store, plans, cell, aggregator)
+        (run,) = _runs(table, label, seed, source, target)
+        evidence = run.scored(aggregator).evidence
         curves[label] = (evidence.score, evidence.attack)
     try:
-        figure = roc_curves(curves, form, _warning(leaderboard.document(store, plans, "auroc")))
+        figure = roc_curves(curves, form, _warning(leaderboard.document(table, "auroc")))
     except ValueError as error:
         raise UsageError(str(error)) from None
     request.write(figure, f"{source} → {target}, seed {seed}")
@@ -99,14 +100,14 @@ def density(request: Request, detector: str, aggregator: str, seed: int | None) 
     from reports.figures import ScorePanel, score_densities
 
     form = request.form
-    store, plans = _opened(request)
-    seed = _seed(plans, seed)
+    table = request.table()
+    seed = _seed(table, seed)
     panels, name = [], aggregator
-    for cell in _cells(plans, detector, seed):
-        evidence, name = _evidence(store, plans, cell, aggregator)
+    for run in _runs(table, detector, seed):
+        evidence, name = run.scored(aggregator).evidence, run.aggregator(aggregator)
         groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
-        panels.append(ScorePanel(cell.source, cell.target, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
-    warning = _warning(leaderboard.document(store, plans, "auroc"))
+        panels.append(ScorePanel(*run.pair, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
+    warning = _warning(leaderboard.document(table, "auroc"))
     score = f"{detector}, {name.removeprefix('column:')}"
     request.write(score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f"{score}, seed {seed}")
 
@@ -130,24 +131,21 @@ def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None
                 published.setdefault(number["variant"], {})[number["target"]] = 100 * number["value"]
         request.write(ablation_bars(published, "full JANUS (published)", form=form), "published differences")
         return
-    document = leaderboard.document(*_opened(request), "auroc")
-    reference = reference or reference_label(document) or ""
+    table = request.table()
+    document = leaderboard.document(table, "auroc")
+    variants = {row.label: row.declared.variant for row in table.rows}
+    reference = reference or reference_label(document, variants) or ""
     if not reference:
         raise UsageError(f"protocol {document['protocol']} names no row to compare with: give one with --reference")
     for label in (reference, *detectors):
         _row(document, label)
-    deltas = ablation_deltas(document, reference, detectors)
+    deltas = ablation_deltas(document, reference, detectors, variants)
     if not deltas:
         raise DataError(f"{request.runs} has no detector besides {reference}")
     request.write(ablation_bars(deltas, reference, form=form, note=_warning(document)), f"differences to {reference}")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------------------
-
-
-def _opened(request: Request) -> tuple[RunStore, list[PlanRecord]]:
-    store = RunStore.open(request.runs)
-    return store, leaderboard.select_plans(store, request.protocol)
 
 
 def _row(document: Board, label: str) -> BoardRow:
@@ -169,45 +167,22 @@ def _score_name(aggregator: str, row: BoardRow) -> str:
     return (aggregator or own).removeprefix("column:")
 
 
-def _seed(plans: Sequence[PlanRecord], seed: int | None) -> int:
+def _seed(table: ResultTable, seed: int | None) -> int:
     """The first seed of the plans unless another is asked for."""
-    seeds = sorted({number for plan in plans for number in plan.seeds})
-    if seed is not None and seed not in seeds:
-        raise unknown("seed", str(seed), map(str, seeds))
-    return seeds[0] if seed is None else seed
+    if seed is not None and seed not in table.seeds:
+        raise unknown("seed", str(seed), map(str, table.seeds))
+    return table.seeds[0] if seed is None else seed
 
 
-def _cells(plans: Sequence[PlanRecord], label: str, seed: int, source: str = "", target: str = "") -> list[ExpectedCell]:
-    """The transfer cells of a detector for one seed, in the plan's order; where plans name different runs for a cell, the later one counts."""
-    labels = {name for plan in plans for name in plan.detectors}
-    if label not in labels:
-        raise unknown("detector", label, labels)
-    cells = {
-        (cell.source, cell.target): cell for plan in plans for cell in plan.cells if (cell.label, cell.regime, cell.seed) == (label, "transfer", seed)
-    }
+def _runs(table: ResultTable, label: str, seed: int, source: str = "", target: str = "") -> list[Run]:
+    """A detector's runs with one seed, by cell in the plan's order; of ``source`` and ``target`` alone, where they are named."""
+    row = table.row(label)
+    found = [run for pair in row.cells if (run := row.run(pair, seed)) is not None]
     for name, position in ((source, 0), (target, 1)):
-        known = {pair[position] for pair in cells}
+        known = {run.pair[position] for run in found}
         if name and name not in known:
             raise unknown("dataset", name, known)
-    chosen = [cell for (one, other), cell in cells.items() if one == (source or one) and other == (target or other)]
+    chosen = [run for run in found if run.pair == (source or run.pair[0], target or run.pair[1])]
     if not chosen:
         raise DataError(f"no cell {source or '*'} → {target or '*'} of {label} with seed {seed} was asked for: choose a protocol that has it")
     return chosen
-
-
-def _evidence(store: RunStore, plans: Sequence[PlanRecord], cell: ExpectedCell, aggregator: str) -> tuple[TestScores, str]:
-    """Scalar scores of one cell, and the aggregator that made them: the one asked for, or the row's own."""
-    from janus_bench.extensions import BEST_FIXED
-    from reports.results.evidence import cell_scores
-
-    record: RunRecord | None = store.records().get(cell.run_key)
-    if record is None or record.status != "ok":
-        what = "has not been run" if record is None else f"is {record.status}: {record.reason}"
-        raise DataError(f"{cell.label}, {cell.source} → {cell.target}, seed {cell.seed} {what}; run it, or choose another detector or seed")
-    own = [plan.detectors[cell.label]["aggregator"] for plan in plans if cell.label in plan.detectors][-1]
-    name = record.aggregator if record.aggregator == "identity" else aggregator or own
-    if name == BEST_FIXED:
-        raise UsageError(
-            f"{cell.label} chooses its score with the labels of the test and has none of its own: name one with --aggregator column:NAME"
-        )
-    return cell_scores(store.scores(record.key), store.truth(record.spec["target_hash"]), record.spec, name)[""], name

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
-from janus_bench.errors import DataError, UsageError, unknown
-from janus_bench.extensions import Metric, Renderer
+from janus_bench.errors import UsageError, unknown
+from janus_bench.extensions import Renderer
 from janus_bench.params import split_requests
-from janus_bench.records import PlanRecord, canonical_json
-from reports.results.evidence import VIEWS, metric_of
-from reports.results.folder import RunStore
-from reports.tables.document import Board, TableStatistics
+from reports.results.model import Measure, Results, ResultTable, measure_of
+
+if TYPE_CHECKING:
+    from reports.tables.document import Board
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,16 @@ class Options:
 def execute(runs: Path, protocol: str, metric: str, aggregator: str | None, output: str, file: Path | None, options: Options | None = None) -> None:
     options = options or Options()
     renderer = find_renderer(output, file)
-    store = RunStore.open(runs)
-    plans = select_plans(store, protocol)
-    table = table_name(plans, options)
-    shown = with_table(store, plans, _with_intervals(store, plans, metric, aggregator, options, table), options, table)
+    table = Results.open(runs, console.say).select(protocol)
+    name = table_name(table, options)
+    shown = with_table(table, _with_intervals(table, measure_of(metric, aggregator), options, name), options, name)
     write(renderer.render(shown, console.width(), console.color() and file is None), file)
 
 
-def show(store: RunStore, plans: Sequence[PlanRecord], renderer: Renderer) -> str:
+def show(table: ResultTable, renderer: Renderer) -> str:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
     options = Options()
-    shown = with_table(store, plans, document(store, plans, "auroc"), options, table_name(plans, options))
+    shown = with_table(table, document(table, "auroc"), options, table_name(table, options))
     return str(renderer.render(shown, console.width(), console.color()))
 
 
@@ -74,41 +73,35 @@ def find_renderer(name: str, file: Path | None = None) -> Renderer:
     return found[name]
 
 
-def table_name(plans: Sequence[PlanRecord], options: Options) -> str:
+def table_name(table: ResultTable, options: Options) -> str:
     """The table that was asked for, or that the protocol names."""
     from reports.tables.details import LEADERBOARD, TABLES
 
-    protocol = plugins.protocols().get(plans[-1].protocol)
+    protocol = plugins.protocols().get(table.plan.protocol)
     name = options.table or (protocol.table if protocol is not None else "") or LEADERBOARD
     if name not in (LEADERBOARD, *TABLES):
         raise unknown("table", name, [LEADERBOARD, *TABLES])
     return name
 
 
-def _with_intervals(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, options: Options, table: str) -> Board:
+def _with_intervals(table: ResultTable, measure: Measure, options: Options, name: str) -> Board:
     from reports.statistics.intervals import kept_statistics
-    from reports.statistics.sides import Measure
     from reports.tables.details import LEADERBOARD
+    from reports.tables.leaderboard import build_leaderboard
 
-    if options.intervals and aggregator:
+    if options.intervals and measure.aggregator:
         raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
-    measure = Measure(*find_metric(metric))
-    wanted = (measure.is_auroc and not aggregator and table == LEADERBOARD) if options.intervals is None else options.intervals
+    wanted = (measure.is_auroc and not measure.aggregator and name == LEADERBOARD) if options.intervals is None else options.intervals
     if not wanted:
-        return document(store, plans, metric, aggregator)
+        return build_leaderboard(table, measure)
     with PreparationProgress() as progress:
-        statistics = kept_statistics(store, plans, measure, console.say, progress)
-    return document(store, plans, metric, aggregator, statistics)
+        statistics = kept_statistics(table, measure, progress)
+    return build_leaderboard(table, measure, statistics)
 
 
-def with_table(store: RunStore, plans: Sequence[PlanRecord], board: Board, options: Options, name: str) -> Board:
+def with_table(table: ResultTable, board: Board, options: Options, name: str) -> Board:
     """The document, with the details of a table other than the leaderboard."""
-    from reports.tables.details import (
-        LEADERBOARD,
-        TABLES,
-        Operations,
-        with_details,
-    )
+    from reports.tables.details import LEADERBOARD, TABLES, Operations, with_details
 
     if name == LEADERBOARD:
         return board
@@ -118,8 +111,8 @@ def with_table(store: RunStore, plans: Sequence[PlanRecord], board: Board, optio
     flows = FLOWS_PER_DAY if options.flows_per_day is None else options.flows_per_day
     operations = Operations(flows, _base_rates(options.base_rates) or BASE_RATES, a_day)
     collect: dict[str, Callable[[PreparationProgress], Sequence[Any]]] = {
-        "scores": lambda progress: cell_evidence(store, plans, console.say, progress),
-        "likeness": lambda progress: cell_likeness(store, plans, board["aggregator"], progress),
+        "scores": lambda progress: cell_evidence(table, progress),
+        "likeness": lambda progress: cell_likeness(table, board["aggregator"], progress),
     }
     cells: Sequence[Any] = ()
     if TABLES[name].evidence in collect:
@@ -138,74 +131,8 @@ def _base_rates(text: str) -> tuple[float, ...]:
     return rates
 
 
-def select_plans(store: RunStore, protocol: str, say: Callable[[str], None] = console.say) -> list[PlanRecord]:
-    """The plans of one table: those that agree with the latest one (of the protocol asked for) in everything but detectors and seeds."""
-    plans = store.plans()
-    if protocol:
-        names = {plan.protocol for plan in plans}
-        if protocol not in names:
-            known = plugins.protocols()
-            if protocol not in known:
-                raise unknown("protocol", protocol, known)
-            raise DataError(f"{store.folder} has no results of protocol {protocol!r}, only of {', '.join(sorted(names)) or 'none'}")
-        plans = [plan for plan in plans if plan.protocol == protocol]
-    if not plans:
-        raise DataError(f"no results in {store.folder}: start with `janus-bench run --runs {store.folder}`")
-    tables: dict[str, list[PlanRecord]] = {}
-    for plan in plans:
-        tables.setdefault(_table_of(plan), []).append(plan)
-    chosen = tables.pop(_table_of(plans[-1]))
-    for others in tables.values():
-        plan = others[-1]
-        say(
-            f"note: {store.folder} also holds {plan.protocol} ({plan.profile}, {plan.split} split) on {', '.join(plan.datasets)}: "
-            "tables are not mixed; the one shown was asked for last"
-        )
-    return chosen
+def document(table: ResultTable, metric: str, aggregator: str | None = None) -> Board:
+    """The leaderboard without intervals."""
+    from reports.tables.leaderboard import build_leaderboard
 
-
-def _table_of(plan: PlanRecord) -> str:
-    hashes = {name: dataset["hash"] for name, dataset in plan.datasets.items()}
-    return canonical_json(
-        {"protocol": plan.protocol, "profile": plan.profile, "split": plan.split, "calibration": plan.calibration, "datasets": hashes}
-    )
-
-
-def document(
-    store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None = None, statistics: TableStatistics | None = None
-) -> Board:
-    """The leaderboard as a JSON document (``architecture.md``)."""
-    from reports.tables.leaderboard import build_leaderboard, value_key
-
-    known, suffix = find_metric(metric)
-    records = store.records()
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    refusals: list[UsageError] = []
-    possible = False  # for any row that has several score columns
-    for plan in plans:
-        own = {label: declared["aggregator"] for label, declared in plan.detectors.items()}
-        for cell in plan.cells:
-            name = value_key(cell.run_key, own[cell.label], records.get(cell.run_key))
-            if name in values or name in reasons or cell.run_key not in records:
-                continue
-            try:
-                values[name] = metric_of(store, records[cell.run_key], known, suffix, aggregator or own[cell.label], console.say)
-                possible |= records[cell.run_key].aggregator != "identity"
-            except UsageError as error:  # a detector without that score column has no such number
-                refusals.append(error)
-                reasons[name] = str(error)
-    if refusals and not possible:
-        raise refusals[0]
-    return build_leaderboard(
-        plans, records, values, metric, aggregator, higher_is_better=known.higher_is_better, reasons=reasons, statistics=statistics
-    )
-
-
-def find_metric(name: str) -> tuple[Metric, str]:
-    found = plugins.metrics()
-    for suffix in sorted(VIEWS, key=len, reverse=True):
-        base = name.removesuffix(suffix) if suffix else name
-        if base in found and (base != name or not suffix):
-            return found[base], suffix
-    raise unknown("metric", name, found, "Add @2+ for flows of two or more packets.")
+    return build_leaderboard(table, measure_of(metric, aggregator))

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.cli import console, leaderboard
 from janus_bench import plugins
 from janus_bench.errors import unknown
-from reports.results.folder import RunStore
+from reports.results.model import Results
 
 FORMATS = ("table", "markdown", "latex", "json")
 
@@ -23,8 +23,7 @@ def execute(runs: Path | None, protocol: str, output: str) -> None:
         raise unknown("format", output, FORMATS)
     document = None
     if runs is not None:
-        store = RunStore.open(runs)
-        document = leaderboard.document(store, leaderboard.select_plans(store, protocol), "auroc")
+        document = leaderboard.document(Results.open(runs, console.say).select(protocol), "auroc")
     table = published_table(document, set(plugins.detector_entries()))
     write = {
         "table": lambda: published_text(table, console.width(), console.color()),

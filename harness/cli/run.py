@@ -55,6 +55,7 @@ def execute(request: Request) -> int:
     from harness.plan import Settings, make_plan
     from harness.runner import Machine, final_runs, run_plan
     from reports.results.folder import RunStore, WriteFailed
+    from reports.results.model import Results
 
     renderer = find_renderer(request.output)
     known = plugins.protocols()
@@ -93,9 +94,10 @@ def execute(request: Request) -> int:
             raise WriteFailed(f"{error}: {request.retry}") from None
     if not result.records:
         console.say(f"nothing to do: all {result.reused} runs are already in {request.runs}")
-    console.out(show(store, [plan.record], renderer))
-    records = store.records()
-    return _conclude(result, [records[key] for key in {cell.run_key for cell in plan.record.cells} & set(records)], request.retry)
+    results = Results(store, console.say)
+    console.out(show(results.table([plan.record]), renderer))
+    keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
+    return _conclude(result, [results.records[key] for key in keys], request.retry)
 
 
 def _conclude(result: Result, records: Sequence[RunRecord], retry: str) -> int:

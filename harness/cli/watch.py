@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli import console
-from harness.cli.leaderboard import document, select_plans
+from harness.cli.leaderboard import document
 from janus_bench.errors import UsageError
-from janus_bench.records import PlanRecord, RunRecord
-from reports.results.folder import RunStore
+from reports.results.model import MISSING, Results, ResultTable
 
 EVERY_S = 1.0
 
@@ -25,16 +23,15 @@ def watch(runs: Path, protocol: str, metric: str, aggregator: str | None, every_
     from rich.live import Live
     from rich.text import Text
 
-    store = RunStore.open(runs)
     screen = Console(no_color=not console.color(), highlight=False)
     seen: object = None
     with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
-                if (state := _state(store)) != seen:
+                if (state := _state(runs)) != seen:
                     seen = state
-                    plans = select_plans(store, protocol, say=_silent)
-                    text, done = _frame(store, plans, metric, aggregator, screen.width)
+                    # notes would tear the picture; the leaderboard prints them
+                    text, done = _frame(Results.open(runs).select(protocol), metric, aggregator, screen.width)
                     live.update(Text.from_ansi(text), refresh=True)
                     if done:
                         return
@@ -43,28 +40,23 @@ def watch(runs: Path, protocol: str, metric: str, aggregator: str | None, every_
             return
 
 
-def _silent(line: str) -> None:
-    """Notes would tear the picture; the leaderboard prints them."""
+def _state(runs: Path) -> object:
+    """Changes whenever a row or a plan is written; the same plan asked for again is the same file, written anew."""
+    rows = sorted(path.name for path in (runs / "results").glob("*.json"))
+    return rows, sorted((path.name, path.stat().st_mtime_ns) for path in (runs / "plans").glob("*.json"))
 
 
-def _state(store: RunStore) -> object:
-    """Changes whenever a row or a plan is written."""
-    return [sorted(path.name for path in (store.folder / name).glob("*.json")) for name in ("results", "plans")]
-
-
-def _frame(store: RunStore, plans: Sequence[PlanRecord], metric: str, aggregator: str | None, width: int) -> tuple[str, bool]:
+def _frame(table: ResultTable, metric: str, aggregator: str | None, width: int) -> tuple[str, bool]:
     """What is drawn (a line on how the runs stand, then the table), and whether nothing more is expected."""
     from reports.render.terminal import render_table
 
-    text = render_table(document(store, plans, metric, aggregator), width, console.color())
-    expected = {cell.run_key for plan in plans for cell in plan.cells}
-    line, done = _progress(expected, store.records())
-    return f"{line}\n\n{text}", done
+    line, done = _progress(table)
+    return f"{line}\n\n{render_table(document(table, metric, aggregator), width, console.color())}", done
 
 
-def _progress(expected: set[str], records: dict[str, RunRecord]) -> tuple[str, bool]:
-    counts = Counter(records[key].status for key in expected & set(records))
-    missing = len(expected) - sum(counts.values())
+def _progress(table: ResultTable) -> tuple[str, bool]:
+    counts = Counter({run.key: run.status for run in table.runs()}.values())
+    expected, missing = counts.total(), counts.pop(MISSING, 0)
     listed = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda status: (status != "ok", status)))
-    said = f"{len(expected) - missing} of {len(expected)} runs: {listed or 'none yet'}"
+    said = f"{expected - missing} of {expected} runs: {listed or 'none yet'}"
     return f"{said} · {'all there' if not missing else 'Ctrl-C stops watching, not the run'}", not missing

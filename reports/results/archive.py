@@ -39,16 +39,13 @@ SUFFIXES: dict[str, Callable[[Path], Any]] = {".tar.zst": _zstd, ".tar.gz": _gzi
 def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) -> str:
     """Write the archive, whole or not at all, and give its SHA-256.  Its one folder has its name; ``sha256sum -c SHA256SUMS`` checks it there.
 
-    Owners and times are left out, except that plans keep their order (the latest is the table that is shown).  UsageError for another suffix or a
-    place that cannot be written, DataError where a row lacks its scores.
+    Owners and times are left out.  UsageError for another suffix or a place that cannot be written, DataError where a row lacks its scores.
     """
     suffix = next((suffix for suffix in SUFFIXES if archive.name.endswith(suffix) and archive.name != suffix), None)
     if suffix is None:
         raise UsageError(f"cannot tell the format of {archive}: end its name with {' or '.join(SUFFIXES)}")
     store = RunStore.open(folder)
     _check(store)
-    plans = sorted((folder / "plans").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    times = {path: 1 + place for place, path in enumerate(plans)}
     files = sorted(path for name in FOLDERS for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
     top = archive.name.removesuffix(suffix)
     temporary = archive.with_name(f".{archive.name}.part")
@@ -59,8 +56,8 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
                 progress("exporting", place / len(files))
                 name, data = path.relative_to(folder).as_posix(), path.read_bytes()
                 sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
-                _add(tar, f"{top}/{name}", data, times.get(path, 0))
-            _add(tar, f"{top}/{CHECKSUMS}", "".join(sums).encode(), 0)
+                _add(tar, f"{top}/{name}", data)
+            _add(tar, f"{top}/{CHECKSUMS}", "".join(sums).encode())
         temporary.replace(archive)
     except OSError as error:
         raise UsageError(f"cannot write {archive} ({error.strerror}): choose another file with -o") from None
@@ -70,9 +67,9 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
         return hashlib.file_digest(written, "sha256").hexdigest()
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes, time: int) -> None:
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime, entry.mode = len(data), time, 0o644
+    entry.size, entry.mode = len(data), 0o644
     tar.addfile(entry, io.BytesIO(data))
 
 

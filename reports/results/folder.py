@@ -16,16 +16,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.records import (
-    SCHEMA_VERSION,
-    ExpectedCell,
-    PlanRecord,
-    RunRecord,
-)
+from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,11 +69,14 @@ class RunStore:
                 return record
             attempt += 1
 
-    def write_plan(self, plan: PlanRecord) -> None:
-        self._write(self.folder / "plans" / f"{plan.key}.json", _json(asdict(plan)))
+    def write_plan(self, plan: PlanRecord) -> PlanRecord:
+        """Store a plan as the one that was asked for last; the same request is the same file, so asking again renews ``made``."""
+        plan = replace(plan, made=datetime.now(UTC).isoformat(timespec="microseconds"))
+        self._write(self.folder / "plans" / f"{plan.key}.json", _json(plan.to_json()))
+        return plan
 
     def write_scores(self, run_key: str, table: pl.DataFrame) -> None:
-        """Columns: see ``schema.ROLES``."""
+        """Columns: see ``janus_bench.records.ROLES``."""
         self._write_parquet(self.folder / "scores" / f"{run_key}.parquet", table)
 
     def write_truth(self, data_hash: str, table: pl.DataFrame) -> None:
@@ -120,14 +119,8 @@ class RunStore:
         return {key: RunRecord(**_read(path)) for key, (_, path) in sorted(latest.items())}
 
     def plans(self) -> list[PlanRecord]:
-        """Every plan, oldest first."""
-        paths = sorted((self.folder / "plans").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        plans = []
-        for path in paths:
-            fields = _read(path)
-            cells = tuple(ExpectedCell(**cell) for cell in fields.pop("cells"))
-            plans.append(PlanRecord(**fields | {"cells": cells, "seeds": tuple(fields["seeds"])}))
-        return plans
+        """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
+        return [_plan(path) for path in sorted((self.folder / "plans").glob("*.json"))]
 
     def scores(self, run_key: str) -> pl.DataFrame:
         return self._read_parquet(self.folder / "scores" / f"{run_key}.parquet")
@@ -211,8 +204,17 @@ def _read(path: Path) -> dict[str, Any]:
         fields = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): delete it and run again") from None
-    if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version not in READABLE_VERSIONS:
         raise DataError(
-            f"{path} has not schema version {SCHEMA_VERSION}: it was written by another version of janus-bench; use another folder with --runs"
+            f"{path} has schema version {version}, this janus-bench reads {' and '.join(map(str, READABLE_VERSIONS))}: "
+            "it was written by another version of janus-bench; use that one, or another folder with --runs"
         )
-    return fields
+    return dict(fields)
+
+
+def _plan(path: Path) -> PlanRecord:
+    try:
+        return PlanRecord.from_json(_read(path))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} is no plan ({error}): delete it and run again") from None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
-from reports.results.folder import FOLDERS, RunStore
-from reports.statistics.sides import check_same_schema
+from reports.results.folder import FOLDERS
+from reports.results.model import Results
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,19 +35,18 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
     """Write the union of ``folders`` to ``destination``, which appears whole or not at all.
 
     A run that several folders have counts once: an ok one before any other, then that of the folder named first, with all its attempts.  UsageError
-    for fewer than two folders, a destination that is not empty, or plans of another schema version; DataError if two folders have different scores
-    for the same run, or different flows under the same data hash.
+    for fewer than two folders, a destination that is not empty, or folders of different schema versions; DataError if two folders have different
+    scores for the same run, or different flows under the same data hash.
     """
     if len({folder.resolve() for folder in folders}) < 2:
         raise UsageError("name two or more different results folders to merge")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UsageError(f"{destination} is not an empty folder: choose another with -o")
-    stores = [RunStore.open(folder) for folder in folders]
-    check_same_schema(folders, "merge")
-    records = [store.records() for store in stores]
-    _check_truth(stores)
-    chosen = {key: _choose(key, stores, records) for key in sorted({key for found in records for key in found})}
-    plans = _plans(stores)
+    parts = [Results.open(folder) for folder in folders]
+    _check_versions(parts)
+    _check_truth(parts)
+    chosen = {key: _choose(key, parts) for key in sorted({key for part in parts for key in part.records})}
+    plans = _plans(parts)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
@@ -59,30 +58,41 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
             (staged / name).mkdir()
         for name, source in plans.items():
             shutil.copy2(source, staged / "plans" / name)
-        for store in stores:
-            for path in (store.folder / "truth").glob("*.parquet"):
+        for part in parts:
+            for path in (part.folder / "truth").glob("*.parquet"):
                 shutil.copy2(path, staged / "truth" / path.name)
-        for key, place in chosen.items():
-            _copy_run(stores[place].folder, staged, records[place][key])
+        for key, part in chosen.items():
+            _copy_run(part.folder, staged, part.records[key])
         if destination.exists():
             destination.rmdir()
         staged.replace(destination)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    shared = sum(sum(key in found for found in records) > 1 for key in chosen)
-    kept = [records[place][key] for key, place in chosen.items()]
+    shared = sum(sum(key in part.records for part in parts) > 1 for key in chosen)
+    kept = [part.records[key] for key, part in chosen.items()]
     return Merged(len(chosen), shared, len(plans), tuple(_notes(kept)))
 
 
-def _choose(key: str, stores: Sequence[RunStore], records: Sequence[dict[str, RunRecord]]) -> int:
-    """Place of the folder whose row counts."""
-    there = [place for place, found in enumerate(records) if key in found]
-    ok = [place for place in there if records[place][key].status == "ok"]
-    for place in ok[1:]:
-        if not _equal(stores[ok[0]].scores(key), stores[place].scores(key), ["role", "flow_id"]):
-            first, other = records[ok[0]][key], records[place][key]
+def _check_versions(parts: Sequence[Results]) -> None:
+    """Rows of different schema versions were not made under the same rules."""
+    seen: dict[int, Results] = {}
+    for part in parts:
+        for version in {record.schema_version for record in part.records.values()} | {plan.schema_version for plan in part.plans}:
+            seen.setdefault(version, part)
+    if len(seen) > 1:
+        found = ", ".join(f"{version} (as in {part.folder})" for version, part in sorted(seen.items()))
+        raise UsageError(f"cannot merge results of different schema versions: {found}; run the older ones again")
+
+
+def _choose(key: str, parts: Sequence[Results]) -> Results:
+    """The folder whose row counts."""
+    there = [part for part in parts if key in part.records]
+    ok = [part for part in there if part.records[key].status == "ok"]
+    for part in ok[1:]:
+        if not _equal(ok[0].scores(key), part.scores(key), ["role", "flow_id"]):
+            first, other = ok[0].records[key], part.records[key]
             run = f"{first.spec['detector']} on {first.spec['target']}, seed {first.spec['seed']}"
-            where = f"{stores[ok[0]].folder} ({_made_by(first)}) and {stores[place].folder} ({_made_by(other)})"
+            where = f"{ok[0].folder} ({_made_by(first)}) and {part.folder} ({_made_by(other)})"
             raise DataError(
                 f"run {key} ({run}) has different scores in {where}: "
                 "delete its row and scores in one of them, or look at both with `janus-bench compare`"
@@ -99,27 +109,19 @@ def _equal(one: pl.DataFrame, other: pl.DataFrame, keys: list[str]) -> bool:
     return one.columns == other.columns and one.sort(keys).equals(other.sort(keys))
 
 
-def _check_truth(stores: Sequence[RunStore]) -> None:
-    seen: dict[str, RunStore] = {}
-    for store in stores:
-        for path in sorted((store.folder / "truth").glob("*.parquet")):
-            first = seen.setdefault(path.stem, store)
-            if first is not store and not _equal(first.truth(path.stem), store.truth(path.stem), ["flow_id"]):
-                raise DataError(
-                    f"{first.folder} and {store.folder} have different flows under the data hash {path.stem[:12]}: one of them is damaged"
-                )
+def _check_truth(parts: Sequence[Results]) -> None:
+    seen: dict[str, Results] = {}
+    for part in parts:
+        for path in sorted((part.folder / "truth").glob("*.parquet")):
+            first = seen.setdefault(path.stem, part)
+            if first is not part and not _equal(first.truth(path.stem), part.truth(path.stem), ["flow_id"]):
+                raise DataError(f"{first.folder} and {part.folder} have different flows under the data hash {path.stem[:12]}: one of them is damaged")
 
 
-def _plans(stores: Sequence[RunStore]) -> dict[str, Path]:
+def _plans(parts: Sequence[Results]) -> dict[str, Path]:
     """File name → the plan to keep; where several folders have it, the one that was asked for last (a table shows the latest plan)."""
-    kept: dict[str, Path] = {}
-    for store in stores:
-        store.plans()  # refuses what cannot be read
-        for path in sorted((store.folder / "plans").glob("*.json")):
-            before = kept.get(path.name)
-            if before is None or path.stat().st_mtime_ns > before.stat().st_mtime_ns:
-                kept[path.name] = path
-    return kept
+    latest = sorted((plan.made, f"{plan.key}.json", place) for place, part in enumerate(parts) for plan in part.plans)
+    return {name: parts[place].folder / "plans" / name for _, name, place in latest}
 
 
 def _copy_run(source: Path, staged: Path, record: RunRecord) -> None:

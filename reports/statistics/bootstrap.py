@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample", "weighted_auroc"]
+from reports.results.model import ignore
+
+__all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample"]
 
 FEWEST_DATASETS = 3
 """With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
@@ -85,10 +87,6 @@ class Interval:
     reason: str = ""
 
 
-def _ignore(_: float) -> None:
-    """Nobody listens."""
-
-
 def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
     return _Ranked.of(cell.scores[detector], cell.attack).auroc
 
@@ -98,7 +96,7 @@ def resample(
     resamples: int = 1000,
     seed: int = 0,
     statistic: Statistic = _auroc_of,
-    progress: Callable[[float], None] = _ignore,
+    progress: Callable[[float], None] = ignore,
 ) -> Resampled:
     """Resample captures, seeds and flows of every cell; datasets' weights are drawn too, and used by ``interval_of``.
 
@@ -175,17 +173,9 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     return Interval(estimate, low, high, None if p is None or p_datasets is None else max(p, p_datasets))
 
 
-def weighted_auroc(scores: Floats, attack: NDArray[np.bool_], weights: Floats) -> Floats:
-    """AUROC of weighted flows, ties ½, for many weightings with one sort: scores, attack (n,), weights (n, r) ≥ 0 → (r,).
-
-    Equal to the AUROC of the flows repeated ``weights`` times.  NaN where a class has no weight.
-    """
-    return _Ranked.of(scores, attack).auroc(weights)
-
-
 @dataclass(frozen=True, eq=False)
 class _Ranked:
-    """Where each attack stands among the benign flows, found once."""
+    """Where each attack stands among the benign flows, found once, for the AUROCs of many weightings: those of flows repeated ``weights`` times."""
 
     benign: NDArray[np.intp]  # (b,) rows of the benign flows, ascending by score
     attack: NDArray[np.intp]  # (a,) rows of the attacks, ascending by score
@@ -200,7 +190,7 @@ class _Ranked:
         return cls(benign, hits, left, right)
 
     def auroc(self, weights: Floats) -> Floats:
-        """Rows of ``weights`` (n, r) are contiguous, so gathering them in another order is cheap."""
+        """(n, r) ≥ 0 → (r,), ties ½, NaN where a class has no weight.  Rows of ``weights`` are contiguous, so gathering them anew is cheap."""
         below = np.zeros((len(self.benign) + 1, weights.shape[1]))
         np.cumsum(weights[self.benign], axis=0, out=below[1:])  # (b + 1, r): weight of the k lowest benign flows
         hits = weights[self.attack]  # (a, r)

@@ -16,7 +16,6 @@ __all__ = [
     "PairedTest",
     "delong",
     "delong_over_seeds",
-    "delong_test",
     "holm",
     "nemenyi_critical_difference",
     "rank_test_warning",
@@ -59,16 +58,10 @@ def delong(scores: Floats, attack: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     return of_attacks.mean(axis=1), covariance
 
 
-def delong_test(first: Floats, second: Floats, attack: NDArray[np.bool_]) -> PairedTest:
-    """AUROC of ``first`` minus that of ``second`` (each (n,)) on the same flows; see ``DELONG_CAVEAT``.
+def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) -> PairedTest:
+    """AUROC of first minus that of second, mean over the seeds of a cell; a run is (first (n,), second (n,), attack (n,)).  See ``DELONG_CAVEAT``.
 
     p is 1 where both have the same placements throughout, None where the difference has no variance though it is not 0 or a class has one flow.
-    """
-    return delong_over_seeds([(first, second, attack)])
-
-
-def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) -> PairedTest:
-    """The mean difference over the seeds of a cell; a run is (first (n,), second (n,), attack (n,)).
 
     The seeds' test flows overlap (attacks are the same), so their errors are averaged as if perfectly correlated: the largest error that the mean can
     have.  More seeds thus never make p small.

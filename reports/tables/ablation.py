@@ -8,19 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 from typing import cast
 
+from janus_bench import plugins
 from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
 from reports.tables.notes import UPPER_BOUND
 
-__all__ = ["BESIDE", "REFERENCES", "SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label"]
-
-REFERENCES = {"ablation": "A5 OAS", "mechanism": "OAS over ten"}
-"""Protocol → the variant that the others are compared with."""
-
-BESIDE = {"ablation": "A1 terminal_norm", "mechanism": "causal packets, mixed heads: terminal_norm"}
-"""Protocol → the variant whose matrix stands beside that of the reference."""
+__all__ = ["SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label", "study_of", "without_variant"]
 
 SEPARATOR = " · "
 """Between a detector and its variant in the name of a row."""
@@ -32,11 +28,13 @@ HEADERS: Mapping[SummaryName, str] = dict(zip(SUMMARIES, ("within", "cross mean"
 class CellLikeness:
     """How much the scalar of one row tells the source's benign flows from the target's (``protocols.operations.source_likeness``), means over seeds.
 
+    variant  of the row's protocol, empty where it has only one
     index  max(a, 1 − a): ½ no leak … 1 a domain classifier; None unless every seed has one
     area   a itself, target positive: above ½ the target's flows look the more anomalous
     """
 
     detector: str
+    variant: str
     source: str
     target: str
     index: float | None
@@ -49,28 +47,32 @@ class CellLikeness:
 def ablation_records(document: Board, likeness: Sequence[CellLikeness] = (), reference: str | None = None) -> list[AblationRecord]:
     """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where there is no number.
 
-    likeness   of cells, rows in the order in which they are to be shown; rows that it does not have come last, by detector, group and name
-    reference  name of the variant that deltas are taken against; by default that of the protocol in ``REFERENCES``.  Without such a row there are
-               no deltas.
+    likeness   of cells, rows in the order in which they are to be shown; rows that it does not have come last, by group and name
+    reference  name of the variant that deltas are taken against; by default the one that the protocol declares.  Without such a row there are no
+               deltas.
 
     ``what`` is a name of ``SUMMARIES`` or ``cell``.  ``likeness`` of a mean is the mean over its cells, if all have one; cells that test on a
     class shift are ``in_means`` no more than in the metric's.
     """
     outside = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
-    reference = REFERENCES.get(document["protocol"], "") if reference is None else reference
-    base = {_parts(row)[0]: row for row in document["rows"] if _parts(row)[1] == reference}
+    reference = study_of(document)[0] if reference is None else reference
+    variants = {cell.detector: cell.variant for cell in likeness}
+    base = {without_variant(row["detector"], reference): row for row in document["rows"] if variants.get(row["detector"], "") == reference}
     place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
     found = {(cell.detector, cell.source, cell.target): cell for cell in likeness}
     records: list[AblationRecord] = []
-    for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), _parts(row)[0], row["group"], _parts(row)[1])):
+    for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), row["group"], row["detector"])):
         cells = [found.get((row["detector"], cell["source"], cell["target"])) for cell in row["cells"]]
-        records += _records_of(row, base.get(_parts(row)[0]), cells, outside)
+        variant = variants.get(row["detector"], "")
+        records += _records_of(row, variant, base.get(without_variant(row["detector"], variant)), cells, outside)
     return records
 
 
-def _records_of(row: BoardRow, base: BoardRow | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]) -> list[AblationRecord]:
+def _records_of(
+    row: BoardRow, variant: str, base: BoardRow | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]
+) -> list[AblationRecord]:
     """``likeness``: of the row's cells, in their order; ``outside``: targets that are in no mean."""
-    who: dict[str, object] = {"detector": row["detector"], "group": row["group"], "variant": _parts(row)[1], "upper_bound": row["upper_bound"]}
+    who: dict[str, object] = {"detector": row["detector"], "group": row["group"], "variant": variant, "upper_bound": row["upper_bound"]}
     who |= {"reference": base is not None and base["detector"] == row["detector"], "aggregator": row["aggregator"]}
     base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
     both = list(zip(row["cells"], likeness, strict=True))
@@ -104,9 +106,15 @@ def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
     return {"likeness": fmean(index for index, _ in there), "likeness_auroc": fmean(area for _, area in there)}
 
 
-def _parts(row: BoardRow) -> tuple[str, str]:
-    detector, _, name = row["detector"].partition(SEPARATOR)
-    return detector, name
+def without_variant(label: str, variant: str) -> str:
+    """A row's name without its variant's: what the variants of one detector share."""
+    return label.removesuffix(f"{SEPARATOR}{variant}") if variant else label
+
+
+def study_of(document: Board) -> tuple[str, str]:
+    """The variants that the document's protocol declares as its reference and as the one beside it; empty where it declares none."""
+    protocol = plugins.protocols().get(document["protocol"])
+    return (protocol.reference, protocol.beside) if protocol is not None else ("", "")
 
 
 def _status(cells: Sequence[BoardCell], mean: float | None) -> dict[str, str]:
@@ -124,27 +132,33 @@ def _minus(value: float | None, base: float | None) -> float | None:
 # -- differences -------------------------------------------------------------------------------------------------------------------
 
 
-def reference_label(document: Board) -> str | None:
-    """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol names none."""
-    labels = sorted(row["detector"] for row in document["rows"] if _parts(row)[1] and _parts(row)[1] == REFERENCES.get(document["protocol"]))
-    return labels[0] if labels else None
+def reference_label(document: Board, variants: Mapping[str, str]) -> str | None:
+    """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol declares none.
+
+    variants  label → the row's variant
+    """
+    reference, _ = study_of(document)
+    return min((label for label, variant in variants.items() if variant and variant == reference), default=None)
 
 
-def ablation_deltas(document: Board, reference: str, labels: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
+def ablation_deltas(
+    document: Board, reference: str, labels: Sequence[str] = (), variants: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, float | None]]:
     """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars`` draws it.
 
-    labels  rows to compare; by default the other variants of the same detector, by group and name; all other rows where the reference is no variant
+    labels    rows to compare; by default the other variants of the same detector, by group and name; all other rows where the reference is no variant
+    variants  label → the row's variant
     """
     rows = {row["detector"]: row for row in document["rows"]}
-    detector, variant = _parts(rows[reference])
+    of = {label: (without_variant(label, variants.get(label, "")), variants.get(label, "")) for label in rows}
+    detector, variant = of[reference]
     if not labels and variant:
-        own = [row for row in document["rows"] if _parts(row)[0] == detector and row["detector"] != reference]
-        labels = [row["detector"] for row in sorted(own, key=lambda row: (row["group"], _parts(row)[1]))]
+        own = [label for label in rows if of[label][0] == detector and label != reference]
+        labels = sorted(own, key=lambda label: (rows[label]["group"], of[label][1]))
     deltas = {}
     for label in labels or [label for label in rows if label != reference]:
         row = rows[label]
-        own_detector, name = _parts(row)
-        shown = name if variant and own_detector == detector else label
+        shown = of[label][1] if variant and of[label][0] == detector else label
         base = rows[reference]["summary"]
         deltas[f"{shown} {UPPER_BOUND} upper bound" if row["upper_bound"] else shown] = {
             header: points(_minus(row["summary"][key], base[key])) for key, header in HEADERS.items()

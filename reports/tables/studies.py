@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from reports.tables.ablation import BESIDE, HEADERS, REFERENCES, SEPARATOR, points
+from reports.tables.ablation import HEADERS, points, study_of, without_variant
 from reports.tables.document import SUMMARIES, AblationRecord, Board
 from reports.tables.fields import NONE, flags, in_order, metric_name
 from reports.tables.model import Table, text_table
@@ -32,7 +32,7 @@ def mechanism_tables(document: Board, records: Sequence[AblationRecord]) -> list
 
 def _detector(record: AblationRecord) -> str:
     """The row's name without its variant's: what the variants of one detector share."""
-    return record["detector"].removesuffix(f"{SEPARATOR}{record['variant']}")
+    return without_variant(record["detector"], record["variant"])
 
 
 def _by_row(records: Sequence[AblationRecord]) -> dict[str, dict[str, AblationRecord]]:
@@ -111,7 +111,7 @@ def _grids(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
 
 def _beside(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
     """Per detector: the metric, then the likeness index, of the protocol's two rows; nothing where it has not both."""
-    first, second = BESIDE.get(document["protocol"], ""), REFERENCES.get(document["protocol"], "")
+    second, first = study_of(document)
     there = {(_detector(record), record["variant"]): record["detector"] for record in records}
     tables = []
     for detector in in_order(detector for detector, _ in there):

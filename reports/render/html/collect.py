@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError
-from janus_bench.extensions import BEST_FIXED, Metric, TestScores
-from janus_bench.records import PlanRecord, RunRecord
+from janus_bench.extensions import TestScores
 from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
-from reports.results.evidence import (
-    VIEWS,
-    cell_scores,
-    compute_metrics,
-    likeness_of,
-    metric_of,
-)
+from reports.results.evidence import VIEWS
+from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run, ignore
 from reports.statistics.intervals import kept_statistics
-from reports.statistics.sides import AUROC, Measure
 from reports.tables.ablation import CellLikeness
-from reports.tables.document import Board, TableStatistics
+from reports.tables.document import Board
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from protocols.operations import SourceLikeness
-    from reports.results.folder import RunStore
+from reports.tables.leaderboard import build_leaderboard
 
 __all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "cell_likeness", "collect", "roc_grid", "tpr_at"]
 
@@ -51,202 +38,109 @@ PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
 """Name of a threshold → 1 / (the share of calibration flows above it)."""
 
 Cell = tuple[str, str, str]
-"""(detector label, source or ``CONTROL``, target)."""
-Numbers = Mapping[str, float | None]
-"""Metric → number of one run under a row's aggregator; runs are named by ``reports.tables.leaderboard.value_key``."""
+"""(row's label, source or ``CONTROL``, target)."""
 Scores = NDArray[np.float64]
 
 
-def _ignore(*_: object) -> None:
-    """Nobody listens."""
-
-
-def collect(
-    store: RunStore,
-    plans: Sequence[PlanRecord],
-    audits: Mapping[str, Mapping[str, Any]] | None = None,
-    say: Callable[[str], None] = _ignore,
-    progress: Callable[[str, float], None] = _ignore,
-) -> ReportData:
-    """Everything on the page, for plans of one table (``harness.cli.leaderboard.select_plans``).  DataError if a stored file is missing or damaged.
+def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None = None, progress: Progress = ignore) -> ReportData:
+    """Everything on the page.  DataError if a stored file is missing or damaged.
 
     audits    dataset → audit (``reports.render.html.evidence.Audit``); a dataset without one is shown as such
-    say       gets a line per problem;  progress  gets (text, fraction done)
+    progress  gets (text, fraction done)
     """
     from reports.published.table import published_table
 
-    records = store.records()
-    metrics = _metrics()
-    cells, numbers = _cells(_Reader(store, records, metrics, say), plans, progress)
-    measure = Measure(metrics[AUROC])
-    statistics = {AUROC: kept_statistics(store, plans, measure, say, progress)}
-    documents = _documents(plans, records, metrics, numbers, statistics)
-    datasets = plans[-1].datasets
+    measures = _measures()
+    cells = _cells(table, measures, progress)
+    statistics = {AUROC: kept_statistics(table, measures[0], progress)}
+    documents: dict[str, Board] = {}
+    for measure in measures:  # one that has no number anywhere is left out, except the first
+        if not documents or any(run.number(measure) is not None for run in table.runs()):
+            documents[measure.name] = build_leaderboard(table, measure, statistics.get(measure.name))
     return ReportData(
         documents=documents,
         summaries={name: metric.summary for name, metric in plugins.metrics().items()},
         cells=cells,
-        families={name: _family_sizes(store, info["hash"], records) for name, info in datasets.items()},
-        hashes={name: info["hash"] for name, info in datasets.items()},
-        plans=tuple(plan.key for plan in plans),
-        runs=_runs(plans, records),
-        environments=_environments(plans, records),
-        audits={name: audit for name, audit in (audits or {}).items() if name in datasets},
-        published=published_table(next(iter(documents.values())), list(plugins.detector_entries())),
+        families={name: _family_sizes(table.results, entry.hash) for name, entry in table.datasets.items()},
+        hashes={name: entry.hash for name, entry in table.datasets.items()},
+        plans=tuple(plan.key for plan in table.plans),
+        runs=_runs(table),
+        environments=_environments(table),
+        audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
+        published=published_table(documents[AUROC], list(plugins.detector_entries())),
     )
 
 
-def cell_evidence(
-    store: RunStore, plans: Sequence[PlanRecord], say: Callable[[str], None] = _ignore, progress: Callable[[str, float], None] = _ignore
-) -> tuple[CellEvidence, ...]:
-    """Curves, families and thresholds of every cell and control with an ok run; a row that chooses its score with labels has none."""
-    return _cells(_Reader(store, store.records(), {}, say), plans, progress)[0]
+def cell_evidence(table: ResultTable, progress: Progress = ignore) -> tuple[CellEvidence, ...]:
+    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none."""
+    return _cells(table, (), progress)
 
 
-def cell_likeness(
-    store: RunStore, plans: Sequence[PlanRecord], aggregator: str | None = None, progress: Callable[[str, float], None] = _ignore
-) -> tuple[CellLikeness, ...]:
+def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: Progress = ignore) -> tuple[CellLikeness, ...]:
     """Source-likeness of every row in every cell that it is planned for, rows in the order of the plans.
 
     ``aggregator``: in place of every row's own.
     """
-    records = store.records()
-    cells = {cell: tuple(keys.values()) for cell, keys in _run_keys(plans).items() if cell[1] != CONTROL}
-    chosen = {label: aggregator or declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}
-    wanted: dict[str, set[str]] = {}
-    for (label, _, _), keys in cells.items():
-        for key in keys:
-            wanted.setdefault(key, set()).add(chosen[label])
-    found: dict[tuple[str, str], SourceLikeness | None] = {}
-    for place, (key, aggregators) in enumerate(wanted.items()):
-        progress("reading scores", place / len(wanted))
-        if key in records and records[key].status == "ok":
-            found |= {(key, name): likeness for name, likeness in _likeness(store.scores(key), records[key], aggregators).items()}
-    rows = []
-    for cell, keys in cells.items():
-        seeds = [likeness for key in keys if (likeness := found.get((key, chosen[cell[0]]))) is not None]
-        if len(seeds) < len(keys):
-            rows.append(CellLikeness(*cell, None, None))
-        else:
-            areas = [0.5 + seed.sign * (seed.index - 0.5) for seed in seeds]
-            rows.append(CellLikeness(*cell, fmean(seed.index for seed in seeds), fmean(areas)))
-    return tuple(rows)
+    runs = {(run.key, run.row_aggregator): run for row in table.rows for run in row.runs()}
+    found = {}
+    for place, key in enumerate(sorted(runs)):  # rows that differ in their aggregators alone share runs: each is read once
+        progress("reading scores", place / len(runs))
+        found[key] = runs[key].likeness(aggregator)
+    cells = []
+    for row in table.rows:
+        for pair, seeds in row.cells.items():
+            own = [likeness for run in seeds if (likeness := found[run.key, run.row_aggregator]) is not None]
+            index = fmean(likeness.index for likeness in own) if len(own) == len(seeds) else None
+            area = fmean(0.5 + likeness.sign * (likeness.index - 0.5) for likeness in own) if len(own) == len(seeds) else None
+            cells.append(CellLikeness(row.label, row.declared.variant, *pair, index, area))
+    return tuple(cells)
 
 
-def _likeness(scores: pl.DataFrame, record: RunRecord, aggregators: Collection[str]) -> dict[str, SourceLikeness | None]:
-    """Row's aggregator → likeness; None for one that the run's columns do not allow, of which the leaderboard document has the reason."""
-    found: dict[str, SourceLikeness | None] = {}
-    for name in aggregators:
-        try:
-            found[name] = likeness_of(scores, record.spec, "identity" if record.aggregator == "identity" else name)
-        except UsageError:
-            found[name] = None
-    return found
-
-
-def _metrics() -> dict[str, Metric]:
-    """``auroc``, ``auroc@2+``, … → metric, in the order of the page: headlines, their views, then whatever is installed."""
+def _measures() -> tuple[Measure, ...]:
+    """In the order of the page: headlines, their views, then whatever is installed."""
     known = plugins.metrics()
-    found = {f"{name}{suffix}": known[name] for suffix in VIEWS for name in HEADLINES}
-    return found | {name: metric for name, metric in known.items() if name not in (*found, *IN_ALERTS)}
-
-
-def _documents(
-    plans: Sequence[PlanRecord],
-    records: Mapping[str, RunRecord],
-    metrics: Mapping[str, Metric],
-    numbers: Mapping[str, Numbers],
-    statistics: Mapping[str, TableStatistics],
-) -> dict[str, Board]:
-    """A leaderboard document per metric; one that has no number anywhere is left out, except the first."""
-    from reports.tables.leaderboard import build_leaderboard
-
-    documents: dict[str, Board] = {}
-    for name, metric in metrics.items():
-        values = {key: found[name] for key, found in numbers.items()}
-        if not documents or any(value is not None for value in values.values()):
-            better = metric.higher_is_better
-            documents[name] = build_leaderboard(plans, records, values, name, higher_is_better=better, statistics=statistics.get(name))
-    return documents
+    found = [Measure(known[name], view) for view in VIEWS for name in HEADLINES]
+    return (*found, *(Measure(metric) for name, metric in known.items() if name not in (*HEADLINES, *IN_ALERTS)))
 
 
 # -- evidence of cells -------------------------------------------------------------------------------------------------------------
 
 
-def _run_keys(plans: Sequence[PlanRecord]) -> dict[Cell, dict[int, str]]:
-    """Cell → seed → run; of two plans the later one counts.  A control has one cell per target: the one that stands beside cross cells, if any."""
-    planned = {(cell.label, cell.regime, cell.source, cell.target, cell.seed): cell.run_key for plan in plans for cell in plan.cells}
-    found: dict[Cell, dict[int, str]] = {}
-    for (label, regime, source, target, seed), key in sorted(planned.items(), key=lambda item: item[0][2] == item[0][3]):
-        if regime == "control":
-            found.setdefault((label, CONTROL, target), {}).setdefault(seed, key)
-        else:
-            found.setdefault((label, source, target), {})[seed] = key
-    return found
+def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
+    """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell, if any."""
+    found: dict[Cell, dict[int, Run]] = {}
+    for run in sorted(table.runs(), key=lambda run: run.pair[0] == run.pair[1]):
+        source, target = run.pair
+        found.setdefault((run.label, CONTROL if run.regime == "control" else source, target), {}).setdefault(run.seed, run)
+    return {cell: [seeds[seed] for seed in sorted(seeds)] for cell, seeds in found.items()}
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Opens the scores of each run once."""
-
-    store: RunStore
-    records: Mapping[str, RunRecord]
-    metrics: Mapping[str, Metric]
-    say: Callable[[str], None]
-
-    def read(self, key: str, aggregator: str) -> tuple[TestScores | None, Numbers] | None:
-        """The test flows of a run, and its numbers as stored or, for a metric that is new, computed; None unless it is ok.
-
-        ``aggregator`` is the row's; without test flows where it is ``BEST_FIXED``, which has no scalar of its own.
-        """
-        row = self.records.get(key)
-        if row is None or row.status != "ok":
-            return None
-        chosen = row.aggregator if row.aggregator == "identity" else aggregator
-        if chosen == BEST_FIXED:
-            known = {name: name.partition("@") for name in self.metrics}
-            return None, {
-                name: metric_of(self.store, row, self.metrics[name], f"{at}{view}", chosen, self.say) for name, (_, at, view) in known.items()
-            }
-        try:
-            views = cell_scores(self.store.scores(key), self.store.truth(row.spec["target_hash"]), row.spec, chosen)
-        except UsageError as error:  # a detector without that score column
-            self.say(str(error))
-            return None
-        numbers = {name: row.metrics[name] for name in self.metrics if name in row.metrics and chosen == row.aggregator}
-        for suffix, view in views.items():
-            new = {metric.name: metric for name, metric in self.metrics.items() if name not in numbers and name == f"{metric.name}{suffix}"}
-            numbers |= compute_metrics({suffix: view}, new, self.say)
-        return views[""], numbers
-
-
-def _cells(
-    reader: _Reader, plans: Sequence[PlanRecord], progress: Callable[[str, float], None]
-) -> tuple[tuple[CellEvidence, ...], dict[str, Numbers]]:
-    """The evidence of every cell with an ok run; and run → its numbers."""
-    from reports.tables.leaderboard import value_key
-
-    wanted = _run_keys(plans)
-    aggregators = {label: declared["aggregator"] for plan in plans for label, declared in plan.detectors.items()}
-    numbers: dict[str, Numbers] = {}
-
-    def read(key: str, label: str) -> TestScores | None:
-        found = reader.read(key, aggregators[label])
-        if found is not None:
-            numbers[value_key(key, aggregators[label], reader.records[key])] = found[1]
-        return None if found is None else found[0]
-
-    cells = []
-    for place, (cell, keys) in enumerate(wanted.items()):
-        progress("reading scores", place / len(wanted))
-        seeds = [scores for _, key in sorted(keys.items()) if (scores := read(key, cell[0])) is not None]
+def _cells(table: ResultTable, measures: Sequence[Measure], progress: Progress) -> tuple[CellEvidence, ...]:
+    """The evidence of every cell with an ok run, read target by target; ``measures`` are made of the same scores while they are there."""
+    planned = _planned(table)
+    found: dict[Cell, CellEvidence] = {}
+    for place, cell in enumerate(sorted(planned, key=lambda cell: cell[2])):
+        progress("reading scores", place / len(planned))
+        seeds = []
+        for run in planned[cell]:
+            for measure in measures:
+                run.number(measure)
+            if (scores := _scores(run)) is not None:
+                seeds.append(scores)
         if seeds:
-            cells.append(_evidence(cell, seeds))
-    if reader.metrics:  # for tables alone: controls with parameters of their own within a network
-        for planned in (cell for plan in plans for cell in plan.cells):
-            if value_key(planned.run_key, aggregators[planned.label], reader.records.get(planned.run_key)) not in numbers:
-                read(planned.run_key, planned.label)
-    return tuple(cells), numbers
+            found[cell] = _evidence(cell, seeds)
+    return tuple(found[cell] for cell in planned if cell in found)
+
+
+def _scores(run: Run) -> TestScores | None:
+    """None unless the run is ok and has a score of its own."""
+    if run.ok is None or run.chosen_with_labels:
+        return None
+    try:
+        return run.scored().evidence
+    except UsageError as error:  # a detector without that score column
+        run.results.say(str(error))
+        return None
 
 
 def _evidence(cell: Cell, seeds: Sequence[TestScores]) -> CellEvidence:
@@ -352,37 +246,32 @@ def _mean(values: Sequence[float | None]) -> float | None:
 # -- provenance --------------------------------------------------------------------------------------------------------------------
 
 
-def _family_sizes(store: RunStore, data_hash: str, records: Mapping[str, RunRecord]) -> dict[str, FamilySize]:
+def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:
     """Attack families of a dataset, largest first; empty if no run was ever scored on it."""
     import polars as pl
 
-    if not any(record.status == "ok" and record.spec["target_hash"] == data_hash for record in records.values()):
+    if not any(record.status == "ok" and record.spec["target_hash"] == data_hash for record in results.records.values()):
         return {}
-    attacks = store.truth(data_hash).filter("attack")
+    attacks = results.truth(data_hash).filter("attack")
     sizes = attacks.group_by("family").agg(pl.len().alias("flows"), pl.col("source").n_unique().alias("captures"))
     ordered = sizes.sort(["flows", "family"], descending=[True, False]).iter_rows(named=True)
     return {row["family"]: FamilySize(row["flows"], row["captures"]) for row in ordered}
 
 
-def _runs(plans: Sequence[PlanRecord], records: Mapping[str, RunRecord]) -> tuple[RunRow, ...]:
-    """Every expected run once, in the order of the plans."""
+def _runs(table: ResultTable) -> tuple[RunRow, ...]:
+    """Every expected run once."""
     rows: dict[str, RunRow] = {}
-    for cell in (cell for plan in plans for cell in plan.cells):
-        source = cell.source if cell.regime == "transfer" else CONTROL
-        record = records.get(cell.run_key)
-        place = (cell.run_key, cell.label, "" if record is None else record.spec["version"], cell.regime, source, cell.target, cell.seed)
-        if record is None:
-            rows[cell.run_key] = RunRow(*place, "missing", "not run yet", None, "", "", "", {})
-        else:
-            rows[cell.run_key] = RunRow(
-                *place,
-                *(record.status, record.reason, record.attempt, record.finished),
-                *(record.spec["device"], record.aggregator, record.cost),
-            )
+    for run in table.runs():
+        record = run.record
+        where = (run.regime, run.pair[0] if run.regime == "transfer" else CONTROL, run.pair[1], run.seed)
+        version, device = ("", "") if record is None else (record.spec["version"], record.spec["device"])
+        attempt, finished, aggregator = (None, "", "") if record is None else (record.attempt, record.finished, record.aggregator)
+        cost = {} if record is None else record.cost
+        rows[run.key] = RunRow(run.key, run.label, version, *where, run.status, run.reason, attempt, finished, device, aggregator, cost)
     return tuple(rows.values())
 
 
-def _environments(plans: Sequence[PlanRecord], records: Mapping[str, RunRecord]) -> tuple[Environment, ...]:
-    keys = {cell.run_key for plan in plans for cell in plan.cells} & set(records)
-    counts = Counter(tuple(sorted(records[key].environment.items())) for key in keys)
+def _environments(table: ResultTable) -> tuple[Environment, ...]:
+    records = {run.key: run.record for run in table.runs() if run.record is not None}
+    counts = Counter(tuple(sorted(record.environment.items())) for record in records.values())
     return tuple(Environment(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,395 @@
+"""The reading model: what is stored in a results folder, as tables of rows of runs.
+
+Every reader of results goes through it.  It alone knows which plan counts (of plans of one table the later one, per cell and seed), which aggregator
+makes a row's number, and which numbers are stored and which are derived from the scores.  Nothing is run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+from janus_bench import plugins
+from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.extensions import BEST_FIXED, Metric
+from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
+from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
+from reports.results.folder import RunStore
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from protocols.operations import SourceLikeness
+
+__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "ignore", "measure_of"]
+
+AUROC = "auroc"
+MISSING = "missing"
+"""Status of a run that was planned and has no row."""
+
+TRUTHS, SCORES, SCORED = 4, 8, 32
+"""So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target, or run by run."""
+
+Pair = tuple[str, str]
+"""(source, target); a target-only baseline names the source of the cell that it stands beside."""
+Progress = Callable[[str, float], None]
+Say = Callable[[str], None]
+
+
+def ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``), under an aggregator.
+
+    aggregator  None: each row's own
+    """
+
+    metric: Metric
+    view: str = ""
+    aggregator: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric.name}{self.view}"
+
+    @property
+    def is_auroc(self) -> bool:
+        return self.metric.name == AUROC
+
+
+def measure_of(name: str, aggregator: str | None = None) -> Measure:
+    """``auroc``, ``auroc@2+``, …  UsageError for a metric that is not installed."""
+    found = plugins.metrics()
+    for suffix in sorted(VIEWS, key=len, reverse=True):
+        base = name.removesuffix(suffix)
+        if base in found and (base != name or not suffix):
+            return Measure(found[base], suffix, aggregator)
+    raise unknown("metric", name, found, "Add @2+ for flows of two or more packets.")
+
+
+class Stored(Protocol):
+    """Where results come from.  ``RunStore`` reads a folder; an index over many of them would stand here."""
+
+    @property
+    def folder(self) -> Path: ...
+    def plans(self) -> Sequence[PlanRecord]: ...
+    def records(self) -> Mapping[str, RunRecord]: ...
+    def scores(self, run_key: str) -> pl.DataFrame: ...
+    def truth(self, data_hash: str) -> pl.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """``reason``: why an ok run has no such number, if its score columns do not allow the aggregator."""
+
+    value: float | None
+    reason: str = ""
+
+
+class Results:
+    """A results folder.  Its plans and rows are read once, when it is opened; scores and truths when they are asked for."""
+
+    def __init__(self, stored: Stored, say: Say = ignore) -> None:
+        """``say`` gets a line for what a reader should know: tables that are not shown, a metric that raised."""
+        self.stored, self.say = stored, say
+        self.records = stored.records()
+        self.plans = sorted(stored.plans(), key=self._made)
+        self.truth = lru_cache(TRUTHS)(stored.truth)
+        self.scores = lru_cache(SCORES)(stored.scores)
+        self._scored = lru_cache(SCORED)(self._score)
+        self._numbers: dict[tuple[str, str, str], Number] = {}
+
+    @classmethod
+    def open(cls, folder: str | Path, say: Say = ignore) -> Self:
+        """DataError if there are no results."""
+        return cls(RunStore.open(Path(folder)), say)
+
+    @property
+    def folder(self) -> Path:
+        return self.stored.folder
+
+    def __repr__(self) -> str:
+        shown = [f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}" for table in self.tables()]
+        return "\n".join([f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)])
+
+    # -- which plans -----------------------------------------------------------------------------------------------------------------
+
+    def _made(self, plan: PlanRecord) -> tuple[str, str, str]:
+        """Plans that do not say when they were made (schema version 1) come first, by when the last of their runs finished."""
+        finished = "" if plan.made else max((self.records[cell.run_key].finished for cell in plan.cells if cell.run_key in self.records), default="")
+        return plan.made, finished, plan.key
+
+    def tables(self) -> list[ResultTable]:
+        """Plans that agree in everything but detectors and seeds are one table; the one that was asked for last comes last."""
+        found: dict[str, list[PlanRecord]] = {}
+        for plan in self.plans:
+            key = _table_of(plan)
+            found[key] = [*found.pop(key, ()), plan]
+        return [ResultTable(self, tuple(plans)) for plans in found.values()]
+
+    def table(self, plans: Sequence[PlanRecord]) -> ResultTable:
+        """The table of these plans, oldest first.  ValueError unless they belong together."""
+        if len({_table_of(plan) for plan in plans}) != 1:
+            raise ValueError(f"{'plans of different tables' if plans else 'a table needs at least one plan'}: {[plan.key for plan in plans]}")
+        return ResultTable(self, tuple(plans))
+
+    def select(self, protocol: str = "") -> ResultTable:
+        """The table that was asked for last (of the protocol, if one is named).  What else there is, and that a table is an old one, is said."""
+        tables = [table for table in self.tables() if protocol in ("", table.plan.protocol)]
+        if not tables and protocol and self.plans:
+            if protocol not in plugins.protocols():
+                raise unknown("protocol", protocol, plugins.protocols())
+            names = sorted({plan.protocol for plan in self.plans})
+            raise DataError(f"{self.folder} has no results of protocol {protocol!r}, only of {', '.join(names)}")
+        if not tables:
+            raise DataError(f"no results in {self.folder}: start with `janus-bench run --runs {self.folder}`")
+        *others, chosen = tables
+        for table in others:
+            self.say(f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last")
+        if chosen.schema_version < SCHEMA_VERSION:
+            self.say(
+                f"note: {chosen.title} was made by an older janus-bench (schema version {chosen.schema_version}): "
+                "its rules are not the present ones; run it again to have it under those"
+            )
+        return chosen
+
+    # -- numbers ---------------------------------------------------------------------------------------------------------------------
+
+    def scored(self, record: RunRecord, aggregator: str) -> ScoredFlows:
+        """The test flows of an ok run.  UsageError if its columns do not allow the aggregator."""
+        return self._scored(record.key, aggregator)
+
+    def _score(self, key: str, aggregator: str) -> ScoredFlows:
+        spec = self.records[key].spec
+        return scored_flows(self.scores(key), self.truth(spec["target_hash"]), spec, aggregator)
+
+    def number(self, record: RunRecord, measure: Measure, aggregator: str) -> Number:
+        """As stored for the run's own aggregator; derived from the scores for any other, or for a metric that is new.  Kept: numbers are small."""
+        where = (record.key, measure.name, aggregator)
+        if where not in self._numbers:
+            try:
+                value = self._value(record, measure, aggregator)
+                self._numbers[where] = Number(value if value is not None and math.isfinite(value) else None)
+            except UsageError as error:
+                self._numbers[where] = Number(None, str(error))
+        return self._numbers[where]
+
+    def _value(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
+        if aggregator == record.aggregator and measure.name in record.metrics:
+            return record.metrics[measure.name]
+        if aggregator != BEST_FIXED:
+            return self._derived(record, measure, aggregator)
+        # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
+        derived = [self._derived(record, measure, f"column:{column}") for column in score_columns(self.scores(record.key))]
+        return (max if measure.metric.higher_is_better else min)([value for value in derived if value is not None], default=None)
+
+    def _derived(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
+        evidence = self.scored(record, aggregator).view(measure.view).evidence
+        return compute_metrics({measure.view: evidence}, {measure.metric.name: measure.metric}, self.say)[measure.name]
+
+
+def _table_of(plan: PlanRecord) -> str:
+    """What plans of one table have in common."""
+    shared = {name: getattr(plan, name) for name in ("schema_version", "protocol", "profile", "split", "calibration")}
+    return canonical_json(shared | {"datasets": {name: entry.hash for name, entry in plan.datasets.items()}})
+
+
+@dataclass(frozen=True, eq=False)
+class ResultTable:
+    """The plans of one table, oldest first, as its rows."""
+
+    results: Results = field(repr=False)
+    plans: tuple[PlanRecord, ...]
+
+    @property
+    def plan(self) -> PlanRecord:
+        """The latest: it names the settings that all share."""
+        return self.plans[-1]
+
+    @property
+    def schema_version(self) -> int:
+        return self.plan.schema_version
+
+    @property
+    def datasets(self) -> Mapping[str, DatasetEntry]:
+        return self.plan.datasets
+
+    @property
+    def title(self) -> str:
+        return f"{self.plan.protocol} ({self.plan.profile}, {self.plan.split} split) on {', '.join(self.datasets)}"
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for plan in self.plans for seed in plan.seeds})
+
+    @cached_property
+    def _runs(self) -> tuple[Run, ...]:
+        keys = {(cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key for plan in self.plans for cell in plan.cells}
+        declared, records = self._declared, self.results.records
+        return tuple(Run(self.results, *where, key, declared[where[0]].aggregator, records.get(key)) for where, key in keys.items())
+
+    @property
+    def _declared(self) -> dict[str, DetectorRow]:
+        return {label: row for plan in self.plans for label, row in plan.detectors.items()}
+
+    def runs(self) -> tuple[Run, ...]:
+        """In the order of the plans.  A baseline's run stands beside several cells and comes as often."""
+        return self._runs
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """In the order in which they were first asked for."""
+        cells: dict[tuple[str, Regime], dict[Pair, list[Run]]] = {}
+        for run in self._runs:
+            cells.setdefault((run.label, run.regime), {}).setdefault(run.pair, []).append(run)
+        for seeds in (seeds for own in cells.values() for seeds in own.values()):
+            seeds.sort(key=lambda run: run.seed)
+        rows = []
+        for label, declared in self._declared.items():
+            beside = cells.get((label, "control"))
+            baseline = None if beside is None else Row(label, f"control of {label}", declared, "control", beside)
+            rows.append(Row(label, label, declared, "transfer", cells.get((label, "transfer"), {}), baseline))
+        return tuple(rows)
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple(dict.fromkeys(pair for row in self.rows for pair in row.cells))
+
+    @property
+    def comparable(self) -> list[Row]:
+        """Rows with a score of their own."""
+        return [row for row in self.rows if not row.chosen_with_labels]
+
+    def in_means(self, pair: Pair) -> bool:
+        return pair[1] not in self.plan.outside_means
+
+    def row(self, label: str) -> Row:
+        """UsageError if there is none."""
+        for row in self.rows:
+            if row.label == label:
+                return row
+        raise unknown("detector", label, [row.label for row in self.rows], f"Those are the ones in {self.results.folder}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a table: a detector in one variant, or (``baseline``) the same fitted on the target's calibration flows alone.
+
+    name   what it is called where it stands beside others
+    cells  (source, target) → its runs, in the order of their seeds
+    """
+
+    label: str
+    name: str
+    declared: DetectorRow
+    regime: Regime
+    cells: Mapping[Pair, Sequence[Run]]
+    baseline: Row | None = None
+
+    @property
+    def aggregator(self) -> str:
+        return self.declared.aggregator
+
+    @property
+    def chosen_with_labels(self) -> bool:
+        """An upper bound: it has no score of its own."""
+        return self.aggregator == BEST_FIXED
+
+    @property
+    def seeds(self) -> set[int]:
+        return {run.seed for run in self.runs()}
+
+    def runs(self) -> Iterator[Run]:
+        for seeds in self.cells.values():
+            yield from seeds
+
+    def run(self, pair: Pair, seed: int) -> Run | None:
+        return next((run for run in self.cells.get(pair, ()) if run.seed == seed), None)
+
+    def asked(self, pair: Pair, seed: int) -> Run:
+        """UsageError for a cell or a seed that was not asked for."""
+        run = self.run(pair, seed)
+        if run is None:
+            raise UsageError(f"no cell {pair[0]} → {pair[1]} of {self.name} with seed {seed} was asked for; seeds are {sorted(self.seeds)}")
+        return run
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One seed of one cell.  ``record`` is None while it has not been run."""
+
+    results: Results = field(repr=False)
+    label: str
+    regime: Regime
+    pair: Pair
+    seed: int
+    key: str
+    row_aggregator: str
+    record: RunRecord | None = field(repr=False)
+
+    @property
+    def status(self) -> str:
+        return MISSING if self.record is None else self.record.status
+
+    @property
+    def reason(self) -> str:
+        return "not run yet" if self.record is None else self.record.reason
+
+    @property
+    def ok(self) -> RunRecord | None:
+        """Its record if it has scores."""
+        return self.record if self.record is not None and self.record.status == "ok" else None
+
+    def done(self) -> RunRecord:
+        """The record of an ok run; DataError unless it is one."""
+        if self.ok is None:
+            what = f"is {self.status}: {self.reason}" if self.record else "has not been run"
+            raise DataError(f"{self.label}, {self.pair[0]} → {self.pair[1]}, seed {self.seed} {what}; run it, or choose another detector or seed")
+        return self.ok
+
+    @property
+    def single_score(self) -> bool:
+        """There is nothing to aggregate, whatever is asked for."""
+        return self.record is not None and self.record.aggregator == "identity"
+
+    @property
+    def chosen_with_labels(self) -> bool:
+        """See ``Row.chosen_with_labels``; a single score leaves nothing to choose."""
+        return not self.single_score and self.row_aggregator == BEST_FIXED
+
+    def aggregator(self, asked: str | None = None) -> str:
+        """Which one makes the scalar: the one asked for, or the row's."""
+        return "identity" if self.single_score else asked or self.row_aggregator
+
+    def scored(self, asked: str | None = None) -> ScoredFlows:
+        """UsageError if the run's columns do not allow the aggregator, or if it has no scalar of its own.  DataError unless it is ok."""
+        record, chosen = self.done(), self.aggregator(asked)
+        if chosen == BEST_FIXED:
+            raise UsageError(
+                f"{self.label} chooses its score with the labels of the test and has none of its own: name one with --aggregator column:NAME"
+            )
+        return self.results.scored(record, chosen)
+
+    def found(self, measure: Measure) -> Number:
+        """The number, or why there is none though the run is ok."""
+        return Number(None) if self.ok is None else self.results.number(self.ok, measure, self.aggregator(measure.aggregator))
+
+    def number(self, measure: Measure) -> float | None:
+        """None unless the run is ok and the number exists."""
+        return self.found(measure).value
+
+    def likeness(self, asked: str | None = None) -> SourceLikeness | None:
+        """How much its scalar tells the networks apart; None where it has none (``reports.results.evidence.likeness_of``) and unless it is ok."""
+        if self.ok is None:
+            return None
+        try:
+            return likeness_of(self.results.scores(self.key), self.ok.spec, self.aggregator(asked))
+        except UsageError:  # the leaderboard document has the reason
+            return None

@@ -1,0 +1,97 @@
+"""Rows on the flows that they share: scores and truth of a cell, joined into what the statistics need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_bench.errors import UsageError
+from janus_bench.extensions import TestScores
+from reports.results.model import MISSING, Measure, Pair, Row, ignore
+from reports.statistics.bootstrap import CellScores, Resampled, resample
+from reports.tables.document import SummaryName
+
+__all__ = ["SUMMARIES", "Joined", "joined_cells", "resample_cells", "resamples_of", "why_missing"]
+
+SUMMARIES: Mapping[SummaryName, Callable[[Pair], bool]] = {
+    "cross_mean": lambda pair: pair[0] != pair[1],
+    "within_mean": lambda pair: pair[0] == pair[1],
+}
+
+RESAMPLES, RESAMPLES_REPEATED = 1000, 200
+"""Of AUROC, which resamples by weights alone; and of any other metric, which is computed anew on the repeated flows of each."""
+
+
+def resamples_of(measure: Measure) -> int:
+    """By default."""
+    return RESAMPLES if measure.is_auroc else RESAMPLES_REPEATED
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """One cell under one seed: all rows on the same test flows, ascending by flow id, and what the metric is there (None: no such number)."""
+
+    cell: CellScores
+    evidence: tuple[TestScores, ...]
+    values: tuple[float | None, ...]
+
+
+def joined_cells(
+    rows: Sequence[Row], pairs: Sequence[Pair], seeds: Sequence[int], measure: Measure, progress: Callable[[float], None] = ignore
+) -> list[Joined]:
+    """Every cell under every seed; ``progress`` gets the fraction read.  UsageError if the rows were tested on different flows.
+
+    Read target by target, so that each truth is read once.
+    """
+    wanted = [(pair, seed) for pair in pairs for seed in seeds]
+    found = {}
+    for place, (pair, seed) in enumerate(sorted(wanted, key=lambda where: where[0][1])):
+        progress(place / len(wanted))
+        found[pair, seed] = _joined(rows, pair, seed, measure)
+    return [found[where] for where in wanted]
+
+
+def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joined:
+    scored = []
+    for row in rows:
+        scored.append(row.asked(pair, seed).scored(measure.aggregator).view(measure.view))
+        if not np.array_equal(scored[0].flow, scored[-1].flow):
+            raise UsageError(
+                f"{rows[0].name} and {row.name} were tested on different flows of {pair[1]} (seed {seed}): run both with one version of janus-bench"
+            )
+    first, evidence = scored[0], tuple(flows.evidence for flows in scored)
+    scores = np.stack([found.score for found in evidence])
+    cell = CellScores(*pair, seed, first.flow, first.capture.to_numpy().astype(np.str_), first.evidence.attack, scores)
+    return Joined(cell, evidence, tuple(measure.metric.compute(found) for found in evidence))
+
+
+def resample_cells(cells: Sequence[Joined], measure: Measure, resamples: int, progress: Callable[[float], None] = ignore) -> Resampled:
+    """Resamples of captures, seeds and flows.  AUROC is had from weights; any other metric is computed on the flows repeated as often as drawn."""
+    if measure.is_auroc:
+        return resample([each.cell for each in cells], resamples, progress=progress)
+    evidence = {(each.cell.pair, each.cell.seed): each.evidence for each in cells}
+
+    def statistic(cell: CellScores, detector: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        own = evidence[cell.pair, cell.seed][detector]
+
+        def value(times: NDArray[np.float64]) -> float:
+            flows = np.repeat(np.arange(len(times)), times.astype(np.int64))
+            found = measure.metric.compute(TestScores(own.score[flows], own.attack[flows], own.family[flows], own.cal_b))
+            return np.nan if found is None else found
+
+        return lambda weights: np.array([value(times) for times in weights.T])
+
+    return resample([each.cell for each in cells], resamples, statistic=statistic, progress=progress)
+
+
+def why_missing(rows: Sequence[Row], pair: Pair, seeds: Sequence[int]) -> str:
+    """Why a cell cannot be compared, or an empty string."""
+    for row in rows:
+        for seed in seeds:
+            run = row.run(pair, seed)
+            if run is None or run.ok is None:
+                return f"{row.name}, seed {seed}: {MISSING if run is None else run.status}"
+    return ""

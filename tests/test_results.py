@@ -1,0 +1,177 @@
+"""The reading model: which plan counts and is shown, versions side by side, and how often anything is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import janus_bench
+from janus_bench.errors import DataError, UsageError
+from janus_bench.records import DetectorRow, ExpectedCell, PlanRecord, RunRecord
+from protocols.plugin import janus_bench_protocols
+from protocols.roles import aggregator_role
+from reports.results import model
+from reports.results.folder import RunStore
+from reports.results.model import Results, measure_of
+from reports.tables.leaderboard import build_leaderboard
+from tests.test_compare import NAMES, SEEDS, run_spec, scores, write_folder
+
+
+def scramble(folder: Path) -> None:
+    """As after a copy or a clone: times say nothing."""
+    for number, path in enumerate(sorted(folder.rglob("*.json"), reverse=True)):
+        os.utime(path, (1000 + number, 1000 + number))
+
+
+def without_made(folder: Path) -> None:
+    """Plans as schema version 1 stored them at first."""
+    for path in (folder / "plans").iterdir():
+        stored = json.loads(path.read_text())
+        del stored["made"]
+        path.write_text(json.dumps(stored))
+
+
+def test_the_plan_that_was_asked_for_last_is_shown_whatever_the_times_of_its_file(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", protocol="cross")
+    write_folder(folder, protocol="within")
+    assert Results.open(folder).select().plan.protocol == "within"
+    write_folder(folder, protocol="cross")  # asked for again: the same file
+    assert len(list((folder / "plans").iterdir())) == 2
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copy)
+    for place in (folder, tmp_path / "copy"):
+        scramble(place)
+        assert Results.open(place).select().plan.protocol == "cross"
+
+
+def test_plans_that_do_not_say_when_they_were_made_go_by_their_runs_and_before_those_that_do(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",), protocol="cross")
+    write_folder(folder, ("poor",), protocol="within")
+    without_made(folder)
+    for path in (folder / "results").iterdir():
+        row = json.loads(path.read_text())
+        path.write_text(json.dumps(row | {"finished": "2026-02-01" if row["spec"]["detector"] == "good" else "2026-01-01"}))
+    scramble(folder)
+    assert Results.open(folder).select().plan.protocol == "cross"
+    write_folder(folder, ("fair",), protocol="pooled")
+    assert [table.plan.protocol for table in Results.open(folder).tables()] == ["within", "cross", "pooled"]
+
+
+def test_versions_are_read_side_by_side_and_never_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "SCHEMA_VERSION", 2)
+    said: list[str] = []
+    folder = write_folder(tmp_path / "runs", ("good",), schema_version=2)
+    write_folder(folder, ("poor",), schema_version=1)
+    results = Results.open(folder, said.append)
+    assert [(table.schema_version, [row.label for row in table.rows]) for table in results.tables()] == [(2, ["good"]), (1, ["poor"])]
+    assert build_leaderboard(results.select(), measure_of("auroc"))["schema_version"] == 1
+    (line,) = [line for line in said if "older janus-bench" in line]
+    assert line.startswith("note: cross (quick, grouped split) on alpha, beta, gamma was made by an older janus-bench (schema version 1)")
+    with pytest.raises(ValueError, match="different tables"):
+        results.table(results.plans)
+    write_folder(folder, ("good",), schema_version=2)
+    said.clear()
+    assert Results.open(folder, said.append).select().schema_version == 2
+    assert not [line for line in said if "older janus-bench" in line]
+
+
+def test_a_plan_comes_back_as_it_was_stored(tmp_path: Path) -> None:
+    """Version 2 stores the parts of a row; version 1 has them in its label alone, and keeps the key that it had without them."""
+    cells = (ExpectedCell("d[a=1] · v", "transfer", "x", "x", 1, "k"),)
+    row = DetectorRow("d", detector="d[a=1]", variant="v", params={"a": "1"})
+    for version in (1, 2):
+        store = RunStore.create(tmp_path / str(version))
+        plan = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {}, {"d[a=1] · v": row}, cells, schema_version=version)
+        store.write_plan(plan)
+        (found,) = store.plans()
+        assert found.key == plan.key == next((store.folder / "plans").iterdir()).stem
+        (read,) = found.detectors.values()
+        assert (read.detector, read.variant) == ("d[a=1]", "v")
+        assert read.params == ({} if version == 1 else {"a": "1"})
+
+
+def test_which_role_fits_an_aggregator_in_either_version() -> None:
+    assert {version: aggregator_role("control", "target_benign", version) for version in (1, 2)} == {1: "cal_b", 2: "cal_a"}
+    for version in (1, 2):
+        assert aggregator_role("transfer", "target_benign", version) == "cal_a"
+        assert aggregator_role("pooled", "target_benign", version) == "cal_a"
+        assert aggregator_role("transfer", "source_benign", version) == "source_val"
+
+
+class Counting(RunStore):
+    """Counts what is read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.read: Counter[str] = Counter()
+
+    def records(self) -> dict[str, RunRecord]:
+        self.read["records"] += 1
+        return super().records()
+
+    def scores(self, run_key: str) -> pl.DataFrame:
+        self.read[f"scores {run_key}"] += 1
+        return super().scores(run_key)
+
+    def truth(self, data_hash: str) -> pl.DataFrame:
+        self.read[f"truth {data_hash}"] += 1
+        return super().truth(data_hash)
+
+
+def test_nothing_is_read_twice_for_a_board_of_a_new_metric(tmp_path: Path) -> None:
+    """Two rows share the runs of one detector; no number is stored."""
+    folder = write_folder(tmp_path / "runs", ("good",), controlled=("good",))
+    store = Counting(folder)
+    (plan,) = store.plans()
+    twice = {label: replace(plan.detectors["good"], variant=label) for label in ("one", "two")}
+    cells = tuple(replace(cell, label=label) for label in twice for cell in plan.cells)
+    table = Results(store).table([replace(plan, detectors=twice, cells=cells)])
+    store.read.clear()
+    for metric in ("auroc", "auprc"):
+        board = build_leaderboard(table, measure_of(metric))
+        assert [row["rank"] for row in board["rows"]] == [1, 1]
+        if metric == "auroc":
+            n_runs = len(NAMES) ** 2 * len(SEEDS) + len(NAMES) * len(SEEDS)
+            assert store.read.total() == n_runs + len(NAMES)
+            assert set(store.read.values()) == {1}
+        store.read.clear()
+
+
+def test_results_in_a_notebook(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
+    results = janus_bench.open_results(folder)
+    assert "36 runs" in repr(results)
+    assert "cross (quick, grouped split) on alpha, beta, gamma: 2 rows, 9 cells, seeds [1, 2]" in repr(results)
+    assert [row["detector"] for row in results.leaderboard()["rows"]] == ["good", "poor"]
+    found = results.scores_of("good", "alpha", "beta", 1)
+    stored = scores("good", "alpha", "beta", 1).filter(pl.col("role") != "source_val")
+    assert found.select(stored.columns).equals(stored)
+    assert found["attack"].to_list() == [flow >= 100 for flow in found["flow_id"]]
+    with pytest.raises(DataError, match="poor, alpha → beta, seed 2 is error"):
+        results.scores_of("poor", "alpha", "beta", 2)
+    with pytest.raises(UsageError, match="no cell alpha → delta of poor with seed 1"):
+        results.scores_of("poor", "alpha", "delta", 1)
+    with pytest.raises(DataError, match="no results in"):
+        janus_bench.open_results(tmp_path / "none")
+
+
+def test_a_study_names_variants_that_it_has() -> None:
+    built_in = list(janus_bench_protocols())
+    for protocol in built_in:
+        names = {variant.name for variant in protocol.variants}
+        assert {protocol.reference, protocol.beside} - {""} <= names
+    assert {protocol.name for protocol in built_in if protocol.reference} == {"ablation", "mechanism"}
+
+
+def test_a_run_knows_its_declaration(tmp_path: Path) -> None:
+    table = Results.open(write_folder(tmp_path / "runs", ("good",))).select()
+    run = table.row("good").asked(("alpha", "beta"), 1)
+    assert run.done().spec == asdict(run_spec("good", "alpha", "beta", 1))
+    assert run.pair == ("alpha", "beta")
+    assert table.row("good").baseline is None
