@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
 __all__ = [
-    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "Interval"),
-    *("Params", "Partition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
+    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "BoardInterval"),
+    *("Params", "BoardPartition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
     *("AblationRecord", "AlertRecord", "FamilyRecord", "StabilityRecord", "ThresholdRecord"),
 ]
 
@@ -28,7 +28,7 @@ class Cost(TypedDict):
     peak_rss_mb: float | None
 
 
-class Interval(TypedDict):
+class BoardInterval(TypedDict):
     """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
 
     reason  why there is no interval, else empty; group: letters of the tie groups
@@ -100,11 +100,11 @@ class BoardRow(TypedDict):
     control_summary_std: Summary
     collapse_cells: int | None
     cost: Cost
-    intervals: Mapping[SummaryName, Interval]
+    intervals: Mapping[SummaryName, BoardInterval]
     cells: list[BoardCell]
 
 
-class Partition(TypedDict, total=False):
+class BoardPartition(TypedDict, total=False):
     """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
 
     kind: str
@@ -124,7 +124,7 @@ class DatasetInfo(TypedDict):
     synthetic: bool
     task: str
     notes: list[str]
-    partitions: Mapping[str, Partition]
+    partitions: Mapping[str, BoardPartition]
 
 
 class BoardStatistics(TypedDict):
@@ -139,13 +139,18 @@ class BoardStatistics(TypedDict):
 # -- details: the records of one table in place of the leaderboard ------------------------------------------------------------------
 
 
-class ThresholdRecord(TypedDict):
-    """Of a cell (``source`` None: the target-only baseline) at one threshold."""
+class _OfCell(TypedDict):
+    """Of one cell; ``source`` None: of the target-only baseline."""
 
     detector: str
     source: str | None
     target: str
     n_seeds: int
+
+
+class ThresholdRecord(_OfCell):
+    """Of a cell at one threshold."""
+
     threshold: str
     fpr: float | None
     fpr_low: float | None
@@ -158,13 +163,9 @@ class ThresholdRecord(TypedDict):
     n_cal: int | None
 
 
-class AlertRecord(TypedDict):
+class AlertRecord(_OfCell):
     """Of a cell at one threshold and base rate; ``reason``: why there are no numbers."""
 
-    detector: str
-    source: str | None
-    target: str
-    n_seeds: int
     threshold: str
     base_rate: float
     flows_per_day: int
@@ -180,21 +181,17 @@ class AlertRecord(TypedDict):
     reason: str
 
 
-class FamilyRecord(TypedDict):
+class FamilyRecord(_OfCell):
     """Of a cell and attack family; ``in_macro``: whether the macro average counts it."""
 
-    detector: str
-    source: str | None
-    target: str
-    n_seeds: int
     family: str
     auroc: float | None
     n_test: int
     in_macro: bool
 
 
-class StabilityRecord(TypedDict):
-    """Of a summary or a cell (``what``); ``half_width`` of a 95 % interval over seeds alone."""
+class _OfMeanOrCell(TypedDict):
+    """Of a summary, which has neither source nor target, or of a cell."""
 
     detector: str
     what: SummaryName | Literal["cell"]
@@ -203,27 +200,25 @@ class StabilityRecord(TypedDict):
     mean: float | None
     std: float | None
     n_seeds: int
+
+
+class StabilityRecord(_OfMeanOrCell):
+    """``half_width`` of a 95 % interval over seeds alone."""
+
     half_width: float | None
 
 
-class AblationRecord(TypedDict):
-    """Of a summary or a cell of a variant; see ``reports.tables.ablation.ablation_records``."""
+class AblationRecord(_OfMeanOrCell):
+    """Of a variant; see ``reports.tables.ablation.ablation_records``."""
 
-    detector: str
     group: str
     variant: str
     upper_bound: bool
     reference: bool
     aggregator: str
-    what: SummaryName | Literal["cell"]
-    source: str | None
-    target: str | None
-    mean: float | None
-    std: float | None
     delta: float | None
     likeness: float | None
     likeness_auroc: float | None
-    n_seeds: int
     in_means: bool
     status: str
     reason: str
@@ -277,7 +272,7 @@ class CellInterval(TypedDict):
     reason: str
 
 
-class RowStatistics(Interval):
+class RowStatistics(BoardInterval):
     """A row's mean with its intervals, and those of its cells."""
 
     mean: float

@@ -13,7 +13,19 @@ from typing import cast
 from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
-from reports.tables.document import SUMMARIES, Board, BoardCell, BoardRow, Cost, DatasetInfo, Params, Partition, Summary, SummaryName, TableStatistics
+from reports.tables.document import (
+    SUMMARIES,
+    Board,
+    BoardCell,
+    BoardPartition,
+    BoardRow,
+    Cost,
+    DatasetInfo,
+    Params,
+    Summary,
+    SummaryName,
+    TableStatistics,
+)
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
@@ -260,7 +272,7 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
 
 def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
     """Sizes of the datasets, and for each seed the partition that the rows recorded (kind, reason, sizes, …)."""
-    partitions: dict[str, dict[str, Partition]] = {name: {} for name in table.datasets}
+    partitions: dict[str, dict[str, BoardPartition]] = {name: {} for name in table.datasets}
     for run in sorted(table.runs, key=lambda run: run.seed):
         if run.record is not None and run.record.partition:
             partitions[run.pair[1]][str(run.seed)] = {**run.record.partition}  # type: ignore[typeddict-item]
