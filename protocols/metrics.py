@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ MIN_FAMILY = 20
 Scores = NDArray[np.float64]
 
 
-def auroc(scores: Scores, attack: NDArray[np.bool_]) -> float | None:
+def auroc(scores: NDArray[Any], attack: NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve: P(attack score > benign score) + ½ P(equal), exact (the Mann-Whitney U statistic over n_attack · n_benign).
 
     scores (n,), attack (n,).  None without attacks or without benign flows.
@@ -168,7 +169,7 @@ def alerts_at_quantile(scores: Scores, attack: NDArray[np.bool_], cal_b: Scores,
     return Alerts(true, int(np.count_nonzero(alert)) - true, n_attack, len(attack) - n_attack)
 
 
-def _auroc_sorted(benign: Scores, hits: Scores) -> float | None:
+def _auroc_sorted(benign: NDArray[Any], hits: NDArray[Any]) -> float | None:
     """AUROC against benign scores that are sorted already.  Sorting the attacks too makes the searches walk through memory in order."""
     if not len(benign) or not len(hits):
         return None

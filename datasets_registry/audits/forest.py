@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import auroc
+from protocols.metrics import auroc
 
 __all__ = ["CLASS_CAP", "FOLDS", "attack_auroc", "class_aurocs"]
 

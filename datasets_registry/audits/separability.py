@@ -15,9 +15,9 @@ from datasets_registry.audits.view import (
     Finding,
     Ids,
     Measure,
-    auroc,
 )
 from janus_bench.columns import FLOW_FEATURES
+from protocols.metrics import auroc
 
 __all__ = ["NOTE", "WARNING", "separability"]
 

@@ -17,7 +17,7 @@ from janus_bench.columns import BIT_OF, FLOW_FEATURES
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Answer", "AuditView", "Finding", "Measure", "auroc", "percent", "share"]
+__all__ = ["Answer", "AuditView", "Finding", "Measure", "percent", "share"]
 
 Ids = NDArray[np.int64]
 
@@ -132,17 +132,6 @@ class AuditView:
 def _numbered(texts: pl.Series) -> Ids:
     """Every text by its place in the sorted distinct ones."""
     return texts.rank("dense").cast(int).to_numpy() - 1
-
-
-def auroc(scores: NDArray[Any], attack: NDArray[np.bool_]) -> float | None:
-    """P(attack score > benign score) + ½ P(equal), by the rank sum; None without attacks or without benign flows.  scores (n,), attack (n,)."""
-    from scipy.stats import rankdata
-
-    positives, negatives = int(attack.sum()), int((~attack).sum())
-    if not positives or not negatives:
-        return None
-    rank_sum = float(rankdata(scores)[attack].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def share(chosen: NDArray[np.bool_]) -> float | None:

@@ -55,7 +55,7 @@ def _frame(table: ResultTable, metric: str, aggregator: str | None, width: int) 
 
 
 def _progress(table: ResultTable) -> tuple[str, bool]:
-    counts = Counter({run.key: run.status for run in table.runs()}.values())
+    counts = Counter({run.key: run.status for run in table.runs}.values())
     expected, missing = counts.total(), counts.pop(MISSING, 0)
     listed = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda status: (status != "ok", status)))
     said = f"{expected - missing} of {expected} runs: {listed or 'none yet'}"

@@ -7,7 +7,7 @@ makes a row's number, and which numbers are stored and which are derived from th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -103,7 +103,7 @@ class Results:
         self.plans = sorted(stored.plans(), key=self._made)
         self.truth = lru_cache(TRUTHS)(stored.truth)
         self.scores = lru_cache(SCORES)(stored.scores)
-        self._scored = lru_cache(SCORED)(self._score)
+        self.scored = lru_cache(SCORED)(self._scored)
         self._numbers: dict[tuple[str, str, str], Number] = {}
 
     @classmethod
@@ -162,11 +162,8 @@ class Results:
 
     # -- numbers ---------------------------------------------------------------------------------------------------------------------
 
-    def scored(self, record: RunRecord, aggregator: str) -> ScoredFlows:
+    def _scored(self, key: str, aggregator: str) -> ScoredFlows:
         """The test flows of an ok run.  UsageError if its columns do not allow the aggregator."""
-        return self._scored(record.key, aggregator)
-
-    def _score(self, key: str, aggregator: str) -> ScoredFlows:
         spec = self.records[key].spec
         return scored_flows(self.scores(key), self.truth(spec["target_hash"]), spec, aggregator)
 
@@ -191,7 +188,7 @@ class Results:
         return (max if measure.metric.higher_is_better else min)([value for value in derived if value is not None], default=None)
 
     def _derived(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
-        evidence = self.scored(record, aggregator).view(measure.view).evidence
+        evidence = self.scored(record.key, aggregator).view(measure.view).evidence
         return compute_metrics({measure.view: evidence}, {measure.metric.name: measure.metric}, self.say)[measure.name]
 
 
@@ -230,7 +227,8 @@ class ResultTable:
         return sorted({seed for plan in self.plans for seed in plan.seeds})
 
     @cached_property
-    def _runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[Run, ...]:
+        """In the order of the plans.  A baseline's run stands beside several cells and comes as often."""
         keys = {(cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key for plan in self.plans for cell in plan.cells}
         declared, records = self._declared, self.results.records
         return tuple(Run(self.results, *where, key, declared[where[0]].aggregator, records.get(key)) for where, key in keys.items())
@@ -239,15 +237,11 @@ class ResultTable:
     def _declared(self) -> dict[str, DetectorRow]:
         return {label: row for plan in self.plans for label, row in plan.detectors.items()}
 
-    def runs(self) -> tuple[Run, ...]:
-        """In the order of the plans.  A baseline's run stands beside several cells and comes as often."""
-        return self._runs
-
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """In the order in which they were first asked for."""
         cells: dict[tuple[str, Regime], dict[Pair, list[Run]]] = {}
-        for run in self._runs:
+        for run in self.runs:
             cells.setdefault((run.label, run.regime), {}).setdefault(run.pair, []).append(run)
         for seeds in (seeds for own in cells.values() for seeds in own.values()):
             seeds.sort(key=lambda run: run.seed)
@@ -304,11 +298,11 @@ class Row:
 
     @property
     def seeds(self) -> set[int]:
-        return {run.seed for run in self.runs()}
+        return {run.seed for run in self.runs}
 
-    def runs(self) -> Iterator[Run]:
-        for seeds in self.cells.values():
-            yield from seeds
+    @property
+    def runs(self) -> list[Run]:
+        return [run for seeds in self.cells.values() for run in seeds]
 
     def run(self, pair: Pair, seed: int) -> Run | None:
         return next((run for run in self.cells.get(pair, ()) if run.seed == seed), None)
@@ -375,7 +369,7 @@ class Run:
             raise UsageError(
                 f"{self.label} chooses its score with the labels of the test and has none of its own: name one with --aggregator column:NAME"
             )
-        return self.results.scored(record, chosen)
+        return self.results.scored(record.key, chosen)
 
     def found(self, measure: Measure) -> Number:
         """The number, or why there is none though the run is ok."""

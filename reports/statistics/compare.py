@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,13 @@ class Comparison(TypedDict):
     resamples: int
     pairs: list[ComparedRows]
     notes: list[str]
+
+
+CELL_NUMBERS = (
+    *("first", "second", "difference", "low", "high", "delong_p", "delong_p_holm"),
+    *("n_benign", "n_attack", "captures_benign", "captures_attack"),
+)
+MEAN_NUMBERS = ("first", "second", "difference", "low", "high", "p", "p_holm", "low_these", "high_these", "p_these", "p_these_holm")
 
 
 # -- which rows --------------------------------------------------------------------------------------------------------------------
@@ -262,22 +269,7 @@ def _captures(cell: CellScores, members: NDArray[np.bool_]) -> int:
 
 
 def _no_cell(pair: Pair, reason: str) -> ComparedCell:
-    return {
-        "source": pair[0],
-        "target": pair[1],
-        "first": None,
-        "second": None,
-        "difference": None,
-        "low": None,
-        "high": None,
-        "delong_p": None,
-        "delong_p_holm": None,
-        "n_benign": None,
-        "n_attack": None,
-        "captures_benign": None,
-        "captures_attack": None,
-        "reason": reason,
-    }
+    return cast("ComparedCell", {"source": pair[0], "target": pair[1], **dict.fromkeys(CELL_NUMBERS), "reason": reason})
 
 
 def _mean(summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], resampled: Resampled | None) -> ComparedMean:
@@ -286,22 +278,7 @@ def _mean(summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], res
     if resampled is None or absent:
         source, target = absent[0]
         reason = f"{len(absent)} of {len(wanted)} cells have no number, as {source} → {target} ({missing[absent[0]]})"
-        return {
-            "summary": summary,
-            "first": None,
-            "second": None,
-            "difference": None,
-            "low": None,
-            "high": None,
-            "p": None,
-            "p_holm": None,
-            "low_these": None,
-            "high_these": None,
-            "p_these": None,
-            "p_these_holm": None,
-            "reason": reason,
-            "reason_these": reason,
-        }
+        return cast("ComparedMean", {"summary": summary, **dict.fromkeys(MEAN_NUMBERS), "reason": reason, "reason_these": reason})
     others, fixed = (interval_of(resampled, wanted, (1, -1), datasets=datasets) for datasets in (True, False))
     areas = np.mean([resampled.estimate[pair] for pair in wanted], axis=0)
     return {

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
 from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
+from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
 from reports.tables.document import (
     SUMMARIES,
     Board,
@@ -28,9 +28,6 @@ from reports.tables.document import (
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
-if TYPE_CHECKING:
-    from reports.results.model import Measure, Pair, ResultTable, Row, Run
-
 __all__ = ["COLLAPSE", "SUMMARIES", "build_leaderboard"]
 
 COLLAPSE = 0.57
@@ -38,7 +35,6 @@ COLLAPSE = 0.57
 
 AUROC_LIKE = ("auroc", "macro_auroc")
 
-MISSING = "missing"
 WORST_FIRST = ("error", "invalid_output", "oom", "timeout", "killed", "interrupted", "skipped", MISSING, "ok")
 """Which status a cell shows when its seeds differ."""
 
@@ -81,7 +77,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
 
 def _check_aggregator(table: ResultTable, measure: Measure) -> None:
     """Derives what is not stored, run by run in the order of targets, so that no file of scores or truth is read twice."""
-    runs = {(run.key, run.row_aggregator): run for run in table.runs() if run.record is not None}
+    runs = {(run.key, run.row_aggregator): run for run in table.runs if run.record is not None}
     for _, run in sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0])):
         run.number(measure)
     refused = [found.reason for run in runs.values() if (found := run.found(measure)).reason]
@@ -276,7 +272,7 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
 def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
     """Sizes of the datasets, and for each seed the partition that the rows recorded (kind, reason, sizes, …)."""
     partitions: dict[str, dict[str, BoardPartition]] = {name: {} for name in table.datasets}
-    for run in sorted(table.runs(), key=lambda run: run.seed):
+    for run in sorted(table.runs, key=lambda run: run.seed):
         if run.record is not None and run.record.partition:
             partitions[run.pair[1]][str(run.seed)] = {**run.record.partition}  # type: ignore[typeddict-item]
     return {
@@ -295,5 +291,5 @@ def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
 
 def _made_by(table: ResultTable) -> list[str]:
     """Versions of janus-bench (with the commit, if known) that wrote the ok rows of this table."""
-    environments = [run.ok.environment for run in table.runs() if run.ok is not None]
+    environments = [run.ok.environment for run in table.runs if run.ok is not None]
     return sorted({" ".join(filter(None, (found.get("janus-bench", ""), found.get("commit", "")))) for found in environments} - {""})

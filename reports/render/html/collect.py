@@ -55,7 +55,7 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
     statistics = {AUROC: kept_statistics(table, measures[0], progress)}
     documents: dict[str, Board] = {}
     for measure in measures:  # one that has no number anywhere is left out, except the first
-        if not documents or any(run.number(measure) is not None for run in table.runs()):
+        if not documents or any(run.number(measure) is not None for run in table.runs):
             documents[measure.name] = build_leaderboard(table, measure, statistics.get(measure.name))
     return ReportData(
         documents=documents,
@@ -81,7 +81,7 @@ def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: P
 
     ``aggregator``: in place of every row's own.
     """
-    runs = {(run.key, run.row_aggregator): run for row in table.rows for run in row.runs()}
+    runs = {(run.key, run.row_aggregator): run for row in table.rows for run in row.runs}
     found = {}
     for place, key in enumerate(sorted(runs)):  # rows that differ in their aggregators alone share runs: each is read once
         progress("reading scores", place / len(runs))
@@ -109,7 +109,7 @@ def _measures() -> tuple[Measure, ...]:
 def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
     """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell, if any."""
     found: dict[Cell, dict[int, Run]] = {}
-    for run in sorted(table.runs(), key=lambda run: run.pair[0] == run.pair[1]):
+    for run in sorted(table.runs, key=lambda run: run.pair[0] == run.pair[1]):
         source, target = run.pair
         found.setdefault((run.label, CONTROL if run.regime == "control" else source, target), {}).setdefault(run.seed, run)
     return {cell: [seeds[seed] for seed in sorted(seeds)] for cell, seeds in found.items()}
@@ -261,7 +261,7 @@ def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:
 def _runs(table: ResultTable) -> tuple[RunRow, ...]:
     """Every expected run once."""
     rows: dict[str, RunRow] = {}
-    for run in table.runs():
+    for run in table.runs:
         record = run.record
         where = (run.regime, run.pair[0] if run.regime == "transfer" else CONTROL, run.pair[1], run.seed)
         version, device = ("", "") if record is None else (record.spec["version"], record.spec["device"])
@@ -272,6 +272,6 @@ def _runs(table: ResultTable) -> tuple[RunRow, ...]:
 
 
 def _environments(table: ResultTable) -> tuple[Environment, ...]:
-    records = {run.key: run.record for run in table.runs() if run.record is not None}
+    records = {run.key: run.record for run in table.runs if run.record is not None}
     counts = Counter(tuple(sorted(record.environment.items())) for record in records.values())
     return tuple(Environment(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
