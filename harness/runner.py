@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from datasets_registry.part_stream import part_stream
 from datasets_registry.registry import Site, draw_of
+from datasets_registry.stream import part_stream
 from harness.environment import environment
 from harness.executors.local import Limits, Outcome, run_child
 from harness.plan import Fit, Plan
