@@ -125,11 +125,14 @@ def ingest_captures(
             matched = {name: len(chosen) for name, (chosen, _) in labelled.items()}
             by_label = writer.counts.by_label()
             labels = {text: {**report.get(text, NO_ROWS), "flows": by_label.get(text, 0)} for text in sorted({*report, *by_label})}
+            account = _account(shards, matched)
             if stream:
                 chosen = {name: positions for name, (positions, _) in labelled.items()}
                 absent = _write_stream(staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), tell)
-                about = {**about, "packets_not_in_stream": absent}
-            manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **_account(shards, matched)})
+                account["packets_not_in_stream"] = absent
+                if absent:
+                    account["warnings"].append(f"{absent} packets of the flows are not in the packet stream: detectors that read it do not see them")
+            manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **account})
     tell("done", 1.0)
     return manifest
 

@@ -122,10 +122,6 @@ def _print(manifest: Mapping[str, Any]) -> None:
         console.say(f"label {label!r}: {match['flows']} flows; {matched}")
     if manifest["unmatched_flows"]:
         console.say(f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)")
-    if absent := manifest.get("packets_not_in_stream"):
-        console.say(
-            f"{absent} packets of these flows are not in the packet stream: a detector that reads it would take their flows for perfectly normal"
-        )
     for name, file in manifest["files"].items():
         if file["dropped"]:
             console.say(f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}")
