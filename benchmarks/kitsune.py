@@ -20,7 +20,8 @@ os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL
 
 import numpy as np
 
-from datasets_registry.capture.extract import read_flows
+from datasets_registry.capture.assemble import FileFlows
+from datasets_registry.capture.extract import extract_flows
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.stream import StreamWriter, open_stream
 from detectors.kitsune.afterimage import AfterImage, PacketKeys
@@ -47,10 +48,11 @@ def synthetic(n: int = 50_000) -> Packets:
 
 def of_capture(path: Path) -> Packets:
     """The first packets of a capture."""
-    n_flows = len(read_flows(path, FlowRules())[1])
+    segments: list[FileFlows] = []
+    extract_flows(path, FlowRules(), segments)
     with tempfile.TemporaryDirectory() as folder:
         with StreamWriter(Path(folder) / "stream", bytes(16)) as writer:
-            writer.add(path.name, path, FlowRules(), np.arange(n_flows))
+            writer.add(path.name, path, FlowRules(), np.arange(sum(map(len, segments))))
         stream, _ = open_stream(Path(folder) / "stream")
         time, size, *keys = (np.array(getattr(stream, name)[:LARGEST]) for name in ("time", "size", *PacketKeys._fields))
     return time, size, PacketKeys(*keys)

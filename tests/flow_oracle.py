@@ -221,10 +221,13 @@ def records(path: Path) -> list[Record]:
     return found
 
 
-def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
+def packets_of(found: list[Record]) -> tuple[list[Packet], dict[str, int]]:
     """Packets in the order of the file, and reason → frames that are none."""
-    found = records(path)
     return [record.packet for record in found if record.packet], dict(Counter(record.reason for record in found if not record.packet))
+
+
+def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
+    return packets_of(records(path))
 
 
 def assemble(packets: list[Packet], rules: FlowRules) -> list[Flow]:

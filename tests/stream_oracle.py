@@ -6,7 +6,6 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from datasets_registry.capture.rules import FlowRules
 from tests import flow_oracle as oracle
@@ -18,26 +17,26 @@ ETHERNET = 1
 
 @dataclass(frozen=True)
 class Row:
-    """``names``: texts of sender, source, destination, channel, source socket, destination socket; ``flow``: position in ``assemble``, or -1."""
+    """``flow``: position in ``assemble``, or -1."""
 
-    time: float
-    size: int
-    names: tuple[str, ...]
+    record: oracle.Record
     flow: int
 
+    @property
+    def time(self) -> float:
+        return self.record.ts // 10**9 + self.record.ts % 10**9 / 1e9
 
-def rows(path: Path, rules: FlowRules | None = None) -> list[Row]:
-    """Every record with a time in the order of the file, mirrored copies only where flows keep them."""
-    rules = rules or FlowRules()
-    records = [record for record in oracle.records(path) if not (rules.remove_mirrored and record.packet and record.packet.mirrored)]
-    flows = oracle.assemble([record.packet for record in records if record.packet], rules)
+
+def rows(records: list[oracle.Record], rules: FlowRules) -> list[Row]:
+    """The rows of a capture's records, mirrored copies only where flows keep them."""
+    kept = [record for record in records if not (rules.remove_mirrored and record.packet and record.packet.mirrored)]
+    flows = oracle.assemble([record.packet for record in kept if record.packet], rules)
     flow_of = {id(packet): number for number, flow in enumerate(flows) for packet in flow.packets}
-    return [
-        Row(record.ts // 10**9 + record.ts % 10**9 / 1e9, record.original, names(record), flow_of.get(id(record.packet), -1)) for record in records
-    ]
+    return [Row(record, flow_of.get(id(record.packet), -1)) for record in kept]
 
 
 def names(record: oracle.Record) -> tuple[str, ...]:
+    """Texts of sender, source, destination, channel, source socket and destination socket."""
     frame = record.frame
     macs = (frame[6:12].hex(":"), frame[:6].hex(":")) if record.link == ETHERNET and len(frame) >= 14 else ("", "")
     source, destination = macs

@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_registry.capture import extract, names, reader
-from datasets_registry.capture.extract import read_flows
 from datasets_registry.capture.rules import TCP_CLOSE, FlowRules
 from datasets_registry.stream import COLUMNS, StreamWriter, open_stream
 from janus_bench.errors import DataError
+from tests import flow_oracle
 from tests import pcap_builders as make
 from tests import stream_oracle as oracle
 from tests.conftest import SHARED_DATA, needs_shared_data
+from tests.memory_flows import read_flows
 from tests.stream_oracle import siphash
 from tests.test_capture import SEEDS, TUNNELLED, mutate
 
@@ -84,15 +85,16 @@ def streamed(tmp_path, frames, **options):
     return read(written(tmp_path, make.pcap([(i * SECOND, frame) for i, frame in enumerate(frames)], **options)))
 
 
-def agrees(path, rules=None, named=None):
-    """Every row against the oracle, the names of the first ``named`` rows; every packet of every flow is there."""
+def agrees(path, rules=None, records=None, named=None):
+    """Every row against the oracle, the names of the first ``named`` rows; every packet of every flow is there.  ``records``: those of the oracle."""
     rules = rules or FlowRules()
-    stream, expected = read(path, rules), oracle.rows(path, rules)
+    stream, expected = read(path, rules), oracle.rows(flow_oracle.records(path) if records is None else records, rules)
     assert stream.flow.tolist() == [row.flow for row in expected]
     assert stream.time.tolist() == [row.time for row in expected]
-    assert stream.size.tolist() == [row.size for row in expected]
+    assert stream.size.tolist() == [row.record.original for row in expected]
+    texts = [oracle.names(row.record) for row in expected[:named]]
     for column, key in enumerate(KEYS):
-        assert getattr(stream, key)[:named].tolist() == [hashed(row.names[column]) for row in expected[:named]]
+        assert getattr(stream, key)[:named].tolist() == [hashed(text[column]) for text in texts]
     flows = read_flows(path, rules)[1]
     np.testing.assert_array_equal(np.bincount(stream.flow[stream.flow >= 0], minlength=len(flows)), flows.n_packets)
     return stream
@@ -267,12 +269,12 @@ def test_what_is_no_capture_is_named(tmp_path, content):
 def layers(noise, kind, packet):
     """(link type, frame) of an IP packet behind a drawn link type, tags and tunnels; ``kind``: its EtherType."""
 
-    def ethertype(kind, data):
+    def ethertype(kind, data, snap=0.3):
         """Bytes from an Ethernet type or length field on."""
         for _ in range(noise.choice([0, 0, 1, 2])):
             tag = noise.choice([0x8100, 0x88A8, 0x9100, 0x8926])
             kind, data = tag, noise.randbytes(4 if tag == 0x8926 else 2) + struct.pack(">H", kind) + data
-        if noise.random() < 0.3:
+        if noise.random() < snap:
             data = b"\xaa\xaa\x03\0\0" + noise.choice([b"\0", b"\xf8"]) + struct.pack(">H", kind) + data
             kind = len(data)
         return struct.pack(">H", kind) + data
@@ -302,11 +304,11 @@ def layers(noise, kind, packet):
         104: lambda: b"\x0f\0" + struct.pack(">H", kind) + packet,
         105: lambda: wlan(kind, packet),
         107: lambda: b"\x18\x61" + struct.pack(">H", kind) + packet,
-        113: lambda: bytes(14) + ethertype(kind, packet),
+        113: lambda: bytes(14) + ethertype(kind, packet, snap=0),
         127: lambda: struct.pack("<BBHIB", 0, 0, 9, 2, 0) + wlan(kind, packet),
         192: lambda: struct.pack("<BBHI", 0, 0, 8, 1) + RECEIVER + SENDER + ethertype(kind, packet),
         204: lambda: b"\x01\xff\x03" + ppp(kind, packet),
-        276: lambda: ethertype(kind, packet)[:2] + bytes(18) + ethertype(kind, packet)[2:],
+        276: lambda: struct.pack(">H", kind) + bytes(18) + packet,
     }
     raw = {
         0: lambda: struct.pack("<I", family) + packet,

@@ -33,7 +33,7 @@ from datasets_registry.capture.reader import (
 )
 from datasets_registry.capture.rules import FlowRules
 
-__all__ = ["assemble_flows", "extract_flows", "read_flows", "stream_rows"]
+__all__ = ["extract_flows", "stream_rows"]
 
 WINDOW = 1 << 15  # packets
 HOLD = 1 << 12  # of them wait for later ones
@@ -171,20 +171,6 @@ def stream_rows(path: Path, rules: FlowRules, row_sink: RowSink) -> int:
     flows = _Counted()
     extract_flows(path, rules, flows, row_sink=row_sink)
     return flows.n_flows
-
-
-def read_flows(path: Path, rules: FlowRules, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> tuple[Scan, FileFlows]:
-    """As ``extract_flows``, with all flows of the capture in the order of their first packets."""
-    segments: list[FileFlows] = []
-    scan = extract_flows(path, rules, segments, advance, whole=whole)
-    return scan, FileFlows.merged(segments)
-
-
-def assemble_flows(capture: Capture, rules: FlowRules, *, whole: bool = False) -> FileFlows:
-    """Flows of the packets of a capture that is in memory; they are taken in the order of their timestamps (a stable sort)."""
-    segments: list[FileFlows] = []
-    _assemble_all(capture, rules, segments, whole, None)
-    return FileFlows.merged(segments)
 
 
 def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool, row_sink: RowSink | None) -> None:
