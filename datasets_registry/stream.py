@@ -72,10 +72,11 @@ class StreamWriter:
         self._folder, self._key = folder, np.frombuffer(key, "<u8").astype(np.uint64)
         self._files: dict[str, IO[bytes]] = {}
         self._captures: dict[str, tuple[int, int]] = {}
+        self._packets = 0
 
     def __enter__(self) -> Self:
         self._files = {name: (self._folder / f"{name}.npy").open("w+b") for name in COLUMNS}
-        self._write_headers(0)
+        self._write_headers()
         return self
 
     def add(self, capture: str, path: Path, rules: FlowRules, flow_of: NDArray[np.int64]) -> int:
@@ -91,23 +92,23 @@ class StreamWriter:
         rows = _CaptureRows(self._key, self._files, flow_of)
         if stream_rows(path, rules, rows) != len(flow_of):
             raise DataError(f"{path}: its flows are not those that were read before; has it changed?")
-        begin = max((end for _, end in self._captures.values()), default=0)
-        self._captures[capture] = (begin, begin + rows.n_rows)
+        self._captures[capture] = (self._packets, self._packets + rows.n_rows)
+        self._packets += rows.n_rows
         return rows.attached
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
-            self._write_headers(max((end for _, end in self._captures.values()), default=0))
+            self._write_headers()
         for file in self._files.values():
             file.close()
         if kind is None:
             (self._folder / CAPTURES_FILE).write_text(json.dumps(self._captures, indent=1))
 
-    def _write_headers(self, packets: int) -> None:
+    def _write_headers(self) -> None:
         """NumPy leaves room for a longer first axis, so that the header of the final length fits where that of none was."""
         for name, file in self._files.items():
             file.seek(0)
-            description = {"descr": np.lib.format.dtype_to_descr(np.dtype(COLUMNS[name])), "fortran_order": False, "shape": (packets,)}
+            description = {"descr": np.lib.format.dtype_to_descr(np.dtype(COLUMNS[name])), "fortran_order": False, "shape": (self._packets,)}
             np.lib.format.write_array_header_1_0(file, description)
             file.seek(0, 2)
 
