@@ -95,7 +95,7 @@ def verify_store(folder: Path, progress: Callable[[str, float], None] | None = N
     if content.hexdigest() != store.hash:
         raise _damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
     checks.append(Check("packets, flows, labels", "content hash", store.hash[:16]))
-    if store.manifest.get("stream"):
+    if "packets_not_in_stream" in store.manifest:  # earlier streams lack packets, and do not say how many
         checks.append(_verify_stream(folder, store))
     notes = [] if expected else [f"no checksums: there is no {CHECKSUMS}; add the dataset again to have them"]
     return Verification(checks, notes)
@@ -247,8 +247,7 @@ def _verify_stream(folder: Path, store: FlowStore) -> Check:
         of_flow += np.bincount(flow[flow >= 0], minlength=store.n_flows)
     if any(len(getattr(stream, name)) != end for name in COLUMNS):
         raise _damaged(folder, "stream: its columns are not as long as its captures")
-    stated = store.manifest.get("packets_not_in_stream")
     absent = np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards]) - of_flow
-    if stated is not None and ((absent < 0).any() or absent.sum() != stated):
+    if (absent < 0).any() or absent.sum() != store.manifest["packets_not_in_stream"]:
         raise _damaged(folder, "stream/flow.npy: its flows have other packets than those of flows.parquet")
     return Check("stream", "packets of every flow", f"{end} packets")
