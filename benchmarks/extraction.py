@@ -1,6 +1,6 @@
 """Extraction of a large capture against reading it, argus, nfstream and a plain dpkt loop, in one run.
 
-    python -m benchmarks.extraction CAPTURES [--nfstream PYTHON] [--work FOLDER] [--megabytes 600] [--repeats 5] [--dpkt]
+    python -m benchmarks.extraction CAPTURES [--nfstream PYTHON] [--work FOLDER] [--megabytes 600] [--repeats 5] [--dpkt] [--against TREE]
 
 ``CAPTURES`` is a folder of classic Ethernet pcaps (searched with its subfolders), such as the real ones of ``shared/data/domains``.  From them the
 benchmark builds two captures of the given size in ``FOLDER`` (default: a temporary one): copies of all of them, hosts remapped and times moved,
@@ -10,6 +10,8 @@ machine with other work the processors' time says more than the clock's.
 Ours makes sequences (first 64 packets) and the 20 features, segment by segment; nfstream statistics and sequences of 64; argus flow records; dpkt, on
 the first part of the capture only, sequences in the loop that one writes first.  A raw read is 1 MiB at a time into one buffer; beside it stands
 reading the file into memory, as ``Path.read_bytes`` does.  Of a tool that is not there, the line that installs it is printed.
+
+``--against TREE`` measures another tree of this project (an earlier commit, say) instead of the other tools, in turns with this one.
 """
 
 from __future__ import annotations
@@ -196,9 +198,10 @@ def build(trace: Trace, path: Path, n_bytes: int, salt: int) -> None:
 class Child:
     """A measurement in a process of its own: [seconds, seconds of processors, peak MiB, ...] as it prints them."""
 
-    def __init__(self, code: str, *arguments: str | Path, python: str = sys.executable) -> None:
-        command = [python, "-c", code, *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, code: str, *arguments: str | Path, python: str = sys.executable, tree: Path | None = None) -> None:
+        """``tree``: where the project is imported from, if not from here."""
+        command = [python, "-c", code, *(str(Path(argument).absolute()) for argument in arguments)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tree)
 
     def wait_until_ready(self) -> None:
         assert self.process.stdout is not None
@@ -211,9 +214,9 @@ class Child:
         return [float(number) for number in out.splitlines()[-1].split()]
 
 
-def ours(warm_up: Path, *paths: Path) -> list[list[float]]:
+def ours(warm_up: Path, *paths: Path, tree: Path | None = None) -> list[list[float]]:
     """Of each path; all begin at the same moment."""
-    children = [Child(OURS, path, warm_up) for path in paths]
+    children = [Child(OURS, path, warm_up, tree=tree) for path in paths]
     for child in children:
         child.wait_until_ready()
     for child in children:
@@ -237,6 +240,19 @@ def measure(one: Path, two: Path, small: Path, repeats: int, nfstream: str | Non
             results.setdefault(name, []).append(run())
             print(f"  {name} {results[name][-1][0]:.3f} s", file=sys.stderr)
     return results
+
+
+def compare(one: Path, small: Path, repeats: int, tree: Path) -> None:
+    """This tree against another, in turns; the ratios are of medians."""
+    results: dict[str, list[list[float]]] = {"other": [], "this": []}
+    for _ in range(repeats):
+        results["other"] += ours(small, one, tree=tree)
+        results["this"] += ours(small, one)
+    medians = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in results.items()}
+    for name, (seconds, work, peak, packets, flows) in medians.items():
+        print(f"{name} tree: {seconds:.3f} s, {work:.3f} s of processors, peak memory {peak:.0f} MiB; {packets:,.0f} packets, {flows:,.0f} flows")
+    speed, by_work = (medians["other"][column] / medians["this"][column] for column in (0, 1))
+    print(f"this tree has {speed:.3f} times the speed of the other ({by_work:.3f} by processor time)")
 
 
 def report(one: Path, results: dict[str, list[list[float]]], dpkt_rate: float | None) -> None:
@@ -273,6 +289,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dpkt", action="store_true", help="also the plain dpkt loop, on 20 MB")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another tree of this project, in place of the tools")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
@@ -284,6 +301,9 @@ def main() -> int:
                 build(trace, path, size * 10**6, salt)
         for path in (one, two):
             Child(RAW, path).result()  # into the page cache
+        if arguments.against:
+            compare(one, small, arguments.repeats, arguments.against)
+            return 0
         results = measure(one, two, small, arguments.repeats, arguments.nfstream)
         rate = None
         if arguments.dpkt:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,11 @@ from pathlib import Path
 os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))  # before NumPy is imported
 
 import numpy as np
-import polars as pl
 
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS
-from datasets_registry.stream import build_stream
+from datasets_registry.capture.assemble import FileFlows
+from datasets_registry.capture.extract import extract_flows
+from datasets_registry.capture.rules import FlowRules
+from datasets_registry.stream import StreamWriter, open_stream
 from detectors.kitsune.afterimage import AfterImage, PacketKeys
 from detectors.kitsune.kitnet import KitNET
 
@@ -46,9 +48,14 @@ def synthetic(n: int = 50_000) -> Packets:
 
 def of_capture(path: Path) -> Packets:
     """The first packets of a capture."""
-    no_flows = pl.DataFrame(schema={**dict.fromkeys(KEY_COLUMNS, pl.UInt64), "first": pl.Int64, "last": pl.Int64, "flow_id": pl.Int64})
-    stream = build_stream(path, no_flows, bytes(16))
-    return stream.time[:LARGEST], stream.size[:LARGEST], PacketKeys(*(getattr(stream, name)[:LARGEST] for name in PacketKeys._fields))
+    segments: list[FileFlows] = []
+    extract_flows(path, FlowRules(), segments)
+    with tempfile.TemporaryDirectory() as folder:
+        with StreamWriter(Path(folder) / "stream", bytes(16)) as writer:
+            writer.add(path.name, path, FlowRules(), np.arange(sum(map(len, segments))))
+        stream, _ = open_stream(Path(folder) / "stream")
+        time, size, *keys = (np.array(getattr(stream, name)[:LARGEST]) for name in ("time", "size", *PacketKeys._fields))
+    return time, size, PacketKeys(*keys)
 
 
 def seconds(run: Callable[[], object]) -> float:

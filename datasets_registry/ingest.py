@@ -36,7 +36,7 @@ from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows
 from datasets_registry.store import BLOCK_FLOWS
-from datasets_registry.stream import KEY_BYTES, StreamWriter, build_stream
+from datasets_registry.stream import KEY_BYTES, StreamWriter
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.errors import DataError
 
@@ -126,10 +126,14 @@ def ingest_captures(
             matched = {name: len(chosen) for name, (chosen, _) in labelled.items()}
             by_label = writer.counts.by_label()
             labels = {text: {**report.get(text, NO_ROWS), "flows": by_label.get(text, 0)} for text in sorted({*report, *by_label})}
+            account = _account(shards, matched)
             if stream:
                 chosen = {name: positions for name, (positions, _) in labelled.items()}
-                _write_stream(staged / "stream", captures, shards, chosen, writer.hash.hexdigest(), tell)
-            manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **_account(shards, matched)})
+                absent = _write_stream(staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), tell)
+                account["packets_not_in_stream"] = absent
+                if absent:
+                    account["warnings"].append(f"{absent} packets of the flows are not in the packet stream: detectors that read it do not see them")
+            manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **account})
     tell("done", 1.0)
     return manifest
 
@@ -252,20 +256,25 @@ def _write_stream(
     captures: Mapping[str, CaptureFile],
     shards: Mapping[str, Extracted],
     labelled: Mapping[str, NDArray[np.int64]],
+    rules: FlowRules,
     content_hash: str,
     tell: Callable[[str, float], None],
-) -> None:
-    """The stream of all captures.  The key of its identities follows from the content, so that the same captures give the same files; no detector is
-    told what it follows from."""
+) -> int:
+    """Write the stream of all captures; how many packets of stored flows are not in it.
+
+    The key of its identities follows from the content, so that the same captures give the same files; no detector is told what it follows from.
+    """
     key = hashlib.blake2b(content_hash.encode(), digest_size=KEY_BYTES, person=b"packet stream").digest()
-    begin = 0
-    with StreamWriter(folder) as writer:
+    begin = absent = 0
+    with StreamWriter(folder, key) as writer:
         for number, (name, shard) in enumerate(shards.items()):
             tell(f"packet stream of {name}", (1 + number / len(shards)) / 2 * (1 - MATCHING) + MATCHING)
             chosen = labelled[name]
-            flows = _flow_table([shard])[chosen].with_columns(flow_id=pl.int_range(begin, begin + len(chosen), dtype=pl.Int64))
-            writer.add(name, build_stream(captures[name].path, flows, key))
+            flow_of = np.full(shard.n_flows, -1, np.int64)
+            flow_of[chosen] = np.arange(begin, begin + len(chosen))
+            absent += int(shard.column("n_packets")[chosen].sum()) - writer.add(name, captures[name].path, rules, flow_of)
             begin += len(chosen)
+    return absent
 
 
 def _flow_columns(flows: Flows) -> dict[str, Any]:

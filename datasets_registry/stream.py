@@ -1,4 +1,4 @@
-"""The packet stream of a dataset: every record of its captures, in capture order, with keyed identities and the flow that it belongs to.
+"""The packet stream of a dataset: every frame of its captures, in capture order, with keyed identities and the flow that it belongs to.
 
 What a flow store leaves out (ARP, packets beyond a flow's first 64, the order across flows) is what detectors on packet streams read.
 """
@@ -10,22 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from datasets_registry.capture.frames import KEYS, Flows, file_flows
-from datasets_registry.capture.records import read_rows
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS
+from janus_bench.contract import PacketStream
 from janus_bench.errors import DataError
 
-__all__ = ["COLUMNS", "KEY_BYTES", "Stream", "StreamWriter", "build_stream", "open_stream"]
+if TYPE_CHECKING:
+    from datasets_registry.capture.names import Rows
+    from datasets_registry.capture.rules import FlowRules
+    from datasets_registry.store import FlowStore
+
+__all__ = ["COLUMNS", "KEY_BYTES", "Stream", "StreamWriter", "open_stream", "part_stream"]
 
 KEY_BYTES = 16
 """Length of a dataset's key: draw it with ``secrets.token_bytes`` and keep it where no detector reads."""
 
+KEYS = ("sender", "source", "destination", "channel", "source_socket", "destination_socket")
 COLUMNS: Mapping[str, Any] = {"time": np.float64, "size": np.uint32, **dict.fromkeys(KEYS, np.uint64), "flow": np.int64}
 """Columns of a stream and their types."""
 
@@ -34,7 +37,7 @@ CAPTURES_FILE = "captures.json"
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """P records in capture order; identities are SipHash-2-4 of Kitsune's key texts (``capture.frames``) under the dataset's key.
+    """P frames in capture order; identities are SipHash-2-4 of Kitsune's names (``capture.names``) under the dataset's key.
 
     time  (P,) float64, seconds since the epoch; size (P,) uint32, bytes on the wire
     sender, source, destination, channel, source_socket, destination_socket  (P,) uint64
@@ -55,56 +58,43 @@ class Stream:
         return len(self.time)
 
 
-def build_stream(path: Path, flows: pl.DataFrame, key: bytes) -> Stream:
-    """The stream of one capture: pcap or pcapng, plain or packed with gzip or zstd; what follows damage is left out, as it is from the flows.
-
-    ``flows``: the capture's flows: ``KEY_COLUMNS`` (UInt64), first and last (Int64 ns, inclusive), flow_id (Int64 ≥ 0); ``key``: ``KEY_BYTES`` bytes.
-    Of two flows of one 5-tuple whose times overlap a packet gets the one that began later.  DataError if the file cannot be read or is not a capture.
-    """
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"the key of a stream has {KEY_BYTES} bytes, not {len(key)}")
-    rows = read_rows(path, _filed(flows), np.frombuffer(key, "<u8").astype(np.uint64))
-    keys = {name: np.ascontiguousarray(rows.keys[:, column]) for column, name in enumerate(KEYS)}
-    return Stream(time=rows.time, size=rows.size, flow=rows.flow, **keys)
-
-
-def _filed(flows: pl.DataFrame) -> Flows:
-    ordered = flows.select(*KEY_COLUMNS, "first", "last", "flow_id").sort(*KEY_COLUMNS, "first")
-    slots = 1 << (2 * ordered.height).bit_length()
-    keys = np.ascontiguousarray(ordered.select(KEY_COLUMNS).to_numpy().astype(np.uint64))  # (F, 5)
-    first, last, flow_id = (ordered[name].cast(pl.Int64).to_numpy().copy() for name in ("first", "last", "flow_id"))
-    filed = Flows(keys, first, last, flow_id, table=np.full(slots, -1, np.int64))
-    file_flows(filed)
-    return filed
-
-
 class StreamWriter:
     """Writes the new folder of a stream: one ``COLUMN.npy`` for all captures together and ``captures.json`` (name → [begin, end) of its packets).
 
-    Use it as a context manager and ``add`` the captures in turn; left without an exception, the folder is complete; otherwise ``open_stream``
-    refuses it.
+    ``key``: ``KEY_BYTES`` bytes.  Use it as a context manager and ``add`` the captures in turn; left without an exception, the folder is complete;
+    otherwise ``open_stream`` refuses it.  Rows go to the disk as they are decoded: the length of a capture does not decide about memory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"the key of a stream has {KEY_BYTES} bytes, not {len(key)}")
         folder.mkdir(parents=True)
-        self._folder = folder
+        self._folder, self._key = folder, np.frombuffer(key, "<u8").astype(np.uint64)
         self._files: dict[str, IO[bytes]] = {}
         self._captures: dict[str, tuple[int, int]] = {}
         self._packets = 0
 
     def __enter__(self) -> Self:
-        self._files = {name: (self._folder / f"{name}.npy").open("wb") for name in COLUMNS}
+        self._files = {name: (self._folder / f"{name}.npy").open("w+b") for name in COLUMNS}
         self._write_headers()
         return self
 
-    def add(self, capture: str, stream: Stream) -> None:
-        """Append the packets of ``capture``, a name that is new."""
+    def add(self, capture: str, path: Path, rules: FlowRules, flow_of: NDArray[np.int64]) -> int:
+        """Append the packets of the capture at ``path`` (pcap or pcapng, plain or packed), ``capture`` being a new name; how many belong to a flow.
+
+        ``rules``: those that its flows were made by.  ``flow_of`` (F,): the ``flow_id`` of each of its flows in the order of their first packets, -1
+        for one that is not stored.  DataError if the file cannot be read, is not a capture, or is another than that with the F flows.
+        """
+        from datasets_registry.capture.extract import stream_rows
+
         if capture in self._captures:
             raise ValueError(f"capture {capture!r} is in the stream already")
-        for name, file in self._files.items():
-            np.ascontiguousarray(getattr(stream, name), COLUMNS[name]).tofile(file)
-        self._captures[capture] = (self._packets, self._packets + len(stream))
-        self._packets += len(stream)
+        rows = _CaptureRows(self._key, self._files, flow_of)
+        if stream_rows(path, rules, rows) != len(flow_of):
+            raise DataError(f"{path}: its flows are not those that were read before; has it changed?")
+        self._captures[capture] = (self._packets, self._packets + rows.n_rows)
+        self._packets += rows.n_rows
+        return rows.attached
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
@@ -123,6 +113,42 @@ class StreamWriter:
             file.seek(0, 2)
 
 
+class _CaptureRows:
+    """Takes the rows of one capture and appends them to the files of a stream."""
+
+    def __init__(self, secret: NDArray[np.uint64], files: Mapping[str, IO[bytes]], flow_of: NDArray[np.int64]) -> None:
+        self.secret = secret
+        self._files, self._begins = files, {name: file.tell() for name, file in files.items()}
+        self._flow_of = np.append(flow_of, -1)  # the last one for packets of no flow
+        self.n_rows = self.attached = 0
+
+    def append(self, rows: Rows, /) -> None:
+        columns = {"time": rows.time, "size": rows.size, "flow": self._flows(rows.flow)}
+        for name, values in (columns | dict(zip(KEYS, rows.keys.T, strict=True))).items():
+            np.ascontiguousarray(values, COLUMNS[name]).tofile(self._files[name])
+        self.n_rows += len(rows.time)
+
+    def attach(self, rows: NDArray[np.int64], serials: NDArray[np.int64], /) -> None:
+        if not self.n_rows:
+            return
+        file = self._files["flow"]
+        file.flush()
+        flow = np.memmap(file, COLUMNS["flow"], "r+", self._begins["flow"], (self.n_rows,))
+        flow[rows] = self._flows(serials)
+
+    def clear(self) -> None:
+        for name, file in self._files.items():
+            file.seek(self._begins[name])
+            file.truncate()
+        self.n_rows = self.attached = 0
+
+    def _flows(self, serials: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Their ids; a serial number beyond the flows that there should be is noticed when the capture has been read."""
+        ids = self._flow_of[np.minimum(serials, len(self._flow_of) - 1)]
+        self.attached += int(np.count_nonzero(ids >= 0))
+        return ids
+
+
 def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
     """A written stream, memory-mapped, and the packets of each capture in it; DataError if it is not there or not complete."""
     try:
@@ -132,3 +158,35 @@ def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: no complete packet stream ({error}); ingest the dataset again") from None
     return stream, captures
+
+
+AS_STORED = [name for name in PacketStream.__dataclass_fields__ if name not in ("time", "capture", "flow")]
+
+
+def part_stream(
+    store: FlowStore, flow_ids: NDArray[np.int64], attack: NDArray[np.bool_], rng: np.random.Generator, *, training: bool
+) -> PacketStream:
+    """The captures that the flows ``flow_ids`` (n,) are part of, ``flow`` being positions in ``flow_ids``.
+
+    ``attack`` (flows of the store,).  At scoring a capture is there as it is.  For training only packets of these flows stay, and packets of no
+    flow at all in captures without an attack.  Captures come in a drawn order and their clocks start at 0: file names and dates tell labels.
+    """
+    stored, captures = open_stream(store.folder / "stream")
+    row = np.full(store.n_flows + 1, -1)  # the last one for packets of no flow
+    row[flow_ids] = np.arange(len(flow_ids))
+    no_packets = {name: np.asarray(getattr(stored, name)[:0]) for name in ("time", "flow", *AS_STORED)}
+    parts: list[dict[str, NDArray[np.generic]]] = [{**no_packets, "capture": np.zeros(0, dtype=np.int32)}]
+    for name in rng.permutation(sorted(captures)):
+        packets = slice(captures[name].start, captures[name].stop)
+        of_store = np.asarray(stored.flow[packets])
+        flow = row[of_store]
+        if not (flow >= 0).any():
+            continue
+        kept = np.ones(len(flow), dtype=bool)
+        if training:
+            kept = (flow >= 0) | ((of_store < 0) & ~attack[of_store[of_store >= 0]].any())
+        columns = {key: np.asarray(getattr(stored, key)[packets])[kept] for key in AS_STORED}
+        time = np.asarray(stored.time[packets])
+        number = np.full(int(kept.sum()), len(parts) - 1, dtype=np.int32)
+        parts.append({"time": (time - time[0])[kept], **columns, "capture": number, "flow": flow[kept]})
+    return PacketStream(**{name: np.concatenate([part[name] for part in parts]) for name in PacketStream.__dataclass_fields__})

@@ -24,6 +24,7 @@ from datasets_registry.store import (
     checksum,
     shard_folders,
 )
+from datasets_registry.stream import COLUMNS, open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError
 
@@ -94,6 +95,8 @@ def verify_store(folder: Path, progress: Callable[[str, float], None] | None = N
     if content.hexdigest() != store.hash:
         raise _damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
     checks.append(Check("packets, flows, labels", "content hash", store.hash[:16]))
+    if "packets_not_in_stream" in store.manifest:  # earlier streams lack packets, and do not say how many
+        checks.append(_verify_stream(folder, store))
     notes = [] if expected else [f"no checksums: there is no {CHECKSUMS}; add the dataset again to have them"]
     return Verification(checks, notes)
 
@@ -227,3 +230,24 @@ def _verify_counts(folder: Path, store: FlowStore, counts: Counts) -> None:
     stated = {label: row.get("flows") for label, row in store.manifest.get("labels", {}).items() if row.get("flows")}
     if stated != counts.by_label():
         raise _damaged(folder, f"{MANIFEST}: flows per label differ from labels.parquet")
+
+
+def _verify_stream(folder: Path, store: FlowStore) -> Check:
+    """As many entries in every column as the captures have packets, and each flow's packets, but for those that the manifest says are absent."""
+    stream, captures = open_stream(folder / "stream")
+    end = 0
+    of_flow = np.zeros(store.n_flows, np.int64)
+    for packets in sorted(captures.values(), key=lambda packets: (packets.start, packets.stop)):
+        if packets.start != end:
+            raise _damaged(folder, "stream/captures.json: captures that are not one after the other")
+        end = packets.stop
+        flow = np.asarray(stream.flow[packets.start : packets.stop])
+        if len(flow) and not -1 <= flow.min() <= flow.max() < store.n_flows:
+            raise _damaged(folder, "stream/flow.npy: numbers of flows that there are not")
+        of_flow += np.bincount(flow[flow >= 0], minlength=store.n_flows)
+    if any(len(getattr(stream, name)) != end for name in COLUMNS):
+        raise _damaged(folder, "stream: its columns are not as long as its captures")
+    absent = np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards]) - of_flow
+    if (absent < 0).any() or absent.sum() != store.manifest["packets_not_in_stream"]:
+        raise _damaged(folder, "stream/flow.npy: its flows have other packets than those of flows.parquet")
+    return Check("stream", "packets of every flow", f"{end} packets")

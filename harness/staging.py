@@ -199,7 +199,7 @@ def _write_input(folder: Path, part: Part, name: str, dataset: Site, rows: Ids) 
     elif name in FEATURE_INPUTS:
         _write_features(folder / f"{name}.npy", store, rows, name, FEATURE_INPUTS[name])
     else:
-        from datasets_registry.part_stream import part_stream
+        from datasets_registry.stream import part_stream
 
         stream = part_stream(store, rows, attack, part.generator(CAPTURES), training=name == OWN_STREAM)
         for column in PacketStream.__dataclass_fields__:

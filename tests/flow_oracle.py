@@ -9,7 +9,7 @@ import gzip
 import ipaddress
 import math
 import struct
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -185,26 +185,49 @@ def _transport(ts: int, addresses: tuple[str, str], protocol: int, size: int, da
     return Packet(ts, addresses[0], sport, addresses[1], dport, protocol, min(size, 65535), win, frozenset(names))
 
 
-def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
-    """Packets in the order of the file, and reason → frames that are none.
+@dataclass(frozen=True)
+class Record:
+    """A record with a time, and its packet or why there is none."""
+
+    ts: int
+    link: int
+    original: int
+    frame: bytes
+    order: str
+    packet: Packet | None
+    reason: str = ""
+
+
+def records(path: Path) -> list[Record]:
+    """In the order of the file.
 
     A packet is mirrored if its 5-tuple's packet before it has the same IP bytes, is at most 100 µs away and not mirrored itself.
     """
-    packets, dropped = [], defaultdict(int)
+    found = []
     before: dict[tuple[frozenset[tuple[str, int]], int], tuple[int, bytes | None]] = {}
-    for ts, link, original, frame, order in frames(path.read_bytes()):
+    for record in frames(path.read_bytes()):
+        ts, link, _, frame, order = record
         try:
-            packet = decode(ts, link, original, frame, order)
+            packet = decode(*record)
         except Unusable as reason:
-            dropped[str(reason)] += 1
+            found.append(Record(*record, None, str(reason)))
             continue
         data = network(link, frame, order)[1][: packet.size]
         key = (frozenset([(packet.src, packet.sport), (packet.dst, packet.dport)]), packet.proto)
         then, same = before.get(key, (0, None))
         packet = replace(packet, mirrored=same == data and abs(ts - then) <= 100_000)
         before[key] = ts, None if packet.mirrored else data
-        packets.append(packet)
-    return packets, dict(dropped)
+        found.append(Record(*record, packet))
+    return found
+
+
+def packets_of(found: list[Record]) -> tuple[list[Packet], dict[str, int]]:
+    """Packets in the order of the file, and reason → frames that are none."""
+    return [record.packet for record in found if record.packet], dict(Counter(record.reason for record in found if not record.packet))
+
+
+def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
+    return packets_of(records(path))
 
 
 def assemble(packets: list[Packet], rules: FlowRules) -> list[Flow]:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 
 class Unusable(Exception):
-    """The frame holds no packet; the message is the reason."""
+    """The frame holds no packet; the message is the reason.  ``arp``: the ARP message that it holds."""
+
+    arp = b""
 
 
 Found = tuple[int, bytes]
@@ -53,7 +55,9 @@ def ethertype(kind: int, data: bytes) -> Found:
     if kind == 0x8864:
         return pppoe(data)
     if kind not in (0x0800, 0x86DD):
-        raise Unusable("non_ip")
+        unusable = Unusable("non_ip")
+        unusable.arp = data if kind == 0x0806 else b""
+        raise unusable
     return (4 if kind == 0x0800 else 6), data
 
 

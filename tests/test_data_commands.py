@@ -10,6 +10,7 @@ import pytest
 
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.store import FlowStore
+from datasets_registry.stream import StreamWriter
 from harness.cli import data as command
 from janus_bench.errors import DataError, UsageError
 from tests.conftest import Cli, write_example_captures
@@ -74,6 +75,22 @@ def test_info_names_the_sites_where_there_are_several(fresh_home, tmp_path, caps
             for site, of in counts.items()
         ]
         assert said == (expected if len(sites) > 1 else [])
+
+
+def test_packets_that_the_stream_does_not_have_are_counted_and_stated(fresh_home, tmp_path, capsys, monkeypatch):
+    captures = write_example_captures(tmp_path / "captures")
+    n_captures = len(list(captures.glob("*.pcap*")))
+    add("whole", captures, stream=True)
+    assert "packet stream" not in capsys.readouterr().err
+    whole_add = StreamWriter.add
+    monkeypatch.setattr(StreamWriter, "add", lambda *arguments: whole_add(*arguments) - 2)
+    add("lossy", captures, stream=True)
+    add("without", captures)
+    command.show_info("lossy", "table")
+    assert capsys.readouterr().err.count(f"warning: {2 * n_captures} packets of the flows are not in the packet stream") == 2
+    manifests = {path.parent.name: json.loads(path.read_text()) for path in fresh_home.glob("datasets/*/manifest.json")}
+    stated = {name: manifest.get("packets_not_in_stream") for name, manifest in manifests.items()}
+    assert stated == {"whole": 0, "lossy": 2 * n_captures, "without": None}
 
 
 def test_what_cannot_be_added_or_exported_is_one_line(fresh_home, tmp_path):

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry.capture.extract import read_flows
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers import load_driver
 from datasets_registry.drivers.driver import Request, find_captures
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError
 from tests.conftest import SHARED_DATA, needs_shared_data
+from tests.memory_flows import read_flows
 
 SLICE = SHARED_DATA / "domains" / "cicddos2019_slice"
 HEADER = SHARED_DATA / "csv_samples" / "cic_ddos2019_03-11_Portmap.csv"

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from datasets_registry import extraction
 from datasets_registry.capture import addresses, extract
 from datasets_registry.capture.cicflowmeter import cic_features
-from datasets_registry.capture.extract import read_flows
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import Extracted, extract_all
 from datasets_registry.ingest import (
@@ -35,6 +34,7 @@ from datasets_registry.writing import StoreWriter
 from janus_bench.columns import PACKET_ARRAYS
 from janus_bench.errors import DataError
 from tests import pcap_builders as build
+from tests.memory_flows import read_flows, taken
 
 S = 10**9
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,12 +121,12 @@ def test_a_shard_holds_the_flows_in_the_order_of_their_first_packets(tmp_path, m
     for name, values in columns.items():
         assert np.array_equal(values, getattr(expected, name)), name
     chosen = np.array([3, 700, 4, 4, 0])
-    taken, there = shard.reader()(chosen), expected.take(chosen)
-    assert taken.offsets.tolist() == there.offsets.tolist()
+    found, there = shard.reader()(chosen), taken(expected, chosen)
+    assert found.offsets.tolist() == there.offsets.tolist()
     for name in PACKET_ARRAYS:
-        assert np.array_equal(taken.packets[name], getattr(there, name)), name
-    assert np.array_equal(taken.columns["keys"], there.keys)
-    assert np.array_equal(taken.columns["cic"], cic[chosen])
+        assert np.array_equal(found.packets[name], getattr(there, name)), name
+    assert np.array_equal(found.columns["keys"], there.keys)
+    assert np.array_equal(found.columns["cic"], cic[chosen])
 
 
 def test_shards_that_are_there_are_not_made_again(captures, tmp_path, monkeypatch):

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from datasets_registry.capture import extract, reader
-from datasets_registry.capture.extract import read_flows
 from datasets_registry.capture.reader import read_capture
 from datasets_registry.capture.rules import TCP_CLOSE, FlowRules
 from tests import flow_oracle as oracle
+from tests.memory_flows import read_flows
 from tests.test_capture import mutate, packets
 from tests.test_flows import check_against_oracle
+from tests.test_stream import agrees as check_stream
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CAPTURES = sorted(DATA.glob("domains/*/*.pcap"))
@@ -28,13 +29,17 @@ def test_all_captures_of_the_domains_are_there():
 
 @needs_data
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_packet_and_flow_of_a_domain_agrees_with_the_oracle(path):
-    expected, dropped = oracle.read(path)
+def test_every_packet_and_flow_of_a_domain_agrees_with_the_oracle_and_is_in_its_stream(tmp_path, path):
+    records = oracle.records(path)
+    expected, dropped = oracle.packets_of(records)
     capture = read_capture(path)
     assert packets(capture) == expected
     assert capture.dropped == dropped
     rules = FlowRules(remove_mirrored=path.parent.name == "cicddos2019_slice")
     check_against_oracle(read_flows(path, rules)[1], oracle.assemble(expected, rules))
+    beside_its_stream = tmp_path / path.name
+    beside_its_stream.symlink_to(path)
+    check_stream(beside_its_stream, rules, records, named=300)
 
 
 def piece(data: bytes, noise: random.Random) -> bytes:

@@ -14,7 +14,6 @@ from datasets_registry.capture import extract, reader
 from datasets_registry.capture.addresses import texts
 from datasets_registry.capture.assemble import FileFlows
 from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS, begin, update
-from datasets_registry.capture.extract import assemble_flows, read_flows
 from datasets_registry.capture.features import flow_features
 from datasets_registry.capture.reader import read_capture
 from datasets_registry.capture.rules import TCP_CLOSE, FlowRules
@@ -22,6 +21,7 @@ from janus_bench.columns import BIT_OF, FLOW_FEATURES, MAX_PACKETS
 from janus_bench.errors import UsageError
 from tests import flow_oracle as oracle
 from tests import pcap_builders as build
+from tests.memory_flows import read_flows, taken
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real captures at {DATA}")
@@ -198,7 +198,7 @@ def test_no_packets_no_flows(tmp_path):
 def test_take_keeps_the_packets_of_each_flow(tmp_path):
     flows = flows_of(tmp_path, [(i * 1000, udp(1, 2 + i % 5, length=i)) for i in range(400)])
     index = np.array([3, 0, 3])
-    some = flows.take(index)
+    some = taken(flows, index)
     for new, old in enumerate(index):
         assert some.size[some.offsets[new] : some.offsets[new + 1]].tolist() == flows.size[flows.offsets[old] : flows.offsets[old + 1]].tolist()
     assert some.n_packets.tolist() == [80, 80, 80]
@@ -241,7 +241,6 @@ def test_any_mixture_of_packets_agrees_with_the_oracle(tmp_path_factory, drawn, 
         for name, value in (("WINDOW", 16), ("HOLD", 5), ("SESSIONS", 4), ("FLOWS", 3)) if tight else ():
             patch.setattr(extract, name, value)
         check_against_oracle(read_flows(path, rules)[1], expected)
-        check_against_oracle(assemble_flows(read_capture(path), rules), expected)
 
 
 def feature_table(flows: FileFlows) -> np.ndarray:
@@ -373,4 +372,4 @@ def test_accumulators_of_whole_flows_see_every_packet(tmp_path, order):
             if of_flow and {(packet.src, packet.sport), (packet.dst, packet.dport)} == set(ends):
                 update(row, ts, payload, header, flags, win, int((packet.src, packet.sport) != initiator))
         np.testing.assert_array_equal(flows.whole[i], row)
-    assert flows.take(np.array([1, 0])).whole.tolist() == flows.whole[[1, 0]].tolist()
+    assert taken(flows, np.array([1, 0])).whole.tolist() == flows.whole[[1, 0]].tolist()

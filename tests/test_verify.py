@@ -62,6 +62,22 @@ def test_a_whole_dataset_passes_and_its_checksums_are_those_of_sha256sum(whole):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_stream_that_does_not_fit_its_flows_is_found(whole):
+    flow = np.load(whole / "stream" / "flow.npy")
+    packet = int(np.flatnonzero(flow >= 0)[0])
+    for value, found in ((840, "numbers of flows that there are not"), (-1, "its flows have other packets than those of flows.parquet")):
+        np.save(whole / "stream" / "flow.npy", np.where(np.arange(len(flow)) == packet, value, flow))
+        resign(whole)
+        fails(whole, f"stream/flow.npy: {found}")
+    manifest = json.loads((whole / MANIFEST).read_text())
+    (whole / MANIFEST).write_text(json.dumps({**manifest, "packets_not_in_stream": manifest["packets_not_in_stream"] + 1}))
+    resign(whole)
+    assert "stream" in {check.file for check in verify_store(whole).checks}
+    np.save(whole / "stream" / "flow.npy", flow[:-1])
+    resign(whole)
+    fails(whole, "its columns are not as long as its captures")
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 1.0])
 def test_one_flipped_bit_in_any_file_is_found_and_the_file_named(whole, name, place):

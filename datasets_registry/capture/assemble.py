@@ -57,38 +57,6 @@ class FileFlows:
     def __len__(self) -> int:
         return len(self.first)
 
-    def take(self, index: NDArray[np.int64]) -> FileFlows:
-        """The flows at ``index``, in that order."""
-        lengths = np.diff(self.offsets)[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        gather = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return FileFlows(
-            self.keys[index],
-            self.swapped[index],
-            self.first[index],
-            self.last[index],
-            self.n_packets[index],
-            self.serial[index],
-            self.macs[index],
-            offsets,
-            self.size[gather],
-            self.iat[gather],
-            self.win[gather],
-            self.bits[gather],
-            None if self.whole is None else self.whole[index],
-        )
-
-    @classmethod
-    def merged(cls, segments: list[FileFlows]) -> FileFlows:
-        """All flows of a capture's segments (at least one), in the order of their first packets."""
-        if len(segments) == 1:
-            return segments[0]
-        begins = np.cumsum([0, *(segment.offsets[-1] for segment in segments)])
-        names = [name for name in cls.__dataclass_fields__ if name != "offsets" and getattr(segments[0], name) is not None]
-        columns = {name: np.concatenate([getattr(segment, name) for segment in segments]) for name in names}
-        offsets = np.concatenate([[0], *(segment.offsets[1:] + begin for segment, begin in zip(segments, begins[:-1], strict=True))]).astype(np.int64)
-        return cls(offsets=offsets, **columns).take(np.argsort(columns["serial"]))
-
 
 class Sink(Protocol):
     """Where segments of flows go; a list is one."""

@@ -22,6 +22,7 @@ from datasets_registry.capture.assemble import (
     release,
     widen,
 )
+from datasets_registry.capture.names import RowSink
 from datasets_registry.capture.reader import (
     Capture,
     Columns,
@@ -32,7 +33,7 @@ from datasets_registry.capture.reader import (
 )
 from datasets_registry.capture.rules import FlowRules
 
-__all__ = ["assemble_flows", "extract_flows", "read_flows"]
+__all__ = ["extract_flows", "stream_rows"]
 
 WINDOW = 1 << 15  # packets
 HOLD = 1 << 12  # of them wait for later ones
@@ -43,16 +44,18 @@ FLOWS = 1 << 15
 class _Flows(Columns):
     """Packets on their way into flows: at once, or through a window of ``window`` packets."""
 
-    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0) -> None:
+    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0, row_sink: RowSink | None = None) -> None:
         """Room for few flows if the capture is small: fresh memory is dear."""
         small = max(n_bytes // 64, 64)
         sessions = min(SESSIONS, 1 << small.bit_length())
-        super().__init__(min(window, small), sessions, min(FLOWS, small), rules.compiled(), whole, at_once=not window)
+        super().__init__(min(window, small), sessions, min(FLOWS, small), rules, whole, not window, row_sink)
         self.sink = sink
         self.passed = 0  # time of the last packet of the window that was passed on
         self.late = 0  # late packets when the window was last sorted
 
     def make_room(self) -> None:
+        if self.pass_rows():
+            return
         n = int(self.state[k.N_PACKETS])
         if not self.state[k.AT_ONCE] and n == len(self.packets.ts):
             self._pass_on(n - min(HOLD, n // 2))
@@ -62,6 +65,7 @@ class _Flows(Columns):
 
     def finish(self) -> None:
         self._pass_on(int(self.state[k.N_PACKETS]))
+        self.pass_rows()
         finish(self, self.sink)
 
     def _release(self) -> None:
@@ -84,7 +88,7 @@ class _Flows(Columns):
         if self.state[k.LATE] > self.late:
             self.late = int(self.state[k.LATE])
             order = np.argsort(self.packets.ts[:filled], kind="stable")
-            for column in self.packets:
+            for column in self._window():
                 column[:filled] = column[order]
         if not n:
             return
@@ -92,66 +96,95 @@ class _Flows(Columns):
             raise Unordered
         self.assemble(n)
         self.passed = int(self.packets.ts[n - 1])
-        for column in self.packets:
+        for column in self._window():
             column[: filled - n] = column[n:filled].copy()
         self.state[k.N_PACKETS] = filled - n
+
+    def _window(self) -> list[NDArray[Any]]:
+        """Everything that is kept of a packet until it is in its flow."""
+        return [*self.packets, *([] if self.stream is None else [self.stream.of_packet])]
 
     def assemble(self, n: int) -> None:
         """The first ``n`` packets of the window, into flows."""
         at = 0
+        serials = None if self.stream is None else np.empty(n, np.int64)
         while True:
-            at = k.assemble(self.packets, at, n, self.sessions, self.flows, self.state, self.rules, self.whole)
+            at = k.assemble(self.packets, at, n, self.sessions, self.flows, self.state, self.rules, self.whole, serials)
             if at == n:
-                return
+                break
             release(int(self.packets.ts[at]), self, self.sink)
             widen(self)
+        if serials is not None and self.stream is not None and self.row_sink is not None:
+            self.pass_rows()
+            entered = serials >= 0
+            self.row_sink.attach(self.stream.of_packet[:n][entered], serials[entered])
 
 
-def extract_flows(path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> Scan:
+def extract_flows(
+    path: Path,
+    rules: FlowRules,
+    sink: Sink,
+    advance: Callable[[int], None] = lambda _: None,
+    *,
+    whole: bool = False,
+    row_sink: RowSink | None = None,
+) -> Scan:
     """Give the flows of one capture to ``sink``, segment by segment; what became of its packets.
 
-    ``whole``: with the accumulators of ``cicflowmeter``.  DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as
-    ``n`` more bytes of the file have been read (more than once where packets are late).
+    ``whole``: with the accumulators of ``cicflowmeter``; ``row_sink``: every frame that has a time, mirrored copies only as far as flows have them,
+    goes there too, in the order of the file.  DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as ``n`` more
+    bytes of the file have been read (more than once where packets are late).
     """
     n_bytes = path.stat().st_size if path.is_file() else 0
     scan: Scan
     for window in (0, WINDOW):
-        columns = _Flows(rules, sink, n_bytes, whole, window)
+        columns = _Flows(rules, sink, n_bytes, whole, window, row_sink)
         try:
             scan = scan_file(path, columns, advance)
             columns.finish()
             break
         except Unordered:
             sink.clear()
+            if row_sink is not None:
+                row_sink.clear()
     else:
-        capture = read_capture(path, advance)
-        _assemble_all(capture, rules, sink, whole)
+        capture = read_capture(path, advance, rules, row_sink)
+        _assemble_all(capture, rules, sink, whole, row_sink)
         scan = capture.without_packets()
     return scan.without_mirrored() if rules.remove_mirrored else scan
 
 
-def read_flows(path: Path, rules: FlowRules, advance: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> tuple[Scan, FileFlows]:
-    """As ``extract_flows``, with all flows of the capture in the order of their first packets."""
-    segments: list[FileFlows] = []
-    scan = extract_flows(path, rules, segments, advance, whole=whole)
-    return scan, FileFlows.merged(segments)
+class _Counted:
+    """A sink that keeps the number of flows alone."""
+
+    n_flows = 0
+
+    def append(self, flows: FileFlows, /) -> None:
+        self.n_flows += len(flows)
+
+    def clear(self) -> None:
+        self.n_flows = 0
 
 
-def assemble_flows(capture: Capture, rules: FlowRules, *, whole: bool = False) -> FileFlows:
-    """Flows of the packets of a capture that is in memory; they are taken in the order of their timestamps (a stable sort)."""
-    segments: list[FileFlows] = []
-    _assemble_all(capture, rules, segments, whole)
-    return FileFlows.merged(segments)
+def stream_rows(path: Path, rules: FlowRules, row_sink: RowSink) -> int:
+    """Give the packet stream of one capture to ``row_sink``, as ``extract_flows`` does; the number of flows that ``flow`` counts."""
+    flows = _Counted()
+    extract_flows(path, rules, flows, row_sink=row_sink)
+    return flows.n_flows
 
 
-def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool) -> None:
+def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool, row_sink: RowSink | None) -> None:
     n = len(capture.ts)
-    columns = _Flows(rules, sink, 64 * n, whole, window=1)
+    columns = _Flows(rules, sink, 64 * n, whole, 1, row_sink)
     columns.packets = k.Packets(*(getattr(capture, name) for name in k.Packets._fields))
+    row = capture.row
     if capture.out_of_order:
         order = np.argsort(capture.ts, kind="stable")
         in_order: list[Any] = [column[order] for column in columns.packets]
         columns.packets = k.Packets(*in_order)
+        row = row[order] if len(row) else row
+    if columns.stream is not None:
+        columns.stream = columns.stream._replace(of_packet=row)
     rows: NDArray[np.int64] = np.full((len(capture.keys), 8), -1, np.int64)  # without a flow, and its key in ``keys``
     columns.sessions = k.Sessions(rows, capture.keys, columns.sessions.table)
     columns.assemble(n)

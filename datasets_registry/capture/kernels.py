@@ -1,9 +1,8 @@
-"""Numba kernels: the bytes of a capture → interned 5-tuples and flows (or packet columns), in one pass.
+"""Numba kernels: the bytes of a capture → interned 5-tuples, flows (or packet columns) and, where it is asked for, the packet stream, in one pass.
 
 numba's on-disk cache notices a change in the file of the function that it compiled, not in the files of the functions which that one calls: whoever
-changes ``memory``, ``links``, ``sessions`` or ``cicflowmeter`` deletes the ``__pycache__`` here and in ``flows``.  The loop reads up to ``PADDING``
-bytes beyond what was captured before it has compared lengths; buffers end in so many spare bytes.  All arithmetic is int64 (mixed with uint64 it
-gives floats).
+changes another module of kernels deletes the ``__pycache__`` here.  The loop reads up to ``PADDING`` bytes beyond what was captured before it has
+compared lengths; buffers end in so many spare bytes.  All arithmetic is int64 (mixed with uint64 it gives floats).
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from datasets_registry.capture import frames
 from datasets_registry.capture import links as net
 from datasets_registry.capture.cicflowmeter import begin, update
+from datasets_registry.capture.frames import count, decode
 from datasets_registry.capture.links import u32
 from datasets_registry.capture.memory import (
     address,
@@ -28,6 +29,7 @@ from datasets_registry.capture.memory import (
     put_float,
     word,
 )
+from datasets_registry.capture.names import add_row
 from datasets_registry.capture.sessions import (
     CLOSED,
     FIRST,
@@ -41,7 +43,6 @@ from datasets_registry.capture.sessions import (
     Sessions,
     find_session,
     forget,
-    long_key,
     new_sessions,
     short_key,
     spell_key,
@@ -56,9 +57,9 @@ NEED_DATA, NEED_ROOM, CORRUPT, BLOCK_FOR_CALLER, UNORDERED, PACKET, SKIPPED = ra
 
 # ``state``: packets in the window, sessions known, records seen, bytes to skip beyond the buffer, offset in the file of the buffer's first byte,
 # latest timestamp so far, packets before the latest one of their time, flows in the table, packets in their log, flows begun so far, whether packets
-# go to their flows at once (1) or to the window (0).
-STATE_WORDS = 11
-N_PACKETS, N_SESSIONS, N_RECORDS, SKIP, BASE, LATEST, LATE, N_FLOWS, N_LOG, BEGUN, AT_ONCE = range(STATE_WORDS)
+# go to their flows at once (1) or to the window (0), rows of the stream that are filled, rows of the capture before these.
+STATE_WORDS = 13
+N_PACKETS, N_SESSIONS, N_RECORDS, SKIP, BASE, LATEST, LATE, N_FLOWS, N_LOG, BEGUN, AT_ONCE, N_ROWS, ROWS_BEFORE = range(STATE_WORDS)
 
 # Columns of the interface table (pcapng; classic pcap has one row): link type, ticks → ns as multiply, divide or binary shift, offset in ns, and
 # where in a frame of this link type the EtherType and an IP header behind it are (EtherType -1: nowhere fixed).
@@ -69,9 +70,6 @@ FIXED_HEADERS = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 # Columns of the table of flows: those of the session are written when the flow ends.
 SESSION, FLOW_FIRST, FLOW_LAST, FLOW_META, SERIAL, SRC_MAC, DST_MAC = range(7)
 FLOW_WORDS = 7
-
-# ``fields``: what ``_general`` found out about a packet.
-IP, LENGTH, WIN, FLAGS, A, B, SECOND, PAYLOAD, HEADER = range(9)
 
 PADDING = 64
 _LOW_20 = (1 << 20) - 1
@@ -109,61 +107,6 @@ class FlowColumns(NamedTuple):
     rows: NDArray[np.int64]
     heads: NDArray[np.int64]
     gaps: NDArray[np.float32]
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _count(numbers: Any, which: Any, more: Any) -> None:
-    put(numbers, which, word(numbers, which) + more)
-
-
-@njit(cache=True, nogil=True)
-def _general(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: Any, key: Any, counts: Any) -> Any:
-    """Decode any captured frame into ``fields`` and ``key``; the reason is ``USED`` or why it was not."""
-    start = at
-    reason, version, at, vn_tag = net.network_layer(buf, at, end, link, big)
-    if reason != net.USED:
-        return reason
-    wire -= at - start
-    if version == 4:
-        reason, protocol, transport, length, later, from_record = net.ipv4(buf, at, end, wire)
-    else:
-        reason, protocol, transport, length, later, from_record = net.ipv6(buf, at, end, wire)
-    if reason != net.USED:
-        return reason
-
-    ports = win = flags = header = np.int64(0)
-    # TCP, UDP, DCCP, SCTP, UDP-Lite
-    if (protocol == 6 or protocol == 17 or protocol == 33 or protocol == 132 or protocol == 136) and not later:
-        if transport + 4 > at + length:
-            return net.BAD_HEADER
-        if transport + 4 > end:
-            return net.TRUNCATED
-        ports = be32(buf, transport)
-        if protocol == 17:
-            header = np.int64(8)
-        elif protocol == 6:
-            header = np.int64(20)
-            if transport + 16 > min(end, at + length):
-                _count(counts, net.NOTE_TCP_HEADER_CUT, 1)
-            else:
-                header = byte(buf, transport + 12) >> 4 << 2
-                flags = byte(buf, transport + 13)
-                win = be16(buf, transport + 14)
-    if version == 4:
-        a, b, second = short_key(be64(buf, at + 12), protocol, ports)
-    else:
-        a, b, second = long_key(buf, at, protocol, ports, key)
-    # IP in IP, IPv6 in IP, GRE, EtherIP, L2TPv3, MPLS in IP
-    if protocol == 4 or protocol == 41 or protocol == 47 or protocol == 97 or protocol == 115 or protocol == 137:
-        _count(counts, net.NOTE_TUNNEL, 1)
-    _count(counts, net.NOTE_VN_TAG, vn_tag)
-    _count(counts, net.NOTE_LATER_FRAGMENT, later)
-    _count(counts, net.NOTE_LENGTH_FROM_RECORD, from_record)
-    left = max(min(length, 65535) - (transport - at), 0)
-    header = min(header, left)
-    for i, value in enumerate((at, length, win, flags, a, b, np.int64(second), left - header, header)):
-        put(fields, i, value)
-    return net.USED
 
 
 @njit(cache=True, nogil=True)
@@ -231,17 +174,24 @@ def _enter(ts: Any, size: Any, win: Any, bits: Any, session: Any, row: Any, tabl
 
 
 @njit(cache=True, nogil=True)
-def assemble(packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: Any, rules: Any, whole: Any) -> Any:
-    """Enter packets ``at`` to ``end`` of the window, in time order, into flows; returns the first that there was no room for."""
+def assemble(packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: Any, rules: Any, whole: Any, serials: Any) -> Any:
+    """Enter packets ``at`` to ``end`` of the window, in time order, into flows; returns the first that there was no room for.
+
+    ``serials`` (window,), if it is not None, becomes the serial numbers of their flows, -1 for a packet that was left out.
+    """
     rows, table, heads, gaps, numbers = address(sessions.rows), address(flows.rows), address(flows.heads), address(flows.gaps), address(state)
     while at < end and state[N_LOG] < len(flows.heads) and state[N_FLOWS] < len(flows.rows):
         bits = np.int64(packets.bits[at])
+        if serials is not None:
+            serials[at] = -1
         if not (bits & MIRRORED and rules.remove_mirrored):
             session, ts, win = np.int64(packets.session[at]), packets.ts[at], np.int64(packets.win[at])
             row = rows + 64 * session
             flow, begins = _enter(ts, np.int64(packets.size[at]), win, bits, session, row, table, heads, gaps, numbers, rules)
             if begins:
                 flows.rows[flow, SRC_MAC], flows.rows[flow, DST_MAC] = packets.macs[at, 0], packets.macs[at, 1]
+            if serials is not None:
+                serials[at] = flows.rows[flow, SERIAL]
             if whole is not None:
                 if begins:
                     begin(whole[flow])
@@ -321,16 +271,18 @@ def _block(buf: Any, at: Any, end: Any, big: Any, interfaces: Any, n_interfaces:
             if ts < 0:
                 reason = net.BAD_TIMESTAMP
     if reason != net.USED:
-        _count(state, N_RECORDS, 1)
-        _count(counts, reason, 1)
+        count(state, N_RECORDS, 1)
+        count(counts, reason, 1)
         return SKIPPED, at + size, 0, 0, 0, 0, 0
     return PACKET, at + size, at + 28, captured, u32(buf, at + 24, big), ts, interface
 
 
 @njit(cache=True, nogil=True)
-def _room(packets: Any, sessions: Any, flows: Any, state: Any) -> Any:
+def _room(packets: Any, sessions: Any, flows: Any, state: Any, stream: Any) -> Any:
     """Packets that there is room for whatever they are."""
     room = len(sessions.rows) - state[N_SESSIONS]
+    if stream is not None:
+        room = min(room, len(stream.time) - state[N_ROWS])
     if state[AT_ONCE]:
         return min(room, len(flows.rows) - state[N_FLOWS], len(flows.heads) - state[N_LOG])
     return min(room, len(packets.ts) - state[N_PACKETS])
@@ -352,23 +304,25 @@ def scan(
     rules: Any,
     counts: Any,
     state: Any,
+    stream: Any,
 ) -> Any:
     """Records of a capture in ``buffer[at:end]``: (first byte not consumed, what it stopped for).
 
     ``classic``: a classic pcap, whose only interface's ``MULTIPLY`` is the nanoseconds of one unit of a record's fraction of a second; else pcapng.
     ``AT_ONCE``: packets go to ``flows``, and to the accumulators ``whole`` (flows' capacity, K) if that is not None; else to ``packets``.
+    ``stream``: ``names.Rows``, which every frame goes to, or None.
     """
     buf, numbers, tallies, lines = address(buffer), address(state), address(counts), address(interfaces)
     rows, keys, table, mask = address(sessions.rows), address(sessions.keys), address(sessions.table), len(sessions.table) - 1
     flow_rows, heads, gaps = address(flows.rows), address(flows.heads), address(flows.gaps)
-    scratch, scratch_key = np.empty(9, np.int64), np.empty(KEY_WORDS, np.int64)
+    scratch, scratch_key = np.empty(frames.N_FIELDS, np.int64), np.empty(KEY_WORDS, np.int64)
     fields, key = address(scratch), address(scratch_key)
     at_once, base, latest = state[AT_ONCE] != 0, state[BASE], state[LATEST]
     link, unit, type_at, ip_at = interfaces[0, LINK], interfaces[0, MULTIPLY], interfaces[0, TYPE_AT], interfaces[0, IP_AT]
     room = used = np.int64(0)
     while True:
         if room == 0:
-            room = _room(packets, sessions, flows, state)
+            room = _room(packets, sessions, flows, state, stream)
             if room == 0:
                 status = NEED_ROOM
                 break
@@ -410,16 +364,22 @@ def scan(
             flags, win = tcp >> 16 & 0xFF, tcp & 0xFFFF
             header = min(tcp >> 26 & 60, length - 20) if is_tcp else 8
             payload = length - 20 - header
+            kind, ports = np.int64(4), ip + 20
         else:
-            reason = _general(buf, body, body + captured, wire, link, big, fields, key, tallies)
+            reason = decode(buf, body, body + captured, wire, link, big, fields, key, tallies)
+            kind, ip, protocol, ports = word(fields, frames.KIND), word(fields, frames.IP), word(fields, frames.PROTOCOL), word(fields, frames.PORTS)
             if reason != net.USED:
                 counts[reason] += 1
                 state[N_RECORDS] += 1
                 at = following
+                if stream is not None:
+                    add_row(stream, state[N_ROWS], buf, body, body + captured, wire, ts, link == 1, kind, ip, protocol, ports)
+                    state[N_ROWS] += 1
+                    room -= 1
                 continue
-            ip, length, win, flags = word(fields, IP), word(fields, LENGTH), word(fields, WIN), word(fields, FLAGS)
-            a, b, second = word(fields, A), word(fields, B), word(fields, SECOND) != 0
-            payload, header = word(fields, PAYLOAD), word(fields, HEADER)
+            length, win, flags = word(fields, frames.LENGTH), word(fields, frames.WIN), word(fields, frames.FLAGS)
+            a, b, second = word(fields, frames.A), word(fields, frames.B), word(fields, frames.SECOND) != 0
+            payload, header = word(fields, frames.PAYLOAD), word(fields, frames.HEADER)
 
         if late and at_once:
             status = UNORDERED
@@ -436,8 +396,12 @@ def scan(
         used += 1
         room -= 1
         at = following
+        removed = bits & MIRRORED != 0 and rules.remove_mirrored
+        if stream is not None and not removed:
+            add_row(stream, state[N_ROWS], buf, body, body + captured, wire, ts, link == 1, kind, ip, protocol, ports)
+            state[N_ROWS] += 1
         if at_once:
-            if bits & MIRRORED and rules.remove_mirrored:
+            if removed:
                 continue
             flow, begins = _enter(ts, size, win, bits, session, row, flow_rows, heads, gaps, numbers, rules)
             if begins:
@@ -448,12 +412,16 @@ def scan(
                 if begins:
                     begin(whole[flow])
                 update(whole[flow], ts, payload, header, flags, win, (bits ^ word(row, META)) & 1)
+            if stream is not None:
+                stream.flow[state[N_ROWS] - 1] = word(flow_rows, FLOW_WORDS * flow + SERIAL)
         else:
             n = state[N_PACKETS]
             packets.ts[n], packets.session[n], packets.size[n], packets.win[n], packets.bits[n] = ts, session, size, win, bits
             packets.macs[n, 0] = be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if link == 1 else 0
             packets.macs[n, 1] = be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if link == 1 else 0
             packets.payload[n], packets.header[n], packets.flags[n] = payload, header, flags
+            if stream is not None:
+                stream.of_packet[n] = state[ROWS_BEFORE] + state[N_ROWS] - 1
             state[N_PACKETS] = n + 1
             state[LATE] += late
     state[LATEST] = latest

@@ -19,7 +19,7 @@ from datasets_registry.capture.memory import (
     le32,
 )
 
-__all__ = ["ETHERTYPE", "REASONS", "ipv4", "ipv6", "network_layer", "u16", "u32"]
+__all__ = ["ARP", "ETHERTYPE", "REASONS", "ipv4", "ipv6", "network_layer", "u16", "u32"]
 
 # Why a packet was not used; the position is the code that the kernels count under.
 REASONS = (
@@ -71,6 +71,7 @@ REASONS = (
 # Layers between a link type and IP: below 1 << 16 a link type, then the 2 ** 16 EtherTypes, then what has no EtherType.
 ETHERTYPE = 1 << 16
 IPV4, IPV6 = ETHERTYPE + 0x0800, ETHERTYPE + 0x86DD
+ARP = 1  # in place of an IP version
 LLC, PPP, MPLS, WLAN, WLAN_PADDED = range(2 * ETHERTYPE, 2 * ETHERTYPE + 5)
 
 
@@ -297,7 +298,7 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
-    """Where the IP header of a frame starts: (reason, IP version, offset, behind a VN-tag)."""
+    """Where the IP header of a frame starts: (reason, IP version, offset, behind a VN-tag); of an ARP message (NON_IP, ARP, offset, …)."""
     layer: Any = np.int64(link)
     reason, vn_tag = USED if link < ETHERTYPE else UNSUPPORTED_LINK_TYPE, False
     while reason == USED:
@@ -327,7 +328,7 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
                     reason = NON_IP
                 layer, at = PPP, at + 6
             else:
-                reason = NON_IP
+                return NON_IP, ARP if kind == 0x0806 else 0, at, vn_tag
         if tag:
             if at + tag > end:
                 reason = TRUNCATED
@@ -340,22 +341,25 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def ipv4(buf: Any, at: Any, end: Any, wire: Any) -> Any:
-    """(reason, protocol, transport offset, IP length, is a later fragment, length came from the record); ``wire``: bytes from ``at`` on the wire."""
+    """(reason, protocol, transport offset, IP length, is a later fragment, length came from the record); ``wire``: bytes from ``at`` on the wire.
+
+    Protocol and offset are what the header says also where the reason is that it cannot be right.
+    """
     if at + 20 > end:
         return TRUNCATED, 0, at, 0, False, False
     header = (byte(buf, at) & 15) * 4
+    protocol, transport, later = byte(buf, at + 9), at + header, be16(buf, at + 6) & 0x1FFF != 0
     if byte(buf, at) >> 4 != 4 or header < 20:
-        return BAD_HEADER, 0, at, 0, False, False
-    if at + header > end:
-        return TRUNCATED, 0, at, 0, False, False
+        return BAD_HEADER, protocol, transport, 0, later, False
+    if transport > end:
+        return TRUNCATED, protocol, transport, 0, later, False
     length = be16(buf, at + 2)
     from_record = length < header  # 0 under segmentation offload
     if from_record:
         length = wire
         if length < header:
-            return BAD_HEADER, 0, at, 0, False, False
-    later = be16(buf, at + 6) & 0x1FFF != 0
-    return USED, byte(buf, at + 9), at + header, length, later, from_record
+            return BAD_HEADER, protocol, transport, 0, later, False
+    return USED, protocol, transport, length, later, from_record
 
 
 @njit(cache=True, nogil=True)
@@ -377,9 +381,9 @@ def ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
         protocol == 0 or protocol == 43 or protocol == 44 or protocol == 51 or protocol == 60 or protocol == 135 or protocol == 139 or protocol == 140
     ):
         if at + 8 > limit:
-            return BAD_HEADER, 0, at, 0, False, False
+            return BAD_HEADER, protocol, at, 0, False, False
         if at + 8 > end:
-            return TRUNCATED, 0, at, 0, False, False
+            return TRUNCATED, protocol, at, 0, False, False
         following = byte(buf, at)
         if protocol == 44:
             if be16(buf, at + 2) & 0xFFF8 != 0:
@@ -391,5 +395,5 @@ def ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
             at += (byte(buf, at + 1) + 1) * 8
         protocol = following
     if at > limit:
-        return BAD_HEADER, 0, at, 0, False, False
+        return BAD_HEADER, protocol, at, 0, False, False
     return USED, protocol, at, length, False, from_record

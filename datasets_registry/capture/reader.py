@@ -26,7 +26,8 @@ from datasets_registry.capture.links import (
     CUT_BY_END_OF_FILE,
     REASONS,
 )
-from datasets_registry.capture.rules import CompiledRules, FlowRules
+from datasets_registry.capture.names import RowSink, new_rows
+from datasets_registry.capture.rules import FlowRules
 from janus_bench.errors import DataError
 
 __all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
@@ -91,6 +92,7 @@ class Capture(Scan):
     payload  (P,) uint16, bytes behind the transport header of TCP and UDP, or behind the IP header; header (P,) uint8, bytes of that header or 0
     flags    (P,) uint8, as in the TCP header
     keys     (S, 5) uint64, interned 5-tuples, see ``kernels.Sessions``
+    row      (P,) int64, the packet's row of the stream that was written; (0,) if none was
     """
 
     ts: NDArray[np.int64]
@@ -103,6 +105,7 @@ class Capture(Scan):
     header: NDArray[np.uint8]
     flags: NDArray[np.uint8]
     keys: NDArray[np.uint64]
+    row: NDArray[np.int64]
 
 
 class Unordered(Exception):
@@ -149,32 +152,49 @@ class Columns(ABC):
     ``at_once``: packets go to ``flows`` as they are read, else to ``packets``.
     """
 
-    def __init__(self, packets: int, sessions: int, flows: int, rules: CompiledRules, whole: bool, at_once: bool) -> None:
+    def __init__(self, packets: int, sessions: int, flows: int, rules: FlowRules, whole: bool, at_once: bool, row_sink: RowSink | None) -> None:
         columns: list[Any] = [np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)]
         columns += [np.empty((packets, 2), np.int64), *(np.empty(packets, dtype) for dtype in (np.uint16, np.uint8, np.uint8))]
         self.packets = k.Packets(*columns)
         self.sessions = k.new_sessions(sessions)
         self.flows = k.FlowColumns(np.empty((flows, k.FLOW_WORDS), np.int64), np.empty(LOG * flows, np.int64), np.empty(LOG * flows, np.float32))
         self.whole = np.empty((flows, N_ACCUMULATORS)) if whole else None
-        self.rules = rules
+        self.rules = rules.compiled()
         self.counts = np.zeros(len(REASONS), np.int64)
         self.state = np.zeros(k.STATE_WORDS, np.int64)
         self.state[k.AT_ONCE] = at_once
+        self.row_sink = row_sink
+        self.stream = new_rows(row_sink.secret, packets) if row_sink else None
 
     @abstractmethod
     def make_room(self) -> None:
         """Room for one more packet at least, whatever it needs."""
 
+    def pass_rows(self) -> bool:
+        """Give the rows of the stream that are there to their sink; whether there was no room for more."""
+        if self.stream is None or self.row_sink is None:
+            return False
+        rows, n = self.stream, int(self.state[k.N_ROWS])
+        if n:
+            self.row_sink.append(rows._replace(time=rows.time[:n], size=rows.size[:n], flow=rows.flow[:n], keys=rows.keys[:n]))
+            self.state[k.ROWS_BEFORE] += n
+            self.state[k.N_ROWS] = 0
+        return n == len(rows.time)
+
 
 class _Growing(Columns):
     """Keeps every packet."""
 
-    def __init__(self, packets: int) -> None:
-        super().__init__(packets, 256, 0, FlowRules().compiled(), whole=False, at_once=False)
+    def __init__(self, packets: int, rules: FlowRules, row_sink: RowSink | None) -> None:
+        super().__init__(packets, 256, 0, rules, whole=False, at_once=False, row_sink=row_sink)
 
     def make_room(self) -> None:
+        if self.pass_rows():
+            return
         if self.state[k.N_PACKETS] == len(self.packets.ts):
             self.packets = k.Packets(*(doubled(column) for column in self.packets))
+            if self.stream is not None:
+                self.stream = self.stream._replace(of_packet=doubled(self.stream.of_packet))
         n = int(self.state[k.N_SESSIONS])
         if n == len(self.sessions.rows):
             old, self.sessions = self.sessions, k.new_sessions(4 * n)
@@ -208,7 +228,7 @@ def _scan(
     buf: NDArray[np.uint8], at: int, end: int, classic: bool, big: bool, interfaces: NDArray[np.int64], n_interfaces: int, to: Columns
 ) -> tuple[int, int]:
     at, status = k.scan(
-        buf, at, end, classic, big, interfaces, n_interfaces, to.packets, to.sessions, to.flows, to.whole, to.rules, to.counts, to.state
+        buf, at, end, classic, big, interfaces, n_interfaces, to.packets, to.sessions, to.flows, to.whole, to.rules, to.counts, to.state, to.stream
     )
     if status == k.UNORDERED:
         raise Unordered
@@ -322,15 +342,19 @@ class _PcapNg:
         self.links.add(link)
 
 
-def read_capture(path: Path, advance: Callable[[int], None] = lambda _: None) -> Capture:
-    """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``."""
+def read_capture(
+    path: Path, advance: Callable[[int], None] = lambda _: None, rules: FlowRules | None = None, row_sink: RowSink | None = None
+) -> Capture:
+    """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``, ``rules`` and ``row_sink`` for the rows of its stream."""
     size = path.stat().st_size if path.is_file() else 0
-    columns = _Growing(min(max(size // 96, 256), 1 << 22))
+    columns = _Growing(min(max(size // 96, 256), 1 << 22), rules or FlowRules(), row_sink)
     scan = scan_file(path, columns, advance)
+    columns.pass_rows()
     packets = {name: column[: scan.used] for name, column in columns.packets._asdict().items()}
     keys = np.empty((int(columns.state[k.N_SESSIONS]), k.KEY_WORDS), np.uint64)
     k.spell_keys(columns.sessions, keys)
-    return Capture(**vars(scan), **packets, keys=keys)
+    row = np.empty(0, np.int64) if columns.stream is None else columns.stream.of_packet[: scan.used]
+    return Capture(**vars(scan), **packets, keys=keys, row=row)
 
 
 def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lambda _: None) -> Scan:
