@@ -29,19 +29,9 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import starts_of
 from datasets_registry.capture.features import flow_features
-from datasets_registry.registry import (
-    Site,
-    added,
-    load_sites,
-    synthetic_suite,
-)
+from datasets_registry.registry import Site, added, load_sites, synthetic_suite
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import (
-    Metric,
-    Points,
-    nearest_distance,
-    packet_points,
-)
+from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
 from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch, concatenated
 from protocols.aggregators import fit_aggregator

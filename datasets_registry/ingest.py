@@ -25,13 +25,7 @@ from numpy.typing import NDArray
 from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
 from datasets_registry.capture.rules import FlowRules
-from datasets_registry.extraction import (
-    CaptureFile,
-    Extracted,
-    Flows,
-    extract_all,
-    say_counts,
-)
+from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows

@@ -19,22 +19,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from datasets_registry.block import (
-    FLOW_FIELDS,
-    LABEL_FIELDS,
-    Block,
-    starts_of,
-)
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, starts_of
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.store import FULL_STORE
 from datasets_registry.writing import StoreWriter, replacing
-from janus_bench.columns import (
-    BIT_OF,
-    CIC_FEATURES,
-    DISCRETE_CHANNELS,
-    MAX_PACKETS,
-    PACKET_CHANNELS,
-)
+from janus_bench.columns import BIT_OF, CIC_FEATURES, DISCRETE_CHANNELS, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import DataError
 
 __all__ = ["holds_sequences", "ingest_sequences"]

@@ -25,22 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import (
-    FLOW_FIELDS,
-    LABEL_FIELDS,
-    Block,
-    ragged,
-    starts_of,
-)
-from janus_bench.columns import (
-    BIT_OF,
-    CIC_FEATURES,
-    FLOW_COLUMNS,
-    FLOW_FEATURES,
-    LABEL_COLUMNS,
-    PACKET_ARRAYS,
-    PACKET_CHANNELS,
-)
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ragged, starts_of
+from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import DataError
 

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets_registry.block import Block, ContentHash, Counts
-from datasets_registry.store import (
-    CHECKSUMS,
-    CIC_FILE,
-    MANIFEST,
-    TABLES,
-    FlowStore,
-    Shard,
-    checksum,
-    shard_folders,
-)
+from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, shard_folders
 from datasets_registry.stream import COLUMNS, open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError

@@ -10,14 +10,7 @@ from janus_bench.errors import UsageError
 from janus_bench.extensions import ProtocolSpec, Variant
 from janus_bench.params import build_params
 from janus_bench.plugins import LoadedDetector
-from janus_bench.records import (
-    DatasetEntry,
-    DetectorRow,
-    ExpectedCell,
-    PlanRecord,
-    Regime,
-    RunSpec,
-)
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, Regime, RunSpec
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,7 @@ import pluggy
 
 from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
-from janus_bench.extensions import (
-    PROJECT,
-    Dataset,
-    HookSpecs,
-    Metric,
-    ProtocolSpec,
-    Renderer,
-)
+from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
 
 BUILT_IN = "janus-bench"
 """The distribution whose names nobody else can take."""

@@ -17,14 +17,7 @@ from sklearn.metrics import roc_auc_score
 from harness.cli import figures, leaderboard
 from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED
-from janus_bench.records import (
-    DatasetEntry,
-    DetectorRow,
-    ExpectedCell,
-    PlanRecord,
-    RunRecord,
-    RunSpec,
-)
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import cell_likeness
 from reports.results.folder import RunStore

@@ -16,21 +16,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from datasets_registry.audits import audit_store
-from datasets_registry.audits.artefacts import (
-    artefacts,
-    caps,
-    mirrored,
-    one_packet,
-    wall,
-)
+from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
 from datasets_registry.audits.captures import coverage, origins, separable_captures
 from datasets_registry.audits.duplicates import duplicates, sequence_hashes
-from datasets_registry.audits.separability import (
-    best_feature,
-    flag_rarity,
-    port_rarity,
-    separability,
-)
+from datasets_registry.audits.separability import best_feature, flag_rarity, port_rarity, separability
 from datasets_registry.audits.view import Answer, AuditView
 from datasets_registry.capture.features import flow_features
 from datasets_registry.ingest import ingest_folder

@@ -13,21 +13,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from detectors.autoencoders import (
-    AE,
-    AEParams,
-    MemAE,
-    MemAEParams,
-    SparseMemAE,
-    SparseMemAEParams,
-)
-from detectors.autoencoders.network import (
-    ERRORS,
-    Autoencoder,
-    address_entropy,
-    shrink,
-    sparsest,
-)
+from detectors.autoencoders import AE, AEParams, MemAE, MemAEParams, SparseMemAE, SparseMemAEParams
+from detectors.autoencoders.network import ERRORS, Autoencoder, address_entropy, shrink, sparsest
 from detectors.shared.inputs import INPUTS, ZScores
 from detectors.shared.training import seeded_initialisation
 from janus_bench.conformance import check_detector, parametrize_with_detectors

@@ -15,12 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from datasets_registry.capture.cicflowmeter import (
-    N_ACCUMULATORS,
-    begin,
-    cic_features,
-    update,
-)
+from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS, begin, cic_features, update
 from janus_bench.columns import CIC_FEATURES
 from tests import cicflowmeter_oracle as oracle
 from tests.cicflowmeter_oracle import SECOND, Packet

@@ -11,14 +11,7 @@ import sklearn.svm
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detectors.classical import (
-    IsolationForest,
-    IsolationForestParams,
-    NystroemSVM,
-    NystroemSVMParams,
-    OneClassSVM,
-    OneClassSVMParams,
-)
+from detectors.classical import IsolationForest, IsolationForestParams, NystroemSVM, NystroemSVMParams, OneClassSVM, OneClassSVMParams
 from janus_bench.conformance import check_detector
 from janus_bench.conformance.flows import constant_flows, mixed_flows, synthetic_benign
 from janus_bench.errors import DataError, PluginError, UsageError

@@ -15,14 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from harness.cli.compare import execute
 from janus_bench.errors import DataError, UsageError
 from janus_bench.extensions import BEST_FIXED
-from janus_bench.records import (
-    DatasetEntry,
-    DetectorRow,
-    ExpectedCell,
-    PlanRecord,
-    RunRecord,
-    RunSpec,
-)
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import METRICS
 from reports.results.folder import RunStore
 from reports.results.model import Measure, Results

@@ -11,21 +11,10 @@ import pytest
 
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers import BUILT_IN, driver_names, load_driver
-from datasets_registry.drivers.driver import (
-    Driver,
-    Label,
-    Request,
-    by_pattern,
-    label_captures,
-)
+from datasets_registry.drivers.driver import Driver, Label, Request, by_pattern, label_captures
 from datasets_registry.store import FlowStore
 from harness.cli import prepare as command
-from janus_bench.errors import (
-    DataError,
-    JanusBenchError,
-    PluginError,
-    UsageError,
-)
+from janus_bench.errors import DataError, JanusBenchError, PluginError, UsageError
 from tests.conftest import ROOT, Cli
 from tests.replicas import Traps, Truth, write_cicddos2019, write_cicids2017
 

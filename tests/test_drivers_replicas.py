@@ -13,12 +13,7 @@ import polars as pl
 import pytest
 
 from datasets_registry.drivers import cicids2017, load_driver
-from datasets_registry.drivers.driver import (
-    NO_LABEL,
-    Driver,
-    Request,
-    find_captures,
-)
+from datasets_registry.drivers.driver import NO_LABEL, Driver, Request, find_captures
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError, UsageError

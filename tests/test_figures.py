@@ -21,16 +21,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from harness.cli import figures as command
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
-from reports.figures import (
-    Format,
-    Matrices,
-    ScorePanel,
-    ablation_bars,
-    cross_heat_maps,
-    roc,
-    roc_curves,
-    score_densities,
-)
+from reports.figures import Format, Matrices, ScorePanel, ablation_bars, cross_heat_maps, roc, roc_curves, score_densities
 from reports.figures.density import _edges
 from reports.figures.style import number
 from reports.results.folder import RunStore

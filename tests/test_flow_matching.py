@@ -11,12 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from detectors.rfm import (
-    RFM,
-    RFMParams,
-    integrate,
-    worst_coupling,
-)
+from detectors.rfm import RFM, RFMParams, integrate, worst_coupling
 from detectors.shared.inputs import INPUTS
 from detectors.tccm import TCCM, TCCMParams
 from janus_bench.conformance import check_detector, parametrize_with_detectors

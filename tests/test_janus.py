@@ -17,16 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from detectors.janus import Janus, JanusParams
 from detectors.janus.binned import restored_path
-from detectors.janus.matching import (
-    GaussianPath,
-    NoisyBatch,
-    Weights,
-    _validation_batches,
-    _validation_loss,
-    accumulate_gradient,
-    noisy_batch,
-    train,
-)
+from detectors.janus.matching import GaussianPath, NoisyBatch, Weights, _validation_batches, _validation_loss, accumulate_gradient, noisy_batch, train
 from detectors.janus.model import Network
 from detectors.janus.packing import Group
 from detectors.janus.preprocess import Sequences

@@ -8,22 +8,11 @@ from sklearn.covariance import OAS
 from sklearn.metrics import roc_auc_score
 
 from detectors.janus import Janus, JanusParams
-from harness.plan import (
-    DetectorChoice,
-    Plan,
-    Settings,
-    make_plan,
-)
+from harness.plan import DetectorChoice, Plan, Settings, make_plan
 from janus_bench.extensions import BEST_FIXED, Variant
 from janus_bench.plugins import LoadedDetector
 from protocols.aggregators import fit_aggregator
-from protocols.studies import (
-    ABLATIONS,
-    GROUP_A,
-    GROUP_B,
-    SCORES,
-    scalar_likeness,
-)
+from protocols.studies import ABLATIONS, GROUP_A, GROUP_B, SCORES, scalar_likeness
 from reports.tables.details import TABLES
 
 PROTOCOLS = {protocol.name: protocol for protocol in ABLATIONS}

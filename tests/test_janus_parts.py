@@ -21,13 +21,7 @@ from detectors.janus import Janus, JanusParams, JanusPlus, JanusPlusParams
 from detectors.janus.binned import PAIRINGS
 from detectors.janus.matching import averaging, noised_bits, sinkhorn_log_plan, transport_cost
 from detectors.janus.model import Network
-from detectors.janus.packing import (
-    OVERHEAD_TOKENS,
-    Group,
-    Layout,
-    group_by_length,
-    micro_batches,
-)
+from detectors.janus.packing import OVERHEAD_TOKENS, Group, Layout, group_by_length, micro_batches
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch

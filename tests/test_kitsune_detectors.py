@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from detectors.kitsune import (
-    KitNETFlow,
-    KitNETParams,
-    Kitsune,
-    KitsuneParams,
-)
+from detectors.kitsune import KitNETFlow, KitNETParams, Kitsune, KitsuneParams
 from detectors.kitsune.afterimage import AfterImage
 from detectors.kitsune.kitnet import KitNET
 from janus_bench.conformance import parametrize_with_detectors

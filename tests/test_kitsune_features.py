@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from detectors.kitsune import pairs
-from detectors.kitsune.afterimage import (
-    DECAYS,
-    FEATURES,
-    AfterImage,
-    PacketKeys,
-)
+from detectors.kitsune.afterimage import DECAYS, FEATURES, AfterImage, PacketKeys
 from detectors.kitsune.mapper import correlation_distances, feature_groups
 from tests.conftest import SHARED_DATA, needs_shared_data
 

@@ -14,12 +14,7 @@ from hypothesis import strategies as st
 
 from reports.plugin import janus_bench_renderers
 from reports.published.table import published_table
-from reports.render.latex import (
-    PREAMBLE,
-    escape,
-    latex_published,
-    render_latex,
-)
+from reports.render.latex import PREAMBLE, escape, latex_published, render_latex
 from reports.tables.details import Operations, with_details
 from reports.tables.intervals import with_statistics
 from tests.test_leaderboard import PAIRS, Planted, planted

@@ -10,16 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
 from janus_bench.extensions import TestScores
-from protocols.metrics import (
-    METRICS,
-    alerts_at_quantile,
-    auprc,
-    auroc,
-    fpr_at_tpr,
-    macro_auroc,
-    partial_auroc,
-    tpr_at_fpr,
-)
+from protocols.metrics import METRICS, alerts_at_quantile, auprc, auroc, fpr_at_tpr, macro_auroc, partial_auroc, tpr_at_fpr
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

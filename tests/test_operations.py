@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from protocols.operations import (
-    clopper_pearson,
-    operation,
-    source_likeness,
-)
+from protocols.operations import clopper_pearson, operation, source_likeness
 
 
 def test_one_percent_false_alerts_bury_one_attack_in_ten_thousand():

@@ -19,14 +19,7 @@ import pytest
 
 from harness.cli import leaderboard
 from janus_bench.extensions import BEST_FIXED
-from janus_bench.records import (
-    DatasetEntry,
-    DetectorRow,
-    ExpectedCell,
-    PlanRecord,
-    RunRecord,
-    RunSpec,
-)
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import METRICS
 from reports.plugin import janus_bench_renderers
 from reports.render.html import render_page

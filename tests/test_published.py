@@ -17,13 +17,7 @@ from hypothesis import strategies as st
 from harness.cli import published as command
 from janus_bench.errors import DataError, UsageError
 from reports.published.render import published_markdown, published_text
-from reports.published.table import (
-    FILE,
-    REPORTED_ONLY,
-    load_published,
-    published_table,
-    read_published,
-)
+from reports.published.table import FILE, REPORTED_ONLY, load_published, published_table, read_published
 from reports.render.latex import latex_published
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,12 +22,7 @@ from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRec
 from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
 from reports.render.html import render_page
-from reports.render.html.collect import (
-    MAX_POINTS,
-    collect,
-    roc_grid,
-    tpr_at,
-)
+from reports.render.html.collect import MAX_POINTS, collect, roc_grid, tpr_at
 from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
 from reports.results.folder import RunStore
 from reports.results.model import Results

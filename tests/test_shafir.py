@@ -19,12 +19,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from detectors.shafir import ShafirNF, ShafirParams, _Scaling
 from detectors.shafir.features import FEATURE_SETS
-from detectors.shafir.flow import (
-    BOUND,
-    build_flow,
-    log_density,
-    train,
-)
+from detectors.shafir.flow import BOUND, build_flow, log_density, train
 from detectors.shafir.latent import CentredBeta
 from detectors.shafir.shapley import shapley_values, top_features
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES

@@ -12,16 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from detectors.simple import (
-    ECOD,
-    GMM,
-    KNN,
-    PCA,
-    GMMParams,
-    KNNParams,
-    Mahalanobis,
-    PCAParams,
-)
+from detectors.simple import ECOD, GMM, KNN, PCA, GMMParams, KNNParams, Mahalanobis, PCAParams
 from janus_bench.conformance import parametrize_with_detectors
 from janus_bench.errors import DataError, PluginError, UsageError
 from tests.factories import fitted

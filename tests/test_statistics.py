@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from reports.statistics.bootstrap import (
-    CellScores,
-    Resampled,
-    _Ranked,
-    interval_of,
-    resample,
-)
+from reports.statistics.bootstrap import CellScores, Resampled, _Ranked, interval_of, resample
 from reports.statistics.tests import (
     delong,
     delong_over_seeds,

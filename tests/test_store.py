@@ -16,29 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets_registry.block import (
-    FLOW_FIELDS,
-    LABEL_FIELDS,
-    Block,
-    ContentHash,
-    Counts,
-    ragged,
-    starts_of,
-)
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts, ragged, starts_of
 from datasets_registry.export import export_store
 from datasets_registry.sequences import holds_sequences, ingest_sequences
 from datasets_registry.store import FlowStore, is_current
 from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter, replacing
-from janus_bench.columns import (
-    CIC_FEATURES,
-    FLOW_COLUMNS,
-    FLOW_FEATURES,
-    LABEL_COLUMNS,
-    MAX_PACKETS,
-    PACKET_ARRAYS,
-    PACKET_CHANNELS,
-)
+from janus_bench.columns import CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, MAX_PACKETS, PACKET_ARRAYS, PACKET_CHANNELS
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import SCHEMA_VERSION
 

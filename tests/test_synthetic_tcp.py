@@ -16,16 +16,7 @@ from datasets_registry.synthetic.datagrams import DatagramExchange
 from datasets_registry.synthetic.network import Path, Stack
 from datasets_registry.synthetic.randomness import Dice, zipf_weights
 from datasets_registry.synthetic.tcp import TcpConnection, syn_options
-from datasets_registry.synthetic.trace import (
-    ACK,
-    FIN,
-    PSH,
-    RST,
-    SYN,
-    UDP,
-    FlowEntry,
-    Trace,
-)
+from datasets_registry.synthetic.trace import ACK, FIN, PSH, RST, SYN, UDP, FlowEntry, Trace
 
 STACKS = [
     network.WINDOWS,

@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from harness.plan import (
-    DetectorChoice,
-    Plan,
-    Settings,
-    make_plan,
-)
+from harness.plan import DetectorChoice, Plan, Settings, make_plan
 from janus_bench.contract import Capabilities
 from janus_bench.extensions import BEST_FIXED, ProtocolSpec, Variant
 from janus_bench.plugins import LoadedDetector

@@ -13,12 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry.store import (
-    CHECKSUMS,
-    MANIFEST,
-    FlowStore,
-    checksum,
-)
+from datasets_registry.store import CHECKSUMS, MANIFEST, FlowStore, checksum
 from datasets_registry.verify import store_files, verify_store
 from harness.cli import audit as command
 from janus_bench.errors import DataError, UsageError

@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import (
-    Answer,
-    AuditView,
-    Finding,
-    Ids,
-    Measure,
-    percent,
-    share,
-)
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
 from janus_bench.columns import MAX_PACKETS
 
 __all__ = ["artefacts", "caps", "mirrored", "one_packet", "twin_packets", "wall"]

@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import class_aurocs
-from datasets_registry.audits.view import (
-    Answer,
-    AuditView,
-    Finding,
-    Ids,
-    Measure,
-    percent,
-    share,
-)
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
 
 __all__ = ["coverage", "origins", "separable_captures"]
 

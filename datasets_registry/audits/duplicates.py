@@ -12,15 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import (
-    Answer,
-    AuditView,
-    Finding,
-    Ids,
-    Measure,
-    percent,
-    share,
-)
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
 from janus_bench.hashing import splitmix64
 
 __all__ = ["duplicates", "sequence_hashes"]

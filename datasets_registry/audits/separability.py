@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import attack_auroc
-from datasets_registry.audits.view import (
-    Answer,
-    AuditView,
-    Finding,
-    Ids,
-    Measure,
-)
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure
 from janus_bench.columns import FLOW_FEATURES
 from protocols.metrics import auroc
 

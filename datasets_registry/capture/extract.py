@@ -15,22 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
-from datasets_registry.capture.assemble import (
-    FileFlows,
-    Sink,
-    finish,
-    release,
-    widen,
-)
+from datasets_registry.capture.assemble import FileFlows, Sink, finish, release, widen
 from datasets_registry.capture.names import RowSink
-from datasets_registry.capture.reader import (
-    Capture,
-    Columns,
-    Scan,
-    Unordered,
-    read_capture,
-    scan_file,
-)
+from datasets_registry.capture.reader import Capture, Columns, Scan, Unordered, read_capture, scan_file
 from datasets_registry.capture.rules import FlowRules
 
 __all__ = ["extract_flows", "stream_rows"]

@@ -18,17 +18,7 @@ from datasets_registry.capture import links as net
 from datasets_registry.capture.cicflowmeter import begin, update
 from datasets_registry.capture.frames import count, decode
 from datasets_registry.capture.links import u32
-from datasets_registry.capture.memory import (
-    address,
-    be16,
-    be32,
-    be64,
-    byte,
-    le64,
-    put,
-    put_float,
-    word,
-)
+from datasets_registry.capture.memory import address, be16, be32, be64, byte, le64, put, put_float, word
 from datasets_registry.capture.names import add_row
 from datasets_registry.capture.sessions import (
     CLOSED,

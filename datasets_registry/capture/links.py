@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from datasets_registry.capture.memory import (
-    be16,
-    be32,
-    byte,
-    le16,
-    le32,
-)
+from datasets_registry.capture.memory import be16, be32, byte, le16, le32
 
 __all__ = ["ARP", "ETHERTYPE", "REASONS", "ipv4", "ipv6", "network_layer", "u16", "u32"]
 

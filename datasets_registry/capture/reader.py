@@ -20,12 +20,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
 from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS
-from datasets_registry.capture.links import (
-    CORRUPT_COMPRESSION,
-    CORRUPT_RECORD,
-    CUT_BY_END_OF_FILE,
-    REASONS,
-)
+from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD, CUT_BY_END_OF_FILE, REASONS
 from datasets_registry.capture.names import RowSink, new_rows
 from datasets_registry.capture.rules import FlowRules
 from janus_bench.errors import DataError

@@ -8,12 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from datasets_registry.capture.memory import (
-    address,
-    be64,
-    put,
-    word,
-)
+from datasets_registry.capture.memory import address, be64, put, word
 
 __all__ = ["KEY_WORDS", "Sessions", "find_session", "forget", "long_key", "new_sessions", "short_key", "spell_key", "spell_keys"]
 

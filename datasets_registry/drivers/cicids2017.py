@@ -8,14 +8,7 @@ from typing import Literal
 
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
-from datasets_registry.drivers.driver import (
-    Driver,
-    Label,
-    Labeller,
-    LabelMap,
-    Request,
-    by_pattern,
-)
+from datasets_registry.drivers.driver import Driver, Label, Labeller, LabelMap, Request, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
 
 __all__ = ["DRIVER", "Options"]

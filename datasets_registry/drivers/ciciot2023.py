@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.drivers.driver import (
-    BENIGN,
-    Driver,
-    Label,
-    Labeller,
-    Request,
-    label_captures,
-)
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError, UsageError

@@ -11,20 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from datasets_registry.drivers.csv_rows import (
-    TCP_UDP,
-    CsvFormat,
-    check_header,
-    read_rows,
-)
-from datasets_registry.drivers.driver import (
-    NO_LABEL,
-    Labeller,
-    LabelMap,
-    Request,
-    assign,
-    empty_counts,
-)
+from datasets_registry.drivers.csv_rows import TCP_UDP, CsvFormat, check_header, read_rows
+from datasets_registry.drivers.driver import NO_LABEL, Labeller, LabelMap, Request, assign, empty_counts
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.clock import Clock, read_clock
 from datasets_registry.labelling.keys import KEY_COLUMNS

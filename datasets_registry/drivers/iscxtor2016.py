@@ -10,14 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from datasets_registry.capture.rules import FlowRules
-from datasets_registry.drivers.driver import (
-    BENIGN,
-    Driver,
-    Label,
-    Labeller,
-    Request,
-    label_captures,
-)
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
 from datasets_registry.labelling.assignment import Assignment
 
 if TYPE_CHECKING:

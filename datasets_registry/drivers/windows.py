@@ -10,15 +10,7 @@ from functools import partial
 
 import polars as pl
 
-from datasets_registry.drivers.driver import (
-    BENIGN,
-    NO_LABEL,
-    Label,
-    Labeller,
-    Request,
-    assign,
-    empty_counts,
-)
+from datasets_registry.drivers.driver import BENIGN, NO_LABEL, Label, Labeller, Request, assign, empty_counts
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
-from janus_bench.columns import (
-    CONTINUOUS_CHANNELS,
-    DISCRETE_CHANNELS,
-    FLOW_FEATURES,
-    MAX_PACKETS,
-)
+from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS
 from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
 __all__ = ["BIT_COLUMNS", "COUPLINGS", "PRECISIONS", "JanusParams", "Widths", "default_aggregator", "score_columns"]

@@ -19,15 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detectors.kitsune.pairs import (
-    DECAYS,
-    Pairs,
-    insert,
-    insert_pair,
-    no_pairs,
-    no_streams,
-    scratch,
-)
+from detectors.kitsune.pairs import DECAYS, Pairs, insert, insert_pair, no_pairs, no_streams, scratch
 
 __all__ = ["DECAYS", "FEATURES", "AfterImage", "PacketKeys"]
 

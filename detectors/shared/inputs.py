@@ -9,13 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from janus_bench.columns import (
-    CONTINUOUS_CHANNELS,
-    DISCRETE_CHANNELS,
-    FLOW_FEATURES,
-    MAX_PACKETS,
-    PACKET_CHANNELS,
-)
+from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch
 
 __all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Input", "Reading", "ZScores"]

@@ -9,12 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets_registry.registry import (
-    added,
-    dataset_folder,
-    home,
-    open_dataset,
-)
+from datasets_registry.registry import added, dataset_folder, home, open_dataset
 from harness.cli import console
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins

@@ -19,14 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
-from janus_bench.conformance.flows import (
-    MIXED_BENIGN,
-    constant_flows,
-    mixed_flows,
-    synthetic_benign,
-    with_cic_features,
-    with_stream,
-)
+from janus_bench.conformance.flows import MIXED_BENIGN, constant_flows, mixed_flows, synthetic_benign, with_cic_features, with_stream
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 
