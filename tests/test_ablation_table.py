@@ -122,7 +122,10 @@ def write(folder: Path, protocol: str, rows: Rows, failed: tuple[str, str, str, 
         for seed in SEEDS
         for pair in PAIRS
     ]
-    detectors = {label: DetectorRow("d", group=group, provenance="test", aggregator=aggregator) for label, (_, aggregator, group) in rows.items()}
+    detectors = {}
+    for label, (_, aggregator, group) in rows.items():
+        detector, _, variant = label.partition(" · ")
+        detectors[label] = DetectorRow("d", group=group, provenance="test", aggregator=aggregator, detector=detector, variant=variant)
     store.write_plan(PlanRecord(protocol, "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells)))
     return store
 

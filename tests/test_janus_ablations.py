@@ -31,7 +31,7 @@ def test_all_aggregators_share_the_fits_of_the_whole_detector() -> None:
     keys: dict[str, set[str]] = {}
     for cell in made.record.cells:
         keys.setdefault(cell.label, set()).add(cell.run_key)
-    groups = {group: [label for label, row in made.record.detectors.items() if row["group"] == group] for group in (GROUP_A, GROUP_B)}
+    groups = {group: [label for label, row in made.record.detectors.items() if row.group == group] for group in (GROUP_A, GROUP_B)}
     assert len({frozenset(keys[label]) for label in groups[GROUP_A]}) == 1
     assert len({frozenset(keys[label]) for label in groups[GROUP_B]}) == len(groups[GROUP_B]) == 6
 
@@ -42,12 +42,12 @@ def test_every_row_has_an_aggregator_that_its_columns_allow_or_a_score_that_its_
     scores = np.random.default_rng(0).normal(size=(30, 20))
     made = plan(name)
     for row in made.record.detectors.values():
-        columns = tuple(row["scores"])
-        wanted = row["aggregator"].removeprefix("column:")
+        columns = tuple(row.scores)
+        wanted = row.aggregator.removeprefix("column:")
         if wanted.startswith("disc_nll") and wanted not in columns:
             lacking += 1
         elif wanted != BEST_FIXED:
-            assert fit_aggregator(row["aggregator"], scores[:, : len(columns)], columns)(scores[:3, : len(columns)]).shape == (3,)
+            assert fit_aggregator(row.aggregator, scores[:, : len(columns)], columns)(scores[:3, : len(columns)]).shape == (3,)
     assert lacking == (14 if name == "mechanism" else 0)  # seven scores of the bits that two backbones without a discrete head do not have
 
 

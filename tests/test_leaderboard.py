@@ -134,7 +134,7 @@ def cells_of(row: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
 def test_the_document_has_the_keys_that_other_programs_read() -> None:
     document = planted().document()
     expected = {"protocol": "cross", "regime": "transfer", "calibration": "target_benign", "split": "grouped", "profile": "quick"}
-    expected |= {"schema_version": 1, "synthetic": False, "metric": "auroc", "datasets": ["site_a", "site_b"], "n_expected_cells": 4}
+    expected |= {"schema_version": 2, "synthetic": False, "metric": "auroc", "datasets": ["site_a", "site_b"], "n_expected_cells": 4}
     assert expected.items() <= document.items()
     for row in document["rows"]:
         assert {"detector", "params", "provenance", "status_counts", "summary", "control_summary", "cost", "cells"} <= set(row)
