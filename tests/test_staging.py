@@ -1,0 +1,81 @@
+"""A part is staged once for all detectors, each is given the inputs that it declared, and nothing stays."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets_registry.registry import Site
+from datasets_registry.store import FlowStore
+from harness import runner
+from harness.staging import OWN_STREAM, Batch, Part, Stages
+from protocols.splits import Draw
+from tests.test_same_bits import run
+from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
+
+DETECTORS = ("length", "iforest", "knn", "pca", "kitsune", "mahalanobis")
+PAIRS = [(source, target) for source in ("north", "south") for target in ("north", "south")]
+
+
+def test_every_input_of_every_part_is_written_once_for_all_detectors(
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Stages] = []
+    monkeypatch.setattr(runner, "Stages", lambda *arguments: made.append(Stages(*arguments)) or made[-1])
+    run(numbered_home, tmp_path / "runs", ("north", "south"), PAIRS, DETECTORS)
+    (stages,) = made
+    assert set(stages.written.values()) == {1}
+    inputs = {part.name: sorted(name for other, name in stages.written if other.name == part.name) for part, _ in stages.written}
+    everything = sorted(2 * ["features", "ids", "packets", "stream"])  # of two datasets
+    assert {part: inputs[part] for part in ("cal_a", "cal_b", "test")} == {"cal_a": everything, "cal_b": everything, "test": everything}
+    assert inputs["train"] == sorted(2 * ["features", "ids", "own_stream", "packets"])
+    assert not stages.folder.exists()
+
+
+@pytest.fixture
+def dataset(numbered_home: Path) -> Site:  # noqa: F811
+    return Site(FlowStore.open(numbered_home / "datasets" / "north"))
+
+
+def test_inputs_go_when_nobody_waits_for_them_and_links_outlive_them(dataset: Site) -> None:
+    part = Part(dataset.store.hash, Draw(1, "grouped", "quick"), "cal_a")
+    first, second = (Batch.of(part, frozenset({name}), scored=True) for name in ("features", "packets"))
+    stages = Stages([dataset], [first, second, first])
+    try:
+        folder = stages.open({"a": first})
+        assert Counter(path.parent.name for path in (folder / "in" / "a").rglob("*.npy")) == {"ids": 1, "features": 1}
+        matrix = np.load(folder / "in" / "a" / "features" / "features.npy", mmap_mode="r")
+        other = stages.open({"a": first, "b": second})
+        assert len(list((other / "in" / "b" / "packets").iterdir())) == 10  # nine channels and their offsets
+        stages.release(folder, [first])
+        assert not folder.exists()
+        place = stages.folder / "parts" / part.key
+        assert (place / "features").is_dir()
+        stages.release(other, [first, second])
+        assert not any(place.iterdir())
+        assert np.isfinite(matrix).all()
+    finally:
+        stages.close()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{stages.folder.name}*"))
+
+
+def test_order_and_ids_depend_on_data_draw_and_part_alone(dataset: Site) -> None:
+    draw = Draw(1, "grouped", "quick")
+    orders = {}
+    for name, each in {"cal_a": draw, "cal_b": draw, "again": draw, "seed": Draw(2, "grouped", "quick")}.items():
+        part = Part(dataset.store.hash, each, {"again": "cal_a", "seed": "cal_a"}.get(name, name))
+        stages = Stages([dataset], [Batch.of(part, frozenset(), scored=True)])
+        folder = stages.open({"x": Batch.of(part, frozenset(), scored=True)})
+        orders[name] = stages.flow_ids(part).tolist(), np.load(folder / "in" / "x" / "ids" / "ids.npy").tolist()
+        stages.close()
+    assert orders["cal_a"] == orders["again"]
+    assert sorted(orders["cal_a"][0]) != orders["cal_a"][0]
+    assert orders["cal_a"][0] != orders["seed"][0]
+    assert not set(orders["cal_a"][1]) & set(orders["cal_b"][1])
+    assert OWN_STREAM not in Batch.of(Part("x", draw, "test"), frozenset({"stream"}), scored=True).inputs
