@@ -63,7 +63,7 @@ def block(rng: np.random.Generator, n: int) -> Block:
     times = {"proto": np.full(n, 6, np.uint8), "ts_start": start, "ts_end": start + 1, "n_packets": lengths}
     attack = rng.random(n) < 0.2
     labels = {"attack": attack, **dict.fromkeys(("label", "family"), np.where(attack, "flood", "benign"))}
-    labels |= {"source": np.full(n, "day"), "file": np.full(n, "a.pcap"), "row": np.arange(n)}
+    labels |= {"source": np.full(n, "day"), "file": np.full(n, "a.pcap"), "row": np.arange(n), "site": np.full(n, "")}
     return Block(offsets, packets, pl.DataFrame({**ends, **ports, **times}), pl.DataFrame(labels), rng.random((n, len(CIC_FEATURES)), np.float32))
 
 
