@@ -110,6 +110,26 @@ def test_two_runs_in_two_folders_give_the_same_scores(finished):
         assert one.scores(key).equals(two.scores(key))
 
 
+def scores_of(runs: Path) -> dict[str, pl.DataFrame]:
+    store = RunStore.open(runs)
+    return {key: store.scores(key) for key, record in store.records().items() if record.status == "ok"}
+
+
+def test_a_deleted_row_that_is_run_again_has_the_scores_that_it_had(finished):
+    runs = finished.folder / "runs"
+    before = scores_of(runs)
+    gone = sorted(before)[::2]
+    for key in gone:
+        for path in [*(runs / "results").glob(f"{key}.*"), runs / "scores" / f"{key}.parquet"]:
+            path.unlink()
+    again = finished("run", "--protocol", "cross", "--detectors", "iforest,length", *TWO)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(gone)} runs ok" in again.stderr
+    after = scores_of(runs)
+    assert set(after) == set(before)
+    assert all(after[key].equals(before[key]) for key in before)
+
+
 def test_dry_run_prints_the_plan_with_its_parts_and_writes_nothing(cli):
     done = cli("run", "--detectors", "iforest", *TWO, "--dry-run")
     assert done.returncode == 0
@@ -202,6 +222,25 @@ def test_kill_9_of_a_worker_marks_what_was_not_finished_and_resume_completes_it(
     assert "1 runs ok, 0 not, 5 reused" in again.stderr
     assert records_by_status(runs) == {"ok": 6}
     assert {path: path.stat().st_mtime_ns for path in (runs / "results").glob("*.1.json")} == kept  # append-only: the killed attempt is still there
+
+    undisturbed = cli(*command, "--runs", "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    whole, resumed = scores_of(cli.folder / "undisturbed"), scores_of(runs)
+    assert set(whole) == set(resumed)
+    assert all(whole[key].equals(resumed[key]) for key in whole)
+
+
+def test_a_new_parameter_with_its_default_changes_no_score(plugin_cli):
+    done = plugin_cli("run", "--protocol", "cross", "--detectors", "t-one-parameter,t-two-parameters", *TWO)
+    assert done.returncode == 0, done.stderr
+    store = RunStore.open(plugin_cli.folder / "runs")
+    found: dict[str, dict[tuple[str, ...], pl.DataFrame]] = {}
+    for key, record in store.records().items():
+        place = tuple(str(record.spec[name]) for name in ("regime", "source", "target"))
+        found.setdefault(record.spec["detector"], {})[place] = store.scores(key)
+    one, two = found["t-one-parameter"], found["t-two-parameters"]
+    assert len(one) == 6
+    assert all(two[place].equals(one[place]) for place in one)
 
 
 def test_interrupt_keeps_what_is_finished_and_leaves_no_process(half_done):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from janus_bench import Capabilities, FitContext, FlowBatch
@@ -59,3 +61,32 @@ class Replay:
             "validated_of_none": one * self._trained[2],
             "captures": one * len(np.unique(stream.capture)),
         }
+
+
+class OneParameter:
+    """Random directions, drawn with the run's generator: whatever reaches it otherwise than before shows in its scores."""
+
+    capabilities = Capabilities(inputs=frozenset({"features"}))
+
+    @dataclass(frozen=True)
+    class Params:
+        directions: int = 4
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+
+    def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
+        rows = benign.feature_matrix()
+        chosen = ctx.rng.choice(len(rows), size=self._params.directions)
+        self._points = rows[chosen] + rows[:1] * 1e-3
+
+    def score(self, flows: FlowBatch) -> np.ndarray:
+        return np.abs(flows.feature_matrix()[:, None] - self._points).sum(axis=2).min(axis=1)
+
+
+class TwoParameters(OneParameter):
+    """The same, after somebody has added a parameter."""
+
+    @dataclass(frozen=True)
+    class Params(OneParameter.Params):
+        added: float = 0.5
