@@ -368,8 +368,8 @@ def test_padding_and_company_do_not_change_a_flow(lengths: list[int], mode: str)
     both = torch.cat([together.packet, together.logits], dim=1)
     for row, (start, size) in enumerate(zip(np.cumsum(sizes) - sizes, sizes, strict=True)):
         alone_flow, alone = outputs(network, flow[row], packets[start : start + size])
-        torch.testing.assert_close(together.flow[row], alone_flow, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(both[start : start + size], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.flow[row], alone_flow, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(both[start : start + size], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_the_network_has_about_the_published_number_of_parameters() -> None:
