@@ -69,10 +69,10 @@ def run_spec(label: str, source: str, target: str, seed: int) -> RunSpec:
 
 def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=(), **changes) -> Path:
     """A results folder of the cross protocol; ``failed``: (label, source, target, seed) of runs that ended in an error.
-    version = {name: value for name, value in changes.items() if name == "schema_version"}
 
     ``controlled``: labels with a target-only control, one run a target and seed, whose scores are those of ``poor`` from the target itself.
     """
+    version = {name: value for name, value in changes.items() if name == "schema_version"}
     store = RunStore.create(folder)
     cells = []
     for name in NAMES:
