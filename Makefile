@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test clean
+.PHONY: env demo test board clean
 
 env: .venv/.installed
 
@@ -22,5 +22,12 @@ test: env
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
+# Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
+board: env
+	for labels in $(DATA)/*/labels.csv; do folder=$$(dirname $$labels); \
+	  JANUS_BENCH_HOME=board/home $(BIN)/janus-bench data add $$(basename $$folder) $$folder || exit $$?; done
+	JANUS_BENCH_HOME=board/home $(BIN)/janus-bench run --protocol cross --detectors all --profile quick --seeds 42,43,44 --runs board/runs
+	JANUS_BENCH_HOME=board/home $(BIN)/janus-bench leaderboard --runs board/runs
+
 clean:
-	rm -rf .venv demo runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo board runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
