@@ -27,13 +27,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets_registry.block import starts_of
 from datasets_registry.capture.features import flow_features
 from datasets_registry.registry import OpenDataset, added, load_datasets, synthetic_suite
 from detectors.janus import JanusPlus, JanusPlusParams
 from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
 from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch, concatenated
+from janus_bench.ragged import starts_of
 from protocols.aggregators import fit_aggregator
 from protocols.metrics import MIN_FAMILY, auroc, tpr_at_fpr
 from protocols.splits import Draw, baseline_parts

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import starts_of
 from datasets_registry.store import FlowStore
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
+from janus_bench.ragged import starts_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,6 +19,7 @@ from datasets_registry.capture.assemble import FileFlows, Sink, finish, release,
 from datasets_registry.capture.names import RowSink
 from datasets_registry.capture.reader import Capture, Columns, Scan, Unordered, read_capture, scan_file
 from datasets_registry.capture.rules import FlowRules
+from janus_bench.quiet import ignore
 
 __all__ = ["extract_flows", "stream_rows"]
 
@@ -111,7 +112,7 @@ def extract_flows(
     path: Path,
     rules: FlowRules,
     sink: Sink,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Callable[[int], None] = ignore,
     *,
     whole: bool = False,
     row_sink: RowSink | None = None,

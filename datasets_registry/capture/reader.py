@@ -24,6 +24,7 @@ from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD,
 from datasets_registry.capture.names import RowSink, new_rows
 from datasets_registry.capture.rules import FlowRules
 from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
 
 __all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
 
@@ -337,9 +338,7 @@ class _PcapNg:
         self.links.add(link)
 
 
-def read_capture(
-    path: Path, advance: Callable[[int], None] = lambda _: None, rules: FlowRules | None = None, row_sink: RowSink | None = None
-) -> Capture:
+def read_capture(path: Path, advance: Callable[[int], None] = ignore, rules: FlowRules | None = None, row_sink: RowSink | None = None) -> Capture:
     """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``, ``rules`` and ``row_sink`` for the rows of its stream."""
     size = path.stat().st_size if path.is_file() else 0
     columns = _Growing(min(max(size // 96, 256), 1 << 22), rules or FlowRules(), row_sink)
@@ -352,7 +351,7 @@ def read_capture(
     return Capture(**vars(scan), **packets, keys=keys, row=row)
 
 
-def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lambda _: None) -> Scan:
+def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ignore) -> Scan:
     """Decode one capture into ``columns``; DataError if the file cannot be opened or is not a capture.
 
     ``advance(n)`` is called after each chunk with the bytes of the file that were read since the last call.

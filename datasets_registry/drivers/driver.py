@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.labelling.assignment import Assignment
 from janus_bench.errors import DataError, UsageError
+from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,7 +88,7 @@ class Request:
     groups: frozenset[str] = frozenset()
     options: Any = None
     time_offset_s: float | None = None
-    tell: Callable[[str], None] = field(default=lambda _line: None)
+    tell: Callable[[str], None] = ignore
 
 
 Labeller = Callable[[str, "pl.DataFrame"], Assignment]
