@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.scene import Scene
-from datasets_registry.synthetic.sessions import tls_handshake
+from datasets_registry.synthetic.sessions import web_connection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 from datasets_registry.synthetic.web import page_requests
 
@@ -104,15 +104,10 @@ class HttpFlood:
         for _ in range(flows):
             start += dice.exponential(self.pace)
             secure = dice.chance(self.tls)
-            connection = scene.tcp(dice.pick(attackers), scene.hosts("public")[0], 443 if secure else 80, start)
-            connection.open()
-            if secure:
-                tls_handshake(connection, dice)
+            connection = web_connection(scene, dice.pick(attackers), scene.hosts("public")[0], start, secure)
             page_requests(scene, connection, 1, 330, self.response)
-            if dice.chance(0.7):
-                connection.finish(CLIENT, dice.lognormal(0.01, 1.0))
-            else:
-                connection.reset(CLIENT, dice.lognormal(0.01, 1.0))
+            close = connection.finish if dice.chance(0.7) else connection.reset
+            close(CLIENT, dice.lognormal(0.01, 1.0))
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,7 @@ class SlowHttp:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(2.0)
-            connection = scene.tcp(dice.pick(attackers), victim, self.port, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), victim, self.port, start)
             connection.send(CLIENT, dice.size(230, 0.2), dice.lognormal(5e-3, 0.8))
             deadline = start + self.patience * dice.lognormal(1.0, 0.3)
             while connection.clock[CLIENT] < deadline:

@@ -29,8 +29,7 @@ class SshGuessing:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), server, 22, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), server, 22, start)
             ssh_greeting(connection, dice, self.offer)
             for _ in range(dice.integer(*self.attempts)):
                 ssh_attempt(connection, dice, dice.lognormal(2e-3, 0.5), accepted=False)
@@ -50,8 +49,7 @@ class SshSlowGuessing:
         dice = scene.dice
         for _ in range(flows):
             start += self.pace * dice.lognormal(1.0, 0.4)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
             ssh_greeting(connection, dice, dice.pick((720.0, 950.0, 1300.0)))
             for _ in range(dice.integer(1, 2)):
                 ssh_attempt(connection, dice, dice.lognormal(0.03, 1.2), accepted=False)
@@ -102,7 +100,6 @@ class DesktopGuessing:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), server, 3389, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), server, 3389, start)
             desktop_login(connection, dice, accepted=False)
             connection.reset(CLIENT, dice.lognormal(5e-3, 0.8))

@@ -12,7 +12,7 @@ from datasets_registry.synthetic.network import Host, Link, Stack
 if TYPE_CHECKING:
     from datasets_registry.synthetic.scene import Scene
 
-__all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "ServerRole", "Site"]
+__all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "Place", "ServerRole"]
 
 
 class Application(Protocol):
@@ -80,7 +80,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Site:
+class Place:
     """One network and how it is captured.
 
     subnet     first two bytes of its IPv4 addresses

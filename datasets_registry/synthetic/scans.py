@@ -61,18 +61,15 @@ class ServiceScan:
         dice = scene.dice
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
             if dice.chance(0.35):
                 connection.send(SERVER_SIDE, dice.size(60, 0.4), dice.lognormal(0.02, 0.8))
             else:
                 connection.send(CLIENT, dice.pick((18, 22, 63, 220, 517)), dice.lognormal(0.01, 0.8))
                 if dice.chance(0.8):
                     connection.send(SERVER_SIDE, dice.size(700, 1.1, 20_000), dice.lognormal(0.02, 0.8))
-            if dice.chance(0.6):
-                connection.finish(CLIENT, dice.lognormal(0.05, 1.5))
-            else:
-                connection.reset(CLIENT, dice.lognormal(0.05, 1.5))
+            close = connection.finish if dice.chance(0.6) else connection.reset
+            close(CLIENT, dice.lognormal(0.05, 1.5))
 
 
 @dataclass(frozen=True)
