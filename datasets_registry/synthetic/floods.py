@@ -26,7 +26,6 @@ class SynFlood:
     forged: bool = True
     window: int | None = 512
     family: ClassVar[str] = "syn_flood"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
@@ -55,7 +54,6 @@ class UdpFlood:
     pace: float = 0.02
     burst: float = 2.0
     family: ClassVar[str] = "udp_flood"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -76,7 +74,6 @@ class Amplification:
     services: tuple[tuple[int, int], ...] = ((53, 1200), (123, 440), (1900, 310), (389, 1400))
     pace: float = 0.05
     family: ClassVar[str] = "amplification"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
@@ -97,7 +94,6 @@ class HttpFlood:
     pace: float = 0.2
     tls: float = 0.5
     family: ClassVar[str] = "http_flood"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -121,7 +117,6 @@ class SlowHttp:
     pieces: tuple[int, int] = (8, 32)
     patience: float = 90.0
     family: ClassVar[str] = "slow_http"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))

@@ -23,7 +23,6 @@ class SshGuessing:
     pace: float = 0.8
     offer: float = 760.0
     family: ClassVar[str] = "ssh_bruteforce"
-    resembles: ClassVar[str] = "ssh_failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
@@ -43,7 +42,6 @@ class SshSlowGuessing:
     target: str = "shell"
     pace: float = 12.0
     family: ClassVar[str] = "ssh_slow"
-    resembles: ClassVar[str] = "ssh_failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -63,7 +61,6 @@ class TelnetGuessing:
     target: str
     pace: float = 1.5
     family: ClassVar[str] = "telnet_bruteforce"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -94,7 +91,6 @@ class DesktopGuessing:
     target: str = "desktops"
     pace: float = 1.2
     family: ClassVar[str] = "rdp_bruteforce"
-    resembles: ClassVar[str] = "desktop"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))

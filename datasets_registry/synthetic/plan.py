@@ -26,13 +26,10 @@ class Application(Protocol):
 
 
 class Attack(Protocol):
-    """Attack traffic of one family; ``resembles`` is the benign family that it hides among, empty if it does not hide."""
+    """Attack traffic of one family; the benign family that it hides among, if it hides, is in docs/synthetic.md."""
 
     @property
     def family(self) -> str: ...
-
-    @property
-    def resembles(self) -> str: ...
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         """About ``flows`` flows from these machines, from ``start`` seconds after the capture's beginning on."""
@@ -107,8 +104,3 @@ class Place:
     v6_share: float = 0.0
     vlan: int | None = None
     padded: bool = False
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """Attack families, in order of declaration."""
-        return tuple(dict.fromkeys(campaign.attack.family for campaign in self.campaigns))

@@ -26,7 +26,6 @@ class PortScan:
     filtered: float = 0.15
     opened: float = 0.05
     family: ClassVar[str] = "port_scan"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -55,7 +54,6 @@ class ServiceScan:
     pace: float = 1.5
     ports: tuple[int, ...] = (21, 22, 25, 80, 110, 143, 443, 3306, 8080, 8443)
     family: ClassVar[str] = "service_scan"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -81,7 +79,6 @@ class HostSweep:
     answered: float = 0.08
     raw: bool = True
     family: ClassVar[str] = "host_sweep"
-    resembles: ClassVar[str] = "failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -102,7 +99,6 @@ class UdpScan:
     target: str
     pace: float = 0.4
     family: ClassVar[str] = "udp_scan"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, attacker = scene.dice, scene.dice.pick(attackers)

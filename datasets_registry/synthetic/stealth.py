@@ -30,7 +30,6 @@ class Beacon:
     request: float = 380.0
     answer: float = 230.0
     family: ClassVar[str] = "beacon"
-    resembles: ClassVar[str] = "telemetry"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.server("cloud")  # hosted where others host
@@ -61,7 +60,6 @@ class WebAttack:
     tls: float = 0.7
     response: float = 3000.0
     family: ClassVar[str] = "web_attack"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts("public"))
@@ -98,7 +96,6 @@ class DnsExfiltration:
     piece: float = 75.0
     pace: float = 1.2
     family: ClassVar[str] = "dns_exfiltration"
-    resembles: ClassVar[str] = "dns"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, resolver = scene.dice, scene.server("resolver")
@@ -117,7 +114,6 @@ class WebExfiltration:
     piece: float = 9000.0
     pace: float = 15.0
     family: ClassVar[str] = "web_exfiltration"
-    resembles: ClassVar[str] = "upload"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.server("cloud")
@@ -138,7 +134,6 @@ class LateralMovement:
     program: float = 25_000.0
     pace: float = 6.0
     family: ClassVar[str] = "lateral_movement"
-    resembles: ClassVar[str] = "file_share"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -165,7 +160,6 @@ class ModbusTampering:
     errors: float = 0.2
     pace: float = 3.0
     family: ClassVar[str] = "modbus_tampering"
-    resembles: ClassVar[str] = "modbus"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
