@@ -365,7 +365,7 @@ def test_length_zero_under_segmentation_offload_falls_back_to_the_record(tmp_pat
     assert capture.packets.size.tolist() == [3040, 3060]
     assert capture.noted == {"length_from_record": 2}
     none = build.ethernet(build.ipv6(A6, B6, 59, b""), 0x86DD) + bytes(20)
-    assert captured(tmp_path, build.pcap([(T0, none)])).size.tolist() == [40]
+    assert captured(tmp_path, build.pcap([(T0, none)])).packets.size.tolist() == [40]
 
 
 def test_ports_are_zero_without_a_transport_header(tmp_path):

@@ -252,9 +252,9 @@ def test_a_damaged_capture_gives_what_precedes_the_damage(tmp_path, pack):
     data = make.pcap([(i * SECOND, FRAME) for i in range(10)])
     for cut in (len(data) - 5, 24 + 3 * (16 + len(FRAME)) + 2):
         expected = (cut - 24) // (16 + len(FRAME))
-        assert len(read(written(tmp_path, pack(data[:cut])))) == expected
+        assert len(read(written(tmp_path, pack(data[:cut])))["time"]) == expected
     broken = data[: 24 + 16 + len(FRAME)] + b"\xff" * 200
-    assert len(read(written(tmp_path, pack(broken)))) == 1
+    assert len(read(written(tmp_path, pack(broken)))["time"]) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, world", b"\x1f\x8bnonsense"])
@@ -421,14 +421,14 @@ def test_packets_that_come_late_stay_where_they_were_and_find_their_flows(tmp_pa
 def test_mirrored_copies_are_in_the_stream_as_far_as_flows_have_them(tmp_path):
     frames = [arp("10.0.0.1", "10.0.0.2"), FRAME, FRAME, ethernet(bytes(40), 0x88CC)]
     path = written(tmp_path, make.pcap([(i * 1000, frame) for i, frame in enumerate(frames)]))
-    assert agrees(path).flow.tolist() == [-1, 0, 0, -1]
-    assert agrees(path, FlowRules(remove_mirrored=True)).flow.tolist() == [-1, 0, -1]
+    assert agrees(path)["flow"].tolist() == [-1, 0, 0, -1]
+    assert agrees(path, FlowRules(remove_mirrored=True))["flow"].tolist() == [-1, 0, -1]
 
 
 def test_flows_that_are_not_stored_have_no_packets(tmp_path):
     frames = [RECORDS[name][0] for name in ("icmp", "later fragment", "igmp", "icmp")]
     path = written(tmp_path, make.pcap([(i * SECOND, frame) for i, frame in enumerate(frames)]))
-    assert read(path, flow_of=np.array([5, -1, 2])).flow.tolist() == [5, -1, 2, 5]
+    assert read(path, flow_of=np.array([5, -1, 2]))["flow"].tolist() == [5, -1, 2, 5]
 
 
 @pytest.mark.parametrize("n_flows", [1, 3])

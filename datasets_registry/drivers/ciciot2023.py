@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, by_class, label_captures
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError, UsageError
@@ -79,11 +79,6 @@ def _class_of(path: str) -> Label | None:
     if not found:
         return None
     return next((CLASSES[key] for part in (found[1], *reversed(folders)) if (key := _squeezed(part)) in CLASSES), None)
-
-
-def _group_of(path: str) -> str | None:
-    found = _class_of(path)
-    return found.label if found else None
 
 
 @dataclass(frozen=True)
@@ -186,7 +181,7 @@ DRIVER = Driver(
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
     citation="Neto et al.: CICIoT2023: A Real-Time Dataset and Benchmark for Large-Scale Attacks in IoT Environment, Sensors 23(13), 2023",
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
-    group_of=_group_of,
+    group_of=by_class(_class_of),
     labeller=_labeller,
     options=Options,
 )

@@ -31,6 +31,7 @@ __all__ = [
     "Labeller",
     "Request",
     "assign",
+    "by_class",
     "by_pattern",
     "empty_counts",
     "find_captures",
@@ -131,6 +132,16 @@ def by_pattern(groups: Mapping[str, str]) -> Callable[[str], str | None]:
     def group_of(path: str) -> str | None:
         name = path.rpartition("/")[2]
         return next((group for group, pattern in compiled.items() if pattern.fullmatch(name)), None)
+
+    return group_of
+
+
+def by_class(class_of: Callable[[str], Label | None]) -> Callable[[str], str | None]:
+    """The label of a capture's class as a ``group_of``."""
+
+    def group_of(path: str) -> str | None:
+        found = class_of(path)
+        return found.label if found else None
 
     return group_of
 
