@@ -71,7 +71,7 @@ def ingest_folder(
     about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence}
 
     def label(_group: str, flows: pl.DataFrame) -> Assignment:
-        return _by_labels_csv(labels, flows)
+        return match_rows(labels, flows)
 
     return ingest_captures(
         captures, label, destination, about=about, rules=rules or FlowRules(), cache=cache, stream=stream, jobs=jobs, progress=progress
@@ -149,12 +149,6 @@ def _captures(folder: Path, labels: LabelRows) -> list[str]:
     named = set(labels.rows["file"].unique())
     found = (path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."))
     return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
-
-
-def _by_labels_csv(labels: LabelRows, flows: pl.DataFrame) -> Assignment:
-    """The rows of a ``labels.csv`` as an assignment."""
-    match = match_rows(labels, flows)
-    return Assignment(match.flow, labels.rows[match.row].select(LABEL_FIELDS), match.report)
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:

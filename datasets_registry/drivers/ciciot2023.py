@@ -143,7 +143,8 @@ def _label(request: Request, attackers: NDArray[np.uint64] | None, group: str, f
             request.tell(f"{group}: no flow has an attacker's MAC address, all {flows.height} are left out; are these the attackers of this capture?")
     kept = known.copy()
     if options.flood_flows and kind.family in FLOODS:
-        kept[known] = _smallest(_hashes(flows, options.seed)[known], options.flood_flows)
+        by_hash = np.argsort(_hashes(flows, options.seed)[known], kind="stable")  # of equal ones, those that come first are kept
+        kept[np.flatnonzero(known)[by_hash[options.flood_flows :]]] = False
     assignment = label_captures(flows, _class_of, pl.Series("kept", kept, pl.Boolean))
     sampled_out = int(known.sum() - kept.sum())
     report = {
@@ -166,13 +167,6 @@ def _hashes(flows: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
     for column in (capture, *(flows[name] for name in KEY_COLUMNS), flows["first"]):
         hashed = splitmix64(hashed ^ column.to_numpy().astype(np.int64 if column.dtype.is_signed_integer() else np.uint64).view(np.uint64))
     return hashed
-
-
-def _smallest(values: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
-    """Which are the ``n`` smallest; of equal ones, those that come first."""
-    kept = np.zeros(len(values), np.bool_)
-    kept[np.argsort(values, kind="stable")[:n]] = True
-    return kept
 
 
 DRIVER = Driver(

@@ -35,7 +35,7 @@ class SynFlood:
             stack = sender.stack
             if self.window is not None:
                 stack = replace(stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000))
-            sender = scene.stranger(stack) if self.forged else sender.with_stack(stack)
+            sender = scene.stranger(stack) if self.forged else replace(sender, stack=stack)
             connection = scene.tcp(sender, victim, self.port, start)
             if dice.chance(number / flows):  # the backlog fills
                 connection.unanswered((1.0, 1.0) if self.window is None and dice.chance(0.3) else (1.0,))

@@ -105,10 +105,6 @@ class Host:
     mss: int
     hops: int
 
-    def with_stack(self, stack: Stack) -> Host:
-        """The same machine when a program crafts its own packets."""
-        return replace(self, stack=stack)
-
 
 @dataclass(frozen=True)
 class Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from datasets_registry.synthetic.datagrams import PORT_UNREACHABLE
@@ -29,7 +29,7 @@ class PortScan:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        raw = dice.pick(attackers).with_stack(NMAP)
+        raw = replace(dice.pick(attackers), stack=NMAP)
         victims = dice.sample(scene.hosts(self.target), 3)
         source_port = scene.port(raw)
         ports = dice.sample(range(1, 10_000), flows // len(victims) + 1)
@@ -85,7 +85,7 @@ class HostSweep:
         for _ in range(flows):
             start += dice.exponential(self.pace)
             host = dice.pick(attackers)
-            connection = scene.tcp(host.with_stack(MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
+            connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
             if dice.chance(self.answered):
                 connection.refused()
             else:
