@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
-from datasets_registry.registry import Site, draw_of, load_sites
+from datasets_registry.registry import OpenDataset, draw_of, load_datasets
 from detectors.shafir.features import FEATURE_SETS
 from detectors.shared.inputs import ZScores
 from janus_bench.columns import FLOW_FEATURES
@@ -100,9 +100,9 @@ def cells(store: RunStore, detector: str, params: Mapping[str, Any]) -> Iterator
             yield record
 
 
-def rows_of(site: Site, flow_ids: Any, names: tuple[str, ...]) -> Matrix:
+def rows_of(dataset: OpenDataset, flow_ids: Any, names: tuple[str, ...]) -> Matrix:
     inputs = frozenset({"features" if names[0] in FLOW_FEATURES else "cic_features"})
-    return site.store.take(flow_ids, np.zeros(len(flow_ids), dtype=np.uint64), inputs).feature_matrix(names)
+    return dataset.store.take(flow_ids, np.zeros(len(flow_ids), dtype=np.uint64), inputs).feature_matrix(names)
 
 
 def by_pzflow(python: str) -> Callable[[Matrix, Mapping[str, Matrix], int], dict[str, Matrix]]:
@@ -125,18 +125,18 @@ def by_library(fit: Fit) -> Callable[[Matrix, Mapping[str, Matrix], int], dict[s
 
 
 def compare(
-    name: str, records: list[RunRecord], sites: Mapping[str, Site], names: tuple[str, ...], library: Callable[..., dict[str, Matrix]]
+    name: str, records: list[RunRecord], datasets: Mapping[str, OpenDataset], names: tuple[str, ...], library: Callable[..., dict[str, Matrix]]
 ) -> float:
     """Print both AUROCs of every cell; the difference of their means."""
     ours, theirs = [], []
     for source, seed in sorted({(record.spec["source"], record.spec["seed"]) for record in records}):
         mine = [record for record in records if (record.spec["source"], record.spec["seed"]) == (source, seed)]
-        train = rows_of(sites[source], sites[source].partition(draw_of_record(mine[0])).parts["train"], names)
-        partitions = {record.spec["target"]: sites[record.spec["target"]].partition(draw_of_record(record)) for record in mine}
-        scores = library(train, {target: rows_of(sites[target], partition.test, names) for target, partition in partitions.items()}, seed)
+        train = rows_of(datasets[source], datasets[source].partition(draw_of_record(mine[0])).parts["train"], names)
+        partitions = {record.spec["target"]: datasets[record.spec["target"]].partition(draw_of_record(record)) for record in mine}
+        scores = library(train, {target: rows_of(datasets[target], partition.test, names) for target, partition in partitions.items()}, seed)
         for record in mine:
             target = record.spec["target"]
-            attack = sites[target].index.attack[partitions[target].test]
+            attack = datasets[target].index.attack[partitions[target].test]
             ours.append(record.metrics["auroc"])
             theirs.append(float(roc_auc_score(attack, scores[target])))
             print(f"{name:12} {source} → {target}, seed {seed}: ours {ours[-1]:.3f}, library {theirs[-1]:.3f}")
@@ -169,8 +169,8 @@ def main() -> int:
         if not records:
             print(f"{name}: no finished runs in {arguments.runs}")
             continue
-        sites = load_sites(sorted({record.spec[end] for record in records for end in ("source", "target")}), lambda *_: None)
-        differences.append(compare(name, records, sites, names, library))
+        datasets = load_datasets(sorted({record.spec[end] for record in records for end in ("source", "target")}), lambda *_: None)
+        differences.append(compare(name, records, datasets, names, library))
     return 0 if differences and max(map(abs, differences)) <= TOLERANCE else 1
 
 

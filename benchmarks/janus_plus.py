@@ -27,20 +27,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets_registry.block import starts_of
 from datasets_registry.capture.features import flow_features
-from datasets_registry.registry import Site, added, load_sites, synthetic_suite
+from datasets_registry.registry import OpenDataset, added, load_datasets, synthetic_suite
 from detectors.janus import JanusPlus, JanusPlusParams
 from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
 from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch, concatenated
+from janus_bench.ragged import starts_of
 from protocols.aggregators import fit_aggregator
 from protocols.metrics import MIN_FAMILY, auroc, tpr_at_fpr
 from protocols.splits import Draw, baseline_parts
 
 REAL, SYNTHETIC = "planted on real", "synthetic suite"
 WORLDS, REGIMES = (REAL, SYNTHETIC), ("cross", "within", "control")
-PER_FAMILY = 30  # attacks of each family and site of the synthetic suite that are planted
+PER_FAMILY = 30  # attacks of each family and dataset of the synthetic suite that are planted
 CORRUPTED = 300  # benign test flows of a real target that are corrupted, at most
 FEATURE_FLOOR = 0.1  # a feature's standard deviation counts as at least this, or a constant one would decide alone
 EQUAL = 0.005  # AUROCs so close count as equal
@@ -51,11 +51,11 @@ Scores = NDArray[np.float64]
 Families = Sequence[tuple[str, FlowBatch]]
 
 
-def take(site: Site, flow_ids: NDArray[np.int64]) -> FlowBatch:
+def take(dataset: OpenDataset, flow_ids: NDArray[np.int64]) -> FlowBatch:
     """Packets and features of these flows; only here are flows read.  An attack outside the synthetic suite is an error: none may be looked at."""
-    if site.index.attack[flow_ids].any() and site.store.name not in synthetic_suite():
-        raise ValueError(f"{site.store.name}: {int(site.index.attack[flow_ids].sum())} attack flows of a real network were asked for")
-    return site.store.take(flow_ids, np.zeros(len(flow_ids), dtype=np.uint64), frozenset({"packets", "features"}))
+    if dataset.index.attack[flow_ids].any() and dataset.store.name not in synthetic_suite():
+        raise ValueError(f"{dataset.store.name}: {int(dataset.index.attack[flow_ids].sum())} attack flows of a real network were asked for")
+    return dataset.store.take(flow_ids, np.zeros(len(flow_ids), dtype=np.uint64), frozenset({"packets", "features"}))
 
 
 def places(flows: FlowBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -137,17 +137,17 @@ class TestSet:
         return np.array(found, dtype=np.float64).mean(axis=0)  # nan, not a number that looks like one, with fewer than ONE_IN benign flows
 
 
-def attacks_of(name: str, site: Site, draw: Draw) -> Families:
-    """Test attacks of a site of the synthetic suite, by family."""
-    attacks = site.partition(draw).parts["test_attack"]
-    family = site.index.family[attacks]
-    return [(f"{name}: {one}", take(site, attacks[family == one])) for one in np.unique(family)]
+def attacks_of(name: str, dataset: OpenDataset, draw: Draw) -> Families:
+    """Test attacks of a dataset of the synthetic suite, by family."""
+    attacks = dataset.partition(draw).parts["test_attack"]
+    family = dataset.index.family[attacks]
+    return [(f"{name}: {one}", take(dataset, attacks[family == one])) for one in np.unique(family)]
 
 
-def planted(site: Site, draw: Draw, attacks: Families) -> TestSet:
+def planted(dataset: OpenDataset, draw: Draw, attacks: Families) -> TestSet:
     """A real target's benign test flows against attacks from elsewhere and corruptions of themselves."""
-    rng = np.random.default_rng([draw.seed, site.index.salt])
-    benign = take(site, site.partition(draw).parts["test_benign"])
+    rng = np.random.default_rng([draw.seed, dataset.index.salt])
+    benign = take(dataset, dataset.partition(draw).parts["test_benign"])
 
     def some(flows: FlowBatch, most: int) -> FlowBatch:
         return flows.take(np.sort(rng.choice(len(flows), min(most, len(flows)), replace=False)))
@@ -280,23 +280,23 @@ Cells = defaultdict[tuple[str, str, str], list[Scores]]
 """By candidate, world and regime."""
 
 
-def evaluate(cells: Cells, world: str, sites: Mapping[str, Site], tests: Mapping[str, TestSet], draw: Draw) -> None:
-    """Add every ordered pair of the sites of ``tests``, and the control of each."""
+def evaluate(cells: Cells, world: str, datasets: Mapping[str, OpenDataset], tests: Mapping[str, TestSet], draw: Draw) -> None:
+    """Add every ordered pair of the datasets of ``tests``, and the control of each."""
 
     def add(source: Source, regime: str, target: str, calibration: NDArray[np.int64]) -> None:
-        known = source.see(take(sites[target], calibration))
+        known = source.see(take(datasets[target], calibration))
         tested = source.see(tests[target].flows)
         for name, score in CANDIDATES.items():
             cells[name, world, regime].append(tests[target].quality(score(source, known, tested)))
 
     for name in tests:
         begun = time.monotonic()
-        site, parts = sites[name], sites[name].partition(draw).parts
-        source = Source.fitted(take(site, parts["train"]), take(site, parts["val"]), draw.seed)
+        dataset, parts = datasets[name], datasets[name].partition(draw).parts
+        source = Source.fitted(take(dataset, parts["train"]), take(dataset, parts["val"]), draw.seed)
         for target in tests:
-            add(source, "within" if target == name else "cross", target, sites[target].partition(draw).parts["cal_a"])
-        own = baseline_parts(site.index, parts["cal_a"], draw.seed)
-        add(Source.fitted(take(site, own["train"]), take(site, own["val"]), draw.seed), "control", name, own["cal_a"])
+            add(source, "within" if target == name else "cross", target, datasets[target].partition(draw).parts["cal_a"])
+        own = baseline_parts(dataset.index, parts["cal_a"], draw.seed)
+        add(Source.fitted(take(dataset, own["train"]), take(dataset, own["val"]), draw.seed), "control", name, own["cal_a"])
         print(f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -336,15 +336,15 @@ def main() -> None:
     real = options.datasets.split(",") if options.datasets else [name for name in added() if name not in suite]
     if len(real) < 2 or set(real) & set(suite):
         parser.error("--datasets: two or more added datasets, none of the synthetic suite, which is always evaluated")
-    sites = load_sites([*suite, *real], lambda *_: None)
+    datasets = load_datasets([*suite, *real], lambda *_: None)
     cells: Cells = defaultdict(list)
     for seed in map(int, options.seeds.split(",")):
         draw = Draw(seed, "grouped", "quick")
-        attacks = {name: attacks_of(name, sites[name], draw) for name in suite}
+        attacks = {name: attacks_of(name, datasets[name], draw) for name in suite}
         everywhere = [family for families in attacks.values() for family in families]
-        evaluate(cells, REAL, sites, {name: planted(sites[name], draw, everywhere) for name in real}, draw)
-        benign = {name: take(sites[name], sites[name].partition(draw).parts["test_benign"]) for name in suite}
-        evaluate(cells, SYNTHETIC, sites, {name: TestSet.of(benign[name], attacks[name]) for name in suite}, draw)
+        evaluate(cells, REAL, datasets, {name: planted(datasets[name], draw, everywhere) for name in real}, draw)
+        benign = {name: take(datasets[name], datasets[name].partition(draw).parts["test_benign"]) for name in suite}
+        evaluate(cells, SYNTHETIC, datasets, {name: TestSet.of(benign[name], attacks[name]) for name in suite}, draw)
     show(cells)
 
 

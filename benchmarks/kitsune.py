@@ -54,7 +54,7 @@ def of_capture(path: Path) -> Packets:
         with StreamWriter(Path(folder) / "stream", bytes(16)) as writer:
             writer.add(path.name, path, FlowRules(), np.arange(sum(map(len, segments))))
         stream, _ = open_stream(Path(folder) / "stream")
-        time, size, *keys = (np.array(getattr(stream, name)[:LARGEST]) for name in ("time", "size", *PacketKeys._fields))
+        time, size, *keys = (np.array(stream[name][:LARGEST]) for name in ("time", "size", *PacketKeys._fields))
     return time, size, PacketKeys(*keys)
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets_registry.block import Block, starts_of
+from datasets_registry.block import Block
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.columns import CIC_FEATURES
+from janus_bench.ragged import starts_of
 
 AT_A_TIME = 1 << 14
 STEP = """
@@ -28,6 +29,7 @@ import resource, sys, time
 from pathlib import Path
 import numpy as np, polars
 from datasets_registry.store import FlowStore
+from janus_bench.ragged import starts_of
 started = time.perf_counter()
 store = FlowStore.open(Path(sys.argv[1]))
 opened = time.perf_counter() - started

@@ -19,23 +19,10 @@ from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Block", "ContentHash", "Counts", "ragged", "starts_of"]
+__all__ = ["Block", "ContentHash", "Counts"]
 
 FLOW_FIELDS = tuple(name for name in FLOW_COLUMNS if name != "flow_id")
 LABEL_FIELDS = tuple(name for name in LABEL_COLUMNS if name != "flow_id")
-
-
-def starts_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
-    """Offsets (n + 1,) of n runs with these lengths, one after the other."""
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts
-
-
-def ragged(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of n runs: run i is ``begins[i] … begins[i] + lengths[i] - 1``; (sum of lengths,)."""
-    starts = starts_of(lengths)
-    return np.repeat(begins - starts[:-1], lengths) + np.arange(starts[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from datasets_registry.store import FULL_STORE, FlowStore, Shard
 from datasets_registry.writing import replacing, write_npy_header
 from janus_bench.columns import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import UsageError
+from janus_bench.quiet import ignore
 
 __all__ = ["LAYOUTS", "export_store"]
 
@@ -28,14 +29,13 @@ DENSE_FLOWS = 1 << 13
 """Flows that are padded at a time: 19 MB."""
 
 
-def export_store(store: FlowStore, folder: Path, layout: str, progress: Callable[[str, float], None] | None = None) -> None:
+def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[str, float], None] = ignore) -> None:
     """Write ``store`` in the layout ``layout`` (one of ``LAYOUTS``) to ``folder``, a new or an empty one; UsageError where it is not.
 
     A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables of all flows.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already; name a new folder")
-    tell = progress or (lambda _text, _fraction: None)
     with replacing(folder) as staged:
         if layout == "original":
             _write_part(store, store.shards, staged, "", tell)

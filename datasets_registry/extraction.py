@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import ragged, starts_of
 from datasets_registry.capture.assemble import FileFlows
 from datasets_registry.capture.cicflowmeter import cic_features
 from datasets_registry.capture.extract import extract_flows
@@ -27,6 +26,7 @@ from datasets_registry.capture.reader import Scan
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.writing import replacing
 from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
+from janus_bench.ragged import positions, starts_of
 
 __all__ = ["EXTRACTION_VERSION", "CaptureFile", "Extracted", "extract_all", "say_counts"]
 
@@ -149,16 +149,16 @@ class Extracted:
         return np.asarray((values if word is None else values[:, word])[self._mapped("order")])
 
     def reader(self) -> Callable[[NDArray[np.int64]], Flows]:
-        """``take(positions)``: the flows at these positions, in that order.  It holds 16 bytes for each flow of the capture."""
+        """``take(chosen)``: the flows at these positions, in that order.  It holds 16 bytes for each flow of the capture."""
         order = np.array(self._mapped("order"))
         starts = starts_of(self._mapped("stored"))
         names = [name for name in FLOW_ARRAYS if name not in ("stored", "order")]
 
-        def take(positions: NDArray[np.int64]) -> Flows:
-            places = order[positions]
+        def take(chosen: NDArray[np.int64]) -> Flows:
+            places = order[chosen]
             begins = starts[places]
             lengths = starts[places + 1] - begins
-            source = ragged(begins, lengths)
+            source = positions(begins, lengths)
             packets = {name: np.asarray(self._mapped(name)[source]) for name in PACKET_ARRAYS}
             return Flows({name: np.asarray(self._mapped(name)[places]) for name in names}, starts_of(lengths), packets)
 

@@ -33,6 +33,7 @@ from datasets_registry.store import BLOCK_FLOWS
 from datasets_registry.stream import KEY_BYTES, StreamWriter
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
 
 __all__ = ["CaptureFile", "Labeller", "address_column", "ingest_captures", "ingest_folder"]
 
@@ -55,7 +56,7 @@ def ingest_folder(
     cache: Path | None = None,
     stream: bool = False,
     jobs: int = 2,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
     """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one there), return its manifest.
 
@@ -64,14 +65,13 @@ def ingest_folder(
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    if progress:
-        progress("reading labels", 0.0)
+    progress("reading labels", 0.0)
     labels = read_labels(folder)
     captures = {file: CaptureFile(folder / file, "") for file in _captures(folder, labels)}
     about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence}
 
     def label(_group: str, flows: pl.DataFrame) -> Assignment:
-        return _by_labels_csv(labels, flows)
+        return match_rows(labels, flows)
 
     return ingest_captures(
         captures, label, destination, about=about, rules=rules or FlowRules(), cache=cache, stream=stream, jobs=jobs, progress=progress
@@ -88,7 +88,7 @@ def ingest_captures(
     cache: Path | None,
     stream: bool = False,
     jobs: int = 2,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
     """Extract ``captures``, label them group by group, write a flow store to ``destination`` (replacing one there), return its manifest.
 
@@ -104,17 +104,16 @@ def ingest_captures(
 
     DataError if there is no flow or no label; what ``label`` raises passes through.
     """
-    tell = progress or _say_nothing
     with _shards_in(cache) as folder:
-        shards = extract_all(captures, rules, folder, jobs, lambda text, fraction: tell(text, READING * fraction))
+        shards = extract_all(captures, rules, folder, jobs, lambda text, fraction: progress(text, READING * fraction))
         _check_flows(captures, shards)
-        labelled, report = _label(captures, shards, label, lambda text, fraction: tell(text, READING + (MATCHING - READING) * fraction))
+        labelled, report = _label(captures, shards, label, lambda text, fraction: progress(text, READING + (MATCHING - READING) * fraction))
         if not any(len(chosen) for chosen, _ in labelled.values()):
             raise DataError(f"{_where(captures)}: none of its {sum(shard.n_flows for shard in shards.values())} flows has a label")
         with replacing(destination) as staged:
             writer = StoreWriter(staged)
             for number, (name, shard) in enumerate(shards.items()):
-                tell(f"writing {name}", MATCHING + (1 - MATCHING) * number / len(shards) / (2 if stream else 1))
+                progress(f"writing {name}", MATCHING + (1 - MATCHING) * number / len(shards) / (2 if stream else 1))
                 for block in _blocks(shard, *labelled[name]):
                     writer.add(block)
             matched = {name: len(chosen) for name, (chosen, _) in labelled.items()}
@@ -123,20 +122,16 @@ def ingest_captures(
             account = _account(shards, matched)
             if stream:
                 chosen = {name: positions for name, (positions, _) in labelled.items()}
-                absent = _write_stream(staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), tell)
+                absent = _write_stream(staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), progress)
                 account["packets_not_in_stream"] = absent
                 if absent:
                     account["warnings"].append(f"{absent} packets of the flows are not in the packet stream: detectors that read it do not see them")
             manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **account})
-    tell("done", 1.0)
+    progress("done", 1.0)
     return manifest
 
 
 NO_ROWS = {"matched": 0, "unmatched_rows": 0, "ambiguous": 0}
-
-
-def _say_nothing(_text: str, _fraction: float) -> None:
-    """Progress that nobody asked to see."""
 
 
 @contextmanager
@@ -154,12 +149,6 @@ def _captures(folder: Path, labels: LabelRows) -> list[str]:
     named = set(labels.rows["file"].unique())
     found = (path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."))
     return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
-
-
-def _by_labels_csv(labels: LabelRows, flows: pl.DataFrame) -> Assignment:
-    """The rows of a ``labels.csv`` as an assignment."""
-    match = match_rows(labels, flows)
-    return Assignment(match.flow, labels.rows[match.row].select(LABEL_FIELDS), match.report)
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:

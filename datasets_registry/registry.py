@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from janus_bench.records import RunSpec
     from protocols.splits import Draw, Partition
 
-__all__ = ["Site", "added", "dataset_folder", "describe", "draw_of", "home", "load_sites", "make_dataset", "open_dataset", "synthetic_suite"]
+__all__ = ["OpenDataset", "added", "dataset_folder", "describe", "draw_of", "home", "load_datasets", "make_dataset", "open_dataset"]
+__all__ += ["synthetic_suite"]
 
 Report = Callable[[str, float], None]
 
 
-class Site:
+class OpenDataset:
     """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions.
 
     truth  flow_id, attack, family, source, site, group (the first of the captures that hold the same flows as the source: the unit of a bootstrap),
@@ -127,23 +128,23 @@ def _summary(dataset: Dataset) -> str:
     return f"{dataset.summary} (version {dataset.version})"
 
 
-def load_sites(names: Sequence[str], report: Report) -> dict[str, Site]:
+def load_datasets(names: Sequence[str], report: Report) -> dict[str, OpenDataset]:
     """Every named dataset, opened."""
-    return {name: Site(open_dataset(name, report)) for name in names}
+    return {name: OpenDataset(open_dataset(name, report)) for name in names}
 
 
-def describe(sites: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
+def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
     """Datasets as a plan records them: hash, synthetic, summary and counts."""
     return {
         name: {
-            "hash": site.store.hash,
-            "synthetic": site.store.manifest["synthetic"],
-            "summary": site.store.manifest["summary"],
-            "flows": site.store.n_flows,
-            "benign": site.store.manifest["benign"],
-            "attack": site.store.manifest["attack"],
+            "hash": dataset.store.hash,
+            "synthetic": dataset.store.manifest["synthetic"],
+            "summary": dataset.store.manifest["summary"],
+            "flows": dataset.store.n_flows,
+            "benign": dataset.store.manifest["benign"],
+            "attack": dataset.store.manifest["attack"],
             "notes": [],
-            "task": site.store.manifest.get("task", "attacks"),
+            "task": dataset.store.manifest.get("task", "attacks"),
         }
-        for name, site in sites.items()
+        for name, dataset in datasets.items()
     }

@@ -19,12 +19,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, starts_of
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.store import FULL_STORE
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.columns import BIT_OF, CIC_FEATURES, DISCRETE_CHANNELS, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
+from janus_bench.ragged import starts_of
 
 __all__ = ["holds_sequences", "ingest_sequences"]
 
@@ -78,13 +80,13 @@ def holds_sequences(folder: Path) -> bool:
 
 
 def ingest_sequences(
-    folder: Path, destination: Path, *, name: str, summary: str = "", progress: Callable[[str, float], None] | None = None
+    folder: Path, destination: Path, *, name: str, summary: str = "", progress: Callable[[str, float], None] = ignore
 ) -> dict[str, Any]:
     """Write the sequences of ``folder`` as a flow store to ``destination`` (replacing one there), and return its manifest.
 
     DataError says which file or value is wrong.  Memory: 8192 padded flows, and the ``flows.parquet`` of one part.
     """
-    parts, tell = _parts(folder), progress or (lambda _text, _fraction: None)
+    parts = _parts(folder)
     if not parts:
         raise DataError(f"{folder}: no packets.npz and no {FULL_STORE}/packets-*.npz")
     account = _account(folder)
@@ -93,14 +95,14 @@ def ingest_sequences(
         for number, part in enumerate(parts):
             for block in _blocks(part, with_cic=parts[0].cic.is_file()):
                 writer.add(block)
-                tell(f"reading {part.packets.name}", number / len(parts))
+                progress(f"reading {part.packets.name}", number / len(parts))
         if not writer.counts.n_flows:
             raise DataError(f"{folder}: no flows")
         counts = writer.counts.by_label()
         rows = {label: account["labels"].get(label, {"matched": flows, "unmatched_rows": 0, "ambiguous": 0}) for label, flows in counts.items()}
         labels = {label: {**row, "flows": counts.get(label, 0)} for label, row in (account["labels"] | rows).items()}
         manifest = writer.finish({**account, "name": name, "summary": summary, "stream": False, "labels": labels})
-    tell("done", 1.0)
+    progress("done", 1.0)
     return manifest
 
 

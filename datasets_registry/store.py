@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ragged, starts_of
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import DataError
+from janus_bench.ragged import positions, starts_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -266,12 +267,12 @@ class FlowStore:
             local = flow_ids[rows] - self.begins[number]
             begins = np.asarray(shard_offsets[local])
             lengths[rows] = shard_offsets[local + 1] - begins
-            source = ragged(begins, lengths[rows])
+            source = positions(begins, lengths[rows])
             found.append({name: np.asarray(values[source]) for name, values in arrays.items()})
         offsets = starts_of(lengths)
         columns = {name: np.empty(offsets[-1], dtype) for name, dtype in PACKET_ARRAYS.items()}
         for (_, rows), values in zip(parts, found, strict=True):
-            to = ragged(offsets[:-1][rows], lengths[rows])
+            to = positions(offsets[:-1][rows], lengths[rows])
             for name in columns:
                 columns[name][to] = values[name]
         bits = columns.pop("bits")

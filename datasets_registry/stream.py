@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -30,32 +29,13 @@ KEY_BYTES = 16
 
 KEYS = ("sender", "source", "destination", "channel", "source_socket", "destination_socket")
 COLUMNS: Mapping[str, Any] = {"time": np.float64, "size": np.uint32, **dict.fromkeys(KEYS, np.uint64), "flow": np.int64}
-"""Columns of a stream and their types."""
+"""Columns of a stream, (P,) each for P frames in capture order, and their types; what they mean is in ``contract.PacketStream``, but ``time`` is in
+seconds since the epoch and ``flow`` the ``flow_id`` in the store.  Identities are SipHash-2-4 of Kitsune's names (``capture.names``) under the
+dataset's key."""
+
+Stream = Mapping[str, NDArray[Any]]
 
 CAPTURES_FILE = "captures.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """P frames in capture order; identities are SipHash-2-4 of Kitsune's names (``capture.names``) under the dataset's key.
-
-    time  (P,) float64, seconds since the epoch; size (P,) uint32, bytes on the wire
-    sender, source, destination, channel, source_socket, destination_socket  (P,) uint64
-    flow  (P,) int64, the ``flow_id`` of the flow that the packet belongs to, or -1
-    """
-
-    time: NDArray[np.float64]
-    size: NDArray[np.uint32]
-    sender: NDArray[np.uint64]
-    source: NDArray[np.uint64]
-    destination: NDArray[np.uint64]
-    channel: NDArray[np.uint64]
-    source_socket: NDArray[np.uint64]
-    destination_socket: NDArray[np.uint64]
-    flow: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.time)
 
 
 class StreamWriter:
@@ -150,17 +130,14 @@ class _CaptureRows:
 
 
 def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
-    """A written stream, memory-mapped, and the packets of each capture in it; DataError if it is not there or not complete."""
+    """The ``COLUMNS`` of a written stream, memory-mapped, and the packets of each capture in it; DataError if it is not there or not complete."""
     try:
         captures = {name: range(*ends) for name, ends in json.loads((folder / CAPTURES_FILE).read_text()).items()}
         mode: Any = "r" if any(captures.values()) else None  # an empty file cannot be mapped
-        stream = Stream(*(np.load(folder / f"{field.name}.npy", mmap_mode=mode) for field in fields(Stream)))
+        stream = {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in COLUMNS}
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: no complete packet stream ({error}); ingest the dataset again") from None
     return stream, captures
-
-
-AS_STORED = [name for name in PacketStream.__dataclass_fields__ if name not in ("time", "capture", "flow")]
 
 
 def part_stream(
@@ -174,19 +151,19 @@ def part_stream(
     stored, captures = open_stream(store.folder / "stream")
     row = np.full(store.n_flows + 1, -1)  # the last one for packets of no flow
     row[flow_ids] = np.arange(len(flow_ids))
-    no_packets = {name: np.asarray(getattr(stored, name)[:0]) for name in ("time", "flow", *AS_STORED)}
-    parts: list[dict[str, NDArray[np.generic]]] = [{**no_packets, "capture": np.zeros(0, dtype=np.int32)}]
+    no_packets = {name: np.asarray(column[:0]) for name, column in stored.items()}
+    parts: list[dict[str, NDArray[Any]]] = [{**no_packets, "capture": np.zeros(0, dtype=np.int32)}]
     for name in rng.permutation(sorted(captures)):
         packets = slice(captures[name].start, captures[name].stop)
-        of_store = np.asarray(stored.flow[packets])
+        part = {name: np.asarray(column[packets]) for name, column in stored.items()}
+        of_store = part["flow"]
         flow = row[of_store]
         if not (flow >= 0).any():
             continue
         kept = np.ones(len(flow), dtype=bool)
         if training:
             kept = (flow >= 0) | ((of_store < 0) & ~attack[of_store[of_store >= 0]].any())
-        columns = {key: np.asarray(getattr(stored, key)[packets])[kept] for key in AS_STORED}
-        time = np.asarray(stored.time[packets])
-        number = np.full(int(kept.sum()), len(parts) - 1, dtype=np.int32)
-        parts.append({"time": (time - time[0])[kept], **columns, "capture": number, "flow": flow[kept]})
-    return PacketStream(**{name: np.concatenate([part[name] for part in parts]) for name in PacketStream.__dataclass_fields__})
+        number = np.full(len(flow), len(parts) - 1, dtype=np.int32)
+        part |= {"time": part["time"] - part["time"][0], "capture": number, "flow": flow}
+        parts.append({name: column[kept] for name, column in part.items()})
+    return PacketStream(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -15,9 +15,10 @@ import numpy as np
 
 from datasets_registry.block import Block, ContentHash, Counts
 from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, shard_folders
-from datasets_registry.stream import COLUMNS, open_stream
+from datasets_registry.stream import open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,14 +61,13 @@ def store_files(manifest: Mapping[str, Any]) -> list[str]:
     return [MANIFEST, *(prefix + name for prefix in shard_folders(len(manifest["shards"])) for name in names)]
 
 
-def verify_store(folder: Path, progress: Callable[[str, float], None] | None = None) -> Verification:
+def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> Verification:
     """Check the dataset in ``folder``; DataError names the first damaged file and what is wrong with it.
 
     The checks, in order: every file there matches its checksum; the manifest is of this version; every file that it asks for is there, with a
     checksum; array and table types, row alignment, ``flow_id = arange(N)``; values in range; features as computed from the packets; labels and
     counts as in the manifest; the content hash.
     """
-    tell = progress or _say_nothing
     expected = _verify_checksums(folder, tell)
     store = FlowStore.open(folder)  # manifest, headers
     files = store_files(store.manifest)
@@ -90,10 +90,6 @@ def verify_store(folder: Path, progress: Callable[[str, float], None] | None = N
         checks.append(_verify_stream(folder, store))
     notes = [] if expected else [f"no checksums: there is no {CHECKSUMS}; add the dataset again to have them"]
     return Verification(checks, notes)
-
-
-def _say_nothing(_text: str, _fraction: float) -> None:
-    """Progress that nobody asked to see."""
 
 
 def _damaged(folder: Path, what: str) -> DataError:
@@ -232,11 +228,11 @@ def _verify_stream(folder: Path, store: FlowStore) -> Check:
         if packets.start != end:
             raise _damaged(folder, "stream/captures.json: captures that are not one after the other")
         end = packets.stop
-        flow = np.asarray(stream.flow[packets.start : packets.stop])
+        flow = np.asarray(stream["flow"][packets.start : packets.stop])
         if len(flow) and not -1 <= flow.min() <= flow.max() < store.n_flows:
             raise _damaged(folder, "stream/flow.npy: numbers of flows that there are not")
         of_flow += np.bincount(flow[flow >= 0], minlength=store.n_flows)
-    if any(len(getattr(stream, name)) != end for name in COLUMNS):
+    if any(len(column) != end for column in stream.values()):
         raise _damaged(folder, "stream: its columns are not as long as its captures")
     absent = np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards]) - of_flow
     if (absent < 0).any() or absent.sum() != store.manifest["packets_not_in_stream"]:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.registry import Site, draw_of
+from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.jobs import Event, Failed, Fitted, Job, JobTarget, Progress, Saved, Scored, own_code
@@ -65,18 +65,18 @@ class Machine:
     executor: Executor
 
 
-def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer) -> Result:
+def run_plan(plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
     remove_stale()
-    finished = final_runs(plan, sites, store)
+    finished = final_runs(plan, datasets, store)
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
     store.write_plan(plan.record)
-    for site in sites.values():
-        store.write_truth(site.store.hash, site.truth)
+    for dataset in datasets.values():
+        store.write_truth(dataset.store.hash, dataset.truth)
     stop = threading.Event()
-    fits = [_FitRun(fit, sites, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
-    stages = Stages(sites.values(), [batch for fit in fits for batch in fit.batches.values()])
+    fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
+    stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
         with ThreadPoolExecutor(machine.jobs) as pool:
             pending: set[Future[list[RunRecord]]] = {pool.submit(fit.run, stages) for fit in fits}
@@ -99,23 +99,23 @@ def run_plan(plan: Plan, sites: Mapping[str, Site], store: RunStore, machine: Ma
     return result
 
 
-def final_runs(plan: Plan, sites: Mapping[str, Site], store: RunStore) -> set[str]:
+def final_runs(plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore) -> set[str]:
     """Keys of the plan's runs that are not run again: ok, or skipped for a reason that still holds."""
     records = store.records()
     final = set()
     for fit in plan.fits:
         for run in fit.runs:
             status = records[run.key].status if run.key in records else ""
-            if status == "ok" or (status == "skipped" and why_not(run, fit.loaded.capabilities, sites)):
+            if status == "ok" or (status == "skipped" and why_not(run, fit.loaded.capabilities, datasets)):
                 final.add(run.key)
     return final
 
 
-def why_not(run: RunSpec, capabilities: Capabilities, sites: Mapping[str, Site]) -> str:
+def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, OpenDataset]) -> str:
     """Why a run cannot be, or an empty string."""
     for use in roles_of(run.regime, run.calibration).uses:
         name = dataset_of(run, use)
-        dataset = sites[name]
+        dataset = datasets[name]
         partition = dataset.partition(draw_of(run))
         for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
             n = len(flows_of_part(dataset.index, partition, part, run.seed))
@@ -123,7 +123,7 @@ def why_not(run: RunSpec, capabilities: Capabilities, sites: Mapping[str, Site])
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         for artifact in ARTIFACTS:
-            if artifact in capabilities.inputs and not sites[name].store.manifest.get(artifact):
+            if artifact in capabilities.inputs and not datasets[name].store.manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"
     if run.calibration == "none" and run.regime != "control" and len(capabilities.scores) > 1:
         return "several score columns need calibration flows for their aggregator, and this protocol has none"
@@ -151,11 +151,13 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
 class _FitRun:
     """One fit from staging to rows."""
 
-    def __init__(self, fit: Fit, sites: Mapping[str, Site], store: RunStore, machine: Machine, observer: Observer, stop: threading.Event) -> None:
-        self._fit, self._sites, self._store, self._machine, self._observer, self._stop = fit, sites, store, machine, observer, stop
+    def __init__(
+        self, fit: Fit, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer, stop: threading.Event
+    ) -> None:
+        self._fit, self._datasets, self._store, self._machine, self._observer, self._stop = fit, datasets, store, machine, observer, stop
         self._records: list[RunRecord] = []
         self._fit_s: float | None = None
-        self._why = {run.key: why_not(run, fit.loaded.capabilities, sites) for run in fit.runs}
+        self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
         ready = [run for run in fit.runs if not self._why[run.key]]
         self._runs = {f"t{number}": run for number, run in enumerate(ready)}  # opaque target name → run
         self._train: list[str] = []
@@ -187,7 +189,7 @@ class _FitRun:
         return found
 
     def _part(self, run: RunSpec, use: Use) -> Part:
-        return Part(self._sites[dataset_of(run, use)].store.hash, draw_of(run), use.part)
+        return Part(self._datasets[dataset_of(run, use)].store.hash, draw_of(run), use.part)
 
     def run(self, stages: Stages) -> list[RunRecord]:
         fit = self._fit
@@ -284,7 +286,7 @@ class _FitRun:
             tables.append(table.sort("flow_id"))
         scores = pl.concat(tables)
         self._store.write_scores(run.key, scores)
-        views = cell_scores(scores, self._sites[run.target].truth, asdict(run), self._aggregator)
+        views = cell_scores(scores, self._datasets[run.target].truth, asdict(run), self._aggregator)
         cost = {
             "fit_s": self._fit_s,
             "calibrate_s": event.calibrate_s,
@@ -297,7 +299,7 @@ class _FitRun:
 
     def _counts(self, run: RunSpec, flow_ids: Callable[[Part], NDArray[np.int64]]) -> dict[str, int | None]:
         """Flows of a run by what they are for: as they were staged, or (of a run without scores) as they would have been."""
-        roles, attack = roles_of(run.regime, run.calibration), self._sites[run.target].index.attack
+        roles, attack = roles_of(run.regime, run.calibration), self._datasets[run.target].index.attack
 
         def rows(*uses: Use) -> int:
             return sum(len(flow_ids(self._part(run, use))) for use in uses)
@@ -313,7 +315,7 @@ class _FitRun:
         }
 
     def _planned(self, part: Part) -> NDArray[np.int64]:
-        dataset = next(site for site in self._sites.values() if site.store.hash == part.data_hash)
+        dataset = next(one for one in self._datasets.values() if one.store.hash == part.data_hash)
         return flows_of_part(dataset.index, dataset.partition(part.draw), part.name, part.draw.seed)
 
     @property
@@ -337,7 +339,7 @@ class _FitRun:
         cost: Mapping[str, float | None] | None = None,
         metrics: Mapping[str, float | None] | None = None,
     ) -> RunRecord:
-        target, capabilities = self._sites[run.target].partition(draw_of(run)), self._fit.loaded.capabilities
+        target, capabilities = self._datasets[run.target].partition(draw_of(run)), self._fit.loaded.capabilities
         record = self._store.append(
             RunRecord(
                 key=run.key,

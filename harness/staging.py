@@ -29,7 +29,7 @@ from janus_bench.records import key_of
 from protocols.roles import flows_of_part
 
 if TYPE_CHECKING:
-    from datasets_registry.registry import Site
+    from datasets_registry.registry import OpenDataset
     from datasets_registry.store import FlowStore
     from protocols.splits import Draw
 
@@ -83,7 +83,7 @@ class Batch:
 class Stages:
     """The temporary folder of a run: parts that are there while some fit that waits needs them, and a folder for each fit at work."""
 
-    def __init__(self, datasets: Iterable[Site], batches: Iterable[Batch]) -> None:
+    def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
         """``batches``: those of all fits to come, each as often as a fit asks for it."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.written: Counter[tuple[Part, str]] = Counter()
@@ -154,7 +154,7 @@ class Stages:
             os.link(file, destination / file.name)
 
 
-def _in_neutral_order(part: Part, dataset: Site) -> Ids:
+def _in_neutral_order(part: Part, dataset: OpenDataset) -> Ids:
     partition = dataset.partition(part.draw)
     flow_ids = flows_of_part(dataset.index, partition, part.name, part.draw.seed)
     attack, rng = dataset.index.attack[flow_ids], part.generator(ORDER)
@@ -187,7 +187,7 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
 # -- one file, or one folder of columns, an input ----------------------------------------------------------------------------------
 
 
-def _write_input(folder: Path, part: Part, name: str, dataset: Site, rows: Ids) -> None:
+def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows: Ids) -> None:
     """``ids.npy``; ``offsets.npy`` and ``<channel>.npy``; ``<features>.npy`` (n, columns); or ``<column>.npy`` of the stream."""
     store, attack = dataset.store, dataset.index.attack
     if name == "ids":

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import ragged, starts_of
 from datasets_registry.capture.assemble import FileFlows
 from datasets_registry.capture.extract import extract_flows
 from datasets_registry.capture.reader import Scan
 from datasets_registry.capture.rules import FlowRules
+from janus_bench.ragged import positions, starts_of
 
 PACKET_COLUMNS = ("size", "iat", "win", "bits")
 
@@ -29,7 +29,7 @@ def read_flows(path: Path, rules: FlowRules, *, whole: bool = False) -> tuple[Sc
 def taken(flows: FileFlows, index: NDArray[np.int64]) -> FileFlows:
     """The flows at ``index``, in that order."""
     lengths = np.diff(flows.offsets)[index]
-    packets = ragged(flows.offsets[:-1][index], lengths)
+    packets = positions(flows.offsets[:-1][index], lengths)
     columns = {field.name: getattr(flows, field.name) for field in fields(FileFlows) if field.name not in ("offsets", *PACKET_COLUMNS)}
     own = {name: None if column is None else column[index] for name, column in columns.items()}
     return FileFlows(offsets=starts_of(lengths), **own, **{name: getattr(flows, name)[packets] for name in PACKET_COLUMNS})

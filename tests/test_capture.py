@@ -46,7 +46,7 @@ def packets(capture: Capture) -> list[oracle.Packet]:
     rest = capture.keys[:, 4].astype(np.int64)
     lower, upper = texts(rest >> 40, capture.keys[:, :2]), texts(rest >> 40, capture.keys[:, 2:4])
     result = []
-    for ts, session, size, win, bits in zip(capture.ts, capture.session, capture.size, capture.win, capture.bits, strict=True):
+    for ts, session, size, win, bits in zip(*capture.packets[:5], strict=True):
         ports = int(rest[session] >> 16 & 0xFFFF), int(rest[session] & 0xFFFF)
         ends = [(lower[session], ports[0]), (upper[session], ports[1])]
         src, dst = ends[::-1] if bits & 1 else ends
@@ -88,7 +88,7 @@ def test_damaged_gzip_yields_what_precedes_the_damage(tmp_path):
     frames = [(T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200))))) for i in range(3000)]
     whole = gzip.compress(build.pcap(frames))
     capture = captured(tmp_path, whole[: len(whole) // 2], "x.pcap.gz")
-    assert 1000 < len(capture.ts) < 2000
+    assert 1000 < len(capture.packets.ts) < 2000
     assert capture.dropped == {"corrupt_compression": 1, "cut_by_end_of_file": 1}
     with pytest.raises(DataError, match="damaged gzip"):
         captured(tmp_path, b"\x1f\x8b garbage", "y.pcap.gz")
@@ -107,7 +107,7 @@ def test_damaged_zstd_yields_what_precedes_the_damage(tmp_path):
     frames = [(T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200))))) for i in range(3000)]
     whole = pyarrow.compress(build.pcap(frames), codec="zstd", asbytes=True)
     capture = captured(tmp_path, whole[: len(whole) // 2], "x.pcap.zst")
-    assert 900 < len(capture.ts) < 2000
+    assert 900 < len(capture.packets.ts) < 2000
     assert capture.dropped == {"corrupt_compression": 1, "cut_by_end_of_file": 1}
     with pytest.raises(DataError, match="damaged zstd"):
         captured(tmp_path, b"\x28\xb5\x2f\xfd garbage", "y.pcap.zst")
@@ -117,14 +117,14 @@ def test_file_cut_in_mid_packet_yields_the_packets_before(tmp_path):
     data = build.pcap([(T0, FRAME), (T0 + 1000, FRAME)])
     for cut in range(24 + 16 + len(FRAME) + 1, len(data)):
         capture = captured(tmp_path, data[:cut])
-        assert len(capture.ts) == 1
+        assert len(capture.packets.ts) == 1
         assert capture.dropped == {"cut_by_end_of_file": 1}
 
 
 def test_absurd_record_length_ends_the_file(tmp_path):
     good = build.pcap([(T0, FRAME)])
     capture = captured(tmp_path, good + struct.pack("<IIII", 1, 0, 262145, 60) + FRAME)
-    assert len(capture.ts) == 1
+    assert len(capture.packets.ts) == 1
     assert capture.dropped == {"corrupt_record": 1}
 
 
@@ -143,7 +143,7 @@ def test_captures_longer_than_the_read_buffer_and_its_first_columns(tmp_path, mo
 def test_empty_capture_has_no_packets_and_is_no_error(tmp_path):
     for data in (build.pcap([]), build.section() + build.interface()):
         capture = captured(tmp_path, data)
-        assert capture.records == len(capture.ts) == 0
+        assert capture.records == len(capture.packets.ts) == 0
         assert capture.dropped == {}
 
 
@@ -212,7 +212,7 @@ def test_pcapng_block_larger_than_the_read_buffer_is_skipped(tmp_path):
 def test_pcapng_damage_ends_the_file(tmp_path, damage):
     data = build.section() + build.interface() + build.enhanced(10**6, FRAME)
     capture = captured(tmp_path, data + damage + bytes(64))
-    assert len(capture.ts) == 1
+    assert len(capture.packets.ts) == 1
     assert capture.dropped == {"corrupt_record": 1}
 
 
@@ -342,7 +342,7 @@ def test_link_layers(tmp_path, link, frame, version):
 )
 def test_packets_that_are_not_used_are_counted_by_reason(tmp_path, link, frame, reason):
     capture = captured(tmp_path, build.pcap([(T0, frame)], link=link))
-    assert len(capture.ts) == 0
+    assert len(capture.packets.ts) == 0
     assert capture.records == 1
     assert capture.dropped == {reason: 1}
 
@@ -355,17 +355,17 @@ def test_size_is_the_ip_length_whatever_the_link_layer_padding_and_snaplen(tmp_p
     padded = build.ethernet(build.ipv4(A, B, build.UDP, build.udp(1, 2))) + bytes(18)
     tagged = build.ethernet(long, tags=[VLAN])
     capture = captured(tmp_path, build.pcap([(T0, build.ethernet(long)), (T0, padded), (T0, tagged)], snaplen=64))
-    assert capture.size.tolist() == [1028, 28, 1028]
+    assert capture.packets.size.tolist() == [1028, 28, 1028]
 
 
 def test_length_zero_under_segmentation_offload_falls_back_to_the_record(tmp_path):
     body = build.tcp(1, 2, payload=bytes(3000))
     frames = [build.ethernet(build.ipv4(A, B, 6, body, total=0)), build.ethernet(build.ipv6(A6, B6, 6, body, length=0), 0x86DD, tags=[VLAN])]
     capture = captured(tmp_path, build.pcap([(T0, frame) for frame in frames], snaplen=100))
-    assert capture.size.tolist() == [3040, 3060]
+    assert capture.packets.size.tolist() == [3040, 3060]
     assert capture.noted == {"length_from_record": 2}
     none = build.ethernet(build.ipv6(A6, B6, 59, b""), 0x86DD) + bytes(20)
-    assert captured(tmp_path, build.pcap([(T0, none)])).size.tolist() == [40]
+    assert captured(tmp_path, build.pcap([(T0, none)])).packets.size.tolist() == [40]
 
 
 def test_ports_are_zero_without_a_transport_header(tmp_path):
@@ -422,7 +422,7 @@ def test_sessions_are_told_apart_by_every_part_of_the_5_tuple(tmp_path):
               for src in (A, B) for dst in ("1.1.1.1", "1.1.1.2") for sport in (1, 2) for dport in (3, 4) for proto in (6, 17)]  # fmt: skip
     frames += [build.ipv6(f"::{A}", "::1.1.1.1", 17, build.udp(1, 3))]
     capture = captured(tmp_path, build.pcap([(T0, frame) for frame in frames * 2], link=101))
-    assert capture.session.tolist() == list(range(33)) * 2
+    assert capture.packets.session.tolist() == list(range(33)) * 2
 
 
 @settings(deadline=None)
@@ -518,7 +518,7 @@ def test_odd_captures_agree_with_the_counts_of_the_reference_reader_in_their_lis
         if path.is_file():
             missing = next((count for start, count in lower.items() if path.name.startswith(start)), 0)
             listed[path.name] += 1
-            assert len(read_capture(path).ts) == int(cells[6]) - missing, path.name
+            assert len(read_capture(path).packets.ts) == int(cells[6]) - missing, path.name
     assert len(listed) == 48
 
 

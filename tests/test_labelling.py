@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_registry.capture.addresses import parse_address
+from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
-from datasets_registry.labelling.match import Match, match_rows
+from datasets_registry.labelling.match import match_rows
 from datasets_registry.labelling.times import NS, parse_times
 from janus_bench.errors import DataError
 
@@ -44,9 +45,9 @@ def flow_table(
     return pl.DataFrame([[file, *key(*tuple5), first, last] for first, last in flows], schema=schema, orient="row")
 
 
-def pairs(match: Match) -> dict[int, int]:
+def pairs(match: Assignment) -> dict[int, int]:
     """flow → row"""
-    return dict(zip(match.flow.tolist(), match.row.tolist(), strict=True))
+    return dict(zip(match.flow.tolist(), match.table["row"].to_list(), strict=True))
 
 
 # --- reading

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry.registry import Site, describe
+from datasets_registry.registry import OpenDataset, describe
 from datasets_registry.store import FlowStore
 from harness.executors.local import LocalExecutor
 from harness.plan import DetectorChoice, Settings, make_plan
@@ -35,7 +35,7 @@ class Quiet:
 
 def run(home: Path, runs: Path, names: Sequence[str], cells: Sequence[tuple[str, str]], detectors: Sequence[str]) -> RunStore:
     """Fit the detectors with their smallest models and score the cells."""
-    datasets = {name: Site(FlowStore.open(home / "datasets" / name)) for name in names}
+    datasets = {name: OpenDataset(FlowStore.open(home / "datasets" / name)) for name in names}
     protocol = ProtocolSpec("cells", "", lambda _: cells, regimes=("transfer",), variants=(Variant(caps="quick"),))
     choices = [DetectorChoice(name, load_detector(name), {}) for name in detectors]
     plan = make_plan(protocol, describe(datasets), choices, Settings("check", "grouped", (SEED,), "cpu"))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_registry.ingest import ingest_folder
-from datasets_registry.registry import Site
+from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from protocols.flow_index import FlowIndex
 from protocols.splits import Caps, Draw, Partition, baseline_parts, draw_partition
@@ -216,8 +216,8 @@ def test_a_capture_added_twice_is_one_group_of_the_truth(tmp_path):
         captures / "labels.csv"
     )
     ingest_folder(captures, tmp_path / "store", name="twice")
-    site = Site(FlowStore.open(tmp_path / "store"))
-    truth = site.truth
+    dataset = OpenDataset(FlowStore.open(tmp_path / "store"))
+    truth = dataset.truth
     assert truth.columns == ["flow_id", "attack", "family", "source", "site", "group", "n_packets"]
     twin, rest = truth.filter(pl.col("source") == "zz_again.pcap"), truth.filter(pl.col("source") != "zz_again.pcap")
     assert len(twin) == labels.filter(pl.col("file") == first).height
@@ -225,8 +225,8 @@ def test_a_capture_added_twice_is_one_group_of_the_truth(tmp_path):
     assert rest["group"].equals(rest["source"].rename("group"))
     assert set(twin["site"]) == {"other"}
     assert set(rest["site"]) == {"lab"}
-    side = sides(site.index, site.partition(Draw(42, "grouped", "paper")))
-    flows = site.store.flows()
+    side = sides(dataset.index, dataset.partition(Draw(42, "grouped", "paper")))
+    flows = dataset.store.flows()
     found = twice(flows.join(truth.select("flow_id", file="source"), on="flow_id"))
     assert len(found) >= len(twin)
     assert np.array_equal(side[found["id"].to_numpy()], side[found["id_other"].to_numpy()])

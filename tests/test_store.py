@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts, ragged, starts_of
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts
 from datasets_registry.export import export_store
 from datasets_registry.sequences import holds_sequences, ingest_sequences
 from datasets_registry.store import FlowStore, is_current
@@ -24,7 +24,7 @@ from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.columns import CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, MAX_PACKETS, PACKET_ARRAYS, PACKET_CHANNELS
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import SCHEMA_VERSION
+from janus_bench.ragged import positions, starts_of
 
 PROTOCOL, FORWARD, BACKWARD = (CIC_FEATURES.index(name) for name in ("Protocol", "Total Fwd Packets", "Total Backward Packets"))
 ABOUT = {
@@ -251,7 +251,7 @@ def test_counts_agree_with_a_plain_count(block):
 
 def test_ragged_runs_are_those_of_a_loop():
     begins, lengths = np.array([5, 0, 9, 2]), np.array([2, 0, 3, 1])
-    assert ragged(begins, lengths).tolist() == [5, 6, 9, 10, 11, 2]
+    assert positions(begins, lengths).tolist() == [5, 6, 9, 10, 11, 2]
 
 
 def test_a_store_written_before_there_were_sites_is_one_site(tmp_path):
@@ -456,6 +456,7 @@ from pathlib import Path
 import numpy as np
 import polars
 from datasets_registry.store import FlowStore
+from janus_bench.ragged import positions, starts_of
 store = FlowStore.open(Path({str(folder)!r}))
 list(store.blocks(np.arange(100), frozenset({{"packets"}})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -473,7 +474,7 @@ print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_the_manifest_says_what_the_store_is(pair):
     manifest = json.loads((pair[0].folder / "manifest.json").read_text())
     assert {key: manifest[key] for key in ("schema_version", "store_version", "shards", "cic_features")} == {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1,
         "store_version": 3,
         "shards": [500],
         "cic_features": True,

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from datasets_registry.ingest import ingest_folder
-from datasets_registry.registry import Site
+from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from protocols.splits import Draw
 from tests.conftest import Cli, shared_once
@@ -38,7 +38,7 @@ def numbered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Network:
     """One of the two, as an independent reader sees it: the number of every flow, and its parts."""
 
-    dataset: Site
+    dataset: OpenDataset
     numbers: np.ndarray
 
     @classmethod
@@ -46,7 +46,7 @@ class Network:
         store = FlowStore.open(home / "datasets" / name)
         offsets, packets = store.shards[0].arrays()
         sizes = [tuple(packets["size"][begin:end].tolist()) for begin, end in pairwise(offsets)]
-        return cls(Site(store), np.array([number_of(each) for each in sizes]))
+        return cls(OpenDataset(store), np.array([number_of(each) for each in sizes]))
 
     def part(self, seed: int, name: str, draw: Mapping[str, Any]) -> set[int]:
         partition = self.dataset.partition(Draw(seed, draw["split"], draw["caps"], draw["train_size"], draw["contamination"]))

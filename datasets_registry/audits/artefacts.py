@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, judged, percent, share
 from janus_bench.columns import MAX_PACKETS
 
 __all__ = ["artefacts", "caps", "mirrored", "one_packet", "twin_packets", "wall"]
@@ -174,20 +174,18 @@ def one_packet(view: AuditView) -> Answer:
 
 
 def _judge_ones(benign: float | None, attack: float | None) -> Sequence[Finding]:
-    if attack is None or attack < ONE_PACKET:
-        return ()
     beside = f" and {percent(benign)} of the benign flows" if benign is not None else ""
     text = f"{percent(attack)} of the attack flows{beside} have a single packet: read the view of two or more packets (@2+) beside every number"
-    return [Finding("one_packet.attack", "warning", text, "most attack flows have one packet", attack, ONE_PACKET)]
+    return judged("one_packet.attack", attack, text, "most attack flows have one packet", warning=ONE_PACKET)
 
 
 def _judge_families(names: NDArray[np.str_], flows: NDArray[Any], ones: NDArray[Any]) -> Sequence[Finding]:
     largest = int(np.argmax(flows))
     of_attacks, of_family = float(flows[largest] / flows.sum()), float(ones[largest] / flows[largest])
-    if of_attacks < ONE_PACKET or of_family < ONE_PACKET_FAMILY:
+    if of_family < ONE_PACKET_FAMILY:
         return ()
     text = (
         f"the family {names[largest]} is {percent(of_attacks)} of the attack flows, and {percent(of_family)} of it are single packets: "
         "the pooled AUROC is that family's; read the macro AUROC"
     )
-    return [Finding("one_packet.family", "warning", text, f"one-packet {names[largest]} is most of the attacks", of_attacks, ONE_PACKET)]
+    return judged("one_packet.family", of_attacks, text, f"one-packet {names[largest]} is most of the attacks", warning=ONE_PACKET)

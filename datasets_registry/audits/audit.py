@@ -12,6 +12,7 @@ from datasets_registry.audits.duplicates import duplicates
 from datasets_registry.audits.separability import separability
 from datasets_registry.audits.view import AuditView, Ids
 from datasets_registry.store import FlowStore
+from janus_bench.quiet import ignore
 
 __all__ = ["AUDIT_VERSION", "audit_store"]
 
@@ -24,7 +25,7 @@ def audit_store(
     grouped: Mapping[str, Ids],
     random: Mapping[str, Ids],
     seed: int,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
     """Audit a dataset; the same store, partitions and seed give the same document.
 
@@ -43,8 +44,7 @@ def audit_store(
     }
     answers = []
     for number, (name, check) in enumerate(checks.items()):
-        if progress:
-            progress(f"{store.name}: {name}", number / len(checks))
+        progress(f"{store.name}: {name}", number / len(checks))
         answers.append(check())
     findings = sorted((finding for answer in answers for finding in answer.findings), key=lambda finding: finding.severity != "warning")
     return {

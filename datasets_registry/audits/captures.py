@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import class_aurocs
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, judged, percent, share
 
 __all__ = ["coverage", "origins", "separable_captures"]
 
@@ -83,8 +83,6 @@ def _few(enough: int) -> str:
 
 
 def _judge_origins(apart: float, same_hosts: float, enough: int) -> list[Finding]:
-    if apart < APART_NOTE:
-        return []
     if same_hosts >= SAME_HOSTS:
         short, where = (
             "attacks from other captures",
@@ -92,12 +90,11 @@ def _judge_origins(apart: float, same_hosts: float, enough: int) -> list[Finding
         )
     else:
         short, where = "attacks from other networks", "other networks"
-    severe = apart >= APART_WARNING
     text = (
         f"{percent(apart)} of the attack flows come from captures with {_few(enough)} ({where}): "
         "what separates them may be the capture, not the attack"
     )
-    return [Finding("origins.apart", "warning" if severe else "note", text, short, apart, APART_WARNING if severe else APART_NOTE)]
+    return judged("origins.apart", apart, text, short, note=APART_NOTE, warning=APART_WARNING)
 
 
 def separable_captures(view: AuditView, seed: int) -> Answer:
@@ -113,15 +110,13 @@ def separable_captures(view: AuditView, seed: int) -> Answer:
     values = class_aurocs(view.features[kept], code[kept], seed, CAPTURE_CAP)
     mean = None if values is None else float(np.mean(values))
     measure = Measure(key, what, "auroc", mean, {"captures": len(chosen), "flows": int(np.minimum(flows[chosen], CAPTURE_CAP).sum())})
-    if mean is None or mean < SEPARABLE_NOTE:
+    if mean is None:
         return Answer([measure])
-    severe = mean >= SEPARABLE_WARNING
     text = (
         f"benign captures can be told apart with a mean AUROC of {mean:.3f}: they differ as much as attacks may, and a detector "
         "fitted on some of them can raise alarms for the mere change of capture"
     )
-    threshold = SEPARABLE_WARNING if severe else SEPARABLE_NOTE
-    return Answer([measure], [Finding(key, "warning" if severe else "note", text, "benign captures differ", mean, threshold)])
+    return Answer([measure], judged(key, mean, text, "benign captures differ", note=SEPARABLE_NOTE, warning=SEPARABLE_WARNING))
 
 
 def coverage(view: AuditView) -> Answer:
@@ -136,16 +131,8 @@ def coverage(view: AuditView) -> Answer:
     ]
     seen = len(view) + flows
     measures.append(Measure("coverage.unmatched_flows", "flows without a label (dropped)", "share", flows / seen if seen else None, {"flows": flows}))
-    findings = [
-        Finding(
-            measure.key,
-            "warning",
-            f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic",
-            measure.what,
-            measure.value,
-            LOST,
-        )
-        for measure in measures
-        if measure.value is not None and measure.value >= LOST
-    ]
+    findings: list[Finding] = []
+    for measure in measures:
+        text = f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic"
+        findings += judged(measure.key, measure.value, text, measure.what, warning=LOST)
     return Answer(measures, findings)

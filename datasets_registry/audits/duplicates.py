@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, judged, percent, share
 from janus_bench.hashing import splitmix64
 
 __all__ = ["duplicates", "sequence_hashes"]
@@ -79,27 +79,22 @@ def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_]
 
 
 def _judge(twins: Mapping[tuple[str, str, str], Measure], measures: list[Measure]) -> list[Finding]:
-    findings = []
     near, at_random = twins["near", "benign", "grouped"], twins["near", "benign", "random"]
-    if near.value is not None and near.value >= IN_TRAINING:
-        text = f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory does well on them"
-        findings.append(Finding(near.key, "note", text, "benign test flows repeat training flows", near.value, IN_TRAINING))
-    if near.value is not None and at_random.value is not None and at_random.value - near.value >= SPLIT_GAIN:
-        text = (
-            f"a random split raises the share of benign test flows with a near twin in training from {percent(near.value)} "
-            f"to {percent(at_random.value)}: it rewards memory"
-        )
-        findings.append(Finding(at_random.key, "note", text, "a random split rewards memory", at_random.value - near.value, SPLIT_GAIN))
+    text = f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory does well on them"
+    findings = judged(near.key, near.value, text, "benign test flows repeat training flows", note=IN_TRAINING)
+    text = (
+        f"a random split raises the share of benign test flows with a near twin in training from {percent(near.value)} "
+        f"to {percent(at_random.value)}: it rewards memory"
+    )
+    gain = None if near.value is None or at_random.value is None else at_random.value - near.value
+    findings += judged(at_random.key, gain, text, "a random split rewards memory", note=SPLIT_GAIN)
     hidden = twins["exact", "attack", "grouped"]
-    if hidden.value is not None and hidden.value >= LIKE_BENIGN:
-        text = (
-            f"{percent(hidden.value)} of the attack flows are, packet by packet, the same as a benign training flow: "
-            "whatever finds them raises false alarms too"
-        )
-        findings.append(Finding(hidden.key, "warning", text, "attack flows identical to benign ones", hidden.value, LIKE_BENIGN))
-    for measure in measures:
-        largest = measure.detail.get("largest group")
-        if measure.key == "duplicates.exact_attack" and largest is not None and largest >= ONE_PATTERN:
-            text = f"{percent(largest)} of the attack flows repeat one and the same packet sequence: the pooled AUROC is mostly that one pattern's"
-            findings.append(Finding(measure.key, "note", text, "one pattern is most of the attacks", largest, ONE_PATTERN))
-    return findings
+    text = (
+        f"{percent(hidden.value)} of the attack flows are, packet by packet, the same as a benign training flow: "
+        "whatever finds them raises false alarms too"
+    )
+    findings += judged(hidden.key, hidden.value, text, "attack flows identical to benign ones", warning=LIKE_BENIGN)
+    (repeated,) = (measure for measure in measures if measure.key == "duplicates.exact_attack")
+    largest = repeated.detail["largest group"]
+    text = f"{percent(largest)} of the attack flows repeat one and the same packet sequence: the pooled AUROC is mostly that one pattern's"
+    return findings + judged(repeated.key, largest, text, "one pattern is most of the attacks", note=ONE_PATTERN)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.block import starts_of
 from datasets_registry.store import FlowStore
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
+from janus_bench.ragged import starts_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Answer", "AuditView", "Finding", "Measure", "percent", "share"]
+__all__ = ["Answer", "AuditView", "Finding", "Measure", "judged", "percent", "share"]
 
 Ids = NDArray[np.int64]
 
@@ -47,6 +47,15 @@ class Finding:
     short: str
     value: float
     threshold: float
+
+
+def judged(key: str, value: float | None, text: str, short: str, *, note: float | None = None, warning: float | None = None) -> list[Finding]:
+    """The warning or the note where ``value`` reaches its threshold; nothing below, or where there is no value."""
+    thresholds: Sequence[tuple[Literal["note", "warning"], float | None]] = (("warning", warning), ("note", note))
+    for severity, threshold in thresholds:
+        if value is not None and threshold is not None and value >= threshold:
+            return [Finding(key, severity, text, short, value, threshold)]
+    return []
 
 
 @dataclass(frozen=True)
@@ -139,5 +148,7 @@ def share(chosen: NDArray[np.bool_]) -> float | None:
     return float(chosen.mean()) if len(chosen) else None
 
 
-def percent(value: float) -> str:
+def percent(value: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:.1%}" if value < 0.995 or value == 1 else f"{value:.2%}"

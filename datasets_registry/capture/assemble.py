@@ -7,7 +7,7 @@ no later packet can belong to leave as a segment of ``FileFlows``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
@@ -95,7 +95,7 @@ def _finished(now: Any, rows: Any, rules: Any, flows: Any, n_flows: Any, place: 
 def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segment: Any, segment_whole: Any) -> None:
     """Move finished flows into ``segment`` (a FileFlows' arrays) and close the gaps that they leave."""
     rows, heads, gaps = flows
-    session_rows, session_keys, keys = address(sessions.rows), address(sessions.keys), address(segment.keys)
+    session_rows, session_keys, keys = address(sessions.rows), address(sessions.keys), address(segment[0])
     swapped, first, last, n_packets, serial, macs, offsets = segment[1:8]
     size, iat, win, bits = segment[8:]
     cursor = np.empty(len(first), np.int64)
@@ -136,27 +136,12 @@ def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segmen
     state[k.N_FLOWS], state[k.N_LOG] = state[k.N_FLOWS] - len(first), kept
 
 
-class _Segment(NamedTuple):
-    """The fields of FileFlows, for the kernel."""
-
-    keys: NDArray[np.uint64]
-    swapped: NDArray[np.bool_]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    n_packets: NDArray[np.int64]
-    serial: NDArray[np.int64]
-    macs: NDArray[np.uint64]
-    offsets: NDArray[np.int64]
-    size: NDArray[np.uint16]
-    iat: NDArray[np.float32]
-    win: NDArray[np.uint16]
-    bits: NDArray[np.uint8]
-
-
-def _new_segment(flows: int, packets: int) -> _Segment:
-    columns: list[Any] = [np.empty((flows, k.KEY_WORDS), np.uint64), np.empty(flows, np.bool_), *(np.empty(flows, np.int64) for _ in range(4))]
-    columns += [np.empty((flows, 2), np.uint64), np.zeros(flows + 1, np.int64)]
-    return _Segment(*columns, *(np.empty(packets, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8)))
+def _new_segment(columns: Columns, flows: int, packets: int) -> list[Any]:
+    """The fields of FileFlows, to be filled."""
+    segment: list[Any] = [np.empty((flows, k.KEY_WORDS), np.uint64), np.empty(flows, np.bool_), *(np.empty(flows, np.int64) for _ in range(4))]
+    segment += [np.empty((flows, 2), np.uint64), np.zeros(flows + 1, np.int64)]
+    segment += [np.empty(packets, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8)]
+    return [*segment, None if columns.whole is None else np.empty((flows, columns.whole.shape[1]))]
 
 
 def release(now: int, columns: Columns, sink: Sink) -> None:
@@ -166,10 +151,9 @@ def release(now: int, columns: Columns, sink: Sink) -> None:
     done, stored = _finished(now, columns.sessions.rows, columns.rules, columns.flows.rows, n_flows, place)
     if not done:
         return
-    segment = _new_segment(done, stored)
-    whole = None if columns.whole is None else np.empty((done, columns.whole.shape[1]))
-    _leave(place, columns.sessions, columns.flows, columns.whole, columns.state, segment, whole)
-    sink.append(FileFlows(*segment, whole))
+    segment = _new_segment(columns, done, stored)
+    _leave(place, columns.sessions, columns.flows, columns.whole, columns.state, tuple(segment[:-1]), segment[-1])
+    sink.append(FileFlows(*segment))
 
 
 def finish(columns: Columns, sink: Sink) -> None:
@@ -177,8 +161,7 @@ def finish(columns: Columns, sink: Sink) -> None:
     if columns.state[k.BEGUN]:
         release(NEVER, columns, sink)
     else:
-        whole = None if columns.whole is None else np.empty((0, columns.whole.shape[1]))
-        sink.append(FileFlows(*_new_segment(0, 0), whole))
+        sink.append(FileFlows(*_new_segment(columns, 0, 0)))
 
 
 def widen(columns: Columns) -> None:

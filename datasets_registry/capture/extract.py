@@ -19,6 +19,7 @@ from datasets_registry.capture.assemble import FileFlows, Sink, finish, release,
 from datasets_registry.capture.names import RowSink
 from datasets_registry.capture.reader import Capture, Columns, Scan, Unordered, read_capture, scan_file
 from datasets_registry.capture.rules import FlowRules
+from janus_bench.quiet import ignore
 
 __all__ = ["extract_flows", "stream_rows"]
 
@@ -111,7 +112,7 @@ def extract_flows(
     path: Path,
     rules: FlowRules,
     sink: Sink,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Callable[[int], None] = ignore,
     *,
     whole: bool = False,
     row_sink: RowSink | None = None,
@@ -161,12 +162,11 @@ def stream_rows(path: Path, rules: FlowRules, row_sink: RowSink) -> int:
 
 
 def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool, row_sink: RowSink | None) -> None:
-    n = len(capture.ts)
+    n = len(capture.packets.ts)
     columns = _Flows(rules, sink, 64 * n, whole, 1, row_sink)
-    columns.packets = k.Packets(*(getattr(capture, name) for name in k.Packets._fields))
-    row = capture.row
+    columns.packets, row = capture.packets, capture.row
     if capture.out_of_order:
-        order = np.argsort(capture.ts, kind="stable")
+        order = np.argsort(capture.packets.ts, kind="stable")
         in_order: list[Any] = [column[order] for column in columns.packets]
         columns.packets = k.Packets(*in_order)
         row = row[order] if len(row) else row

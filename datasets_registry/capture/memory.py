@@ -24,12 +24,25 @@ def _pointer(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
     return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
 
 
-def _load(builder: Any, args: Any, bits: int, swapped: bool) -> Any:
-    """LLVM for one load; ``swapped``: the most significant byte comes first in memory."""
-    value = builder.load(_pointer(builder, args[0], args[1], ir.IntType(bits)), align=1)
-    if swapped:
-        value = builder.bswap(value)
-    return value if bits == 64 else builder.zext(value, ir.IntType(64))
+def _loads(bits: int, swapped: bool) -> Any:
+    """``load(base, at)`` of so many bits as an int64; ``swapped``: the most significant byte comes first in memory."""
+
+    @intrinsic
+    def load(typing: Any, base: Any, at: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_pointer(builder, args[0], args[1], ir.IntType(bits)), align=1)
+            if swapped:
+                value = builder.bswap(value)
+            return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+        return I64(I64, I64), code
+
+    return load
+
+
+byte = _loads(8, swapped=False)
+be16, be32, be64 = (_loads(bits, swapped=True) for bits in (16, 32, 64))
+le16, le32, le64 = (_loads(bits, swapped=False) for bits in (16, 32, 64))
 
 
 @intrinsic
@@ -40,41 +53,6 @@ def address(typing: Any, array: Any) -> Any:
         return builder.ptrtoint(cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data, ir.IntType(64))
 
     return I64(array), code
-
-
-@intrinsic
-def byte(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 8, False)
-
-
-@intrinsic
-def be16(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 16, True)
-
-
-@intrinsic
-def be32(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 32, True)
-
-
-@intrinsic
-def be64(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 64, True)
-
-
-@intrinsic
-def le16(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 16, False)
-
-
-@intrinsic
-def le32(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 32, False)
-
-
-@intrinsic
-def le64(typing: Any, base: Any, at: Any) -> Any:
-    return I64(I64, I64), lambda context, builder, signature, args: _load(builder, args, 64, False)
 
 
 @intrinsic

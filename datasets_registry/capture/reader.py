@@ -24,6 +24,7 @@ from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD,
 from datasets_registry.capture.names import RowSink, new_rows
 from datasets_registry.capture.rules import FlowRules
 from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
 
 __all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
 
@@ -79,26 +80,12 @@ class Scan:
 class Capture(Scan):
     """The packets of one capture that an IP 5-tuple could be read from, in the order of the file, and what became of the others.
 
-    ts       (P,) int64, ns since the epoch
-    session  (P,) int32, row of ``keys``
-    size     (P,) uint16, IP length in bytes; win (P,) uint16, TCP window
-    bits     (P,) uint8: TCP flags as in ``schema.BIT_OF``; bit 0: the sender is the session's second endpoint; ``kernels.MIRRORED``
-    macs     (P, 2) int64, of sender and receiver, 0 where the link layer is not Ethernet
-    payload  (P,) uint16, bytes behind the transport header of TCP and UDP, or behind the IP header; header (P,) uint8, bytes of that header or 0
-    flags    (P,) uint8, as in the TCP header
+    packets  P of them; their ``session`` is a row of ``keys``
     keys     (S, 5) uint64, interned 5-tuples, see ``kernels.Sessions``
     row      (P,) int64, the packet's row of the stream that was written; (0,) if none was
     """
 
-    ts: NDArray[np.int64]
-    session: NDArray[np.int32]
-    size: NDArray[np.uint16]
-    win: NDArray[np.uint16]
-    bits: NDArray[np.uint8]
-    macs: NDArray[np.int64]
-    payload: NDArray[np.uint16]
-    header: NDArray[np.uint8]
-    flags: NDArray[np.uint8]
+    packets: k.Packets
     keys: NDArray[np.uint64]
     row: NDArray[np.int64]
 
@@ -337,22 +324,20 @@ class _PcapNg:
         self.links.add(link)
 
 
-def read_capture(
-    path: Path, advance: Callable[[int], None] = lambda _: None, rules: FlowRules | None = None, row_sink: RowSink | None = None
-) -> Capture:
+def read_capture(path: Path, advance: Callable[[int], None] = ignore, rules: FlowRules | None = None, row_sink: RowSink | None = None) -> Capture:
     """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``, ``rules`` and ``row_sink`` for the rows of its stream."""
     size = path.stat().st_size if path.is_file() else 0
     columns = _Growing(min(max(size // 96, 256), 1 << 22), rules or FlowRules(), row_sink)
     scan = scan_file(path, columns, advance)
     columns.pass_rows()
-    packets = {name: column[: scan.used] for name, column in columns.packets._asdict().items()}
+    used: list[Any] = [column[: scan.used] for column in columns.packets]
     keys = np.empty((int(columns.state[k.N_SESSIONS]), k.KEY_WORDS), np.uint64)
     k.spell_keys(columns.sessions, keys)
     row = np.empty(0, np.int64) if columns.stream is None else columns.stream.of_packet[: scan.used]
-    return Capture(**vars(scan), **packets, keys=keys, row=row)
+    return Capture(**vars(scan), packets=k.Packets(*used), keys=keys, row=row)
 
 
-def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = lambda _: None) -> Scan:
+def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ignore) -> Scan:
     """Decode one capture into ``columns``; DataError if the file cannot be opened or is not a capture.
 
     ``advance(n)`` is called after each chunk with the bytes of the file that were read since the last call.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, by_class, label_captures
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from janus_bench.errors import DataError, UsageError
@@ -81,11 +81,6 @@ def _class_of(path: str) -> Label | None:
     return next((CLASSES[key] for part in (found[1], *reversed(folders)) if (key := _squeezed(part)) in CLASSES), None)
 
 
-def _group_of(path: str) -> str | None:
-    found = _class_of(path)
-    return found.label if found else None
-
-
 @dataclass(frozen=True)
 class Options:
     """Which flows are labelled, and how many of the floods are kept.
@@ -148,7 +143,8 @@ def _label(request: Request, attackers: NDArray[np.uint64] | None, group: str, f
             request.tell(f"{group}: no flow has an attacker's MAC address, all {flows.height} are left out; are these the attackers of this capture?")
     kept = known.copy()
     if options.flood_flows and kind.family in FLOODS:
-        kept[known] = _smallest(_hashes(flows, options.seed)[known], options.flood_flows)
+        by_hash = np.argsort(_hashes(flows, options.seed)[known], kind="stable")  # of equal ones, those that come first are kept
+        kept[np.flatnonzero(known)[by_hash[options.flood_flows :]]] = False
     assignment = label_captures(flows, _class_of, pl.Series("kept", kept, pl.Boolean))
     sampled_out = int(known.sum() - kept.sum())
     report = {
@@ -173,20 +169,13 @@ def _hashes(flows: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
     return hashed
 
 
-def _smallest(values: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
-    """Which are the ``n`` smallest; of equal ones, those that come first."""
-    kept = np.zeros(len(values), np.bool_)
-    kept[np.argsort(values, kind="stable")[:n]] = True
-    return kept
-
-
 DRIVER = Driver(
     name="ciciot2023",
     summary="CICIoT2023: a smart home of 105 devices and 33 attacks",
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
     citation="Neto et al.: CICIoT2023: A Real-Time Dataset and Benchmark for Large-Scale Attacks in IoT Environment, Sensors 23(13), 2023",
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
-    group_of=_group_of,
+    group_of=by_class(_class_of),
     labeller=_labeller,
     options=Options,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.labelling.assignment import Assignment
 from janus_bench.errors import DataError, UsageError
+from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +31,7 @@ __all__ = [
     "Labeller",
     "Request",
     "assign",
+    "by_class",
     "by_pattern",
     "empty_counts",
     "find_captures",
@@ -87,7 +89,7 @@ class Request:
     groups: frozenset[str] = frozenset()
     options: Any = None
     time_offset_s: float | None = None
-    tell: Callable[[str], None] = field(default=lambda _line: None)
+    tell: Callable[[str], None] = ignore
 
 
 Labeller = Callable[[str, "pl.DataFrame"], Assignment]
@@ -130,6 +132,16 @@ def by_pattern(groups: Mapping[str, str]) -> Callable[[str], str | None]:
     def group_of(path: str) -> str | None:
         name = path.rpartition("/")[2]
         return next((group for group, pattern in compiled.items() if pattern.fullmatch(name)), None)
+
+    return group_of
+
+
+def by_class(class_of: Callable[[str], Label | None]) -> Callable[[str], str | None]:
+    """The label of a capture's class as a ``group_of``."""
+
+    def group_of(path: str) -> str | None:
+        found = class_of(path)
+        return found.label if found else None
 
     return group_of
 

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from datasets_registry.capture.rules import FlowRules
-from datasets_registry.drivers.driver import BENIGN, Driver, Label, Labeller, Request, label_captures
-from datasets_registry.labelling.assignment import Assignment
-
-if TYPE_CHECKING:
-    import polars as pl
+from datasets_registry.drivers.driver import BENIGN, Driver, Label, by_class, label_captures
 
 __all__ = ["DRIVER"]
 
@@ -30,27 +25,14 @@ def _class_of(path: str) -> Label | None:
     return next((FOLDERS[key] for part in reversed(folders) if (key := re.sub(r"[\W_]", "", part).casefold()) in FOLDERS), None)
 
 
-def _group_of(path: str) -> str | None:
-    found = _class_of(path)
-    return found.label if found else None
-
-
-def _label(_group: str, flows: pl.DataFrame) -> Assignment:
-    return label_captures(flows, _class_of)
-
-
-def _labeller(_request: Request) -> Labeller:
-    return _label
-
-
 DRIVER = Driver(
     name="iscxtor2016",
     summary="ISCXTor2016: eight kinds of applications through Tor and without it; a class-shift task, not attacks",
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
     citation="Lashkari et al.: Characterization of Tor Traffic Using Time Based Features, ICISSP 2017",
     captures="captures in the folders Tor and NonTor",
-    group_of=_group_of,
-    labeller=_labeller,
+    group_of=by_class(_class_of),
+    labeller=lambda _request: lambda _group, flows: label_captures(flows, _class_of),
     rules=FlowRules(active_timeout_s=10.0),  # the published CSV's: SelectedFeatures-10s
     task="class shift",
 )

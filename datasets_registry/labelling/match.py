@@ -5,30 +5,19 @@ A row and a flow are matched at most once.  A flow that no row claims is unmatch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from datasets_registry.block import LABEL_FIELDS
+from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
 
-__all__ = ["Match", "match_rows"]
+__all__ = ["match_rows"]
 
 
-@dataclass(frozen=True, eq=False)
-class Match:
-    """flow (M,) int64, rising: the matched flows; row (M,) int64: the row of each; report: label → {matched, unmatched_rows, ambiguous}."""
-
-    flow: NDArray[np.int64]
-    row: NDArray[np.int64]
-    report: dict[str, dict[str, int]]
-
-
-def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Match:
-    """Match every row to at most one flow.
+def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Assignment:
+    """Match every row to at most one flow; the report counts, label → {matched, unmatched_rows, ambiguous}.
 
     ``flows``: file, ``KEY_COLUMNS``, first and last (Int64, ns), one row per flow.  With p the precision of the labels' times, a row claims the
     first flow of its 5-tuple that lies in [start − p, end + p]; without an end, the flow that starts in [start − p, start + p].  Of several rows
@@ -56,11 +45,8 @@ def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Match:
     if claims.height and not agreeing.height:
         raise DataError(f"{labels.path}: every flow that its rows match is claimed by rows that differ in label or family")
     _check_clock(labels, rows, known, won.height)
-    return Match(
-        won["flow"].cast(pl.Int64).to_numpy(),
-        won["row"].to_numpy(),
-        _report(labels.rows, won["row"], claims["row"]),
-    )
+    table = labels.rows[won["row"].to_numpy()].select(LABEL_FIELDS)
+    return Assignment(won["flow"].cast(pl.Int64).to_numpy(), table, _report(labels.rows, won["row"], claims["row"]))
 
 
 def _report(rows: pl.DataFrame, won: pl.Series, claimed: pl.Series) -> dict[str, dict[str, int]]:

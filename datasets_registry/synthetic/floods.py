@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.scene import Scene
-from datasets_registry.synthetic.sessions import tls_handshake
+from datasets_registry.synthetic.sessions import web_connection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 from datasets_registry.synthetic.web import page_requests
 
@@ -26,7 +26,6 @@ class SynFlood:
     forged: bool = True
     window: int | None = 512
     family: ClassVar[str] = "syn_flood"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
@@ -36,7 +35,7 @@ class SynFlood:
             stack = sender.stack
             if self.window is not None:
                 stack = replace(stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000))
-            sender = scene.stranger(stack) if self.forged else sender.with_stack(stack)
+            sender = scene.stranger(stack) if self.forged else replace(sender, stack=stack)
             connection = scene.tcp(sender, victim, self.port, start)
             if dice.chance(number / flows):  # the backlog fills
                 connection.unanswered((1.0, 1.0) if self.window is None and dice.chance(0.3) else (1.0,))
@@ -55,7 +54,6 @@ class UdpFlood:
     pace: float = 0.02
     burst: float = 2.0
     family: ClassVar[str] = "udp_flood"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -76,7 +74,6 @@ class Amplification:
     services: tuple[tuple[int, int], ...] = ((53, 1200), (123, 440), (1900, 310), (389, 1400))
     pace: float = 0.05
     family: ClassVar[str] = "amplification"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
@@ -97,22 +94,16 @@ class HttpFlood:
     pace: float = 0.2
     tls: float = 0.5
     family: ClassVar[str] = "http_flood"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
         for _ in range(flows):
             start += dice.exponential(self.pace)
             secure = dice.chance(self.tls)
-            connection = scene.tcp(dice.pick(attackers), scene.hosts("public")[0], 443 if secure else 80, start)
-            connection.open()
-            if secure:
-                tls_handshake(connection, dice)
+            connection = web_connection(scene, dice.pick(attackers), scene.hosts("public")[0], start, secure)
             page_requests(scene, connection, 1, 330, self.response)
-            if dice.chance(0.7):
-                connection.finish(CLIENT, dice.lognormal(0.01, 1.0))
-            else:
-                connection.reset(CLIENT, dice.lognormal(0.01, 1.0))
+            close = connection.finish if dice.chance(0.7) else connection.reset
+            close(CLIENT, dice.lognormal(0.01, 1.0))
 
 
 @dataclass(frozen=True)
@@ -126,14 +117,12 @@ class SlowHttp:
     pieces: tuple[int, int] = (8, 32)
     patience: float = 90.0
     family: ClassVar[str] = "slow_http"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(2.0)
-            connection = scene.tcp(dice.pick(attackers), victim, self.port, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), victim, self.port, start)
             connection.send(CLIENT, dice.size(230, 0.2), dice.lognormal(5e-3, 0.8))
             deadline = start + self.patience * dice.lognormal(1.0, 0.3)
             while connection.clock[CLIENT] < deadline:

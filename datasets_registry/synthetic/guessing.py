@@ -23,14 +23,12 @@ class SshGuessing:
     pace: float = 0.8
     offer: float = 760.0
     family: ClassVar[str] = "ssh_bruteforce"
-    resembles: ClassVar[str] = "ssh_failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), server, 22, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), server, 22, start)
             ssh_greeting(connection, dice, self.offer)
             for _ in range(dice.integer(*self.attempts)):
                 ssh_attempt(connection, dice, dice.lognormal(2e-3, 0.5), accepted=False)
@@ -44,14 +42,12 @@ class SshSlowGuessing:
     target: str = "shell"
     pace: float = 12.0
     family: ClassVar[str] = "ssh_slow"
-    resembles: ClassVar[str] = "ssh_failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
         for _ in range(flows):
             start += self.pace * dice.lognormal(1.0, 0.4)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
             ssh_greeting(connection, dice, dice.pick((720.0, 950.0, 1300.0)))
             for _ in range(dice.integer(1, 2)):
                 ssh_attempt(connection, dice, dice.lognormal(0.03, 1.2), accepted=False)
@@ -65,7 +61,6 @@ class TelnetGuessing:
     target: str
     pace: float = 1.5
     family: ClassVar[str] = "telnet_bruteforce"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -96,13 +91,11 @@ class DesktopGuessing:
     target: str = "desktops"
     pace: float = 1.2
     family: ClassVar[str] = "rdp_bruteforce"
-    resembles: ClassVar[str] = "desktop"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), server, 3389, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), server, 3389, start)
             desktop_login(connection, dice, accepted=False)
             connection.reset(CLIENT, dice.lognormal(5e-3, 0.8))

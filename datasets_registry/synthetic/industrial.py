@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.scene import Scene
-from datasets_registry.synthetic.sessions import resolve, tls_handshake
+from datasets_registry.synthetic.sessions import resolve, tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
@@ -25,9 +25,7 @@ class Telemetry:
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice, cloud = scene.dice, scene.hosts("cloud")
         server = cloud[client.v4[3] % len(cloud)]  # a device has one vendor
-        connection = scene.tcp(client, server, 443, start if dice.chance(0.6) else resolve(scene, client, start))
-        connection.open()
-        tls_handshake(connection, dice, hello=260, resumed=0.5)
+        connection = tls_connection(scene, client, server, 443, start if dice.chance(0.6) else resolve(scene, client, start), hello=260, resumed=0.5)
         for _ in range(dice.count(1.4)):
             connection.send(CLIENT, dice.size(self.report, 0.45, 20_000), dice.lognormal(0.01, 0.8))
             connection.send(SERVER_SIDE, dice.size(self.answer, 0.5, 20_000), dice.lognormal(0.03, 0.7))
@@ -47,9 +45,7 @@ class PersistentTelemetry:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice, cloud = scene.dice, scene.hosts("cloud")
-        connection = scene.tcp(client, cloud[client.v4[3] % len(cloud)], 8883, start)
-        connection.open()
-        tls_handshake(connection, dice, hello=260)
+        connection = tls_connection(scene, client, cloud[client.v4[3] % len(cloud)], 8883, start, hello=260)
         connection.play([(CLIENT, 90, 1e-3), (SERVER_SIDE, 33, 0.03)])
         while connection.clock[CLIENT] < scene.duration:
             if dice.chance(0.5):
@@ -93,8 +89,7 @@ class ModbusPolling:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, dice.pick(scene.hosts("controllers")), 502, start)
-        connection.open()
+        connection = scene.connect(client, dice.pick(scene.hosts("controllers")), 502, start)
         blocks = [dice.integer(1, 60) for _ in range(dice.integer(1, 3))]
         period = self.period * dice.lognormal(1.0, 0.5)
         rounds = dice.count(12.0)
@@ -114,8 +109,7 @@ class ModbusVisit:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, dice.pick(scene.hosts("controllers")), 502, start)
-        connection.open()
+        connection = scene.connect(client, dice.pick(scene.hosts("controllers")), 502, start)
         for _ in range(dice.count(1.8)):
             if dice.chance(self.writes):
                 connection.play([(CLIENT, 12, dice.lognormal(0.3, 0.8)), (SERVER_SIDE, 12, dice.uniform(2e-3, 2.5e-2))])

@@ -53,44 +53,17 @@ CDN = Stack("content network", 65535, 67_584, 4_194_304, 10, quick_ack=0.8, ack_
 OLD_LINUX = Stack("old linux", 29200, 29_312, 1_048_576, 7, quick_ack=0.7)
 FREEBSD = Stack("freebsd", 65535, 65_728, 1_048_576, 6, delayed_ack=0.1, quick_ack=0.2)
 WINDOWS = Stack("windows", 64240, 262_656, 1_048_576, 8, timestamps=False, ttl=128, delayed_ack=0.05, quick_ack=0.1, ports=_HIGH_PORTS)
-WINDOWS_SERVER = Stack(
-    "windows server", 65535, 2_097_920, 2_097_920, 8, timestamps=False, ttl=128, delayed_ack=0.05, quick_ack=0.1, ports=_HIGH_PORTS
-)
-OLD_WINDOWS = Stack(
-    "windows xp", 65535, 65535, 65535, None, timestamps=False, ttl=128, delayed_ack=0.2, quick_ack=0.1, first_burst=2, ports=(1025, 5000)
+WINDOWS_SERVER = replace(WINDOWS, name="windows server", syn_window=65535, window=2_097_920, window_max=2_097_920)
+OLD_WINDOWS = replace(
+    WINDOWS, name="windows xp", syn_window=65535, window=65535, window_max=65535, wscale=None, delayed_ack=0.2, first_burst=2, ports=(1025, 5000)
 )
 APPLE = Stack("apple", 65535, 131_712, 1_048_576, 6, delayed_ack=0.1, quick_ack=0.3, ack_every=3, ports=_HIGH_PORTS)
 ANDROID = Stack("android", 65535, 87_808, 2_097_152, 8, quick_ack=0.6, ports=(32768, 61000))
-EMBEDDED = Stack(
-    "lwip",
-    5840,
-    5840,
-    5840,
-    None,
-    timestamps=False,
-    sack=False,
-    ttl=255,
-    delayed_ack=0.25,
-    quick_ack=0.2,
-    late_reader=0.6,
-    first_burst=2,
-    ports=_HIGH_PORTS,
-)
-PLC = Stack(
-    "controller",
-    4096,
-    4096,
-    4096,
-    None,
-    timestamps=False,
-    sack=False,
-    ttl=60,
-    delayed_ack=0.2,
-    quick_ack=0.1,
-    late_reader=0.4,
-    first_burst=2,
-    ports=(1024, 5000),
-)
+# Little memory and few options: lwIP, and a controller.
+_SMALL = Stack("lwip", 5840, 5840, 5840, None, timestamps=False, sack=False, first_burst=2)
+EMBEDDED = replace(_SMALL, ttl=255, delayed_ack=0.25, quick_ack=0.2, late_reader=0.6, ports=_HIGH_PORTS)
+_SMALLER = replace(_SMALL, name="controller", syn_window=4096, window=4096, window_max=4096)
+PLC = replace(_SMALLER, ttl=60, delayed_ack=0.2, quick_ack=0.1, late_reader=0.4, ports=(1024, 5000))
 # The scanner's raw packets (nmap -sS: window 1024, only an MSS) and the bot's (Mirai: no options at all).
 NMAP = Stack("nmap", 1024, 1024, 1024, None, timestamps=False, sack=False, ttl=55, ports=(33000, 65000))
 MIRAI = Stack("mirai", 14600, 14600, 14600, None, mss=0, timestamps=False, sack=False, ttl=64)
@@ -131,10 +104,6 @@ class Host:
     rate: float
     mss: int
     hops: int
-
-    def with_stack(self, stack: Stack) -> Host:
-        """The same machine when a program crafts its own packets."""
-        return replace(self, stack=stack)
 
 
 @dataclass(frozen=True)

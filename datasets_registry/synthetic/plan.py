@@ -12,7 +12,7 @@ from datasets_registry.synthetic.network import Host, Link, Stack
 if TYPE_CHECKING:
     from datasets_registry.synthetic.scene import Scene
 
-__all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "ServerRole", "Site"]
+__all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "Place", "ServerRole"]
 
 
 class Application(Protocol):
@@ -26,13 +26,10 @@ class Application(Protocol):
 
 
 class Attack(Protocol):
-    """Attack traffic of one family; ``resembles`` is the benign family that it hides among, empty if it does not hide."""
+    """Attack traffic of one family; the benign family that it hides among, if it hides, is in docs/synthetic.md."""
 
     @property
     def family(self) -> str: ...
-
-    @property
-    def resembles(self) -> str: ...
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         """About ``flows`` flows from these machines, from ``start`` seconds after the capture's beginning on."""
@@ -80,7 +77,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Site:
+class Place:
     """One network and how it is captured.
 
     subnet     first two bytes of its IPv4 addresses
@@ -107,8 +104,3 @@ class Site:
     v6_share: float = 0.0
     vlan: int | None = None
     padded: bool = False
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """Attack families, in order of declaration."""
-        return tuple(dict.fromkeys(campaign.attack.family for campaign in self.campaigns))

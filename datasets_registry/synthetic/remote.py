@@ -8,7 +8,7 @@ from typing import ClassVar
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
-from datasets_registry.synthetic.sessions import tls_handshake
+from datasets_registry.synthetic.sessions import tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
@@ -46,8 +46,7 @@ class SecureShell:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server(self.role), 22, start)
-        connection.open()
+        connection = scene.connect(client, scene.server(self.role), 22, start)
         ssh_greeting(connection, dice)
         batch = dice.chance(self.batch)
         if not batch and dice.chance(0.2):
@@ -85,8 +84,7 @@ class SecureShellFailure:
         scripted, server = dice.chance(self.scripted), scene.server(self.role)
         offer = dice.pick((720.0, 950.0, 1300.0)) if scripted else 1300.0
         for _ in range(dice.count(3.0) if scripted else 1):
-            connection = scene.tcp(client, server, 22, start)
-            connection.open()
+            connection = scene.connect(client, server, 22, start)
             ssh_greeting(connection, dice, offer)
             for _ in range(1 if scripted else dice.integer(1, 3)):
                 ssh_attempt(connection, dice, dice.lognormal(0.02, 0.8) if scripted else dice.lognormal(4.0, 0.6), accepted=False)
@@ -113,8 +111,7 @@ class Desktop:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server(self.role), 3389, start)
-        connection.open()
+        connection = scene.connect(client, scene.server(self.role), 3389, start)
         accepted = not dice.chance(self.failed)
         desktop_login(connection, dice, accepted)
         if accepted:
@@ -133,9 +130,7 @@ class OnionCircuit:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server("relay"), dice.pick((443, 9001)), start)
-        connection.open()
-        tls_handshake(connection, dice, hello=280, resumed=0.0)
+        connection = tls_connection(scene, client, scene.server("relay"), dice.pick((443, 9001)), start, hello=280, resumed=0.0)
         for _ in range(3):  # extending the circuit
             connection.play([(CLIENT, CELL_RECORD, dice.lognormal(5e-3, 0.6)), (SERVER_SIDE, CELL_RECORD, dice.lognormal(0.15, 0.4))])
         for _ in range(dice.count(4.0)):

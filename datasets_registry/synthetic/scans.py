@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from datasets_registry.synthetic.datagrams import PORT_UNREACHABLE
@@ -26,11 +26,10 @@ class PortScan:
     filtered: float = 0.15
     opened: float = 0.05
     family: ClassVar[str] = "port_scan"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        raw = dice.pick(attackers).with_stack(NMAP)
+        raw = replace(dice.pick(attackers), stack=NMAP)
         victims = dice.sample(scene.hosts(self.target), 3)
         source_port = scene.port(raw)
         ports = dice.sample(range(1, 10_000), flows // len(victims) + 1)
@@ -55,24 +54,20 @@ class ServiceScan:
     pace: float = 1.5
     ports: tuple[int, ...] = (21, 22, 25, 80, 110, 143, 443, 3306, 8080, 8443)
     family: ClassVar[str] = "service_scan"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
         for _ in range(flows):
             start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
             if dice.chance(0.35):
                 connection.send(SERVER_SIDE, dice.size(60, 0.4), dice.lognormal(0.02, 0.8))
             else:
                 connection.send(CLIENT, dice.pick((18, 22, 63, 220, 517)), dice.lognormal(0.01, 0.8))
                 if dice.chance(0.8):
                     connection.send(SERVER_SIDE, dice.size(700, 1.1, 20_000), dice.lognormal(0.02, 0.8))
-            if dice.chance(0.6):
-                connection.finish(CLIENT, dice.lognormal(0.05, 1.5))
-            else:
-                connection.reset(CLIENT, dice.lognormal(0.05, 1.5))
+            close = connection.finish if dice.chance(0.6) else connection.reset
+            close(CLIENT, dice.lognormal(0.05, 1.5))
 
 
 @dataclass(frozen=True)
@@ -84,14 +79,13 @@ class HostSweep:
     answered: float = 0.08
     raw: bool = True
     family: ClassVar[str] = "host_sweep"
-    resembles: ClassVar[str] = "failed"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
         for _ in range(flows):
             start += dice.exponential(self.pace)
             host = dice.pick(attackers)
-            connection = scene.tcp(host.with_stack(MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
+            connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
             if dice.chance(self.answered):
                 connection.refused()
             else:
@@ -105,7 +99,6 @@ class UdpScan:
     target: str
     pace: float = 0.4
     family: ClassVar[str] = "udp_scan"
-    resembles: ClassVar[str] = ""
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, attacker = scene.dice, scene.dice.pick(attackers)

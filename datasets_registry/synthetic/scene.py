@@ -69,6 +69,12 @@ class Scene:
         flow = self._add(TCP, client, server, addresses, (source_port or self.port(client), port), options)
         return TcpConnection(self.trace, self.dice, flow, stacks, path, start)
 
+    def connect(self, client: Host, server: Host, port: int, start: float) -> TcpConnection:
+        """As ``tcp``, opened."""
+        connection = self.tcp(client, server, port, start)
+        connection.open()
+        return connection
+
     def udp(self, client: Host, server: Host, port: int, start: float, source_port: int | None = None) -> DatagramExchange:
         """A UDP exchange; IPv6 is preferred where both ends have it."""
         addresses, path = self._way(client, server)

@@ -141,8 +141,7 @@ class Directory:
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice, server = scene.dice, scene.server("controller")
         ticket = dice.chance(0.55)
-        connection = scene.tcp(client, server, 88 if ticket else 389, start)
-        connection.open()
+        connection = scene.connect(client, server, 88 if ticket else 389, start)
         if ticket:
             connection.play([(CLIENT, dice.integer(230, 320), 2e-4), (SERVER_SIDE, dice.size(1500, 0.1), dice.lognormal(2e-3, 0.5))])
         else:
@@ -161,8 +160,7 @@ class FileShare:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server(self.role), 445, start)
-        connection.open()
+        connection = scene.connect(client, scene.server(self.role), 445, start)
         smb_login(scene, connection, dice.integer(0, 1))
         for _ in range(dice.count(2.5)):
             connection.play(

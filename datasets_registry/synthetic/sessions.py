@@ -8,7 +8,7 @@ from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["hang_up", "keep_alive", "resolve", "tls_handshake"]
+__all__ = ["hang_up", "resolve", "tls_connection", "tls_handshake", "web_connection"]
 
 
 def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resumed: float = 0.35) -> None:
@@ -20,14 +20,21 @@ def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resum
         connection.send(SERVER_SIDE, dice.pick((51, 258, 510, 543)), dice.lognormal(5e-4, 0.5))
 
 
-def keep_alive(connection: TcpConnection, dice: Dice, until: float) -> None:
-    """TCP keep-alive probes every 45 seconds."""
-    while connection.clock[CLIENT] < until:
-        connection.keepalive(CLIENT, 45.0 + dice.exponential(0.01))
+def tls_connection(scene: Scene, client: Host, server: Host, port: int, start: float, hello: int = 560, resumed: float = 0.35) -> TcpConnection:
+    """An open connection over TLS."""
+    connection = scene.connect(client, server, port, start)
+    tls_handshake(connection, scene.dice, hello, resumed)
+    return connection
+
+
+def web_connection(scene: Scene, client: Host, server: Host, start: float, secure: bool) -> TcpConnection:
+    """An open connection to a web server, over TLS or in the clear."""
+    return tls_connection(scene, client, server, 443, start) if secure else scene.connect(client, server, 80, start)
 
 
 def hang_up(connection: TcpConnection, dice: Dice, idle: float = 4.0) -> None:
-    """How connections of browsers and apps end: by either side after a while (log-normal, median ``idle`` seconds), with RST, or not at all."""
+    """How connections of browsers and apps end: by either side after a while (log-normal, median ``idle`` seconds), with RST, or not at all; some
+    are kept alive by a probe every 45 seconds."""
     wait = dice.lognormal(idle, 1.3)
     way = dice.random()
     if way < 0.45:
@@ -39,7 +46,9 @@ def hang_up(connection: TcpConnection, dice: Dice, idle: float = 4.0) -> None:
     elif way < 0.88:
         connection.reset(CLIENT, wait)
     elif way < 0.95:
-        keep_alive(connection, dice, connection.clock[CLIENT] + dice.exponential(150.0))
+        until = connection.clock[CLIENT] + dice.exponential(150.0)
+        while connection.clock[CLIENT] < until:
+            connection.keepalive(CLIENT, 45.0 + dice.exponential(0.01))
 
 
 def resolve(scene: Scene, client: Host, start: float) -> float:

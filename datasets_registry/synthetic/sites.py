@@ -21,7 +21,7 @@ from datasets_registry.synthetic.network import (
     WINDOWS_SERVER,
     Link,
 )
-from datasets_registry.synthetic.plan import Activity, Campaign, HostGroup, ServerRole, Site
+from datasets_registry.synthetic.plan import Activity, Campaign, HostGroup, Place, ServerRole
 from datasets_registry.synthetic.remote import Desktop, OnionCircuit, SecureShell, SecureShellFailure
 from datasets_registry.synthetic.scans import HostSweep, PortScan, ServiceScan, UdpScan
 from datasets_registry.synthetic.services import Announcements, Directory, Failure, FileShare, Lease, Lookup, Monitor, Ntp, Ping, Syslog
@@ -35,7 +35,7 @@ DAY = 86_400
 MONDAY = 1_709_510_400  # 4 March 2024, 00:00 UTC
 
 
-OFFICE = Site(
+OFFICE = Place(
     name="synthetic_office",
     subnet=(10, 20),
     first_day=MONDAY,
@@ -102,7 +102,7 @@ OFFICE = Site(
     ),
 )
 
-HOME = Site(
+HOME = Place(
     name="synthetic_home",
     subnet=(192, 168),
     first_day=MONDAY + 33 * DAY,
@@ -168,7 +168,7 @@ HOME = Site(
     ),
 )
 
-FACTORY = Site(
+FACTORY = Place(
     name="synthetic_factory",
     subnet=(172, 20),
     first_day=MONDAY + 98 * DAY,
@@ -244,7 +244,7 @@ FACTORY = Site(
     ),
 )
 
-CAMPUS = Site(
+CAMPUS = Place(
     name="synthetic_campus",
     subnet=(10, 60),
     first_day=MONDAY + 182 * DAY,

@@ -10,7 +10,7 @@ from datasets_registry.synthetic.industrial import modbus_read
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.services import smb_login
-from datasets_registry.synthetic.sessions import hang_up, tls_handshake
+from datasets_registry.synthetic.sessions import hang_up, tls_connection, tls_handshake, web_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 from datasets_registry.synthetic.web import page_requests
@@ -30,7 +30,6 @@ class Beacon:
     request: float = 380.0
     answer: float = 230.0
     family: ClassVar[str] = "beacon"
-    resembles: ClassVar[str] = "telemetry"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.server("cloud")  # hosted where others host
@@ -61,7 +60,6 @@ class WebAttack:
     tls: float = 0.7
     response: float = 3000.0
     family: ClassVar[str] = "web_attack"
-    resembles: ClassVar[str] = "site_visit"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts("public"))
@@ -69,10 +67,7 @@ class WebAttack:
         for _ in range(flows):
             start += dice.exponential(self.pace)
             secure = dice.chance(self.tls)
-            connection = scene.tcp(dice.pick(attackers), server, 443 if secure else 80, start)
-            connection.open()
-            if secure:
-                tls_handshake(connection, dice)
+            connection = web_connection(scene, dice.pick(attackers), server, start, secure)
             if dice.chance(self.manual):
                 self._by_hand(scene, connection)
             else:
@@ -101,7 +96,6 @@ class DnsExfiltration:
     piece: float = 75.0
     pace: float = 1.2
     family: ClassVar[str] = "dns_exfiltration"
-    resembles: ClassVar[str] = "dns"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, resolver = scene.dice, scene.server("resolver")
@@ -120,15 +114,12 @@ class WebExfiltration:
     piece: float = 9000.0
     pace: float = 15.0
     family: ClassVar[str] = "web_exfiltration"
-    resembles: ClassVar[str] = "upload"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.server("cloud")
         for _ in range(flows):
             start += self.pace * dice.lognormal(1.0, 0.5)
-            connection = scene.tcp(dice.pick(attackers), server, 443, start)
-            connection.open()
-            tls_handshake(connection, dice)
+            connection = tls_connection(scene, dice.pick(attackers), server, 443, start)
             for _ in range(dice.count(1.5)):
                 connection.send(CLIENT, dice.size(self.piece, 0.5, 150_000), dice.lognormal(0.1, 1.2))
                 connection.send(SERVER_SIDE, dice.size(220, 0.4), dice.lognormal(0.06, 0.7))
@@ -143,7 +134,6 @@ class LateralMovement:
     program: float = 25_000.0
     pace: float = 6.0
     family: ClassVar[str] = "lateral_movement"
-    resembles: ClassVar[str] = "file_share"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
@@ -151,8 +141,7 @@ class LateralMovement:
             start += dice.exponential(self.pace)
             attacker = dice.pick(attackers)
             others = [host for host in scene.hosts(self.target) if host.v4 != attacker.v4]
-            connection = scene.tcp(attacker, dice.pick(others), 445, start)
-            connection.open()
+            connection = scene.connect(attacker, dice.pick(others), 445, start)
             smb_login(scene, connection, dice.integer(0, 2))
             if dice.chance(0.45):
                 connection.play([(CLIENT, dice.size(240, 0.2), dice.lognormal(0.02, 1.0)), (SERVER_SIDE, 156, dice.lognormal(1e-3, 0.6))])
@@ -171,14 +160,12 @@ class ModbusTampering:
     errors: float = 0.2
     pace: float = 3.0
     family: ClassVar[str] = "modbus_tampering"
-    resembles: ClassVar[str] = "modbus"
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
         for _ in range(flows):
             start += self.pace * dice.lognormal(1.0, 0.6)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts("controllers")), 502, start)
-            connection.open()
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts("controllers")), 502, start)
             for _ in range(dice.count(2.2)):
                 kind = dice.random()
                 if kind < self.writes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets_registry.synthetic.frames import build_frames
 from datasets_registry.synthetic.network import Host
-from datasets_registry.synthetic.plan import Campaign, Site
+from datasets_registry.synthetic.plan import Campaign, Place
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.sites import SITES
@@ -50,7 +50,7 @@ def write_site(name: str, folder: Path, seed: int = SUITE_SEED) -> None:
             table.writerows(_write_capture(folder / file, site, plan, trace))
 
 
-def plan_captures(site: Site, dice: Dice) -> list[CapturePlan]:
+def plan_captures(site: Place, dice: Dice) -> list[CapturePlan]:
     """Which hour each capture is of, and which attacks it holds: every campaign is dealt to as many captures as it asks for, evenly."""
     busy = site.captures - site.quiet
     dealt: list[list[Campaign]] = [[] for _ in range(busy)]
@@ -96,7 +96,7 @@ def _starts(dice: Dice, per_hour: float | None, duration: float) -> Iterator[flo
         at += dice.exponential(3600.0 / per_hour)
 
 
-def _write_capture(file: Path, site: Site, plan: CapturePlan, trace: Trace) -> Iterator[tuple[object, ...]]:
+def _write_capture(file: Path, site: Place, plan: CapturePlan, trace: Trace) -> Iterator[tuple[object, ...]]:
     """Write one capture file; yields its rows of labels.csv."""
     ticks = site.container.ticks
     packets, clock = trace.sorted_packets(plan.duration, ticks)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.scene import Scene
-from datasets_registry.synthetic.sessions import hang_up, resolve, tls_handshake
+from datasets_registry.synthetic.sessions import hang_up, resolve, tls_connection, tls_handshake, web_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
@@ -43,16 +43,12 @@ class Web:
             if dice.chance(self.quic):
                 self._quic(scene, client, server, start, requests)
                 continue
-            plain = dice.chance(self.plain)
-            connection = scene.tcp(client, server, 80 if plain else 443, start)
-            connection.open()
-            if not plain:
-                tls_handshake(connection, dice)
+            secure = not dice.chance(self.plain)
+            connection = web_connection(scene, client, server, start, secure)
             page_requests(scene, connection, requests, self.request, self.response)
             hang_up(connection, dice)
             if dice.chance(0.06):  # a second connection that was opened in advance and never used
-                spare = scene.tcp(client, server, 80 if plain else 443, start)
-                spare.open()
+                spare = scene.connect(client, server, 443 if secure else 80, start)
                 spare.finish(CLIENT, dice.lognormal(8.0, 0.8))
 
     def _quic(self, scene: Scene, client: Host, server: Host, start: float, requests: int) -> None:
@@ -77,10 +73,7 @@ class SiteVisit:
         dice, server = scene.dice, scene.server("public")
         for _ in range(dice.count(1.8)):
             secure = dice.chance(self.tls)
-            connection = scene.tcp(client, server, 443 if secure else 80, start)
-            connection.open()
-            if secure:
-                tls_handshake(connection, dice)
+            connection = web_connection(scene, client, server, start, secure)
             page_requests(scene, connection, dice.count(2.0), 450, self.response)
             if dice.chance(0.12):  # a form
                 connection.send(CLIENT, dice.size(750, 0.5, 20_000), min(dice.lognormal(9.0, 0.8), 100.0))
@@ -99,9 +92,7 @@ class Video:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server("video"), 443, resolve(scene, client, start))
-        connection.open()
-        tls_handshake(connection, dice)
+        connection = tls_connection(scene, client, scene.server("video"), 443, resolve(scene, client, start))
         rung = dice.lognormal(self.segment, 0.5)
         for number in range(dice.count(self.segments)):
             connection.send(CLIENT, dice.size(620, 0.15), dice.uniform(2.0, 6.0) if number > 1 else 0.02)
@@ -118,9 +109,7 @@ class Imap:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server("mail"), 993, resolve(scene, client, start))
-        connection.open()
-        tls_handshake(connection, dice)
+        connection = tls_connection(scene, client, scene.server("mail"), 993, resolve(scene, client, start))
         for _ in range(dice.integer(3, 6)):
             connection.send(SERVER_SIDE, dice.size(120, 0.6), dice.lognormal(0.02, 0.6))
             connection.send(CLIENT, dice.size(58, 0.25), dice.lognormal(0.003, 0.6))
@@ -142,8 +131,7 @@ class Submission:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server("mail"), 587, resolve(scene, client, start))
-        connection.open()
+        connection = scene.connect(client, scene.server("mail"), 587, resolve(scene, client, start))
         connection.play([(SERVER_SIDE, dice.size(70, 0.3), 0.02), (CLIENT, dice.size(24, 0.2), 1e-3), (SERVER_SIDE, dice.size(160, 0.2), 5e-3)])
         connection.play([(CLIENT, 10, 1e-3), (SERVER_SIDE, 30, 2e-3)])
         tls_handshake(connection, dice)
@@ -169,9 +157,7 @@ class Transfer:
 
     def run(self, scene: Scene, client: Host, start: float) -> None:
         dice = scene.dice
-        connection = scene.tcp(client, scene.server(self.role), self.port, resolve(scene, client, start))
-        connection.open()
-        tls_handshake(connection, dice)
+        connection = tls_connection(scene, client, scene.server(self.role), self.port, resolve(scene, client, start))
         for _ in range(dice.count(self.pieces)):
             connection.send(CLIENT, dice.size(self.up, 1.1, 250_000), dice.lognormal(self.pause, 1.2))
             connection.send(SERVER_SIDE, dice.size(self.down, 1.1, 250_000), dice.lognormal(0.06, 0.8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datasets_registry.synthetic.network import Host, Stack, draw_host
-from datasets_registry.synthetic.plan import Site
+from datasets_registry.synthetic.plan import Place
 from datasets_registry.synthetic.randomness import Dice, zipf_weights
 from datasets_registry.synthetic.scene import GATEWAY_MAC
 
@@ -13,7 +13,7 @@ __all__ = ["World"]
 class World:
     """The hosts of a site by group or role name, with the popularity of servers; the same for all its captures."""
 
-    def __init__(self, site: Site, dice: Dice) -> None:
+    def __init__(self, site: Place, dice: Dice) -> None:
         self.site = site
         self._used: set[bytes] = set()
         self.hosts: dict[str, list[Host]] = {}

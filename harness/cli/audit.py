@@ -11,6 +11,7 @@ from harness.cli import console
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import unknown
+from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     from datasets_registry.store import FlowStore
@@ -30,7 +31,7 @@ def audit(name: str, output: str) -> None:
         _print(found)
 
 
-def document(store: FlowStore, progress: Report | None = None) -> dict[str, Any]:
+def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
     """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition that it used."""
     from datasets_registry.audits import audit_store
     from protocols.flow_index import FlowIndex

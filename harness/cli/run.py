@@ -17,7 +17,7 @@ from janus_bench.errors import UsageError, unknown
 from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
-    from datasets_registry.registry import Site
+    from datasets_registry.registry import OpenDataset
     from harness.plan import DetectorChoice, Plan
     from harness.runner import Result
     from janus_bench.records import RunRecord
@@ -48,7 +48,7 @@ class Request:
 
 def execute(request: Request) -> int:
     """Everything that can be refused is refused before anything runs."""
-    from datasets_registry.registry import describe, draw_of, load_sites
+    from datasets_registry.registry import describe, draw_of, load_datasets
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
     from harness.executors.local import LocalExecutor
@@ -73,23 +73,23 @@ def execute(request: Request) -> int:
     names = _dataset_names(request.datasets)
     store = None if request.dry_run else RunStore.create(request.runs)
     with PreparationProgress() as progress:
-        sites = load_sites(names, progress)
-    plan = make_plan(protocol, describe(sites), detectors, Settings(request.profile, protocol.split or request.split, seeds, device))
+        datasets = load_datasets(names, progress)
+    plan = make_plan(protocol, describe(datasets), detectors, Settings(request.profile, protocol.split or request.split, seeds, device))
     for run in (run for fit in plan.fits for run in fit.runs):  # refused now where a split is impossible, and not drawn again later
         for name in {run.source or run.target, run.target}:
-            sites[name].partition(draw_of(run))
+            datasets[name].partition(draw_of(run))
     if store is None:
-        _print_dry_run(plan, sites, request.output)
+        _print_dry_run(plan, datasets, request.output)
         return 0
 
-    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, sites, store)
+    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, datasets, store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
     cores = len(os.sched_getaffinity(0))
     jobs = request.jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
     machine = Machine(jobs, max(1, cores // jobs), timeout_s, max_memory, LocalExecutor())
     with RunProgress(len(plan.only(missing))) as watch:
         try:
-            result = run_plan(plan, sites, store, machine, watch)
+            result = run_plan(plan, datasets, store, machine, watch)
         except WriteFailed as error:
             raise WriteFailed(f"{error}: {request.retry}") from None
     if not result.records:
@@ -205,7 +205,7 @@ def _device(asked: str) -> str:
     return "cpu"
 
 
-def _print_dry_run(plan: Plan, sites: Mapping[str, Site], output: str) -> None:
+def _print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str) -> None:
     rows = []
     for fit in plan.fits:
         run = fit.first
@@ -214,19 +214,19 @@ def _print_dry_run(plan: Plan, sites: Mapping[str, Site], output: str) -> None:
     console.table(("detector", "regime", "source", "targets", "seed", "parameters"), rows, output)
     if output != "json":
         console.table(
-            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"), _sizes(plan, sites), output
+            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"), _sizes(plan, datasets), output
         )
     console.say(f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)")
 
 
-def _sizes(plan: Plan, sites: Mapping[str, Site]) -> Sequence[Sequence[str]]:
+def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence[str]]:
     """A line per dataset and draw of its partition."""
     from datasets_registry.registry import draw_of
 
     draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
     rows = []
-    for name, site in sites.items():
+    for name, dataset in datasets.items():
         for draw in draws:
-            partition = site.partition(draw)
+            partition = dataset.partition(draw)
             rows.append((name, str(draw.seed), partition.kind, *(str(len(flow_ids)) for flow_ids in partition.parts.values()), partition.reason))
     return list(dict.fromkeys(rows))
