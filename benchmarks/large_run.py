@@ -68,9 +68,8 @@ def main() -> int:
     while parent.poll() is None:
         peak, disk = max(peak, peak_resident(pid)), max(disk, size_of(stages))
         time.sleep(0.5)
-    print(
-        f"{arguments.detector}: {time.perf_counter() - started:.0f} s, parent's peak memory {peak / 2**20:.0f} MiB, staged at most {disk / 2**30:.2f} GiB"
-    )
+    seconds = time.perf_counter() - started
+    print(f"{arguments.detector}: {seconds:.0f} s, parent's peak memory {peak / 2**20:.0f} MiB, staged at most {disk / 2**30:.2f} GiB")
     shutil.rmtree(folder)
     return parent.returncode
 

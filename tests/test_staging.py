@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets_registry.registry import Site
+from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from harness import runner
 from harness.staging import OWN_STREAM, Batch, Part, Stages
@@ -39,11 +39,11 @@ def test_every_input_of_every_part_is_written_once_for_all_detectors(
 
 
 @pytest.fixture
-def dataset(numbered_home: Path) -> Site:  # noqa: F811
-    return Site(FlowStore.open(numbered_home / "datasets" / "north"))
+def dataset(numbered_home: Path) -> OpenDataset:  # noqa: F811
+    return OpenDataset(FlowStore.open(numbered_home / "datasets" / "north"))
 
 
-def test_inputs_go_when_nobody_waits_for_them_and_links_outlive_them(dataset: Site) -> None:
+def test_inputs_go_when_nobody_waits_for_them_and_links_outlive_them(dataset: OpenDataset) -> None:
     part = Part(dataset.store.hash, Draw(1, "grouped", "quick"), "cal_a")
     first, second = (Batch.of(part, frozenset({name}), scored=True) for name in ("features", "packets"))
     stages = Stages([dataset], [first, second, first])
@@ -65,7 +65,7 @@ def test_inputs_go_when_nobody_waits_for_them_and_links_outlive_them(dataset: Si
     assert not list(Path(tempfile.gettempdir()).glob(f"{stages.folder.name}*"))
 
 
-def test_order_and_ids_depend_on_data_draw_and_part_alone(dataset: Site) -> None:
+def test_order_and_ids_depend_on_data_draw_and_part_alone(dataset: OpenDataset) -> None:
     draw = Draw(1, "grouped", "quick")
     orders = {}
     for name, each in {"cal_a": draw, "cal_b": draw, "again": draw, "seed": Draw(2, "grouped", "quick")}.items():
