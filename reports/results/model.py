@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.extensions import BEST_FIXED, Metric
+from janus_bench.quiet import ignore
 from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from protocols.operations import SourceLikeness
 
-__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "ignore", "measure_of"]
+__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "measure_of"]
 
 AUROC = "auroc"
 MISSING = "missing"
@@ -38,10 +39,6 @@ Pair = tuple[str, str]
 """(source, target); a target-only baseline names the source of the cell that it stands beside."""
 Progress = Callable[[str, float], None]
 Say = Callable[[str], None]
-
-
-def ignore(*_: object) -> None:
-    """Nobody listens."""
 
 
 @dataclass(frozen=True)

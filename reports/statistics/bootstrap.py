@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.results.model import ignore
+from janus_bench.quiet import ignore
 
 __all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError, unknown
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row, ignore
+from janus_bench.quiet import ignore
+from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
+from janus_bench.files import write_atomically
+from janus_bench.quiet import ignore
 from janus_bench.records import key_of
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row, ignore
+from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
@@ -33,7 +33,8 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
     except (OSError, ValueError):  # not kept yet, or cut short: it can be computed again
         found = leaderboard_statistics(table, measure, resamples_of(measure), progress)
         try:
-            _keep(path, found)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, json.dumps(found, allow_nan=False))
         except OSError as error:
             table.results.say(f"note: intervals could not be kept in {path.parent} ({error.strerror}): they are computed again next time")
     return found
@@ -49,14 +50,6 @@ def _key(table: ResultTable, measure: Measure) -> str:
         "of": {row.label: row.aggregator for row in table.rows},
     }
     return key_of({"version": VERSION, "metric": measure.name, "resamples": resamples_of(measure), "attempts": attempts, **of})
-
-
-def _keep(path: Path, found: TableStatistics) -> None:
-    """Written beside its place and renamed: a reader finds it whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".part", delete=False, encoding="utf-8") as file:
-        json.dump(found, file, allow_nan=False)
-    Path(file.name).replace(path)
 
 
 def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int, progress: Progress = ignore) -> TableStatistics:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.extensions import TestScores
+from janus_bench.quiet import ignore
 from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
 from reports.results.evidence import VIEWS
-from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run, ignore
+from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
 from reports.statistics.intervals import kept_statistics
 from reports.tables.ablation import CellLikeness
 from reports.tables.document import Board
