@@ -73,6 +73,7 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
     ``controlled``: labels with a target-only control, one run a target and seed, whose scores are those of ``poor`` from the target itself.
     """
     store = RunStore.create(folder)
+    version = {name: value for name, value in changes.items() if name == "schema_version"}  # of its rows, too
     cells = []
     for name in NAMES:
         store.write_truth(hash_of(name), truth(name))
@@ -83,13 +84,15 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
                     spec = run_spec(label, source, target, seed)
                     status = "error" if (label, source, target, seed) in failed else "ok"
                     declared = asdict(spec)
-                    store.append(RunRecord(spec.key, spec.fit_key, declared, status, "", 0, "2026-01-01", "control", False, "identity"))
+                    store.append(RunRecord(spec.key, spec.fit_key, declared, status, "", 0, "2026-01-01", "control", False, "identity", **version))
                     if status == "ok":
                         store.write_scores(spec.key, scores(label, source, target, seed))
                     cells.append(ExpectedCell(label, "transfer", source, target, seed, spec.key))
                     if label in controlled:
                         spec = replace(spec, regime="control", source=None, source_hash=None)
-                        store.append(RunRecord(spec.key, spec.fit_key, asdict(spec), "ok", "", 0, "2026-01-01", "control", False, "identity"))
+                        store.append(
+                            RunRecord(spec.key, spec.fit_key, asdict(spec), "ok", "", 0, "2026-01-01", "control", False, "identity", **version)
+                        )
                         store.write_scores(spec.key, scores("poor", target, target, seed))
                         cells.append(ExpectedCell(label, "control", source, target, seed, spec.key))
     datasets = {name: DatasetEntry(hash_of(name), synthetic=True) for name in NAMES}

@@ -114,12 +114,9 @@ class RunStore:
 
     def records(self) -> dict[str, RunRecord]:
         """The latest attempt of every run."""
-        latest: dict[str, tuple[int, Path]] = {}
-        for path in (self.folder / "results").glob("*.json"):
-            key, attempt = _attempt_of(path)
-            if attempt > latest.get(key, (0, path))[0]:
-                latest[key] = (attempt, path)
-        return {key: RunRecord(**_read(path)) for key, (_, path) in sorted(latest.items())}
+        attempts = sorted((*_attempt_of(path), path) for path in (self.folder / "results").glob("*.json"))
+        latest = {key: path for key, attempt, path in attempts if attempt}
+        return {key: RunRecord(**_read(path)) for key, path in latest.items()}
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""

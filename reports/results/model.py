@@ -150,9 +150,9 @@ class Results:
         *others, chosen = tables
         for table in others:
             self.say(f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last")
-        if chosen.schema_version < SCHEMA_VERSION:
+        if (version := chosen.plan.schema_version) < SCHEMA_VERSION:
             self.say(
-                f"note: {chosen.title} was made by an older janus-bench (schema version {chosen.schema_version}): "
+                f"note: {chosen.title} was made by an older janus-bench (schema version {version}): "
                 "its rules are not the present ones; run it again to have it under those"
             )
         return chosen
@@ -206,10 +206,6 @@ class ResultTable:
     def plan(self) -> PlanRecord:
         """The latest: it names the settings that all share."""
         return self.plans[-1]
-
-    @property
-    def schema_version(self) -> int:
-        return self.plan.schema_version
 
     @property
     def datasets(self) -> Mapping[str, DatasetEntry]:

@@ -50,7 +50,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     _check_aggregator(table, measure)
     plan = table.plan
     document: Board = {
-        "schema_version": table.schema_version,
+        "schema_version": plan.schema_version,
         "protocol": plan.protocol,
         "regime": "transfer",
         "calibration": plan.calibration,
