@@ -74,6 +74,7 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
     """
     version = {name: value for name, value in changes.items() if name == "schema_version"}
     store = RunStore.create(folder)
+    version = {name: value for name, value in changes.items() if name == "schema_version"}  # of its rows, too
     cells = []
     for name in NAMES:
         store.write_truth(hash_of(name), truth(name))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
 from reports.render.html import render_page
 from reports.render.html.collect import MAX_POINTS, collect, roc_grid, tpr_at
-from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
+from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.folder import RunStore
 from reports.results.model import Results
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
 from reports.tables.fields import share, whole
+from tests.planted import InMemory
 from tests.planted import document as build_leaderboard
 
 FORBIDDEN = re.compile(r"zero[\W_]*shot", re.IGNORECASE)
@@ -80,14 +82,11 @@ def planted(
     ok = [(label, source, target) for label in names for source, target in pairs if not (label == names[-1] and target == sites[0])]
     cells = [evidence(*cell, rng, families, points) for cell in ok + [(label, CONTROL, target) for label in names for target in sites]]
     return ReportData(
+        table=Results(InMemory([plan], records)).table([plan]),
         documents=documents,
         summaries={"auroc": "Area under the ROC curve."},
         cells=tuple(cells),
         families={name: {f"family_{number}": FamilySize(1000, number + 1) for number in range(families)} for name in sites},
-        hashes={name: name * 8 for name in sites},
-        plans=(plan.key,),
-        runs=tuple(run_row(cell, records[cell.run_key]) for cell in {cell.run_key: cell for cell in expected}.values()),
-        environments=(Environment({"python": "3.11.7", "numpy": "2.4.6"}, len(records)),),
         audits={sites[0]: AUDIT},
         published=published_table(documents["auroc"], ["janus"]),
     )
@@ -101,13 +100,8 @@ def record(key: str, label: str, regime: str, source: str, target: str, seed: in
     reason = "" if status == "ok" else "longer than 30m"
     where = f"{label}/{regime}/{source}/{seed}"
     finished = "2026-01-02T03:04:05+00:00"
-    return RunRecord(key, where, spec, status, reason, 1, finished, "our reading", False, "oas", counts, cost, {}, partition)  # type: ignore[arg-type]
-
-
-def run_row(cell: ExpectedCell, row: RunRecord) -> RunRow:
-    source = cell.source if cell.regime == "transfer" else CONTROL
-    where = (cell.run_key, cell.label, "1", cell.regime, source, cell.target, cell.seed)
-    return RunRow(*where, row.status, row.reason, row.attempt, row.finished, "cpu", row.aggregator, row.cost)
+    row = RunRecord(key, where, spec, status, reason, 1, finished, "our reading", False, "oas", counts, cost, {}, partition)  # type: ignore[arg-type]
+    return replace(row, environment={"python": "3.11.7", "numpy": "2.4.6"})
 
 
 def evidence(label: str, source: str, target: str, rng: np.random.Generator, families: int, points: int) -> CellEvidence:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reports.figures.style import GREY, INK, Format, draw, number, wrapped
+from reports.tables.fields import COLLAPSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,6 @@ __all__ = ["Matrices", "cross_heat_maps"]
 LOW, HIGH = 0.4, 1.0
 """Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow."""
 DIFFERENCE = 0.6
-COLLAPSE = 0.57
 CELL = 0.42
 """Side of a cell in inches."""
 

@@ -17,6 +17,7 @@ __all__ = ["BLUE", "FORMATS", "GREY", "INK", "LINES", "VERMILION", "Format", "dr
 
 Format = Literal["svg", "pdf", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")
+UNDATED: dict[Format, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 PNG_DPI = 200
 NOTE_HEIGHT = 0.25
 
@@ -73,18 +74,13 @@ def draw(paint: Callable[[Figure], None], size: tuple[float, float], form: Forma
     buffer = io.BytesIO()
     with mpl.rc_context():
         mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
-        for name, value in SETTINGS.items():
-            mpl.rcParams[name] = value  # type: ignore[index]
+        mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
         figure = Figure(figsize=(size[0], size[1] + NOTE_HEIGHT * bool(note)), layout="constrained")
         if note:
             figure.suptitle(note, x=0.01, ha="left", fontsize=8, fontweight="bold", color=VERMILION)
         paint(figure)
-        figure.savefig(buffer, format=form, dpi=PNG_DPI, metadata=_metadata(form))
+        figure.savefig(buffer, format=form, dpi=PNG_DPI, metadata=UNDATED[form])
     return buffer.getvalue()
-
-
-def _metadata(form: Format) -> dict[str, Any]:
-    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
 
 
 def tidy(axes: Axes) -> None:

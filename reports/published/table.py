@@ -46,10 +46,6 @@ class PublishedMethod:
     printed: str = ""
     note: str = ""
 
-    def registered_as(self, registered: Collection[str]) -> str | None:
-        """The first of its names that is registered."""
-        return next((name for name in self.detectors if name in registered), None)
-
 
 class PublishedNumber(TypedDict):
     """One printed figure.
@@ -246,7 +242,7 @@ def published_table(document: Board | None, registered: Collection[str]) -> Publ
 
 
 def _method_row(method: PublishedMethod, published: Published, document: Board | None, registered: Collection[str], metric: str) -> MethodRow:
-    detector = method.registered_as(registered)
+    detector = next((name for name in method.detectors if name in registered), None)
     within: dict[str, list[NumberRow]] = {name: [] for name in published.datasets}
     for number in published.numbers:
         alike = number["method"] == method.key and number["target"] in within

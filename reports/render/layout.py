@@ -13,9 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from reports.tables.model import Cell, Column, Table
+from reports.tables.model import Column, Table
 
-__all__ = ["GAP", "TerminalColumn", "paged", "printed", "stacked", "terminal_column", "terminal_tables", "to_table", "wrap_name"]
+__all__ = ["GAP", "TerminalColumn", "paged", "printed", "stacked", "terminal_columns", "terminal_tables", "to_table", "wrap_name"]
 
 GAP = 2
 """Columns of space between table columns."""
@@ -89,27 +89,28 @@ def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
     return table
 
 
-def terminal_column(column: Column, cells: Sequence[Cell]) -> TerminalColumn:
+def terminal_columns(table: Table) -> list[TerminalColumn]:
+    return [_terminal_column(column, [row.cells[place].text for row in table.rows]) for place, column in enumerate(table.columns)]
+
+
+def _terminal_column(column: Column, texts: Sequence[str]) -> TerminalColumn:
     def wrapped(text: str) -> str:
         return wrap_name(text, column.wrap) if column.wrap else text
 
-    texts = [Text(cell.text if column.right else wrapped(cell.text)) for cell in cells]
-    return TerminalColumn(wrapped(column.heading_in("terminal")), texts, column.right, column.priority)
+    cells = [Text(text if column.right else wrapped(text)) for text in texts]
+    return TerminalColumn(wrapped(column.heading_in("terminal")), cells, column.right, column.priority)
 
 
 def terminal_tables(table: Table, width: int) -> list[RichTable]:
     """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room for others."""
-    columns = [terminal_column(column, [row.cells[place] for row in table.rows]) for place, column in enumerate(table.columns)]
+    columns = terminal_columns(table)
     labels = table.labels if sum(column.width + GAP for column in columns[: table.labels]) <= width / 2 else 1
     return [to_table(page) for page in paged(columns[:labels], columns[labels:], width)]
 
 
 def stacked(pages: Sequence[Sequence[TerminalColumn]]) -> RenderableType:
     """The tables below each other, an empty line between them."""
-    parts: list[RenderableType] = []
-    for page in pages:
-        parts += [Text(), to_table(page)] if parts else [to_table(page)]
-    return Group(*parts)
+    return Group(*[part for page in pages for part in (Text(), to_table(page))][1:])
 
 
 def printed(parts: Sequence[RenderableType], width: int, color: bool) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from reports.render.layout import GAP, TerminalColumn, paged, printed, stacked, terminal_column, terminal_tables, wrap_name
+from reports.render.layout import GAP, TerminalColumn, paged, printed, stacked, terminal_columns, terminal_tables, wrap_name
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
 from reports.tables.document import Board
@@ -39,16 +41,15 @@ def render_table(document: Board, width: int, color: bool) -> str:
     else:
         parts += [_leaderboard(leaderboard_table(document), width), *_problems(document), *_matrices(document, width)]
     sizes = parts_table(document)
-    columns = [terminal_column(column, [row.cells[place] for row in sizes.rows]) for place, column in enumerate(sizes.columns)]
-    pages = paged(columns[:1], columns[1:], width)
-    parts += [Group(Text(sizes.title, "bold"), stacked(pages), *(Text(note, "dim") for note in sizes.notes)), _notes(document)]
+    columns = terminal_columns(sizes)
+    notes = [Text(note, "dim") for note in sizes.notes]
+    parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes), _notes(document)]
     return printed(parts, width, color)
 
 
 def _leaderboard(table: Table, width: int) -> RenderableType:
-    last = len(table.columns) - 1
-    table = table.without_empty((0, 1, last))
-    columns = [terminal_column(column, [row.cells[place] for row in table.rows]) for place, column in enumerate(table.columns)]
+    table = table.without_empty((0, 1, len(table.columns) - 1))
+    columns = terminal_columns(table)
     ends = [row.cells[-1] for row in table.rows]
     status = TerminalColumn("status", [Text(cell.text, "bold red" if cell.failed else "green") for cell in ends], right=False)
     rank, others = columns[0], [*columns[2:-1], status]
@@ -115,10 +116,9 @@ def _matrices(document: Board, width: int) -> list[RenderableType]:
 def _matrix(table: Table, scale: tuple[float, float], width: int) -> tuple[RenderableType, int]:
     """The matrix of one detector, and its width."""
     columns = []
-    for place, column in enumerate(table.columns):
-        plain = terminal_column(column, [row.cells[place] for row in table.rows])
-        shown = [_shaded(row, place, text, scale) for row, text in zip(table.rows, plain.cells, strict=True)]
-        columns.append(_aligned(TerminalColumn(plain.header, shown, plain.right)) if place else TerminalColumn(plain.header, shown, plain.right))
+    for place, column in enumerate(terminal_columns(table)):
+        shown = replace(column, cells=[_shaded(row, place, text, scale) for row, text in zip(table.rows, column.cells, strict=True)])
+        columns.append(_aligned(shown) if place else shown)
     pages = paged(columns[:1], columns[1:], width)
     widest = max(sum(column.width + GAP for column in page) - GAP for page in pages)
     under = [Text(line, "dim", overflow="fold") for line in table.notes]
@@ -157,5 +157,4 @@ def _shaded(row: Row, place: int, text: Text, scale: tuple[float, float]) -> Tex
 def _aligned(column: TerminalColumn) -> TerminalColumn:
     """Pad every line to the column's width, so that a background fills its cell."""
     width = column.width
-    padded = [Text("\n".join(line.rjust(width) for line in cell.plain.split("\n")), cell.style) for cell in column.cells]
-    return TerminalColumn(column.header, padded, column.right, column.priority)
+    return replace(column, cells=[Text("\n".join(line.rjust(width) for line in cell.plain.split("\n")), cell.style) for cell in column.cells])

@@ -10,7 +10,7 @@ from typing import Any
 
 from reports.tables.boards import has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
-from reports.tables.document import Board, BoardRow, SummaryName
+from reports.tables.document import Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
 from reports.tables.model import Table
 
@@ -22,10 +22,7 @@ SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic"
 OF_ROW = ("detector", "provenance", "uses_labels")
 MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
 OF_INTERVAL = ("low", "high", "group", "low_these", "high_these", "group_these")
-OF_CELL = (
-    *("source", "target", "metric", "mean", "std", "n_seeds", "low", "high", "control", "status", "reason", "params", "aggregator"),
-    *("n_train", "n_cal", "n_test_benign", "n_test_attack"),
-)
+OF_CELL = tuple(BoardCell.__annotations__)
 
 
 def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer

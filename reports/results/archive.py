@@ -6,10 +6,9 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from janus_bench.errors import DataError, UsageError
 from reports.results.folder import FOLDERS, RunStore
@@ -19,21 +18,17 @@ __all__ = ["SUFFIXES", "export"]
 CHECKSUMS = "SHA256SUMS"
 
 
-@contextmanager
-def _gzip(path: Path) -> Iterator[Any]:
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
-        yield stream
+def _gzip(file: BinaryIO) -> Any:
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
 
 
-@contextmanager
-def _zstd(path: Path) -> Iterator[Any]:
+def _zstd(file: BinaryIO) -> Any:
     import pyarrow as pa
 
-    with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, "zstd") as stream:
-        yield stream
+    return pa.CompressedOutputStream(file, "zstd")
 
 
-SUFFIXES: dict[str, Callable[[Path], Any]] = {".tar.zst": _zstd, ".tar.gz": _gzip}
+SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {".tar.zst": _zstd, ".tar.gz": _gzip}
 
 
 def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) -> str:
@@ -50,7 +45,11 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
     top = archive.name.removesuffix(suffix)
     temporary = archive.with_name(f".{archive.name}.part")
     try:
-        with SUFFIXES[suffix](temporary) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        with (
+            temporary.open("wb") as file,
+            SUFFIXES[suffix](file) as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
             sums = []
             for place, path in enumerate(files):
                 progress("exporting", place / len(files))

@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import DataError, JanusBenchError, UsageError
+from janus_bench.files import write_atomically
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -62,12 +64,13 @@ class RunStore:
 
     def append(self, record: RunRecord) -> RunRecord:
         """Write a row as the next attempt of its run."""
-        attempt = 1 + max((number for number, _ in self._attempts(record.key)), default=0)
-        while True:
+        folder = self.folder / "results"
+        first = 1 + max((_attempt_of(path)[1] for path in folder.glob(f"{record.key}.*.json")), default=0)
+        for attempt in count(first):
             record = replace(record, attempt=attempt)
-            if self._write(self.folder / "results" / f"{record.key}.{attempt}.json", _json(asdict(record)), exclusive=True):
-                return record
-            attempt += 1
+            if self._write(folder / f"{record.key}.{attempt}.json", _json(asdict(record)), exclusive=True):
+                break
+        return record
 
     def write_plan(self, plan: PlanRecord) -> PlanRecord:
         """Store a plan as the one that was asked for last; the same request is the same file, so asking again renews ``made``."""
@@ -111,12 +114,9 @@ class RunStore:
 
     def records(self) -> dict[str, RunRecord]:
         """The latest attempt of every run."""
-        latest: dict[str, tuple[int, Path]] = {}
-        for path in (self.folder / "results").glob("*.json"):
-            key, attempt = _attempt_of(path)
-            if attempt > latest.get(key, (0, path))[0]:
-                latest[key] = (attempt, path)
-        return {key: RunRecord(**_read(path)) for key, (_, path) in sorted(latest.items())}
+        attempts = sorted((*_attempt_of(path), path) for path in (self.folder / "results").glob("*.json"))
+        latest = {key: path for key, attempt, path in attempts if attempt}
+        return {key: RunRecord(**_read(path)) for key, path in latest.items()}
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
@@ -133,33 +133,14 @@ class RunStore:
 
     # -- inside ------------------------------------------------------------------------------------------------------------------
 
-    def _attempts(self, key: str) -> list[tuple[int, Path]]:
-        return [(_attempt_of(path)[1], path) for path in (self.folder / "results").glob(f"{key}.*.json")]
-
     def _write(self, path: Path, data: bytes, *, exclusive: bool = False) -> bool:
-        """Temp file + fsync + rename; with ``exclusive`` False is returned, and nothing changed, if the path is taken."""
-        temporary = None
+        """``janus_bench.files.write_atomically``; WriteFailed where it cannot."""
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-                temporary = Path(file.name)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            if exclusive:
-                os.link(temporary, path)
-            else:
-                temporary.replace(path)
-        except FileExistsError:
-            return False
+            return write_atomically(path, data, exclusive)
         except OSError as error:
             raise WriteFailed(
                 f"cannot write {path}: {error.strerror}; what was finished before is kept. Make room and run the same command again"
             ) from None
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
-        return True
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
         import io

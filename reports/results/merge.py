@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +56,8 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         staged.chmod(0o755)
         for name in FOLDERS:
             (staged / name).mkdir()
-        for name, source in plans.items():
-            shutil.copy2(source, staged / "plans" / name)
-        for part in parts:
-            for path in (part.folder / "truth").glob("*.parquet"):
-                shutil.copy2(path, staged / "truth" / path.name)
+        for source in (*plans, *(path for part in parts for path in (part.folder / "truth").glob("*.parquet"))):
+            shutil.copy2(source, staged / source.parent.name / source.name)
         for key, part in chosen.items():
             _copy_run(part.folder, staged, part.records[key])
         if destination.exists():
@@ -118,10 +115,10 @@ def _check_truth(parts: Sequence[Results]) -> None:
                 raise DataError(f"{first.folder} and {part.folder} have different flows under the data hash {path.stem[:12]}: one of them is damaged")
 
 
-def _plans(parts: Sequence[Results]) -> dict[str, Path]:
-    """File name → the plan to keep; where several folders have it, the one that was asked for last (a table shows the latest plan)."""
+def _plans(parts: Sequence[Results]) -> Collection[Path]:
+    """The plans to keep; where several folders have one, the one that was asked for last (a table shows the latest plan)."""
     latest = sorted((plan.made, f"{plan.key}.json", place) for place, part in enumerate(parts) for plan in part.plans)
-    return {name: parts[place].folder / "plans" / name for _, name, place in latest}
+    return {name: parts[place].folder / "plans" / name for _, name, place in latest}.values()
 
 
 def _copy_run(source: Path, staged: Path, record: RunRecord) -> None:

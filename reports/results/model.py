@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.extensions import BEST_FIXED, Metric
+from janus_bench.quiet import ignore
 from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from protocols.operations import SourceLikeness
 
-__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "ignore", "measure_of"]
+__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "measure_of"]
 
 AUROC = "auroc"
 MISSING = "missing"
@@ -38,10 +39,6 @@ Pair = tuple[str, str]
 """(source, target); a target-only baseline names the source of the cell that it stands beside."""
 Progress = Callable[[str, float], None]
 Say = Callable[[str], None]
-
-
-def ignore(*_: object) -> None:
-    """Nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +150,9 @@ class Results:
         *others, chosen = tables
         for table in others:
             self.say(f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last")
-        if chosen.schema_version < SCHEMA_VERSION:
+        if (version := chosen.plan.schema_version) < SCHEMA_VERSION:
             self.say(
-                f"note: {chosen.title} was made by an older janus-bench (schema version {chosen.schema_version}): "
+                f"note: {chosen.title} was made by an older janus-bench (schema version {version}): "
                 "its rules are not the present ones; run it again to have it under those"
             )
         return chosen
@@ -209,10 +206,6 @@ class ResultTable:
     def plan(self) -> PlanRecord:
         """The latest: it names the settings that all share."""
         return self.plans[-1]
-
-    @property
-    def schema_version(self) -> int:
-        return self.plan.schema_version
 
     @property
     def datasets(self) -> Mapping[str, DatasetEntry]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.results.model import ignore
+from janus_bench.quiet import ignore
 
 __all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample"]
 
@@ -248,18 +248,16 @@ def _draw_flows(capture: NDArray[np.intp], drawn: NDArray[np.int64], rng: np.ran
 
 
 def _dataset_spread(resampled: Resampled, cells: Sequence[Pair], points: Floats) -> float:
-    """Standard deviation of the observed mean of ``points`` (cells,) when datasets are resampled."""
-    share = np.stack([_cell_weight(resampled, pair) for pair in cells], axis=1)  # (R, cells)
+    """Standard deviation of the observed mean of ``points`` (cells,) when datasets are resampled.
+
+    A cell weighs as often as it is drawn as target times as source; a diagonal cell is one dataset, not two.
+    """
+    drawn = resampled.datasets
+    weights = [drawn[target] if source in (None, target) else drawn[target] * drawn[source] for source, target in cells]
+    share = np.stack(weights, axis=1)  # (R, cells)
     total = share.sum(axis=1)
     possible = total > 0  # one dataset drawn N times leaves no cross cell: such resamples do not count
     return float((share[possible] @ points / total[possible]).std(ddof=1))
-
-
-def _cell_weight(resampled: Resampled, pair: Pair) -> NDArray[np.int64]:
-    """(R,): drawn as target times drawn as source; a diagonal cell is one dataset, not two."""
-    source, target = pair
-    own = resampled.datasets[target]
-    return own if source is None or source == target else own * resampled.datasets[source]
 
 
 def _common_seeds(cells: Sequence[CellScores]) -> list[int]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypedDict, cast
+from typing import TypedDict, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError, unknown
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row, ignore
+from janus_bench.quiet import ignore
+from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning
 
 __all__ = ["ComparedCell", "ComparedMean", "ComparedRows", "Comparison", "compare", "rows_between", "rows_with_baselines", "rows_within"]
 
+Part = TypeVar("Part")
 SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 """What two tables must agree in, besides their data."""
 
@@ -51,13 +53,13 @@ class ComparedMean(TypedDict):
     low: float | None
     high: float | None
     p: float | None
-    reason: str
+    p_holm: float | None
     low_these: float | None
     high_these: float | None
     p_these: float | None
-    reason_these: str
-    p_holm: float | None
     p_these_holm: float | None
+    reason: str
+    reason_these: str
 
 
 class ComparedRows(TypedDict):
@@ -85,13 +87,6 @@ class Comparison(TypedDict):
     resamples: int
     pairs: list[ComparedRows]
     notes: list[str]
-
-
-CELL_NUMBERS = (
-    *("first", "second", "difference", "low", "high", "delong_p", "delong_p_holm"),
-    *("n_benign", "n_attack", "captures_benign", "captures_attack"),
-)
-MEAN_NUMBERS = ("first", "second", "difference", "low", "high", "p", "p_holm", "low_these", "high_these", "p_these", "p_these_holm")
 
 
 # -- which rows --------------------------------------------------------------------------------------------------------------------
@@ -233,7 +228,10 @@ def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
     cells = [each for each in found if each.cell.pair not in without]
     resampled = resample_cells(cells, how.measure, how.resamples, lambda done: how.progress(title, done)) if cells else None
     compared = [
-        _no_cell(pair, missing[pair]) if resampled is None or pair in missing else _cell(pair, cells, resampled, how.measure) for pair in pairs
+        _without(ComparedCell, source=pair[0], target=pair[1], reason=missing[pair])
+        if resampled is None or pair in missing
+        else _cell(pair, cells, resampled, how.measure)
+        for pair in pairs
     ]
     for cell, corrected in zip(compared, holm([cell["delong_p"] for cell in compared]), strict=True):
         cell["delong_p_holm"] = corrected
@@ -264,12 +262,13 @@ def _cell(pair: Pair, joined: Sequence[Joined], resampled: Resampled, measure: M
     }
 
 
+def _without(kind: type[Part], **known: str) -> Part:
+    """A cell or a mean without any number."""
+    return cast("Part", dict.fromkeys(kind.__annotations__) | known)
+
+
 def _captures(cell: CellScores, members: NDArray[np.bool_]) -> int:
     return len(np.unique(cell.capture[members]))
-
-
-def _no_cell(pair: Pair, reason: str) -> ComparedCell:
-    return cast("ComparedCell", {"source": pair[0], "target": pair[1], **dict.fromkeys(CELL_NUMBERS), "reason": reason})
 
 
 def _mean(summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], resampled: Resampled | None) -> ComparedMean:
@@ -278,7 +277,7 @@ def _mean(summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], res
     if resampled is None or absent:
         source, target = absent[0]
         reason = f"{len(absent)} of {len(wanted)} cells have no number, as {source} → {target} ({missing[absent[0]]})"
-        return cast("ComparedMean", {"summary": summary, **dict.fromkeys(MEAN_NUMBERS), "reason": reason, "reason_these": reason})
+        return _without(ComparedMean, summary=summary, reason=reason, reason_these=reason)
     others, fixed = (interval_of(resampled, wanted, (1, -1), datasets=datasets) for datasets in (True, False))
     areas = np.mean([resampled.estimate[pair] for pair in wanted], axis=0)
     return {

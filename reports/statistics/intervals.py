@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
+from janus_bench.files import write_atomically
+from janus_bench.quiet import ignore
 from janus_bench.records import key_of
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row, ignore
+from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
-from reports.tables.document import CellInterval, Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
+from reports.tables.document import Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
 __all__ = ["kept_statistics", "leaderboard_statistics"]
 
@@ -33,7 +33,8 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
     except (OSError, ValueError):  # not kept yet, or cut short: it can be computed again
         found = leaderboard_statistics(table, measure, resamples_of(measure), progress)
         try:
-            _keep(path, found)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, json.dumps(found, allow_nan=False))
         except OSError as error:
             table.results.say(f"note: intervals could not be kept in {path.parent} ({error.strerror}): they are computed again next time")
     return found
@@ -51,14 +52,6 @@ def _key(table: ResultTable, measure: Measure) -> str:
     return key_of({"version": VERSION, "metric": measure.name, "resamples": resamples_of(measure), "attempts": attempts, **of})
 
 
-def _keep(path: Path, found: TableStatistics) -> None:
-    """Written beside its place and renamed: a reader finds it whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".part", delete=False, encoding="utf-8") as file:
-        json.dump(found, file, allow_nan=False)
-    Path(file.name).replace(path)
-
-
 def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int, progress: Progress = ignore) -> TableStatistics:
     """Intervals and tie groups of the means of all rows of one table.
 
@@ -67,13 +60,6 @@ def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int,
     """
     rows = table.comparable
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    document: TableStatistics = {
-        "metric": measure.name,
-        "resamples": resamples,
-        "warning": rank_test_warning(len(table.rows), len(table.datasets)),
-        "summaries": {},
-        "absent": {},
-    }
     chosen = {row.label: "its score is chosen with labels" for row in table.rows if row.chosen_with_labels}
     planned = list(dict.fromkeys(pair for row in rows for pair in row.cells))
     summaries: dict[SummaryName, SummaryStatistics] = {}
@@ -88,7 +74,8 @@ def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int,
             if all(value is not None for each in cells for value in each.values):
                 resampled = resample_cells(cells, measure, resamples, lambda done: progress("intervals", done))
                 summaries[summary] = _summary(complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better)
-    return {**document, "summaries": summaries, "absent": absent}
+    warning = rank_test_warning(len(table.rows), len(table.datasets))
+    return {"metric": measure.name, "resamples": resamples, "warning": warning, "summaries": summaries, "absent": absent}
 
 
 def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, *, higher_is_better: bool) -> SummaryStatistics:
@@ -96,10 +83,7 @@ def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, 
     found: dict[str, RowStatistics] = {}
     for label, own in contrast.items():
         others, fixed = (interval_of(resampled, wanted, own.tolist(), datasets=datasets) for datasets in (True, False))
-        by_cell: list[CellInterval] = []
-        for source, target in wanted:
-            interval = interval_of(resampled, [(source, target)], own.tolist(), datasets=False)
-            by_cell.append({"source": source, "target": target, "low": interval.low, "high": interval.high, "reason": interval.reason})
+        of_cells = {pair: interval_of(resampled, [pair], own.tolist(), datasets=False) for pair in wanted}
         found[label] = {
             "mean": others.estimate,
             "low": others.low,
@@ -108,7 +92,7 @@ def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, 
             "low_these": fixed.low,
             "high_these": fixed.high,
             "reason_these": fixed.reason,
-            "cells": by_cell,
+            "cells": [{"source": pair[0], "target": pair[1], "low": of.low, "high": of.high, "reason": of.reason} for pair, of in of_cells.items()],
             "group": "",
             "group_these": "",
         }

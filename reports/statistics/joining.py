@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError
 from janus_bench.extensions import TestScores
-from reports.results.model import MISSING, Measure, Pair, Row, ignore
+from janus_bench.quiet import ignore
+from reports.results.model import MISSING, Measure, Pair, Row
 from reports.statistics.bootstrap import CellScores, Resampled, resample
 from reports.tables.document import SummaryName
 

@@ -66,6 +66,8 @@ def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) 
     The seeds' test flows overlap (attacks are the same), so their errors are averaged as if perfectly correlated: the largest error that the mean can
     have.  More seeds thus never make p small.
     """
+    from scipy.special import ndtr
+
     differences, errors = [], []
     for first, second, attack in runs:
         if min(np.count_nonzero(attack), np.count_nonzero(~attack)) < 2:
@@ -73,12 +75,7 @@ def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) 
         areas, covariance = delong(np.stack([first, second]), attack)
         differences.append(float(areas[0] - areas[1]))
         errors.append(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])) ** 0.5)
-    return _normal_test(float(np.mean(differences)), float(np.mean(errors)))
-
-
-def _normal_test(difference: float, error: float) -> PairedTest:
-    from scipy.special import ndtr
-
+    difference, error = float(np.mean(differences)), float(np.mean(errors))
     if error < 1e-12:  # rounding of a variance of 0
         return PairedTest(difference, error, 1.0 if abs(difference) < 1e-12 else None)
     return PairedTest(difference, error, float(2 * ndtr(-abs(difference) / error)))
@@ -111,12 +108,8 @@ def tie_groups(names: Sequence[str], different: Collection[frozenset[str]]) -> d
         groups = [group for group in groups if not any(group < other for other in groups)]
     place = {name: number for number, name in enumerate(names)}
     ordered = sorted(groups, key=lambda group: sorted(place[name] for name in group))
-    return {name: "".join(_letter(number) for number, group in enumerate(ordered) if name in group) for name in names}
-
-
-def _letter(number: int) -> str:
-    """a … z, then a', b', …"""
-    return chr(ord("a") + number % 26) + "'" * (number // 26)
+    letters = [chr(ord("a") + number % 26) + "'" * (number // 26) for number in range(len(ordered))]  # a … z, then a', b', …
+    return {name: "".join(letter for letter, group in zip(letters, ordered, strict=True) if name in group) for name in names}
 
 
 def wilcoxon_floor(n_datasets: int) -> float:

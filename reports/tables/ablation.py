@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from janus_bench import plugins
 from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
+from reports.tables.fields import mean_of_all
 from reports.tables.notes import UPPER_BOUND
 
 __all__ = ["SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label", "study_of", "without_variant"]
@@ -44,66 +44,58 @@ class CellLikeness:
 # -- records -----------------------------------------------------------------------------------------------------------------------
 
 
-def ablation_records(document: Board, likeness: Sequence[CellLikeness] = (), reference: str | None = None) -> list[AblationRecord]:
+def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> list[AblationRecord]:
     """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where there is no number.
 
-    likeness   of cells, rows in the order in which they are to be shown; rows that it does not have come last, by group and name
-    reference  name of the variant that deltas are taken against; by default the one that the protocol declares.  Without such a row there are no
-               deltas.
+    likeness  of cells, rows in the order in which they are to be shown; rows that it does not have come last, by group and name
 
-    ``what`` is a name of ``SUMMARIES`` or ``cell``.  ``likeness`` of a mean is the mean over its cells, if all have one; cells that test on a
-    class shift are ``in_means`` no more than in the metric's.
+    ``what`` is a name of ``SUMMARIES`` or ``cell``.  Deltas are taken against the variant that the protocol declares as its reference; without such a
+    row there are none.  ``likeness`` of a mean is the mean over its cells, if all have one; cells that test on a class shift are ``in_means`` no more
+    than in the metric's.
     """
     outside = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
-    reference = study_of(document)[0] if reference is None else reference
+    reference = study_of(document)[0]
     variants = {cell.detector: cell.variant for cell in likeness}
     base = {without_variant(row["detector"], reference): row for row in document["rows"] if variants.get(row["detector"], "") == reference}
     place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
     found = {(cell.detector, cell.source, cell.target): cell for cell in likeness}
     records: list[AblationRecord] = []
     for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), row["group"], row["detector"])):
-        cells = [found.get((row["detector"], cell["source"], cell["target"])) for cell in row["cells"]]
+        cells = [(cell, found.get((row["detector"], cell["source"], cell["target"]))) for cell in row["cells"]]
         variant = variants.get(row["detector"], "")
         records += _records_of(row, variant, base.get(without_variant(row["detector"], variant)), cells, outside)
     return records
 
 
-def _records_of(
-    row: BoardRow, variant: str, base: BoardRow | None, likeness: Sequence[CellLikeness | None], outside: Collection[str]
-) -> list[AblationRecord]:
-    """``likeness``: of the row's cells, in their order; ``outside``: targets that are in no mean."""
-    who: dict[str, object] = {"detector": row["detector"], "group": row["group"], "variant": variant, "upper_bound": row["upper_bound"]}
+Measured = tuple[BoardCell, CellLikeness | None]
+
+
+def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Sequence[Measured], outside: Collection[str]) -> list[AblationRecord]:
+    """``outside``: targets that are in no mean."""
+    who = {"detector": row["detector"], "group": row["group"], "variant": variant, "upper_bound": row["upper_bound"]}
     who |= {"reference": base is not None and base["detector"] == row["detector"], "aggregator": row["aggregator"]}
-    base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
-    both = list(zip(row["cells"], likeness, strict=True))
+
+    def record(what: str, own: Sequence[Measured], of: Mapping[str, Any], minus: float | None, in_means: bool = True) -> AblationRecord:
+        found: dict[str, Any] = {"what": what, "source": of.get("source"), "target": of.get("target"), "mean": of["mean"], "std": of["std"]}
+        found |= {"delta": _minus(of["mean"], minus), **_mean_of([like for _, like in own] if what != "cross_worst" else [])}
+        found |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": in_means}
+        return cast("AblationRecord", {**who, **found, **_status([cell for cell, _ in own], of["mean"])})
+
     records = []
     for name in SUMMARIES:
-        own = [(cell, like) for cell, like in both if (cell["source"] == cell["target"]) is (name == "within_mean") and cell["target"] not in outside]
-        mean = row["summary"][name]
-        numbers: dict[str, object] = {
-            "mean": mean,
-            "std": row["summary_std"][name],
-            "delta": _minus(mean, None if base is None else base["summary"][name]),
-        }
-        numbers |= _mean_of([like for _, like in own] if name != "cross_worst" else [])
-        numbers |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": True}
-        rest = _status([cell for cell, _ in own], mean)
-        records.append(cast("AblationRecord", {**who, "what": name, "source": None, "target": None, **numbers, **rest}))
-    for cell, like in both:
-        where = {"what": "cell", "source": cell["source"], "target": cell["target"]}
-        delta = _minus(cell["mean"], base_cells.get((cell["source"], cell["target"])))
-        numbers = {"mean": cell["mean"], "std": cell["std"], "delta": delta, **_mean_of([like])}
-        numbers |= {"n_seeds": cell["n_seeds"], "in_means": cell["target"] not in outside}
-        records.append(cast("AblationRecord", {**who, **where, **numbers, **_status([cell], cell["mean"])}))
+        own = [each for each in cells if (each[0]["source"] == each[0]["target"]) is (name == "within_mean") and each[0]["target"] not in outside]
+        of = {"mean": row["summary"][name], "std": row["summary_std"][name]}
+        records.append(record(name, own, of, None if base is None else base["summary"][name]))
+    base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
+    for each in cells:
+        minus = base_cells.get((each[0]["source"], each[0]["target"]))
+        records.append(record("cell", [each], each[0], minus, in_means=each[0]["target"] not in outside))
     return records
 
 
 def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
-    """The mean over cells, if there are any and all have an index."""
-    there = [(like.index, like.area) for like in cells if like is not None and like.index is not None and like.area is not None]
-    if not there or len(there) < len(cells):
-        return {"likeness": None, "likeness_auroc": None}
-    return {"likeness": fmean(index for index, _ in there), "likeness_auroc": fmean(area for _, area in there)}
+    areas = {"likeness": "index", "likeness_auroc": "area"}
+    return {name: mean_of_all([None if cell is None else getattr(cell, of) for cell in cells]) for name, of in areas.items()}
 
 
 def without_variant(label: str, variant: str) -> str:

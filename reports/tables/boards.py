@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from reports.tables import fields
@@ -198,18 +199,14 @@ class _Parts:
         return self.lines(lambda partition: count(partition.get("sizes", {}).get(part)))
 
 
+SIZES = ("train", "val", "cal A", "cal B", "test\nbenign", "test\nattack")
 PARTS: tuple[tuple[Column, Callable[[_Parts], str]], ...] = (
     (Column("flows"), lambda of: count(of.info["flows"])),
     (Column("benign"), lambda of: count(of.info["benign"])),
     (Column("attack"), lambda of: count(of.info["attack"])),
     (Column("seed", False, 1, markdown="--:"), lambda of: "\n".join(of.seeds) or NONE),
     (Column("partition", False, 1, markdown="--:"), lambda of: of.lines(lambda partition: partition.get("kind", NONE))),
-    (Column("train", priority=1), lambda of: of.size("train")),
-    (Column("val", priority=1), lambda of: of.size("val")),
-    (Column("cal A", priority=1), lambda of: of.size("cal_a")),
-    (Column("cal B", priority=1), lambda of: of.size("cal_b")),
-    (Column("test\nbenign", priority=1), lambda of: of.size("test_benign")),
-    (Column("test\nattack", priority=1), lambda of: of.size("test_attack")),
+    *((Column(name, priority=1), partial(_Parts.size, part=name.lower().replace(" ", "_").replace("\n", "_"))) for name in SIZES),
     (
         Column("attacks\nshared*", priority=1, headings={"markdown": "attacks shared*"}),
         lambda of: of.lines(lambda partition: count(partition.get("attacks_sharing_a_training_capture"))),

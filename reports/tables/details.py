@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any, Literal, cast
 
-from reports.tables.ablation import SEPARATOR, CellLikeness, ablation_records
+from reports.tables.ablation import SEPARATOR, ablation_records
 from reports.tables.document import (
     SUMMARIES,
-    AblationRecord,
     AlertRecord,
     Board,
     BoardRow,
@@ -25,7 +23,7 @@ from reports.tables.document import (
     ThresholdRecord,
 )
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
-from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, metric_name, name_of, number, share, spread, whole
+from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, mean_of_all, metric_name, name_of, number, share, spread, whole
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
@@ -97,12 +95,6 @@ def _cell_name(record: ThresholdRecord | AlertRecord) -> str:
     return f"{record['source'] or BASELINE_NAME} → {record['target']}"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None unless all are there."""
-    there = [value for value in values if value is not None]
-    return fmean(there) if there and len(there) == len(values) else None
-
-
 # -- thresholds --------------------------------------------------------------------------------------------------------------------
 
 AT_THRESHOLD = ("fpr", "fpr_low", "fpr_high", "recall", "precision", "f1", "n_benign", "n_attack", "n_cal")
@@ -131,7 +123,7 @@ def _threshold_tables(document: Board, records: Sequence[ThresholdRecord]) -> li
             own = [record for record in records if (record["detector"], record["threshold"]) == (label, threshold) and record["source"] is not None]
             for within in (True, False):
                 chosen = [record for record in own if (record["source"] == record["target"]) is within]
-                means += [share(_mean([record["fpr"] for record in chosen])), number(_mean([record["recall"] for record in chosen]))]
+                means += [share(mean_of_all([record["fpr"] for record in chosen])), number(mean_of_all([record["recall"] for record in chosen]))]
         summary.append((names[label], *means))
     heads = [f"{threshold} {where} {what}" for threshold in shown for where in ("within", "cross") for what in ("FPR", "recall")]
     found = [text_table(f"Mean realised FPR and recall, τ from calibration flows B{flags(document)}", ("detector", *heads), summary)]
@@ -227,7 +219,7 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
             for family in in_order(record["family"] for record in sorted(own, key=lambda record: (-record["n_test"], record["family"]))):
                 members = [record for record in own if record["family"] == family]
                 n = min(record["n_test"] for record in members)
-                areas = [number(_mean([record["auroc"] for record in members if record["detector"] == label])) for label in names]
+                areas = [number(mean_of_all([record["auroc"] for record in members if record["detector"] == label])) for label in names]
                 rows.append((f"{family}{' *' if n < SMALL_FAMILY else ''}", count(n), *areas))
             if rows:
                 title = f"{target}, {kind}: AUROC per attack family{flags(document)}"
@@ -313,10 +305,6 @@ ABLATION_NOTES = (
 )
 
 
-def _ablation_records(document: Board, cells: Sequence[CellLikeness], operations: Operations) -> list[AblationRecord]:  # noqa: ARG001
-    return ablation_records(document, cells)
-
-
 TABLES: Mapping[str, DetailTable] = {
     "thresholds": DetailTable(
         "Realised FPR, recall, precision and F1 with τ at P95, P99 and P99.9 of calibration flows B.",
@@ -362,7 +350,7 @@ TABLES: Mapping[str, DetailTable] = {
     "ablation": DetailTable(
         "Variants by group: within, cross mean, cross worst, differences to the reference, source-likeness.",
         "What each part is worth",
-        _ablation_records,
+        lambda document, cells, _: ablation_records(document, cells),
         ablation_tables,
         ABLATION_NOTES,
         evidence="likeness",
@@ -370,7 +358,7 @@ TABLES: Mapping[str, DetailTable] = {
     "mechanism": DetailTable(
         "Single scores × backbones: cross mean beside source-likeness, differences to the whole, two matrices beside each other.",
         "Single scores",
-        _ablation_records,
+        lambda document, cells, _: ablation_records(document, cells),
         mechanism_tables,
         ABLATION_NOTES,
         evidence="likeness",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from reports.tables.document import Board, BoardCell, BoardRow
-from reports.tables.leaderboard import COLLAPSE
 from reports.tables.notes import DAGGER, UPPER_BOUND
 
 __all__ = [
-    *("COLLAPSE_TEXT", "NONE", "SMALL_FAMILY", "aggregators_of", "bounds", "caption", "cell_text", "count", "flags", "in_order", "interval"),
-    *("metric_name", "name_of", "number", "params_of", "problems", "seconds", "share", "spread", "statuses", "subtitle", "title"),
-    *("varying_params", "whole"),
+    *("COLLAPSE", "COLLAPSE_TEXT", "NONE", "SMALL_FAMILY", "aggregators_of", "all_or_none", "bounds", "caption", "cell_text", "count", "flags"),
+    *("in_order", "interval", "mean_of_all", "metric_name", "name_of", "number", "params_of", "problems", "seconds", "share", "spread", "statuses"),
+    *("subtitle", "title", "varying_params", "whole"),
 ]
+
+COLLAPSE = 0.57
+"""An AUROC this low or lower counts as a collapse cell."""
 
 SMALL_FAMILY = 20
 """Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``)."""
@@ -35,6 +38,18 @@ def number(value: float | None) -> str:
     text = f"{value:.3f}"
     text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
     return ".000" if text == "-.000" else text
+
+
+def all_or_none(values: Sequence[float | None]) -> list[float]:
+    """The numbers, or an empty list where one is missing."""
+    numbers = [value for value in values if value is not None]
+    return numbers if len(numbers) == len(values) else []
+
+
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """None unless there are any and all are there."""
+    numbers = all_or_none(values)
+    return fmean(numbers) if numbers else None
 
 
 def spread(mean: float | None, std: float | None) -> str:

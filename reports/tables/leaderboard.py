@@ -25,13 +25,11 @@ from reports.tables.document import (
     SummaryName,
     TableStatistics,
 )
+from reports.tables.fields import COLLAPSE, all_or_none, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
-__all__ = ["COLLAPSE", "SUMMARIES", "build_leaderboard"]
-
-COLLAPSE = 0.57
-"""An AUROC this low or lower counts as a collapse cell."""
+__all__ = ["build_leaderboard"]
 
 AUROC_LIKE = ("auroc", "macro_auroc")
 
@@ -52,7 +50,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     _check_aggregator(table, measure)
     plan = table.plan
     document: Board = {
-        "schema_version": table.schema_version,
+        "schema_version": plan.schema_version,
         "protocol": plan.protocol,
         "regime": "transfer",
         "calibration": plan.calibration,
@@ -151,9 +149,7 @@ def _cell(pair: Pair, seeds: Sequence[Run], baseline: Sequence[Run], aggregator:
 
 
 def _mean_if_all(seeds: Sequence[Run], measure: Measure) -> float | None:
-    """The mean over seeds, if there are any and every one has a number."""
-    numbers = _all_or_none([run.number(measure) for run in seeds])
-    return fmean(numbers) if numbers else None
+    return mean_of_all([run.number(measure) for run in seeds])
 
 
 def _worst(seeds: Sequence[Run], measure: Measure) -> tuple[str, str]:
@@ -177,15 +173,12 @@ def _baseline_reason(baseline: Mapping[Pair, Sequence[Run]]) -> str:
 
 
 def _fewest(name: str, records: Sequence[RunRecord]) -> int | None:
-    counts = [count for record in records if (count := record.counts.get(name)) is not None]
-    return min(counts, default=None)
+    return min((count for record in records if (count := record.counts.get(name)) is not None), default=None)
 
 
 def _shared(params: Sequence[Params]) -> Params:
     """Parameters with the same value in every cell; σ within and across may differ, and is then found in the cells."""
-    if not params:
-        return {}
-    return {name: value for name, value in params[0].items() if all(name in other and other[name] == value for other in params)}
+    return {name: value for name, value in (params[0].items() if params else ()) if all(name in other and other[name] == value for other in params)}
 
 
 def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
@@ -194,19 +187,10 @@ def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
 
 
 def _summary(values: Mapping[Pair, float | None], table: ResultTable, measure: Measure) -> Summary:
-    within = _all_or_none([value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair)])
-    cross = _all_or_none([value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair)])
+    within = [value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair)]
+    cross = [value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair)]
     worst = min if measure.metric.higher_is_better else max
-    return {
-        "within_mean": fmean(within) if within else None,
-        "cross_mean": fmean(cross) if cross else None,
-        "cross_worst": worst(cross) if cross else None,
-    }
-
-
-def _all_or_none(values: Sequence[float | None]) -> list[float]:
-    numbers = [value for value in values if value is not None]
-    return numbers if len(numbers) == len(values) else []
+    return {"within_mean": mean_of_all(within), "cross_mean": mean_of_all(cross), "cross_worst": worst(all_or_none(cross), default=None)}
 
 
 def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measure: Measure) -> Summary:
@@ -215,7 +199,7 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
         for run in seeds:
             by_seed.setdefault(run.seed, dict.fromkeys(table.pairs))[pair] = run.number(measure)
     summaries = [_summary(values, table, measure) for values in by_seed.values()]
-    spread = {name: _all_or_none([summary[name] for summary in summaries]) for name in SUMMARIES}
+    spread = {name: all_or_none([summary[name] for summary in summaries]) for name in SUMMARIES}
     return {name: stdev(numbers) if len(numbers) > 1 else None for name, numbers in spread.items()}
 
 
@@ -253,17 +237,14 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
         numbers = sum(cell["mean"] is not None for cell in row["cells"])
         return (1 if numbers else 2), -numbers, row["detector"]
 
-    ranked: list[BoardRow] = []
-    ranks: dict[float, int] = {}
-    complete = 0
-    for row in sorted(rows, key=place):
+    ordered = sorted(rows, key=place)
+    counted = [value for row in ordered if (value := values[row["detector"]]) is not None and not row["upper_bound"]]
+
+    def rank(row: BoardRow) -> int | None:
         value = values[row["detector"]]
-        if value is None or row["upper_bound"]:
-            ranked.append(row)
-            continue
-        complete += 1
-        ranked.append({**row, "rank": ranks.setdefault(value, complete)})
-    return ranked
+        return None if value is None or row["upper_bound"] else counted.index(value) + 1
+
+    return [{**row, "rank": rank(row)} for row in ordered]
 
 
 # -- datasets ----------------------------------------------------------------------------------------------------------------------

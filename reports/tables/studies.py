@@ -110,33 +110,25 @@ def _grids(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
 
 
 def _beside(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
-    """Per detector: the metric, then the likeness index, of the protocol's two rows; nothing where it has not both."""
+    """Per detector: the metric, then the likeness index, of the protocol's two rows beside each other; nothing where it has not both."""
     second, first = study_of(document)
     there = {(_detector(record), record["variant"]): record["detector"] for record in records}
-    tables = []
+    cells = {(record["detector"], record["source"], record["target"]): record for record in records if record["what"] == "cell"}
+    names, tables = document["datasets"], []
     for detector in in_order(detector for detector, _ in there):
         labels = [there[detector, variant] for variant in (first, second) if (detector, variant) in there]
-        own = [record for record in records if record["what"] == "cell" and record["detector"] in labels]
-        if len(labels) == 2:
-            title, names = f"{detector}: {first} | {second}", document["datasets"]
-            means = {(record["detector"], record["source"], record["target"]): record["mean"] for record in own}
-            indices = {(record["detector"], record["source"], record["target"]): record["likeness"] for record in own}
-            tables.append(_matrices(f"{title}, {metric_name(document['metric'])} in %{flags(document)}", labels, names, means, _percent))
-            if any(record["likeness"] is not None for record in records if record["detector"] in labels):
-                tables.append(_matrices(f"{title}, source-likeness{flags(document)}", labels, names, indices, _index))
+        if len(labels) < 2:
+            continue
+
+        def matrix(what: str, text: Callable[[AblationRecord | None], str], labels: Sequence[str] = labels, detector: str = detector) -> Table:
+            """One source × target matrix, ``first | second`` in each cell."""
+            rows = [(source, *(" | ".join(text(cells.get((label, source, target))) for label in labels) for target in names)) for source in names]
+            return text_table(f"{detector}: {first} | {second}, {what}{flags(document)}", ("source ↓ target →", *names), rows)
+
+        tables.append(matrix(f"{metric_name(document['metric'])} in %", lambda record: _percent(record and record["mean"])))
+        if any(record["likeness"] is not None for record in records if record["detector"] in labels):
+            tables.append(matrix("source-likeness", lambda record: _index(record and record["likeness"])))
     return tables
-
-
-def _matrices(
-    title: str,
-    labels: Sequence[str],
-    names: Sequence[str],
-    numbers: Mapping[tuple[str, str | None, str | None], float | None],
-    text: Callable[[float | None], str],
-) -> Table:
-    """The rows of the labels as one source × target matrix: ``first | second`` in each cell."""
-    rows = [(source, *(" | ".join(text(numbers.get((label, source, target))) for label in labels) for target in names)) for source in names]
-    return text_table(title, ("source ↓ target →", *names), rows)
 
 
 def _percent(value: float | None, std: float | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.extensions import TestScores
-from reports.render.html.evidence import Environment, FamilySize, ReportData, RunRow
+from janus_bench.quiet import ignore
+from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
-from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run, ignore
+from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
 from reports.statistics.intervals import kept_statistics
 from reports.tables.ablation import CellLikeness
 from reports.tables.document import Board
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
+from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
 __all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "cell_likeness", "collect", "roc_grid", "tpr_at"]
@@ -58,14 +59,11 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
         if not documents or any(run.number(measure) is not None for run in table.runs):
             documents[measure.name] = build_leaderboard(table, measure, statistics.get(measure.name))
     return ReportData(
+        table=table,
         documents=documents,
         summaries={name: metric.summary for name, metric in plugins.metrics().items()},
         cells=cells,
         families={name: _family_sizes(table.results, entry.hash) for name, entry in table.datasets.items()},
-        hashes={name: entry.hash for name, entry in table.datasets.items()},
-        plans=tuple(plan.key for plan in table.plans),
-        runs=_runs(table),
-        environments=_environments(table),
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
     )
@@ -89,9 +87,9 @@ def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: P
     cells = []
     for row in table.rows:
         for pair, seeds in row.cells.items():
-            own = [likeness for run in seeds if (likeness := found[run.key, run.row_aggregator]) is not None]
-            index = fmean(likeness.index for likeness in own) if len(own) == len(seeds) else None
-            area = fmean(0.5 + likeness.sign * (likeness.index - 0.5) for likeness in own) if len(own) == len(seeds) else None
+            own = [found[run.key, run.row_aggregator] for run in seeds]
+            index = mean_of_all([likeness.index if likeness else None for likeness in own])
+            area = mean_of_all([0.5 + likeness.sign * (likeness.index - 0.5) if likeness else None for likeness in own])
             cells.append(CellLikeness(row.label, row.declared.variant, *pair, index, area))
     return tuple(cells)
 
@@ -256,22 +254,3 @@ def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:
     sizes = attacks.group_by("family").agg(pl.len().alias("flows"), pl.col("source").n_unique().alias("captures"))
     ordered = sizes.sort(["flows", "family"], descending=[True, False]).iter_rows(named=True)
     return {row["family"]: FamilySize(row["flows"], row["captures"]) for row in ordered}
-
-
-def _runs(table: ResultTable) -> tuple[RunRow, ...]:
-    """Every expected run once."""
-    rows: dict[str, RunRow] = {}
-    for run in table.runs:
-        record = run.record
-        where = (run.regime, run.pair[0] if run.regime == "transfer" else CONTROL, run.pair[1], run.seed)
-        version, device = ("", "") if record is None else (record.spec["version"], record.spec["device"])
-        attempt, finished, aggregator = (None, "", "") if record is None else (record.attempt, record.finished, record.aggregator)
-        cost = {} if record is None else record.cost
-        rows[run.key] = RunRow(run.key, run.label, version, *where, run.status, run.reason, attempt, finished, device, aggregator, cost)
-    return tuple(rows.values())
-
-
-def _environments(table: ResultTable) -> tuple[Environment, ...]:
-    records = {run.key: run.record for run in table.runs if run.record is not None}
-    counts = Counter(tuple(sorted(record.environment.items())) for record in records.values())
-    return tuple(Environment(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0])))

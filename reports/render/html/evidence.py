@@ -1,16 +1,19 @@
-"""What the page is made from, collected by ``reports.render.html.collect``.  Standard library only.  A number that does not exist is None."""
+"""What the page is made from, collected by ``reports.render.html.collect``.  A number that does not exist is None."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from reports.published.table import PublishedTable
+from reports.results.model import ResultTable, Run
 from reports.tables.document import Board
 from reports.tables.evidence import CellEvidence
+from reports.tables.fields import flags
 
-__all__ = ["Environment", "FamilySize", "ReportData", "RunRow"]
+__all__ = ["FamilySize", "ReportData"]
 
 Audit = Mapping[str, Any]
 """An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}] (``datasets_registry.audits.audit_store``), and
@@ -26,54 +29,21 @@ class FamilySize:
 
 
 @dataclass(frozen=True)
-class RunRow:
-    """One attempted run, or an expected one that is missing (``key`` names it all the same)."""
-
-    key: str
-    detector: str
-    version: str
-    regime: str
-    source: str
-    target: str
-    seed: int
-    status: str
-    reason: str
-    attempt: int | None
-    finished: str
-    device: str
-    aggregator: str
-    cost: Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Versions and machine, as the rows recorded them, and how many rows did."""
-
-    values: Mapping[str, str]
-    runs: int
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything on the page.
 
-    documents     metric → leaderboard document (``reports.tables.leaderboard``), all of the same plans; the first is shown first
+    documents     metric → leaderboard document of ``table`` (``reports.tables.leaderboard``); the first is shown first
     summaries     metric → what it is, one line
     cells         in any order; cells without an ok run are absent (their status is in the documents)
     families      dataset → family → size
-    hashes        dataset → hash of its data
-    plans         keys of the plans, oldest first
     published     ``reports.published.table.published_table``: the literature, never ranked
     """
 
+    table: ResultTable
     documents: Mapping[str, Board]
     summaries: Mapping[str, str]
     cells: tuple[CellEvidence, ...]
     families: Mapping[str, Mapping[str, FamilySize]]
-    hashes: Mapping[str, str]
-    plans: tuple[str, ...]
-    runs: tuple[RunRow, ...]
-    environments: tuple[Environment, ...]
     audits: Mapping[str, Audit]
     published: PublishedTable
 
@@ -81,3 +51,17 @@ class ReportData:
     def first(self) -> Board:
         """The document that is shown first."""
         return next(iter(self.documents.values()))
+
+    @property
+    def flags(self) -> str:
+        return flags(self.first)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Label → the number that the filter knows a detector by: its place on the first leaderboard."""
+        return {row["detector"]: place for place, row in enumerate(self.first["rows"])}
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every expected run once, whether it was attempted or not."""
+        return list({run.key: run for run in self.table.runs}.values())

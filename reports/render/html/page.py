@@ -13,7 +13,7 @@ from reports.render.html import records, results
 from reports.render.html.evidence import ReportData
 from reports.tables.boards import SHARING
 from reports.tables.evidence import CONTROL
-from reports.tables.fields import COLLAPSE_TEXT, flags, in_order, metric_name, problems, subtitle
+from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems, subtitle
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -49,11 +49,11 @@ def _breakable(text: str) -> Markup:
 
 def _context(data: ReportData) -> dict[str, Any]:
     document = data.first
-    finished = sorted(run.finished for run in data.runs if run.finished)
+    finished = sorted(run.record.finished for run in data.runs if run.record is not None)
     return {
         "document": document,
-        "flags": flags(document),
-        "title": f"Network anomaly detectors · {document['protocol']}{flags(document)}",
+        "flags": data.flags,
+        "title": f"Network anomaly detectors · {document['protocol']}{data.flags}",
         "subtitle": subtitle(document),
         "notes": document["notes"],
         "extra_notes": {name: [note for note in other["notes"] if note not in document["notes"]] for name, other in data.documents.items()},
@@ -80,23 +80,22 @@ def _context(data: ReportData) -> dict[str, Any]:
         "published_title": data.published["title"],
         "published_notes": closing_lines(data.published),
         "collapse": COLLAPSE_TEXT,
-        "plans": data.plans,
+        "plans": [plan.key for plan in data.table.plans],
         "period": (finished[0], finished[-1]) if finished else None,
     }
 
 
 def _payload(data: ReportData) -> dict[str, Any]:
     """What the script draws curves from: grids of false-positive rates, and per source and target detector → [grid, TPR · 10⁵, benign test flows]."""
-    numbers = results.detector_numbers(data)
     grids: dict[tuple[float, ...], int] = {}
     curves: dict[str, dict[str, dict[int, Any]]] = {name: {} for name in data.first["datasets"]}
     for cell in data.cells:
         if cell.fpr:
             grid = grids.setdefault(cell.fpr, len(grids))
             points = [round(value * 1e5) for value in cell.tpr]
-            curves[cell.target].setdefault(results.source_name(cell.source), {})[numbers[cell.detector]] = [grid, points, cell.n_benign]
+            curves[cell.target].setdefault(results.source_name(cell.source), {})[data.numbers[cell.detector]] = [grid, points, cell.n_benign]
     return {
-        "detectors": list(numbers),
+        "detectors": list(data.numbers),
         "sources": [*data.first["datasets"], results.BASELINE_NAME],
         "grids": [[float(f"{rate:.6g}") for rate in grid] for grid in grids],
         "curves": {target: found for target, found in curves.items() if found},

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.published.render import all_tables
-from reports.render.html.cells import for_report, left, numeric, right, text
-from reports.render.html.evidence import ReportData, RunRow
-from reports.render.html.results import detector_numbers, source_name
+from reports.render.html.cells import for_report, left, numeric, paired, right, text
+from reports.render.html.evidence import ReportData
+from reports.render.html.results import BASELINE_NAME, Pairs
+from reports.results.model import Run
 from reports.tables.boards import parts_table
-from reports.tables.fields import NONE, aggregators_of, count, flags, in_order, name_of, number, params_of, seconds, share
+from reports.tables.fields import NONE, aggregators_of, count, in_order, name_of, number, params_of, seconds, share
 from reports.tables.model import Cell, Row, Table
 
 __all__ = ["AuditSection", "audits", "dataset_table", "environment_table", "hash_table", "params_table", "published_tables", "run_table"]
@@ -56,7 +58,7 @@ def _measures(data: ReportData, dataset: str, measures: Sequence[Mapping[str, An
         detail = ", ".join(f"{name} {_detail(found)}" for name, found in measure["detail"].items())
         shown = NONE if value is None else UNITS[measure["unit"]](value)
         rows.append(Row([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")]))
-    return Table(f"{dataset} · audit{flags(data.first)}", [left("Measured"), right("Value"), left("Detail")], rows)
+    return Table(f"{dataset} · audit{data.flags}", [left("Measured"), right("Value"), left("Detail")], rows)
 
 
 def _detail(value: object) -> str:
@@ -66,7 +68,7 @@ def _detail(value: object) -> str:
 def _audit_table(data: ReportData, dataset: str, table: Mapping[str, Any]) -> Table:
     columns = [right(str(column)) if place else left(str(column)) for place, column in enumerate(table["columns"])]
     rows = [Row([_audit_cell(value, place) for place, value in enumerate(values)]) for values in table["rows"]]
-    return Table(f"{dataset} · {table.get('title', 'audit')}{flags(data.first)}", columns, rows)
+    return Table(f"{dataset} · {table.get('title', 'audit')}{data.flags}", columns, rows)
 
 
 def _audit_cell(value: Any, place: int) -> Cell:
@@ -88,48 +90,54 @@ def published_tables(data: ReportData) -> list[Table]:
 
 
 def hash_table(data: ReportData) -> Table:
-    rows = [Row([text(name, head=True), text(data_hash, "l c")]) for name, data_hash in data.hashes.items()]
-    return Table(f"Data{flags(data.first)}", [left("Dataset"), left("SHA-256 of the flow store")], rows, sortable=False)
+    rows = [Row([text(name, head=True), text(entry.hash, "l c")]) for name, entry in data.table.datasets.items()]
+    return Table(f"Data{data.flags}", [left("Dataset"), left("SHA-256 of the flow store")], rows, sortable=False)
 
 
 def environment_table(data: ReportData) -> Table:
     """A column per environment that rows recorded: results of several machines are seen as such."""
-    names = in_order(name for environment in data.environments for name in environment.values)
-    columns = [left(""), *(left(f"Environment {place}", f"{env.runs} runs") for place, env in enumerate(data.environments, 1))]
-    rows = [Row([text(name, head=True), *(text(env.values.get(name, NONE), "l c") for env in data.environments)]) for name in names]
+    counts = Counter(tuple(sorted(run.record.environment.items())) for run in data.runs if run.record is not None)
+    found = [(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    names = in_order(name for values, _ in found for name in values)
+    columns = [left(""), *(left(f"Environment {place}", f"{runs} runs") for place, (_, runs) in enumerate(found, 1))]
+    rows = [Row([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)]) for name in names]
     if "commit" not in names:
-        rows.append(Row([text("commit", head=True), *(text("not recorded", "l") for _ in data.environments)]))
-    return Table(f"Versions and machine{flags(data.first)}", columns, rows, sortable=False)
+        rows.append(Row([text("commit", head=True), *(text("not recorded", "l") for _ in found)]))
+    return Table(f"Versions and machine{data.flags}", columns, rows, sortable=False)
 
 
 def params_table(data: ReportData) -> Table:
     """Detectors with their resolved parameters and the aggregator."""
-    numbers = detector_numbers(data)
-    rows = []
+    lines = []
     for row in data.first["rows"]:
-        versions = ", ".join(in_order(run.version for run in data.runs if run.detector == row["detector"] and run.version))
-        cells = [text(name_of(row), "d", head=True), *(text(value or NONE, "l") for value in (versions, aggregators_of(row), params_of(row)))]
-        rows.append(Row(cells, detector=numbers[row["detector"]]))
-    columns = [left("Detector"), left("Version"), left("Aggregator"), left("Parameters")]
-    return Table(f"Detectors{flags(data.first)}", columns, rows, sortable=False)
+        versions = in_order(run.record.spec["version"] for run in data.runs if run.label == row["detector"] and run.record is not None)
+        pairs = [
+            (left("Detector"), text(name_of(row), "d", head=True)),
+            (left("Version"), text(", ".join(versions) or NONE, "l")),
+            (left("Aggregator"), text(aggregators_of(row) or NONE, "l")),
+            (left("Parameters"), text(params_of(row) or NONE, "l")),
+        ]
+        lines.append((pairs, Row((), detector=data.numbers[row["detector"]])))
+    return paired(f"Detectors{data.flags}", lines, sortable=False)
 
 
 def run_table(data: ReportData) -> Table:
     """Every expected run."""
-    numbers = detector_numbers(data)
-    names = ("Run", "Detector", "Source", "Target", "Seed", "Status", "Attempt", "Fit s", "Finished", "Reason")
-    columns = [right(name) if name in ("Seed", "Attempt", "Fit s") else left(name) for name in names]
-    return Table(f"Every run{flags(data.first)}", columns, [_run_row(run, numbers.get(run.detector)) for run in data.runs], css="runs")
+    return paired(f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs")
 
 
-def _run_row(run: RunRow, detector: int | None) -> Row:
-    cells = [
-        text(run.key, "c", head=True),
-        *(text(value) for value in (run.detector, source_name(run.source), run.target)),
-        text(str(run.seed), "n"),
-        text(run.status, "" if run.status == "ok" else "bad"),
-        text(NONE if run.attempt is None else str(run.attempt), "n"),
-        text(seconds(run.cost.get("fit_s")), "n"),
-        *(text(value or NONE) for value in (run.finished[:19].replace("T", " "), run.reason)),
-    ]
-    return Row(cells, detector=detector)
+def _run_line(run: Run, detector: int | None) -> tuple[Pairs, Row]:
+    record = run.record
+    attempt, finished, fit_s = (NONE, "", None) if record is None else (str(record.attempt), record.finished, record.cost.get("fit_s"))
+    return [
+        (left("Run"), text(run.key, "c", head=True)),
+        (left("Detector"), text(run.label)),
+        (left("Source"), text(BASELINE_NAME if run.regime == "control" else run.pair[0])),
+        (left("Target"), text(run.pair[1])),
+        (right("Seed"), text(str(run.seed), "n")),
+        (left("Status"), text(run.status, "" if run.status == "ok" else "bad")),
+        (right("Attempt"), text(attempt, "n")),
+        (right("Fit s"), text(seconds(fit_s), "n")),
+        (left("Finished"), text(finished[:19].replace("T", " ") or NONE)),
+        (left("Reason"), text(run.reason or NONE)),
+    ], Row((), detector=detector)
