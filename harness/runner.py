@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -293,17 +293,19 @@ class _FitRun:
             "flows_per_s": scored / event.score_s if event.score_s > 0 else None,
             "peak_rss_mb": event.peak_rss_mb,
         }
-        counts = self._counts(run, stages.flow_ids)
-        self._append(run, "ok", "", counts, cost, compute_metrics(views, plugins.metrics(), self._observer.message))
+        self._append(run, "ok", "", cost, compute_metrics(views, plugins.metrics(), self._observer.message))
 
-    def _counts(self, run: RunSpec, flow_ids: Callable[[Part], NDArray[np.int64]]) -> dict[str, int | None]:
+    def _counts(self, run: RunSpec) -> dict[str, int | None]:
         """Flows of a run by what they are for: as they were staged, or (of a run without scores) as they would have been."""
         roles, attack = roles_of(run.regime, run.calibration), self._sites[run.target].index.attack
 
-        def rows(*uses: Use) -> int:
-            return sum(len(flow_ids(self._part(run, use))) for use in uses)
+        def flow_ids(use: Use) -> NDArray[np.int64]:
+            return self._sites[dataset_of(run, use)].part(draw_of(run), use.part)
 
-        attacks = int(np.count_nonzero(attack[flow_ids(self._part(run, roles.scored["test"]))]))
+        def rows(*uses: Use) -> int:
+            return sum(len(flow_ids(use)) for use in uses)
+
+        attacks = int(np.count_nonzero(attack[flow_ids(roles.scored["test"])]))
         return {
             "n_train": rows(*roles.fit),
             "n_val": rows(roles.validate),
@@ -312,10 +314,6 @@ class _FitRun:
             "n_test_benign": rows(roles.scored["test"]) - attacks,
             "n_test_attack": attacks,
         }
-
-    def _planned(self, part: Part) -> NDArray[np.int64]:
-        dataset = next(site for site in self._sites.values() if site.store.hash == part.data_hash)
-        return dataset.part(part.draw, part.name)
 
     @property
     def _aggregator(self) -> str:
@@ -334,7 +332,6 @@ class _FitRun:
         run: RunSpec,
         status: Status,
         reason: str,
-        counts: Mapping[str, int | None] | None = None,
         cost: Mapping[str, float | None] | None = None,
         metrics: Mapping[str, float | None] | None = None,
     ) -> RunRecord:
@@ -351,7 +348,7 @@ class _FitRun:
                 provenance=capabilities.provenance,
                 uses_labels=capabilities.uses_labels,
                 aggregator=self._aggregator,
-                counts=counts or self._counts(run, self._planned),
+                counts=self._counts(run),
                 cost=cost or {},
                 metrics=metrics or {},
                 partition=target.describe(),

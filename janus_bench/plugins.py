@@ -6,7 +6,6 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -15,6 +14,8 @@ from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
 from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from janus_bench.contract import Capabilities
 
 BUILT_IN = "janus-bench"
@@ -86,6 +87,13 @@ class LoadedDetector:
         if not isinstance(capabilities, Capabilities):
             raise PluginError(f"detector {self.name!r}: declare() returned {type(capabilities).__name__}, not Capabilities")
         return dataclasses.replace(self, capabilities=capabilities)
+
+
+def entry_points(group: str) -> Iterable[EntryPoint]:
+    """Those of every installed distribution; imported here, for ``--help`` has no use for the metadata of packages."""
+    from importlib import metadata
+
+    return metadata.entry_points(group=group)
 
 
 def one_line(error: BaseException) -> str:

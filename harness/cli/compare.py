@@ -82,22 +82,18 @@ def _table(columns: list[str], rows: list[list[str]], reasons: list[str]) -> Non
 def _cell(row: ComparedCell) -> list[str]:
     counts = ((row["n_benign"], row["captures_benign"]), (row["n_attack"], row["captures_attack"]))
     flows = [f"{flows} ({captures})" if flows is not None else "–" for flows, captures in counts]
-    numbers = (_number(row["first"]), _number(row["second"]), _signed(row["difference"]), _range(row["low"], row["high"]))
+    numbers = (_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"), _range(row["low"], row["high"]))
     return [f"{row['source']} → {row['target']}", *numbers, _p(row["delong_p"]), _p(row["delong_p_holm"]), *flows]
 
 
 def _mean(row: ComparedMean) -> list[str]:
     these = (_range(row["low_these"], row["high_these"]), _p(row["p_these"]), _p(row["p_these_holm"]))
     others = (_range(row["low"], row["high"]), _p(row["p"]), _p(row["p_holm"]))
-    return [_number(row["first"]), _number(row["second"]), _signed(row["difference"]), *these, *others]
+    return [_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"), *these, *others]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.3f}"
 
 
 def _range(low: float | None, high: float | None) -> str:

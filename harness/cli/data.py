@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,9 +17,6 @@ from harness.cli.options import DatasetName, ListFormat, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from datasets_registry.capture.rules import FlowRules
 
 
 def add(
@@ -37,6 +34,7 @@ def add(
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from datasets_registry.capture.rules import FlowRules
+    from datasets_registry.ingest import ingest_folder
     from datasets_registry.labelling.labels_csv import LABELS_FILE
     from datasets_registry.sequences import holds_sequences, ingest_sequences
 
@@ -53,7 +51,12 @@ def add(
                 summary = f"packet sequences of {folder.resolve().name}"
                 manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
             else:
-                manifest = _add_captures(name, folder, rules, stream, progress)
+                # What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again.
+                summary, cache = f"captures of {folder.resolve().name}", extracted_folder(name)
+                manifest = ingest_folder(
+                    folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress
+                )
+                shutil.rmtree(cache, ignore_errors=True)
     except OSError as error:
         raise UsageError(
             f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})"
@@ -72,17 +75,6 @@ def check_new_name(name: str, how: str = "") -> None:
 def extracted_folder(name: str) -> Path:
     """Where a dataset's extracted captures are kept while it is made."""
     return home() / "datasets" / ".extracted" / name
-
-
-def _add_captures(name: str, folder: Path, rules: FlowRules, stream: bool, progress: PreparationProgress) -> dict[str, Any]:
-    """What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again."""
-    from datasets_registry.ingest import ingest_folder
-
-    cache = extracted_folder(name)
-    summary = f"captures of {folder.resolve().name}"
-    manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress)
-    shutil.rmtree(cache, ignore_errors=True)
-    return manifest
 
 
 def export(

@@ -60,7 +60,7 @@ def heatmap(
     figure = cross_heat_maps(
         Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(board["metric"])), form, _warning(board)
     )
-    _save(file, figure, f"{detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, board['seeds']))}")
+    console.save(file, figure, f": {detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, board['seeds']))}")
 
 
 def roc(
@@ -88,7 +88,7 @@ def roc(
         figure = roc_curves(curves, form, _warning(document(table, "auroc")))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    _save(file, figure, f"{source} → {target}, seed {seed}")
+    console.save(file, figure, f": {source} → {target}, seed {seed}")
 
 
 def density(
@@ -114,7 +114,7 @@ def density(
         panels.append(ScorePanel(*run.pair, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
     warning = _warning(document(table, "auroc"))
     score = f"{detector}, {name.removeprefix('column:')}"
-    _save(file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f"{score}, seed {seed}")
+    console.save(file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}")
 
 
 def ablation(
@@ -138,7 +138,7 @@ def ablation(
         for number in load_published():
             if number["kind"] == "ablation":
                 published.setdefault(number["variant"], {})[number["target"]] = 100 * number["value"]
-        _save(file, ablation_bars(published, "full JANUS (published)", form=form), "published differences")
+        console.save(file, ablation_bars(published, "full JANUS (published)", form=form), ": published differences")
         return
     table = read(runs, protocol)
     board = document(table, "auroc")
@@ -151,7 +151,7 @@ def ablation(
     deltas = ablation_deltas(board, reference, names, variants)
     if not deltas:
         raise DataError(f"{runs} has no detector besides {reference}")
-    _save(file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f"differences to {reference}")
+    console.save(file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f": differences to {reference}")
 
 
 def _format(file: Path) -> Format:
@@ -161,10 +161,6 @@ def _format(file: Path) -> Format:
     if found is None:
         raise UsageError(f"cannot tell the format of {file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
     return found
-
-
-def _save(file: Path, figure: bytes, what: str) -> None:
-    console.save(file, figure, f": {what}")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -157,6 +156,8 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
 def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
     if file is None:
         return {}
+    import tomllib
+
     try:
         tables = tomllib.loads(file.read_text())
     except OSError as error:
