@@ -12,6 +12,9 @@ from janus_bench import plugins
 from janus_bench.errors import unknown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datasets_registry.store import FlowStore
     from janus_bench.extensions import Dataset
     from janus_bench.records import RunSpec
@@ -45,6 +48,7 @@ class OpenDataset:
             flows.select("flow_id", "n_packets"), on="flow_id"
         )
         self._partitions: dict[Draw, Partition] = {}
+        self._parts: dict[tuple[Draw, str], NDArray[np.int64]] = {}
 
     def partition(self, draw: Draw) -> Partition:
         """Drawn once per declaration; a second thread that asks at the same time draws the same."""
@@ -53,6 +57,14 @@ class OpenDataset:
         if draw not in self._partitions:
             self._partitions[draw] = draw_partition(self.index, draw)
         return self._partitions[draw]
+
+    def part(self, draw: Draw, name: str) -> NDArray[np.int64]:
+        """Flow ids of a part (``protocols.roles.flows_of_part``), found once per draw; not to be written to."""
+        from protocols.roles import flows_of_part
+
+        if (draw, name) not in self._parts:
+            self._parts[draw, name] = flows_of_part(self.index, self.partition(draw), name, draw.seed)
+        return self._parts[draw, name]
 
 
 def draw_of(run: RunSpec) -> Draw:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.shared.inputs import Input
-from detectors.shared.tabular import Arrays, Saved, Tabular, features_only
+from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Share
 
@@ -81,7 +81,7 @@ def _gamma(rows: NDArray[np.float64]) -> float:
     return 1.0 / (rows.shape[1] * variance) if variance > 0 else 1.0
 
 
-class OneClassSVM(Tabular, Saved):
+class OneClassSVM(Tabular, SavedLearner):
     """Score = −Σ_s α_s k(x, v_s), (n,) float64: −``sklearn.svm.OneClassSVM.score_samples``, RBF kernel (Schölkopf et al., 2001).
 
     Inputs are standardised on the training flows; γ = 1 / (D · variance), scikit-learn's ``scale``.  A flow far from every support vector scores 0,

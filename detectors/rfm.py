@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.tabular import Network, features_only
+from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Positive
 
 __all__ = ["RFM", "RFMParams", "integrate", "worst_coupling"]
@@ -49,7 +49,7 @@ def integrate(field: Callable[[Any, Any], Any], rows: Any, steps: int) -> Any:
     return rows
 
 
-class RFM(Network):
+class RFM(NetworkDetector):
     """Score = |‖z‖ − √D|, (n,) float64 ≥ 0: z is where the learned flow carries the D = 20 standardised features; noise has ‖z‖ ≈ √D.
 
     Conditional flow matching on straight paths from a benign row x (t = 0) to noise z ~ N(0, I) (t = 1), squared error against z − x; each batch is

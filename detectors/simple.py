@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.shared.inputs import ZScores
-from detectors.shared.tabular import Arrays, Saved, Standardised, features_only
+from detectors.shared.tabular import Arrays, SavedLearner, Standardised, features_only
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Positive
 
 __all__ = ["ECOD", "GMM", "KNN", "PCA", "ECODParams", "GMMParams", "KNNParams", "Mahalanobis", "MahalanobisParams", "PCAParams"]
 
 
-class _Simple(Standardised, Saved):
+class _Simple(Standardised, SavedLearner):
     """Standardise, learn arrays, score rows by them; the validation flows are unused."""
 
     limit = 1e6  # z-scores beyond are clipped, so that their squares stay finite

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detectors.shared.inputs import Input
-from detectors.shared.tabular import Network, features_only
+from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Positive
 
 __all__ = ["TCCM", "TCCMParams"]
@@ -29,7 +29,7 @@ class TCCMParams(CheckedParams):
     lr: Positive = 1e-3
 
 
-class TCCM(Network):
+class TCCM(NetworkDetector):
     """Score = ‖f(x, 1) + x‖, (n,) float64 ≥ 0: how far one step of the learned contraction misses the origin.
 
     f(x, t) is trained towards −x on benign rows x at times t ~ U(0, 1), squared error; the validation flows are unused, as in the paper.  Rows are

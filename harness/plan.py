@@ -98,7 +98,7 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
         detectors=rows,
         cells=tuple(cells),
     )
-    return Plan(record, _grouped(runs))
+    return Plan(record, _grouped(runs, settings.seeds))
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,14 @@ def _run_spec(
     return loaded, spec
 
 
-def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]]) -> tuple[Fit, ...]:
-    """Fits in the order asked for, transfer before control within a seed: the long ones start first."""
+def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]], seeds: Sequence[int]) -> tuple[Fit, ...]:
+    """Fits seed by seed, so that what is staged for a seed can go before the next; within one in the order asked for, transfer before control:
+    the long ones start first."""
     grouped: dict[str, list[tuple[str, LoadedDetector, RunSpec]]] = {}
     for label, loaded, spec in runs.values():
         grouped.setdefault(spec.fit_key, []).append((label, loaded, spec))
-    return tuple(Fit(key, members[0][0], members[0][1], tuple(spec for *_, spec in members)) for key, members in grouped.items())
+    fits = [Fit(key, members[0][0], members[0][1], tuple(spec for *_, spec in members)) for key, members in grouped.items()]
+    return tuple(sorted(fits, key=lambda fit: seeds.index(fit.first.seed)))
 
 
 def _declared(row: _Row, settings: Settings) -> DetectorRow:

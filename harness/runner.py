@@ -25,7 +25,7 @@ from janus_bench.contract import Capabilities
 from janus_bench.errors import DataError, InvalidScores, JanusBenchError
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
-from protocols.roles import Use, flows_of_part, roles_of
+from protocols.roles import Use, roles_of
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
@@ -115,16 +115,17 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
     """Why a run cannot be, or an empty string."""
     for use in roles_of(run.regime, run.calibration).uses:
         name = dataset_of(run, use)
-        dataset = datasets[name]
-        partition = dataset.partition(draw_of(run))
         for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
-            n = len(flows_of_part(dataset.index, partition, part, run.seed))
+            n = len(datasets[name].part(draw_of(run), part))
             if n < FEWEST_FLOWS:
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
     for name in dict.fromkeys((run.source or run.target, run.target)):
+        manifest = datasets[name].store.manifest
         for artifact in ARTIFACTS:
-            if artifact in capabilities.inputs and not datasets[name].store.manifest.get(artifact):
+            if artifact in capabilities.inputs and not manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"
+        if "stream" in capabilities.inputs and (absent := manifest.get("packets_not_in_stream", 0)) > 0:
+            return f"{name}: {absent} packets of its flows are not in the packet stream"
     if run.calibration == "none" and run.regime != "control" and len(capabilities.scores) > 1:
         return "several score columns need calibration flows for their aggregator, and this protocol has none"
     return ""
@@ -315,8 +316,7 @@ class _FitRun:
         }
 
     def _planned(self, part: Part) -> NDArray[np.int64]:
-        dataset = next(one for one in self._datasets.values() if one.store.hash == part.data_hash)
-        return flows_of_part(dataset.index, dataset.partition(part.draw), part.name, part.draw.seed)
+        return next(one for one in self._datasets.values() if one.store.hash == part.data_hash).part(part.draw, part.name)
 
     @property
     def _aggregator(self) -> str:

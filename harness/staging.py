@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import PacketStream
+from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
-from protocols.roles import flows_of_part
 
 if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
@@ -155,8 +155,7 @@ class Stages:
 
 
 def _in_neutral_order(part: Part, dataset: OpenDataset) -> Ids:
-    partition = dataset.partition(part.draw)
-    flow_ids = flows_of_part(dataset.index, partition, part.name, part.draw.seed)
+    flow_ids = dataset.part(part.draw, part.name)
     attack, rng = dataset.index.attack[flow_ids], part.generator(ORDER)
     place = neutral_draw(lambda: rng.permutation(len(flow_ids)), attack)  # flow i goes to row place[i]
     return flow_ids[np.argsort(place)]
@@ -208,7 +207,7 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
 
 def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
     """Block by block, so that memory depends on the size of a block alone."""
-    offsets = np.concatenate([[0], np.cumsum(store.packet_counts()[rows])]).astype(np.int64)
+    offsets = starts_of(store.packet_counts()[rows])
     np.save(folder / "offsets.npy", offsets)
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in PACKET_CHANNELS}

@@ -6,14 +6,17 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
 from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from janus_bench.contract import Capabilities
 
 BUILT_IN = "janus-bench"
 """The distribution whose names nobody else can take."""
@@ -70,6 +73,8 @@ class LoadedDetector:
 
     def declaring(self, params: Any) -> LoadedDetector:
         """The same with the capabilities that these parameters give it; PluginError if its ``declare`` does not give any."""
+        from janus_bench.contract import Capabilities
+
         declare = getattr(self.factory, "declare", None)
         if declare is None:
             return self
@@ -82,6 +87,13 @@ class LoadedDetector:
         if not isinstance(capabilities, Capabilities):
             raise PluginError(f"detector {self.name!r}: declare() returned {type(capabilities).__name__}, not Capabilities")
         return dataclasses.replace(self, capabilities=capabilities)
+
+
+def entry_points(group: str) -> Iterable[EntryPoint]:
+    """Those of every installed distribution; imported here, for ``--help`` has no use for the metadata of packages."""
+    from importlib import metadata
+
+    return metadata.entry_points(group=group)
 
 
 def one_line(error: BaseException) -> str:
@@ -154,6 +166,8 @@ def _load(name: str) -> LoadedDetector:
 
 def describe_detector(name: str, factory: Any) -> LoadedDetector:
     """Read a detector class's declarations; PluginError says which one is missing or wrong."""
+    from janus_bench.contract import Capabilities
+
     capabilities = getattr(factory, "capabilities", None)
     if not isinstance(capabilities, Capabilities):
         raise PluginError("has no `capabilities` attribute of type janus_bench.Capabilities")

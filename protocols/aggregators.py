@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request, places_of
 
-__all__ = ["AGGREGATORS", "Aggregator", "KnnOptions", "Options", "Scalar", "fit_aggregator"]
+__all__ = ["AGGREGATORS", "Aggregator", "AggregatorOptions", "KnnOptions", "Scalar", "fit_aggregator"]
 
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
@@ -24,7 +24,7 @@ Scalar = Callable[[Matrix], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Options:
+class AggregatorOptions:
     """What is done to the columns before they are combined, with statistics of the calibration scores.
 
     columns      names or patterns (``terminal_*``) joined by +; all of them if empty
@@ -39,7 +39,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class KnnOptions(Options):
+class KnnOptions(AggregatorOptions):
     """``k``: which nearest calibration flow the distance is taken to."""
 
     log: bool = True
@@ -61,7 +61,7 @@ class Aggregator:
 
     summary: str
     fit: Callable[[Matrix, Any], Scalar]
-    options: type[Options] = Options
+    options: type[AggregatorOptions] = AggregatorOptions
 
 
 def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scalar:
@@ -92,7 +92,7 @@ def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:
     return lambda values: values[:, place]
 
 
-def _preparation(scores: Matrix, columns: tuple[str, ...], options: Options) -> Callable[[Matrix], Matrix]:
+def _preparation(scores: Matrix, columns: tuple[str, ...], options: AggregatorOptions) -> Callable[[Matrix], Matrix]:
     """The options as a function of scores (m, k) → (m, k'), with its statistics taken from the calibration scores."""
     places = places_of(options.columns, columns) if options.columns else list(range(len(columns)))
     magnitude = np.median(np.abs(scores[:, places]), axis=0)
@@ -122,19 +122,19 @@ def _quartiles(scores: Matrix) -> tuple[Matrix, Matrix]:
 _STATISTICS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix]]] = {"none": _no_statistics, "zscore": _moments, "robust": _quartiles}
 
 
-def _fit_identity(scores: Matrix, _options: Options) -> Scalar:
+def _fit_identity(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     if scores.shape[1] != 1:
         raise UsageError(f"aggregator 'identity' needs a single score column, there are {scores.shape[1]}: use oas or column:NAME")
     return lambda values: values[:, 0]
 
 
-def _fit_max_z(scores: Matrix, _options: Options) -> Scalar:
+def _fit_max_z(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """The largest z-score of any column; a column without spread counts from its constant, unscaled."""
     centre, spread = _moments(scores)
     return lambda values: ((values - centre) / np.where(spread > 0, spread, 1.0)).max(axis=1)
 
 
-def _fit_mahalanobis(scores: Matrix, _options: Options) -> Scalar:
+def _fit_mahalanobis(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """Squared Mahalanobis distance with the empirical covariance, inside the subspace where the calibration scores vary.
 
     Rank-aware: columns are brought to unit variance (which leaves the distance unchanged) and directions whose eigenvalue is below the rounding of
@@ -157,7 +157,7 @@ def _fit_knn(scores: Matrix, options: KnnOptions) -> Scalar:
     return lambda values: neighbours.kneighbors(values)[0][:, -1]
 
 
-def _fit_min_quantile(scores: Matrix, _options: Options) -> Scalar:
+def _fit_min_quantile(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """The smallest calibrated column: high only where every column is.
 
     A column's calibrated value is the share of calibration flows below it, interpolated between them; beyond the largest (smallest) of them it goes
@@ -174,14 +174,14 @@ def _fit_min_quantile(scores: Matrix, _options: Options) -> Scalar:
     return lambda values: np.min([calibrated(values[:, column], column) for column in range(values.shape[1])], axis=0)
 
 
-def _fit_oas(scores: Matrix, _options: Options) -> Scalar:
+def _fit_oas(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with the oracle approximating shrinkage estimate Σ (Chen et al., IEEE TSP 2010)."""
     from sklearn.covariance import OAS
 
     return _shrunk_mahalanobis(scores, OAS)
 
 
-def _fit_ledoit_wolf(scores: Matrix, _options: Options) -> Scalar:
+def _fit_ledoit_wolf(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """The same with the shrinkage of Ledoit and Wolf (J. Multivariate Analysis 88, 2004)."""
     from sklearn.covariance import LedoitWolf
 

@@ -134,7 +134,7 @@ def shown(store: RunStore, **options: Any) -> dict[str, Any]:
     """What ``leaderboard`` shows: the table that the protocol names."""
     table = Results(store).select()
     board = leaderboard.document(table, "auroc", options.pop("aggregator", None))
-    return dict(leaderboard.with_table(table, board, leaderboard.Options(), leaderboard.table_name(table, leaderboard.Options(**options))))
+    return dict(leaderboard.with_table(table, board, leaderboard.table_name(table, **options)))
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_a_target_whose_positives_are_no_attacks_is_in_no_mean(ablation: RunStor
     (plan,) = ablation.plans()
     changed = replace(plan, datasets=dict(plan.datasets) | {"home": replace(plan.datasets["home"], task="class shift")})
     table = Results(ablation).table([changed])
-    document = dict(leaderboard.with_table(table, leaderboard.document(table, "auroc"), leaderboard.Options(), "ablation"))
+    document = dict(leaderboard.with_table(table, leaderboard.document(table, "auroc"), "ablation"))
     across = summaries(document)["A1 terminal_norm"]["cross_mean"]
     assert (across["mean"], across["likeness"], across["likeness_auroc"]) == (pytest.approx(0.20), pytest.approx(0.90), pytest.approx(0.10))
     cells = {(r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell" and r["variant"] == "A1 terminal_norm"}
@@ -306,7 +306,7 @@ def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> No
     within = Results(store).table([replace(plan, cells=diagonal)])
     board = leaderboard.document(within, "auroc")
     for table in ("ablation", "leaderboard"):
-        text = RENDER["table"](leaderboard.with_table(within, board, leaderboard.Options(), table), 160, False)
+        text = RENDER["table"](leaderboard.with_table(within, board, table), 160, False)
         head = text.split("Flows of each part")[0]
         assert "within" in head
         assert "cross mean" not in " ".join(head.split())
@@ -342,7 +342,7 @@ def test_the_figure_has_the_same_differences(ablation: RunStore, tmp_path: Path)
     assert set(deltas["A2 disc_nll_total"].values()) == {None}
     assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"], variants)) == ["B2 no packet sequence"]
     file = tmp_path / "bars.svg"
-    figures.ablation(figures.Request(ablation.folder, "", file), "", [])
+    figures.ablation(file, runs=ablation.folder)
     drawn = file.read_text(encoding="utf-8")
     for text in ("−32.50", "−17.50", "no number", "difference to d · A5 OAS, AUROC points"):
         assert text in drawn, text
@@ -351,4 +351,4 @@ def test_the_figure_has_the_same_differences(ablation: RunStore, tmp_path: Path)
 def test_a_figure_without_a_reference_says_so(tmp_path: Path) -> None:
     store = write(tmp_path / "runs", "cross", ABLATION)
     with pytest.raises(UsageError, match="give one with --reference"):
-        figures.ablation(figures.Request(store.folder, "", tmp_path / "bars.svg"), "", [])
+        figures.ablation(tmp_path / "bars.svg", runs=store.folder)

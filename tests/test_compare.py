@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from harness.cli.compare import execute
+from harness.cli.compare import compare as command
 from janus_bench.errors import DataError, UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
@@ -104,7 +104,7 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
 
 
 def compared(capsys, *arguments) -> dict:
-    execute(*arguments, "", "", "json") if len(arguments) == 2 else execute(*arguments, "json")
+    command(*arguments, output="json")
     return json.loads(capsys.readouterr().out)
 
 
@@ -140,7 +140,7 @@ def test_two_detectors_of_one_folder(tmp_path, capsys):
 
 def test_a_detector_against_its_target_only_control(tmp_path, capsys):
     folder = write_folder(tmp_path / "runs", controlled=("good",))
-    execute(folder, None, "", "", "json", control=True)  # of all, the one that has a control
+    command(folder, control=True, output="json")  # of all, the one that has a control
     document = json.loads(capsys.readouterr().out)
     (pair,) = document["pairs"]
     assert (pair["first"], pair["second"], document["regime"]) == ("good", "control of good", "transfer against control")
@@ -149,11 +149,11 @@ def test_a_detector_against_its_target_only_control(tmp_path, capsys):
         areas = expected_area("good", row["source"], row["target"]), expected_area("poor", row["target"], row["target"])
         assert (row["first"], row["second"]) == pytest.approx(areas)
     with pytest.raises(UsageError, match="poor has no target-only control in"):
-        execute(folder, None, "", "poor", "json", control=True)
+        command(folder, detectors="poor", control=True, output="json")
     with pytest.raises(UsageError, match="within one results folder"):
-        execute(folder, folder, "", "", "json", control=True)
+        command(folder, folder, control=True, output="json")
     with pytest.raises(UsageError, match=r"no detector in .* has a target-only control"):
-        execute(write_folder(tmp_path / "without"), None, "", "", "json", control=True)
+        command(write_folder(tmp_path / "without"), control=True, output="json")
 
 
 def test_exchanging_the_detectors_changes_the_sign_only(tmp_path, capsys):
@@ -207,17 +207,17 @@ def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys)
 def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, change, named):
     first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b", **change)
     with pytest.raises(UsageError, match=named) as refusal:
-        execute(first, second, "", "", "table")
+        command(first, second)
     assert "\n" not in str(refusal.value)
 
 
 def test_another_schema_version_is_refused_by_name(tmp_path):
     first, second = write_folder(tmp_path / "a", schema_version=1), write_folder(tmp_path / "b", schema_version=2)
     with pytest.raises(UsageError, match=r"cannot compare .*: schema version is 1 in the first and 2 in the second; run both alike$"):
-        execute(first, second, "", "", "table")
+        command(first, second)
     later = write_folder(tmp_path / "c", schema_version=99)
     with pytest.raises(DataError, match=r"has schema version 99, this janus-bench reads 1 and 2: it was written by another version"):
-        execute(first, later, "", "", "table")
+        command(first, later)
 
 
 @pytest.mark.parametrize(
@@ -225,16 +225,16 @@ def test_another_schema_version_is_refused_by_name(tmp_path):
 )
 def test_too_few_or_unknown_detectors_are_one_line(tmp_path, detectors, said):
     with pytest.raises(UsageError, match=said):
-        execute(write_folder(tmp_path / "runs"), None, "", detectors, "table")
+        command(write_folder(tmp_path / "runs"), detectors=detectors)
 
 
 def test_folders_without_a_common_detector_or_seed_are_refused(tmp_path):
     folder = write_folder(tmp_path / "a", ("good",))
     with pytest.raises(UsageError, match="no detector in common"):
-        execute(folder, write_folder(tmp_path / "b", ("poor",)), "", "", "table")
+        command(folder, write_folder(tmp_path / "b", ("poor",)))
     other = write_folder(tmp_path / "c", ("good",), cells=(ExpectedCell("good", "transfer", "alpha", "beta", 77, "x"),))
     with pytest.raises(UsageError, match="no seed in common"):
-        execute(folder, other, "", "", "table")
+        command(folder, other)
 
 
 def test_scores_of_other_flows_are_refused(tmp_path):
@@ -242,13 +242,13 @@ def test_scores_of_other_flows_are_refused(tmp_path):
     key = run_spec("good", "alpha", "beta", 1).key
     RunStore.open(second).write_scores(key, scores("good", "alpha", "beta", 1).filter(pl.col("flow_id") != 150))
     with pytest.raises(UsageError, match="tested on different flows of beta"):
-        execute(first, second, "", "good", "table")
+        command(first, second, detectors="good")
 
 
 def test_the_table_says_what_it_shows(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
-    execute(folder, None, "", "good,poor", "table")
+    command(folder, detectors="good,poor")
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.strip().startswith("beta → alpha"))
     area = expected_area("good", "beta", "alpha")
@@ -274,7 +274,7 @@ def test_leaderboard_intervals_and_tie_groups(tmp_path):
 
 
 def compared_by(capsys, folder: Path, metric: str) -> dict:
-    execute(folder, None, "", "good,poor", "json", metric)
+    command(folder, detectors="good,poor", metric=metric, output="json")
     return json.loads(capsys.readouterr().out)
 
 
@@ -322,7 +322,7 @@ def test_a_row_that_chooses_its_score_with_labels_is_not_compared(tmp_path):
     best, plain = DetectorRow("good", provenance="control", aggregator=BEST_FIXED), DetectorRow("poor", provenance="control")
     folder = write_folder(tmp_path / "runs", detectors={"good": best, "poor": plain})
     with pytest.raises(UsageError, match="good chooses its score with the labels of the test"):
-        execute(folder, None, "", "good,poor", "table")
+        command(folder, detectors="good,poor")
 
 
 def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):

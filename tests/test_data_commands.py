@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from datasets_registry.capture.rules import FlowRules
 from datasets_registry.store import FlowStore
 from datasets_registry.stream import StreamWriter
 from harness.cli import data as command
@@ -22,8 +21,8 @@ def fresh_home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
-def add(name: str, folder: Path, rules: FlowRules = FlowRules(), *, stream: bool = False) -> None:  # noqa: B008 — frozen
-    command.add(name, folder, rules, stream=stream)
+def add(name: str, folder: Path, idle_timeout: float = 120.0, *, stream: bool = False) -> None:
+    command.add(name, folder, idle_timeout, stream=stream)
 
 
 def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsys):
@@ -31,7 +30,7 @@ def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsy
     assert sorted(path.name for path in (fresh_home / "datasets").iterdir()) == [".extracted", "lan"]
     assert list((fresh_home / "datasets" / ".extracted").iterdir()) == []
     for layout in ("original", "full_store"):
-        command.export("lan", layout, tmp_path / layout)
+        command.export("lan", tmp_path / layout, layout)
         add(layout, tmp_path / layout)
     stores = [FlowStore.open(fresh_home / "datasets" / name) for name in ("lan", "original", "full_store")]
     assert len({store.hash for store in stores}) == 1
@@ -98,16 +97,16 @@ def test_what_cannot_be_added_or_exported_is_one_line(fresh_home, tmp_path):
     with pytest.raises(DataError, match=r"no labels\.csv"):
         add("lan", tmp_path / "empty")
     add("lan", write_example_captures(tmp_path / "captures"))
-    command.export("lan", "original", tmp_path / "dense")
+    command.export("lan", tmp_path / "dense")
     with pytest.raises(UsageError, match="holds packet sequences, whose flows are made already"):
-        add("again", tmp_path / "dense", FlowRules(60.0))
+        add("again", tmp_path / "dense", 60.0)
     with pytest.raises(UsageError, match="a packet stream can only be written from captures"):
         add("again", tmp_path / "dense", stream=True)
     with pytest.raises(UsageError, match=r"dense: is there already; name a new folder"):
-        command.export("lan", "original", tmp_path / "dense")
+        command.export("lan", tmp_path / "dense")
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file: File exists; -o names the folder to write"):
-        command.export("lan", "original", tmp_path / "file" / "below")
+        command.export("lan", tmp_path / "file" / "below")
 
 
 def test_a_store_of_the_old_layout_is_one_line(fresh_home, tmp_path):

@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 
 def document_of(store: RunStore, table: str, **options: Any) -> dict[str, Any]:
     chosen = Results(store).select()
-    return dict(leaderboard.with_table(chosen, leaderboard.document(chosen, "auroc"), leaderboard.Options(**options), table))
+    return dict(leaderboard.with_table(chosen, leaderboard.document(chosen, "auroc"), table, **options))
 
 
 def parts_of(store: RunStore, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
@@ -173,11 +173,11 @@ def test_a_protocol_names_its_table_and_a_wrong_name_gets_a_suggestion(store: Ru
     results = Results(store)
     (plan,) = results.plans
     for protocol, table in (("thresholded", "thresholds"), ("per-family", "families"), ("stability", "stability"), ("cross", "leaderboard")):
-        assert leaderboard.table_name(results.table([replace(plan, protocol=protocol)]), leaderboard.Options()) == table
+        assert leaderboard.table_name(results.table([replace(plan, protocol=protocol)])) == table
     thresholded = results.table([replace(plan, protocol="thresholded")])
-    assert leaderboard.table_name(thresholded, leaderboard.Options(table="leaderboard")) == "leaderboard"
+    assert leaderboard.table_name(thresholded, "leaderboard") == "leaderboard"
     with pytest.raises(UsageError, match="Did you mean 'families'"):
-        leaderboard.table_name(thresholded, leaderboard.Options(table="familes"))
+        leaderboard.table_name(thresholded, "familes")
 
 
 def test_a_protocol_runs_and_prints_its_table_and_other_tables_need_no_new_run(cli: Cli) -> None:
@@ -198,7 +198,7 @@ def test_a_parquet_file_is_written_and_refused_as_text(store: RunStore, tmp_path
     with pytest.raises(UsageError, match="not text: write it to a file"):
         leaderboard.find_renderer("parquet")
     file = tmp_path / "board.parquet"
-    leaderboard.execute(store.folder, "", "auroc", None, "parquet", file, leaderboard.Options(intervals=False))
+    leaderboard.leaderboard(store.folder, output="parquet", file=file, intervals=False)
     table = pl.read_parquet(file)
     assert table.height == 8
     assert table.filter((pl.col("detector") == "near") & (pl.col("source") == "b") & (pl.col("target") == "b"))["status"].to_list() == ["missing"]
@@ -208,7 +208,7 @@ def test_a_parquet_file_is_written_and_refused_as_text(store: RunStore, tmp_path
 def test_intervals_are_computed_once_and_then_kept(store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import reports.statistics.intervals
 
-    leaderboard.execute(store.folder, "", "auroc", None, "json", None)
+    leaderboard.leaderboard(store.folder, output="json")
     first = json.loads(capsys.readouterr().out)
     assert first["statistics"]["resamples"] == 1000
 
@@ -216,9 +216,9 @@ def test_intervals_are_computed_once_and_then_kept(store: RunStore, capsys: pyte
         raise AssertionError("computed again")
 
     monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", never)
-    leaderboard.execute(store.folder, "", "auroc", None, "json", None)
+    leaderboard.leaderboard(store.folder, output="json")
     assert json.loads(capsys.readouterr().out) == first
-    leaderboard.execute(store.folder, "", "auroc", None, "json", None, leaderboard.Options(intervals=False))
+    leaderboard.leaderboard(store.folder, output="json", intervals=False)
     assert json.loads(capsys.readouterr().out)["statistics"] is None
     with pytest.raises(UsageError, match="leave out --intervals or --aggregator"):
-        leaderboard.execute(store.folder, "", "auroc", "oas", "json", None, leaderboard.Options(intervals=True))
+        leaderboard.leaderboard(store.folder, aggregator="oas", output="json", intervals=True)

@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_prepare_prints_clock_account_and_audit(truth: Truth, home: Path, capsys: pytest.CaptureFixture[str]):
-    command.execute(command.Request("cicddos2019", truth.captures, truth.labels))
+    command.prepare("cicddos2019", truth.captures, truth.labels)
     printed = capsys.readouterr()
     assert re.search(r"01-12: CSV start − first packet over \d+ shared 5-tuples: \+0 s in 100\.0% \(.*: UTC-4 or UTC-3\)", printed.err)
     assert "03-11: CSV start − first packet" in printed.err
@@ -53,9 +53,8 @@ def test_a_wrong_clock_stops_with_the_diagnostic_and_the_captures_are_not_read_a
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     wrong = write_cicddos2019(tmp_path, seed=5, traps=Traps(wrong_zone_day="03-11", wrong_zone_hours=5))
-    asked = command.Request("cicddos2019", wrong.captures, wrong.labels)
     with pytest.raises(DataError, match=r"03-11: .* --time-offset 18000"):
-        command.prepare(asked)
+        command.prepare("cicddos2019", wrong.captures, wrong.labels)
     assert "+18000 s in 100.0%" in capsys.readouterr().err
     assert not (home / "datasets" / "cicddos2019").exists()
 
@@ -63,8 +62,8 @@ def test_a_wrong_clock_stops_with_the_diagnostic_and_the_captures_are_not_read_a
         raise AssertionError("a capture was read again")
 
     monkeypatch.setattr("datasets_registry.extraction.extract_flows", never)
-    manifest = command.prepare(command.Request("cicddos2019", wrong.captures, wrong.labels, time_offset_s=18000.0))
-    assert manifest["n_flows"] == len(wrong.flows)
+    command.prepare("cicddos2019", wrong.captures, wrong.labels, 18000.0)
+    assert FlowStore.open(home / "datasets" / "cicddos2019").n_flows == len(wrong.flows)
     assert [path.name for path in (home / "datasets").iterdir() if not path.name.startswith(".")] == ["cicddos2019"]
     assert not (home / "datasets" / ".extracted" / "cicddos2019").exists()
 
@@ -84,11 +83,11 @@ def test_the_command_line(truth: Truth, tmp_path: Path):
 
 def test_options_and_another_name(tmp_path: Path, home: Path):
     week = write_cicids2017(tmp_path, seed=2)
-    manifest = command.prepare(command.Request("cicids2017[labels=corrected]", week.captures, name="ids_corrected"))
+    command.prepare("cicids2017[labels=corrected]", week.captures, name="ids_corrected")
+    manifest = FlowStore.open(home / "datasets" / "ids_corrected").manifest
     assert manifest["name"] == "ids_corrected"
     assert manifest["options"] == {"labels": "corrected"}
     assert manifest["labels"]["Infiltration - Portscan"]["flows"] == sum(flow.corrected == "Infiltration - Portscan" for flow in week.flows) > 0
-    assert (home / "datasets" / "ids_corrected" / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_mistakes_are_one_line_before_anything_is_read(
     truth: Truth, home: Path, request_text: str, name: str, kind: type[JanusBenchError], said: str
 ):
     with pytest.raises(kind) as error:
-        command.prepare(command.Request(request_text, truth.captures, truth.labels, name=name))
+        command.prepare(request_text, truth.captures, truth.labels, name=name)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not home.exists()
@@ -118,7 +117,7 @@ def test_a_csv_without_a_column_stops_before_the_captures_are_read(tmp_path: Pat
     path = damaged.labels / "03-11" / "Syn.csv"
     path.write_text(path.read_text().replace(" Timestamp,", "", 1))
     with pytest.raises(DataError, match=r"Syn\.csv: no column 'Timestamp' in its header of 87"):
-        command.prepare(command.Request("cicddos2019", damaged.captures, damaged.labels))
+        command.prepare("cicddos2019", damaged.captures, damaged.labels)
     assert not home.exists()
 
 

@@ -257,14 +257,11 @@ def stored_scores(seed: int, target: str) -> pl.DataFrame:
 
 
 def test_every_figure_is_made_from_stored_scores(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def request(name: str) -> command.Request:
-        return command.Request(runs, "", tmp_path / name)
-
-    command.heatmap(request("heat.svg"), "alpha", "column:a", "", "auroc")
-    command.roc(request("roc.pdf"), ["alpha", "beta"], "office", "home", "", None)
-    command.density(request("density.svg"), "alpha", "column:a", 7)
-    command.ablation(request("ablation.svg"), "alpha", [])
-    command.ablation(command.Request(tmp_path / "none", "", tmp_path / "published.svg"), "published", [])
+    command.heatmap(tmp_path / "heat.svg", "alpha", "column:a", runs=runs)
+    command.roc(tmp_path / "roc.pdf", "alpha,beta", "office", "home", runs=runs)
+    command.density(tmp_path / "density.svg", "alpha", "column:a", 7, runs=runs)
+    command.ablation(tmp_path / "ablation.svg", "alpha", runs=runs)
+    command.ablation(tmp_path / "published.svg", "published", runs=tmp_path / "none")
     assert (tmp_path / "roc.pdf").read_bytes().startswith(MAGIC["pdf"])
     words = {name: words_of((tmp_path / f"{name}.svg").read_bytes()) for name in ("heat", "density", "ablation", "published")}
     assert {"a", "oas", "oas − a", "SYNTHETIC DATA"} <= set(words["heat"])
@@ -280,24 +277,16 @@ def test_every_figure_is_made_from_stored_scores(runs: Path, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("make", "error", "complaint"),
     [
-        (
-            lambda folder, file: command.density(command.Request(folder, "", file.with_suffix(".jpg")), "alpha", "", None),
-            UsageError,
-            ".svg, .pdf, .png",
-        ),
-        (lambda folder, file: command.density(command.Request(folder, "", file), "alfa", "", None), UsageError, "Did you mean 'alpha'"),
-        (lambda folder, file: command.density(command.Request(folder, "", file), "alpha", "", 8), UsageError, "unknown seed '8'"),
-        (lambda folder, file: command.density(command.Request(folder, "", file), "beta", "", None), DataError, "is timeout: exceeded 1s"),
-        (
-            lambda folder, file: command.roc(command.Request(folder, "", file), ["alpha"], "office", "hone", "", None),
-            UsageError,
-            "unknown dataset 'hone'",
-        ),
-        (lambda folder, file: command.heatmap(command.Request(folder, "", file), "gamma", "", "", "auroc"), UsageError, "unknown detector 'gamma'"),
-        (lambda folder, file: command.heatmap(command.Request(folder, "", file), "alpha", "", "", "fpr_p95"), UsageError, "fpr_p95 is not one"),
-        (lambda folder, file: command.ablation(command.Request(folder, "", file), "gamma", []), UsageError, "unknown detector 'gamma'"),
-        (lambda folder, file: command.ablation(command.Request(folder, "", file.parent / "no" / "a.svg"), "alpha", []), UsageError, "cannot write"),
-        (lambda folder, file: command.density(command.Request(folder / "no", "", file), "alpha", "", None), DataError, "no results"),
+        (lambda folder, file: command.density(file.with_suffix(".jpg"), "alpha", runs=folder), UsageError, ".svg, .pdf, .png"),
+        (lambda folder, file: command.density(file, "alfa", runs=folder), UsageError, "Did you mean 'alpha'"),
+        (lambda folder, file: command.density(file, "alpha", seed=8, runs=folder), UsageError, "unknown seed '8'"),
+        (lambda folder, file: command.density(file, "beta", runs=folder), DataError, "is timeout: exceeded 1s"),
+        (lambda folder, file: command.roc(file, "alpha", "office", "hone", runs=folder), UsageError, "unknown dataset 'hone'"),
+        (lambda folder, file: command.heatmap(file, "gamma", "", runs=folder), UsageError, "unknown detector 'gamma'"),
+        (lambda folder, file: command.heatmap(file, "alpha", "", metric="fpr_p95", runs=folder), UsageError, "fpr_p95 is not one"),
+        (lambda folder, file: command.ablation(file, "gamma", runs=folder), UsageError, "unknown detector 'gamma'"),
+        (lambda folder, file: command.ablation(file.parent / "no" / "a.svg", "alpha", runs=folder), UsageError, "cannot write"),
+        (lambda folder, file: command.density(file, "alpha", runs=folder / "no"), DataError, "no results"),
     ],
 )
 def test_mistakes_are_one_clear_line(

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import Metric, nearest_distance, packet_points
+from detectors.janus.patches import PointMetric, nearest_distance, packet_points
 from detectors.janus.preprocess import CHANNELS
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import UsageError
@@ -70,7 +70,7 @@ def test_the_metric_is_that_of_its_formula() -> None:
         covariance += np.outer(d, d) / (d @ d) / len(unseen)
     values, vectors = np.linalg.eigh(covariance)
     expected = unseen @ vectors @ np.diag((values / values.mean() + RIDGE) ** -0.5)
-    mapped = Metric.fitted(training, validation, 2)(validation)
+    mapped = PointMetric.fitted(training, validation, 2)(validation)
     # An eigenvector's sign and the rotation of equal eigenvalues are free; distances are not.
     np.testing.assert_allclose(
         np.linalg.norm(mapped[:, None] - mapped[None], axis=2), np.linalg.norm(expected[:, None] - expected[None], axis=2), atol=2e-4
@@ -82,8 +82,8 @@ def test_what_varies_among_unseen_benign_packets_counts_less() -> None:
     training = rows(500, 4, 0)
     validation = training[:100].copy()
     validation[:, 0] += np.float32(40.0)
-    metric = Metric.fitted(training, validation, 1)
-    plain = Metric.fitted(training, validation[:0], 1)
+    metric = PointMetric.fitted(training, validation, 1)
+    plain = PointMetric.fitted(training, validation[:0], 1)
     steps = metric(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
     unweighted = plain(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
     along, across = (np.linalg.norm(steps[i] - steps[0]) / np.linalg.norm(unweighted[i] - unweighted[0]) for i in (1, 2))

@@ -46,6 +46,12 @@ def test_a_4_by_4_matrix_costs_four_fits_a_seed_and_one_control_per_target():
     assert len([cell for cell in plan.record.cells if cell.regime == "transfer"]) == 2 * 16
 
 
+def test_fits_come_seed_by_seed_in_the_order_asked_for():
+    plan = make_plan(CROSS, datasets("a", "b"), [detector("first"), detector("second", sigma="0.3")], replace(SETTINGS, seeds=(7, 3)))
+    order = [(fit.first.seed, fit.label) for fit in plan.fits]
+    assert order == [(seed, label) for seed in (7, 3) for label in ("first", "second") for _ in range(4)]
+
+
 def test_a_detector_that_learns_nothing_has_no_control():
     plan = make_plan(CROSS, datasets("a", "b"), [detector(learns=False)], SETTINGS)
     assert {fit.first.regime for fit in plan.fits} == {"transfer"}

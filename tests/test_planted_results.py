@@ -261,7 +261,7 @@ def test_no_format_of_any_table_uses_the_word_that_is_false_here(document: dict[
     forbidden = re.compile(rb"zero[\W_]*shot", re.IGNORECASE)
     documents = [document]
     for table in ("thresholds", "alerts", "families", "stability"):
-        documents.append(leaderboard.with_table(Results(store).select(), document, leaderboard.Options(), table))
+        documents.append(leaderboard.with_table(Results(store).select(), document, table))
     for shown in documents:
         for render in RENDER.values():
             text = render(shown, 100, False)

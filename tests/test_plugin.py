@@ -78,6 +78,17 @@ def test_a_plugin_that_raises_at_import_is_one_line(plugin_cli):
     assert "Traceback" not in used.stderr
 
 
+def test_all_detectors_are_those_that_can_be_loaded(plugin_cli):
+    done = plugin_cli("run", "--detectors", "all", "--datasets", "alpha,beta", "--seeds", "42", "--dry-run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    asked = {row["detector"] for row in json.loads(done.stdout)}
+    assert {"length", "example-zscore", "h-nan"} <= asked
+    assert "h-broken-import" not in asked
+    (line,) = [line for line in done.stderr.splitlines() if "h-broken-import" in line]
+    assert "is left out" in line
+    assert "RuntimeError" in line
+
+
 def test_run_callbacks_see_every_fit_and_row_and_cannot_break_a_run(plugin_cli):
     told = plugin_cli.folder / "told"
     done = plugin_cli("run", "--protocol", "within", "--detectors", "length", "--datasets", "alpha,beta", "--seeds", "42", CALLBACKS=str(told))

@@ -268,17 +268,17 @@ def test_damaged_scores_are_one_clear_error(tmp_path):
 
 
 def test_the_command_writes_one_file_and_says_where(tmp_path, capsys):
-    from harness.cli.report import execute
+    from harness.cli.report import report
 
     store, _ = small_store(tmp_path / "runs")
-    execute(store.folder, "", tmp_path / "report.html")
+    report(store.folder, "", tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert "report.html" in capsys.readouterr().err
     for wrong in (tmp_path, tmp_path / "none" / "report.html"):
         with pytest.raises(UsageError, match="choose another file with -o"):
-            execute(store.folder, "", wrong)
+            report(store.folder, "", wrong)
     with pytest.raises(DataError, match="no results in"):
-        execute(tmp_path / "elsewhere", "", tmp_path / "report.html")
+        report(tmp_path / "elsewhere", "", tmp_path / "report.html")
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------------------

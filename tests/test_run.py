@@ -319,3 +319,16 @@ def test_protocols_with_rows_of_their_own_run_end_to_end(cli, protocol, rows, ru
     if protocol == "contamination":
         assert {record.partition["attacks_in_train"] for record in records} > {0}
         assert len({record.counts["n_test_attack"] for record in records}) == 1
+
+
+def test_a_detector_of_streams_is_skipped_where_packets_of_flows_are_missing_from_the_stream(home, tmp_path):
+    shutil.copytree(home / "datasets", tmp_path / "home" / "datasets")
+    path = tmp_path / "home" / "datasets" / "alpha" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "packets_not_in_stream": 3}))
+    cli = Cli(sys.executable, tmp_path / "home", tmp_path)
+    done = cli("run", "--protocol", "within", "--detectors", "kitsune,length", *TWO)
+    assert done.returncode == 1, done.stderr
+    records = [record for record in RunStore.open(tmp_path / "runs").records().values() if record.spec["source"] is not None]
+    status = {(record.spec["detector"], record.spec["target"]): (record.status, record.reason) for record in records}
+    assert status["kitsune", "alpha"] == ("skipped", "alpha: 3 packets of its flows are not in the packet stream")
+    assert {status[pair][0] for pair in (("kitsune", "beta"), ("length", "alpha"), ("length", "beta"))} == {"ok"}

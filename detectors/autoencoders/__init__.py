@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from detectors.shared.inputs import Input
-from detectors.shared.tabular import Network, features_only
+from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
 __all__ = ["AE", "AEParams", "MemAE", "MemAEParams", "SparseMemAE", "SparseMemAEParams"]
@@ -76,7 +76,7 @@ class SparseMemAEParams(AEParams):
         self.require(self.k <= self.items, "k", f"at most items={self.items}")
 
 
-class AE(Network):
+class AE(NetworkDetector):
     """Score = reconstruction error of a fully connected autoencoder, (n,) float64 ≥ 0 (``network.ERRORS``).
 
     Inputs are standardised on the benign training flows and clipped to ±10.  The weights of the epoch with the lowest error on the benign

@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from detectors.janus.config import JanusParams
-from detectors.janus.matching import Cost, GaussianPath, Pairing, Path, Weights, sinkhorn, train
+from detectors.janus.matching import Cost, FlowPath, GaussianPath, Pairing, Weights, sinkhorn, train
 from detectors.janus.model import Network, Prediction
 from detectors.janus.preprocess import Sequences
 
 __all__ = ["PAIRINGS", "BinnedPath", "Binning", "path_of", "restored_path", "train_apart"]
 
 
-def path_of(params: JanusParams, data: Sequences) -> Path:
+def path_of(params: JanusParams, data: Sequences) -> FlowPath:
     """The path that ``params`` ask for; bins are those of ``data``, the benign training flows."""
     arrays = vars(Binning.fitted(data, params.widths.continuous, params.cont_n_bins)) if params.cont_as_disc else {}
     return restored_path(params, arrays)
 
 
-def restored_path(params: JanusParams, arrays: Mapping[str, NDArray[Any]]) -> Path:
+def restored_path(params: JanusParams, arrays: Mapping[str, NDArray[Any]]) -> FlowPath:
     """The path of ``params`` and ``arrays``, the fields of its ``Binning`` where there is one."""
     weights = Weights(1.0, params.lambda_disc)
     if arrays:

@@ -19,7 +19,7 @@ from janus_bench.errors import DataError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from detectors.janus.matching import Path as FlowPath
+    from detectors.janus.matching import FlowPath
     from detectors.janus.model import Network
     from detectors.janus.scoring import NoiseBank
 

@@ -29,7 +29,18 @@ from detectors.janus.model import Network, Prediction
 from detectors.janus.packing import Group, Layout, on_device, packed
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["GaussianPath", "NoisyBatch", "Path", "Weights", "accumulate_gradient", "averaging", "batch_loss", "noised_bits", "noisy_batch", "train"]
+__all__ = [
+    "FlowPath",
+    "GaussianPath",
+    "NoisyBatch",
+    "Weights",
+    "accumulate_gradient",
+    "averaging",
+    "batch_loss",
+    "noised_bits",
+    "noisy_batch",
+    "train",
+]
 
 REGULARISATION = 0.05  # of the median cost: squared distances over 23 … 212 dimensions are in the hundreds, where a fixed 0.05 underflows
 TOLERANCE = 1e-3  # relative error of the plan's row sums
@@ -58,7 +69,7 @@ class Weights(NamedTuple):
     discrete: float
 
 
-class Path(Protocol):
+class FlowPath(Protocol):
     """How continuous entries get from noise to data, and what the network is to say on the way: ``GaussianPath``, or a variant's."""
 
     def prepared(self, data: Sequences) -> Sequences:
@@ -191,7 +202,7 @@ class NoisyBatch:
     t               (B,)
     flow            (B, F) c_t of the FLOW features
     packets         (B, L, 9) c_t of the C continuous channels, x_t of the D bits as −1 / +1 (0: masked)
-    flow_target     (B, F) what ``Path.sample`` says
+    flow_target     (B, F) what ``FlowPath.sample`` says
     packet_target   (B, L, 9) the same of the continuous channels, data bits in {0, 1}
     lengths         (B,) int64, numpy
     """
@@ -209,7 +220,7 @@ class NoisyBatch:
         return NoisyBatch(t, flow, packets, change(self.flow_target), change(self.packet_target), self.lengths)
 
 
-def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, path: Path, generator: torch.Generator) -> NoisyBatch:
+def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator) -> NoisyBatch:
     """Draw t, noise and source bits for the flows ``rows``, and place them on the path."""
     lengths = data.lengths[rows]
     size, width = len(rows), int(lengths.max())
@@ -236,7 +247,7 @@ def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, p
     )
 
 
-def batch_loss(network: Network, batch: NoisyBatch, layout: Layout, path: Path) -> Tensor:
+def batch_loss(network: Network, batch: NoisyBatch, layout: Layout, path: FlowPath) -> Tensor:
     """The part of the batch's loss that the flows of ``layout`` carry, a scalar.
 
     Normalised by the valid entries of the whole batch, so the sum over any partition into micro-batches is the whole batch's loss, and so is
@@ -253,7 +264,7 @@ def batch_loss(network: Network, batch: NoisyBatch, layout: Layout, path: Path) 
     return path.loss(out, target, len(batch.lengths) * features + count * continuous, count * bits)
 
 
-def accumulate_gradient(network: Network, batch: NoisyBatch, path: Path, groups: list[Group] | None = None) -> float:
+def accumulate_gradient(network: Network, batch: NoisyBatch, path: FlowPath, groups: list[Group] | None = None) -> float:
     """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss.
 
     ``groups`` is any partition of the batch's flows; by default the fast one.
@@ -273,7 +284,7 @@ def train(
     data: Sequences,
     validation: Sequences,
     params: JanusParams,
-    path: Path,
+    path: FlowPath,
     generator: torch.Generator,
     device: torch.device,
     progress: Callable[[float, str], None],
@@ -319,18 +330,18 @@ def averaging(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def _batches(data: Sequences, order: NDArray[np.int64], params: JanusParams, path: Path, generator: torch.Generator) -> Iterator[NoisyBatch]:
+def _batches(data: Sequences, order: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator) -> Iterator[NoisyBatch]:
     for start in range(0, len(order), params.batch):
         yield noisy_batch(data, order[start : start + params.batch], params, path, generator)
 
 
-def _validation_batches(validation: Sequences, params: JanusParams, path: Path, device: torch.device) -> list[NoisyBatch]:
+def _validation_batches(validation: Sequences, params: JanusParams, path: FlowPath, device: torch.device) -> list[NoisyBatch]:
     generator = torch.Generator().manual_seed(VALIDATION_SEED)
     order = torch.randperm(len(validation), generator=generator).numpy()[:VALIDATION_FLOWS]
     return list(on_device(_batches(validation, order, params, path, generator), device))
 
 
 @torch.no_grad()
-def _validation_loss(network: Network, batches: list[NoisyBatch], path: Path) -> float:
+def _validation_loss(network: Network, batches: list[NoisyBatch], path: FlowPath) -> float:
     losses = [sum(float(batch_loss(network, batch, layout, path)) for layout in packed(batch.lengths)) for batch in batches]
     return float(np.average(losses, weights=[len(batch.lengths) for batch in batches]))

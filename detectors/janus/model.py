@@ -65,7 +65,7 @@ class Network(nn.Module):
         self.position = nn.Parameter(torch.empty(params.T, width))
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
-        self.blocks = nn.ModuleList(Block(width, params.n_heads) for _ in range(params.n_layers))
+        self.blocks = nn.ModuleList(TransformerBlock(width, params.n_heads) for _ in range(params.n_layers))
         self.modulation = _linear(width, (6 * params.n_layers + 2) * width)  # of all blocks, then of the heads: one product
         self.flow_head = _linear(width, self.widths.flow * params.outputs)
         self.packet_head = _linear(width, self.widths.continuous * params.outputs + self.widths.bits)
@@ -116,7 +116,7 @@ class Network(nn.Module):
         return Prediction(flow_out, velocities, logits)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and MLP, each normalised, modulated by the time, and gated."""
 
     def __init__(self, width: int, heads: int) -> None:

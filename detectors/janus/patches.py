@@ -16,7 +16,7 @@ from detectors.janus.model import Network
 from detectors.janus.packing import packed
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["Metric", "nearest_distance", "packet_points"]
+__all__ = ["PointMetric", "nearest_distance", "packet_points"]
 
 STD_FLOOR = 0.1  # of the mean standard deviation: entries that hardly vary are not magnified further
 RIDGE = 0.1  # of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
@@ -45,7 +45,7 @@ def packet_points(network: Network, data: Sequences) -> Points:
 
 
 @dataclass(frozen=True)
-class Metric:
+class PointMetric:
     """A linear map of points after which Euclidean distance says how unusual a difference is.
 
     mean, scale  (E,) float32 of the training packets; state and channels weigh the same, however many entries they have
@@ -57,7 +57,7 @@ class Metric:
     directions: Points
 
     @classmethod
-    def fitted(cls, training: Points, validation: Points, channels: int) -> Metric:
+    def fitted(cls, training: Points, validation: Points, channels: int) -> PointMetric:
         """From packets of benign training (n, E) and validation flows (m, E) of the source, of which the last ``channels`` entries are channels.
 
         A validation packet less its nearest training packet is a displacement d.  Its direction alone counts, S = mean of d dᵀ / ‖d‖²;

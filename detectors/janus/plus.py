@@ -19,7 +19,7 @@ from janus_bench.errors import UsageError
 from janus_bench.params import Count
 
 if TYPE_CHECKING:
-    from detectors.janus.patches import Metric
+    from detectors.janus.patches import PointMetric
 
 __all__ = ["JanusPlus", "JanusPlusParams"]
 
@@ -51,7 +51,7 @@ class JanusPlusParams(JanusParams):
 class _Known:
     """``metric`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source before."""
 
-    metric: Metric
+    metric: PointMetric
     bank: NDArray[np.float32]
     seed: int
 
@@ -85,11 +85,11 @@ class JanusPlus:
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Train JANUS's network on ``benign``, learn the metric, and remember training packets until ``calibrate`` brings the target's."""
-        from detectors.janus.patches import Metric
+        from detectors.janus.patches import PointMetric
 
         self._janus.fit(benign, ctx)
         training, validation = (self._points(flows, ctx.seed) for flows in (benign, ctx.validation))
-        metric = Metric.fitted(training, validation, len(PACKET_CHANNELS))
+        metric = PointMetric.fitted(training, validation, len(PACKET_CHANNELS))
         self._known = _Known(metric, metric(training), ctx.seed)
 
     def calibrate(self, benign: FlowBatch) -> None:
@@ -120,13 +120,13 @@ class JanusPlus:
     @classmethod
     def load(cls, folder: Path, params: JanusPlusParams) -> JanusPlus:
         """A detector ready to score, on the CPU; DataError when ``folder`` holds no model, or one of other parameters."""
-        from detectors.janus.patches import Metric
+        from detectors.janus.patches import PointMetric
 
         detector = cls(params)
         detector._janus = Janus.load(folder, params)
         arrays = load_arrays(folder, SAVED, params)
         bank, seed = arrays.pop("bank"), int(arrays.pop("seed")[0])
-        detector._known = _Known(Metric(**arrays), bank, seed)
+        detector._known = _Known(PointMetric(**arrays), bank, seed)
         return detector
 
     def _points(self, flows: FlowBatch, seed: int) -> NDArray[np.float32]:

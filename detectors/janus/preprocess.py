@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.janus.config import JanusParams
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
 from janus_bench.contract import FlowBatch
+from janus_bench.ragged import positions, starts_of
 
 __all__ = ["CHANNELS", "Sequences", "Standardiser"]
 
@@ -91,12 +92,9 @@ def _first_packets(flows: FlowBatch, max_packets: int) -> tuple[NDArray[np.int64
     if max_packets == 0:  # a batch without packets will do
         none = np.zeros(len(flows), dtype=np.int64)
         return none[:0], none, none
-    stored = flows.lengths
-    lengths = np.minimum(stored, max_packets)
-    starts = np.cumsum(lengths) - lengths
+    lengths = np.minimum(flows.lengths, max_packets)
     assert flows.offsets is not None  # ``lengths`` has just required it
-    rows = np.repeat(flows.offsets[:-1] - starts, lengths) + np.arange(int(lengths.sum()))
-    return rows, starts, lengths
+    return positions(flows.offsets[:-1], lengths), starts_of(lengths)[:-1], lengths
 
 
 def _packets(flows: FlowBatch, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from detectors.janus.config import BIT_COLUMNS, JanusParams, score_columns
-from detectors.janus.matching import Path, noised_bits
+from detectors.janus.matching import FlowPath, noised_bits
 from detectors.janus.model import Network
 from detectors.janus.packing import Group, Placement, packed
 from detectors.janus.preprocess import Sequences
@@ -55,7 +55,7 @@ class NoiseBank:
     coin: Tensor
 
     @classmethod
-    def drawn(cls, params: JanusParams, path: Path, generator: torch.Generator) -> NoiseBank:
+    def drawn(cls, params: JanusParams, path: FlowPath, generator: torch.Generator) -> NoiseBank:
         """A bank for ``params``."""
         features, continuous, bits = params.widths
         t = torch.tensor(NLL_TIMES)  # (R,)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.tabular import Arrays, Saved, Tabular, features_only
+from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
 from janus_bench.contract import Capabilities, FitContext, FlowBatch, PacketStream
 from janus_bench.errors import DataError
 from janus_bench.params import CheckedParams, Count, Limit, Positive, Share
@@ -59,7 +59,7 @@ class KitsuneParams(KitNETParams):
     reduction: Literal["max", "mean"] = "max"
 
 
-class _Ensemble(Saved):
+class _Ensemble(SavedLearner):
     """What is learned is a KitNET."""
 
     def _new(self) -> Any:

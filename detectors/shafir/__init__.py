@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detectors.shafir.config import HINTS, ShafirParams
 from detectors.shafir.features import FEATURE_SETS, inputs_of
 from detectors.shared.saving import load_weights, weights_of
-from detectors.shared.tabular import Arrays, Saved
+from detectors.shared.tabular import Arrays, SavedLearner
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
 
@@ -94,7 +94,7 @@ class _Density:
         return scores
 
 
-class ShafirNF(Saved):
+class ShafirNF(SavedLearner):
     """Score = −log p(x) in nats, x the features scaled to [−4, 4] on the training flows; (n,) float64, always finite.
 
     A rational-quadratic neural spline coupling flow.  The released script's latent is bounded, so that every point outside has density 0; a normal

@@ -1,7 +1,7 @@
 """What the detectors on plain matrices have in common: flows → rows → what is learned → scores, and the folder that a fit is saved in.
 
-``Tabular`` reads rows as they are and ``Standardised`` as z-scores of the training flows; ``Saved`` adds ``save`` and ``load``; ``Network`` is a
-torch network on standardised rows.  What can be read is said once, in ``inputs.INPUTS``.
+``Tabular`` reads rows as they are and ``Standardised`` as z-scores of the training flows; ``SavedLearner`` adds ``save`` and ``load``;
+``NetworkDetector`` is a torch network on standardised rows.  What can be read is said once, in ``inputs.INPUTS``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from detectors.shared.saving import load_arrays, load_weights, save_arrays, weig
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
 
-__all__ = ["Arrays", "Fitted", "Network", "Saved", "Standardised", "Tabular", "features_only"]
+__all__ = ["Arrays", "Learner", "NetworkDetector", "SavedLearner", "Standardised", "Tabular", "features_only"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -30,7 +30,7 @@ def features_only(source: str, provenance: Any = "faithful") -> Capabilities:
     return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source)
 
 
-class Fitted:
+class Learner:
     """Parameters, and what was learned under them."""
 
     Params: ClassVar[Any]
@@ -46,7 +46,7 @@ class Fitted:
         return self._model
 
 
-class Saved(Fitted):
+class SavedLearner(Learner):
     """``save`` and ``load`` as ``detectors.shared.saving`` has them; by default what was learned is a mapping of arrays."""
 
     def save(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Saved(Fitted):
         self._model = arrays
 
 
-class Tabular(Fitted, ABC):
+class Tabular(Learner, ABC):
     """Learns from the rows of the benign training flows and scores rows, ``block`` at a time (0: all at once)."""
 
     capabilities: ClassVar[Capabilities]
@@ -128,7 +128,7 @@ class Standardised(Tabular):
         return self._reading.rows(flows, self._standardiser, self.limit, self.dtype)
 
 
-class Network(Standardised, Saved):
+class NetworkDetector(Standardised, SavedLearner):
     """A torch network trained by Adam; ``Params`` has ``epochs``, ``batch``, ``lr`` and, where it stops early on validation flows, ``patience``."""
 
     prefix: ClassVar[str] = ""

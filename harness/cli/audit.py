@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasets_registry.registry import dataset_folder, home, open_dataset
 from harness.cli import console
+from harness.cli.options import DatasetName, ListFormat
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import unknown
@@ -22,7 +22,10 @@ SEED = 42
 Report = Callable[[str, float], None]
 
 
-def audit(name: str, output: str) -> None:
+def audit(name: DatasetName, output: ListFormat = "table") -> None:
+    """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language."""
+    from datasets_registry.registry import open_dataset
+
     with PreparationProgress() as progress:
         found = document(open_dataset(name, progress), progress)
     if output == "json":
@@ -73,7 +76,9 @@ def _number(value: object) -> str:
     return f"{value:.1%}" if isinstance(value, float) else str(value)
 
 
-def verify(name: str, output: str) -> None:
+def verify(name: DatasetName, output: ListFormat = "table") -> None:
+    """Check a dataset's files against their checksums, and their contents against each other.  Exit code 3 if one is damaged."""
+    from datasets_registry.registry import dataset_folder, home
     from datasets_registry.verify import verify_store
 
     there = sorted(path.name for path in (home() / "datasets").glob("*") if path.is_dir() and not path.name.startswith("."))

@@ -7,15 +7,19 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from harness.cli import console
+from harness.cli.options import ListFormat
 from janus_bench import plugins
 from janus_bench.errors import JanusBenchError, PluginError, unknown
 from janus_bench.params import build_params, parse_request
 
 
-def detectors(output: str) -> None:
+def detectors(output: ListFormat = "table") -> None:
+    """Every registered detector; one that cannot be loaded is a line with the reason."""
     rows = []
     for name, entry in plugins.detector_entries().items():
         origin = entry.dist.name if entry.dist is not None else "?"
@@ -29,7 +33,7 @@ def detectors(output: str) -> None:
         rows.append((name, "preset", *_declared(preset), f"{preset.detector} with {_assignments(preset.params)}"))
     rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
     console.table(("detector", "from", "provenance", "inputs", "source"), rows, output)
-    _broken_plugins()
+    console.say_broken_plugins()
 
 
 def _declared(preset: plugins.Preset) -> tuple[str, str]:
@@ -46,9 +50,9 @@ def _assignments(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in params.items())
 
 
-def detector(name: str, output: str) -> None:
-    """``name`` may carry parameters: ``janus[use_flow_token=false]``."""
-    name, given = parse_request(name)
+def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """What a detector declares: inputs, scores, parameters with their defaults."""
+    name, given = parse_request(name)  # as in ``janus[use_flow_token=false]``
     loaded = plugins.load_detector(name)
     params = build_params(loaded.name, loaded.params_type, loaded.preset, given)
     loaded = loaded.declaring(params)
@@ -62,15 +66,15 @@ def detector(name: str, output: str) -> None:
     console.document(fields, output)
 
 
-def check(target: str, output: str) -> int:
-    """Run the conformance checks; 1 if one failed."""
+def check(target: Annotated[str, typer.Argument(help="Registered name, or module:Class.")], output: ListFormat = "table") -> None:
+    """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a check fails."""
     from janus_bench.conformance import check_detector
 
     results = check_detector(*_subject(target))
     console.table(("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output)
     failed = [result.name for result in results if result.status == "failed"]
     console.say(f"{target}: {len(results) - len(failed)} of {len(results)} checks passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    return 1 if failed else 0
+    raise typer.Exit(1 if failed else 0)
 
 
 def _subject(target: str) -> tuple[Any, Any]:
@@ -98,13 +102,15 @@ def _imported(target: str) -> Any:
         raise PluginError(f"{target} {error}") from None
 
 
-def protocols(output: str) -> None:
+def protocols(output: ListFormat = "table") -> None:
+    """Every protocol."""
     rows = [(spec.name, ", ".join(spec.regimes), spec.calibration, spec.summary) for spec in plugins.protocols().values()]
     console.table(("protocol", "regimes", "calibration", "summary"), rows, output)
-    _broken_plugins()
+    console.say_broken_plugins()
 
 
-def protocol(name: str, output: str) -> None:
+def protocol(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """What a protocol asks for."""
     found = plugins.protocols()
     if name not in found:
         raise unknown("protocol", name, found)
@@ -125,17 +131,14 @@ def protocol(name: str, output: str) -> None:
     console.document(fields, output)
 
 
-def metrics(output: str) -> None:
+def metrics(output: ListFormat = "table") -> None:
+    """Every metric."""
     rows = [(metric.name, "higher" if metric.higher_is_better else "lower", metric.summary) for metric in plugins.metrics().values()]
     console.table(("metric", "better", "summary"), rows, output)
-    _broken_plugins()
+    console.say_broken_plugins()
 
 
-def renderers(output: str) -> None:
+def renderers(output: ListFormat = "table") -> None:
+    """Every leaderboard format."""
     console.table(("renderer", "summary"), [(renderer.name, renderer.summary) for renderer in plugins.renderers().values()], output)
-    _broken_plugins()
-
-
-def _broken_plugins() -> None:
-    for broken in plugins.broken_plugins():
-        console.say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")
+    console.say_broken_plugins()

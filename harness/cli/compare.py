@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from harness.cli import console
+from harness.cli.options import ListFormat, MetricName, ProtocolName
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
-from reports.results.model import Results, measure_of
-from reports.statistics.compare import ComparedCell, ComparedMean, Comparison, compare, rows_between, rows_with_baselines, rows_within
+
+if TYPE_CHECKING:
+    from reports.statistics.compare import ComparedCell, ComparedMean, Comparison
 
 SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
 
 
-def execute(runs_a: Path, runs_b: Path | None, protocol: str, detectors: str, output: str, metric: str = "auroc", control: bool = False) -> None:
+def compare(
+    runs_a: Annotated[Path, typer.Argument(help="Folder of results.")],
+    runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
+    protocol: ProtocolName = "",
+    detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
+    control: Annotated[bool, typer.Option("--control", help="Each detector against its own target-only control.")] = False,
+    metric: MetricName = "auroc",
+    output: ListFormat = "table",
+) -> None:
+    """Differences between detectors on the same flows, with intervals.  Nothing is run."""
+    from harness.cli.leaderboard import read
+    from reports.results.model import measure_of
+    from reports.statistics import compare as statistics
+
     measure = measure_of(metric)
     labels = split_requests(detectors)
     if control and runs_b is not None:
         raise UsageError("--control compares within one results folder: leave the second one out")
     if runs_b is None and not labels and not control:
         raise UsageError("name a second results folder, two detectors of this one with --detectors a,b, or --control")
-    tables = [Results.open(folder, console.say).select(protocol) for folder in (runs_a, runs_b) if folder is not None]
+    tables = [read(folder, protocol) for folder in (runs_a, runs_b) if folder is not None]
     if control:
-        pairs = rows_with_baselines(tables[0], labels)
+        pairs = statistics.rows_with_baselines(tables[0], labels)
     elif runs_b is None:
-        pairs = rows_within(tables[0], labels)
+        pairs = statistics.rows_within(tables[0], labels)
     else:
-        pairs = rows_between(tables[0], tables[1], labels)
+        pairs = statistics.rows_between(tables[0], tables[1], labels)
     with PreparationProgress() as progress:
-        document = compare(pairs, tables[0], measure, progress=progress)
+        document = statistics.compare(pairs, tables[0], measure, progress=progress)
     if output == "json":
         console.document(document, "json")
     else:
@@ -64,22 +82,18 @@ def _table(columns: list[str], rows: list[list[str]], reasons: list[str]) -> Non
 def _cell(row: ComparedCell) -> list[str]:
     counts = ((row["n_benign"], row["captures_benign"]), (row["n_attack"], row["captures_attack"]))
     flows = [f"{flows} ({captures})" if flows is not None else "–" for flows, captures in counts]
-    numbers = (_number(row["first"]), _number(row["second"]), _signed(row["difference"]), _range(row["low"], row["high"]))
+    numbers = (_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"), _range(row["low"], row["high"]))
     return [f"{row['source']} → {row['target']}", *numbers, _p(row["delong_p"]), _p(row["delong_p_holm"]), *flows]
 
 
 def _mean(row: ComparedMean) -> list[str]:
     these = (_range(row["low_these"], row["high_these"]), _p(row["p_these"]), _p(row["p_these_holm"]))
     others = (_range(row["low"], row["high"]), _p(row["p"]), _p(row["p_holm"]))
-    return [_number(row["first"]), _number(row["second"]), _signed(row["difference"]), *these, *others]
+    return [_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"), *these, *others]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.3f}"
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from janus_bench import plugins
+from janus_bench.errors import UsageError
 
 PIPED_WIDTH = 140
 """Columns when standard output is not a terminal; rich would cut tables at 80."""
@@ -34,6 +39,26 @@ def say(text: str) -> None:
     """Everything else."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def say_broken_plugins() -> None:
+    """A line for each plugin that could not be used."""
+    for broken in plugins.broken_plugins():
+        say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")
+
+
+def save(file: Path, data: bytes, what: str = "") -> None:
+    """A file that was asked for with ``-o``; ``what`` is said of it after its name."""
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
+    say(f"wrote {file}{what}")
+
+
+def retry_command() -> str:
+    """The command line as it was typed, to be copied."""
+    return shlex.join(["janus-bench", *sys.argv[1:]])
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:

@@ -7,27 +7,39 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
+
+import typer
 
 from datasets_registry.registry import added, dataset_folder, home, open_dataset
 from harness.cli import console
+from harness.cli.options import DatasetName, ListFormat, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import UsageError
 
-if TYPE_CHECKING:
-    from datasets_registry.capture.rules import FlowRules
 
-
-def add(name: str, folder: Path, rules: FlowRules, *, stream: bool) -> None:
+def add(
+    name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source).")
+    ],
+    idle_timeout: Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")] = 120.0,
+    active_timeout: Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")] = None,
+    tcp_close: Annotated[
+        Literal["idle", "cicflowmeter"], typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too.")
+    ] = "idle",
+    remove_mirrored: Annotated[bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")] = False,
+    stream: Stream = True,
+) -> None:
+    """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from datasets_registry.capture.rules import FlowRules
+    from datasets_registry.ingest import ingest_folder
     from datasets_registry.labelling.labels_csv import LABELS_FILE
     from datasets_registry.sequences import holds_sequences, ingest_sequences
 
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
-    if name in plugins.datasets():
-        raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another")
+    rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
+    check_new_name(name)
     sequences = holds_sequences(folder) and not (folder / LABELS_FILE).is_file()
     if sequences and rules != FlowRules():
         raise UsageError(f"{folder}: holds packet sequences, whose flows are made already; leave out the options that say what a flow is")
@@ -39,7 +51,12 @@ def add(name: str, folder: Path, rules: FlowRules, *, stream: bool) -> None:
                 summary = f"packet sequences of {folder.resolve().name}"
                 manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
             else:
-                manifest = _add_captures(name, folder, rules, stream, progress)
+                # What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again.
+                summary, cache = f"captures of {folder.resolve().name}", extracted_folder(name)
+                manifest = ingest_folder(
+                    folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress
+                )
+                shutil.rmtree(cache, ignore_errors=True)
     except OSError as error:
         raise UsageError(
             f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})"
@@ -47,23 +64,27 @@ def add(name: str, folder: Path, rules: FlowRules, *, stream: bool) -> None:
     _print(manifest)
 
 
+def check_new_name(name: str, how: str = "") -> None:
+    """UsageError for a name that no dataset of one's own can have; ``how`` to choose another."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
+    if name in plugins.datasets():
+        raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
+
+
 def extracted_folder(name: str) -> Path:
     """Where a dataset's extracted captures are kept while it is made."""
     return home() / "datasets" / ".extracted" / name
 
 
-def _add_captures(name: str, folder: Path, rules: FlowRules, stream: bool, progress: PreparationProgress) -> dict[str, Any]:
-    """What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again."""
-    from datasets_registry.ingest import ingest_folder
-
-    cache = extracted_folder(name)
-    summary = f"captures of {folder.resolve().name}"
-    manifest = ingest_folder(folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress)
-    shutil.rmtree(cache, ignore_errors=True)
-    return manifest
-
-
-def export(name: str, layout: str, folder: Path) -> None:
+def export(
+    name: DatasetName,
+    folder: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    layout: Annotated[
+        Literal["original", "full_store"], typer.Option(help="original: one packets.npz; full_store: numbered ones, for datasets larger than memory.")
+    ] = "original",
+) -> None:
+    """Write a dataset as dense arrays and tables that others read: packets.npz (flows, 64, 9), flows.parquet with labels, flow_features.parquet."""
     from datasets_registry.export import export_store
 
     try:
@@ -74,7 +95,8 @@ def export(name: str, layout: str, folder: Path) -> None:
     console.say(f"{name}: written to {folder}")
 
 
-def show_list(output: str) -> None:
+def show_list(output: ListFormat = "table") -> None:
+    """Datasets that are there, and those that a plugin can make."""
     rows = []
     for name in added():
         manifest = json.loads((dataset_folder(name) / "manifest.json").read_text())
@@ -86,11 +108,11 @@ def show_list(output: str) -> None:
             kind = "synthetic" if dataset.synthetic else "captures"
             rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
     console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
-    for broken in plugins.broken_plugins():
-        console.say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")
+    console.say_broken_plugins()
 
 
-def show_info(name: str, output: str) -> None:
+def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+    """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
         manifest = open_dataset(name, progress).manifest
     if output == "json":

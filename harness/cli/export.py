@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from harness.cli import console
+from harness.cli.options import DEFAULT_RUNS, Runs
 from harness.cli.progress import PreparationProgress
 
 
-def execute(runs: Path, archive: Path) -> None:
-    """Prints the archive's checksum as ``sha256sum`` does."""
-    from reports.results.archive import export
+def export(
+    file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")],
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Write a folder of results as one archive with checksums; the same results give the same bytes."""
+    from reports.results import archive
 
     with PreparationProgress() as progress:
-        digest = export(runs, archive, progress)
-    console.out(f"{digest}  {archive}")
-    console.say(f"wrote {archive} ({archive.stat().st_size / 1e6:.1f} MB); unpacked, `sha256sum -c SHA256SUMS` in its folder checks every file")
+        digest = archive.export(runs, file, progress)
+    console.out(f"{digest}  {file}")  # as ``sha256sum`` prints it
+    console.say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); unpacked, `sha256sum -c SHA256SUMS` in its folder checks every file")

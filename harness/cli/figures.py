@@ -2,63 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from harness.cli import console, leaderboard
+import typer
+
+from harness.cli import console
+from harness.cli.leaderboard import document, read
+from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from janus_bench.errors import DataError, UsageError, unknown
-from reports.results.model import Results, ResultTable, Run
+from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
     from reports.figures import Format
+    from reports.results.model import ResultTable, Run
     from reports.tables.document import Board, BoardRow
 
 PUBLISHED = "published"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What every figure needs: the results folder, the protocol (empty: the last one) and the file, whose suffix is the format."""
-
-    runs: Path
-    protocol: str
-    file: Path
-
-    def table(self) -> ResultTable:
-        return Results.open(self.runs, console.say).select(self.protocol)
-
-    @property
-    def form(self) -> Format:
-        from reports.figures import FORMATS
-
-        found = next((form for form in FORMATS if self.file.suffix == f".{form}"), None)
-        if found is None:
-            raise UsageError(f"cannot tell the format of {self.file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
-        return found
-
-    def write(self, figure: bytes, what: str) -> None:
-        try:
-            self.file.write_bytes(figure)
-        except OSError as error:
-            raise UsageError(f"cannot write {self.file} ({error.strerror}): choose another file with -o") from None
-        console.say(f"wrote {self.file}: {what}")
+File = Annotated[Path, typer.Option("-o", "--output", help="File; its suffix is the format: .svg, .pdf or .png.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Default: the first seed of the results.")]
+Scalar = Annotated[str, typer.Option("--aggregator", help="Make the scalar another way: oas, column:NAME.")]
+DetectorName = Annotated[str, typer.Option("--detector", help="As the leaderboard names it.")]
 
 
-def heatmap(request: Request, detector: str, first: str, second: str, metric: str) -> None:
-    """The cross matrices of one detector under two aggregators, and their difference; cells are means over seeds."""
+def heatmap(
+    file: File,
+    detector: DetectorName,
+    first: Annotated[str, typer.Option(help="Aggregator of the left matrix.")] = "column:terminal_norm",
+    second: Annotated[str, typer.Option(help="Aggregator of the right matrix; default: the detector's own.")] = "",
+    metric: Annotated[str, typer.Option(help="See `janus-bench metric list`.")] = "auroc",
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Source × target matrices of two score choices, and their difference in colour."""
     import numpy as np
 
     from reports.figures import Matrices, cross_heat_maps
     from reports.tables.fields import metric_name
 
-    form = request.form
-    table = request.table()
+    form = _format(file)
+    table = read(runs, protocol)
     matrices = []
     for aggregator in (first, second):
-        document = leaderboard.document(table, metric, aggregator or None)
-        row = _row(document, detector)
+        board = document(table, metric, aggregator or None)
+        row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
         matrix = np.full((len(sources), len(targets)), np.nan)
         for cell in row["cells"]:
@@ -66,62 +55,82 @@ def heatmap(request: Request, detector: str, first: str, second: str, metric: st
                 matrix[sources.index(cell["source"]), targets.index(cell["target"])] = cell["mean"]
         matrices.append(matrix)
     names = tuple(_score_name(aggregator, row) for aggregator in (first, second))
-    if not document["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
+    if not board["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
         raise UsageError(f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one")
     figure = cross_heat_maps(
-        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(document["metric"])), form, _warning(document)
+        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(board["metric"])), form, _warning(board)
     )
-    request.write(figure, f"{detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, document['seeds']))}")
+    console.save(file, figure, f": {detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, board['seeds']))}")
 
 
-def roc(request: Request, detectors: Sequence[str], source: str, target: str, aggregator: str, seed: int | None) -> None:
-    """ROC curves of several detectors on one source and target, one seed."""
+def roc(
+    file: File,
+    detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them.")],
+    source: Annotated[str, typer.Option(help="Dataset that was fitted on.")],
+    target: Annotated[str, typer.Option(help="Dataset that was scored.")],
+    aggregator: Scalar = "",
+    seed: Seed = None,
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """ROC curves of one cell, with the low-FPR region enlarged."""
     from reports.figures import roc_curves
 
-    form = request.form
-    table = request.table()
+    form = _format(file)
+    table = read(runs, protocol)
     seed = _seed(table, seed)
     curves = {}
-    for label in detectors:
+    for label in split_requests(detectors):
         (run,) = _runs(table, label, seed, source, target)
         evidence = run.scored(aggregator).evidence
         curves[label] = (evidence.score, evidence.attack)
     try:
-        figure = roc_curves(curves, form, _warning(leaderboard.document(table, "auroc")))
+        figure = roc_curves(curves, form, _warning(document(table, "auroc")))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    request.write(figure, f"{source} → {target}, seed {seed}")
+    console.save(file, figure, f": {source} → {target}, seed {seed}")
 
 
-def density(request: Request, detector: str, aggregator: str, seed: int | None) -> None:
-    """Scores of benign and attack flows in every cell of one detector, with the threshold at P99 of calibration flows B; one seed."""
+def density(
+    file: File,
+    detector: DetectorName,
+    aggregator: Scalar = "",
+    seed: Seed = None,
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Densities of the scores of benign and attack flows, per source and target."""
     import numpy as np
 
     from reports.figures import ScorePanel, score_densities
 
-    form = request.form
-    table = request.table()
+    form = _format(file)
+    table = read(runs, protocol)
     seed = _seed(table, seed)
     panels, name = [], aggregator
     for run in _runs(table, detector, seed):
         evidence, name = run.scored(aggregator).evidence, run.aggregator(aggregator)
         groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
         panels.append(ScorePanel(*run.pair, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
-    warning = _warning(leaderboard.document(table, "auroc"))
+    warning = _warning(document(table, "auroc"))
     score = f"{detector}, {name.removeprefix('column:')}"
-    request.write(score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f"{score}, seed {seed}")
+    console.save(file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}")
 
 
-def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None:
-    """Differences of the summaries to those of ``reference`` (empty: the row that the protocol compares with) in AUROC points, for ``detectors``;
-    by default for the other variants of a variant, or all other detectors of the results folder.
-
-    ``published``: the differences printed in the JANUS README, without a results folder.
-    """
+def ablation(
+    file: File,
+    reference: Annotated[
+        str, typer.Option(help="Row that the others are compared with, default: the protocol's; or `published` for the literature's deltas.")
+    ] = "",
+    detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Bars of the differences from a reference: within, cross mean, cross worst."""
     from reports.figures import ablation_bars
     from reports.tables.ablation import ablation_deltas, reference_label
 
-    form = request.form
+    names, form = split_requests(detectors), _format(file)
     if reference == PUBLISHED:
         from reports.published.table import load_published
 
@@ -129,20 +138,29 @@ def ablation(request: Request, reference: str, detectors: Sequence[str]) -> None
         for number in load_published():
             if number["kind"] == "ablation":
                 published.setdefault(number["variant"], {})[number["target"]] = 100 * number["value"]
-        request.write(ablation_bars(published, "full JANUS (published)", form=form), "published differences")
+        console.save(file, ablation_bars(published, "full JANUS (published)", form=form), ": published differences")
         return
-    table = request.table()
-    document = leaderboard.document(table, "auroc")
+    table = read(runs, protocol)
+    board = document(table, "auroc")
     variants = {row.label: row.declared.variant for row in table.rows}
-    reference = reference or reference_label(document, variants) or ""
+    reference = reference or reference_label(board, variants) or ""
     if not reference:
-        raise UsageError(f"protocol {document['protocol']} names no row to compare with: give one with --reference")
-    for label in (reference, *detectors):
-        _row(document, label)
-    deltas = ablation_deltas(document, reference, detectors, variants)
+        raise UsageError(f"protocol {board['protocol']} names no row to compare with: give one with --reference")
+    for label in (reference, *names):
+        _row(board, label)
+    deltas = ablation_deltas(board, reference, names, variants)
     if not deltas:
-        raise DataError(f"{request.runs} has no detector besides {reference}")
-    request.write(ablation_bars(deltas, reference, form=form, note=_warning(document)), f"differences to {reference}")
+        raise DataError(f"{runs} has no detector besides {reference}")
+    console.save(file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f": differences to {reference}")
+
+
+def _format(file: Path) -> Format:
+    from reports.figures import FORMATS
+
+    found = next((form for form in FORMATS if file.suffix == f".{form}"), None)
+    if found is None:
+        raise UsageError(f"cannot tell the format of {file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
+    return found
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------------------

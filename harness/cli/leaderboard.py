@@ -3,64 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from harness.cli import console
+from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
-from janus_bench.extensions import Renderer
 from janus_bench.params import split_requests
-from reports.results.model import Measure, Results, ResultTable, measure_of
 
 if TYPE_CHECKING:
+    from janus_bench.extensions import Renderer
+    from reports.results.model import Measure, ResultTable
     from reports.tables.document import Board
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a table is shown beyond its metric.
+def leaderboard(
+    runs: Runs = DEFAULT_RUNS,
+    protocol: ProtocolName = "",
+    metric: MetricName = "auroc",
+    aggregator: Annotated[
+        str, typer.Option(help="Make the scalar another way: oas[standardize=zscore], knn, max_z, mahalanobis, ledoit_wolf, column:NAME.")
+    ] = "",
+    output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
+    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+    table: Annotated[
+        str, typer.Option(help="leaderboard, thresholds, alerts, families, stability, ablation or mechanism; default: the protocol's.")
+    ] = "",
+    intervals: Annotated[
+        bool | None, typer.Option("--intervals/--no-intervals", help="95 % intervals and tie groups; default: for AUROC. Computed once, then kept.")
+    ] = None,
+    flows_per_day: Annotated[int | None, typer.Option(min=1, help="For --table alerts; default: 1 000 000.")] = None,
+    base_rates: Annotated[str, typer.Option(help="For --table alerts: shares of attacks among all flows; default: 0.01,0.001,0.0001.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Redraw while a run fills the folder; terminal only.")] = False,
+) -> None:
+    """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
+    if watch:
+        from harness.cli.watch import watch as redraw
 
-    table          a name of ``reports.tables.details.TABLES`` or ``leaderboard``; empty: the protocol's
-    intervals      None: for AUROC of the rows' own aggregators, where they take seconds once and are then kept
-    flows_per_day, base_rates  for the table ``alerts``; None: a million, and 1e-2, 1e-3, 1e-4
-    """
+        redraw(runs, protocol, metric, aggregator or None)
+        return
+    from reports.results.model import measure_of
 
-    table: str = ""
-    intervals: bool | None = None
-    flows_per_day: int | None = None
-    base_rates: str = ""
-
-
-def execute(runs: Path, protocol: str, metric: str, aggregator: str | None, output: str, file: Path | None, options: Options | None = None) -> None:
-    options = options or Options()
     renderer = find_renderer(output, file)
-    table = Results.open(runs, console.say).select(protocol)
-    name = table_name(table, options)
-    shown = with_table(table, _with_intervals(table, measure_of(metric, aggregator), options, name), options, name)
-    write(renderer.render(shown, console.width(), console.color() and file is None), file)
+    results = read(runs, protocol)
+    name = table_name(results, table)
+    board = _with_intervals(results, measure_of(metric, aggregator or None), intervals, name)
+    shown = with_table(results, board, name, flows_per_day, base_rates)
+    text = renderer.render(shown, console.width(), console.color() and file is None)
+    if file is None:
+        console.out(str(text))
+    else:
+        console.save(file, text if isinstance(text, bytes) else (text if text.endswith("\n") else f"{text}\n").encode())
+
+
+def read(runs: Path, protocol: str) -> ResultTable:
+    """The rows of a protocol, by default the one that was run last, in a results folder."""
+    from reports.results.model import Results
+
+    return Results.open(runs, console.say).select(protocol)
 
 
 def show(table: ResultTable, renderer: Renderer) -> str:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
-    options = Options()
-    shown = with_table(table, document(table, "auroc"), options, table_name(table, options))
+    shown = with_table(table, document(table, "auroc"), table_name(table))
     return str(renderer.render(shown, console.width(), console.color()))
-
-
-def write(text: str | bytes, file: Path | None) -> None:
-    """To standard output, or to a file."""
-    if file is None:
-        console.out(str(text))
-        return
-    data = text if isinstance(text, bytes) else (text if text.endswith("\n") else f"{text}\n").encode()
-    try:
-        file.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
-    console.say(f"wrote {file}")
 
 
 def find_renderer(name: str, file: Path | None = None) -> Renderer:
@@ -73,25 +83,25 @@ def find_renderer(name: str, file: Path | None = None) -> Renderer:
     return found[name]
 
 
-def table_name(table: ResultTable, options: Options) -> str:
+def table_name(table: ResultTable, asked: str = "") -> str:
     """The table that was asked for, or that the protocol names."""
     from reports.tables.details import LEADERBOARD, TABLES
 
     protocol = plugins.protocols().get(table.plan.protocol)
-    name = options.table or (protocol.table if protocol is not None else "") or LEADERBOARD
+    name = asked or (protocol.table if protocol is not None else "") or LEADERBOARD
     if name not in (LEADERBOARD, *TABLES):
         raise unknown("table", name, [LEADERBOARD, *TABLES])
     return name
 
 
-def _with_intervals(table: ResultTable, measure: Measure, options: Options, name: str) -> Board:
+def _with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
     from reports.statistics.intervals import kept_statistics
     from reports.tables.details import LEADERBOARD
     from reports.tables.leaderboard import build_leaderboard
 
-    if options.intervals and measure.aggregator:
+    if intervals and measure.aggregator:
         raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
-    wanted = (measure.is_auroc and not measure.aggregator and name == LEADERBOARD) if options.intervals is None else options.intervals
+    wanted = (measure.is_auroc and not measure.aggregator and name == LEADERBOARD) if intervals is None else intervals
     if not wanted:
         return build_leaderboard(table, measure)
     with PreparationProgress() as progress:
@@ -99,8 +109,8 @@ def _with_intervals(table: ResultTable, measure: Measure, options: Options, name
     return build_leaderboard(table, measure, statistics)
 
 
-def with_table(table: ResultTable, board: Board, options: Options, name: str) -> Board:
-    """The document, with the details of a table other than the leaderboard."""
+def with_table(table: ResultTable, board: Board, name: str, flows_per_day: int | None = None, base_rates: str = "") -> Board:
+    """The document, with the details of a table other than the leaderboard; flows a day and shares of attacks are for ``alerts``."""
     from reports.tables.details import LEADERBOARD, TABLES, Operations, with_details
 
     if name == LEADERBOARD:
@@ -108,8 +118,7 @@ def with_table(table: ResultTable, board: Board, options: Options, name: str) ->
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
     from reports.render.html.collect import a_day, cell_evidence, cell_likeness
 
-    flows = FLOWS_PER_DAY if options.flows_per_day is None else options.flows_per_day
-    operations = Operations(flows, _base_rates(options.base_rates) or BASE_RATES, a_day)
+    operations = Operations(flows_per_day or FLOWS_PER_DAY, _base_rates(base_rates) or BASE_RATES, a_day)
     collect: dict[str, Callable[[PreparationProgress], Sequence[Any]]] = {
         "scores": lambda progress: cell_evidence(table, progress),
         "likeness": lambda progress: cell_likeness(table, board["aggregator"], progress),
@@ -133,6 +142,7 @@ def _base_rates(text: str) -> tuple[float, ...]:
 
 def document(table: ResultTable, metric: str, aggregator: str | None = None) -> Board:
     """The leaderboard without intervals."""
+    from reports.results.model import measure_of
     from reports.tables.leaderboard import build_leaderboard
 
     return build_leaderboard(table, measure_of(metric, aggregator))

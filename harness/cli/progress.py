@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.cli import console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     from harness.plan import Fit
     from janus_bench.records import RunRecord
@@ -20,58 +20,54 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0
 
 
-class PreparationProgress(AbstractContextManager["PreparationProgress"]):
-    """Progress of one long step (extraction): a bar on a terminal, a line every few seconds elsewhere.  Call it with (text, fraction)."""
+class _Bars(AbstractContextManager[Any]):
+    """rich's bars on a terminal, None anywhere else; the first of them is ``_main``."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str, total: float) -> None:
+        self._title, self._total = title, total
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._started = time.monotonic()
-        self._next_line = self._started + 2.0
+        self._main: Any = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()
-            self._task = self._bar.add_task("", total=1.0)
+            self._main = self._bar.add_task(self._title, total=self._total)
         return self
 
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class PreparationProgress(_Bars):
+    """Progress of one long step (extraction): a bar on a terminal, a line every few seconds elsewhere.  Call it with (text, fraction)."""
+
+    def __init__(self) -> None:
+        super().__init__("", 1.0)
+        self._next_line = time.monotonic() + 2.0
+
     def __call__(self, text: str, fraction: float) -> None:
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             from rich.markup import escape
 
-            self._bar.update(self._task, description=escape(text), completed=fraction)
+            self._bar.update(self._main, description=escape(text), completed=fraction)
         elif time.monotonic() >= self._next_line:
             console.say(f"{text}: {fraction:.0%}")
             self._next_line = time.monotonic() + LINE_EVERY_S
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
-
-class RunProgress(AbstractContextManager["RunProgress"]):
+class RunProgress(_Bars):
     """An observer of ``run_plan``: one bar for all fits and one for each that is running."""
 
     def __init__(self, fits: int) -> None:
+        super().__init__("all fits", fits)
         self._fits = fits
         self._done = 0
         self._lock = threading.Lock()
-        self._bar: Progress | None = None
         self._tasks: dict[str, Any] = {}
         self._started: dict[str, float] = {}
         self._next_line: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            self._bar = _bar()
-            self._bar.start()
-            self._tasks[""] = self._bar.add_task("all fits", total=self._fits)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def fit_started(self, fit: Fit) -> None:
         from rich.markup import escape
@@ -105,7 +101,7 @@ class RunProgress(AbstractContextManager["RunProgress"]):
             self._print(line)
             if self._bar is not None:
                 self._bar.remove_task(self._tasks.pop(fit.key))
-                self._bar.update(self._tasks[""], completed=self._done)
+                self._bar.update(self._main, completed=self._done)
 
     def message(self, line: str) -> None:
         with self._lock:

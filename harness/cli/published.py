@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 from harness.cli import console, leaderboard
 from janus_bench import plugins
-from janus_bench.errors import unknown
-from reports.results.model import Results
-
-FORMATS = ("table", "markdown", "latex", "json")
 
 
-def execute(runs: Path | None, protocol: str, output: str) -> None:
-    import json
-
+def published(
+    runs: Annotated[Path | None, typer.Option("--runs", help="Show measured rows of this results folder beside them.")] = None,
+    protocol: Annotated[str, typer.Option(help="Of the results folder; default: the protocol that was run last.")] = "",
+    output: Annotated[Literal["table", "markdown", "latex", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are `reported only`."""
     from reports.published.render import published_markdown, published_text
     from reports.published.table import published_table
     from reports.render.latex import latex_published
 
-    if output not in FORMATS:
-        raise unknown("format", output, FORMATS)
-    document = None
-    if runs is not None:
-        document = leaderboard.document(Results.open(runs, console.say).select(protocol), "auroc")
+    document = None if runs is None else leaderboard.document(leaderboard.read(runs, protocol), "auroc")
     table = published_table(document, set(plugins.detector_entries()))
     write = {
         "table": lambda: published_text(table, console.width(), console.color()),

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from datasets_registry.registry import added, dataset_folder
-from harness.cli import console
+import typer
+
+from harness.cli import console, leaderboard
+from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError
-from reports.results.model import Results, ResultTable
+
+if TYPE_CHECKING:
+    from reports.results.model import ResultTable
 
 
-def execute(runs: Path, protocol: str, file: Path) -> None:
-    """Write the page."""
+def report(
+    runs: Runs = DEFAULT_RUNS,
+    protocol: ProtocolName = "",
+    file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs, provenance."""
     from reports.render.html import render_page
     from reports.render.html.collect import collect
 
-    table = Results.open(runs, console.say).select(protocol)
+    table = leaderboard.read(runs, protocol)
     if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
         raise UsageError(f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another file with -o")
     with PreparationProgress() as progress:
-        page = render_page(collect(table, _audits(table, progress), progress))
-    try:
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
-    console.say(f"wrote {file} ({len(page.encode()) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
+        page = render_page(collect(table, _audits(table, progress), progress)).encode()
+    console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
 
 
 def _audits(table: ResultTable, progress: Callable[[str, float], None]) -> dict[str, dict[str, Any]]:
     """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is none."""
+    from datasets_registry.registry import added, dataset_folder
     from datasets_registry.store import FlowStore, is_current
     from harness.cli.audit import document
 

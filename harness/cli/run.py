@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from harness.cli import console
+from harness.cli.options import DEFAULT_RUNS, Runs
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import parse_request, split_requests
@@ -25,29 +26,43 @@ if TYPE_CHECKING:
 DEFAULT_JOBS = 4
 
 
-@dataclass(frozen=True)
-class Request:
-    """The command's options as typed; ``retry`` is the whole command line."""
+def run(
+    protocol: Annotated[str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")] = "cross",
+    detectors: Annotated[
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_DETECTORS",
+            help="Comma-separated; name or name[parameter=value,…]; `all` for every one installed.  Default: the protocol's own, or all.",
+        ),
+    ] = "",
+    datasets: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_DATASETS", help="Comma-separated; default: all added, or the synthetic suite if there are none.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(envvar="JANUS_BENCH_SEEDS", help="Comma-separated whole numbers.")] = "42,43,44",
+    profile: Annotated[
+        Literal["quick", "paper"], typer.Option(envvar="JANUS_BENCH_PROFILE", help="quick: capped parts, small models; paper: full size.")
+    ] = "quick",
+    split: Annotated[
+        Literal["grouped", "random"], typer.Option(envvar="JANUS_BENCH_SPLIT", help="random only to compare with the literature: it rewards memory.")
+    ] = "grouped",
+    runs: Runs = DEFAULT_RUNS,
+    jobs: Annotated[int | None, typer.Option(envvar="JANUS_BENCH_JOBS", min=1, help="Fits at a time; default: one per core, at most 4.")] = None,
+    timeout: Annotated[str, typer.Option(envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring: 90s, 30m, 2h.")] = "2h",
+    max_memory: Annotated[str, typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit: 500M, 8G.")] = "",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")] = "auto",
+    params: Annotated[
+        Path | None,
+        typer.Option(envvar="JANUS_BENCH_PARAMS", help="TOML file with a table of parameters per detector; brackets on the command line win."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and the size of every part, and stop.")] = False,
+    output: Annotated[str, typer.Option("--format", help="How to print the leaderboard: see `janus-bench renderer list`.")] = "table",
+) -> None:
+    """Fit every detector on every source, score every target, and print the leaderboard.
 
-    protocol: str
-    detectors: str
-    datasets: str
-    seeds: str
-    profile: str
-    split: str
-    runs: Path
-    jobs: int | None
-    timeout: str
-    max_memory: str
-    device: str
-    params: Path | None
-    dry_run: bool
-    output: str
-    retry: str
+    Runs that are already there with status ok are not run again.
 
-
-def execute(request: Request) -> int:
-    """Everything that can be refused is refused before anything runs."""
+    Exit code: 0 all ok, 1 some runs failed, 2 usage, 3 data, 4 plugin, 130 interrupted.
+    """
     from datasets_registry.registry import describe, draw_of, load_datasets
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
@@ -57,47 +72,47 @@ def execute(request: Request) -> int:
     from reports.results.folder import RunStore, WriteFailed
     from reports.results.model import Results
 
-    renderer = find_renderer(request.output)
+    # Everything that can be refused is refused before anything runs.
+    renderer = find_renderer(output)
     known = plugins.protocols()
-    if request.protocol not in known:
-        raise unknown("protocol", request.protocol, known)
-    seeds = _seeds(request.seeds)
-    timeout_s, max_memory = _seconds(request.timeout), _bytes(request.max_memory)
-    protocol = known[request.protocol]
-    detectors = _detectors(request.detectors or ",".join(protocol.detectors) or "all", request.params)
-    for choice in detectors:
-        for variant in protocol.variants:
+    if protocol not in known:
+        raise unknown("protocol", protocol, known)
+    spec = known[protocol]
+    numbers, timeout_s, most_bytes = _seeds(seeds), _seconds(timeout), _bytes(max_memory)
+    choices = _detectors(detectors or ",".join(spec.detectors) or "all", params)
+    for choice in choices:
+        for variant in spec.variants:
             for diagonal in (True, False):
-                choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
-    device = _device(request.device)
-    names = _dataset_names(request.datasets)
-    store = None if request.dry_run else RunStore.create(request.runs)
+                choice.params(profile, diagonal=diagonal, overrides=variant.params)
+    settings = Settings(profile, spec.split or split, numbers, _device(device))
+    names = _dataset_names(datasets)
+    store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
-        datasets = load_datasets(names, progress)
-    plan = make_plan(protocol, describe(datasets), detectors, Settings(request.profile, protocol.split or request.split, seeds, device))
-    for run in (run for fit in plan.fits for run in fit.runs):  # refused now where a split is impossible, and not drawn again later
-        for name in {run.source or run.target, run.target}:
-            datasets[name].partition(draw_of(run))
+        opened = load_datasets(names, progress)
+    plan = make_plan(spec, describe(opened), choices, settings)
+    for each in (each for fit in plan.fits for each in fit.runs):  # refused now where a split is impossible, and not drawn again later
+        for name in {each.source or each.target, each.target}:
+            opened[name].partition(draw_of(each))
     if store is None:
-        _print_dry_run(plan, datasets, request.output)
-        return 0
+        _print_dry_run(plan, opened, output)
+        return
 
-    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, datasets, store)
+    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, opened, store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
     cores = len(os.sched_getaffinity(0))
-    jobs = request.jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
-    machine = Machine(jobs, max(1, cores // jobs), timeout_s, max_memory, LocalExecutor())
+    jobs = jobs or (1 if settings.device == "cuda" else min(DEFAULT_JOBS, cores))
+    machine = Machine(jobs, max(1, cores // jobs), timeout_s, most_bytes, LocalExecutor())
     with RunProgress(len(plan.only(missing))) as watch:
         try:
-            result = run_plan(plan, datasets, store, machine, watch)
+            result = run_plan(plan, opened, store, machine, watch)
         except WriteFailed as error:
-            raise WriteFailed(f"{error}: {request.retry}") from None
+            raise WriteFailed(f"{error}: {console.retry_command()}") from None
     if not result.records:
-        console.say(f"nothing to do: all {result.reused} runs are already in {request.runs}")
+        console.say(f"nothing to do: all {result.reused} runs are already in {runs}")
     results = Results(store, console.say)
     console.out(show(results.table([plan.record]), renderer))
     keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
-    return _conclude(result, [results.records[key] for key in keys], request.retry)
+    raise typer.Exit(_conclude(result, [results.records[key] for key in keys], console.retry_command()))
 
 
 def _conclude(result: Result, records: Sequence[RunRecord], retry: str) -> int:
@@ -123,7 +138,10 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
     tables = _parameter_tables(file)
     requests = split_requests(text)
     if requests == ["all"]:
-        requests = list(plugins.detector_entries())
+        loaded, left_out = plugins.load_detectors()
+        for broken in left_out:
+            console.say(f"janus-bench: detector {broken.name} ({broken.origin}) is left out: {broken.error}")
+        requests = [detector.name for detector in loaded]
     if not requests:
         raise UsageError("--detectors is empty: name at least one, see `janus-bench detector list`")
     choices = []
@@ -138,6 +156,8 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
 def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
     if file is None:
         return {}
+    import tomllib
+
     try:
         tables = tomllib.loads(file.read_text())
     except OSError as error:

@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from harness.cli import console
-from harness.cli.leaderboard import document
 from janus_bench.errors import UsageError
-from reports.results.model import MISSING, Results, ResultTable
+from reports.results.model import MISSING, Results, ResultTable, measure_of
 
 EVERY_S = 1.0
 
@@ -49,9 +48,11 @@ def _state(runs: Path) -> object:
 def _frame(table: ResultTable, metric: str, aggregator: str | None, width: int) -> tuple[str, bool]:
     """What is drawn (a line on how the runs stand, then the table), and whether nothing more is expected."""
     from reports.render.terminal import render_table
+    from reports.tables.leaderboard import build_leaderboard
 
     line, done = _progress(table)
-    return f"{line}\n\n{render_table(document(table, metric, aggregator), width, console.color())}", done
+    board = build_leaderboard(table, measure_of(metric, aggregator))
+    return f"{line}\n\n{render_table(board, width, console.color())}", done
 
 
 def _progress(table: ResultTable) -> tuple[str, bool]:

@@ -94,9 +94,9 @@ class Subject:
         self.calibrate(detector)
         return detector
 
-    def calibrate(self, detector: Any) -> None:
+    def calibrate(self, detector: Any, flows: FlowBatch | None = None) -> None:
         if self.capabilities.calibrates and hasattr(detector, "calibrate"):
-            detector.calibrate(self.benign(3, 100))
+            detector.calibrate(self.benign(3, 100) if flows is None else flows)
 
     def context(self) -> FitContext:
         scratch = Path(tempfile.mkdtemp(dir=self._scratch))
@@ -117,14 +117,21 @@ def _require(holds: object, message: str) -> None:
         raise AssertionError(message)
 
 
-def _columns(raw: Any) -> dict[str, NDArray[np.float64]]:
-    """Scores as flat columns, forgiving about shape, type and names: each of those has its own check."""
-    named = raw if isinstance(raw, Mapping) else {"score": raw}
-    return {str(name): np.asarray(value, dtype=np.float64).ravel() for name, value in named.items()}
+def _raw(detector: Any, flows: FlowBatch) -> Mapping[Any, Any]:
+    """Scores as the detector returns them, by column."""
+    raw = detector.score(flows)
+    return raw if isinstance(raw, Mapping) else {"score": raw}
 
 
 def _scores(detector: Any, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
-    return _columns(detector.score(flows))
+    """Scores as flat columns, forgiving about shape, type and names: each of those has its own check."""
+    return {str(name): np.asarray(value, dtype=np.float64).ravel() for name, value in _raw(detector, flows).items()}
+
+
+def _require_finite(detector: Any, flows: FlowBatch, when: str = "") -> None:
+    for name, column in _scores(detector, flows).items():
+        bad = int(np.count_nonzero(~np.isfinite(column)))
+        _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite{when}")
 
 
 def _assert_same(expected: dict[str, NDArray[np.float64]], got: dict[str, NDArray[np.float64]], tolerance: float, what: str) -> None:
@@ -199,15 +206,13 @@ def check_score_columns(subject: Subject) -> None:
 def check_score_shape(subject: Subject) -> None:
     """One score per flow: each column has shape (n,)."""
     flows = subject.mixed()
-    raw = subject.fitted.score(flows)
-    for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
+    for name, column in _raw(subject.fitted, flows).items():
         _require(np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows")
 
 
 def check_score_dtype(subject: Subject) -> None:
     """Columns are NumPy arrays of a floating type."""
-    raw = subject.fitted.score(subject.mixed())
-    for name, column in (raw if isinstance(raw, Mapping) else {"score": raw}).items():
+    for name, column in _raw(subject.fitted, subject.mixed()).items():
         kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
         _require(kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array")
         _require(not isinstance(column, np.ma.MaskedArray), f"column {name!r} is a masked array; every flow needs a score")
@@ -215,9 +220,7 @@ def check_score_dtype(subject: Subject) -> None:
 
 def check_score_finite(subject: Subject) -> None:
     """No NaN and no infinity, outliers included."""
-    for name, column in _scores(subject.fitted, subject.mixed()).items():
-        bad = int(np.count_nonzero(~np.isfinite(column)))
-        _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite")
+    _require_finite(subject.fitted, subject.mixed())
 
 
 def check_orientation(subject: Subject) -> None:
@@ -268,9 +271,7 @@ def check_constant_columns(subject: Subject) -> None:
     constant = subject.constant(0, 200)
     detector = subject.fit(subject.new(), constant)
     for flows in (constant, subject.benign(1, 300)):
-        for name, column in _scores(detector, flows).items():
-            bad = int(np.count_nonzero(~np.isfinite(column)))
-            _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite after training on constant columns")
+        _require_finite(detector, flows, " after training on constant columns")
 
 
 def check_refit_independence(subject: Subject) -> None:
@@ -301,8 +302,7 @@ def check_no_mutation(subject: Subject) -> None:
         batches["hinted"] = context.hints
     before = {name: _snapshot(batch) for name, batch in batches.items()}
     detector.fit(train, context)
-    if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
-        detector.calibrate(calibration)
+    subject.calibrate(detector, calibration)
     detector.score(test)
     for name, batch in batches.items():
         changed = [column for column, value in _snapshot(batch).items() if not np.array_equal(value, before[name][column], equal_nan=True)]
@@ -325,8 +325,7 @@ def check_declared_inputs(subject: Subject) -> None:
     detector = subject.new()
     context = subject.context()
     detector.fit(_restricted(subject.benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
-    if subject.capabilities.calibrates and hasattr(detector, "calibrate"):
-        detector.calibrate(_restricted(subject.benign(3, 100), inputs))
+    subject.calibrate(detector, _restricted(subject.benign(3, 100), inputs))
     detector.score(_restricted(subject.mixed(), inputs))
 
 
