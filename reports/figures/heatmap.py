@@ -66,7 +66,6 @@ def _paint(figure: Figure, matrices: Matrices) -> None:
     for axes, values, name in zip(panels[:2], (first, second), matrices.names, strict=True):
         _panel(axes, values, matrices, sequential, level)
         axes.set_title(name, fontweight="bold")
-        _collapse(axes, values)
     _panel(panels[2], second - first, matrices, diverging, change, signed=True)
     panels[2].set_title(f"{matrices.names[1]} − {matrices.names[0]}", fontweight="bold")
     panels[0].set_ylabel("source")
@@ -101,10 +100,7 @@ def _panel(axes: Axes, values: ArrayLike, matrices: Matrices, colors: Colormap, 
         red, green, blue, _ = colors(scale(value))
         dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5  # relative luminance decides the ink
         axes.text(column, row, number(value, signed), ha="center", va="center", color="white" if dark else INK)
+        if not signed and value <= COLLAPSE:
+            axes.plot([column - 0.24, column + 0.24], [row + 0.22, row + 0.22], color="white", linewidth=1.2, solid_capstyle="butt")
         if matrices.sources[row] == matrices.targets[column]:
             axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="white" if dark else INK, linewidth=1.0))
-
-
-def _collapse(axes: Axes, values: NDArray[np.float64]) -> None:
-    for row, column in zip(*np.nonzero(values <= COLLAPSE), strict=True):
-        axes.plot([column - 0.24, column + 0.24], [row + 0.22, row + 0.22], color="white", linewidth=1.2, solid_capstyle="butt")

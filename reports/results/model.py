@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
     from protocols.operations import SourceLikeness
 
-__all__ = ["AUROC", "MISSING", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "measure_of"]
+__all__ = ["AUROC", "MISSING", "SETTINGS", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "measure_of"]
 
 AUROC = "auroc"
 MISSING = "missing"
 """Status of a run that was planned and has no row."""
+
+SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
+"""Of a plan: what tables must agree in, besides their data, to be one or to be compared."""
 
 TRUTHS, SCORES, SCORED = 4, 8, 32
 """So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target, or run by run."""
@@ -150,9 +153,9 @@ class Results:
         *others, chosen = tables
         for table in others:
             self.say(f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last")
-        if (version := chosen.plan.schema_version) < SCHEMA_VERSION:
+        if chosen.schema_version < SCHEMA_VERSION:
             self.say(
-                f"note: {chosen.title} was made by an older janus-bench (schema version {version}): "
+                f"note: {chosen.title} was made by an older janus-bench (schema version {chosen.schema_version}): "
                 "its rules are not the present ones; run it again to have it under those"
             )
         return chosen
@@ -191,7 +194,7 @@ class Results:
 
 def _table_of(plan: PlanRecord) -> str:
     """What plans of one table have in common."""
-    shared = {name: getattr(plan, name) for name in ("schema_version", "protocol", "profile", "split", "calibration")}
+    shared = {name: getattr(plan, name) for name in SETTINGS}
     return canonical_json(shared | {"datasets": {name: entry.hash for name, entry in plan.datasets.items()}})
 
 
@@ -206,6 +209,10 @@ class ResultTable:
     def plan(self) -> PlanRecord:
         """The latest: it names the settings that all share."""
         return self.plans[-1]
+
+    @property
+    def schema_version(self) -> int:
+        return self.plan.schema_version
 
     @property
     def datasets(self) -> Mapping[str, DatasetEntry]:

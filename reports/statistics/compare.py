@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError, unknown
 from janus_bench.quiet import ignore
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row
+from reports.results.model import SETTINGS, Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning
@@ -20,8 +20,6 @@ from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, ran
 __all__ = ["ComparedCell", "ComparedMean", "ComparedRows", "Comparison", "compare", "rows_between", "rows_with_baselines", "rows_within"]
 
 Part = TypeVar("Part")
-SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
-"""What two tables must agree in, besides their data."""
 
 
 class ComparedCell(TypedDict):

@@ -11,17 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from reports.tables.ablation import SEPARATOR, ablation_records
-from reports.tables.document import (
-    SUMMARIES,
-    AlertRecord,
-    Board,
-    BoardRow,
-    DetailRecord,
-    FamilyRecord,
-    StabilityRecord,
-    SummaryName,
-    ThresholdRecord,
-)
+from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, SummaryName, ThresholdRecord
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, mean_of_all, metric_name, name_of, number, share, spread, whole
 from reports.tables.model import Table, text_table
@@ -235,23 +225,21 @@ TINY = 1e-9
 
 
 def _stability_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[StabilityRecord]:  # noqa: ARG001
-    records = []
-    for row in document["rows"]:
-        n = min((cell["n_seeds"] for cell in row["cells"]), default=0)
-        records += [_stability(row, name, (None, None), row["summary"][name], row["summary_std"][name], n) for name in SUMMARIES]
-        records += [_stability(row, "cell", (of["source"], of["target"]), of["mean"], of["std"], of["n_seeds"]) for of in row["cells"]]
-    return records
-
-
-def _stability(
-    row: BoardRow, what: SummaryName | Literal["cell"], pair: tuple[str | None, str | None], mean: float | None, std: float | None, n: int
-) -> StabilityRecord:
     from reports.statistics.tests import seed_multiplier
 
-    factor = seed_multiplier(n)
-    half = None if std is None or factor is None else factor * std / n**0.5
-    where: dict[str, Any] = {"detector": row["detector"], "what": what, "source": pair[0], "target": pair[1]}
-    return cast("StabilityRecord", where | {"mean": mean, "std": std, "n_seeds": n, "half_width": half})
+    records: list[StabilityRecord] = []
+    for row in document["rows"]:
+        n = min((cell["n_seeds"] for cell in row["cells"]), default=0)
+        found: list[dict[str, Any]] = [
+            {"what": name, "source": None, "target": None, "mean": row["summary"][name], "std": row["summary_std"][name], "n_seeds": n}
+            for name in SUMMARIES
+        ]
+        found += [{"what": "cell", **{name: cell[name] for name in ("source", "target", "mean", "std", "n_seeds")}} for cell in row["cells"]]
+        for of in found:
+            factor = seed_multiplier(of["n_seeds"])
+            half = None if of["std"] is None or factor is None else factor * of["std"] / of["n_seeds"] ** 0.5
+            records.append(cast("StabilityRecord", {"detector": row["detector"], **of, "half_width": half}))
+    return records
 
 
 def _place(record: StabilityRecord) -> str:

@@ -12,19 +12,7 @@ from statistics import fmean, stdev
 from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
-from reports.tables.document import (
-    SUMMARIES,
-    Board,
-    BoardCell,
-    BoardPartition,
-    BoardRow,
-    Cost,
-    DatasetInfo,
-    Params,
-    Summary,
-    SummaryName,
-    TableStatistics,
-)
+from reports.tables.document import SUMMARIES, Board, BoardCell, BoardPartition, BoardRow, Cost, DatasetInfo, Summary, SummaryName, TableStatistics
 from reports.tables.fields import COLLAPSE, all_or_none, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
@@ -94,6 +82,9 @@ def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
     complete = {pair: _mean_if_all(seeds, measure) for pair, seeds in transfer.items()}
     runs = [run for seeds in transfer.values() for run in seeds]
     baseline_runs = {run.key: run for seeds in baseline.values() for run in seeds}.values()
+    first, *others = [cell["params"] for cell in cells if cell["status"] != MISSING] or [{}]
+    # σ within and across may differ, and is then found in the cells
+    params = {name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)}
     all_there = all(value is not None for value in complete.values())
     collapsed = sum(value <= COLLAPSE for pair, value in complete.items() if value is not None and table.in_means(pair))
     return {
@@ -102,7 +93,7 @@ def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
         "aggregator": aggregator,
         "upper_bound": row.chosen_with_labels and measure.aggregator is None,
         "group": row.declared.group,
-        "params": _shared([cell["params"] for cell in cells if cell["status"] != MISSING]),
+        "params": params,
         "provenance": row.declared.provenance,
         "uses_labels": row.declared.uses_labels,
         "versions": sorted({run.record.spec["version"] for run in runs if run.record is not None}),
@@ -174,11 +165,6 @@ def _baseline_reason(baseline: Mapping[Pair, Sequence[Run]]) -> str:
 
 def _fewest(name: str, records: Sequence[RunRecord]) -> int | None:
     return min((count for record in records if (count := record.counts.get(name)) is not None), default=None)
-
-
-def _shared(params: Sequence[Params]) -> Params:
-    """Parameters with the same value in every cell; σ within and across may differ, and is then found in the cells."""
-    return {name: value for name, value in (params[0].items() if params else ()) if all(name in other and other[name] == value for other in params)}
 
 
 def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
