@@ -14,11 +14,11 @@ __all__ = [
     "Event",
     "Failed",
     "Finished",
-    "Fitted",
+    "FitDone",
     "Job",
     "JobTarget",
+    "ModelSaved",
     "Progress",
-    "Saved",
     "Scored",
     "event_from",
     "job_from",
@@ -80,14 +80,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitDone:
     """The fit has ended after so many seconds."""
 
     fit_s: float
 
 
 @dataclass(frozen=True)
-class Saved:
+class ModelSaved:
     """The model lies in ``out/model``."""
 
 
@@ -115,8 +115,8 @@ class Finished:
     """Nothing more will come."""
 
 
-Event = Progress | Fitted | Saved | Scored | Failed | Finished
-_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Progress, Fitted, Saved, Scored, Failed, Finished)}
+Event = Progress | FitDone | ModelSaved | Scored | Failed | Finished
+_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Failed, Finished)}
 
 
 def short(reason: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
-from harness.jobs import Event, Failed, Fitted, Job, JobTarget, Progress, Saved, Scored, own_code
+from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
 from janus_bench import plugins
@@ -246,10 +246,10 @@ class _FitRun:
         match event:
             case Progress():
                 self._observer.fit_progress(self._fit, event.fraction, event.text)
-            case Fitted():
+            case FitDone():
                 self._fit_s = event.fit_s
                 self._observer.fit_progress(self._fit, 1.0, "scoring")
-            case Saved():
+            case ModelSaved():
                 self._keep_model(folder / "out" / "model")
             case Scored() if event.target in self._runs:
                 run = self._runs.pop(event.target)

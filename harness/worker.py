@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.environment import peak_resident
-from harness.jobs import Event, Failed, Finished, Fitted, Job, JobTarget, Progress, Saved, Scored, job_from, line_of, own_code, short
+from harness.jobs import Event, Failed, Finished, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, job_from, line_of, own_code, short
 from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
@@ -118,9 +118,9 @@ def run(job: Job, events: Events) -> None:
     )
     started = time.perf_counter()
     detector.fit(batches.whole(*job.train), context)
-    events.send(Fitted(time.perf_counter() - started))
+    events.send(FitDone(time.perf_counter() - started))
     if callable(getattr(detector, "save", None)) and _saved(detector, job, loaded.capabilities.version, folder / "out" / "model"):
-        events.send(Saved())
+        events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
     for target in job.targets:
         try:

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from datasets_registry.drivers import load_driver
-from datasets_registry.drivers.ciciot2023 import DRIVER, FLOODS, Options
+from datasets_registry.drivers.ciciot2023 import DRIVER, FLOODS, CicIoTOptions
 from datasets_registry.drivers.driver import Request, find_captures
 from datasets_registry.ingest import CaptureFile, ingest_captures
 from datasets_registry.store import FlowStore
@@ -40,12 +40,12 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
 
 
 @pytest.fixture(scope="module")
-def prepare(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Options], Prepared]:
-    """Options → the prepared replica; its captures are extracted once."""
+def prepare(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Callable[[CicIoTOptions], Prepared]:
+    """CicIoTOptions → the prepared replica; its captures are extracted once."""
     folder = tmp_path_factory.mktemp("prepared")
 
     @cache
-    def make(options: Options) -> Prepared:
+    def make(options: CicIoTOptions) -> Prepared:
         said: list[str] = []
         label = DRIVER.labeller(Request(options=options, tell=said.append))
         captures = {name: CaptureFile(path, group) for name, (path, group) in find_captures(DRIVER, truth.captures).items()}
@@ -104,7 +104,7 @@ def test_names_of_captures(path, group):
 
 
 def test_by_file_every_flow_has_the_label_of_its_capture(prepare, truth):
-    made = prepare(Options(flood_flows=0))
+    made = prepare(CicIoTOptions(flood_flows=0))
     assert made.labels == expected(truth.flows)
     counts = Counter(value[0] for value in made.labels.values())
     assert {label: account["flows"] for label, account in made.manifest["labels"].items()} == counts
@@ -113,7 +113,7 @@ def test_by_file_every_flow_has_the_label_of_its_capture(prepare, truth):
 
 
 def test_by_attacker_only_flows_that_one_takes_part_in_are_attacks_and_the_rest_is_left_out(prepare, truth):
-    made = prepare(Options(label_scope="attacker_mac", flood_flows=0))
+    made = prepare(CicIoTOptions(label_scope="attacker_mac", flood_flows=0))
     known = [flow for flow in truth.flows if flow.attacker_mac or flow.label == "BenignTraffic"]
     assert made.labels == expected(known)
     left = Counter(flow.label for flow in truth.flows) - Counter(flow.label for flow in known)
@@ -123,7 +123,7 @@ def test_by_attacker_only_flows_that_one_takes_part_in_are_attacks_and_the_rest_
 
 def test_floods_are_drawn_up_to_the_cap_and_the_draw_is_counted(prepare, truth):
     cap = 100
-    made = prepare(Options(flood_flows=cap))
+    made = prepare(CicIoTOptions(flood_flows=cap))
     there, kept = Counter(flow.label for flow in truth.flows), Counter(value[0] for value in made.labels.values())
     assert made.labels.items() <= expected(truth.flows).items()
     assert {label: kept[label] for label in FLOODED} == {label: min(cap, there[label]) for label in FLOODED}
@@ -136,15 +136,15 @@ def test_floods_are_drawn_up_to_the_cap_and_the_draw_is_counted(prepare, truth):
 
 
 def test_a_draw_is_the_same_every_time_another_with_another_seed_and_part_of_a_larger_one(prepare):
-    first, second = (prepare(Options(flood_flows=100, seed=seed)).labels.keys() for seed in (0, 1))
-    larger = prepare(Options(flood_flows=140)).labels.keys()
+    first, second = (prepare(CicIoTOptions(flood_flows=100, seed=seed)).labels.keys() for seed in (0, 1))
+    larger = prepare(CicIoTOptions(flood_flows=140)).labels.keys()
     assert first < larger
     assert 0 < len(first - second) < len(first)
 
 
 def test_a_draw_takes_from_all_captures_of_an_attack(prepare, truth):
     """Binomially: 100 of 450 from three captures of 150 each; five standard deviations are 19."""
-    labels = prepare(Options(flood_flows=100)).labels
+    labels = prepare(CicIoTOptions(flood_flows=100)).labels
     in_parts = Counter(flow.capture for flow in truth.flows if flow.label == "DDoS-UDP_Flood")
     assert len(in_parts) == 3
     drawn = Counter(capture for capture, *_ in labels if capture in in_parts)
@@ -166,7 +166,7 @@ def flow_table(n: int, **changed: Any) -> pl.DataFrame:
 
 
 def test_a_draw_does_not_depend_on_the_order_of_the_flows():
-    label = DRIVER.labeller(Request(options=Options(flood_flows=50)))
+    label = DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=50)))
     flows = flow_table(1000)
     turned = flows.reverse()
     forward, backward = (label("DoS-UDP_Flood", table).flow for table in (flows, turned))
@@ -177,14 +177,14 @@ def test_the_draw_is_uniform():
     """Each of 200 flows in about a tenth of 400 draws of 20: a χ² with 199 degrees of freedom stays below its 99.99 % quantile, 283."""
     flows, drawn = flow_table(200), np.zeros(200)
     for seed in range(400):
-        drawn[DRIVER.labeller(Request(options=Options(flood_flows=20, seed=seed)))("DoS-UDP_Flood", flows).flow] += 1
+        drawn[DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=20, seed=seed)))("DoS-UDP_Flood", flows).flow] += 1
     assert ((drawn - 40) ** 2 / (40 * 0.9)).sum() < 283
 
 
 def test_attackers_of_a_file_replace_those_of_the_paper(tmp_path):
     listed = tmp_path / "attackers.txt"
     listed.write_text("# ours\n02-00-00-00-00-0a\n\n02:00:00:00:00:0B  # another\n")
-    options = Options(label_scope="attacker_mac", attackers=str(listed))
+    options = CicIoTOptions(label_scope="attacker_mac", attackers=str(listed))
     label = DRIVER.labeller(Request(options=options))
     flows = flow_table(
         4, src_mac=pl.Series([0x02000000000A, 1, 1, 0], dtype=pl.UInt64), dst_mac=pl.Series([1, 0x02000000000B, 1, 0], dtype=pl.UInt64)
@@ -194,7 +194,7 @@ def test_attackers_of_a_file_replace_those_of_the_paper(tmp_path):
 
 def test_a_capture_without_an_attacker_is_said(tmp_path):
     said: list[str] = []
-    label = DRIVER.labeller(Request(options=Options(label_scope="attacker_mac"), tell=said.append))
+    label = DRIVER.labeller(Request(options=CicIoTOptions(label_scope="attacker_mac"), tell=said.append))
     made = label("DoS-UDP_Flood", flow_table(3, src_mac=pl.lit(0, pl.UInt64)))
     assert len(made.flow) == 0
     assert made.report["DoS-UDP_Flood"]["unmatched_flows"] == 3
@@ -209,16 +209,16 @@ def test_mistakes_in_the_attackers_file(tmp_path, content, message):
     listed = tmp_path / "attackers.txt"
     listed.write_text(content)
     with pytest.raises(DataError, match=message):
-        DRIVER.labeller(Request(options=Options(label_scope="attacker_mac", attackers=str(listed))))
+        DRIVER.labeller(Request(options=CicIoTOptions(label_scope="attacker_mac", attackers=str(listed))))
 
 
 def test_mistakes_in_options(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
-        DRIVER.labeller(Request(options=Options(label_scope="attacker_mac", attackers=str(tmp_path / "none"))))
+        DRIVER.labeller(Request(options=CicIoTOptions(label_scope="attacker_mac", attackers=str(tmp_path / "none"))))
     with pytest.raises(UsageError, match="flood_flows=-1"):
-        Options(flood_flows=-1)
+        CicIoTOptions(flood_flows=-1)
     with pytest.raises(UsageError, match="attacker_mac"):
-        replace(Options(), attackers="x")
+        replace(CicIoTOptions(), attackers="x")
 
 
 def test_a_folder_without_its_captures(tmp_path):

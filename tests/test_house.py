@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -50,3 +51,17 @@ def test_a_plugin_that_imports_the_contract_where_it_was_is_told_so_in_one_line_
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (line,) = [line for line in result.stderr.splitlines() if "harness.contract has moved" in line]
     assert "import from janus_bench instead" in line
+
+
+def test_no_public_class_name_stands_twice():
+    found: dict[str, list[str]] = {}
+    for module, path in arrows.modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    assert len(found) > 150
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
+
+
+def test_no_file_is_longer_than_a_reader_bears():
+    assert {name: lines for name, path in arrows.modules().items() if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450} == {}

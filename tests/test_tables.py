@@ -14,7 +14,7 @@ from reports.render.text import markdown_table
 from reports.tables import boards
 from reports.tables.boards import BoardColumn, leaderboard_table
 from reports.tables.document import Board, BoardRow
-from reports.tables.model import Cell, Column, Row, Table, text_table
+from reports.tables.model import Cell, Column, Table, TableRow, text_table
 from tests.test_leaderboard import planted
 
 FORMS = ("table", "markdown", "latex")
@@ -58,7 +58,7 @@ def test_only_columns_without_any_number_are_left_out() -> None:
 
 
 def test_markdown_keeps_labels_as_code_and_escapes_the_rest() -> None:
-    rows = [Row([Cell("knn[k=5]", label=True), Cell(".9|1", 0.9)]), Row([Cell("control"), Cell("–")], baseline=True)]
+    rows = [TableRow([Cell("knn[k=5]", label=True), Cell(".9|1", 0.9)]), TableRow([Cell("control"), Cell("–")], baseline=True)]
     table = Table("Title *", [Column("who", right=False), Column("a\nb")], rows, notes=["a note"])
     assert markdown_table(table) == [
         *("### Title \\*", "", "| who | a b |", "| :-- | --: |", "| `knn[k=5]` | .9\\|1 |", "| *control* | – |", "", "a note", ""),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measure, judged, percent, share
+from datasets_registry.audits.view import Answer, AuditMeasure, AuditView, Finding, Ids, judged, percent, share
 from janus_bench.hashing import splitmix64
 
 __all__ = ["duplicates", "sequence_hashes"]
@@ -45,8 +45,8 @@ def sequence_hashes(view: AuditView, *, exact: bool) -> Hashes:
 
 def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str, Ids]) -> Answer:
     """Twins within benign and attack flows, and of test flows in train, for the grouped partition and for a random one."""
-    measures: list[Measure] = []
-    twins: dict[tuple[str, str, str], Measure] = {}
+    measures: list[AuditMeasure] = []
+    twins: dict[tuple[str, str, str], AuditMeasure] = {}
     for kind, exact in (("exact", True), ("near", False)):
         hashes = sequence_hashes(view, exact=exact)
         longer = view.stored >= 2
@@ -59,7 +59,9 @@ def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str,
                 hit = np.isin(hashes[parts[part]], hashes[parts["train"]])
                 key = f"duplicates.{kind}_{label}_in_train_{split}"
                 what = f"{kind} twins: {label} test flows with one in benign train, {split} split"
-                measures.append(twins.setdefault((kind, label, split), Measure(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]]))))
+                measures.append(
+                    twins.setdefault((kind, label, split), AuditMeasure(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])))
+                )
     return Answer(measures, _judge(twins, measures))
 
 
@@ -68,17 +70,17 @@ def _of_longer(hit: NDArray[np.bool_], longer: NDArray[np.bool_]) -> dict[str, f
     return {"2+ packets": share(hit[longer])}
 
 
-def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_], kind: str, label: str) -> Measure:
+def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_], kind: str, label: str) -> AuditMeasure:
     _, code, counts = np.unique(hashes[chosen], return_inverse=True, return_counts=True)
     detail = {
         **_of_longer(counts[code] > 1, longer[chosen]),
         "distinct": len(counts),
         "largest group": float(counts.max() / counts.sum()) if len(counts) else None,
     }
-    return Measure(f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail)
+    return AuditMeasure(f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail)
 
 
-def _judge(twins: Mapping[tuple[str, str, str], Measure], measures: list[Measure]) -> list[Finding]:
+def _judge(twins: Mapping[tuple[str, str, str], AuditMeasure], measures: list[AuditMeasure]) -> list[Finding]:
     near, at_random = twins["near", "benign", "grouped"], twins["near", "benign", "random"]
     text = f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory does well on them"
     findings = judged(near.key, near.value, text, "benign test flows repeat training flows", note=IN_TRAINING)

@@ -11,7 +11,7 @@ from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
 from datasets_registry.drivers.driver import Driver, Label, Labeller, LabelMap, Request, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
 
-__all__ = ["DRIVER", "Options"]
+__all__ = ["DRIVER", "CicIdsOptions"]
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
@@ -92,7 +92,7 @@ WINDOWS = WindowLabels(
 
 
 @dataclass(frozen=True)
-class Options:
+class CicIdsOptions:
     """labels: ``original``, of the published CSVs, or ``corrected``, by attack windows and hosts (no CSV is read)."""
 
     labels: Literal["original", "corrected"] = "original"
@@ -113,5 +113,5 @@ DRIVER = Driver(
     captures="Monday-WorkingHours.pcap … Friday-WorkingHours.pcap",
     group_of=by_pattern({day: rf"{day}-workinghours\.pcap(ng)?(\.gz|\.zst)?" for day in DAYS}),
     labeller=_labeller,
-    options=Options,
+    options=CicIdsOptions,
 )

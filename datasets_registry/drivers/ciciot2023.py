@@ -21,7 +21,7 @@ from janus_bench.hashing import splitmix64
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DRIVER", "Options"]
+__all__ = ["DRIVER", "CicIoTOptions"]
 
 FAMILIES = {
     "DDoS": (
@@ -82,7 +82,7 @@ def _class_of(path: str) -> Label | None:
 
 
 @dataclass(frozen=True)
-class Options:
+class CicIoTOptions:
     """Which flows are labelled, and how many of the floods are kept.
 
     label_scope  ``file``: every flow of an attack's capture is that attack.  ``attacker_mac``: only those whose first packet was sent by or to an
@@ -126,7 +126,7 @@ def _addresses(text: str) -> NDArray[np.uint64]:
 
 
 def _labeller(request: Request) -> Labeller:
-    options: Options = request.options
+    options: CicIoTOptions = request.options
     attackers = _addresses(options.attackers) if options.label_scope == "attacker_mac" else None
     return partial(_label, request, attackers)
 
@@ -134,7 +134,7 @@ def _labeller(request: Request) -> Labeller:
 def _label(request: Request, attackers: NDArray[np.uint64] | None, group: str, flows: pl.DataFrame) -> Assignment:
     import polars as pl
 
-    options: Options = request.options
+    options: CicIoTOptions = request.options
     known = np.ones(flows.height, np.bool_)
     kind = next(label for label in CLASSES.values() if label.label == group)
     if attackers is not None and kind.attack:
@@ -177,5 +177,5 @@ DRIVER = Driver(
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
     group_of=by_class(_class_of),
     labeller=_labeller,
-    options=Options,
+    options=CicIoTOptions,
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
 from reports.render.text import escape, markdown_table
 from reports.tables.fields import in_order
-from reports.tables.model import Cell, Column, Row, Table, text_table
+from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
 __all__ = ["all_tables", "closing_lines", "cross_table", "other_tables", "published_markdown", "published_text", "within_groups"]
 
@@ -53,18 +53,18 @@ def _within(table: PublishedTable) -> Table:
 def within_groups(table: PublishedTable) -> Table:
     """As the literature prints it: first what is reported only, then what is built, with its measured rows below it; JANUS last and bold."""
     datasets = table["datasets"]
-    groups: dict[str, list[Row]] = {"reported only": [], "built here, too": [], "": []}
+    groups: dict[str, list[TableRow]] = {"reported only": [], "built here, too": [], "": []}
     for method in _shown(table):
         own = method["method"] == "janus"
         figures = ["\n".join(map(_figure, method["numbers"][name])) or NONE for name in datasets]
         group = groups["reported only" if method["detector"] is None else "" if own else "built here, too"]
         first = [Cell(method["name"], best=own), Cell(method["venue"] or NONE)]
-        group.append(Row([*first, *(Cell(text, best=own and text != NONE) for text in figures)]))
+        group.append(TableRow([*first, *(Cell(text, best=own and text != NONE) for text in figures)]))
         for row in _measured_rows(method):
-            group.append(Row([Cell(f"  {row['detector']}", label=True), Cell("measured here"), *map(Cell, _measured(row, datasets))]))
-    rows: list[Row] = []
+            group.append(TableRow([Cell(f"  {row['detector']}", label=True), Cell("measured here"), *map(Cell, _measured(row, datasets))]))
+    rows: list[TableRow] = []
     for name, members in groups.items():
-        lines = [*([Row([Cell(name)])] if name and members else []), *members]
+        lines = [*([TableRow([Cell(name)])] if name and members else []), *members]
         rows += [replace(line, rule=place == 0 and bool(rows)) for place, line in enumerate(lines)]
     title = f"{table['titles']['within']}, AUROC in %, mean ± std; published numbers, not measured here unless marked so."
     return Table(title, [Column("method", right=False), Column("venue", right=False), *map(Column, datasets)], rows)
@@ -97,12 +97,12 @@ def cross_table(table: PublishedTable, print_form: bool = False) -> Table:
     for source in names:
         numbers = [cells[source, target] for target in names]
         figures = [Cell(_figure(each), within=each["target"] == source, best=each["value"] == best[each["target"]]) for each in numbers]
-        rows.append(Row([Cell(source if print_form else f"JANUS: {source}"), *figures]))
+        rows.append(TableRow([Cell(source if print_form else f"JANUS: {source}"), *figures]))
     for row in (row for method in table["methods"] for row in _measured_rows(method)):
         measured = {(cell["source"], cell["target"]): _measured_cell(cell, 1, 4) for cell in row["cells"]}
         for source in names:
             figures = [Cell(measured.get((source, target), absent), within=source == target) for target in names]
-            rows.append(Row([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0]))
+            rows.append(TableRow([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0]))
     title, first = f"{table['titles']['cross']} (AUROC, source ↓ / target →)", "source → target"
     if print_form:
         title, first = f"{table['titles']['cross']}: JANUS, AUROC, mean ± std. Italic: within; bold: maximum of its column.", "source ↓ / target →"

@@ -15,7 +15,7 @@ from reports.tables.boards import COST, has_numbers, leaderboard_table, matrix_t
 from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, problems, subtitle, title
-from reports.tables.model import Cell, Column, Row, Table
+from reports.tables.model import Cell, Column, Table, TableRow
 
 __all__ = ["PREAMBLE", "escape", "latex_published", "render_latex"]
 
@@ -74,7 +74,7 @@ def _float(label: str, table: Table, text: str) -> list[str]:
     ]
 
 
-def _row(columns: Sequence[Column], row: Row) -> list[str]:
+def _row(columns: Sequence[Column], row: TableRow) -> list[str]:
     if len(row.cells) == 1 < len(columns):
         return [rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\emph{{{escape(row.cells[0].text)}}}}}"]
     first, *others = [_cell(column, cell) for column, cell in zip(columns, row.cells, strict=True)]

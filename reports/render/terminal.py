@@ -13,7 +13,7 @@ from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, 
 from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
-from reports.tables.model import Cell, Row, Table
+from reports.tables.model import Cell, Table, TableRow
 
 __all__ = ["render_table"]
 
@@ -142,7 +142,7 @@ def _legend(scale: tuple[float, float], relation: str) -> Text:
     return legend.append(f"{bar} better", f"color(16) on color({color})")
 
 
-def _shaded(row: Row, place: int, text: Text, scale: tuple[float, float]) -> Text:
+def _shaded(row: TableRow, place: int, text: Text, scale: tuple[float, float]) -> Text:
     """A cell of a matrix: names of sources as they are, the baseline dim, numbers by their place between chance and ideal."""
     cell = row.cells[place]
     if row.baseline:

@@ -14,7 +14,7 @@ from reports.tables import fields
 from reports.tables.document import Board, BoardCell, BoardInterval, BoardPartition, BoardRow, DatasetInfo, SummaryName
 from reports.tables.fields import NONE, count, in_order
 from reports.tables.intervals import ranking_summary
-from reports.tables.model import Cell, Column, Row, Table, figure
+from reports.tables.model import Cell, Column, Table, TableRow, figure
 
 __all__ = ["COST", "SHARING", "BoardColumn", "has_numbers", "leaderboard_columns", "leaderboard_table", "matrix_table", "parts_table"]
 
@@ -73,7 +73,7 @@ def leaderboard_table(document: Board, form: Literal["text", "report"] = "text",
     rows = []
     for row in document["rows"]:
         name = Cell(fields.name_of(row), small=fields.varying_params(row) if form == "text" else "", label=True, css="d", head=True)
-        rows.append(Row([_whole(row["rank"]), name, *(column.cell(row) for column in chosen)]))
+        rows.append(TableRow([_whole(row["rank"]), name, *(column.cell(row) for column in chosen)]))
     return Table(f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2)
 
 
@@ -143,9 +143,9 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
     cells = {(cell["source"], cell["target"]): cell for cell in row["cells"]}
     sources, targets = in_order(source for source, _ in cells), in_order(target for _, target in cells)
     best = _best(document, row)
-    rows = [Row([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)]) for source in sources]
+    rows = [TableRow([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)]) for source in sources]
     for place, (word, values) in enumerate(_baselines(row, targets)):
-        rows.append(Row([Cell(word, head=True), *map(figure, values)], baseline=True, rule=place == 0))
+        rows.append(TableRow([Cell(word, head=True), *map(figure, values)], baseline=True, rule=place == 0))
     first = Column("source → target", right=False, wrap=SOURCE_WIDTH, headings={"terminal": "", "html": "source ↓  target →"})
     title = f"{fields.metric_name(document['metric'])}{fields.flags(document)}"
     return Table(title, [first, *(Column(target, wrap=TARGET_WIDTH) for target in targets)], rows, fields.name_of(row), fields.caption(row))
@@ -223,6 +223,6 @@ def parts_table(document: Board) -> Table:
             alike.setdefault(repr([partition.get("kind"), partition.get("sizes")]), ([], partition))[0].append(seed)
         own = _Parts(info, [", ".join(seeds) for seeds, _ in alike.values()], [partition for _, partition in alike.values()])
         first = Cell(name, small="synthetic" if info["synthetic"] else "", head=True)
-        rows.append(Row([first, *(Cell(text(own)) for _, text in PARTS)]))
+        rows.append(TableRow([first, *(Cell(text(own)) for _, text in PARTS)]))
     columns = [Column("dataset", right=False, wrap=SOURCE_WIDTH, headings={"html": "Dataset"}), *(column for column, _ in PARTS)]
     return Table(f"Flows of each part{fields.flags(document)}", columns, rows, notes=[SHARING], sortable=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reports.tables.fields import NONE, spread
 
-__all__ = ["Cell", "Column", "Row", "Table", "figure", "text_table"]
+__all__ = ["Cell", "Column", "Table", "TableRow", "figure", "text_table"]
 
 NAME_WIDTH, TEXT_WIDTH = 26, 34
 """Text in the first and in the other columns wraps at these widths in a terminal."""
@@ -65,7 +65,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     cells     one per column, or a single one that is a heading of the rows below it
@@ -92,7 +92,7 @@ class Table:
 
     title: str
     columns: Sequence[Column]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     about: str = ""
     notes: Sequence[str] = ()
     labels: int = 1
@@ -127,4 +127,4 @@ def text_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
         width = NAME_WIDTH if place < left else TEXT_WIDTH
         printed = {"latex": heading.replace(" ", "\n")} if stack and len(heading) > MAX_HEADING else {}
         columns.append(Column(heading, left <= place < len(headings) - notes, place, width, headings=printed))
-    return Table(title, columns, [Row([Cell(text) for text in row]) for row in rows], labels=left)
+    return Table(title, columns, [TableRow([Cell(text) for text in row]) for row in rows], labels=left)

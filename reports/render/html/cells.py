@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.tables.fields import count, spread
-from reports.tables.model import Cell, Column, Row, Table
+from reports.tables.model import Cell, Column, Table, TableRow
 
 __all__ = ["figure", "for_report", "left", "numeric", "paired", "right", "signs", "text", "whole_number"]
 
@@ -40,7 +40,9 @@ def right(heading: str, hint: str = "") -> Column:
     return Column(heading, hint=hint)
 
 
-def paired(title: str, lines: Sequence[tuple[Sequence[tuple[Column, Cell]], Row]], *, view: str = "", sortable: bool = True, css: str = "") -> Table:
+def paired(
+    title: str, lines: Sequence[tuple[Sequence[tuple[Column, Cell]], TableRow]], *, view: str = "", sortable: bool = True, css: str = ""
+) -> Table:
     """A table of at least one line, each its (column, cell) pairs and the row that they are put into."""
     columns = [column for column, _ in lines[0][0]]
     return Table(title, columns, [replace(row, cells=[cell for _, cell in pairs]) for pairs, row in lines], view=view, sortable=sortable, css=css)

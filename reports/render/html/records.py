@@ -14,7 +14,7 @@ from reports.render.html.results import BASELINE_NAME, Pairs
 from reports.results.model import Run
 from reports.tables.boards import parts_table
 from reports.tables.fields import NONE, aggregators_of, count, in_order, name_of, number, params_of, seconds, share
-from reports.tables.model import Cell, Row, Table
+from reports.tables.model import Cell, Table, TableRow
 
 __all__ = ["AuditSection", "audits", "dataset_table", "environment_table", "hash_table", "params_table", "published_tables", "run_table"]
 
@@ -57,7 +57,7 @@ def _measures(data: ReportData, dataset: str, measures: Sequence[Mapping[str, An
         value = measure["value"]
         detail = ", ".join(f"{name} {_detail(found)}" for name, found in measure["detail"].items())
         shown = NONE if value is None else UNITS[measure["unit"]](value)
-        rows.append(Row([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")]))
+        rows.append(TableRow([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")]))
     return Table(f"{dataset} · audit{data.flags}", [left("Measured"), right("Value"), left("Detail")], rows)
 
 
@@ -67,7 +67,7 @@ def _detail(value: object) -> str:
 
 def _audit_table(data: ReportData, dataset: str, table: Mapping[str, Any]) -> Table:
     columns = [right(str(column)) if place else left(str(column)) for place, column in enumerate(table["columns"])]
-    rows = [Row([_audit_cell(value, place) for place, value in enumerate(values)]) for values in table["rows"]]
+    rows = [TableRow([_audit_cell(value, place) for place, value in enumerate(values)]) for values in table["rows"]]
     return Table(f"{dataset} · {table.get('title', 'audit')}{data.flags}", columns, rows)
 
 
@@ -90,7 +90,7 @@ def published_tables(data: ReportData) -> list[Table]:
 
 
 def hash_table(data: ReportData) -> Table:
-    rows = [Row([text(name, head=True), text(entry.hash, "l c")]) for name, entry in data.table.datasets.items()]
+    rows = [TableRow([text(name, head=True), text(entry.hash, "l c")]) for name, entry in data.table.datasets.items()]
     return Table(f"Data{data.flags}", [left("Dataset"), left("SHA-256 of the flow store")], rows, sortable=False)
 
 
@@ -100,9 +100,9 @@ def environment_table(data: ReportData) -> Table:
     found = [(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     names = in_order(name for values, _ in found for name in values)
     columns = [left(""), *(left(f"Environment {place}", f"{runs} runs") for place, (_, runs) in enumerate(found, 1))]
-    rows = [Row([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)]) for name in names]
+    rows = [TableRow([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)]) for name in names]
     if "commit" not in names:
-        rows.append(Row([text("commit", head=True), *(text("not recorded", "l") for _ in found)]))
+        rows.append(TableRow([text("commit", head=True), *(text("not recorded", "l") for _ in found)]))
     return Table(f"Versions and machine{data.flags}", columns, rows, sortable=False)
 
 
@@ -117,7 +117,7 @@ def params_table(data: ReportData) -> Table:
             (left("Aggregator"), text(aggregators_of(row) or NONE, "l")),
             (left("Parameters"), text(params_of(row) or NONE, "l")),
         ]
-        lines.append((pairs, Row((), detector=data.numbers[row["detector"]])))
+        lines.append((pairs, TableRow((), detector=data.numbers[row["detector"]])))
     return paired(f"Detectors{data.flags}", lines, sortable=False)
 
 
@@ -126,7 +126,7 @@ def run_table(data: ReportData) -> Table:
     return paired(f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs")
 
 
-def _run_line(run: Run, detector: int | None) -> tuple[Pairs, Row]:
+def _run_line(run: Run, detector: int | None) -> tuple[Pairs, TableRow]:
     record = run.record
     attempt, finished, fit_s = (NONE, "", None) if record is None else (str(record.attempt), record.finished, record.cost.get("fit_s"))
     return [
@@ -140,4 +140,4 @@ def _run_line(run: Run, detector: int | None) -> tuple[Pairs, Row]:
         (right("Fit s"), text(seconds(fit_s), "n")),
         (left("Finished"), text(finished[:19].replace("T", " ") or NONE)),
         (left("Reason"), text(run.reason or NONE)),
-    ], Row((), detector=detector)
+    ], TableRow((), detector=detector)

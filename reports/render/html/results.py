@@ -10,7 +10,7 @@ from reports.tables.boards import leaderboard_table, matrix_table
 from reports.tables.document import Board, BoardRow
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import COLLAPSE, NONE, SMALL_FAMILY, in_order, mean_of_all, metric_name, name_of, seconds, share, whole
-from reports.tables.model import Cell, Column, Row, Table
+from reports.tables.model import Cell, Column, Table, TableRow
 
 __all__ = [
     *("BASELINE_NAME", "BASE_RATE", "CROSS", "FLOWS_A_DAY", "alert_tables", "cost_table", "family_tables", "leaderboards"),
@@ -46,7 +46,7 @@ def _leaderboard(data: ReportData, document: Board) -> Table:
     for row, shown in zip(document["rows"], table.rows, strict=True):
         complete = "1" if all(cell["status"] == "ok" for cell in row["cells"]) else "0"
         cells = [replace(cell, text=signs(cell.text)) if column.right else cell for column, cell in zip(table.columns, shown.cells, strict=True)]
-        rows.append(Row(cells, detector=data.numbers[row["detector"]], data={"provenance": row["provenance"], "complete": complete}))
+        rows.append(TableRow(cells, detector=data.numbers[row["detector"]], data={"provenance": row["provenance"], "complete": complete}))
     return replace(table, rows=rows, view=f"metric={document['metric']}")
 
 
@@ -80,11 +80,11 @@ def matrices(data: ReportData) -> list[Table]:
     return found
 
 
-def _matrix_row(document: Board, row: Row) -> Row:
+def _matrix_row(document: Board, row: TableRow) -> TableRow:
     first, *others = row.cells
     if row.baseline:
-        return Row([first, *(figure(cell.value) for cell in others)], data={"control": "1"})
-    return Row([first, *(_shaded(document, cell) for cell in others)])
+        return TableRow([first, *(figure(cell.value) for cell in others)], data={"control": "1"})
+    return TableRow([first, *(_shaded(document, cell) for cell in others)])
 
 
 def _shaded(document: Board, cell: Cell) -> Cell:
@@ -137,7 +137,7 @@ def _family_table(data: ReportData, target: str, choice: str) -> Table:
             *map(whole_number, (size.flows, size.captures, n)),
             *(figure(means.get(label), "few" if few else "", place) for label, place in data.numbers.items()),
         ]
-        rows.append(Row(cells))
+        rows.append(TableRow(cells))
     where = f"sources: {choice}" if choice == CROSS else f"source: {choice}"
     return Table(f"{target} · AUROC per attack family · {where}{data.flags}", columns, rows, view=f"source={choice}", css="fam")
 
@@ -158,7 +158,7 @@ def _alert_table(data: ReportData, name: str) -> Table:
     return paired(f"Alerts, threshold at {name} of calibration flows B{data.flags}", lines, view=f"threshold={name}", css="alerts")
 
 
-def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tuple[Pairs, Row]:
+def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tuple[Pairs, TableRow]:
     known = at.measured
     false, low, high = (FLOWS_A_DAY * (1 - BASE_RATE) * fpr for fpr in (at.fpr, at.fpr_low, at.fpr_high))
     true = None if at.recall is None else FLOWS_A_DAY * BASE_RATE * at.recall
@@ -182,7 +182,7 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
         (right("Precision", "at the base rate of the test part"), figure(at.precision)),
         (right("Benign", "test flows"), whole_number(at.n_benign)),
         (right("Calibration", "flows B"), whole_number(at.n_cal)),
-    ], Row((), detector=detector, data={"source": source_name(cell.source), "target": cell.target} | exact)
+    ], TableRow((), detector=detector, data={"source": source_name(cell.source), "target": cell.target} | exact)
 
 
 def _ratio(true: float, false: float) -> float | None:
@@ -197,7 +197,7 @@ def cost_table(data: ReportData) -> Table:
     return paired(f"Cost per detector{data.flags}", [_cost_line(data, row) for row in data.first["rows"]])
 
 
-def _cost_line(data: ReportData, row: BoardRow) -> tuple[Pairs, Row]:
+def _cost_line(data: ReportData, row: BoardRow) -> tuple[Pairs, TableRow]:
     runs = [run for run in data.runs if run.label == row["detector"]]
     records = [run.record for run in runs if run.record is not None]
     cost = row["cost"]
@@ -211,4 +211,4 @@ def _cost_line(data: ReportData, row: BoardRow) -> tuple[Pairs, Row]:
         (right("Peak MB", "highest of any fit"), whole_number(cost["peak_rss_mb"])),
         (right("Slowest fit s", "controls included"), numeric(seconds(slowest), slowest)),
         (right("Runs", "ok of expected"), numeric(f"{ok} of {len(runs)}", ok)),
-    ], Row((), detector=data.numbers[row["detector"]])
+    ], TableRow((), detector=data.numbers[row["detector"]])

@@ -52,7 +52,7 @@ class Babbles(_Honest):
         super().fit(benign, ctx)
         for descriptor in range(3, 20):
             try:
-                os.write(descriptor, b'{"message": "Scored"}\n\xff\xfe[]\n{"message": "Fitted", "fit_s": 1, "more": 2}\nnull\n')
+                os.write(descriptor, b'{"message": "Scored"}\n\xff\xfe[]\n{"message": "FitDone", "fit_s": 1, "more": 2}\nnull\n')
             except OSError:
                 continue
 
