@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditMeasure, AuditView, Finding, Ids, judged, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from janus_bench.columns import MAX_PACKETS
 
 __all__ = ["artefacts", "caps", "mirrored", "one_packet", "twin_packets", "wall"]
@@ -67,8 +67,8 @@ def mirrored(view: AuditView) -> Answer:
     inside = float(is_mirrored[capture].mean())
     by_label = {"benign": share(twin[~attack]), "attack": share(twin[attack])}
     measures = [
-        AuditMeasure("mirrored.packets", "packets equal to the one before, less than 10 µs after it", "share", share(twin), by_label),
-        AuditMeasure(
+        Measured("mirrored.packets", "packets equal to the one before, less than 10 µs after it", "share", share(twin), by_label),
+        Measured(
             "mirrored.captures",
             "packets in captures that hold nearly every packet twice",
             "share",
@@ -97,13 +97,13 @@ def mirrored(view: AuditView) -> Answer:
     return Answer(measures)
 
 
-def _extraction(view: AuditView) -> AuditMeasure:
+def _extraction(view: AuditView) -> Measured:
     """Mirrored copies that the extractor recognised, and whether it left them out; a manifest without the word has kept them."""
     packets = view.manifest["packets"]
     copies, read = sum(int(packets[account].get("mirrored", 0)) for account in ("noted", "dropped")), int(packets["read"])
     removed = bool(view.manifest.get("remove_mirrored", False))
     what = "mirrored copies that the extractor recognised"
-    return AuditMeasure("mirrored.extraction", what, "share", copies / read if read else None, {"removed": removed})
+    return Measured("mirrored.extraction", what, "share", copies / read if read else None, {"removed": removed})
 
 
 def _labels(by_label: dict[str, float | None]) -> str:
@@ -132,7 +132,7 @@ def caps(view: AuditView) -> Answer:
         if found:
             detail |= {"cap": found[0], "flows above it": int((lengths > found[0]).sum())}
         what = f"{label} flows cut at {found[0]} packets" if found else f"{label} flows: no cap on packets"
-        measures.append(AuditMeasure(f"caps.{label}", what, "share", found[1] / len(lengths) if found else None, detail))
+        measures.append(Measured(f"caps.{label}", what, "share", found[1] / len(lengths) if found else None, detail))
     return Answer(measures, _judge_caps(view, walls))
 
 
@@ -167,7 +167,7 @@ def one_packet(view: AuditView) -> Answer:
         flows, ones = np.bincount(code), np.bincount(code, weights=single[chosen])
         order = np.argsort(-ones, kind="stable")[:5]
         detail = {str(names[i]): f"{int(ones[i])} of {int(flows[i])}" for i in order if ones[i]}
-        measures.append(AuditMeasure(f"one_packet.{label}", f"{label} flows of a single packet", "share", share(single[chosen]), detail))
+        measures.append(Measured(f"one_packet.{label}", f"{label} flows of a single packet", "share", share(single[chosen]), detail))
         if label == "attack" and len(names):
             findings = [*_judge_ones(share(single[~view.attack]), share(single[chosen])), *_judge_families(names, flows, ones)]
     return Answer(measures, findings)

@@ -31,7 +31,7 @@ def audit_store(
 
     ``grouped`` and ``random``: part → flow ids, uncapped, of the partition that the protocols use and of a random one (``protocols.splits``).
     The document has ``audit_version``, ``dataset``, ``hash``, ``synthetic``, ``flows``, ``benign``, ``attack``, ``seed``, ``headline`` (the warnings
-    in a few words each), ``findings`` and ``measures`` (fields of ``view.Finding`` and ``view.AuditMeasure``).  DataError if a table is damaged.
+    in a few words each), ``findings`` and ``measures`` (fields of ``view.Finding`` and ``view.Measured``).  DataError if a table is damaged.
     """
     view = AuditView.from_store(store)
     checks: dict[str, Callable[[], Any]] = {

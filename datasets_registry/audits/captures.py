@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import class_aurocs
-from datasets_registry.audits.view import Answer, AuditMeasure, AuditView, Finding, Ids, judged, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 
 __all__ = ["coverage", "origins", "separable_captures"]
 
@@ -34,9 +34,7 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     """Do attacks come from where benign flows come from?"""
     attack = view.attack
     if not attack.any() or attack.all():
-        return Answer(
-            [AuditMeasure("origins.apart", "attack flows from captures without benign traffic", "share", None, {"reason": "one class only"})]
-        )
+        return Answer([Measured("origins.apart", "attack flows from captures without benign traffic", "share", None, {"reason": "one class only"})])
     enough = max(1, min(MIN_BENIGN, math.ceil(MIN_BENIGN_SHARE * int((~attack).sum()))))
     none, few = share(view.benign_in_capture[attack] == 0), float((view.benign_in_capture[attack] < enough).mean())
     same_capture, anywhere = _known_hosts(view, enough)
@@ -47,13 +45,13 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     both, training = int(kinds.all(axis=0).sum()), np.unique(code[parts["train"]])
     counts = {"benign captures": int(kinds[0].sum()), "attack captures": int(kinds[1].sum()), "with both": both}
     measures = [
-        AuditMeasure("origins.apart", f"attack flows from captures with {_few(enough)}", "share", few, {"with none": none}),
-        AuditMeasure("origins.captures", "captures that hold both benign and attack flows", "count", both, counts),
-        AuditMeasure(
+        Measured("origins.apart", f"attack flows from captures with {_few(enough)}", "share", few, {"with none": none}),
+        Measured("origins.captures", "captures that hold both benign and attack flows", "count", both, counts),
+        Measured(
             "origins.training", "attack flows whose capture also holds training flows (grouped)", "share", share(np.isin(code[attack], training))
         ),
-        AuditMeasure("origins.hosts_in_capture", f"attack flows with a host of ≥ {enough} benign flows in the same capture", "share", same_capture),
-        AuditMeasure(
+        Measured("origins.hosts_in_capture", f"attack flows with a host of ≥ {enough} benign flows in the same capture", "share", same_capture),
+        Measured(
             "origins.hosts",
             f"attack flows with a host of ≥ {enough} benign flows anywhere",
             "share",
@@ -107,11 +105,11 @@ def separable_captures(view: AuditView, seed: int) -> Answer:
     chosen = [number for number in np.argsort(-flows, kind="stable")[:LARGEST] if flows[number] >= MIN_CAPTURE_FLOWS]
     if len(chosen) < 2:
         reason = f"{len(chosen)} benign capture(s) of {MIN_CAPTURE_FLOWS} flows or more"
-        return Answer([AuditMeasure(key, what, "auroc", None, {"reason": reason})])
+        return Answer([Measured(key, what, "auroc", None, {"reason": reason})])
     kept: NDArray[np.bool_] = np.isin(code, chosen) & ~view.attack
     values = class_aurocs(view.features[kept], code[kept], seed, CAPTURE_CAP)
     mean = None if values is None else float(np.mean(values))
-    measure = AuditMeasure(key, what, "auroc", mean, {"captures": len(chosen), "flows": int(np.minimum(flows[chosen], CAPTURE_CAP).sum())})
+    measure = Measured(key, what, "auroc", mean, {"captures": len(chosen), "flows": int(np.minimum(flows[chosen], CAPTURE_CAP).sum())})
     if mean is None:
         return Answer([measure])
     text = (
@@ -128,14 +126,12 @@ def coverage(view: AuditView) -> Answer:
     rows = sum(total.values())
     lost = {"unmatched_rows": "rows of the labels without a flow", "ambiguous": "ambiguous rows of the labels"}
     measures = [
-        AuditMeasure(
-            f"coverage.{what}", text, "share", total[what] / rows if rows else None, {label: int(row[what]) for label, row in labels.items()}
-        )
+        Measured(f"coverage.{what}", text, "share", total[what] / rows if rows else None, {label: int(row[what]) for label, row in labels.items()})
         for what, text in lost.items()
     ]
     seen = len(view) + flows
     measures.append(
-        AuditMeasure("coverage.unmatched_flows", "flows without a label (dropped)", "share", flows / seen if seen else None, {"flows": flows})
+        Measured("coverage.unmatched_flows", "flows without a label (dropped)", "share", flows / seen if seen else None, {"flows": flows})
     )
     findings: list[Finding] = []
     for measure in measures:

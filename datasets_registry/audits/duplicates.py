@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.audits.view import Answer, AuditMeasure, AuditView, Finding, Ids, judged, percent, share
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from janus_bench.hashing import splitmix64
 
 __all__ = ["duplicates", "sequence_hashes"]
@@ -45,8 +45,8 @@ def sequence_hashes(view: AuditView, *, exact: bool) -> Hashes:
 
 def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str, Ids]) -> Answer:
     """Twins within benign and attack flows, and of test flows in train, for the grouped partition and for a random one."""
-    measures: list[AuditMeasure] = []
-    twins: dict[tuple[str, str, str], AuditMeasure] = {}
+    measures: list[Measured] = []
+    twins: dict[tuple[str, str, str], Measured] = {}
     for kind, exact in (("exact", True), ("near", False)):
         hashes = sequence_hashes(view, exact=exact)
         longer = view.stored >= 2
@@ -60,7 +60,7 @@ def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str,
                 key = f"duplicates.{kind}_{label}_in_train_{split}"
                 what = f"{kind} twins: {label} test flows with one in benign train, {split} split"
                 measures.append(
-                    twins.setdefault((kind, label, split), AuditMeasure(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])))
+                    twins.setdefault((kind, label, split), Measured(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])))
                 )
     return Answer(measures, _judge(twins, measures))
 
@@ -70,17 +70,17 @@ def _of_longer(hit: NDArray[np.bool_], longer: NDArray[np.bool_]) -> dict[str, f
     return {"2+ packets": share(hit[longer])}
 
 
-def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_], kind: str, label: str) -> AuditMeasure:
+def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_], kind: str, label: str) -> Measured:
     _, code, counts = np.unique(hashes[chosen], return_inverse=True, return_counts=True)
     detail = {
         **_of_longer(counts[code] > 1, longer[chosen]),
         "distinct": len(counts),
         "largest group": float(counts.max() / counts.sum()) if len(counts) else None,
     }
-    return AuditMeasure(f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail)
+    return Measured(f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail)
 
 
-def _judge(twins: Mapping[tuple[str, str, str], AuditMeasure], measures: list[AuditMeasure]) -> list[Finding]:
+def _judge(twins: Mapping[tuple[str, str, str], Measured], measures: list[Measured]) -> list[Finding]:
     near, at_random = twins["near", "benign", "grouped"], twins["near", "benign", "random"]
     text = f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory does well on them"
     findings = judged(near.key, near.value, text, "benign test flows repeat training flows", note=IN_TRAINING)

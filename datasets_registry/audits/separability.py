@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import attack_auroc
-from datasets_registry.audits.view import Answer, AuditMeasure, AuditView, Finding, Ids
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured
 from janus_bench.columns import FLOW_FEATURES
 from protocols.metrics import auroc
 
@@ -29,16 +29,16 @@ Score = Callable[[AuditView, NDArray[np.bool_]], NDArray[np.float64]]
 def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer:
     """Length, flags, ports, features; ``parts``: the grouped partition (its train part is the benign half that histograms are made of)."""
     length = [
-        AuditMeasure("separability.length_stored", "length only: stored packets", "auroc", auroc(view.stored, view.attack)),
-        AuditMeasure("separability.length", "length only: all packets of the flow", "auroc", auroc(view.n_packets, view.attack)),
+        Measured("separability.length_stored", "length only: stored packets", "auroc", auroc(view.stored, view.attack)),
+        Measured("separability.length", "length only: all packets of the flow", "auroc", auroc(view.n_packets, view.attack)),
     ]
     flags = _rarity(view, parts, flag_rarity, "separability.flags", "TCP flags only: rarity among benign flows")
     ports = _rarity(view, parts, port_rarity, "separability.ports", "port only: rarity among benign flows")
     best, ranking = best_feature(view.features, view.attack)
     name, direction = ranking[0] if ranking else ("", "")
     detail: dict[str, Any] = {"feature": name, "attacks are": direction, "chosen": "with labels, of 40"}
-    single = AuditMeasure("separability.best_feature", "best single feature", "auroc", best, detail)
-    forest = AuditMeasure(
+    single = Measured("separability.best_feature", "best single feature", "auroc", best, detail)
+    forest = Measured(
         "separability.forest", "random forest on the 20 features, trained with labels", "auroc", attack_auroc(view.features, view.attack, seed)
     )
     plain = [*length, flags, ports, single, forest]
@@ -47,12 +47,12 @@ def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer
     return Answer([*plain, *control.measures], [*findings, *control.findings])
 
 
-def _rarity(view: AuditView, parts: Mapping[str, Ids], score: Score, key: str, what: str) -> AuditMeasure:
+def _rarity(view: AuditView, parts: Mapping[str, Ids], score: Score, key: str, what: str) -> Measured:
     """Histogram of the benign flows of train (half of them, whole captures); AUROC of −log frequency, the other benign flows against all attacks."""
     fit = np.zeros(len(view), bool)
     fit[parts["train"]] = True
     value = auroc(score(view, fit)[~fit], view.attack[~fit])
-    return AuditMeasure(key, what, "auroc", value, {"benign flows counted": int(fit.sum()), "benign flows tested": int((~fit & ~view.attack).sum())})
+    return Measured(key, what, "auroc", value, {"benign flows counted": int(fit.sum()), "benign flows tested": int((~fit & ~view.attack).sum())})
 
 
 def flag_rarity(view: AuditView, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -84,7 +84,7 @@ def best_feature(features: NDArray[np.float64], attack: NDArray[np.bool_]) -> tu
     return found[0][0], [(name, direction) for _, name, direction in found]
 
 
-def _judge(measure: AuditMeasure) -> Finding | None:
+def _judge(measure: Measured) -> Finding | None:
     if measure.value is None:
         return None
     extreme = max(measure.value, 1 - measure.value)
@@ -104,13 +104,13 @@ def _shuffled(view: AuditView, seed: int) -> Answer:
     single, _ = best_feature(view.features, labels)
     forest = attack_auroc(view.features, labels, seed)
     measures = [
-        AuditMeasure("control.best_feature", "shuffled labels: best single feature", "auroc", single),
-        AuditMeasure("control.forest", "shuffled labels: random forest", "auroc", forest),
+        Measured("control.best_feature", "shuffled labels: best single feature", "auroc", single),
+        Measured("control.forest", "shuffled labels: random forest", "auroc", forest),
     ]
     return Answer(measures, [finding for measure in measures if (finding := _judge_control(measure, view.attack))])
 
 
-def _judge_control(measure: AuditMeasure, attack: NDArray[np.bool_]) -> Finding | None:
+def _judge_control(measure: Measured, attack: NDArray[np.bool_]) -> Finding | None:
     positives, negatives = int(attack.sum()), int((~attack).sum())
     if measure.value is None:
         return None

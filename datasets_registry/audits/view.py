@@ -17,13 +17,13 @@ from janus_bench.ragged import starts_of
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Answer", "AuditMeasure", "AuditView", "Finding", "judged", "percent", "share"]
+__all__ = ["Answer", "AuditView", "Finding", "Measured", "judged", "percent", "share"]
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class AuditMeasure:
+class Measured:
     """One measured number.  unit: ``auroc``, ``share`` (of 1), or ``count``; a value that does not exist is None and ``detail`` has the reason.
 
     key     ``check.name``, unique in a document
@@ -62,7 +62,7 @@ def judged(key: str, value: float | None, text: str, short: str, *, note: float 
 class Answer:
     """What one check measured and found."""
 
-    measures: Sequence[AuditMeasure]
+    measures: Sequence[Measured]
     findings: Sequence[Finding] = ()
 
 
