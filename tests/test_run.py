@@ -304,7 +304,7 @@ def test_a_read_only_file_system_is_usage(cli, tiny_disk):
 
 @pytest.mark.parametrize(("protocol", "rows", "runs"), [("pooled", 2, 4 + 4 + 2), ("train-size", 5, 5 * 2), ("contamination", 5, 5 * 2)])
 def test_protocols_with_rows_of_their_own_run_end_to_end(cli, protocol, rows, runs):
-    done = cli("run", "--protocol", protocol, "--detectors", "ocsvm", *TWO)
+    done = cli("run", "--protocol", protocol, "--detectors", "knn", *TWO)
     assert done.returncode == 0, done.stderr
     assert f"{runs} runs ok, 0 not" in done.stderr
     document = json.loads(cli("leaderboard", "--format", "json").stdout)

@@ -42,7 +42,7 @@ def test_variants_that_differ_in_the_aggregator_alone_share_their_runs_and_keep_
     plan = planned(Variant("own"), Variant("x alone", aggregator="column:x"), Variant("best", aggregator=BEST_FIXED))
     assert len(plan.fits) == 2  # one per dataset
     rows = plan.record.detectors
-    assert {label: row["aggregator"] for label, row in rows.items()} == {
+    assert {label: row.aggregator for label, row in rows.items()} == {
         "two · own": "oas",
         "two · x alone": "column:x",
         "two · best": "best-fixed",
@@ -60,7 +60,7 @@ def test_a_variant_overrides_the_user_who_overrides_the_preset():
 def test_score_columns_and_aggregator_follow_the_parameters():
     plan = planned(Variant("whole"), Variant("narrow", params={"narrow": True}))
     assert {fit.label: fit.loaded.capabilities.scores for fit in plan.fits} == {"two · whole": ("x", "y"), "two · narrow": ("x",)}
-    assert plan.record.detectors["two · narrow"]["aggregator"] == "identity"
+    assert plan.record.detectors["two · narrow"].aggregator == "identity"
 
 
 def test_a_preset_is_listed_checked_and_shares_the_runs_of_the_same_parameters(plugin_cli):
