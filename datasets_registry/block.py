@@ -29,8 +29,8 @@ LABEL_FIELDS = tuple(name for name in LABEL_COLUMNS if name != "flow_id")
 class Block:
     """n flows with everything that a store keeps of them, except their numbers and what follows from their packets.
 
-    offsets (n + 1,) int64; packets: ``schema.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels: the columns of ``schema`` without ``flow_id``;
-    cic (n, 77) float32 in the order of ``contract.CIC_FEATURES``, None where they are not known.
+    offsets (n + 1,) int64; packets: ``columns.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels: those of ``columns`` without ``flow_id``;
+    cic (n, 77) float32 in the order of ``columns.CIC_FEATURES``, None where they are not known.
     """
 
     offsets: NDArray[np.int64]

@@ -110,7 +110,7 @@ class _ShardWriter:
 
 @dataclass(frozen=True, eq=False)
 class Flows:
-    """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in ``schema.PACKET_ARRAYS``."""
+    """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in ``columns.PACKET_ARRAYS``."""
 
     columns: Mapping[str, NDArray[Any]]
     offsets: NDArray[np.int64]

@@ -261,7 +261,7 @@ def _write_stream(
 
 
 def _flow_columns(flows: Flows) -> dict[str, Any]:
-    """Columns of ``schema.FLOW_COLUMNS`` after ``flow_id``."""
+    """Columns of ``columns.FLOW_COLUMNS`` after ``flow_id``."""
     keys, swapped = flows.columns["keys"], flows.columns["swapped"].astype(np.bool_)
     rest = keys[:, 4].astype(np.int64)
     version, ports = rest >> 40, (rest >> 16 & 0xFFFF, rest & 0xFFFF)

@@ -1,12 +1,12 @@
 """The flow store on disk, read: ragged packets, flows, features, and labels apart from them.
 
-Layout (names and types in ``janus_bench.records``)::
+Layout (names and types in ``janus_bench.columns``)::
 
     manifest.json         what it is, counts, what was dropped and why, content hash, flows per shard
     packets/<name>.npy    offsets, size, iat, win, bits: memory-mapped
     flows.parquet         5-tuples and times       flow_features.parquet   flow_id and the 20 features
     labels.parquet        labels, apart: nothing here hands them out together with flow data
-    cic_features.npy      (flows, 77) float32 in the order of ``contract.CIC_FEATURES``; absent where only sequences were at hand
+    cic_features.npy      (flows, 77) float32 in the order of ``columns.CIC_FEATURES``; absent where only sequences were at hand
     SHA256SUMS            checksum of every other file, as ``sha256sum -c`` reads it
 
 A store of more flows than one shard holds has these arrays and tables (not the manifest and the checksums) in ``full_store/00000``,
@@ -101,7 +101,7 @@ class Shard:
     has_cic: bool
 
     def arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``schema.PACKET_ARRAYS``; DataError if headers do not agree."""
+        """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers do not agree."""
         offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
         if offsets[0] != 0 or offsets[-1] < self.n_flows:
             raise _damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
@@ -216,16 +216,16 @@ class FlowStore:
         return np.concatenate([np.diff(shard.arrays()[0]) for shard in self.shards])
 
     def packets(self) -> dict[str, NDArray[Any]]:
-        """The arrays of ``schema.PACKET_ARRAYS`` of all flows, in memory: 9 bytes a packet."""
+        """The arrays of ``columns.PACKET_ARRAYS`` of all flows, in memory: 9 bytes a packet."""
         mapped = [shard.arrays()[1] for shard in self.shards]
         return {name: np.concatenate([arrays[name] for arrays in mapped]) for name in PACKET_ARRAYS}
 
     def flows(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """5-tuples, times and packet counts; columns of ``schema.FLOW_COLUMNS``, or those named."""
+        """5-tuples, times and packet counts; columns of ``columns.FLOW_COLUMNS``, or those named."""
         return self._table("flows.parquet", columns)
 
     def labels(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Labels; columns of ``schema.LABEL_COLUMNS``, or those named.  For the harness only, never for a detector."""
+        """Labels; columns of ``columns.LABEL_COLUMNS``, or those named.  For the harness only, never for a detector."""
         return self._table("labels.parquet", columns)
 
     def _table(self, name: str, columns: Sequence[str] | None) -> pl.DataFrame:
@@ -234,7 +234,7 @@ class FlowStore:
         return pl.concat([shard.table(name, columns) for shard in self.shards])
 
     def take(self, flow_ids: NDArray[np.int64], ids: NDArray[np.uint64], inputs: frozenset[str]) -> FlowBatch:
-        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (``contract.INPUTS``)."""
+        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (``columns.INPUTS``)."""
         flow_ids = np.asarray(flow_ids, dtype=np.int64)
         if len(flow_ids) and (flow_ids.min() < 0 or flow_ids.max() >= self.n_flows):
             raise ValueError(f"flow ids must be in [0, {self.n_flows})")

@@ -68,7 +68,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """A part as a detector is given it: with which of ``contract.INPUTS``, the stream by itself (``OWN_STREAM``) or with all packets."""
+    """A part as a detector is given it: with which of ``columns.INPUTS``, the stream by itself (``OWN_STREAM``) or with all packets."""
 
     part: Part
     inputs: tuple[str, ...]

@@ -70,7 +70,7 @@ class Answer:
 class AuditView:
     """A dataset as the audit sees it: N flows and P stored packets, labels beside them.
 
-    offsets (N + 1,); packets: ``schema.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to ``MAX_PACKETS``;
+    offsets (N + 1,); packets: ``columns.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to ``MAX_PACKETS``;
     attack (N,) bool; family (N,) str; capture (N,) the number of the original capture, 0 … C − 1; ends (N, 2) numbers of the two addresses;
     ports (N, 2), initiator first; proto (N,).
     """

@@ -36,7 +36,7 @@ class FileFlows:
     serial     (F,) int64, position among all flows of the capture
     macs       (F, 2) uint64, MAC addresses of the first packet's sender and receiver, 0 where the link layer is not Ethernet
     offsets    (F + 1,) int64 into the packet columns
-    size, iat, win, bits  (stored packets,), see ``schema.PACKET_ARRAYS``
+    size, iat, win, bits  (stored packets,), see ``columns.PACKET_ARRAYS``
     whole      (F, N_ACCUMULATORS) float64 of ``cicflowmeter``, over all packets of a flow; None if they were not asked for
     """
 

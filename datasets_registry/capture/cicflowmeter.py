@@ -1,4 +1,4 @@
-"""CICFlowMeter's features of a flow, from all of its packets: accumulators fed packet by packet, and the columns of ``contract.CIC_FEATURES``.
+"""CICFlowMeter's features of a flow, from all of its packets: accumulators fed packet by packet, and the columns of ``columns.CIC_FEATURES``.
 
 Definitions, and where they differ from the published CSVs on purpose, are in ``docs/features.md``.  Times are kept as whole nanoseconds since the
 flow's first packet, which float64 holds exactly for 104 days.  Sums of lengths and of their squares are exact integers too.  Squares of gaps are

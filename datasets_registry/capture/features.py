@@ -1,4 +1,4 @@
-"""The 20 flow features of ``contract.FLOW_FEATURES``, from the stored packets."""
+"""The 20 flow features of ``columns.FLOW_FEATURES``, from the stored packets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _log1p_all(values: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
-    """Fill ``out`` (n, 20) in the order of ``FLOW_FEATURES``; flag bits as in ``schema.BIT_OF``."""
+    """Fill ``out`` (n, 20) in the order of ``FLOW_FEATURES``; flag bits as in ``columns.BIT_OF``."""
     flat, ratios = out.reshape(-1), np.empty(BLOCK)
     n_flows = len(offsets) - 1
     for start in range(0, n_flows, BLOCK):
@@ -91,7 +91,7 @@ def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
 def flow_features(offsets: NDArray[np.int64], size: NDArray[np.uint16], iat: NDArray[np.float32], bits: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The features of N flows, each of at least one packet: (N, 20) float64, columns in the order of ``FLOW_FEATURES``.
 
-    offsets (N + 1,); size (bytes), iat (µs, the first packet's is not a gap) and bits (see ``schema.BIT_OF``), each (offsets[-1],).
+    offsets (N + 1,); size (bytes), iat (µs, the first packet's is not a gap) and bits (see ``columns.BIT_OF``), each (offsets[-1],).
     ``log_duration`` is log1p of the time from the first to the last stored packet in µs.
     """
     out = np.empty((len(offsets) - 1, len(FLOW_FEATURES)))

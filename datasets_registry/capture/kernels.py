@@ -72,7 +72,7 @@ MAX_SECONDS = 9_000_000_000  # int64 nanoseconds end in the year 2262
 class Packets(NamedTuple):
     """Packet columns; the first ``state[N_PACKETS]`` entries are filled.
 
-    ts int64, ns since the epoch; session int32; size uint16, IP length; win uint16; bits uint8: TCP flags as in ``schema.BIT_OF``, ``MIRRORED``, and
+    ts int64, ns since the epoch; session int32; size uint16, IP length; win uint16; bits uint8: TCP flags as in ``columns.BIT_OF``, ``MIRRORED``, and
     in place of the direction whether the sender is the session's second endpoint; macs (capacity, 2) int64 of sender and receiver; payload uint16
     and header uint8, bytes behind the IP header; flags uint8, as TCP has them.
     """
