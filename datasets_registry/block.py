@@ -19,8 +19,6 @@ from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS, PACKET_ARRAYS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Block", "ContentHash", "Counts"]
-
 FLOW_FIELDS = tuple(name for name in FLOW_COLUMNS if name != "flow_id")
 LABEL_FIELDS = tuple(name for name in LABEL_COLUMNS if name != "flow_id")
 

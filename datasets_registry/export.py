@@ -22,8 +22,6 @@ from janus_bench.columns import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import UsageError
 from janus_bench.quiet import ignore
 
-__all__ = ["LAYOUTS", "export_store"]
-
 LAYOUTS = ("original", "full_store")
 DENSE_FLOWS = 1 << 13
 """Flows that are padded at a time: 19 MB."""

@@ -28,8 +28,6 @@ from datasets_registry.writing import replacing
 from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 from janus_bench.ragged import positions, starts_of
 
-__all__ = ["EXTRACTION_VERSION", "CaptureFile", "Extracted", "extract_all", "say_counts"]
-
 EXTRACTION_VERSION = 1
 """Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made again."""
 

@@ -27,15 +27,14 @@ from datasets_registry.capture import addresses
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
 from datasets_registry.labelling.assignment import Assignment
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
+from datasets_registry.labelling.keys import KEY_COLUMNS
+from datasets_registry.labelling.labels_csv import LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows
 from datasets_registry.store import BLOCK_FLOWS
 from datasets_registry.stream import KEY_BYTES, StreamWriter
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
-
-__all__ = ["CaptureFile", "Labeller", "address_column", "ingest_captures", "ingest_folder"]
 
 SUFFIXES = tuple(suffix + packing for suffix in (".pcap", ".pcapng", ".cap") for packing in ("", ".gz", ".zst"))
 READING, MATCHING = 0.8, 0.9  # fractions of the progress at which these end

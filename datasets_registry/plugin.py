@@ -8,8 +8,6 @@ from pathlib import Path
 
 from janus_bench.extensions import Dataset, hookimpl
 
-__all__ = ["janus_bench_datasets"]
-
 VERSION = "1"
 SUMMARIES = {
     "synthetic_office": "simulated company office: Windows workstations, directory and file servers, a public web server",

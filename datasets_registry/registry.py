@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from janus_bench.records import RunSpec
     from protocols.splits import Draw, Partition
 
-__all__ = ["OpenDataset", "added", "dataset_folder", "describe", "draw_of", "home", "load_datasets", "make_dataset", "open_dataset"]
-__all__ += ["synthetic_suite"]
 
 Report = Callable[[str, float], None]
 

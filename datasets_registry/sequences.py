@@ -28,8 +28,6 @@ from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
 from janus_bench.ragged import starts_of
 
-__all__ = ["holds_sequences", "ingest_sequences"]
-
 DENSE_FLOWS = 1 << 13
 REQUIRED = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "label")
 TYPES: dict[str, pl.DataType] = {

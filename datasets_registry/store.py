@@ -34,20 +34,6 @@ from janus_bench.ragged import positions, starts_of
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "CHECKSUMS",
-    "CIC_FILE",
-    "MANIFEST",
-    "SCHEMA_VERSION",
-    "STORE_VERSION",
-    "TABLES",
-    "FlowStore",
-    "Shard",
-    "checksum",
-    "is_current",
-    "shard_folders",
-]
-
 SCHEMA_VERSION = 1
 """Of the manifest; stored results have one of their own."""
 

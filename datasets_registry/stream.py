@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from datasets_registry.capture.rules import FlowRules
     from datasets_registry.store import FlowStore
 
-__all__ = ["COLUMNS", "KEY_BYTES", "Stream", "StreamWriter", "open_stream", "part_stream"]
-
 KEY_BYTES = 16
 """Length of a dataset's key: draw it with ``secrets.token_bytes`` and keep it where no detector reads."""
 

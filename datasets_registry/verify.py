@@ -23,8 +23,6 @@ from janus_bench.quiet import ignore
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Check", "Verification", "store_files", "verify_store"]
-
 ARRAYS = tuple(f"packets/{name}.npy" for name in ("offsets", *PACKET_ARRAYS))
 TYPES = {
     "flows.parquet": ("Int64", "String", "UInt16", "String", "UInt16", "UInt8", "Float64", "Float64", "Int64"),

@@ -14,15 +14,6 @@ from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_onl
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Share
 
-__all__ = [
-    "IsolationForest",
-    "IsolationForestParams",
-    "NystroemSVM",
-    "NystroemSVMParams",
-    "OneClassSVM",
-    "OneClassSVMParams",
-]
-
 
 @dataclass(frozen=True)
 class IsolationForestParams(CheckedParams):

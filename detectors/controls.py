@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
 
-__all__ = ["Length", "Random"]
-
 
 class Length:
     """Score = number of stored packets (at most ``MAX_PACKETS``), (n,) float64: how far length alone separates."""

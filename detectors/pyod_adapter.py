@@ -22,8 +22,6 @@ from janus_bench.contract import Capabilities, FitContext
 from janus_bench.errors import PluginError, UsageError
 from janus_bench.params import CheckedParams
 
-__all__ = ["PyodDetector", "PyodParams", "pyod_detector"]
-
 _OURS = frozenset({"contamination", "device", "n_jobs", "novelty", "random_state", "verbose"})
 """Arguments that are not parameters here: the harness decides them, or (``contamination``, ``verbose``) they do not change scores."""
 

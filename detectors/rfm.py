@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Positive
 
-__all__ = ["RFM", "RFMParams", "integrate", "worst_coupling"]
-
 
 @dataclass(frozen=True)
 class RFMParams(CheckedParams):

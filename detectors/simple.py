@@ -18,8 +18,6 @@ from detectors.shared.tabular import Arrays, SavedLearner, Standardised, feature
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Positive
 
-__all__ = ["ECOD", "GMM", "KNN", "PCA", "ECODParams", "GMMParams", "KNNParams", "Mahalanobis", "MahalanobisParams", "PCAParams"]
-
 
 class _Simple(Standardised, SavedLearner):
     """Standardise, learn arrays, score rows by them; the validation flows are unused."""

@@ -10,8 +10,6 @@ from detectors.shared.inputs import Input
 from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Positive
 
-__all__ = ["TCCM", "TCCMParams"]
-
 
 @dataclass(frozen=True)
 class TCCMParams(CheckedParams):

@@ -10,23 +10,6 @@ from typing import Any
 
 from janus_bench.records import Status
 
-__all__ = [
-    "Event",
-    "Failed",
-    "Finished",
-    "FitDone",
-    "Job",
-    "JobTarget",
-    "ModelSaved",
-    "Progress",
-    "Scored",
-    "event_from",
-    "job_from",
-    "line_of",
-    "own_code",
-    "short",
-]
-
 LONGEST_REASON = 500
 """Characters of a reason that are kept."""
 

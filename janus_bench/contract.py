@@ -21,8 +21,6 @@ from janus_bench.errors import InvalidScores, UndeclaredInput
 from janus_bench.quiet import ignore
 from janus_bench.ragged import positions, starts_of
 
-__all__ = ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream", "concatenated", "validate_scores"]
-
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()

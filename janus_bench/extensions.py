@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BEST_FIXED", "Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl", "hookspec"]
-
 PROJECT = "janus_bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

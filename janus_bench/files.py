@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_atomically"]
-
 
 def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:
     """Write ``data`` (text as UTF-8) beside ``path``, flush it to the disk and rename it into place.

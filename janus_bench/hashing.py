@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GOLDEN", "splitmix64"]
-
 GOLDEN = 0x9E3779B97F4A7C15
 """The step of splitmix64's counter: 2⁶⁴ divided by the golden ratio, odd."""
 

@@ -14,20 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from janus_bench.errors import UsageError, unknown
 
-__all__ = [
-    "CheckedParams",
-    "Count",
-    "Limit",
-    "NonNegative",
-    "Positive",
-    "Share",
-    "build_params",
-    "columns_of",
-    "parse_request",
-    "places_of",
-    "split_requests",
-]
-
 
 def split_requests(text: str) -> list[str]:
     """``a,b[x=1,y=2]`` → ``['a', 'b[x=1,y=2]']``: commas inside brackets belong to the parameters."""

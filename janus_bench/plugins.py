@@ -23,21 +23,6 @@ BUILT_IN = "janus-bench"
 DETECTOR_GROUP = "janus_bench.detectors"
 FAMILY_GROUP = "janus_bench.detector_families"
 
-__all__ = [
-    "Broken",
-    "LoadedDetector",
-    "broken_plugins",
-    "datasets",
-    "detector_entries",
-    "load_detector",
-    "load_detectors",
-    "metrics",
-    "notify",
-    "presets",
-    "protocols",
-    "renderers",
-]
-
 
 @dataclasses.dataclass(frozen=True)
 class Broken:

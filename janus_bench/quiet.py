@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ignore"]
-
 
 def ignore(*_: object) -> None:
     """Takes whatever it is told, a fraction done or a line of text, and does nothing."""

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["positions", "starts_of"]
-
 
 def starts_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
     """Offsets (n + 1,) of n runs with these lengths, one after the other: run i is ``starts[i]:starts[i + 1]``."""

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request, places_of
 
-__all__ = ["AGGREGATORS", "Aggregator", "AggregatorOptions", "KnnOptions", "Scalar", "fit_aggregator"]
-
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
 """A fitted aggregator: scores (m, k) → scalar (m,), higher = more anomalous."""

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from janus_bench.extensions import ProtocolSpec, Variant
 
-__all__ = ["PROTOCOLS"]
-
 
 def _diagonal(datasets: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, name) for name in datasets]

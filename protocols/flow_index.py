@@ -18,8 +18,6 @@ from janus_bench.hashing import splitmix64
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FlowIndex", "Ids"]
-
 Ids = NDArray[np.int64]
 Pairs = tuple[Ids, Ids]
 

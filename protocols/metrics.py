@@ -14,20 +14,6 @@ from numpy.typing import NDArray
 
 from janus_bench.extensions import Metric, TestScores
 
-__all__ = [
-    "METRICS",
-    "MIN_FAMILY",
-    "Alerts",
-    "alerts_at_quantile",
-    "auprc",
-    "auroc",
-    "base_rate",
-    "fpr_at_tpr",
-    "macro_auroc",
-    "partial_auroc",
-    "tpr_at_fpr",
-]
-
 MIN_FAMILY = 20
 """Attack families with fewer test flows are left out of the macro average: their AUROC is mostly noise."""
 

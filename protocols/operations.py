@@ -10,17 +10,6 @@ from numpy.typing import NDArray
 
 from protocols.metrics import auroc
 
-__all__ = [
-    "BASE_RATES",
-    "FALSE_ALERTS",
-    "FLOWS_PER_DAY",
-    "Operation",
-    "SourceLikeness",
-    "clopper_pearson",
-    "operation",
-    "source_likeness",
-]
-
 BASE_RATES = (1e-2, 1e-3, 1e-4)
 """Shares of attacks among all flows that alerts a day are stated for."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from protocols.flow_index import FlowIndex
     from protocols.splits import Partition
 
-__all__ = ["HINTS", "Roles", "Use", "aggregator_role", "flows_of_part", "roles_of"]
-
 Ids = NDArray[np.int64]
 
 BASELINE = "baseline_"

@@ -21,8 +21,6 @@ from janus_bench.errors import DataError
 from janus_bench.hashing import GOLDEN, splitmix64
 from protocols.flow_index import FlowIndex, Ids
 
-__all__ = ["CAPS", "SHARES", "Caps", "Draw", "Partition", "baseline_parts", "draw_partition", "timeline_problem"]
-
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
 MIN_CAPTURES = 10
 MIN_PART = 200

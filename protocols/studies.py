@@ -13,8 +13,6 @@ from janus_bench.extensions import BEST_FIXED, ProtocolSpec, Variant
 from protocols.aggregators import Matrix, fit_aggregator
 from protocols.operations import SourceLikeness, source_likeness
 
-__all__ = ["ABLATIONS", "GROUP_A", "GROUP_B", "scalar_likeness"]
-
 GROUP_A, GROUP_B = "A: aggregator", "B: architecture"
 
 TEN = "terminal_*+disc_nll_*"

@@ -12,8 +12,6 @@ from reports.tables.leaderboard import build_leaderboard
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OpenResults", "open_results"]
-
 
 class OpenResults(Results):
     """A results folder.  ``select(protocol)`` gives a table: its ``rows``, their ``cells``, and of each run ``number``, ``scored`` and ``record``."""

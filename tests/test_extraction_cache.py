@@ -22,7 +22,7 @@ from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import Extracted, extract_all
 from datasets_registry.ingest import CaptureFile, address_column, ingest_captures, ingest_folder
 from datasets_registry.labelling.assignment import Assignment
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS
+from datasets_registry.labelling.keys import KEY_COLUMNS
 from datasets_registry.store import FlowStore
 from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from detectors.kitsune import pairs
-from detectors.kitsune.afterimage import DECAYS, FEATURES, AfterImage, PacketKeys
+from detectors.kitsune.afterimage import FEATURES, AfterImage, PacketKeys
 from detectors.kitsune.mapper import correlation_distances, feature_groups
+from detectors.kitsune.pairs import DECAYS
 from tests.conftest import SHARED_DATA, needs_shared_data
 
 REFERENCES = ("iot_home__attack_ndsec1_botnet_http_flood", "iot_home__benign_HueSwitch")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from datasets_registry.capture.addresses import parse_address
 from datasets_registry.labelling.assignment import Assignment
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows, read_labels
+from datasets_registry.labelling.keys import KEY_COLUMNS
+from datasets_registry.labelling.labels_csv import LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows
 from datasets_registry.labelling.times import NS, parse_times
 from janus_bench.errors import DataError

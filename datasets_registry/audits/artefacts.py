@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from janus_bench.columns import MAX_PACKETS
 
-__all__ = ["artefacts", "caps", "mirrored", "one_packet", "twin_packets", "wall"]
-
 TWIN_GAP_US = 10.0
 """A packet that equals the flow's previous one in direction, flags, size and window, and comes less than this after it, is its twin."""
 

@@ -14,8 +14,6 @@ from datasets_registry.audits.view import AuditView, Ids
 from datasets_registry.store import FlowStore
 from janus_bench.quiet import ignore
 
-__all__ = ["AUDIT_VERSION", "audit_store"]
-
 AUDIT_VERSION = 1
 """Changes when a number or a threshold does."""
 

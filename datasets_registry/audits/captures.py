@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from datasets_registry.audits.forest import class_aurocs
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 
-__all__ = ["coverage", "origins", "separable_captures"]
-
 MIN_BENIGN, MIN_BENIGN_SHARE = 20, 0.01
 """Benign flows that a capture or a host must have to count as one where benign traffic was seen: 20, or 1 % of them all where that is fewer."""
 APART_NOTE, APART_WARNING = 0.20, 0.50

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from janus_bench.hashing import splitmix64
 
-__all__ = ["duplicates", "sequence_hashes"]
-
 IN_TRAINING = 0.50
 """Share of benign test flows with a twin in training from which a note is made."""
 SPLIT_GAIN = 0.10

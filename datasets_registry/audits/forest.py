@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from protocols.metrics import auroc
 
-__all__ = ["CLASS_CAP", "FOLDS", "attack_auroc", "class_aurocs"]
-
 CLASS_CAP = 2000
 """Flows of a class that are drawn at most: enough for two digits, and a second of work."""
 

@@ -13,8 +13,6 @@ from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measu
 from janus_bench.columns import FLOW_FEATURES
 from protocols.metrics import auroc
 
-__all__ = ["NOTE", "WARNING", "separability"]
-
 NOTE, WARNING = 0.80, 0.95
 """max(AUROC, 1 − AUROC) from which a single property is worth a note, and a warning."""
 

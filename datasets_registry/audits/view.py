@@ -17,8 +17,6 @@ from janus_bench.ragged import starts_of
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Answer", "AuditView", "Finding", "Measured", "judged", "percent", "share"]
-
 Ids = NDArray[np.int64]
 
 

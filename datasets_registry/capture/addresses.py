@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["parse_address", "texts"]
-
 
 def parse_address(text: str) -> tuple[int, int, int]:
     """(IP version, high word, low word) of a textual address; ValueError if it is none."""

@@ -17,10 +17,9 @@ from datasets_registry.capture import kernels as k
 from datasets_registry.capture.memory import address
 from datasets_registry.capture.reader import Columns, doubled
 from datasets_registry.capture.rules import NEVER
+from datasets_registry.capture.sessions import spell_key
 from janus_bench.columns import MAX_PACKETS
 from janus_bench.errors import DataError
-
-__all__ = ["FileFlows", "Sink", "finish", "release", "widen"]
 
 ROW_MASK, PACKET_MASK = (1 << 26) - 1, (1 << 38) - 1  # of ``kernels.FlowColumns.heads``
 
@@ -29,7 +28,7 @@ ROW_MASK, PACKET_MASK = (1 << 26) - 1, (1 << 38) - 1  # of ``kernels.FlowColumns
 class FileFlows:
     """F flows of one capture, in the order of their first packets.
 
-    keys       (F, 5) uint64, 5-tuple as in ``kernels.Sessions``
+    keys       (F, 5) uint64, 5-tuple as in ``sessions.Sessions``
     swapped    (F,) bool: the initiator is the key's second endpoint
     first      (F,) int64, ns since the epoch, of the first packet; last: of the last one
     n_packets  (F,) int64, before the cut to the first 64
@@ -111,7 +110,7 @@ def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segmen
                     whole[to] = whole[row]
             continue
         out = -1 - to
-        k.spell_key(session_rows, session_keys, session, keys + 8 * k.KEY_WORDS * out)
+        spell_key(session_rows, session_keys, session, keys + 8 * k.KEY_WORDS * out)
         meta = rows[row, k.FLOW_META]
         swapped[out] = meta & 1 != 0
         first[out], last[out] = rows[row, k.FLOW_FIRST], rows[row, k.FLOW_LAST]

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from janus_bench.columns import CIC_FEATURES
 
-__all__ = ["N_ACCUMULATORS", "begin", "cic_features", "finish", "update"]
-
 SECOND = 1_000_000_000  # ns
 SUBFLOW_GAP = BULK_GAP = 1 * SECOND
 IDLE_GAP = 5 * SECOND

@@ -19,9 +19,8 @@ from datasets_registry.capture.assemble import FileFlows, Sink, finish, release,
 from datasets_registry.capture.names import RowSink
 from datasets_registry.capture.reader import Capture, Columns, Scan, Unordered, read_capture, scan_file
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.capture.sessions import Sessions, forget, new_sessions
 from janus_bench.quiet import ignore
-
-__all__ = ["extract_flows", "stream_rows"]
 
 WINDOW = 1 << 15  # packets
 HOLD = 1 << 12  # of them wait for later ones
@@ -64,10 +63,10 @@ class _Flows(Columns):
         n_sessions, capacity = int(self.state[k.N_SESSIONS]), len(self.sessions.rows)
         if n_sessions > capacity // 2:
             pending = self.packets.session[: int(self.state[k.N_PACKETS])]
-            kept = k.forget(now, pending, self.flows.rows, self.sessions, n_sessions, self.sessions)
+            kept = forget(now, pending, self.flows.rows, self.sessions, n_sessions, self.sessions)
             if kept > capacity // 2:
-                old, self.sessions = self.sessions, k.new_sessions(2 * capacity)
-                k.forget(now, pending, self.flows.rows, old, kept, self.sessions)
+                old, self.sessions = self.sessions, new_sessions(2 * capacity)
+                forget(now, pending, self.flows.rows, old, kept, self.sessions)
             self.state[k.N_SESSIONS] = kept
 
     def _pass_on(self, n: int) -> None:
@@ -173,6 +172,6 @@ def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool, r
     if columns.stream is not None:
         columns.stream = columns.stream._replace(of_packet=row)
     rows: NDArray[np.int64] = np.full((len(capture.keys), 8), -1, np.int64)  # without a flow, and its key in ``keys``
-    columns.sessions = k.Sessions(rows, capture.keys, columns.sessions.table)
+    columns.sessions = Sessions(rows, capture.keys, columns.sessions.table)
     columns.assemble(n)
     finish(columns, sink)

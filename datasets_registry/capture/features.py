@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from datasets_registry.capture.memory import bits_of, float_of
 from janus_bench.columns import FLOW_FEATURES
 
-__all__ = ["flow_features"]
-
 # Of each byte of flags, its bits as counts of 8 bits each: at most 64 packets are added up.
 SPREAD = np.array([sum((flags >> bit & 1) << 8 * bit for bit in range(6)) for flags in range(64)], np.int64)
 BLOCK = 64  # flows, so that their features are in the cache for the logarithm

@@ -30,17 +30,10 @@ from datasets_registry.capture.sessions import (
     MIRROR_WINDOW,
     RECENT_AT,
     RECENT_TS,
-    Sessions,
     find_session,
-    forget,
-    new_sessions,
     short_key,
-    spell_key,
-    spell_keys,
 )
 from janus_bench.columns import MAX_PACKETS
-
-__all__ = ["KEY_WORDS", "FlowColumns", "Packets", "Sessions", "assemble", "forget", "new_sessions", "scan", "spell_key", "spell_keys"]
 
 # What a scan stopped for.
 NEED_DATA, NEED_ROOM, CORRUPT, BLOCK_FOR_CALLER, UNORDERED, PACKET, SKIPPED = range(7)

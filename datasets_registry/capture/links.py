@@ -13,8 +13,6 @@ from numba import njit
 
 from datasets_registry.capture.memory import be16, be32, byte, le16, le32
 
-__all__ = ["ARP", "ETHERTYPE", "REASONS", "ipv4", "ipv6", "network_layer", "u16", "u32"]
-
 # Why a packet was not used; the position is the code that the kernels count under.
 REASONS = (
     "used",

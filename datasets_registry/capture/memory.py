@@ -13,8 +13,6 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic as _intrinsic
 
-__all__ = ["address", "be16", "be32", "be64", "bits_of", "byte", "float_of", "le16", "le32", "le64", "put", "put_float", "word"]
-
 # ruff: noqa: ARG001, ARG005 (an intrinsic's arguments are types, and its code is called with more than it needs)
 intrinsic: Any = _intrinsic  # its own type has one argument more than what it makes
 I64 = types.int64

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from datasets_registry.capture.links import ARP
 from datasets_registry.capture.memory import address, be16, byte, le64
 
-__all__ = ["RowSink", "Rows", "add_row", "new_rows"]
-
 ROWS = 1 << 14  # that there is room for: 1 MB
 TEXT = 512  # bytes of scratch: the names of a row take less than half of it, and a read beyond one stays inside
 

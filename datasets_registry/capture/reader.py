@@ -23,10 +23,9 @@ from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS
 from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD, CUT_BY_END_OF_FILE, REASONS
 from datasets_registry.capture.names import RowSink, new_rows
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.capture.sessions import forget, new_sessions, spell_keys
 from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
-
-__all__ = ["Capture", "Columns", "Scan", "Unordered", "doubled", "read_capture", "scan_file"]
 
 CHUNK = 1 << 20
 LOG = 4  # stored packets of a flow that there is room for; more are made
@@ -81,7 +80,7 @@ class Capture(Scan):
     """The packets of one capture that an IP 5-tuple could be read from, in the order of the file, and what became of the others.
 
     packets  P of them; their ``session`` is a row of ``keys``
-    keys     (S, 5) uint64, interned 5-tuples, see ``kernels.Sessions``
+    keys     (S, 5) uint64, interned 5-tuples, see ``sessions.Sessions``
     row      (P,) int64, the packet's row of the stream that was written; (0,) if none was
     """
 
@@ -138,7 +137,7 @@ class Columns(ABC):
         columns: list[Any] = [np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)]
         columns += [np.empty((packets, 2), np.int64), *(np.empty(packets, dtype) for dtype in (np.uint16, np.uint8, np.uint8))]
         self.packets = k.Packets(*columns)
-        self.sessions = k.new_sessions(sessions)
+        self.sessions = new_sessions(sessions)
         self.flows = k.FlowColumns(np.empty((flows, k.FLOW_WORDS), np.int64), np.empty(LOG * flows, np.int64), np.empty(LOG * flows, np.float32))
         self.whole = np.empty((flows, N_ACCUMULATORS)) if whole else None
         self.rules = rules.compiled()
@@ -179,9 +178,9 @@ class _Growing(Columns):
                 self.stream = self.stream._replace(of_packet=doubled(self.stream.of_packet))
         n = int(self.state[k.N_SESSIONS])
         if n == len(self.sessions.rows):
-            old, self.sessions = self.sessions, k.new_sessions(4 * n)
+            old, self.sessions = self.sessions, new_sessions(4 * n)
             pending, no_flows = np.arange(n, dtype=np.int32), self.flows.rows
-            k.forget(0, pending, no_flows, old, n, self.sessions)
+            forget(0, pending, no_flows, old, n, self.sessions)
 
 
 def doubled(column: NDArray[Any]) -> NDArray[Any]:
@@ -332,7 +331,7 @@ def read_capture(path: Path, advance: Callable[[int], None] = ignore, rules: Flo
     columns.pass_rows()
     used: list[Any] = [column[: scan.used] for column in columns.packets]
     keys = np.empty((int(columns.state[k.N_SESSIONS]), k.KEY_WORDS), np.uint64)
-    k.spell_keys(columns.sessions, keys)
+    spell_keys(columns.sessions, keys)
     row = np.empty(0, np.int64) if columns.stream is None else columns.stream.of_packet[: scan.used]
     return Capture(**vars(scan), packets=k.Packets(*used), keys=keys, row=row)
 

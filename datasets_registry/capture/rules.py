@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from janus_bench.errors import UsageError
 
-__all__ = ["TCP_CLOSE", "CompiledRules", "FlowRules"]
-
 TCP_CLOSE = ("idle", "cicflowmeter")
 NEVER = (1 << 63) - 1
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from datasets_registry.capture.memory import address, be64, put, word
 
-__all__ = ["KEY_WORDS", "Sessions", "find_session", "forget", "long_key", "new_sessions", "short_key", "spell_key", "spell_keys"]
-
 # A session is one row of 8 words, a cache line: its key, its newest flow (times of first and last packet, row in the table of flows or -1, and
 # packets << 2 | closed << 1 | initiator is the second endpoint), its last packet in the file (time; offset << 20 | captured IP bytes, -1: nothing
 # equals it).

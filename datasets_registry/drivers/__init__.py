@@ -11,8 +11,6 @@ from importlib import metadata
 from datasets_registry.drivers.driver import Driver
 from janus_bench.errors import PluginError
 
-__all__ = ["BUILT_IN", "GROUP", "driver_names", "load_driver"]
-
 GROUP = "janus_bench.drivers"
 BUILT_IN = ("cicddos2019", "cicids2017", "ciciot2023", "iscxtor2016")
 

@@ -7,8 +7,6 @@ from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import ISO, CsvFormat
 from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
 
-__all__ = ["DRIVER"]
-
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
     attacks={

@@ -11,8 +11,6 @@ from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
 from datasets_registry.drivers.driver import Driver, Label, Labeller, LabelMap, Request, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
 
-__all__ = ["DRIVER", "CicIdsOptions"]
-
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
 

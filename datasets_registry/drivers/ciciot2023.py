@@ -21,8 +21,6 @@ from janus_bench.hashing import splitmix64
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DRIVER", "CicIoTOptions"]
-
 FAMILIES = {
     "DDoS": (
         "DDoS-ACK_Fragmentation",

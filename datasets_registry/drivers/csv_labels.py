@@ -20,8 +20,6 @@ from datasets_registry.labelling.overlap import Overlap, match_overlapping, with
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError, UsageError
 
-__all__ = ["CsvLabels"]
-
 HOUR = 3600
 ENOUGH = 0.8  # share of the shared 5-tuples that have to agree on the clock
 

@@ -18,8 +18,6 @@ from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_k
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
 
-__all__ = ["DAY_FIRST", "ISO", "TCP_UDP", "CsvFormat", "CsvRows", "check_header", "read_rows"]
-
 DAY_FIRST = r"(?<day>\d{1,2})/(?<month>\d{1,2})/(?<year>\d{4}) (?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
 """6/7/2017 9:15, 03/07/2017 08:55:58"""
 

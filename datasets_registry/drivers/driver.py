@@ -22,22 +22,6 @@ from janus_bench.quiet import ignore
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "BENIGN",
-    "NO_LABEL",
-    "Driver",
-    "Label",
-    "LabelMap",
-    "Labeller",
-    "Request",
-    "assign",
-    "by_class",
-    "by_pattern",
-    "empty_counts",
-    "find_captures",
-    "label_captures",
-]
-
 NO_LABEL = "(no label)"
 """Where a report counts flows that cannot be attributed to one label."""
 

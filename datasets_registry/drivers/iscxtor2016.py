@@ -11,8 +11,6 @@ from pathlib import PurePosixPath
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers.driver import BENIGN, Driver, Label, by_class, label_captures
 
-__all__ = ["DRIVER"]
-
 FOLDERS = {"tor": Label("Tor", "class shift"), "nontor": BENIGN}
 CAPTURE = re.compile(r".+\.pcap(ng)?(\.gz|\.zst)?", re.IGNORECASE)
 

@@ -15,8 +15,6 @@ from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
 
-__all__ = ["ANYWHERE", "Window", "WindowLabels"]
-
 ANYWHERE = ("0.0.0.0/0",)
 HOUR = 3600
 

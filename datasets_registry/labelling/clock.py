@@ -8,8 +8,6 @@ import polars as pl
 
 from datasets_registry.labelling.times import NS
 
-__all__ = ["Clock", "read_clock"]
-
 SHOWN = 4
 
 

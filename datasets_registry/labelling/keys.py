@@ -6,10 +6,8 @@ import polars as pl
 
 from datasets_registry.capture.addresses import parse_address
 
-__all__ = ["KEY_COLUMNS", "WITH_PORTS", "addresses", "canonical_keys"]
-
 KEY_COLUMNS = ("a_high", "a_low", "b_high", "b_low", "rest")
-"""A 5-tuple as in ``capture.kernels.Sessions``."""
+"""A 5-tuple as in ``capture.sessions.Sessions``."""
 
 WITH_PORTS = (6, 17, 33, 132, 136)
 

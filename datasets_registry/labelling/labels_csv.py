@@ -7,11 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
+from datasets_registry.labelling.keys import addresses, canonical_keys
 from datasets_registry.labelling.times import parse_times
 from janus_bench.errors import DataError
-
-__all__ = ["KEY_COLUMNS", "LABELS_FILE", "REQUIRED", "LabelRows", "read_labels"]
 
 LABELS_FILE = "labels.csv"
 REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")

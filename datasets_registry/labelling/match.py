@@ -9,11 +9,10 @@ import polars as pl
 
 from datasets_registry.block import LABEL_FIELDS
 from datasets_registry.labelling.assignment import Assignment
-from datasets_registry.labelling.labels_csv import KEY_COLUMNS, LabelRows
+from datasets_registry.labelling.keys import KEY_COLUMNS
+from datasets_registry.labelling.labels_csv import LabelRows
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
-
-__all__ = ["match_rows"]
 
 
 def match_rows(labels: LabelRows, flows: pl.DataFrame) -> Assignment:

@@ -14,8 +14,6 @@ import polars as pl
 
 from datasets_registry.labelling.keys import KEY_COLUMNS
 
-__all__ = ["Overlap", "match_overlapping", "with_sessions"]
-
 
 @dataclass(frozen=True, eq=False)
 class Overlap:

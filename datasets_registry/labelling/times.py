@@ -9,8 +9,6 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NS", "parse_times"]
-
 NS = 1_000_000_000
 FINEST = 1000  # µs: labels are not asked to be more exact than that
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from datasets_registry.synthetic.frames import SNAPLEN, Frames
 
-__all__ = ["PCAP", "PCAPNG", "PCAP_NANOSECOND", "Container"]
-
 ETHERNET = 1
 MICRO, NANO = 10**6, 10**9
 

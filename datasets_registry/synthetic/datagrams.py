@@ -6,8 +6,6 @@ from datasets_registry.synthetic.network import Path
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.trace import NO_OPTIONS, Trace
 
-__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "PORT_UNREACHABLE", "DatagramExchange"]
-
 ECHO_REPLY, ECHO_REQUEST, PORT_UNREACHABLE = 0, 8, 3
 QUIC_DATAGRAM = 1252
 QUIC_BURST = 10

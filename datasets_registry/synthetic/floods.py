@@ -12,8 +12,6 @@ from datasets_registry.synthetic.sessions import web_connection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 from datasets_registry.synthetic.web import page_requests
 
-__all__ = ["Amplification", "HttpFlood", "SlowHttp", "SynFlood", "UdpFlood"]
-
 
 @dataclass(frozen=True)
 class SynFlood:

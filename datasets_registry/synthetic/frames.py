@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from datasets_registry.synthetic.trace import ICMP, ICMPV6, SYN_OPTIONS, TCP, TIMESTAMPS, UDP, FlowEntry
 
-__all__ = ["SNAPLEN", "Frames", "build_frames"]
-
 SNAPLEN = 96
 """Bytes kept of a frame; the longest headers written (IPv6, SYN with options) need 94."""
 

@@ -11,8 +11,6 @@ from datasets_registry.synthetic.remote import desktop_login, ssh_attempt, ssh_g
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["DesktopGuessing", "SshGuessing", "SshSlowGuessing", "TelnetGuessing"]
-
 
 @dataclass(frozen=True)
 class SshGuessing:

@@ -11,8 +11,6 @@ from datasets_registry.synthetic.sessions import resolve, tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["Heartbeat", "ModbusPolling", "ModbusVisit", "PersistentTelemetry", "Telemetry", "modbus_read"]
-
 
 @dataclass(frozen=True)
 class Telemetry:

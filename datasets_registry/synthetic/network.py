@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 
 from datasets_registry.synthetic.randomness import Dice
 
-__all__ = ["ANDROID", "APPLE", "CDN", "EMBEDDED", "FREEBSD", "LINUX", "MIRAI", "NMAP", "OLD_LINUX", "OLD_WINDOWS", "PLC", "SERVER", "WINDOWS"]
-__all__ += ["WINDOWS_SERVER", "Host", "Link", "Path", "Stack", "draw_host", "path_between"]
-
 
 @dataclass(frozen=True)
 class Stack:

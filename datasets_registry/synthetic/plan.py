@@ -12,8 +12,6 @@ from datasets_registry.synthetic.network import Host, Link, Stack
 if TYPE_CHECKING:
     from datasets_registry.synthetic.scene import Scene
 
-__all__ = ["Activity", "Application", "Attack", "Campaign", "HostGroup", "Place", "ServerRole"]
-
 
 class Application(Protocol):
     """Benign traffic of one kind; ``family`` is what its flows are called in labels.csv."""

@@ -14,8 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["Dice", "zipf_weights"]
-
 Item = TypeVar("Item")
 BLOCK = 2048
 

@@ -12,8 +12,6 @@ from datasets_registry.synthetic.sessions import tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["Desktop", "OnionCircuit", "SecureShell", "SecureShellFailure", "desktop_login", "ssh_attempt", "ssh_greeting"]
-
 CELL_RECORD = 543
 """A Tor cell of 514 bytes in its TLS record."""
 

@@ -11,8 +11,6 @@ from datasets_registry.synthetic.network import MIRAI, NMAP, Host
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["HostSweep", "PortScan", "ServiceScan", "UdpScan"]
-
 
 @dataclass(frozen=True)
 class PortScan:

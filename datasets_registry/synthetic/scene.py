@@ -11,8 +11,6 @@ from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.tcp import TcpConnection, syn_options
 from datasets_registry.synthetic.trace import ICMP, ICMPV6, TCP, UDP, FlowEntry, Trace
 
-__all__ = ["GATEWAY_MAC", "Scene"]
-
 GATEWAY_MAC = b"\x02\x00\x00\x00\x00\x01"
 
 

@@ -12,8 +12,6 @@ from datasets_registry.synthetic.sessions import resolve
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["Announcements", "Directory", "Failure", "FileShare", "Lease", "Lookup", "Monitor", "Ntp", "Ping", "Syslog", "smb_login"]
-
 MDNS_GROUP, SSDP_GROUP, BROADCAST = b"\xe0\x00\x00\xfb", b"\xef\xff\xff\xfa", b"\xff\xff\xff\xff"
 MDNS_GROUP_V6 = b"\xff\x02" + bytes(13) + b"\xfb"
 NEIGHBOUR_SOLICITATION = 135

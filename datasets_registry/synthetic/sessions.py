@@ -8,8 +8,6 @@ from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["hang_up", "resolve", "tls_connection", "tls_handshake", "web_connection"]
-
 
 def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resumed: float = 0.35) -> None:
     """Client hello, the server's flight (short when a session is resumed), the client's finish, perhaps tickets (RFC 5246, RFC 8446)."""

@@ -28,8 +28,6 @@ from datasets_registry.synthetic.services import Announcements, Directory, Failu
 from datasets_registry.synthetic.stealth import Beacon, DnsExfiltration, LateralMovement, ModbusTampering, WebAttack, WebExfiltration
 from datasets_registry.synthetic.web import Imap, SiteVisit, Submission, Transfer, Video, Web
 
-__all__ = ["SITES"]
-
 MEGABIT = 125_000.0
 DAY = 86_400
 MONDAY = 1_709_510_400  # 4 March 2024, 00:00 UTC

@@ -15,8 +15,6 @@ from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 from datasets_registry.synthetic.web import page_requests
 
-__all__ = ["Beacon", "DnsExfiltration", "LateralMovement", "ModbusTampering", "WebAttack", "WebExfiltration"]
-
 
 @dataclass(frozen=True)
 class Beacon:

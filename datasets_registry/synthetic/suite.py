@@ -16,8 +16,6 @@ from datasets_registry.synthetic.sites import SITES
 from datasets_registry.synthetic.trace import Trace
 from datasets_registry.synthetic.world import World
 
-__all__ = ["LABEL_COLUMNS", "SUITE_SEED", "write_site"]
-
 SUITE_SEED = 20_240_304
 WARM_UP = 120.0
 """Sessions begin this many seconds before the capture does, so that it starts in the middle of things."""

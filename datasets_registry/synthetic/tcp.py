@@ -14,8 +14,6 @@ from datasets_registry.synthetic.network import Path, Stack
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.trace import ACK, CLIENT, FIN, NO_OPTIONS, PSH, RST, SERVER_SIDE, SYN, SYN_OPTIONS, TIMESTAMPS, Trace
 
-__all__ = ["TcpConnection", "syn_options"]
-
 STEP = 1e-6
 """Two packets of one direction are at least this far apart at the capture point, seconds."""
 

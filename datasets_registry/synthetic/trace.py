@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACK", "CLIENT", "FIN", "ICMP", "ICMPV6", "PACKET", "PSH", "RST", "SERVER_SIDE", "SYN", "TCP", "UDP", "FlowEntry", "FlowRow", "Trace"]
-__all__ += ["NO_OPTIONS", "SYN_OPTIONS", "TIMESTAMPS"]
-
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 CLIENT, SERVER_SIDE = 0, 1

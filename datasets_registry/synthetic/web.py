@@ -11,8 +11,6 @@ from datasets_registry.synthetic.sessions import hang_up, resolve, tls_connectio
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-__all__ = ["Imap", "SiteVisit", "Submission", "Transfer", "Video", "Web", "page_requests"]
-
 
 def page_requests(scene: Scene, connection: TcpConnection, count: int, request: int, response: float) -> None:
     """``count`` requests of about ``request`` bytes and responses with a log-normal body (median ``response`` bytes), with pauses between them."""

@@ -7,8 +7,6 @@ from datasets_registry.synthetic.plan import Place
 from datasets_registry.synthetic.randomness import Dice, zipf_weights
 from datasets_registry.synthetic.scene import GATEWAY_MAC
 
-__all__ = ["World"]
-
 
 class World:
     """The hosts of a site by group or role name, with the popularity of servers; the same for all its captures."""

@@ -11,8 +11,6 @@ from detectors.shared.inputs import Input
 from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
-__all__ = ["AE", "AEParams", "MemAE", "MemAEParams", "SparseMemAE", "SparseMemAEParams"]
-
 
 @dataclass(frozen=True)
 class AEParams(CheckedParams):

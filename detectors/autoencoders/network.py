@@ -12,8 +12,6 @@ from torch.nn import functional
 
 from detectors.shared.inputs import INPUTS, N_CONTINUOUS, PACKET_COLUMNS, Input
 
-__all__ = ["ERRORS", "Autoencoder", "address_entropy", "shrink", "sparsest"]
-
 
 def shrink(similarity: Tensor, threshold: float) -> Tensor:
     """Softmax of cosine similarities (B, N), weights ≤ ``threshold`` set to 0, the others scaled to sum 1 (Gong et al., eq. 4, 6, 7).

@@ -18,8 +18,6 @@ from detectors.janus.matching import Cost, FlowPath, GaussianPath, Pairing, Weig
 from detectors.janus.model import Network, Prediction
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["PAIRINGS", "BinnedPath", "Binning", "path_of", "restored_path", "train_apart"]
-
 
 def path_of(params: JanusParams, data: Sequences) -> FlowPath:
     """The path that ``params`` ask for; bins are those of ``data``, the benign training flows."""

@@ -8,8 +8,6 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS
 from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive
 
-__all__ = ["BIT_COLUMNS", "COUPLINGS", "PRECISIONS", "JanusParams", "Widths", "default_aggregator", "score_columns"]
-
 Coupling = Literal["sinkhorn", "exact", "none", "stratified"]
 Precision = Literal["fp32", "tf32", "bf16"]
 COUPLINGS, PRECISIONS = get_args(Coupling), get_args(Precision)

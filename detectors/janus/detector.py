@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from detectors.janus.model import Network
     from detectors.janus.scoring import NoiseBank
 
-__all__ = ["Janus"]
-
 CHUNK = 50_000
 """Flows that are standardised and scored at a time, to bound memory on large captures."""
 

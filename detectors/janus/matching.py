@@ -29,8 +29,6 @@ from detectors.janus.model import Network, Prediction
 from detectors.janus.packing import Group, Layout, on_device, packed
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["FlowPath", "GaussianPath", "NoisyBatch", "Weights", "accumulate_gradient", "batch_loss", "noised_bits", "noisy_batch", "train"]
-
 REGULARISATION = 0.05  # of the median cost: squared distances over 23 … 212 dimensions are in the hundreds, where a fixed 0.05 underflows
 TOLERANCE = 1e-3  # relative error of the plan's row sums
 MAX_ROUNDS = 50

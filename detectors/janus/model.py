@@ -27,8 +27,6 @@ from detectors.janus.config import JanusParams
 from detectors.janus.packing import Layout, Placement
 from detectors.janus.preprocess import CHANNELS
 
-__all__ = ["Network", "Prediction"]
-
 TIME_FEATURES = 64
 TIME_SCALE = 1000.0  # t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
 EXPANSION = 4

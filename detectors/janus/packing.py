@@ -19,8 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Group", "Layout", "Placement", "group_by_length", "micro_batches", "on_device", "packed", "prefetched"]
-
 MAX_TOKENS = 4096
 """Tokens of one micro-batch: enough to amortise the dispatch of some hundred operations, few enough for the processor's cache."""
 

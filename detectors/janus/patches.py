@@ -16,8 +16,6 @@ from detectors.janus.model import Network
 from detectors.janus.packing import packed
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["PointMetric", "nearest_distance", "packet_points"]
-
 STD_FLOOR = 0.1  # of the mean standard deviation: entries that hardly vary are not magnified further
 RIDGE = 0.1  # of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
 SHORTEST = 1e-3  # a displacement shorter than this is rounding, not a direction

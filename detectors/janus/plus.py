@@ -21,8 +21,6 @@ from janus_bench.params import Count
 if TYPE_CHECKING:
     from detectors.janus.patches import PointMetric
 
-__all__ = ["JanusPlus", "JanusPlusParams"]
-
 SAVED = "janus_plus"
 
 BLOCK = 4096

@@ -13,8 +13,6 @@ from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEA
 from janus_bench.contract import FlowBatch
 from janus_bench.ragged import positions, starts_of
 
-__all__ = ["CHANNELS", "Sequences", "Standardiser"]
-
 CHANNELS = CONTINUOUS_CHANNELS + DISCRETE_CHANNELS
 """Channel order of every packet tensor in this package: the continuous ones first, so that one slice separates the two kinds."""
 

@@ -31,8 +31,6 @@ from detectors.janus.model import Network
 from detectors.janus.packing import Group, Placement, packed
 from detectors.janus.preprocess import Sequences
 
-__all__ = ["NoiseBank", "score_sequences"]
-
 NLL_TIMES = (0.25, 0.5, 0.75)
 """Never t = 1 with x_t = x_1: there the posterior copies what it is shown."""
 

@@ -14,8 +14,6 @@ from janus_bench.contract import Capabilities, FitContext, FlowBatch, PacketStre
 from janus_bench.errors import DataError
 from janus_bench.params import CheckedParams, Count, Limit, Positive, Share
 
-__all__ = ["KitNETFlow", "KitNETParams", "Kitsune", "KitsuneParams"]
-
 _BLOCK = 1 << 15  # packets whose 100 features are in memory at once
 
 

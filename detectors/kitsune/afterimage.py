@@ -19,9 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detectors.kitsune.pairs import DECAYS, Pairs, insert, insert_pair, no_pairs, no_streams, scratch
-
-__all__ = ["DECAYS", "FEATURES", "AfterImage", "PacketKeys"]
+from detectors.kitsune.pairs import Pairs, insert, insert_pair, no_pairs, no_streams, scratch
 
 FEATURES = 100
 """3 × 5 of the sender (MAC with IP), 7 × 5 of the hosts, 3 × 5 of the gaps between the packets of a channel, 7 × 5 of the sockets; five λ each.

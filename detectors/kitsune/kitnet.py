@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from detectors.kitsune.mapper import feature_groups
 
-__all__ = ["KitNET"]
-
 _EPSILON = 1e-16  # added to a feature's range
 _SATURATED = 500.0  # beyond, a sigmoid is 0 or 1; subnormal numbers would make the products ten times slower
 _BLOCK = 256  # rows that are scored at once: too few for a BLAS to share them among threads, which costs more than it gains

@@ -8,8 +8,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["correlation_distances", "feature_groups"]
-
 _NONE = 1e-100  # divides where a feature is constant; its distance is then 1
 
 

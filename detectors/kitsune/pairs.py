@@ -18,8 +18,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["DECAYS", "Pairs", "insert", "insert_pair", "no_pairs", "no_streams", "scratch"]
-
 DECAYS = (5.0, 3.0, 1.0, 0.1, 0.01)
 """λ of 2^(−λΔt), in 1/s, in the order of the features."""
 

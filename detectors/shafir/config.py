@@ -9,8 +9,6 @@ from typing import Annotated, ClassVar, Literal
 from detectors.shafir.features import FeatureSet
 from janus_bench.params import CheckedParams, Count, Limit, Positive
 
-__all__ = ["HINTS", "Latent", "Optimiser", "ShafirParams"]
-
 Hints = Literal["none", "few_shot", "transductive"]
 Selection = Literal["none", "benign", "few_shot", "transductive"]
 Latent = Literal["normal", "beta"]

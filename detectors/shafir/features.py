@@ -7,8 +7,6 @@ from typing import Literal
 
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
 
-__all__ = ["FEATURE_SETS", "FeatureSet", "inputs_of"]
-
 FeatureSet = Literal["released", "published", "tor", "cic", "flow"]
 
 FEATURE_SETS: Mapping[FeatureSet, tuple[str, ...]] = {

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from detectors.shafir.config import ShafirParams
     from janus_bench.contract import FitContext
 
-__all__ = ["build_flow", "log_density", "train"]
-
 BOUND = 5.0
 HIDDEN = 128
 

@@ -8,8 +8,6 @@ import torch
 from nflows.distributions.base import Distribution
 from torch import Tensor
 
-__all__ = ["CentredBeta"]
-
 SHAPE = 13.0  # close to normal, standard deviation .96
 EDGE = 0.999  # share of the bound up to which the density is the Beta's own
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["shapley_values", "top_features"]
-
 Matrix = NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch
 
-__all__ = ["INPUTS", "N_CONTINUOUS", "PACKET_COLUMNS", "Input", "Reading", "ZScores"]
-
 Input = Literal["features", "packets"]
 """What a detector's parameter ``input`` may be; each has its ``Reading`` in ``INPUTS``."""
 

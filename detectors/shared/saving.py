@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from janus_bench.errors import DataError
 
-__all__ = ["load_arrays", "load_weights", "save_arrays", "weights_of"]
-
 
 def save_arrays(folder: Path, name: str, params: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     """``NAME.safetensors`` (the arrays) and ``NAME.json`` (the parameters, a dataclass) in ``folder``."""

@@ -20,8 +20,6 @@ from detectors.shared.saving import load_arrays, load_weights, save_arrays, weig
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import PluginError
 
-__all__ = ["Arrays", "Learner", "NetworkDetector", "SavedLearner", "Standardised", "Tabular", "features_only"]
-
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from janus_bench.contract import FitContext
 
-__all__ = ["Schedule", "seeded_initialisation", "train"]
-
 
 @dataclass(frozen=True)
 class Schedule:

@@ -10,8 +10,6 @@ from typing import Protocol
 from harness.jobs import Event, Job
 from janus_bench.records import Status
 
-__all__ = ["Executor", "Outcome"]
-
 
 @dataclass(frozen=True)
 class Outcome:

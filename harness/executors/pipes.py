@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO
 
-__all__ = ["EventPipe", "LogPipe"]
-
 CHUNK = 1 << 16
 LONGEST_LINE = 1 << 20
 """An event is shorter than this; whatever else a detector writes to the pipe of events is thrown away, however long."""

@@ -19,8 +19,6 @@ from typing import Any, Literal
 
 from janus_bench.conformance.checks import CHECKS, Subject, name_of
 
-__all__ = ["CheckResult", "check_detector", "detector_checks", "parametrize_with_detectors", "run_check"]
-
 
 @dataclass(frozen=True)
 class CheckResult:

@@ -23,8 +23,6 @@ from janus_bench.conformance.flows import MIXED_BENIGN, constant_flows, mixed_fl
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 
-__all__ = ["CHECKS", "Subject", "name_of"]
-
 SEED = 7
 REPEATED = 1e-6
 """Relative difference allowed where the same computation is done twice."""

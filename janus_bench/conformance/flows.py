@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch, PacketStream
 
-__all__ = ["MIXED_BENIGN", "constant_flows", "mixed_flows", "synthetic_benign", "with_cic_features", "with_stream"]
-
 MIXED_BENIGN = 300
 _STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 _DTYPES = {"size": np.uint16, "iat": np.float32, "win": np.uint16}  # the other channels: uint8

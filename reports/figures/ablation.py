@@ -12,8 +12,6 @@ from reports.figures.style import BLUE, INK, VERMILION, Format, draw, tidy, wrap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ablation_bars"]
-
 STYLES = (("#a6cee3", ""), (BLUE, ""), (VERMILION, "////"))
 """(colour, hatch): light, dark and hatched, to be told apart in print without colour."""
 BAR = 0.26

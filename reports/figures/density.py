@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ScorePanel", "score_densities"]
-
 BINS = 48
 SHADE = "#eeeeee"
 SPAN = (0.001, 0.999)

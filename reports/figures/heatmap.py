@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
-__all__ = ["Matrices", "cross_heat_maps"]
-
 LOW, HIGH = 0.4, 1.0
 """Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow."""
 DIFFERENCE = 0.6

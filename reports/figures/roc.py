@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["roc", "roc_curves"]
-
 LOW_FPR = 0.05
 """Right end of the enlarged region: the false positive rates that an operator can bear lie at its left edge."""
 OPERATING = 0.01

@@ -10,8 +10,6 @@ from reports.render.text import escape, markdown_table
 from reports.tables.fields import in_order
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
-__all__ = ["all_tables", "closing_lines", "cross_table", "other_tables", "published_markdown", "published_text", "within_groups"]
-
 NONE = "—"
 """Printed where there is no figure, as in the tables of the literature."""
 RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"

@@ -18,11 +18,6 @@ from janus_bench.errors import DataError
 from reports.tables.document import Board, BoardRow
 from reports.tables.intervals import part_of
 
-__all__ = [
-    *("REPORTED_ONLY", "MeasuredCell", "MeasuredRow", "MethodRow", "NumberRow", "Published", "PublishedMethod", "PublishedNumber", "PublishedTable"),
-    *("load_published", "published_table", "read_published"),
-]
-
 FILE = Path(__file__).with_name("published.toml")
 REPORTED_ONLY = "reported only"
 MAIN_METRIC = "auroc"

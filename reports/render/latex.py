@@ -17,8 +17,6 @@ from reports.tables.document import Board
 from reports.tables.fields import flags, problems, subtitle, title
 from reports.tables.model import Cell, Column, Table, TableRow
 
-__all__ = ["PREAMBLE", "escape", "latex_published", "render_latex"]
-
 PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 
 ROWS = 48

@@ -15,8 +15,6 @@ from rich.text import Text
 
 from reports.tables.model import Column, Table
 
-__all__ = ["GAP", "TerminalColumn", "paged", "printed", "stacked", "terminal_columns", "terminal_tables", "to_table", "wrap_name"]
-
 GAP = 2
 """Columns of space between table columns."""
 

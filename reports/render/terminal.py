@@ -15,8 +15,6 @@ from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Table, TableRow
 
-__all__ = ["render_table"]
-
 MIN_WIDTH = 40
 """A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut."""
 NAME_WIDTH = (16, 34)

@@ -14,8 +14,6 @@ from reports.tables.document import Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
 from reports.tables.model import Table
 
-__all__ = ["escape", "markdown_table", "render_csv", "render_json", "render_markdown", "render_parquet", "tidy"]
-
 # -- for programs ------------------------------------------------------------------------------------------------------------------
 
 SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic")

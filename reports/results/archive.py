@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 from janus_bench.errors import DataError, UsageError
 from reports.results.folder import FOLDERS, RunStore
 
-__all__ = ["SUFFIXES", "export"]
-
 CHECKSUMS = "SHA256SUMS"
 
 

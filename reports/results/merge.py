@@ -18,8 +18,6 @@ from reports.results.model import Results
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Merged", "merge"]
-
 
 @dataclass(frozen=True)
 class Merged:

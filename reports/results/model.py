@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from protocols.operations import SourceLikeness
 
-__all__ = ["AUROC", "MISSING", "SETTINGS", "Measure", "Pair", "Progress", "ResultTable", "Results", "Row", "Run", "Stored", "measure_of"]
-
 AUROC = "auroc"
 MISSING = "missing"
 """Status of a run that was planned and has no row."""

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from janus_bench.quiet import ignore
 
-__all__ = ["FEWEST_DATASETS", "CellScores", "Interval", "Resampled", "Statistic", "interval_of", "resample"]
-
 FEWEST_DATASETS = 3
 """With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
 

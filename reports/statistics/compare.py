@@ -17,8 +17,6 @@ from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning
 
-__all__ = ["ComparedCell", "ComparedMean", "ComparedRows", "Comparison", "compare", "rows_between", "rows_with_baselines", "rows_within"]
-
 Part = TypeVar("Part")
 
 

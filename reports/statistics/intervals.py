@@ -17,8 +17,6 @@ from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, 
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
 from reports.tables.document import Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
-__all__ = ["kept_statistics", "leaderboard_statistics"]
-
 ALPHA = 0.05
 VERSION = 1
 """Of the computation and its document: what an older one kept is not used."""

@@ -15,8 +15,6 @@ from reports.results.model import MISSING, Measure, Pair, Row
 from reports.statistics.bootstrap import CellScores, Resampled, resample
 from reports.tables.document import SummaryName
 
-__all__ = ["SUMMARIES", "Joined", "joined_cells", "resample_cells", "resamples_of", "why_missing"]
-
 SUMMARIES: Mapping[SummaryName, Callable[[Pair], bool]] = {
     "cross_mean": lambda pair: pair[0] != pair[1],
     "within_mean": lambda pair: pair[0] == pair[1],

@@ -11,19 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "DELONG_CAVEAT",
-    "PairedTest",
-    "delong",
-    "delong_over_seeds",
-    "holm",
-    "nemenyi_critical_difference",
-    "rank_test_warning",
-    "seed_multiplier",
-    "tie_groups",
-    "wilcoxon_floor",
-]
-
 DELONG_CAVEAT = "DeLong: flows assumed independent (flows of one capture are not, so p is too small)"
 
 Floats = NDArray[np.float64]

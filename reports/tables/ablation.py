@@ -16,8 +16,6 @@ from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell,
 from reports.tables.fields import mean_of_all
 from reports.tables.notes import UPPER_BOUND
 
-__all__ = ["SEPARATOR", "CellLikeness", "ablation_deltas", "ablation_records", "points", "reference_label", "study_of", "without_variant"]
-
 SEPARATOR = " · "
 """Between a detector and its variant in the name of a row."""
 

@@ -16,8 +16,6 @@ from reports.tables.fields import NONE, count, in_order
 from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
 
-__all__ = ["COST", "SHARING", "BoardColumn", "has_numbers", "leaderboard_columns", "leaderboard_table", "matrix_table", "parts_table"]
-
 COST = 4
 """Priority of the columns of cost, the last ones."""
 SHARING = "* attack test flows whose capture also holds benign training flows"

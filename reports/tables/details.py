@@ -17,8 +17,6 @@ from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_o
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
-__all__ = ["LEADERBOARD", "TABLES", "DetailTable", "Operations", "tables_of", "with_details"]
-
 LEADERBOARD = "leaderboard"
 """The name of the table that needs no details."""
 BASELINE_NAME = "control"

@@ -8,12 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-__all__ = [
-    *("Board", "BoardCell", "BoardRow", "BoardStatistics", "CellInterval", "Cost", "DatasetInfo", "Details", "DetailRecord", "Duel", "BoardInterval"),
-    *("Params", "BoardPartition", "RowStatistics", "SUMMARIES", "Summary", "SummaryName", "SummaryStatistics", "TableStatistics"),
-    *("AblationRecord", "AlertRecord", "FamilyRecord", "StabilityRecord", "ThresholdRecord"),
-]
-
 SummaryName = Literal["within_mean", "cross_mean", "cross_worst"]
 SUMMARIES: tuple[SummaryName, ...] = ("within_mean", "cross_mean", "cross_worst")
 Summary = Mapping[SummaryName, float | None]

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["CONTROL", "CellEvidence", "FamilyArea", "ThresholdEvidence"]
-
 CONTROL = ""
 """The ``source`` of a target-only baseline: it has none."""
 

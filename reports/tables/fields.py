@@ -9,12 +9,6 @@ from statistics import fmean
 from reports.tables.document import Board, BoardCell, BoardRow
 from reports.tables.notes import DAGGER, UPPER_BOUND
 
-__all__ = [
-    *("COLLAPSE", "COLLAPSE_TEXT", "NONE", "SMALL_FAMILY", "aggregators_of", "all_or_none", "bounds", "caption", "cell_text", "count", "flags"),
-    *("in_order", "interval", "mean_of_all", "metric_name", "name_of", "number", "params_of", "problems", "seconds", "share", "spread", "statuses"),
-    *("subtitle", "title", "varying_params", "whole"),
-]
-
 COLLAPSE = 0.57
 """An AUROC this low or lower counts as a collapse cell."""
 

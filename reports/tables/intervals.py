@@ -7,8 +7,6 @@ from typing import TypeVar, cast
 
 from reports.tables.document import Board, BoardCell, BoardInterval, BoardRow, BoardStatistics, SummaryName, TableStatistics
 
-__all__ = ["interval_notes", "part_of", "ranking_summary", "with_statistics"]
-
 Part = TypeVar("Part")
 
 

@@ -17,8 +17,6 @@ from reports.tables.fields import COLLAPSE, all_or_none, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
-__all__ = ["build_leaderboard"]
-
 AUROC_LIKE = ("auroc", "macro_auroc")
 
 WORST_FIRST = ("error", "invalid_output", "oom", "timeout", "killed", "interrupted", "skipped", MISSING, "ok")

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from reports.tables.fields import NONE, spread
 
-__all__ = ["Cell", "Column", "Table", "TableRow", "figure", "text_table"]
-
 NAME_WIDTH, TEXT_WIDTH = 26, 34
 """Text in the first and in the other columns wraps at these widths in a terminal."""
 MAX_HEADING = 10

@@ -8,8 +8,6 @@ from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import Board, BoardCell, BoardRow
 from reports.tables.intervals import interval_notes, ranking_summary
 
-__all__ = ["notes_of"]
-
 DAGGER = "†"
 UPPER_BOUND = "‡"
 

@@ -14,8 +14,6 @@ from reports.tables.fields import NONE, flags, in_order, metric_name
 from reports.tables.model import Table, text_table
 from reports.tables.notes import UPPER_BOUND
 
-__all__ = ["ablation_tables", "mechanism_tables"]
-
 Summaries = Mapping[str, AblationRecord]
 """Summary → record of one row."""
 

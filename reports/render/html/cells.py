@@ -8,8 +8,6 @@ from dataclasses import replace
 from reports.tables.fields import count, spread
 from reports.tables.model import Cell, Column, Table, TableRow
 
-__all__ = ["figure", "for_report", "left", "numeric", "paired", "right", "signs", "text", "whole_number"]
-
 
 def signs(text: str) -> str:
     return text.replace("-", "−").replace("±", " ± ")

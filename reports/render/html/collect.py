@@ -23,8 +23,6 @@ from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, Threshold
 from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
-__all__ = ["MAX_POINTS", "PERCENTILES", "a_day", "cell_evidence", "cell_likeness", "collect", "roc_grid", "tpr_at"]
-
 HEADLINES = ("auroc", "macro_auroc")
 """Shown first, and also on flows of two or more packets."""
 IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))

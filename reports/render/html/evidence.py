@@ -13,8 +13,6 @@ from reports.tables.document import Board
 from reports.tables.evidence import CellEvidence
 from reports.tables.fields import flags
 
-__all__ = ["FamilySize", "ReportData"]
-
 Audit = Mapping[str, Any]
 """An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}] (``datasets_registry.audits.audit_store``), and
 ``tables`` [{title, columns, rows}]; each may be absent."""

@@ -18,8 +18,6 @@ from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["render_page"]
-
 
 def render_page(data: ReportData) -> str:
     """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data give the same page."""

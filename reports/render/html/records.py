@@ -16,8 +16,6 @@ from reports.tables.boards import parts_table
 from reports.tables.fields import NONE, aggregators_of, count, in_order, name_of, number, params_of, seconds, share
 from reports.tables.model import Cell, Table, TableRow
 
-__all__ = ["AuditSection", "audits", "dataset_table", "environment_table", "hash_table", "params_table", "published_tables", "run_table"]
-
 
 def dataset_table(data: ReportData) -> Table:
     """Sizes of the parts, as every renderer shows them; what they mean is a hint on the page."""

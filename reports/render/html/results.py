@@ -12,11 +12,6 @@ from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import COLLAPSE, NONE, SMALL_FAMILY, in_order, mean_of_all, metric_name, name_of, seconds, share, whole
 from reports.tables.model import Cell, Column, Table, TableRow
 
-__all__ = [
-    *("BASELINE_NAME", "BASE_RATE", "CROSS", "FLOWS_A_DAY", "alert_tables", "cost_table", "family_tables", "leaderboards"),
-    *("matrices", "source_name", "sources_of"),
-]
-
 BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
 BASELINE_NAME = "target only (control)"
