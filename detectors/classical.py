@@ -135,10 +135,7 @@ class NystroemSVM(OneClassSVM):
     """
 
     Params: ClassVar[Any] = NystroemSVMParams
-    capabilities = features_only(
-        "scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM",
-        "adapted",
-    )
+    capabilities = features_only("scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM", "adapted")
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-nystroem-packets": {"input": "packets"}}
 
     def _machine(self, rows: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:

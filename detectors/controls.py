@@ -15,10 +15,7 @@ class Length:
     """Score = number of stored packets (at most ``MAX_PACKETS``), (n,) float64: how far length alone separates."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"packets"}),
-        learns=False,
-        provenance="control",
-        source="control: number of packets",
+        inputs=frozenset({"packets"}), learns=False, provenance="control", source="control: number of packets"
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:

@@ -14,33 +14,11 @@ if TYPE_CHECKING:
     from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
     from janus_bench.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
 
-__all__ = [
-    "CIC_FEATURES",
-    "CONTINUOUS_CHANNELS",
-    "DISCRETE_CHANNELS",
-    "FLOW_FEATURES",
-    "MAX_PACKETS",
-    "PACKET_CHANNELS",
-    "Capabilities",
-    "DataError",
-    "Dataset",
-    "Detector",
-    "FitContext",
-    "FlowBatch",
-    "InvalidScores",
-    "JanusBenchError",
-    "Metric",
-    "PacketStream",
-    "PluginError",
-    "ProtocolSpec",
-    "Renderer",
-    "TestScores",
-    "UndeclaredInput",
-    "UsageError",
-    "Variant",
-    "hookimpl",
-    "open_results",
-]
+__all__ = ["CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"]
+__all__ += ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"]
+__all__ += ["DataError", "InvalidScores", "JanusBenchError", "PluginError", "UndeclaredInput", "UsageError"]
+__all__ += ["Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"]
+__all__ += ["open_results"]
 
 _HOME = {
     "janus_bench.columns": (*("CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"),),

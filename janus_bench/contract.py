@@ -169,9 +169,7 @@ def concatenated(batches: Sequence[FlowBatch]) -> FlowBatch:
     if len(batches) == 1:
         return batches[0]
     first = batches[0]
-    offsets = None
-    if first.offsets is not None:
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate([batch.lengths for batch in batches]))]).astype(np.int64)
+    offsets = None if first.offsets is None else starts_of(np.concatenate([batch.lengths for batch in batches]))
     packets = {name: np.concatenate([batch.packets[name] for batch in batches]) for name in first.packets}
     features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in first.features}
     streams, rows, captures = [], 0, 0

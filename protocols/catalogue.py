@@ -16,11 +16,7 @@ def _all_pairs(datasets: Sequence[str]) -> list[tuple[str, str]]:
 
 
 PROTOCOLS = (
-    ProtocolSpec(
-        name="within",
-        summary="Train and test on the same network: source = target for every dataset.",
-        cells=_diagonal,
-    ),
+    ProtocolSpec(name="within", summary="Train and test on the same network: source = target for every dataset.", cells=_diagonal),
     ProtocolSpec(
         name="cross",
         summary="Calibrated cross-domain transfer: every ordered pair of datasets, the diagonal included (N × N cells).",

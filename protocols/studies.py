@@ -107,10 +107,7 @@ ABLATIONS = (
     _protocol(
         "stability-attention",
         "JANUS with and without packet-causal attention: the spread over seeds.",
-        (
-            Variant("causal packets", params={"reference_mode": "causal_packets"}),
-            Variant("full attention", params={"reference_mode": "full"}),
-        ),
+        (Variant("causal packets", params={"reference_mode": "causal_packets"}), Variant("full attention", params={"reference_mode": "full"})),
         table="stability",
     ),
     _protocol(

@@ -19,11 +19,7 @@ AUDIT_VERSION = 1
 
 
 def audit_store(
-    store: FlowStore,
-    grouped: Mapping[str, Ids],
-    random: Mapping[str, Ids],
-    seed: int,
-    progress: Callable[[str, float], None] = ignore,
+    store: FlowStore, grouped: Mapping[str, Ids], random: Mapping[str, Ids], seed: int, progress: Callable[[str, float], None] = ignore
 ) -> dict[str, Any]:
     """Audit a dataset; the same store, partitions and seed give the same document.
 

@@ -108,13 +108,7 @@ class _Flows(Columns):
 
 
 def extract_flows(
-    path: Path,
-    rules: FlowRules,
-    sink: Sink,
-    advance: Callable[[int], None] = ignore,
-    *,
-    whole: bool = False,
-    row_sink: RowSink | None = None,
+    path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = ignore, *, whole: bool = False, row_sink: RowSink | None = None
 ) -> Scan:
     """Give the flows of one capture to ``sink``, segment by segment; what became of its packets.
 

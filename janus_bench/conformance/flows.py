@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS
-from janus_bench.contract import FlowBatch, PacketStream
+from janus_bench.contract import FlowBatch, PacketStream, concatenated
+from janus_bench.ragged import positions, starts_of
 
 MIXED_BENIGN = 300
 _STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
@@ -32,15 +34,7 @@ def constant_flows(seed: int, n: int) -> FlowBatch:
 
 def mixed_flows() -> FlowBatch:
     """``MIXED_BENIGN`` benign flows, then 40 outliers that differ from them in everything."""
-    benign, outliers = _benign(1, MIXED_BENIGN), _outliers(1, 40)
-    assert benign.offsets is not None
-    assert outliers.offsets is not None
-    return FlowBatch(
-        np.concatenate([benign.ids, outliers.ids]),
-        np.concatenate([benign.offsets, benign.offsets[-1] + outliers.offsets[1:]]),
-        {name: np.concatenate([benign.packets[name], outliers.packets[name]]) for name in PACKET_CHANNELS},
-        {name: np.concatenate([benign.features[name], outliers.features[name]]) for name in FLOW_FEATURES},
-    )
+    return concatenated([_benign(1, MIXED_BENIGN), _outliers(1, 40)])
 
 
 def with_cic_features(flows: FlowBatch) -> FlowBatch:
@@ -103,58 +97,39 @@ def _outliers(seed: int, n: int) -> FlowBatch:
     rng = np.random.default_rng([seed, 1])
     lengths = rng.integers(30, 65, size=n)
     total = int(lengths.sum())
-    never, always = np.zeros(total), np.ones(total)
     return _batch(
         rng,
         lengths,
         size=rng.integers(1200, 1500, size=total),
         iat=rng.uniform(1.0, 20.0, size=total),
-        direction=never,
         syn=rng.random(total) < 0.5,
-        fin=always,
+        fin=np.ones(total),
         rst=rng.random(total) < 0.9,
-        psh=never,
-        ack=never,
-        win=never,
     )
 
 
 @cache
 def _constant(seed: int, n: int) -> FlowBatch:
     rng = np.random.default_rng([seed, 2])
-    never = np.zeros(2 * n)
-    return _batch(
-        rng,
-        np.full(n, 2),
-        size=rng.integers(60, 120, size=2 * n),
-        iat=rng.lognormal(8.0, 1.0, size=2 * n),
-        direction=never,
-        syn=never,
-        fin=never,
-        rst=never,
-        psh=never,
-        ack=never,
-        win=never,
-    )
+    return _batch(rng, np.full(n, 2), size=rng.integers(60, 120, size=2 * n), iat=rng.lognormal(8.0, 1.0, size=2 * n))
 
 
 def _positions(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """0, 1, … within each flow, (packets,)."""
-    return np.concatenate([np.arange(length) for length in lengths])
+    return positions(np.zeros_like(lengths), lengths)
 
 
 def _batch(rng: np.random.Generator, lengths: NDArray[np.int64], **channels: NDArray[np.generic]) -> FlowBatch:
+    """Flows of these packets; a channel that is not given is 0."""
     channels["iat"] = np.where(_positions(lengths) == 0, 0.0, channels["iat"])
-    packets = {name: channels[name].astype(_DTYPES.get(name, np.uint8)) for name in PACKET_CHANNELS}
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = [_flow_features({name: column[start:stop].astype(np.float64) for name, column in packets.items()}) for start, stop in _spans(offsets)]
+    offsets = starts_of(lengths)
+    nothing = np.zeros(offsets[-1])
+    packets = {name: channels.get(name, nothing).astype(_DTYPES.get(name, np.uint8)) for name in PACKET_CHANNELS}
+    flows = pairwise(offsets.tolist())
+    rows = [_flow_features({name: column[start:stop].astype(np.float64) for name, column in packets.items()}) for start, stop in flows]
     features = {name: np.array([row[name] for row in rows]) for name in FLOW_FEATURES}
     ids = rng.choice(2**63, size=len(lengths), replace=True).astype(np.uint64)
     return FlowBatch(ids, offsets, packets, features)
-
-
-def _spans(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    return list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
 
 
 def _flow_features(flow: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
