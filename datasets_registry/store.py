@@ -90,7 +90,7 @@ class Shard:
         """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers do not agree."""
         offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
         if offsets[0] != 0 or offsets[-1] < self.n_flows:
-            raise _damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
+            raise damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
         packets = {name: self._mapped(f"packets/{name}.npy", dtype, (int(offsets[-1]),)) for name, dtype in PACKET_ARRAYS.items()}
         return offsets, packets
 
@@ -112,11 +112,11 @@ class Shard:
                 found, there = found.with_columns(site=pl.lit("")), TABLES[name]
             table = found.select(columns or there).collect() if there == TABLES[name] else pl.DataFrame()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise _damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
+            raise damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
         if there != TABLES[name]:
-            raise _damaged(self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}")
+            raise damaged(self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}")
         if table.height != self.n_flows:
-            raise _damaged(self.store, f"{self.prefix}{name}: {table.height} rows for {self.n_flows} flows")
+            raise damaged(self.store, f"{self.prefix}{name}: {table.height} rows for {self.n_flows} flows")
         return table
 
     def blocks(self, size: int = BLOCK_FLOWS) -> Iterator[Block]:
@@ -138,9 +138,9 @@ class Shard:
         try:
             values: NDArray[Any] = np.load(self.store / self.prefix / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(self.store, f"{self.prefix}{name}: {error}") from None
+            raise damaged(self.store, f"{self.prefix}{name}: {error}") from None
         if values.dtype != dtype or values.shape != shape:
-            raise _damaged(self.store, f"{self.prefix}{name} holds {values.dtype} {values.shape}, expected {dtype} {shape}")
+            raise damaged(self.store, f"{self.prefix}{name} holds {values.dtype} {values.shape}, expected {dtype} {shape}")
         return values
 
 
@@ -164,7 +164,7 @@ class FlowStore:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             layout = manifest.get("store_version", 1)
         except (ValueError, AttributeError, OSError) as error:
-            raise _damaged(folder, f"{MANIFEST}: {error}") from None
+            raise damaged(folder, f"{MANIFEST}: {error}") from None
         if layout not in READABLE:
             raise DataError(f"{folder}: a store of version {layout}, this program reads {' and '.join(map(str, READABLE))}; add the dataset again")
         sizes = manifest.get("shards")
@@ -173,7 +173,7 @@ class FlowStore:
             or not _are_sizes(sizes)
             or sum(sizes) != manifest["n_flows"]
         ):
-            raise _damaged(folder, f"{MANIFEST}: entries are missing, or n_flows and shards disagree")
+            raise damaged(folder, f"{MANIFEST}: entries are missing, or n_flows and shards disagree")
         begins = starts_of(np.array(sizes))[:-1]
         shards = [
             Shard(folder, prefix, int(begin), size, bool(manifest["cic_features"]))
@@ -279,5 +279,6 @@ def _are_sizes(sizes: object) -> bool:
     return isinstance(sizes, list) and bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
-def _damaged(folder: Path, what: str) -> DataError:
+def damaged(folder: Path, what: str) -> DataError:
+    """What is said of a store that is not as it was written."""
     return DataError(f"{folder}: the dataset is damaged ({what}); add it again")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets_registry.block import Block, ContentHash, Counts
-from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, shard_folders
+from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, damaged, shard_folders
 from datasets_registry.stream import open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError
@@ -70,9 +70,9 @@ def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> V
     store = FlowStore.open(folder)  # manifest, headers
     files = store_files(store.manifest)
     if absent := [name for name in files if not (folder / name).is_file()]:
-        raise _damaged(folder, f"{', '.join(absent)}: missing")
+        raise damaged(folder, f"{', '.join(absent)}: missing")
     if expected and (unsigned := [name for name in files if name not in expected]):
-        raise _damaged(folder, f"{CHECKSUMS}: no line for {', '.join(unsigned)}")
+        raise damaged(folder, f"{CHECKSUMS}: no line for {', '.join(unsigned)}")
     checks = [Check(name, "checksum", f"{(folder / name).stat().st_size} bytes") for name in expected]
     versions = f"schema version {store.manifest['schema_version']}, store version {store.manifest['store_version']}"
     checks.append(Check(MANIFEST, "versions and keys", versions))
@@ -82,7 +82,7 @@ def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> V
         checks += _verify_shard(shard, content, counts)
     _verify_counts(folder, store, counts)
     if content.hexdigest() != store.hash:
-        raise _damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
+        raise damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
     checks.append(Check("packets, flows, labels", "content hash", store.hash[:16]))
     if "packets_not_in_stream" in store.manifest:  # earlier streams lack packets, and do not say how many
         checks.append(_verify_stream(folder, store))
@@ -90,26 +90,22 @@ def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> V
     return Verification(checks, notes)
 
 
-def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"{folder}: the dataset is damaged ({what}); add it again")
-
-
 def _verify_checksums(folder: Path, tell: Callable[[str, float], None]) -> dict[str, str]:
     """File → its checksum; nothing where there is no list of them."""
     if not (folder / MANIFEST).is_file():
-        raise _damaged(folder, f"{MANIFEST}: missing")
+        raise damaged(folder, f"{MANIFEST}: missing")
     if not (folder / CHECKSUMS).is_file():
         return {}
     expected = _read_checksums(folder)
     if absent := [name for name in expected if not (folder / name).is_file()]:
-        raise _damaged(folder, f"{', '.join(absent)}: missing")
+        raise damaged(folder, f"{', '.join(absent)}: missing")
     different = []
     for number, (name, digest) in enumerate(expected.items()):
         tell(f"checksum of {name}", 0.5 * number / len(expected))
         if checksum(folder / name) != digest:
             different.append(name)
     if different:
-        raise _damaged(folder, f"{', '.join(different)}: not the bytes that were written, by {CHECKSUMS}")
+        raise damaged(folder, f"{', '.join(different)}: not the bytes that were written, by {CHECKSUMS}")
     return expected
 
 
@@ -117,12 +113,12 @@ def _read_checksums(folder: Path) -> dict[str, str]:
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except (UnicodeDecodeError, OSError) as error:
-        raise _damaged(folder, f"{CHECKSUMS}: {error}") from None
+        raise damaged(folder, f"{CHECKSUMS}: {error}") from None
     expected = {}
     for number, line in enumerate(lines, 1):
         match = re.fullmatch(r"([0-9a-f]{64})  ([A-Za-z0-9_./-]+)", line)
         if not match or ".." in match[2] or match[2].startswith("/"):
-            raise _damaged(folder, f"{CHECKSUMS}: line {number} is no checksum and file name")
+            raise damaged(folder, f"{CHECKSUMS}: line {number} is no checksum and file name")
         expected[match[2]] = match[1]
     return expected
 
@@ -154,7 +150,7 @@ def _verify_shard(shard: Shard, content: ContentHash, counts: Counts) -> list[Ch
 
 
 def _bad(shard: Shard, what: str) -> DataError:
-    return _damaged(shard.store, shard.prefix + what)
+    return damaged(shard.store, shard.prefix + what)
 
 
 def _verify_table(shard: Shard, name: str, table: pl.DataFrame) -> None:
@@ -208,13 +204,13 @@ def _verify_features(shard: Shard, block: Block, table: pl.DataFrame) -> None:
 def _verify_counts(folder: Path, store: FlowStore, counts: Counts) -> None:
     """One class per label, and the counts that the manifest states."""
     if len({label for label, _ in counts.labels}) != len(counts.labels):
-        raise _damaged(folder, "labels.parquet: one label is called both attack and benign")
+        raise damaged(folder, "labels.parquet: one label is called both attack and benign")
     for name, found in counts.described().items():
         if store.manifest.get(name) != found:
-            raise _damaged(folder, f"{MANIFEST}: {name} differs from what the tables hold")
+            raise damaged(folder, f"{MANIFEST}: {name} differs from what the tables hold")
     stated = {label: row.get("flows") for label, row in store.manifest.get("labels", {}).items() if row.get("flows")}
     if stated != counts.by_label():
-        raise _damaged(folder, f"{MANIFEST}: flows per label differ from labels.parquet")
+        raise damaged(folder, f"{MANIFEST}: flows per label differ from labels.parquet")
 
 
 def _verify_stream(folder: Path, store: FlowStore) -> Check:
@@ -224,15 +220,15 @@ def _verify_stream(folder: Path, store: FlowStore) -> Check:
     of_flow = np.zeros(store.n_flows, np.int64)
     for packets in sorted(captures.values(), key=lambda packets: (packets.start, packets.stop)):
         if packets.start != end:
-            raise _damaged(folder, "stream/captures.json: captures that are not one after the other")
+            raise damaged(folder, "stream/captures.json: captures that are not one after the other")
         end = packets.stop
         flow = np.asarray(stream["flow"][packets.start : packets.stop])
         if len(flow) and not -1 <= flow.min() <= flow.max() < store.n_flows:
-            raise _damaged(folder, "stream/flow.npy: numbers of flows that there are not")
+            raise damaged(folder, "stream/flow.npy: numbers of flows that there are not")
         of_flow += np.bincount(flow[flow >= 0], minlength=store.n_flows)
     if any(len(column) != end for column in stream.values()):
-        raise _damaged(folder, "stream: its columns are not as long as its captures")
+        raise damaged(folder, "stream: its columns are not as long as its captures")
     absent = np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards]) - of_flow
     if (absent < 0).any() or absent.sum() != store.manifest["packets_not_in_stream"]:
-        raise _damaged(folder, "stream/flow.npy: its flows have other packets than those of flows.parquet")
+        raise damaged(folder, "stream/flow.npy: its flows have other packets than those of flows.parquet")
     return Check("stream", "packets of every flow", f"{end} packets")

@@ -13,52 +13,17 @@ from numba import njit
 
 from datasets_registry.capture.memory import be16, be32, byte, le16, le32
 
-# Why a packet was not used; the position is the code that the kernels count under.
+# Why a packet was not used, or what about one that was is worth a count (``note_…``); the position is the code that the kernels count under.
 REASONS = (
-    "used",
-    "non_ip",
-    "unsupported_link_type",
-    "unsupported_encapsulation",
-    "encrypted",
-    "truncated",
-    "bad_header",
-    "bad_timestamp",
-    "no_timestamp",
-    "unknown_interface",
-    "corrupt_record",
-    "cut_by_end_of_file",
-    "corrupt_compression",
-    # Packets that were used, and something about them is worth a count.
-    "note_tunnel",
-    "note_later_fragment",
-    "note_tcp_header_cut",
-    "note_length_from_record",
-    "note_vn_tag",
-    "note_mirrored",
-    "note_mirrored_without_id",
+    *("used", "non_ip", "unsupported_link_type", "unsupported_encapsulation", "encrypted", "truncated", "bad_header"),
+    *("bad_timestamp", "no_timestamp", "unknown_interface", "corrupt_record", "cut_by_end_of_file", "corrupt_compression"),
+    *("note_tunnel", "note_later_fragment", "note_tcp_header_cut", "note_length_from_record", "note_vn_tag"),
+    *("note_mirrored", "note_mirrored_without_id"),
 )
-(
-    USED,
-    NON_IP,
-    UNSUPPORTED_LINK_TYPE,
-    UNSUPPORTED_ENCAPSULATION,
-    ENCRYPTED,
-    TRUNCATED,
-    BAD_HEADER,
-    BAD_TIMESTAMP,
-    NO_TIMESTAMP,
-    UNKNOWN_INTERFACE,
-    CORRUPT_RECORD,
-    CUT_BY_END_OF_FILE,
-    CORRUPT_COMPRESSION,
-    NOTE_TUNNEL,
-    NOTE_LATER_FRAGMENT,
-    NOTE_TCP_HEADER_CUT,
-    NOTE_LENGTH_FROM_RECORD,
-    NOTE_VN_TAG,
-    NOTE_MIRRORED,
-    NOTE_MIRRORED_WITHOUT_ID,
-) = range(len(REASONS))
+USED, NON_IP, UNSUPPORTED_LINK_TYPE, UNSUPPORTED_ENCAPSULATION, ENCRYPTED, TRUNCATED, BAD_HEADER = range(7)
+BAD_TIMESTAMP, NO_TIMESTAMP, UNKNOWN_INTERFACE, CORRUPT_RECORD, CUT_BY_END_OF_FILE, CORRUPT_COMPRESSION = range(7, 13)
+NOTE_TUNNEL, NOTE_LATER_FRAGMENT, NOTE_TCP_HEADER_CUT, NOTE_LENGTH_FROM_RECORD, NOTE_VN_TAG = range(13, 18)
+NOTE_MIRRORED, NOTE_MIRRORED_WITHOUT_ID = range(18, 20)
 
 # Layers between a link type and IP: below 1 << 16 a link type, then the 2 ** 16 EtherTypes, then what has no EtherType.
 ETHERTYPE = 1 << 16
@@ -78,25 +43,25 @@ def u16(buf: Any, at: Any, big: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _by_version(buf: Any, at: Any, end: Any, otherwise: Any) -> Any:
+    """IP of the version in its first bits: (reason, layer, offset); ``otherwise``: the reason where that is no version of IP."""
+    if at >= end:
+        return TRUNCATED, 0, at
+    version = byte(buf, at) >> 4
+    return USED if version == 4 or version == 6 else otherwise, IPV4 if version == 4 else IPV6, at
+
+
+@njit(cache=True, nogil=True)
 def _link_header(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
     """Past the header of a link type other than Ethernet: (reason, layer, offset).  A new link type is one more branch here."""
-    if link == 113:  # Linux cooked v1
-        if at + 16 > end:
+    if link == 113 or link == 276:  # Linux cooked v1, v2
+        size = 16 if link == 113 else 20
+        if at + size > end:
             return TRUNCATED, 0, at
-        kind = be16(buf, at + 14)
-        return USED, LLC if kind == 4 else ETHERTYPE + kind, at + 16
-    if link == 276:  # Linux cooked v2
-        if at + 20 > end:
-            return TRUNCATED, 0, at
-        kind = be16(buf, at)
-        return USED, LLC if kind == 4 else ETHERTYPE + kind, at + 20
+        kind = be16(buf, at + 14 if link == 113 else at)
+        return USED, LLC if kind == 4 else ETHERTYPE + kind, at + size
     if link == 101 or link == 12 or link == 14:  # raw IP: LINKTYPE_RAW, and DLT_RAW of two systems
-        if at >= end:
-            return TRUNCATED, 0, at
-        version = byte(buf, at) >> 4
-        if version != 4 and version != 6:
-            return BAD_HEADER, 0, at
-        return USED, IPV4 if version == 4 else IPV6, at
+        return _by_version(buf, at, end, BAD_HEADER)
     if link == 228:
         return USED, IPV4, at
     if link == 229:
@@ -266,10 +231,7 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
                 return TRUNCATED, 0, at
             bottom = byte(buf, at + 2) & 1 != 0
             at += 4
-        if at >= end:
-            return TRUNCATED, 0, at
-        version = byte(buf, at) >> 4  # anything else is a pseudowire: which one only the routers know
-        return (USED if version == 4 or version == 6 else UNSUPPORTED_ENCAPSULATION), IPV4 if version == 4 else IPV6, at
+        return _by_version(buf, at, end, UNSUPPORTED_ENCAPSULATION)  # else a pseudowire: which one only the routers know
     size = 1 if at < end and byte(buf, at) & 1 else 2  # PPP, its protocol possibly compressed
     if at + size > end:
         return TRUNCATED, 0, at

@@ -11,7 +11,7 @@ import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,11 +68,10 @@ class Scan:
         """The same, mirrored copies counted as dropped."""
         noted = {remark: count for remark, count in self.noted.items() if not remark.startswith("mirrored")}
         dropped = self.dropped | ({"mirrored": self.mirrored} if self.mirrored else {})
-        used = self.used - self.mirrored
-        return Scan(self.format, self.link_types, self.records, used, dropped, noted, self.mirrored, self.identified, self.out_of_order)
+        return replace(self, used=self.used - self.mirrored, dropped=dropped, noted=noted)
 
     def without_packets(self) -> Scan:
-        return Scan(**{name: getattr(self, name) for name in Scan.__dataclass_fields__})
+        return Scan(*(getattr(self, field.name) for field in fields(Scan)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +316,7 @@ class _PcapNg:
         if not usable:  # MULTIPLY 0: every timestamp of this interface is counted as bad
             row[k.SHIFT], row[k.MULTIPLY], row[k.DIVIDE] = -1, 0, 1
         if self.n_interfaces == len(self.interfaces):
-            self.interfaces = np.concatenate([self.interfaces, np.zeros_like(self.interfaces)])
+            self.interfaces = doubled(self.interfaces)
         self.interfaces[self.n_interfaces] = row
         self.n_interfaces += 1
         self.links.add(link)

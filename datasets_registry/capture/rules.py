@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from janus_bench.errors import UsageError
@@ -51,9 +51,4 @@ class FlowRules:
 
     def described(self) -> dict[str, Any]:
         """The rules as a manifest records them."""
-        return {
-            "idle_timeout_s": self.idle_timeout_s,
-            "active_timeout_s": self.active_timeout_s,
-            "tcp_close": self.tcp_close,
-            "remove_mirrored": self.remove_mirrored,
-        }
+        return asdict(self)

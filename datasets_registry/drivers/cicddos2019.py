@@ -7,17 +7,12 @@ from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import ISO, CsvFormat
 from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
 
+REFLECTORS = ("DNS", "LDAP", "MSSQL", "NetBIOS", "NTP", "SNMP", "SSDP")
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
     attacks={
         # The two days spell the same attacks with and without DrDoS_, and two of them in other ways, too.
-        r"(DrDoS_)?DNS": ("DrDoS_DNS", "DNS reflection"),
-        r"(DrDoS_)?LDAP": ("DrDoS_LDAP", "LDAP reflection"),
-        r"(DrDoS_)?MSSQL": ("DrDoS_MSSQL", "MSSQL reflection"),
-        r"(DrDoS_)?NetBIOS": ("DrDoS_NetBIOS", "NetBIOS reflection"),
-        r"(DrDoS_)?NTP": ("DrDoS_NTP", "NTP reflection"),
-        r"(DrDoS_)?SNMP": ("DrDoS_SNMP", "SNMP reflection"),
-        r"(DrDoS_)?SSDP": ("DrDoS_SSDP", "SSDP reflection"),
+        **{f"(DrDoS_)?{service}": (f"DrDoS_{service}", f"{service} reflection") for service in REFLECTORS},
         r"Portmap": ("Portmap", "Portmap reflection"),
         r"TFTP": ("TFTP", "TFTP reflection"),
         r"(DrDoS_)?UDP": ("DrDoS_UDP", "UDP flood"),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
-from datasets_registry.drivers.driver import Driver, Label, Labeller, LabelMap, Request, by_pattern
+from datasets_registry.drivers.driver import Driver, Labeller, LabelMap, Request, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
@@ -17,17 +17,11 @@ ADT = -3  # hours ahead of UTC
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
     attacks={
-        r"FTP-Patator": ("FTP-Patator", "brute force"),
-        r"SSH-Patator": ("SSH-Patator", "brute force"),
-        r"DoS slowloris": ("DoS slowloris", "DoS"),
-        r"DoS Slowhttptest": ("DoS Slowhttptest", "DoS"),
-        r"DoS Hulk": ("DoS Hulk", "DoS"),
-        r"DoS GoldenEye": ("DoS GoldenEye", "DoS"),
+        **{label: (label, "brute force") for label in ("FTP-Patator", "SSH-Patator")},
+        **{label: (label, "DoS") for label in ("DoS slowloris", "DoS Slowhttptest", "DoS Hulk", "DoS GoldenEye")},
         r"Heartbleed": ("Heartbleed", "Heartbleed"),
         # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else.
-        r"Web Attack\W+Brute Force": ("Web Attack - Brute Force", "web attack"),
-        r"Web Attack\W+XSS": ("Web Attack - XSS", "web attack"),
-        r"Web Attack\W+Sql Injection": ("Web Attack - Sql Injection", "web attack"),
+        **{rf"Web Attack\W+{kind}": (f"Web Attack - {kind}", "web attack") for kind in ("Brute Force", "XSS", "Sql Injection")},
         r"Infiltration": ("Infiltration", "infiltration"),
         r"Infiltration\W+Portscan": ("Infiltration - Portscan", "port scan"),
         r"Bot": ("Bot", "bot"),
@@ -51,13 +45,9 @@ INSIDE = ("192.168.10.0/24",)
 
 
 def _attack(day: str, begin: str, end: str, label: str, **hosts: object) -> Window:
-    return Window(day, begin, end, _named(label), **({"attackers": ATTACKER, "victims": VICTIM} | hosts))  # type: ignore[arg-type]
-
-
-def _named(label: str) -> Label:
-    found = LABELS.classify(label)
-    assert found is not None, label
-    return found
+    kind = LABELS.classify(label)
+    assert kind is not None, label
+    return Window(day, begin, end, kind, **({"attackers": ATTACKER, "victims": VICTIM} | hosts))  # type: ignore[arg-type]
 
 
 # Attack windows of Engelen et al. (2021) and Liu et al. (2022).  Their classes "… - Attempted" (the attacker's flows without payload) and

@@ -23,18 +23,8 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "DDoS": (
-        "DDoS-ACK_Fragmentation",
-        "DDoS-HTTP_Flood",
-        "DDoS-ICMP_Flood",
-        "DDoS-ICMP_Fragmentation",
-        "DDoS-PSHACK_Flood",
-        "DDoS-RSTFINFlood",
-        "DDoS-SYN_Flood",
-        "DDoS-SlowLoris",
-        "DDoS-SynonymousIP_Flood",
-        "DDoS-TCP_Flood",
-        "DDoS-UDP_Flood",
-        "DDoS-UDP_Fragmentation",
+        *("DDoS-ACK_Fragmentation", "DDoS-HTTP_Flood", "DDoS-ICMP_Flood", "DDoS-ICMP_Fragmentation", "DDoS-PSHACK_Flood", "DDoS-RSTFINFlood"),
+        *("DDoS-SYN_Flood", "DDoS-SlowLoris", "DDoS-SynonymousIP_Flood", "DDoS-TCP_Flood", "DDoS-UDP_Flood", "DDoS-UDP_Fragmentation"),
     ),
     "DoS": ("DoS-HTTP_Flood", "DoS-SYN_Flood", "DoS-TCP_Flood", "DoS-UDP_Flood"),
     "Mirai": ("Mirai-greeth_flood", "Mirai-greip_flood", "Mirai-udpplain"),
@@ -49,13 +39,8 @@ CAPTURE = re.compile(r"(.+?)\.pcap(ng)?(\.gz|\.zst)?", re.IGNORECASE)
 
 # The seven Raspberry Pis that attack: Neto et al. 2023 (10.3390/s23135941), Table 1.
 ATTACKERS = (
-    "dc:a6:32:dc:27:d5",
-    "e4:5f:01:55:90:c4",
-    "dc:a6:32:c9:e4:d5",
-    "dc:a6:32:c9:e5:ef",
-    "dc:a6:32:c9:e4:ab",
-    "dc:a6:32:c9:e4:90",
-    "dc:a6:32:c9:e5:a4",
+    *("dc:a6:32:dc:27:d5", "e4:5f:01:55:90:c4", "dc:a6:32:c9:e4:d5", "dc:a6:32:c9:e5:ef"),
+    *("dc:a6:32:c9:e4:ab", "dc:a6:32:c9:e4:90", "dc:a6:32:c9:e5:a4"),
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from datasets_registry.drivers.driver import LabelMap
+from datasets_registry.drivers.driver import LabelMap, class_table
 from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
@@ -205,8 +205,7 @@ def _times(texts: pl.Series, form: CsvFormat) -> tuple[pl.Series, pl.Series]:
 
 def _classified(text: pl.DataFrame, labels: LabelMap) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """label, family, attack of each row, null where the driver does not know the label; and those labels."""
-    columns = {"text": pl.String, "label": pl.Categorical, "family": pl.Categorical, "attack": pl.Boolean}
     found = {name: labels.classify(name or "") for name in text["label"].unique(maintain_order=True)}
-    table = pl.DataFrame([(name, kind.label, kind.family, kind.attack) for name, kind in found.items() if kind], schema=columns, orient="row")
+    table = class_table("text", pl.String(), found).with_columns(pl.col("label", "family").cast(pl.Categorical))
     known = text.select(text="label").join(table, on="text", how="left", maintain_order="left").drop("text")
     return known, tuple(name for name, kind in found.items() if name and not kind)

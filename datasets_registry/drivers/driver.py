@@ -164,9 +164,7 @@ def label_captures(flows: pl.DataFrame, label_of: Callable[[str], Label | None],
     """
     import polars as pl
 
-    names = flows["file"].unique(maintain_order=True)
-    known = [(name, *_fields(label_of(name))) for name in names]
-    table = pl.DataFrame(known, schema={"file": pl.String, "label": pl.String, "family": pl.String, "attack": pl.Boolean}, orient="row")
+    table = class_table("file", pl.String(), {name: label_of(name) for name in flows["file"].unique(maintain_order=True)})
     kept = pl.repeat(True, flows.height, dtype=pl.Boolean, eager=True) if keep is None else keep
     labelled = (
         flows.select("file", flow=pl.int_range(pl.len(), dtype=pl.Int64), kept=kept)
@@ -178,8 +176,12 @@ def label_captures(flows: pl.DataFrame, label_of: Callable[[str], Label | None],
     return assign(flows, labelled.filter("kept"), report)
 
 
-def _fields(label: Label | None) -> tuple[str | None, str | None, bool | None]:
-    return (label.label, label.family, label.attack) if label else (None, None, None)
+def class_table(key: str, dtype: pl.DataType, classes: Mapping[Any, Label | None]) -> pl.DataFrame:
+    """The classes, without those that are None: their keys in the column ``key``, label, family (String) and attack (Boolean)."""
+    import polars as pl
+
+    rows = [(name, found.label, found.family, found.attack) for name, found in classes.items() if found]
+    return pl.DataFrame(rows, schema={key: dtype, "label": pl.String, "family": pl.String, "attack": pl.Boolean}, orient="row")
 
 
 def empty_counts() -> dict[str, int]:

@@ -10,7 +10,7 @@ from functools import partial
 
 import polars as pl
 
-from datasets_registry.drivers.driver import BENIGN, NO_LABEL, Label, Labeller, Request, assign, empty_counts
+from datasets_registry.drivers.driver import BENIGN, NO_LABEL, Label, Labeller, Request, assign, class_table, empty_counts
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
@@ -65,12 +65,7 @@ class WindowLabels:
             raise DataError(f"{group}: {1 - on_the_day:.0%} of its flows are not of {self.days[group]}; are these the captures of that day?")
         windows = [window for window in self.windows if window.group == group]
         number = pl.coalesce(*(pl.when(_inside(window)).then(index) for index, window in enumerate(windows)), pl.lit(len(windows)))
-        kinds = [*(window.label for window in windows), BENIGN]
-        names = pl.DataFrame(
-            [(index, kind.label, kind.family, kind.attack) for index, kind in enumerate(kinds) if kind],
-            schema={"number": pl.Int32, "label": pl.String, "family": pl.String, "attack": pl.Boolean},
-            orient="row",
-        )
+        names = class_table("number", pl.Int32(), dict(enumerate([*(window.label for window in windows), BENIGN])))
         found = table.select(flow=pl.int_range(pl.len(), dtype=pl.Int64), number=number.cast(pl.Int32))
         chosen = found.join(names, on="number", maintain_order="left")
         report = {label: empty_counts() | {"flows": count} for label, count in chosen.group_by("label").len().sort("label").iter_rows()}

@@ -14,20 +14,8 @@ from janus_bench.errors import DataError
 LABELS_FILE = "labels.csv"
 REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")
 OPTIONAL = ("ts_end", "family", "source", "site")
-PROTOCOLS = {
-    "icmp": 1,
-    "igmp": 2,
-    "tcp": 6,
-    "udp": 17,
-    "dccp": 33,
-    "gre": 47,
-    "esp": 50,
-    "icmp6": 58,
-    "icmpv6": 58,
-    "ipv6-icmp": 58,
-    "sctp": 132,
-    "udplite": 136,
-}
+PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "icmp6": 58, "icmpv6": 58, "ipv6-icmp": 58}
+PROTOCOLS |= {"sctp": 132, "udplite": 136}
 BENIGN = "benign"
 
 
@@ -63,9 +51,7 @@ def read_labels(folder: Path) -> LabelRows:
     if not frame.height:
         raise DataError(f"{path}: no rows")
     for name in REQUIRED:
-        empty = frame[name].is_null()
-        if empty.any():
-            raise _bad(path, int(empty.arg_max() or 0), name, None, "a value")
+        _require(path, frame[name], frame[name].is_null(), "a value")
     _check_files(path, folder, frame["file"])
 
     start, precision = parse_times(frame["ts_start"], lambda row, text: _bad(path, row, "ts_start", text, _TIME))
@@ -90,6 +76,13 @@ def read_labels(folder: Path) -> LabelRows:
 _TIME = "seconds since the epoch, or YYYY-MM-DD HH:MM[:SS[.ffffff]] in UTC"
 
 
+def _require(path: Path, texts: pl.Series, wrong: pl.Series, expected: str) -> None:
+    """DataError about the first text that is wrong, (n,) Boolean."""
+    if wrong.any():
+        row = wrong.arg_true()[0]
+        raise _bad(path, row, texts.name, texts[row], expected)
+
+
 def _bad(path: Path, row: int, column: str, text: str | None, expected: str) -> DataError:
     found = "empty" if text is None else repr(text)
     return DataError(f"{path}: line {row + 2}: {column} is {found}; expected {expected}")
@@ -108,40 +101,30 @@ def _check_files(path: Path, folder: Path, files: pl.Series) -> None:
 
 def _integers(path: Path, texts: pl.Series, highest: int) -> pl.Series:
     numbers = texts.cast(pl.Int64, strict=False)
-    wrong = (numbers.is_null() | (numbers < 0) | (numbers > highest)).arg_true()
-    if len(wrong):
-        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], f"an integer from 0 to {highest}")
+    _require(path, texts, ~numbers.is_between(0, highest).fill_null(False), f"an integer from 0 to {highest}")
     return numbers
 
 
 def _protocols(path: Path, texts: pl.Series) -> pl.Series:
-    names = list(PROTOCOLS)
-    named = texts.str.to_lowercase().replace_strict(names, [PROTOCOLS[name] for name in names], default=None, return_dtype=pl.Int64)
+    named = texts.str.to_lowercase().replace_strict(PROTOCOLS, default=None, return_dtype=pl.Int64)
     numbers = texts.cast(pl.Int64, strict=False)
     protocols = numbers.zip_with(numbers.is_not_null(), named)
-    wrong = (protocols.is_null() | (protocols < 0) | (protocols > 255)).arg_true()
-    if len(wrong):
-        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], f"a protocol number, or one of {', '.join(names)}")
+    _require(path, texts, ~protocols.is_between(0, 255).fill_null(False), f"a protocol number, or one of {', '.join(PROTOCOLS)}")
     return protocols
 
 
 def _addresses(path: Path, texts: pl.Series) -> pl.DataFrame:
     """See ``addresses``; here every text has to be one."""
     parsed = addresses(texts)
-    wrong = parsed["version"].is_null().arg_true()
-    if len(wrong):
-        raise _bad(path, wrong[0], texts.name, texts[wrong[0]], "an IPv4 or IPv6 address")
+    _require(path, texts, parsed["version"].is_null(), "an IPv4 or IPv6 address")
     return parsed
 
 
 def _keys(path: Path, frame: pl.DataFrame) -> list[pl.Series]:
     """The 5-tuple of each row with its endpoints in canonical order, as ``KEY_COLUMNS``."""
     protocol = _protocols(path, frame["proto"])
-    ends = []
-    for side in ("src", "dst"):
-        address = _addresses(path, frame[f"{side}_ip"])
-        ends.append(address.with_columns(port=_integers(path, frame[f"{side}_port"], 65535)))
-    mixed = (ends[0]["version"] != ends[1]["version"]).arg_true()
-    if len(mixed):
-        raise _bad(path, mixed[0], "dst_ip", frame["dst_ip"][mixed[0]], "an address of the same IP version as src_ip")
-    return canonical_keys(ends[0], ends[1], protocol).get_columns()
+    source, destination = (
+        _addresses(path, frame[f"{side}_ip"]).with_columns(port=_integers(path, frame[f"{side}_port"], 65535)) for side in ("src", "dst")
+    )
+    _require(path, frame["dst_ip"], source["version"] != destination["version"], "an address of the same IP version as src_ip")
+    return canonical_keys(source, destination, protocol).get_columns()

@@ -27,14 +27,13 @@ class SynFlood:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
-        for number in range(flows):
-            start += dice.exponential(self.pace)
+        for number, at in enumerate(scene.arrivals(start, self.pace, flows)):
             sender = dice.pick(attackers)
             stack = sender.stack
             if self.window is not None:
                 stack = replace(stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000))
             sender = scene.stranger(stack) if self.forged else replace(sender, stack=stack)
-            connection = scene.tcp(sender, victim, self.port, start)
+            connection = scene.tcp(sender, victim, self.port, at)
             if dice.chance(number / flows):  # the backlog fills
                 connection.unanswered((1.0, 1.0) if self.window is None and dice.chance(0.3) else (1.0,))
             elif self.forged:
@@ -76,10 +75,9 @@ class Amplification:
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
         port, typical = dice.pick(self.services)
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
+        for at in scene.arrivals(start, self.pace, flows):
             reflector = scene.stranger(dice.pick(attackers).stack)
-            exchange = scene.udp(reflector, victim, dice.integer(1024, 65_000), start, port)
+            exchange = scene.udp(reflector, victim, dice.integer(1024, 65_000), at, port)
             for _ in range(dice.count(2.5)):
                 exchange.send(CLIENT, dice.size(typical, 0.1, 1450), dice.exponential(2e-3))
 
@@ -95,10 +93,9 @@ class HttpFlood:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
+        for at in scene.arrivals(start, self.pace, flows):
             secure = dice.chance(self.tls)
-            connection = web_connection(scene, dice.pick(attackers), scene.hosts("public")[0], start, secure)
+            connection = web_connection(scene, dice.pick(attackers), scene.hosts("public")[0], at, secure)
             page_requests(scene, connection, 1, 330, self.response)
             close = connection.finish if dice.chance(0.7) else connection.reset
             close(CLIENT, dice.lognormal(0.01, 1.0))
@@ -118,11 +115,10 @@ class SlowHttp:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
-        for _ in range(flows):
-            start += dice.exponential(2.0)
-            connection = scene.connect(dice.pick(attackers), victim, self.port, start)
+        for at in scene.arrivals(start, 2.0, flows):
+            connection = scene.connect(dice.pick(attackers), victim, self.port, at)
             connection.send(CLIENT, dice.size(230, 0.2), dice.lognormal(5e-3, 0.8))
-            deadline = start + self.patience * dice.lognormal(1.0, 0.3)
+            deadline = at + self.patience * dice.lognormal(1.0, 0.3)
             while connection.clock[CLIENT] < deadline:
                 connection.send(CLIENT, dice.integer(*self.pieces), self.every * dice.uniform(0.8, 1.2))
             if dice.chance(0.5):

@@ -24,9 +24,8 @@ class SshGuessing:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
-            connection = scene.connect(dice.pick(attackers), server, 22, start)
+        for at in scene.arrivals(start, self.pace, flows):
+            connection = scene.connect(dice.pick(attackers), server, 22, at)
             ssh_greeting(connection, dice, self.offer)
             for _ in range(dice.integer(*self.attempts)):
                 ssh_attempt(connection, dice, dice.lognormal(2e-3, 0.5), accepted=False)
@@ -43,9 +42,8 @@ class SshSlowGuessing:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += self.pace * dice.lognormal(1.0, 0.4)
-            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, start)
+        for at in scene.arrivals(start, self.pace, flows, sigma=0.4):
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, at)
             ssh_greeting(connection, dice, dice.pick((720.0, 950.0, 1300.0)))
             for _ in range(dice.integer(1, 2)):
                 ssh_attempt(connection, dice, dice.lognormal(0.03, 1.2), accepted=False)
@@ -62,9 +60,8 @@ class TelnetGuessing:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
-            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 23, start)
+        for at in scene.arrivals(start, self.pace, flows):
+            connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 23, at)
             if dice.chance(0.15):
                 connection.refused()
                 continue
@@ -92,8 +89,7 @@ class DesktopGuessing:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
-            connection = scene.connect(dice.pick(attackers), server, 3389, start)
+        for at in scene.arrivals(start, self.pace, flows):
+            connection = scene.connect(dice.pick(attackers), server, 3389, at)
             desktop_login(connection, dice, accepted=False)
             connection.reset(CLIENT, dice.lognormal(5e-3, 0.8))

@@ -31,10 +31,9 @@ class PortScan:
         victims = dice.sample(scene.hosts(self.target), 3)
         source_port = scene.port(raw)
         ports = dice.sample(range(1, 10_000), flows // len(victims) + 1)
-        for number in range(flows):
-            start += dice.exponential(self.pace)
+        for number, at in enumerate(scene.arrivals(start, self.pace, flows)):
             victim = victims[number % len(victims)]
-            connection = scene.tcp(raw, victim, ports[number // len(victims)], start, source_port)
+            connection = scene.tcp(raw, victim, ports[number // len(victims)], at, source_port)
             fate = dice.random()
             if fate < self.filtered:
                 connection.unanswered((1.0, 1.0))
@@ -55,9 +54,8 @@ class ServiceScan:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
-            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), start)
+        for at in scene.arrivals(start, self.pace, flows):
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), at)
             if dice.chance(0.35):
                 connection.send(SERVER_SIDE, dice.size(60, 0.4), dice.lognormal(0.02, 0.8))
             else:
@@ -80,10 +78,9 @@ class HostSweep:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
+        for at in scene.arrivals(start, self.pace, flows):
             host = dice.pick(attackers)
-            connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), start)
+            connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), at)
             if dice.chance(self.answered):
                 connection.refused()
             else:
@@ -103,10 +100,9 @@ class UdpScan:
         victims = dice.sample(scene.hosts(self.target), 4)
         ports = dice.sample(range(1, 5_000), flows // len(victims) + 1)
         source_port = scene.port(attacker)
-        for number in range(flows):
-            start += dice.exponential(self.pace)
+        for number, at in enumerate(scene.arrivals(start, self.pace, flows)):
             victim, port = victims[number % len(victims)], ports[number // len(victims)]
-            exchange = scene.udp(attacker, victim, port, start, source_port)
+            exchange = scene.udp(attacker, victim, port, at, source_port)
             size = dice.pick((0, 0, 0, 8, 12, 40, 48))
             exchange.send(CLIENT, size)
             fate = dice.random()

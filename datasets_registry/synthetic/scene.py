@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from datasets_registry.synthetic.datagrams import DatagramExchange
@@ -58,6 +58,12 @@ class Scene:
             if (host.v4, port) not in self._ports:
                 self._ports.add((host.v4, port))
                 return port
+
+    def arrivals(self, start: float, pace: float, flows: int, sigma: float | None = None) -> Iterator[float]:
+        """When each of ``flows`` flows begins: seconds apart that are exponential with mean ``pace``, or log-normal about it with ``sigma``."""
+        for _ in range(flows):
+            start += self.dice.exponential(pace) if sigma is None else pace * self.dice.lognormal(1.0, sigma)
+            yield start
 
     def tcp(self, client: Host, server: Host, port: int, start: float, source_port: int | None = None) -> TcpConnection:
         """A connection that has yet to be opened; IPv6 is preferred where both ends have it."""

@@ -33,6 +33,27 @@ DAY = 86_400
 MONDAY = 1_709_510_400  # 4 March 2024, 00:00 UTC
 
 
+OFFICE_WORKSTATIONS = (
+    Activity(Web(quic=0.25), 1.8),
+    Activity(Lookup(), 2.4),
+    Activity(Imap(), 0.5),
+    Activity(Submission(), 0.3),
+    Activity(Transfer("upload", "cloud", up=7000.0), 0.6),
+    Activity(Transfer("update", "web", down=12_000.0, pieces=1.5), 0.2),
+    Activity(Directory(), 2.0),
+    Activity(FileShare(), 0.6),
+    Activity(Telemetry(report=650.0, answer=300.0), 1.6),
+    Activity(Desktop(), 0.25),
+    Activity(Video(), 0.1),
+    Activity(Announcements(), 1.4),
+    Activity(Ntp(), 0.4),
+    Activity(Lease(), 0.2),
+    Activity(Failure(), 0.6),
+    Activity(Failure("files", 445, silent=0.3), 0.2),
+)
+
+OFFICE_ADMINS = (Activity(SecureShell(), 1.6), Activity(SecureShellFailure(), 0.4), Activity(Ping(), 2.0), Activity(Monitor("workstations"), 3.0))
+
 OFFICE = Place(
     name="synthetic_office",
     subnet=(10, 20),
@@ -41,37 +62,8 @@ OFFICE = Place(
     wan=Link(rtt=0.018, spread=0.6, jitter=0.0012, loss=0.0006, rate=120 * MEGABIT, hops=11),
     container=PCAPNG,
     groups=(
-        HostGroup(
-            "workstations",
-            70,
-            (3, 9),
-            (WINDOWS, WINDOWS, WINDOWS, APPLE),
-            (
-                Activity(Web(quic=0.25), 1.8),
-                Activity(Lookup(), 2.4),
-                Activity(Imap(), 0.5),
-                Activity(Submission(), 0.3),
-                Activity(Transfer("upload", "cloud", up=7000.0), 0.6),
-                Activity(Transfer("update", "web", down=12_000.0, pieces=1.5), 0.2),
-                Activity(Directory(), 2.0),
-                Activity(FileShare(), 0.6),
-                Activity(Telemetry(report=650.0, answer=300.0), 1.6),
-                Activity(Desktop(), 0.25),
-                Activity(Video(), 0.1),
-                Activity(Announcements(), 1.4),
-                Activity(Ntp(), 0.4),
-                Activity(Lease(), 0.2),
-                Activity(Failure(), 0.6),
-                Activity(Failure("files", 445, silent=0.3), 0.2),
-            ),
-        ),
-        HostGroup(
-            "admins",
-            4,
-            (1, 2),
-            (LINUX,),
-            (Activity(SecureShell(), 1.6), Activity(SecureShellFailure(), 0.4), Activity(Ping(), 2.0), Activity(Monitor("workstations"), 3.0)),
-        ),
+        HostGroup("workstations", 70, (3, 9), (WINDOWS, WINDOWS, WINDOWS, APPLE), OFFICE_WORKSTATIONS),
+        HostGroup("admins", 4, (1, 2), (LINUX,), OFFICE_ADMINS),
         HostGroup("visitors", 160, (2, 7), (WINDOWS, APPLE, ANDROID, LINUX), (Activity(SiteVisit(), 2.2),), inside=False),
     ),
     servers=(
@@ -100,6 +92,31 @@ OFFICE = Place(
     ),
 )
 
+HOME_PHONES = (
+    Activity(Web(quic=0.45, response=2200.0, request=480), 3.4),
+    Activity(Video(), 0.25),
+    Activity(Imap(messages=1.2), 0.8),
+    Activity(Lookup(), 3.0),
+    Activity(Telemetry(report=800.0, answer=400.0), 2.0),
+    Activity(Transfer("upload", "cloud", up=12_000.0), 0.8),
+    Activity(Transfer("update", "web", down=9_000.0), 0.3),
+    Activity(Announcements(v6=True), 2.5),
+    Activity(Lease(), 0.5),
+    Activity(Failure(), 0.8),
+)
+
+HOME_THINGS = (
+    Activity(Telemetry(), 2.0),
+    Activity(Heartbeat(), 1.0),
+    Activity(Lookup(text_share=0.0), 1.6),
+    Activity(Ntp(), 1.4),
+    Activity(Announcements(v6=True), 1.2),
+    Activity(Transfer("upload", "cloud", up=9000.0, pieces=1.6), 0.8),
+    Activity(Lease(), 0.3),
+    Activity(Failure("cloud", 443), 0.4),
+    Activity(PersistentTelemetry(), None),
+)
+
 HOME = Place(
     name="synthetic_home",
     subnet=(192, 168),
@@ -109,41 +126,8 @@ HOME = Place(
     container=PCAP,
     v6_share=0.35,
     groups=(
-        HostGroup(
-            "phones",
-            12,
-            (1, 4),
-            (ANDROID, APPLE, WINDOWS),
-            (
-                Activity(Web(quic=0.45, response=2200.0, request=480), 3.4),
-                Activity(Video(), 0.25),
-                Activity(Imap(messages=1.2), 0.8),
-                Activity(Lookup(), 3.0),
-                Activity(Telemetry(report=800.0, answer=400.0), 2.0),
-                Activity(Transfer("upload", "cloud", up=12_000.0), 0.8),
-                Activity(Transfer("update", "web", down=9_000.0), 0.3),
-                Activity(Announcements(v6=True), 2.5),
-                Activity(Lease(), 0.5),
-                Activity(Failure(), 0.8),
-            ),
-        ),
-        HostGroup(
-            "things",
-            34,
-            (4, 11),
-            (EMBEDDED, EMBEDDED, OLD_LINUX, LINUX),
-            (
-                Activity(Telemetry(), 2.0),
-                Activity(Heartbeat(), 1.0),
-                Activity(Lookup(text_share=0.0), 1.6),
-                Activity(Ntp(), 1.4),
-                Activity(Announcements(v6=True), 1.2),
-                Activity(Transfer("upload", "cloud", up=9000.0, pieces=1.6), 0.8),
-                Activity(Lease(), 0.3),
-                Activity(Failure("cloud", 443), 0.4),
-                Activity(PersistentTelemetry(), None),
-            ),
-        ),
+        HostGroup("phones", 12, (1, 4), (ANDROID, APPLE, WINDOWS), HOME_PHONES),
+        HostGroup("things", 34, (4, 11), (EMBEDDED, EMBEDDED, OLD_LINUX, LINUX), HOME_THINGS),
     ),
     servers=(
         ServerRole("resolver", 1, (OLD_LINUX,), inside=True),
@@ -166,6 +150,30 @@ HOME = Place(
     ),
 )
 
+FACTORY_STATIONS = (
+    Activity(Web(quic=0.0, plain=0.3, connections=1.8, response=2000.0), 1.5),
+    Activity(SecureShell(batch=0.6), 0.9),
+    Activity(SecureShellFailure(scripted=0.7), 0.5),
+    Activity(FileShare("history"), 1.0),
+    Activity(Transfer("upload", "cloud", up=6000.0), 0.5),
+    Activity(Telemetry(report=520.0), 2.5),
+    Activity(SiteVisit(tls=0.2, response=1800.0), 2.0),
+    Activity(Lookup(), 3.0),
+    Activity(Failure(), 1.2),
+    Activity(ModbusVisit(writes=0.3), 1.5),
+    Activity(Ping(size=32), 1.0),
+    Activity(Announcements(), 1.6),
+)
+
+FACTORY_PANELS = (
+    Activity(ModbusVisit(), 12.0),
+    Activity(ModbusPolling(), 1.4),
+    Activity(Failure("cloud", 502, silent=0.7), 0.4),
+    Activity(Ntp(), 1.0),
+)
+FACTORY_COLLECTORS = (Activity(Monitor("controllers"), 18.0), Activity(Ping(), 6.0), Activity(Transfer("history", "history", up=1500.0), 4.0))
+FACTORY_GATEWAYS = (Activity(Telemetry(report=700.0), 4.0), Activity(Syslog(), None), Activity(Ntp(), 1.5), Activity(Lookup(text_share=0.0), 3.0))
+
 FACTORY = Place(
     name="synthetic_factory",
     subnet=(172, 20),
@@ -176,47 +184,10 @@ FACTORY = Place(
     vlan=110,
     padded=True,
     groups=(
-        HostGroup(
-            "panels",
-            16,
-            (2, 5),
-            (OLD_WINDOWS, OLD_WINDOWS, EMBEDDED),
-            (Activity(ModbusVisit(), 12.0), Activity(ModbusPolling(), 1.4), Activity(Failure("cloud", 502, silent=0.7), 0.4), Activity(Ntp(), 1.0)),
-        ),
-        HostGroup(
-            "stations",
-            14,
-            (2, 4),
-            (WINDOWS, OLD_WINDOWS, LINUX),
-            (
-                Activity(Web(quic=0.0, plain=0.3, connections=1.8, response=2000.0), 1.5),
-                Activity(SecureShell(batch=0.6), 0.9),
-                Activity(SecureShellFailure(scripted=0.7), 0.5),
-                Activity(FileShare("history"), 1.0),
-                Activity(Transfer("upload", "cloud", up=6000.0), 0.5),
-                Activity(Telemetry(report=520.0), 2.5),
-                Activity(SiteVisit(tls=0.2, response=1800.0), 2.0),
-                Activity(Lookup(), 3.0),
-                Activity(Failure(), 1.2),
-                Activity(ModbusVisit(writes=0.3), 1.5),
-                Activity(Ping(size=32), 1.0),
-                Activity(Announcements(), 1.6),
-            ),
-        ),
-        HostGroup(
-            "collectors",
-            4,
-            (1, 2),
-            (SERVER,),
-            (Activity(Monitor("controllers"), 18.0), Activity(Ping(), 6.0), Activity(Transfer("history", "history", up=1500.0), 4.0)),
-        ),
-        HostGroup(
-            "gateways",
-            8,
-            (2, 3),
-            (EMBEDDED, OLD_LINUX),
-            (Activity(Telemetry(report=700.0), 4.0), Activity(Syslog(), None), Activity(Ntp(), 1.5), Activity(Lookup(text_share=0.0), 3.0)),
-        ),
+        HostGroup("panels", 16, (2, 5), (OLD_WINDOWS, OLD_WINDOWS, EMBEDDED), FACTORY_PANELS),
+        HostGroup("stations", 14, (2, 4), (WINDOWS, OLD_WINDOWS, LINUX), FACTORY_STATIONS),
+        HostGroup("collectors", 4, (1, 2), (SERVER,), FACTORY_COLLECTORS),
+        HostGroup("gateways", 8, (2, 3), (EMBEDDED, OLD_LINUX), FACTORY_GATEWAYS),
     ),
     servers=(
         ServerRole("controllers", 26, (PLC, PLC, EMBEDDED), inside=True),
@@ -242,6 +213,22 @@ FACTORY = Place(
     ),
 )
 
+CAMPUS_DEVICES = (
+    Activity(Web(quic=0.35, connections=2.2), 2.2),
+    Activity(Video(), 0.15),
+    Activity(Imap(), 0.6),
+    Activity(Submission(), 0.25),
+    Activity(Lookup(), 3.0),
+    Activity(SecureShell(batch=0.3), 0.3),
+    Activity(OnionCircuit(), 0.3),
+    Activity(Transfer("upload", "cloud", up=10_000.0), 0.5),
+    Activity(Telemetry(report=700.0, answer=350.0), 1.4),
+    Activity(Announcements(v6=True), 2.0),
+    Activity(Lease(), 0.5),
+    Activity(Ntp(), 0.4),
+    Activity(Failure(silent=0.7), 0.7),
+)
+
 CAMPUS = Place(
     name="synthetic_campus",
     subnet=(10, 60),
@@ -251,27 +238,7 @@ CAMPUS = Place(
     container=PCAP_NANOSECOND,
     v6_share=0.5,
     groups=(
-        HostGroup(
-            "devices",
-            140,
-            (4, 10),
-            (APPLE, ANDROID, LINUX, WINDOWS),
-            (
-                Activity(Web(quic=0.35, connections=2.2), 2.2),
-                Activity(Video(), 0.15),
-                Activity(Imap(), 0.6),
-                Activity(Submission(), 0.25),
-                Activity(Lookup(), 3.0),
-                Activity(SecureShell(batch=0.3), 0.3),
-                Activity(OnionCircuit(), 0.3),
-                Activity(Transfer("upload", "cloud", up=10_000.0), 0.5),
-                Activity(Telemetry(report=700.0, answer=350.0), 1.4),
-                Activity(Announcements(v6=True), 2.0),
-                Activity(Lease(), 0.5),
-                Activity(Ntp(), 0.4),
-                Activity(Failure(silent=0.7), 0.7),
-            ),
-        ),
+        HostGroup("devices", 140, (4, 10), (APPLE, ANDROID, LINUX, WINDOWS), CAMPUS_DEVICES),
         HostGroup("researchers", 40, (2, 5), (LINUX, APPLE), (Activity(SecureShell(), 1.2), Activity(SecureShellFailure(), 0.9)), inside=False),
         HostGroup(
             "visitors", 220, (3, 8), (WINDOWS, APPLE, ANDROID, LINUX, OLD_LINUX), (Activity(SiteVisit(tls=0.8, response=3600.0), 2.2),), inside=False

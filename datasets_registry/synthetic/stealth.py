@@ -62,10 +62,9 @@ class WebAttack:
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.dice.pick(scene.hosts("public"))
         page = dice.size(self.response, 0.8, 60_000)
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
+        for at in scene.arrivals(start, self.pace, flows):
             secure = dice.chance(self.tls)
-            connection = web_connection(scene, dice.pick(attackers), server, start, secure)
+            connection = web_connection(scene, dice.pick(attackers), server, at, secure)
             if dice.chance(self.manual):
                 self._by_hand(scene, connection)
             else:
@@ -97,9 +96,8 @@ class DnsExfiltration:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, resolver = scene.dice, scene.server("resolver")
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
-            exchange = scene.udp(dice.pick(attackers), resolver, 53, start)
+        for at in scene.arrivals(start, self.pace, flows):
+            exchange = scene.udp(dice.pick(attackers), resolver, 53, at)
             name = dice.size(self.piece, 0.3, 250)
             if exchange.send(CLIENT, name):
                 exchange.send(SERVER_SIDE, name + dice.size(50, 0.6, 300), scene.wan.rtt * dice.lognormal(1.4, 0.5))
@@ -115,9 +113,8 @@ class WebExfiltration:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice, server = scene.dice, scene.server("cloud")
-        for _ in range(flows):
-            start += self.pace * dice.lognormal(1.0, 0.5)
-            connection = tls_connection(scene, dice.pick(attackers), server, 443, start)
+        for at in scene.arrivals(start, self.pace, flows, sigma=0.5):
+            connection = tls_connection(scene, dice.pick(attackers), server, 443, at)
             for _ in range(dice.count(1.5)):
                 connection.send(CLIENT, dice.size(self.piece, 0.5, 150_000), dice.lognormal(0.1, 1.2))
                 connection.send(SERVER_SIDE, dice.size(220, 0.4), dice.lognormal(0.06, 0.7))
@@ -135,11 +132,10 @@ class LateralMovement:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += dice.exponential(self.pace)
+        for at in scene.arrivals(start, self.pace, flows):
             attacker = dice.pick(attackers)
             others = [host for host in scene.hosts(self.target) if host.v4 != attacker.v4]
-            connection = scene.connect(attacker, dice.pick(others), 445, start)
+            connection = scene.connect(attacker, dice.pick(others), 445, at)
             smb_login(scene, connection, dice.integer(0, 2))
             if dice.chance(0.45):
                 connection.play([(CLIENT, dice.size(240, 0.2), dice.lognormal(0.02, 1.0)), (SERVER_SIDE, 156, dice.lognormal(1e-3, 0.6))])
@@ -161,9 +157,8 @@ class ModbusTampering:
 
     def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
         dice = scene.dice
-        for _ in range(flows):
-            start += self.pace * dice.lognormal(1.0, 0.6)
-            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts("controllers")), 502, start)
+        for at in scene.arrivals(start, self.pace, flows, sigma=0.6):
+            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts("controllers")), 502, at)
             for _ in range(dice.count(2.2)):
                 kind = dice.random()
                 if kind < self.writes:
