@@ -166,11 +166,8 @@ def _auroc_sorted(benign: NDArray[Any], hits: NDArray[Any]) -> float | None:
 
 
 def _tpr_metric(name: str, one_in: int, percent: str) -> Metric:
-    return Metric(
-        f"tpr_at_fpr_{name}",
-        f"Share of attacks found at a false-positive rate of at most {percent} %.",
-        lambda cell: tpr_at_fpr(cell.score, cell.attack, one_in),
-    )
+    summary = f"Share of attacks found at a false-positive rate of at most {percent} %."
+    return Metric(f"tpr_at_fpr_{name}", summary, lambda cell: tpr_at_fpr(cell.score, cell.attack, one_in))
 
 
 def _threshold_metrics(name: str, one_in: int, percentile: str) -> tuple[Metric, ...]:

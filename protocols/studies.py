@@ -7,10 +7,12 @@ The differences to a study's reference row are made by ``reports.tables.ablation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from janus_bench.extensions import BEST_FIXED, ProtocolSpec, Variant
 from protocols.aggregators import Matrix, fit_aggregator
+from protocols.catalogue import all_pairs
 from protocols.operations import SourceLikeness, source_likeness
 
 GROUP_A, GROUP_B = "A: aggregator", "B: architecture"
@@ -57,24 +59,10 @@ BACKBONES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 
 
-def _all_pairs(datasets: Sequence[str]) -> list[tuple[str, str]]:
-    return [(source, target) for source in datasets for target in datasets]
-
-
 def _protocol(name: str, summary: str, variants: Sequence[Variant], table: str = "", reference: str = "", beside: str = "") -> ProtocolSpec:
     """Every ordered pair, the diagonal included, without target-only baselines."""
-    return ProtocolSpec(
-        name=name,
-        summary=summary,
-        cells=_all_pairs,
-        regimes=("transfer",),
-        minimum=2,
-        variants=tuple(variants),
-        detectors=("janus",),
-        table=table,
-        reference=reference,
-        beside=beside,
-    )
+    shown = ProtocolSpec(name, summary, all_pairs, ("transfer",), minimum=2, variants=tuple(variants), detectors=("janus",))
+    return replace(shown, table=table, reference=reference, beside=beside)
 
 
 ABLATIONS = (
