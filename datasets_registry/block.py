@@ -41,7 +41,6 @@ class Block:
         return len(self.offsets) - 1
 
     def slice(self, begin: int, end: int) -> Block:
-        """Flows ``begin`` to ``end``."""
         first, last = self.offsets[begin], self.offsets[end]
         return Block(
             self.offsets[begin : end + 1] - first,
@@ -111,7 +110,6 @@ class Counts:
     sites: Counter[tuple[str, bool]] = field(default_factory=Counter)
 
     def update(self, block: Block) -> None:
-        """Add the flows of a block."""
         import polars as pl
 
         table = block.labels.select("attack", "label", "family", "site", longer=block.flows["n_packets"] >= 2)
@@ -144,5 +142,4 @@ class Counts:
         }
 
     def by_label(self) -> dict[str, int]:
-        """Label → flows."""
         return {label: flows for (label, _), flows in sorted(self.labels.items())}

@@ -46,7 +46,6 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
 
 
 def _write_part(store: FlowStore, shards: Sequence[Shard], folder: Path, suffix: str, tell: Callable[[str, float], None]) -> None:
-    """The files of some consecutive shards."""
     begin, end = shards[0].begin, shards[-1].begin + shards[-1].n_flows
     archive = zipfile.ZipFile(folder / f"packets{suffix}.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
     with archive, archive.open("packets.npy", "w", force_zip64=True) as member:

@@ -35,17 +35,8 @@ DESCRIPTION = "shard.json"
 AT_A_TIME = 1 << 12  # flows whose accumulators become features: 2.5 MB
 MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
 
-FLOW_ARRAYS = {
-    "keys": ("<u8", 5),
-    "macs": ("<u8", 2),
-    "swapped": ("|u1", 1),
-    "first": ("<i8", 1),
-    "last": ("<i8", 1),
-    "n_packets": ("<i8", 1),
-    "stored": ("|u1", 1),
-    "order": ("<i8", 1),
-    "cic": ("<f4", len(CIC_FEATURES)),
-}
+FLOW_ARRAYS = {"keys": ("<u8", 5), "macs": ("<u8", 2), "swapped": ("|u1", 1), **dict.fromkeys(("first", "last", "n_packets"), ("<i8", 1))}
+FLOW_ARRAYS |= {"stored": ("|u1", 1), "order": ("<i8", 1), "cic": ("<f4", len(CIC_FEATURES))}
 """Columns per flow: those of ``FileFlows``; ``stored``: packets that are kept; ``order``: place of the flow that began first, second, …"""
 
 ARRAYS = FLOW_ARRAYS | {name: (np.dtype(dtype).newbyteorder("<").str, 1) for name, dtype in PACKET_ARRAYS.items()}
@@ -133,9 +124,7 @@ class Extracted:
         """A finished shard; None if there is none, if it is damaged, or if it was made from something else than ``made_from``."""
         try:
             found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            if found["made_from"] != made_from or any(_crc32(folder / column) != total for column, total in found["crc32"].items()):
-                return None
-            if found["crc32"].keys() != ARRAYS.keys():
+            if found["made_from"] != made_from or {column: _crc32(folder / column) for column in ARRAYS} != found["crc32"]:
                 return None
             return cls(name, folder, found["n_flows"], found["n_packets"], found["report"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -194,7 +183,8 @@ def extract_all(
                 done += n_bytes
                 tell(f"reading {name}", min(done / total, 1.0))
 
-        made_from = _made_from(name, captures[name].path, rules)
+        stat = captures[name].path.stat()
+        made_from = {"version": EXTRACTION_VERSION, "name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **rules.described()}
         folder = cache / hashlib.sha256(name.encode()).hexdigest()[:24]
         shard = Extracted.open(name, folder, made_from)
         if shard is None:
@@ -215,11 +205,6 @@ def extract_all(
     return {shard.name: shard for shard in sorted(shards, key=lambda shard: shard.name)}
 
 
-def _made_from(name: str, path: Path, rules: FlowRules) -> dict[str, Any]:
-    stat = path.stat()
-    return {"version": EXTRACTION_VERSION, "name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **rules.described()}
-
-
 def _extract(name: str, path: Path, rules: FlowRules, folder: Path, made_from: Mapping[str, Any], advance: Callable[[int], None]) -> Extracted:
     with replacing(folder) as staged:
         writer = _ShardWriter(staged)
@@ -233,9 +218,7 @@ def _extract(name: str, path: Path, rules: FlowRules, folder: Path, made_from: M
 
 
 def _report(name: str, scan: Scan, rules: FlowRules, n_flows: int) -> dict[str, Any]:
-    noted = dict(scan.noted)
-    if scan.out_of_order:
-        noted["out_of_order"] = scan.out_of_order
+    noted = scan.noted | ({"out_of_order": scan.out_of_order} if scan.out_of_order else {})
     return {
         "format": scan.format,
         "link_types": list(scan.link_types),
@@ -243,15 +226,15 @@ def _report(name: str, scan: Scan, rules: FlowRules, n_flows: int) -> dict[str, 
         "used": scan.used,
         "dropped": scan.dropped,
         "noted": noted,
-        "mirrored_share": _mirrored_share(scan),
+        "mirrored_share": round(scan.mirrored / _ip_packets(scan), 4),  # a half if every packet is there twice
         "flows": n_flows,
         "warnings": _warnings(name, scan, rules),
     }
 
 
-def _mirrored_share(scan: Scan) -> float:
-    """Second copies per IP packet of the file: a half if every packet is there twice."""
-    return round(scan.mirrored / max(scan.used + scan.dropped.get("mirrored", 0), 1), 4)
+def _ip_packets(scan: Scan) -> int:
+    """Of the file, second copies included; at least 1."""
+    return max(scan.used + scan.dropped.get("mirrored", 0), 1)
 
 
 def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
@@ -261,7 +244,7 @@ def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
     elif not scan.used:
         said.append(f"{name}: none of its {scan.records} packets can be used ({say_counts(scan.dropped)})")
     # Copies without an IP identification may be a sender's repeats (docs/audits.md): they are counted, and warn of nothing.
-    share = scan.identified / max(scan.used + scan.dropped.get("mirrored", 0), 1)
+    share = scan.identified / _ip_packets(scan)
     if share >= MIRRORED_WARNING and not rules.remove_mirrored:
         said.append(f"{name}: {share:.0%} of its packets are second copies of the one before (captured twice?); they were kept")
     for reason, what in (

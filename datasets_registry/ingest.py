@@ -12,7 +12,7 @@ import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,9 +103,13 @@ def ingest_captures(
 
     DataError if there is no flow or no label; what ``label`` raises passes through.
     """
+    if not captures:
+        raise DataError("no captures: there is nothing to read flows from")
     with _shards_in(cache) as folder:
-        shards = extract_all(captures, rules, folder, jobs, lambda text, fraction: progress(text, READING * fraction))
-        _check_flows(captures, shards)
+        shards = extract_all(captures, rules, Path(folder), jobs, lambda text, fraction: progress(text, READING * fraction))
+        if not any(shard.n_flows for shard in shards.values()):
+            dropped = say_counts(_total(shards, "dropped"))
+            raise DataError(f"{_where(captures)}: no flow in its {len(captures)} capture(s); dropped packets: {dropped}")
         labelled, report = _label(captures, shards, label, lambda text, fraction: progress(text, READING + (MATCHING - READING) * fraction))
         if not any(len(chosen) for chosen, _ in labelled.values()):
             raise DataError(f"{_where(captures)}: none of its {sum(shard.n_flows for shard in shards.values())} flows has a label")
@@ -133,14 +137,12 @@ def ingest_captures(
 NO_ROWS = {"matched": 0, "unmatched_rows": 0, "ambiguous": 0}
 
 
-@contextmanager
-def _shards_in(cache: Path | None) -> Iterator[Path]:
-    if cache is not None:
-        cache.mkdir(parents=True, exist_ok=True)
-        yield cache
-    else:
-        with tempfile.TemporaryDirectory(prefix="janus-bench-extracted-") as folder:
-            yield Path(folder)
+def _shards_in(cache: Path | None) -> AbstractContextManager[Path | str]:
+    """``cache``, made if it is not there, or a temporary folder."""
+    if cache is None:
+        return tempfile.TemporaryDirectory(prefix="janus-bench-extracted-")
+    cache.mkdir(parents=True, exist_ok=True)
+    return nullcontext(cache)
 
 
 def _captures(folder: Path, labels: LabelRows) -> list[str]:
@@ -151,22 +153,11 @@ def _captures(folder: Path, labels: LabelRows) -> list[str]:
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:
-    return os.path.commonpath([file.path.parent for file in captures.values()]) if captures else "no captures"
-
-
-def _check_flows(captures: Mapping[str, CaptureFile], shards: Mapping[str, Extracted]) -> None:
-    if not captures:
-        raise DataError("no captures: there is nothing to read flows from")
-    if not any(shard.n_flows for shard in shards.values()):
-        dropped = say_counts(_total(shards, "dropped"))
-        raise DataError(f"{_where(captures)}: no flow in its {len(captures)} capture(s); dropped packets: {dropped}")
+    return os.path.commonpath([file.path.parent for file in captures.values()])
 
 
 def _total(shards: Mapping[str, Extracted], what: str) -> dict[str, int]:
-    counter: Counter[str] = Counter()
-    for shard in shards.values():
-        counter.update(shard.report[what])
-    return dict(sorted(counter.items()))
+    return dict(sorted(sum((Counter(shard.report[what]) for shard in shards.values()), Counter[str]()).items()))
 
 
 Chosen = tuple[NDArray[np.int64], pl.DataFrame]

@@ -139,22 +139,15 @@ def _summary(dataset: Dataset) -> str:
 
 
 def load_datasets(names: Sequence[str], report: Report) -> dict[str, OpenDataset]:
-    """Every named dataset, opened."""
     return {name: OpenDataset(open_dataset(name, report)) for name in names}
 
 
 def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
     """Datasets as a plan records them: hash, synthetic, summary and counts."""
-    return {
-        name: {
-            "hash": dataset.store.hash,
-            "synthetic": dataset.store.manifest["synthetic"],
-            "summary": dataset.store.manifest["summary"],
-            "flows": dataset.store.n_flows,
-            "benign": dataset.store.manifest["benign"],
-            "attack": dataset.store.manifest["attack"],
-            "notes": [],
-            "task": dataset.store.manifest.get("task", "attacks"),
-        }
-        for name, dataset in datasets.items()
-    }
+    described = {}
+    for name, dataset in datasets.items():
+        manifest = dataset.store.manifest
+        counts = {"flows": manifest["n_flows"], "benign": manifest["benign"], "attack": manifest["attack"]}
+        about = {key: manifest[key] for key in ("hash", "synthetic", "summary")}
+        described[name] = {**about, **counts, "notes": [], "task": manifest.get("task", "attacks")}
+    return described

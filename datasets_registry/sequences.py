@@ -38,17 +38,8 @@ TYPES: dict[str, pl.DataType] = {
     "proto": pl.UInt8(),
     "attack": pl.Boolean(),
 }
-UNKNOWN: dict[str, Any] = {
-    "synthetic": False,
-    "licence": "not stated",
-    **FlowRules().described(),
-    "labels": {},
-    "unmatched_flows": 0,
-    "packets": {"read": 0, "used": 0, "dropped": {}, "noted": {}},
-    "warnings": [],
-    "files": {},
-    "versions": {},
-}
+UNKNOWN: dict[str, Any] = {"synthetic": False, "licence": "not stated", **FlowRules().described(), "labels": {}, "unmatched_flows": 0}
+UNKNOWN |= {"packets": {"read": 0, "used": 0, "dropped": {}, "noted": {}}, "warnings": [], "files": {}, "versions": {}}
 """What ``dataset.json`` may tell of where the flows came from, and what is written where it does not."""
 
 

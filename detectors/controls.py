@@ -39,11 +39,8 @@ class Random:
         learns=False,
         provenance="control",
         source="control: uniform noise",
-        exemptions={
-            "order_invariance": "scores are noise by row",
-            "batch_invariance": "scores are noise by row",
-            "orientation": "scores are noise and rank nothing",
-        },
+        exemptions=dict.fromkeys(("order_invariance", "batch_invariance"), "scores are noise by row")
+        | {"orientation": "scores are noise and rank nothing"},
     )
 
     def __init__(self) -> None:

@@ -287,18 +287,14 @@ def notify(hook: str, argument: Mapping[str, Any], report: Callable[[str], None]
 
 def _by_name(group: str) -> Mapping[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = defaultdict(list)
-    for entry in _unique(entry_points(group=group)):
+    # One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts once.
+    for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in entry_points(group=group)}.values():
         found[entry.name].append(entry)
     return dict(sorted(found.items()))
 
 
 def _claimed_once(group: str) -> dict[str, EntryPoint]:
     return {name: found[0] for name, found in _by_name(group).items() if len(found) == 1}
-
-
-def _unique(entries: Iterable[EntryPoint]) -> Iterable[EntryPoint]:
-    """One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts once."""
-    return {(entry.name, entry.value, _origin(entry)): entry for entry in entries}.values()
 
 
 def _origin(entry: EntryPoint) -> str:

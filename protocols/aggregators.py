@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -172,22 +173,9 @@ def _fit_min_quantile(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     return lambda values: np.min([calibrated(values[:, column], column) for column in range(values.shape[1])], axis=0)
 
 
-def _fit_oas(scores: Matrix, _options: AggregatorOptions) -> Scalar:
-    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with the oracle approximating shrinkage estimate Σ (Chen et al., IEEE TSP 2010)."""
-    from sklearn.covariance import OAS
-
-    return _shrunk_mahalanobis(scores, OAS)
-
-
-def _fit_ledoit_wolf(scores: Matrix, _options: AggregatorOptions) -> Scalar:
-    """The same with the shrinkage of Ledoit and Wolf (J. Multivariate Analysis 88, 2004)."""
-    from sklearn.covariance import LedoitWolf
-
-    return _shrunk_mahalanobis(scores, LedoitWolf)
-
-
-def _shrunk_mahalanobis(scores: Matrix, estimator: Any) -> Scalar:
-    """Squared Mahalanobis distance with a shrunk covariance.
+def _fit_shrunk(estimator: Literal["OAS", "LedoitWolf"], scores: Matrix, _options: AggregatorOptions) -> Scalar:
+    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with scikit-learn's shrinkage estimate Σ: ``OAS``, the oracle approximating one (Chen et al.,
+    IEEE TSP 2010), or ``LedoitWolf`` (J. Multivariate Analysis 88, 2004).
 
     Shrinkage keeps Σ invertible when a column is a combination of others.  Where there is no spread to estimate (one
     calibration flow, or all alike) Σ is the identity: the squared Euclidean distance from that point.  The result is finite for finite scores.
@@ -207,11 +195,12 @@ def _shrunk_mahalanobis(scores: Matrix, estimator: Any) -> Scalar:
     return distance
 
 
-def _whitening(centred: Matrix, estimator: Any) -> Matrix:
+def _whitening(centred: Matrix, estimator: str) -> Matrix:
     """L⁻¹ (k, k) with Σ = L Lᵀ, so that ‖L⁻¹ x‖² = xᵀ Σ⁻¹ x and no rounding makes it negative."""
     from scipy.linalg import solve_triangular
+    from sklearn import covariance as estimators
 
-    covariance = estimator(assume_centered=True, store_precision=False).fit(centred).covariance_
+    covariance = getattr(estimators, estimator)(assume_centered=True, store_precision=False).fit(centred).covariance_
     inverse: Matrix = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
     return inverse
 
@@ -221,7 +210,7 @@ AGGREGATORS: dict[str, Aggregator] = {
     "max_z": Aggregator("The largest z-score (A3).", _fit_max_z),
     "min_quantile": Aggregator("The smallest of the columns' ranks among the calibration flows: high only where all are.", _fit_min_quantile),
     "mahalanobis": Aggregator("Squared Mahalanobis distance with the empirical covariance, rank-aware (A4).", _fit_mahalanobis),
-    "oas": Aggregator("Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", _fit_oas),
-    "ledoit_wolf": Aggregator("Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", _fit_ledoit_wolf),
+    "oas": Aggregator("Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", partial(_fit_shrunk, "OAS")),
+    "ledoit_wolf": Aggregator("Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", partial(_fit_shrunk, "LedoitWolf")),
     "knn": Aggregator("Distance to the nearest calibration flow among standardised log scores (A8).", _fit_knn, KnnOptions),
 }

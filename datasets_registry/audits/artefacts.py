@@ -87,8 +87,9 @@ def mirrored(view: AuditView) -> Answer:
         return Answer(measures, [Finding(copies.key, "note", text, "mirrored packets were removed", copies.value, MIRRORED_SHARE)])
     largest = max((value, label) for label, value in by_label.items() if value is not None)
     if largest[0] >= TWIN_SHARE:
+        said = ", ".join(f"{label} {percent(value)}" for label, value in by_label.items() if value is not None)
         text = (
-            f"{percent(largest[0])} of the {largest[1]} packets repeat the one before within 10 µs (" + _labels(by_label) + "), but not in both "
+            f"{percent(largest[0])} of the {largest[1]} packets repeat the one before within 10 µs (" + said + "), but not in both "
             "directions of a whole capture: bursts or a sender that repeats itself, not a mirror"
         )
         return Answer(measures, [Finding("mirrored.packets", "note", text, "repeated packets", largest[0], TWIN_SHARE)])
@@ -102,10 +103,6 @@ def _extraction(view: AuditView) -> Measured:
     removed = bool(view.manifest.get("remove_mirrored", False))
     what = "mirrored copies that the extractor recognised"
     return Measured("mirrored.extraction", what, "share", copies / read if read else None, {"removed": removed})
-
-
-def _labels(by_label: dict[str, float | None]) -> str:
-    return ", ".join(f"{label} {percent(value)}" for label, value in by_label.items() if value is not None)
 
 
 def wall(n_packets: Ids) -> tuple[int, int] | None:

@@ -50,5 +50,4 @@ class FlowRules:
         return CompiledRules(round(self.idle_timeout_s * 1e9), active, self.tcp_close == "cicflowmeter", self.remove_mirrored)
 
     def described(self) -> dict[str, Any]:
-        """The rules as a manifest records them."""
         return asdict(self)

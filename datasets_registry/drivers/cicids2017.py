@@ -8,7 +8,7 @@ from typing import Literal
 
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
-from datasets_registry.drivers.driver import Driver, Labeller, LabelMap, Request, by_pattern
+from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
@@ -89,10 +89,6 @@ class CicIdsOptions:
 LABELLERS = {"original": CSVS.labeller, "corrected": WINDOWS.labeller}
 
 
-def _labeller(request: Request) -> Labeller:
-    return LABELLERS[request.options.labels](request)
-
-
 DRIVER = Driver(
     name="cicids2017",
     summary="CIC-IDS2017: an office network, 3 to 7 July 2017",
@@ -100,6 +96,6 @@ DRIVER = Driver(
     citation="Sharafaldin et al.: Toward Generating a New Intrusion Detection Dataset and Intrusion Traffic Characterization, ICISSP 2018",
     captures="Monday-WorkingHours.pcap … Friday-WorkingHours.pcap",
     group_of=by_pattern({day: rf"{day}-workinghours\.pcap(ng)?(\.gz|\.zst)?" for day in DAYS}),
-    labeller=_labeller,
+    labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
 )

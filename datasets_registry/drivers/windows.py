@@ -52,7 +52,6 @@ class WindowLabels:
     zone: int
 
     def labeller(self, request: Request) -> Labeller:
-        """See ``Driver.labeller``."""
         return partial(self._label, request)
 
     def _label(self, request: Request, group: str, flows: pl.DataFrame) -> Assignment:

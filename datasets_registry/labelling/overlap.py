@@ -69,27 +69,16 @@ def _claims(rows: pl.DataFrame, flows: pl.DataFrame) -> pl.DataFrame:
     # Captures of one group may cover the same time, so that flows of a session may overlap; their latest end so far does rise.
     ordered = flows.sort("session", "first", "flow").with_columns(reach=pl.col("last").cum_max().over("session"))
     ordered = ordered.with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64))
+    lowest = ordered.select("session", "reach", low="place").sort("reach", "low")
+    highest = ordered.select("session", "first", high="place").sort("first", "high")
     wanted = (
         rows.filter(pl.col("session").is_not_null())
         .select("row", "session", "label", "start", "duration", begin=pl.col("start") - pl.col("precision"))
         .with_columns(end=pl.col("start") + (pl.col("start") - pl.col("begin")) + pl.col("duration"))
         .sort("begin")
-        .join_asof(
-            ordered.select("session", "reach", low="place").sort("reach", "low"),
-            left_on="begin",
-            right_on="reach",
-            by="session",
-            strategy="forward",
-            check_sortedness=False,
-        )
+        .join_asof(lowest, left_on="begin", right_on="reach", by="session", strategy="forward", check_sortedness=False)
         .sort("end")
-        .join_asof(
-            ordered.select("session", "first", high="place").sort("first", "high"),
-            left_on="end",
-            right_on="first",
-            by="session",
-            check_sortedness=False,
-        )
+        .join_asof(highest, left_on="end", right_on="first", by="session", check_sortedness=False)
         .filter(pl.col("low") <= pl.col("high"))
     )
     return (

@@ -50,7 +50,12 @@ def build_frames(packets: NDArray[np.void], entries: list[FlowEntry], vlan: int 
         source, target = table.address[f, s], table.address[f, 1 - s]  # (R, 16)
         proto = table.proto[f]
         l4, l4_length = _transport(chosen, table, f, s)
-        _put(l4, _checksum_column(proto), _ones_complement(source, target, _pseudo(proto, l4_length, version), l4), proto)
+        _put(
+            l4,
+            np.where(proto == TCP, 16, np.where(proto == UDP, 6, 2)),
+            _ones_complement(source, target, _pseudo(proto, l4_length, version), l4),
+            proto,
+        )
         build = _ipv4 if version == 4 else _ipv6
         ip = build(proto, table.ttl[f, s], l4_length, source, target)
         data[rows, at : at + 2] = np.frombuffer(b"\x08\x00" if version == 4 else b"\x86\xdd", dtype=np.uint8)
@@ -129,10 +134,6 @@ def _stamp(header: Bytes, packets: NDArray[np.void], flow: NDArray[np.int64], si
     echo = _big_endian(base[:, 1] + now, 4)
     echo[(packets["flags"][rows] & 0x12) == 0x02] = 0
     header[rows, at + 4 : at + 8] = echo
-
-
-def _checksum_column(proto: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.where(proto == TCP, 16, np.where(proto == UDP, 6, 2))
 
 
 def _put(l4: Bytes, column: NDArray[np.int64], checksum: NDArray[np.int64], proto: NDArray[np.int64]) -> None:

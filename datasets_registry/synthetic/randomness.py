@@ -57,7 +57,6 @@ class Dice:
         return self.random() < probability
 
     def exponential(self, mean: float) -> float:
-        """Exponential with the given mean."""
         return -mean * math.log1p(-self.random())
 
     def lognormal(self, median: float, sigma: float) -> float:

@@ -12,6 +12,7 @@ from datasets_registry.synthetic.tcp import TcpConnection, syn_options
 from datasets_registry.synthetic.trace import ICMP, ICMPV6, TCP, UDP, FlowEntry, Trace
 
 GATEWAY_MAC = b"\x02\x00\x00\x00\x00\x01"
+Sides = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,12 @@ class Scene:
         path = Path((sender.distance, 0.0), sender.jitter, sender.loss, (sender.rate, sender.rate), sender.mss)
         return DatagramExchange(self.trace, self.dice, self.trace.add(entry), path, start)
 
-    def _way(self, client: Host, server: Host) -> tuple[tuple[bytes, bytes], Path]:
+    def _way(self, client: Host, server: Host) -> tuple[Sides, Path]:
         path = path_between(client, server)
         if client.v6 is not None and server.v6 is not None:
             return (client.v6, server.v6), replace(path, mss=path.mss - 20)
         return (client.v4, server.v4), path
 
-    def _add(
-        self,
-        proto: int,
-        client: Host,
-        server: Host,
-        addresses: tuple[bytes, bytes],
-        ports: tuple[int, int],
-        options: tuple[bytes, bytes] = (b"", b""),
-    ) -> int:
+    def _add(self, proto: int, client: Host, server: Host, addresses: Sides, ports: tuple[int, int], options: Sides = (b"", b"")) -> int:
         ttls = (client.stack.ttl - client.hops, server.stack.ttl - server.hops)
         return self.trace.add(FlowEntry(proto, addresses, ports, (client.mac, server.mac), ttls, options, self.attack, self.family))

@@ -19,7 +19,6 @@ def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resum
 
 
 def tls_connection(scene: Scene, client: Host, server: Host, port: int, start: float, hello: int = 560, resumed: float = 0.35) -> TcpConnection:
-    """An open connection over TLS."""
     connection = scene.connect(client, server, port, start)
     tls_handshake(connection, scene.dice, hello, resumed)
     return connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from detectors.janus.config import JanusParams
-from detectors.janus.matching import Cost, FlowPath, GaussianPath, Pairing, Weights, sinkhorn, train
+from detectors.janus.matching import Cost, FlowPath, GaussianPath, Pairing, Progress, Weights, sinkhorn, train
 from detectors.janus.model import Network, Prediction
 from detectors.janus.preprocess import Sequences
 
@@ -126,14 +126,9 @@ class BinnedPath:
 
 
 def train_apart(
-    data: Sequences,
-    validation: Sequences,
-    params: JanusParams,
-    generators: tuple[torch.Generator, torch.Generator],
-    device: torch.device,
-    progress: Callable[[float, str], None],
+    data: Sequences, validation: Sequences, params: JanusParams, generators: Sequence[torch.Generator], device: torch.device, progress: Progress
 ) -> tuple[Network, Network]:
-    """Two networks of the same form, the first trained on the continuous loss alone, the second on the discrete."""
+    """Two networks of the same form with a generator each, the first trained on the continuous loss alone, the second on the discrete."""
 
     def trained(weights: Weights, generator: torch.Generator, first: float) -> Network:
         def half(fraction: float, text: str) -> None:

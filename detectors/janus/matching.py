@@ -41,6 +41,7 @@ VALIDATION_FLOWS = 2048
 VALIDATION_SEED = 0
 """The noise of the validation loss is the same in every epoch, so that epochs differ by their weights only."""
 
+Progress = Callable[[float, str], None]
 Cost = NDArray[np.float64]
 Pairing = Callable[[Cost, NDArray[np.int64], torch.Generator], NDArray[np.int64]]
 """From the cost (B, B) of every data row i and noise row j, and the flows' lengths (B,): the noise row of each data row, a permutation (B,)."""
@@ -268,13 +269,7 @@ def accumulate_gradient(network: Network, batch: NoisyBatch, path: FlowPath, gro
 
 
 def train(
-    data: Sequences,
-    validation: Sequences,
-    params: JanusParams,
-    path: FlowPath,
-    generator: torch.Generator,
-    device: torch.device,
-    progress: Callable[[float, str], None],
+    data: Sequences, validation: Sequences, params: JanusParams, path: FlowPath, generator: torch.Generator, device: torch.device, progress: Progress
 ) -> Network:
     """The averaged weights of the epoch with the lowest benign validation loss (of the last epoch where there are no validation flows)."""
     network = Network(params, generator).to(device)

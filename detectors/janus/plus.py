@@ -78,7 +78,6 @@ class JanusPlus:
 
     @classmethod
     def declare(cls, params: JanusPlusParams) -> Capabilities:
-        """The inputs that ``params`` ask for."""
         return replace(cls.capabilities, inputs=Janus.declare(params).inputs)
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:

@@ -54,7 +54,6 @@ class NoiseBank:
 
     @classmethod
     def drawn(cls, params: JanusParams, path: FlowPath, generator: torch.Generator) -> NoiseBank:
-        """A bank for ``params``."""
         features, continuous, bits = params.widths
         t = torch.tensor(NLL_TIMES)  # (R,)
         flow, flow_kept = path.frozen(t, (len(t), features), 0, generator)
@@ -64,7 +63,6 @@ class NoiseBank:
         return cls(flow, packets, flow_kept, packets_kept, uniform, coin)
 
     def to(self, device: torch.device) -> NoiseBank:
-        """The same bank on ``device``."""
         return NoiseBank(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.kitsune.mapper import feature_groups
+from janus_bench.ragged import starts_of
 
 _EPSILON = 1e-16  # added to a feature's range
 _SATURATED = 500.0  # beyond, a sigmoid is 0 or 1; subnormal numbers would make the products ten times slower
@@ -38,7 +39,7 @@ class _Layer(NamedTuple):
 
     def starts(self) -> NDArray[np.int64]:
         """Where each autoencoder's weights begin, (A + 1,)."""
-        return np.concatenate([[0], np.cumsum(np.diff(self.visible) * np.diff(self.hidden))])
+        return starts_of(np.diff(self.visible) * np.diff(self.hidden))
 
 
 def _new_layer(groups: list[list[int]], ratio: float) -> _Layer:
@@ -50,8 +51,8 @@ def _new_layer(groups: list[list[int]], ratio: float) -> _Layer:
     units = int(sizes.sum())
     return _Layer(
         columns=np.concatenate(groups).astype(np.int64),
-        visible=np.concatenate([[0], sizes.cumsum()]).astype(np.int64),
-        hidden=np.concatenate([[0], hidden.cumsum()]).astype(np.int64),
+        visible=starts_of(sizes),
+        hidden=starts_of(hidden),
         weights=np.concatenate(weights),
         low=np.full(units, np.inf),
         high=np.full(units, -np.inf),
@@ -171,9 +172,8 @@ class KitNET:
 
     @property
     def groups(self) -> list[list[int]]:
-        """The columns of each autoencoder."""
         layer = self._trained()[0]
-        return [layer.columns[a:b].tolist() for a, b in zip(layer.visible[:-1], layer.visible[1:], strict=True)]
+        return [columns.tolist() for columns in np.split(layer.columns, layer.visible[1:-1])]
 
     def learn_groups(self, rows: NDArray[np.float64]) -> None:
         """Map the features by their correlations in ``rows`` (n, D); start with fresh autoencoders."""
@@ -205,7 +205,6 @@ class KitNET:
         return {f"{name}.{key}": value for name, layer in (("ensemble", ensemble), ("output", output)) for key, value in layer._asdict().items()}
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over the state that ``arrays`` gave."""
         self._ensemble, self._output = (_Layer(*(arrays[f"{name}.{key}"] for key in _Layer._fields)) for name in ("ensemble", "output"))
 
     def _trained(self) -> tuple[_Layer, _Layer]:

@@ -358,25 +358,11 @@ def check_save_load(subject: Subject) -> None:
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
-    check_capabilities,
-    check_params,
-    check_score_columns,
-    check_score_shape,
-    check_score_dtype,
-    check_score_finite,
-    check_orientation,
-    check_order_invariance,
-    check_batch_invariance,
-    check_opaque_ids,
-    check_single_flow,
-    check_constant_columns,
-    check_refit_independence,
-    check_seed_determinism,
-    check_no_mutation,
-    check_global_random_state,
-    check_declared_inputs,
-    check_calibration_replaces,
-    check_save_load,
+    *(check_capabilities, check_params),
+    *(check_score_columns, check_score_shape, check_score_dtype, check_score_finite, check_orientation),
+    *(check_order_invariance, check_batch_invariance, check_opaque_ids, check_single_flow, check_constant_columns),
+    *(check_refit_independence, check_seed_determinism, check_no_mutation, check_global_random_state),
+    *(check_declared_inputs, check_calibration_replaces, check_save_load),
 )
 
 
