@@ -166,7 +166,10 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
     """The one array [N, T, 9] of a ``.npz``, some flows at a time: numpy itself would read all of it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [(name, *_header(archive, name)) for name in archive.namelist()]
+            found = []
+            for name in archive.namelist():
+                with archive.open(name) as member:
+                    found.append((name, *_skip_header(member)))
             fitting = [(name, shape, dtype) for name, shape, dtype in found if len(shape) == 3 and shape[2] == len(PACKET_CHANNELS)]
             if len(fitting) != 1 or fitting[0][1][0] != n_flows:
                 shapes = ", ".join(f"{name.removesuffix('.npy')} {shape}" for name, shape, _ in found)
@@ -180,11 +183,6 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
                     yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
         raise DataError(f"{path}: not a readable .npz ({error})") from None
-
-
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with archive.open(name) as member:
-        return _skip_header(member)
 
 
 def _skip_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

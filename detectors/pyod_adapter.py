@@ -79,9 +79,14 @@ def pyod_detector(name: str) -> type[PyodDetector]:
     required = [argument.name for argument in arguments if argument.default is argument.empty and argument.kind is argument.POSITIONAL_OR_KEYWORD]
     if required:
         raise UsageError(f"detector 'pyod:{name}' needs {', '.join(required)}, which a parameter cannot express; choose another class of PyOD")
+    defaults = [(argument.name, argument.default) for argument in arguments]
     params = make_dataclass(
         f"{name}Params",
-        [(argument.name, _annotation(argument.default), argument.default) for argument in arguments if _is_plain(argument.default)],
+        [
+            (name, str | None if value is None else type(value), value)
+            for name, value in defaults
+            if isinstance(value, bool | int | float | str | None)
+        ],
         bases=(PyodParams,),
         namespace={"name": f"pyod:{name}", "__doc__": f"Parameters of ``pyod:{name}``: ``input`` and those of PyOD's {name}."},
         frozen=True,
@@ -116,14 +121,6 @@ def _model_class(name: str) -> Any:
         return found
     spelt = [other for other, value in vars(module).items() if inspect.isclass(value) and other.lower().replace("_", "") == key]
     raise UsageError(f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{spelt[0]}" if spelt else ""))
-
-
-def _is_plain(default: object) -> bool:
-    return default is None or isinstance(default, bool | int | float | str)
-
-
-def _annotation(default: object) -> Any:
-    return str | None if default is None else type(default)
 
 
 def _number(value: Any) -> Any:

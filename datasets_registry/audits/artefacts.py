@@ -64,15 +64,10 @@ def mirrored(view: AuditView) -> Answer:
     is_mirrored = judged & (twins >= MIRRORED_TWINS * packets).all(axis=0)
     inside = float(is_mirrored[capture].mean())
     by_label = {"benign": share(twin[~attack]), "attack": share(twin[attack])}
+    counts = {"captures": int(is_mirrored.sum()), "captures judged": int(judged.sum()), "of": n_captures}
     measures = [
         Measured("mirrored.packets", "packets equal to the one before, less than 10 µs after it", "share", share(twin), by_label),
-        Measured(
-            "mirrored.captures",
-            "packets in captures that hold nearly every packet twice",
-            "share",
-            inside,
-            {"captures": int(is_mirrored.sum()), "captures judged": int(judged.sum()), "of": n_captures},
-        ),
+        Measured("mirrored.captures", "packets in captures that hold nearly every packet twice", "share", inside, counts),
         _extraction(view),
     ]
     if inside >= MIRRORED_SHARE:

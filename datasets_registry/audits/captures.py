@@ -37,25 +37,17 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     none, few = share(view.benign_in_capture[attack] == 0), float((view.benign_in_capture[attack] < enough).mean())
     same_capture, anywhere = _known_hosts(view, enough)
     code = view.capture
-    kinds = np.stack(
-        [np.bincount(code[attack == kind], minlength=view.n_captures) > 0 for kind in (False, True)]
-    )  # (2, C): benign there, attack there
-    both, training = int(kinds.all(axis=0).sum()), np.unique(code[parts["train"]])
-    counts = {"benign captures": int(kinds[0].sum()), "attack captures": int(kinds[1].sum()), "with both": both}
+    here = [np.bincount(code[attack == kind], minlength=view.n_captures) > 0 for kind in (False, True)]  # (C,) each: benign there, attack there
+    both, training = int((here[0] & here[1]).sum()), np.unique(code[parts["train"]])
+    counts = {"benign captures": int(here[0].sum()), "attack captures": int(here[1].sum()), "with both": both}
+    beside = share(np.isin(code[attack], training))
+    careful = {"careful": "private addresses of different networks coincide"}
     measures = [
         Measured("origins.apart", f"attack flows from captures with {_few(enough)}", "share", few, {"with none": none}),
         Measured("origins.captures", "captures that hold both benign and attack flows", "count", both, counts),
-        Measured(
-            "origins.training", "attack flows whose capture also holds training flows (grouped)", "share", share(np.isin(code[attack], training))
-        ),
+        Measured("origins.training", "attack flows whose capture also holds training flows (grouped)", "share", beside),
         Measured("origins.hosts_in_capture", f"attack flows with a host of ≥ {enough} benign flows in the same capture", "share", same_capture),
-        Measured(
-            "origins.hosts",
-            f"attack flows with a host of ≥ {enough} benign flows anywhere",
-            "share",
-            anywhere,
-            {"careful": "private addresses of different networks coincide"},
-        ),
+        Measured("origins.hosts", f"attack flows with a host of ≥ {enough} benign flows anywhere", "share", anywhere, careful),
     ]
     findings = _judge_origins(few, anywhere, enough)
     if not both:
@@ -81,13 +73,10 @@ def _few(enough: int) -> str:
 
 
 def _judge_origins(apart: float, same_hosts: float, enough: int) -> list[Finding]:
+    short, where = "attacks from other networks", "other networks"
     if same_hosts >= SAME_HOSTS:
-        short, where = (
-            "attacks from other captures",
-            f"other captures, although {percent(same_hosts)} involve a host that has benign flows in some capture",
-        )
-    else:
-        short, where = "attacks from other networks", "other networks"
+        short = "attacks from other captures"
+        where = f"other captures, although {percent(same_hosts)} involve a host that has benign flows in some capture"
     text = (
         f"{percent(apart)} of the attack flows come from captures with {_few(enough)} ({where}): "
         "what separates them may be the capture, not the attack"
@@ -128,9 +117,8 @@ def coverage(view: AuditView) -> Answer:
         for what, text in lost.items()
     ]
     seen = len(view) + flows
-    measures.append(
-        Measured("coverage.unmatched_flows", "flows without a label (dropped)", "share", flows / seen if seen else None, {"flows": flows})
-    )
+    dropped = flows / seen if seen else None
+    measures.append(Measured("coverage.unmatched_flows", "flows without a label (dropped)", "share", dropped, {"flows": flows}))
     findings: list[Finding] = []
     for measure in measures:
         text = f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic"

@@ -57,9 +57,8 @@ def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str,
                 hit = np.isin(hashes[parts[part]], hashes[parts["train"]])
                 key = f"duplicates.{kind}_{label}_in_train_{split}"
                 what = f"{kind} twins: {label} test flows with one in benign train, {split} split"
-                measures.append(
-                    twins.setdefault((kind, label, split), Measured(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])))
-                )
+                twins[kind, label, split] = Measured(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]]))
+                measures.append(twins[kind, label, split])
     return Answer(measures, _judge(twins, measures))
 
 

@@ -36,9 +36,8 @@ def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer
     name, direction = ranking[0] if ranking else ("", "")
     detail: dict[str, Any] = {"feature": name, "attacks are": direction, "chosen": "with labels, of 40"}
     single = Measured("separability.best_feature", "best single feature", "auroc", best, detail)
-    forest = Measured(
-        "separability.forest", "random forest on the 20 features, trained with labels", "auroc", attack_auroc(view.features, view.attack, seed)
-    )
+    told = attack_auroc(view.features, view.attack, seed)
+    forest = Measured("separability.forest", "random forest on the 20 features, trained with labels", "auroc", told)
     plain = [*length, flags, ports, single, forest]
     control = _shuffled(view, seed)
     findings = [finding for measure in (*length[:1], flags, ports, single) if (finding := _judge(measure))]

@@ -187,18 +187,6 @@ def doubled(column: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([column, np.empty_like(column)])
 
 
-class _Format(Protocol):
-    """A capture format, fed with consecutive bytes."""
-
-    name: str
-
-    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
-        """Consume what is complete in ``buf[at:end]``: (first byte not consumed, NEED_DATA or NEED_ROOM); _Damaged ends the file."""
-
-    def link_types(self) -> Iterable[int]:
-        """Link types met so far."""
-
-
 def _set_link(interface: NDArray[np.int64], link: int) -> None:
     interface[k.LINK] = link
     interface[k.TYPE_AT], interface[k.IP_AT] = k.FIXED_HEADERS.get(link, (-1, 0))
@@ -212,6 +200,8 @@ def _scan(
     )
     if status == k.UNORDERED:
         raise Unordered
+    if status == k.CORRUPT:
+        raise _Damaged
     return at, status
 
 
@@ -231,10 +221,7 @@ class _Pcap:
             (network,) = struct.unpack_from(">I" if self.big else "<I", buf.data, at + 20)
             _set_link(self.interface[0], network & 0x03FF_FFFF)  # the upper bits tell the length of a frame check sequence
             self.header_read, at = True, at + 24
-        at, status = _scan(buf, at, end, True, self.big, self.interface, 1, columns)
-        if status == k.CORRUPT:
-            raise _Damaged
-        return at, status
+        return _scan(buf, at, end, True, self.big, self.interface, 1, columns)
 
     def link_types(self) -> Iterable[int]:
         return (int(self.interface[0, k.LINK]),) if self.header_read else ()
@@ -254,8 +241,6 @@ class _PcapNg:
     def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         while True:
             at, status = _scan(buf, at, end, False, self.big, self.interfaces, self.n_interfaces, columns)
-            if status == k.CORRUPT:
-                raise _Damaged
             if status != k.BLOCK_FOR_CALLER:
                 return at, status
             size = self._block(buf.data[at:end])
@@ -320,6 +305,11 @@ class _PcapNg:
         self.interfaces[self.n_interfaces] = row
         self.n_interfaces += 1
         self.links.add(link)
+
+
+_Format = _Pcap | _PcapNg
+"""Fed with consecutive bytes.  ``scan`` consumes what is complete in ``buf[at:end]`` and returns (first byte not consumed, NEED_DATA or NEED_ROOM);
+_Damaged ends the file.  ``link_types``: those met so far."""
 
 
 def read_capture(path: Path, advance: Callable[[int], None] = ignore, rules: FlowRules | None = None, row_sink: RowSink | None = None) -> Capture:

@@ -116,18 +116,14 @@ def _finished(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(finest.alias("precision"), copy=~pl.col("said").is_first_distinct()).drop("said")
 
 
-def _names(path: Path) -> list[str]:
+def check_header(path: Path, form: CsvFormat) -> list[str]:
+    """The names in a CSV's header; DataError if a column that is needed is not among them."""
     try:
         with path.open("rb") as file:
             first = file.readline().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    return [name.strip() for name in next(csv.reader([first.strip()]), [])]
-
-
-def check_header(path: Path, form: CsvFormat) -> list[str]:
-    """The names in a CSV's header; DataError if a column that is needed is not among them."""
-    names = _names(path)
+    names = [name.strip() for name in next(csv.reader([first.strip()]), [])]
     missing = [getattr(form, name) for name in USED if getattr(form, name) not in names]
     if missing:
         raise DataError(f"{path}: no column {', '.join(map(repr, missing))} in its header of {len(names)}; is it the CSV with addresses and times?")

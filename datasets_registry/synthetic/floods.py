@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.sessions import web_connection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
@@ -25,8 +26,8 @@ class SynFlood:
     window: int | None = 512
     family: ClassVar[str] = "syn_flood"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        victim = dice.pick(scene.hosts(self.target))
         for number, at in enumerate(scene.arrivals(start, self.pace, flows)):
             sender = dice.pick(attackers)
             stack = sender.stack
@@ -52,8 +53,7 @@ class UdpFlood:
     burst: float = 2.0
     family: ClassVar[str] = "udp_flood"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         victim = dice.pick(scene.hosts(self.target)) if self.target else scene.stranger(attackers[0].stack)
         for port in dice.sample(range(1024, 65_000), flows):
             start += dice.exponential(self.pace)
@@ -72,8 +72,8 @@ class Amplification:
     pace: float = 0.05
     family: ClassVar[str] = "amplification"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        victim = dice.pick(scene.hosts(self.target))
         port, typical = dice.pick(self.services)
         for at in scene.arrivals(start, self.pace, flows):
             reflector = scene.stranger(dice.pick(attackers).stack)
@@ -91,8 +91,7 @@ class HttpFlood:
     tls: float = 0.5
     family: ClassVar[str] = "http_flood"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             secure = dice.chance(self.tls)
             connection = web_connection(scene, dice.pick(attackers), scene.hosts("public")[0], at, secure)
@@ -113,8 +112,8 @@ class SlowHttp:
     patience: float = 90.0
     family: ClassVar[str] = "slow_http"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, victim = scene.dice, scene.dice.pick(scene.hosts(self.target))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        victim = dice.pick(scene.hosts(self.target))
         for at in scene.arrivals(start, 2.0, flows):
             connection = scene.connect(dice.pick(attackers), victim, self.port, at)
             connection.send(CLIENT, dice.size(230, 0.2), dice.lognormal(5e-3, 0.8))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.remote import desktop_login, ssh_attempt, ssh_greeting
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
@@ -22,8 +23,8 @@ class SshGuessing:
     offer: float = 760.0
     family: ClassVar[str] = "ssh_bruteforce"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        server = dice.pick(scene.hosts(self.target))
         for at in scene.arrivals(start, self.pace, flows):
             connection = scene.connect(dice.pick(attackers), server, 22, at)
             ssh_greeting(connection, dice, self.offer)
@@ -40,8 +41,7 @@ class SshSlowGuessing:
     pace: float = 12.0
     family: ClassVar[str] = "ssh_slow"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows, sigma=0.4):
             connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 22, at)
             ssh_greeting(connection, dice, dice.pick((720.0, 950.0, 1300.0)))
@@ -58,8 +58,7 @@ class TelnetGuessing:
     pace: float = 1.5
     family: ClassVar[str] = "telnet_bruteforce"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             connection = scene.tcp(dice.pick(attackers), dice.pick(scene.hosts(self.target)), 23, at)
             if dice.chance(0.15):
@@ -87,8 +86,8 @@ class DesktopGuessing:
     pace: float = 1.2
     family: ClassVar[str] = "rdp_bruteforce"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, server = scene.dice, scene.dice.pick(scene.hosts(self.target))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        server = dice.pick(scene.hosts(self.target))
         for at in scene.arrivals(start, self.pace, flows):
             connection = scene.connect(dice.pick(attackers), server, 3389, at)
             desktop_login(connection, dice, accepted=False)

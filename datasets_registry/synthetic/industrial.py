@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.sessions import resolve, tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
@@ -20,8 +21,8 @@ class Telemetry:
     answer: float = 240.0
     family: ClassVar[str] = "telemetry"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, cloud = scene.dice, scene.hosts("cloud")
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        cloud = scene.hosts("cloud")
         server = cloud[client.v4[3] % len(cloud)]  # a device has one vendor
         connection = tls_connection(scene, client, server, 443, start if dice.chance(0.6) else resolve(scene, client, start), hello=260, resumed=0.5)
         for _ in range(dice.count(1.4)):
@@ -41,8 +42,8 @@ class PersistentTelemetry:
     report: float = 180.0
     family: ClassVar[str] = "telemetry"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, cloud = scene.dice, scene.hosts("cloud")
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        cloud = scene.hosts("cloud")
         connection = tls_connection(scene, client, cloud[client.v4[3] % len(cloud)], 8883, start, hello=260)
         connection.play([(CLIENT, 90, 1e-3), (SERVER_SIDE, 33, 0.03)])
         while connection.clock[CLIENT] < scene.duration:
@@ -63,8 +64,8 @@ class Heartbeat:
     every: float = 30.0
     family: ClassVar[str] = "heartbeat"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, cloud = scene.dice, scene.hosts("cloud")
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        cloud = scene.hosts("cloud")
         exchange = scene.udp(client, cloud[client.v4[3] % len(cloud)], 5683, start)
         size = dice.integer(40, 120)
         for _ in range(dice.count(6.0)):
@@ -85,8 +86,7 @@ class ModbusPolling:
     period: float = 4.0
     family: ClassVar[str] = "modbus"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, dice.pick(scene.hosts("controllers")), 502, start)
         blocks = [dice.integer(1, 60) for _ in range(dice.integer(1, 3))]
         period = self.period * dice.lognormal(1.0, 0.5)
@@ -105,8 +105,7 @@ class ModbusVisit:
     writes: float = 0.15
     family: ClassVar[str] = "modbus"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, dice.pick(scene.hosts("controllers")), 502, start)
         for _ in range(dice.count(1.8)):
             if dice.chance(self.writes):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from datasets_registry.synthetic.containers import Container
 from datasets_registry.synthetic.network import Host, Link, Stack
+from datasets_registry.synthetic.randomness import Dice
 
 if TYPE_CHECKING:
     from datasets_registry.synthetic.scene import Scene
@@ -19,7 +20,7 @@ class Application(Protocol):
     @property
     def family(self) -> str: ...
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         """One session of ``client`` that begins ``start`` seconds after the capture."""
 
 
@@ -29,7 +30,7 @@ class Attack(Protocol):
     @property
     def family(self) -> str: ...
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         """About ``flows`` flows from these machines, from ``start`` seconds after the capture's beginning on."""
 
 

@@ -42,8 +42,7 @@ class SecureShell:
     batch: float = 0.5
     family: ClassVar[str] = "ssh"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, scene.server(self.role), 22, start)
         ssh_greeting(connection, dice)
         batch = dice.chance(self.batch)
@@ -77,8 +76,7 @@ class SecureShellFailure:
     scripted: float = 0.5
     family: ClassVar[str] = "ssh_failed"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         scripted, server = dice.chance(self.scripted), scene.server(self.role)
         offer = dice.pick((720.0, 950.0, 1300.0)) if scripted else 1300.0
         for _ in range(dice.count(3.0) if scripted else 1):
@@ -107,8 +105,7 @@ class Desktop:
     failed: float = 0.25
     family: ClassVar[str] = "desktop"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, scene.server(self.role), 3389, start)
         accepted = not dice.chance(self.failed)
         desktop_login(connection, dice, accepted)
@@ -126,8 +123,7 @@ class OnionCircuit:
 
     family: ClassVar[str] = "onion"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = tls_connection(scene, client, scene.server("relay"), dice.pick((443, 9001)), start, hello=280, resumed=0.0)
         for _ in range(3):  # extending the circuit
             connection.play([(CLIENT, CELL_RECORD, dice.lognormal(5e-3, 0.6)), (SERVER_SIDE, CELL_RECORD, dice.lognormal(0.15, 0.4))])

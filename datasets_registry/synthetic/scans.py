@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.datagrams import PORT_UNREACHABLE
 from datasets_registry.synthetic.network import MIRAI, NMAP, Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
@@ -25,8 +26,7 @@ class PortScan:
     opened: float = 0.05
     family: ClassVar[str] = "port_scan"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         raw = replace(dice.pick(attackers), stack=NMAP)
         victims = dice.sample(scene.hosts(self.target), 3)
         source_port = scene.port(raw)
@@ -52,8 +52,7 @@ class ServiceScan:
     ports: tuple[int, ...] = (21, 22, 25, 80, 110, 143, 443, 3306, 8080, 8443)
     family: ClassVar[str] = "service_scan"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), at)
             if dice.chance(0.35):
@@ -76,8 +75,7 @@ class HostSweep:
     raw: bool = True
     family: ClassVar[str] = "host_sweep"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             host = dice.pick(attackers)
             connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), at)
@@ -95,8 +93,8 @@ class UdpScan:
     pace: float = 0.4
     family: ClassVar[str] = "udp_scan"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, attacker = scene.dice, scene.dice.pick(attackers)
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        attacker = dice.pick(attackers)
         victims = dice.sample(scene.hosts(self.target), 4)
         ports = dice.sample(range(1, 5_000), flows // len(victims) + 1)
         source_port = scene.port(attacker)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.datagrams import ECHO_REPLY, ECHO_REQUEST
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.sessions import resolve
 from datasets_registry.synthetic.tcp import TcpConnection
@@ -24,8 +25,7 @@ class Lookup:
     text_share: float = 0.06
     family: ClassVar[str] = "dns"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         if not dice.chance(self.text_share):
             resolve(scene, client, start)
             return
@@ -41,8 +41,7 @@ class Ntp:
 
     family: ClassVar[str] = "ntp"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         exchange = scene.udp(client, scene.server("ntp"), 123, start, 123 if dice.chance(0.5) else None)
         for _ in range(dice.pick((1, 1, 1, 2, 4))):
             if exchange.send(CLIENT, 48):
@@ -57,8 +56,8 @@ class Announcements:
     v6: bool = False
     family: ClassVar[str] = "announcement"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, kind = scene.dice, scene.dice.random()
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        kind = dice.random()
         if kind < 0.5:
             group = MDNS_GROUP_V6 if self.v6 and dice.chance(0.4) else MDNS_GROUP
             exchange = scene.multicast(client, group, 5353, start, 5353)
@@ -85,8 +84,7 @@ class Lease:
 
     family: ClassVar[str] = "dhcp"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         if dice.chance(0.4):
             scene.multicast(client, BROADCAST, 67, start, 68).send(CLIENT, dice.integer(292, 330))
             return
@@ -102,8 +100,7 @@ class Ping:
     size: int = 56
     family: ClassVar[str] = "ping"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         exchange = scene.icmp(client, scene.server(dice.pick(("resolver", "web"))), start)
         for _ in range(dice.pick((1, 3, 4, 4, 10))):
             begin = exchange.clock[CLIENT]
@@ -121,8 +118,7 @@ class Failure:
     silent: float = 0.55
     family: ClassVar[str] = "failed"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.tcp(client, scene.server(self.role), self.port, start)
         if dice.chance(self.silent):
             connection.unanswered((1.0, 2.0, 4.0, 8.0)[: dice.integer(1, 4)])
@@ -136,8 +132,8 @@ class Directory:
 
     family: ClassVar[str] = "directory"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, server = scene.dice, scene.server("controller")
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        server = scene.server("controller")
         ticket = dice.chance(0.55)
         connection = scene.connect(client, server, 88 if ticket else 389, start)
         if ticket:
@@ -156,8 +152,7 @@ class FileShare:
     role: str = "files"
     family: ClassVar[str] = "file_share"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, scene.server(self.role), 445, start)
         smb_login(scene, connection, dice.integer(0, 1))
         for _ in range(dice.count(2.5)):
@@ -192,8 +187,7 @@ class Monitor:
     target: str
     family: ClassVar[str] = "monitoring"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         exchange = scene.udp(client, dice.pick(scene.hosts(self.target)), 161, start)
         for _ in range(dice.count(3.0)):
             size = dice.integer(38, 90)
@@ -208,8 +202,7 @@ class Syslog:
     every: float = 25.0
     family: ClassVar[str] = "syslog"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         exchange = scene.udp(client, scene.server("logs"), 514, start, 514)
         while exchange.clock[CLIENT] < scene.duration:
             exchange.send(CLIENT, dice.size(130, 0.4, 1000), dice.exponential(self.every))

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from datasets_registry.synthetic.industrial import modbus_read
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.services import smb_login
 from datasets_registry.synthetic.sessions import hang_up, tls_connection, tls_handshake, web_connection
@@ -29,8 +30,8 @@ class Beacon:
     answer: float = 230.0
     family: ClassVar[str] = "beacon"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, server = scene.dice, scene.server("cloud")  # hosted where others host
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        server = scene.server("cloud")  # hosted where others host
         clocks = {host.v4: start + dice.uniform(0.0, self.period) for host in attackers}
         for number in range(flows):
             host = attackers[number % len(attackers)]
@@ -59,8 +60,8 @@ class WebAttack:
     response: float = 3000.0
     family: ClassVar[str] = "web_attack"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, server = scene.dice, scene.dice.pick(scene.hosts("public"))
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        server = dice.pick(scene.hosts("public"))
         page = dice.size(self.response, 0.8, 60_000)
         for at in scene.arrivals(start, self.pace, flows):
             secure = dice.chance(self.tls)
@@ -94,8 +95,8 @@ class DnsExfiltration:
     pace: float = 1.2
     family: ClassVar[str] = "dns_exfiltration"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, resolver = scene.dice, scene.server("resolver")
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        resolver = scene.server("resolver")
         for at in scene.arrivals(start, self.pace, flows):
             exchange = scene.udp(dice.pick(attackers), resolver, 53, at)
             name = dice.size(self.piece, 0.3, 250)
@@ -111,8 +112,8 @@ class WebExfiltration:
     pace: float = 15.0
     family: ClassVar[str] = "web_exfiltration"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice, server = scene.dice, scene.server("cloud")
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
+        server = scene.server("cloud")
         for at in scene.arrivals(start, self.pace, flows, sigma=0.5):
             connection = tls_connection(scene, dice.pick(attackers), server, 443, at)
             for _ in range(dice.count(1.5)):
@@ -130,8 +131,7 @@ class LateralMovement:
     pace: float = 6.0
     family: ClassVar[str] = "lateral_movement"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             attacker = dice.pick(attackers)
             others = [host for host in scene.hosts(self.target) if host.v4 != attacker.v4]
@@ -155,8 +155,7 @@ class ModbusTampering:
     pace: float = 3.0
     family: ClassVar[str] = "modbus_tampering"
 
-    def run(self, scene: Scene, attackers: Sequence[Host], start: float, flows: int) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows, sigma=0.6):
             connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts("controllers")), 502, at)
             for _ in range(dice.count(2.2)):

@@ -76,10 +76,11 @@ def simulate(plan: CapturePlan, world: World, dice: Dice) -> Trace:
                 quiet = scene.labelled(activity.application.family, attack=False)
                 for host in present[group.name]:
                     for start in _starts(dice, None if activity.per_hour is None else habit * activity.per_hour, plan.duration):
-                        activity.application.run(quiet, host, start)
+                        activity.application.run(quiet, dice, host, start)
     for campaign in plan.campaigns:
         attackers: list[Host] = dice.sample(scene.hosts(campaign.attackers), campaign.machines)
-        campaign.attack.run(scene.labelled(campaign.attack.family, attack=True), attackers, dice.uniform(0.02, 0.3) * plan.duration, campaign.flows)
+        hostile = scene.labelled(campaign.attack.family, attack=True)
+        campaign.attack.run(hostile, dice, attackers, dice.uniform(0.02, 0.3) * plan.duration, campaign.flows)
     return trace
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets_registry.synthetic.network import Host
+from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene
 from datasets_registry.synthetic.sessions import hang_up, resolve, tls_connection, tls_handshake, web_connection
 from datasets_registry.synthetic.tcp import TcpConnection
@@ -33,8 +34,7 @@ class Web:
     request: int = 430
     family: ClassVar[str] = "web"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         for number in range(dice.count(self.connections)):
             start = resolve(scene, client, start) if number == 0 or dice.chance(0.7) else start + dice.exponential(0.3)
             server, requests = scene.server("web"), dice.count(2.2)
@@ -67,8 +67,8 @@ class SiteVisit:
     response: float = 3000.0
     family: ClassVar[str] = "site_visit"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice, server = scene.dice, scene.server("public")
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
+        server = scene.server("public")
         for _ in range(dice.count(1.8)):
             secure = dice.chance(self.tls)
             connection = web_connection(scene, client, server, start, secure)
@@ -88,8 +88,7 @@ class Video:
     segments: float = 4.0
     family: ClassVar[str] = "video"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = tls_connection(scene, client, scene.server("video"), 443, resolve(scene, client, start))
         rung = dice.lognormal(self.segment, 0.5)
         for number in range(dice.count(self.segments)):
@@ -105,8 +104,7 @@ class Imap:
     messages: float = 1.6
     family: ClassVar[str] = "mail"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = tls_connection(scene, client, scene.server("mail"), 993, resolve(scene, client, start))
         for _ in range(dice.integer(3, 6)):
             connection.send(SERVER_SIDE, dice.size(120, 0.6), dice.lognormal(0.02, 0.6))
@@ -127,8 +125,7 @@ class Submission:
     message: float = 5000.0
     family: ClassVar[str] = "mail"
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, scene.server("mail"), 587, resolve(scene, client, start))
         connection.play([(SERVER_SIDE, dice.size(70, 0.3), 0.02), (CLIENT, dice.size(24, 0.2), 1e-3), (SERVER_SIDE, dice.size(160, 0.2), 5e-3)])
         connection.play([(CLIENT, 10, 1e-3), (SERVER_SIDE, 30, 2e-3)])
@@ -153,8 +150,7 @@ class Transfer:
     pause: float = 0.6
     port: int = 443
 
-    def run(self, scene: Scene, client: Host, start: float) -> None:
-        dice = scene.dice
+    def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = tls_connection(scene, client, scene.server(self.role), self.port, resolve(scene, client, start))
         for _ in range(dice.count(self.pieces)):
             connection.send(CLIENT, dice.size(self.up, 1.1, 250_000), dice.lognormal(self.pause, 1.2))
