@@ -6,8 +6,6 @@ packet), ``flows.parquet``, there with the labels, ``flow_features.parquet`` and
 ``datasets_registry.sequences`` reads both back.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Callable, Sequence

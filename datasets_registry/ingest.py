@@ -4,8 +4,6 @@ Captures are extracted to shards, one file a job (``datasets_registry.extraction
 labelled flows are written, block by block.  Only labelled flows are stored: a flow that nobody claims is dropped and counted, never taken for benign.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """The datasets that come with the harness: the synthetic suite."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path

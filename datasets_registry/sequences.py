@@ -5,8 +5,6 @@ are kept.  ``flows.parquet`` is row-aligned with it and has src_ip, src_port, ds
 is taken from it or from the packets (n_packets is cut to T where T is below 64).  The 20 features are always computed from the packets.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 import zlib

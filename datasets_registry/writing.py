@@ -1,7 +1,5 @@
 """Write a flow store (layout in ``datasets_registry.store``), block by block, and put it in place in one step."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 import os

@@ -1,7 +1,5 @@
 """scikit-learn's one-class detectors, on the 20 flow features or on the flattened packets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar

@@ -1,7 +1,5 @@
 """Controls: detectors that every table carries so that the others can be read against them."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

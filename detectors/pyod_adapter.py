@@ -3,8 +3,6 @@
 PyOD is optional (``pip install 'janus-bench[pyod]'``) and imported only when one of its detectors is asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import inspect

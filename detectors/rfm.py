@@ -1,7 +1,5 @@
 """rFM with worst transport (WT-Flow, arXiv 2508.05461): flow matching from the data to noise, coupled at the highest cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 All standardise on the benign training flows, and a fit is a handful of arrays, so that all of them save and load without a pickle.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

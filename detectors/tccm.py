@@ -1,7 +1,5 @@
 """TCCM: time-conditioned contraction matching (NeurIPS 2025), a one-step relative of flow matching."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar

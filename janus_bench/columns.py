@@ -1,7 +1,5 @@
 """Names, order and units of everything that is known of a packet or a flow.  A leaf module: nothing is imported."""
 
-from __future__ import annotations
-
 MAX_PACKETS = 64
 """Packets kept per flow; the sequence of a longer flow is its first 64 packets."""
 

@@ -1,7 +1,5 @@
 """Errors that the user can act on.  Apart from the contract, which re-exports them, so that the command line starts without numpy."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

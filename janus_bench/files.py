@@ -1,7 +1,5 @@
 """Files that a reader finds whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

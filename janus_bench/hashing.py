@@ -1,7 +1,5 @@
 """A fixed pseudo-random function of integers: the same on every machine, in every version of numpy and in every order of the values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Detector parameters: text such as ``janus[sigma=0.6,lambda_disc=0.5]`` → a frozen dataclass, held to its annotations."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import operator

@@ -1,7 +1,5 @@
 """Runs of different lengths in one flat array, such as the packets of flows: where each begins, and how to gather some of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

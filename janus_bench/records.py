@@ -4,8 +4,6 @@
 scored on one target; a *fit* is the group of runs that share everything but the target.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

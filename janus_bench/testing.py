@@ -11,8 +11,6 @@
 ``check_detector(MyDetector)`` does the same without pytest and returns one ``CheckResult`` per check.
 """
 
-from __future__ import annotations
-
 from janus_bench.conformance import CheckResult, check_detector, detector_checks
 from janus_bench.conformance import parametrize_with_detectors as parametrize_with_checks
 

@@ -4,8 +4,6 @@ An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.  Na
 ``oas[standardize=zscore]``, ``oas[columns=terminal_*+disc_nll_total]``, ``knn[k=5,log=false]``; ``column:NAME`` is one column alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

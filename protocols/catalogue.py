@@ -1,7 +1,5 @@
 """The built-in protocols: small declarative objects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from janus_bench.extensions import ProtocolSpec, Variant

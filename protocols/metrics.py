@@ -3,8 +3,6 @@
 Scores are finite float64, higher = more anomalous; an alert is ``score > τ``.  A number that does not exist is None, never 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What a detector's rates mean for whoever answers its alerts, and how much a score tells networks apart."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

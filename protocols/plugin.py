@@ -1,7 +1,5 @@
 """Registers the built-in protocols and metrics the way a third-party plugin would."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from janus_bench.extensions import Metric, ProtocolSpec, hookimpl

@@ -6,8 +6,6 @@ another in time.  Every site, and everything else that is drawn, has its own gen
 is for: what one draws changes nothing for the others.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

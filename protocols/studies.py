@@ -4,8 +4,6 @@ Rows whose parameters are equal share their runs, so all aggregators of a fit co
 The differences to a study's reference row are made by ``reports.tables.ablation``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Traces of how packets were captured and cut: mirrored packets, caps on packets per flow, one-packet flows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

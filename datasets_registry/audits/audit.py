@@ -1,7 +1,5 @@
 """One document per dataset: everything that was measured, and what of it a reader has to know."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Where flows come from: captures and hosts that attacks share with benign flows or not, captures that differ anyway, and how labels were matched."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

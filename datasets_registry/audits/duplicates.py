@@ -5,8 +5,6 @@ Two flows are *exact twins* when their stored packets agree one by one in direct
 meet with a probability of 3e-8.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

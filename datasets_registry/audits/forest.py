@@ -1,7 +1,5 @@
 """A small classifier on the 20 features, cross-validated: how far labels, or captures, can be told apart at all."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

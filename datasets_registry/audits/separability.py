@@ -1,7 +1,5 @@
 """How far one simple property separates attacks from benign flows: length, flags, ports, the best of the 20 features; and shuffled labels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """IP addresses as two 64-bit words, the form in which captures and labels are compared.  IPv4 is (0, address)."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterable
 

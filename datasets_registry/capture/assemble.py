@@ -4,8 +4,6 @@ Open flows and their stored packets are kept in the tables of ``capture.kernels`
 no later packet can belong to leave as a segment of ``FileFlows``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Protocol
 

@@ -8,8 +8,6 @@ deviation of a beacon with gaps of a minute and a jitter of a microsecond keeps 
 ``begin``, ``update`` and ``finish`` are called from other compiled code: numba's cache does not see that they changed, see ``capture.kernels``.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ the end of each window waits for the next, so that a packet may be late by that 
 last time and sorted as a whole: the only case in which memory grows with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

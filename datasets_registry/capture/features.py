@@ -1,7 +1,5 @@
 """The 20 flow features of ``columns.FLOW_FEATURES``, from the stored packets."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 Flows and the packet stream are both made of these fields.  See ``links`` on offsets and bounds.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ changes another module of kernels deletes the ``__pycache__`` here.  The loop re
 compared lengths; buffers end in so many spare bytes.  All arithmetic is int64 (mixed with uint64 it gives floats).
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

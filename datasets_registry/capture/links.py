@@ -4,8 +4,6 @@
 first byte that was not captured.  All arithmetic is int64.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ that cost more than decoding a packet.  Bounds are not checked: the caller has c
 array alive.  Values, addresses and offsets are int64 (numba makes floats of mixtures with uint64); a 64-bit value keeps its bits.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]

@@ -9,8 +9,6 @@ MACs are those of captures of Ethernet, as in the flows.  Elsewhere their text i
 are its addresses, and frames of which nothing else is known have the empty name.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What makes packets a flow."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Interned 5-tuples: the sessions that packets belong to.  See ``kernels`` on numba's cache."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 Another package adds one by an entry point of the group ``janus_bench.drivers``: ``name = "package.module:DRIVER"``.
 """
 
-from __future__ import annotations
-
 import importlib
 from importlib import metadata
 

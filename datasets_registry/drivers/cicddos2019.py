@@ -1,7 +1,5 @@
 """CIC-DDoS2019: two days of reflection and flooding attacks, with little benign traffic."""
 
-from __future__ import annotations
-
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import ISO, CsvFormat

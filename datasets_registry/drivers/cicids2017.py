@@ -1,7 +1,5 @@
 """CIC-IDS2017: a week of an office network, attacked from Tuesday to Friday."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Literal

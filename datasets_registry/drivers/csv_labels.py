@@ -1,7 +1,5 @@
 """The engine of drivers whose labels are CICFlowMeter's CSVs with addresses and times: read, set the clock, match, account for every row."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Only the columns that identify a flow are read.  The features of the CSV are not: they are computed from the packets.
 """
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from collections.abc import Iterator

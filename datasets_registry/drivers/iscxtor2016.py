@@ -3,8 +3,6 @@
 Tor attacks nobody: it is the class to be told apart (the positive), and a result on this dataset is about a shift of classes, not about attacks.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePosixPath
 

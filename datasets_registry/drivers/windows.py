@@ -1,7 +1,5 @@
 """The engine of drivers whose labels are known by hosts and times of day; no label file is read."""
 
-from __future__ import annotations
-
 import datetime as dt
 import ipaddress
 from collections.abc import Mapping

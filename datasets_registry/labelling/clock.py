@@ -1,7 +1,5 @@
 """How far the clock of a label file is from that of the captures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import polars as pl

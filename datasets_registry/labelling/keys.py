@@ -1,7 +1,5 @@
 """5-tuples of label files in the form in which flows have them: endpoints in canonical order, protocol and ports in one word."""
 
-from __future__ import annotations
-
 import polars as pl
 
 from datasets_registry.capture.addresses import parse_address

@@ -1,7 +1,5 @@
 """Read a folder's ``labels.csv``: one row per flow, checked as a whole before anything is matched."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 

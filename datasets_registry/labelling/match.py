@@ -3,8 +3,6 @@
 A row and a flow are matched at most once.  A flow that no row claims is unmatched, which does not make it benign.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from datasets_registry.block import LABEL_FIELDS

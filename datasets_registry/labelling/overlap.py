@@ -6,8 +6,6 @@ two flows where a capture ends between them.  So a row claims every flow of its 
 that starts nearest to its first packet; each row and each flow is counted once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import polars as pl

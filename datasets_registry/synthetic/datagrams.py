@@ -1,7 +1,5 @@
 """UDP and ICMP exchanges, and the burst-and-acknowledge pattern of QUIC."""
 
-from __future__ import annotations
-
 from datasets_registry.synthetic.network import Path
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.trace import NO_OPTIONS, Trace

@@ -1,7 +1,5 @@
 """Attacks that exhaust: floods of packets, of connections, of requests, and connections held open."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar

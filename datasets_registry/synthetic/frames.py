@@ -3,8 +3,6 @@
 Payloads are zero bytes (the simulator has sizes, not contents), so a checksum over the headers is the checksum over the packet.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

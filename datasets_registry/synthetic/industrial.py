@@ -1,7 +1,5 @@
 """Benign machines: telemetry of things to their cloud, and the polling of controllers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Hosts, their TCP stacks, and the network path between two of them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from datasets_registry.synthetic.randomness import Dice

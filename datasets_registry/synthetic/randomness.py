@@ -3,8 +3,6 @@
 A simulator draws millions of single numbers; numpy's generator is fast only in blocks, so ``Dice`` draws blocks and hands them out one by one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from bisect import bisect_right

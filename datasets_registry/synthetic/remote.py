@@ -1,7 +1,5 @@
 """Benign remote work: SSH (with mistyped passwords and scripts that fail), remote desktops, and Tor-like circuits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

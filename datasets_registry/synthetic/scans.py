@@ -1,7 +1,5 @@
 """Attacks that look for hosts and services."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Benign background: names, clocks, announcements, monitoring, directory and file services, and connections that fail."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Pieces that several applications share: TLS, name lookups, and the ways in which connections end."""
 
-from __future__ import annotations
-
 from datasets_registry.synthetic.network import Host
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.scene import Scene

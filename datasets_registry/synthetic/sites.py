@@ -1,7 +1,5 @@
 """The four sites.  Each number is what such a network could plausibly show; none was chosen by looking at a detector."""
 
-from __future__ import annotations
-
 from datasets_registry.synthetic.containers import PCAP, PCAP_NANOSECOND, PCAPNG
 from datasets_registry.synthetic.floods import Amplification, HttpFlood, SlowHttp, SynFlood, UdpFlood
 from datasets_registry.synthetic.guessing import DesktopGuessing, SshGuessing, SshSlowGuessing, TelnetGuessing

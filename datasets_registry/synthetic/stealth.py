@@ -1,7 +1,5 @@
 """Attacks in the protocols of everyday traffic; what tells them apart is a matter of sizes and times, and sometimes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

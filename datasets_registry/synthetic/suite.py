@@ -1,7 +1,5 @@
 """Writes a site: plans its captures, lets hosts and attackers act, and leaves capture files with labels.csv."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass

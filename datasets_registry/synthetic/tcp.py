@@ -5,8 +5,6 @@ acknowledgement of the previous one; the next write begins when its sender has r
 (congestion control, delayed and duplicate acknowledgements), RFC 6298 (retransmission timer), RFC 6928 (initial window), RFC 7323 (options).
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable
 

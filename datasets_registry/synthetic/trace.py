@@ -1,7 +1,5 @@
 """The packets of one capture as the simulator leaves them, and the flows that a reader of the capture will find."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass

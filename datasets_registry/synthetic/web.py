@@ -1,7 +1,5 @@
 """Benign web, video, mail and transfers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """A site's hosts: who is there, at which addresses, the same in all its captures."""
 
-from __future__ import annotations
-
 from datasets_registry.synthetic.network import Host, Stack, draw_host
 from datasets_registry.synthetic.plan import Place
 from datasets_registry.synthetic.randomness import Dice, zipf_weights

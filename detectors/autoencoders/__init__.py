@@ -1,7 +1,5 @@
 """Autoencoders without and with a memory: ``ae``, ``memae`` (Gong et al., ICCV 2019), ``sparse-memae``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

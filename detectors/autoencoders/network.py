@@ -1,7 +1,5 @@
 """The networks: a fully connected autoencoder, with a memory between encoder and decoder or without, and the reconstruction errors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any

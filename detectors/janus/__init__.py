@@ -5,8 +5,6 @@ coupling, losses, training) and ``scoring`` (the reverse ODE and the score colum
 contract; ``patches`` and ``plus`` are ``janus-plus``.  Importing this package does not import torch.
 """
 
-from __future__ import annotations
-
 from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
 from detectors.janus.plus import JanusPlus, JanusPlusParams

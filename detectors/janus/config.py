@@ -1,7 +1,5 @@
 """What can be set on JANUS, and what follows from it: widths, score columns, the default aggregator.  No torch here: the parent process reads it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 

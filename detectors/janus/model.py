@@ -10,8 +10,6 @@ Shapes: B flows, P packets of all of them, N token slots (see ``packing.Layout``
 m flows of S slots.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable

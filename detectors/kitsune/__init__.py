@@ -1,7 +1,5 @@
 """Kitsune and KitNET (Mirsky, Doitshman, Elovici, Shabtai, NDSS 2018): ``kitsune`` on packet streams, ``kitnet-flow`` on flow features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal

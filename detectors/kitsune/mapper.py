@@ -1,7 +1,5 @@
 """KitNET's feature mapper: which features share an autoencoder (Mirsky et al., NDSS 2018, section IV-B; KitNET-py)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

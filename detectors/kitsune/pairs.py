@@ -9,8 +9,6 @@ than one before it all the pairs of its source catch up, and none waits.  In exa
 those of single steps by rounding, which shows where a variance, covariance or correlation is nearly zero.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

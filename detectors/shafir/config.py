@@ -1,7 +1,5 @@
 """What can be set on Shafir's flow, validated."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal

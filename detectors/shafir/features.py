@@ -1,7 +1,5 @@
 """The feature sets that Shafir NF has been run on, by their CICFlowMeter names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

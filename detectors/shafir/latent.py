@@ -1,7 +1,5 @@
 """The bounded latent of the released script: independent centred Beta(13, 13) on (−5, 5), pzflow's ``CentBeta13``."""
 
-from __future__ import annotations
-
 import math
 
 import torch

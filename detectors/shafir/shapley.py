@@ -1,7 +1,5 @@
 """Shapley values of a scalar function of D features by sampled permutations (Castro, Gómez, Tejada, Computers & OR 36, 2009)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A fitted detector as a folder: arrays as safetensors and parameters as JSON, so that loading runs no code."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -4,8 +4,6 @@
 ``NetworkDetector`` is a torch network on standardised rows.  What can be read is said once, in ``inputs.INPUTS``.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace

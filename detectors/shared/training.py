@@ -1,7 +1,5 @@
 """Mini-batch training that the networks on plain matrices share: shuffled batches, optional early stopping on benign validation flows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

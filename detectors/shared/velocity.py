@@ -1,7 +1,5 @@
 """The time-conditioned network of the flow-matching detectors: a field on rows (B, D) at times in [0, 1]."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -9,8 +9,6 @@ From code: ``check_detector(MyDetector)`` returns one ``CheckResult`` per check.
 A check that cannot hold is declared with its reason in ``Capabilities.exemptions`` and is then reported, not run.
 """
 
-from __future__ import annotations
-
 import unittest
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Every call returns a copy of its own, so that a detector that writes into its flows harms no other check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import pairwise
