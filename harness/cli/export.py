@@ -12,10 +12,7 @@ from harness.cli.options import DEFAULT_RUNS, Runs
 from harness.cli.progress import PreparationProgress
 
 
-def export(
-    file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")],
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
+def export(file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")], runs: Runs = DEFAULT_RUNS) -> None:
     """Write a folder of results as one archive with checksums; the same results give the same bytes."""
     from reports.results import archive
 

@@ -92,12 +92,7 @@ def roc(
 
 
 def density(
-    file: File,
-    detector: DetectorName,
-    aggregator: Scalar = "",
-    seed: Seed = None,
-    protocol: ProtocolName = "",
-    runs: Runs = DEFAULT_RUNS,
+    file: File, detector: DetectorName, aggregator: Scalar = "", seed: Seed = None, protocol: ProtocolName = "", runs: Runs = DEFAULT_RUNS
 ) -> None:
     """Densities of the scores of benign and attack flows, per source and target."""
     import numpy as np

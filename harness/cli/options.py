@@ -20,5 +20,5 @@ Stream = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """An epilog that keeps its line breaks."""
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+    """An epilog that keeps its line breaks; what follows ``janus-bench`` is given."""
+    return "\b\nExamples:\n" + "\n".join(f"  janus-bench {command}" for command in commands)

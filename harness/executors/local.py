@@ -77,14 +77,7 @@ class LocalExecutor:
 class _Watch:
     """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must end."""
 
-    def __init__(
-        self,
-        child: subprocess.Popen[bytes],
-        pipe: EventPipe,
-        job: Job,
-        stop: threading.Event,
-        on_event: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], pipe: EventPipe, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> None:
         self.events: list[Event] = []
         self.peak = 0
         self._child, self._pipe, self._job, self._stop, self._on_event = child, pipe, job, stop, on_event

@@ -90,11 +90,7 @@ def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
 
 
 def resample(
-    cells: Sequence[CellScores],
-    resamples: int = 1000,
-    seed: int = 0,
-    statistic: Statistic = _auroc_of,
-    progress: Callable[[float], None] = ignore,
+    cells: Sequence[CellScores], resamples: int = 1000, seed: int = 0, statistic: Statistic = _auroc_of, progress: Callable[[float], None] = ignore
 ) -> Resampled:
     """Resample captures, seeds and flows of every cell; datasets' weights are drawn too, and used by ``interval_of``.
 

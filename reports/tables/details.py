@@ -25,12 +25,10 @@ THRESHOLDS = ("P95", "P99", "P99.9")
 
 @dataclass(frozen=True)
 class Operations:
-    """What alerts a day are asked for: the volume, the base rates, and a function (TPR, FPR, its bounds, flows a day, base rate) → false alerts a day
-    and their bounds, true alerts a day, PPV and its bounds."""
+    """What alerts a day are asked for: the volume and the base rates."""
 
     flows_per_day: int
     base_rates: tuple[float, ...]
-    compute: Callable[[float, float, tuple[float, float], int, float], Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -148,12 +146,15 @@ def _alert_records(document: Board, cells: Sequence[CellEvidence], operations: O
 
 
 def _a_day(at: ThresholdEvidence | None, operations: Operations, base_rate: float) -> dict[str, object]:
+    from protocols.operations import operation
+
     reason = "too few calibration flows B" if at is None else "no attacks" if at.recall is None else ""
     reason = reason or ("" if at is None or at.measured else "too few false alerts on the benign test flows")
     if reason or at is None or at.recall is None:
         return {**dict.fromkeys(OF_DAY), "reason": reason}
-    found = operations.compute(at.recall, at.fpr, (at.fpr_low, at.fpr_high), operations.flows_per_day, base_rate)
-    return {**{name: found[name] for name in OF_DAY}, "reason": ""}
+    found = operation(at.recall, at.fpr, (at.fpr_low, at.fpr_high), operations.flows_per_day, base_rate)
+    numbers = (found.false_alerts, *found.false_alerts_interval, found.true_alerts, found.ppv, *found.ppv_interval)
+    return {**dict(zip(OF_DAY, numbers, strict=True)), "reason": ""}
 
 
 def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table]:

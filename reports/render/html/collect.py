@@ -221,17 +221,6 @@ def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | 
     )
 
 
-def a_day(tpr: float, fpr: float, bounds: tuple[float, float], flows_per_day: int, base_rate: float) -> dict[str, float | None]:
-    """``protocols.operations.operation`` as ``reports.tables.details`` lists it; ``fpr`` > 0."""
-    from protocols.operations import operation
-
-    found = operation(tpr, fpr, bounds, flows_per_day, base_rate)
-    numbers: dict[str, float | None] = {name: getattr(found, name) for name in ("false_alerts", "true_alerts", "ppv")}
-    for name, interval in (("false_alerts", found.false_alerts_interval), ("ppv", found.ppv_interval)):
-        numbers[f"{name}_low"], numbers[f"{name}_high"] = interval or (None, None)
-    return numbers
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
     numbers = [value for value in values if value is not None]
     return fmean(numbers) if numbers else None
