@@ -23,7 +23,7 @@ def report(
     file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs, provenance."""
-    from reports.render.html import render_page
+    from reports.render.html.page import render_page
     from reports.render.html.collect import collect
 
     table = leaderboard.read(runs, protocol)

@@ -50,7 +50,7 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
     from reports.published.table import published_table
 
     measures = _measures()
-    cells = _cells(table, measures, progress)
+    cells = cell_evidence(table, progress, measures)
     statistics = {AUROC: kept_statistics(table, measures[0], progress)}
     documents: dict[str, Board] = {}
     for measure in measures:  # one that has no number anywhere is left out, except the first
@@ -65,11 +65,6 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
     )
-
-
-def cell_evidence(table: ResultTable, progress: Progress = ignore) -> tuple[CellEvidence, ...]:
-    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none."""
-    return _cells(table, (), progress)
 
 
 def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: Progress = ignore) -> tuple[CellLikeness, ...]:
@@ -111,8 +106,11 @@ def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
     return {cell: [seeds[seed] for seed in sorted(seeds)] for cell, seeds in found.items()}
 
 
-def _cells(table: ResultTable, measures: Sequence[Measure], progress: Progress) -> tuple[CellEvidence, ...]:
-    """The evidence of every cell with an ok run, read target by target; ``measures`` are made of the same scores while they are there."""
+def cell_evidence(table: ResultTable, progress: Progress = ignore, measures: Sequence[Measure] = ()) -> tuple[CellEvidence, ...]:
+    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none.
+
+    They are read target by target; ``measures`` are made of the same scores while they are there.
+    """
     planned = _planned(table)
     found: dict[Cell, CellEvidence] = {}
     for place, cell in enumerate(sorted(planned, key=lambda cell: cell[2])):
