@@ -10,8 +10,7 @@ from typing import Any
 
 from janus_bench.records import Status
 
-LONGEST_REASON = 500
-"""Characters of a reason that are kept."""
+LONGEST_REASON = 500  # Characters of a reason that are kept.
 
 
 @dataclass(frozen=True)

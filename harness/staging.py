@@ -38,11 +38,9 @@ Ids = NDArray[np.int64]
 NEUTRAL_TOLERANCE = 0.005
 NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
-BLOCK_FLOWS = 1 << 14
-"""Flows whose packets are in memory at a time while a part is written."""
+BLOCK_FLOWS = 1 << 14  # Flows whose packets are in memory at a time while a part is written.
 
-ORDER, IDS, CAPTURES = 0, 1, 2
-"""Each draw of a part has a generator of its own."""
+ORDER, IDS, CAPTURES = 0, 1, 2  # Each draw of a part has a generator of its own.
 
 OWN_STREAM = "own_stream"
 """The input ``stream`` for training, validation and calibration: without the packets of other flows."""

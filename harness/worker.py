@@ -28,8 +28,7 @@ from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.plugins import load_detector, one_line
 from janus_bench.records import Status
 
-SCORE_BLOCK = 65_536
-"""Flows handed to ``score`` at once; bounds memory on large test sets."""
+SCORE_BLOCK = 65_536  # Flows handed to ``score`` at once; bounds memory on large test sets.
 
 
 class Batches:

@@ -15,8 +15,7 @@ from typing import Any
 from janus_bench import plugins
 from janus_bench.errors import UsageError
 
-PIPED_WIDTH = 140
-"""Columns when standard output is not a terminal; rich would cut tables at 80."""
+PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
 
 def width() -> int:

@@ -21,10 +21,8 @@ from harness.jobs import Event, Failed, Finished, Job, event_from, line_of, shor
 from janus_bench.records import Status
 
 POLL_S = 0.02
-GRACE_S = 2.0
-"""How long a child may take to end after its last word."""
-LINE = 1 << 12
-"""Bytes at the end of a log in which its last line is looked for."""
+GRACE_S = 2.0  # How long a child may take to end after its last word.
+LINE = 1 << 12  # Bytes at the end of a log in which its last line is looked for.
 LAUNCH = (
     "import ctypes, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL

@@ -20,8 +20,7 @@ SHADE = "#eeeeee"
 SPAN = (0.001, 0.999)
 """Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins."""
 MARGIN = 0.02
-LOG_RATIO = 50.0
-"""Positive scores whose span is wider than this factor are shown on a logarithmic axis."""
+LOG_RATIO = 50.0  # Positive scores whose span is wider than this factor are shown on a logarithmic axis.
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "filled": True, "linestyle": "-"},
     {"color": VERMILION, "filled": False, "linestyle": "-"},

@@ -10,10 +10,8 @@ from reports.render.text import escape, markdown_table
 from reports.tables.fields import in_order
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
-NONE = "—"
-"""Printed where there is no figure, as in the tables of the literature."""
-RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"
-"""A column of running text in print."""
+NONE = "—"  # Printed where there is no figure, as in the tables of the literature.
+RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"  # A column of running text in print.
 METRIC_NAMES = {"auroc": "AUROC", "f1": "F1", "precision": "precision", "auroc_std": "std of AUROC"}
 
 

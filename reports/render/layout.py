@@ -15,8 +15,7 @@ from rich.text import Text
 
 from reports.tables.model import Column, Table
 
-GAP = 2
-"""Columns of space between table columns."""
+GAP = 2  # Columns of space between table columns.
 
 
 @dataclass(frozen=True, eq=False)

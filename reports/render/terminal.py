@@ -15,10 +15,8 @@ from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Table, TableRow
 
-MIN_WIDTH = 40
-"""A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut."""
-NAME_WIDTH = (16, 34)
-"""A detector's name gets at least and at most so many columns before it wraps."""
+MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
+NAME_WIDTH = (16, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue

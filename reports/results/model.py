@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from protocols.operations import SourceLikeness
 
 AUROC = "auroc"
-MISSING = "missing"
-"""Status of a run that was planned and has no row."""
+MISSING = "missing"  # Status of a run that was planned and has no row.
 
 SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 """Of a plan: what tables must agree in, besides their data, to be one or to be compared."""
@@ -36,8 +35,7 @@ SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 TRUTHS, SCORES, SCORED = 4, 8, 32
 """So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target, or run by run."""
 
-Pair = tuple[str, str]
-"""(source, target); a target-only baseline names the source of the cell that it stands beside."""
+Pair = tuple[str, str]  # (source, target); a target-only baseline names the source of the cell that it stands beside.
 Progress = Callable[[str, float], None]
 Say = Callable[[str], None]
 

@@ -24,8 +24,7 @@ FEWEST_DATASETS = 3
 FEWEST_RESAMPLES = 0.9
 """A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe the rest only."""
 
-CHUNK = 2**19
-"""Weights (flows × resamples) drawn at a time, 4 MiB."""
+CHUNK = 2**19  # Weights (flows × resamples) drawn at a time, 4 MiB.
 
 Pair = tuple[str | None, str]
 Floats = NDArray[np.float64]

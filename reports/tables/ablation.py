@@ -16,8 +16,7 @@ from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell,
 from reports.tables.fields import mean_of_all
 from reports.tables.notes import UPPER_BOUND
 
-SEPARATOR = " · "
-"""Between a detector and its variant in the name of a row."""
+SEPARATOR = " · "  # Between a detector and its variant in the name of a row.
 
 HEADERS: Mapping[SummaryName, str] = dict(zip(SUMMARIES, ("within", "cross mean", "cross worst"), strict=True))
 

@@ -16,11 +16,9 @@ from reports.tables.fields import NONE, count, in_order
 from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
 
-COST = 4
-"""Priority of the columns of cost, the last ones."""
+COST = 4  # Priority of the columns of cost, the last ones.
 SHARING = "* attack test flows whose capture also holds benign training flows"
-SOURCE_WIDTH, TARGET_WIDTH = 20, 12
-"""Names of datasets wrap at this width as heads of rows and of columns."""
+SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as heads of rows and of columns.
 
 # -- leaderboard -------------------------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,7 @@ from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_o
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
-LEADERBOARD = "leaderboard"
-"""The name of the table that needs no details."""
+LEADERBOARD = "leaderboard"  # The name of the table that needs no details.
 BASELINE_NAME = "control"
 THRESHOLDS = ("P95", "P99", "P99.9")
 
@@ -219,8 +218,7 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
 # -- spread over seeds -------------------------------------------------------------------------------------------------------------
 
 SUMMARY_NAMES: Mapping[SummaryName, str] = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
-TINY = 1e-9
-"""A standard deviation below this is rounding: there is no ratio to it."""
+TINY = 1e-9  # A standard deviation below this is rounding: there is no ratio to it.
 
 
 def _stability_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[StabilityRecord]:  # noqa: ARG001

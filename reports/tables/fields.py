@@ -9,14 +9,11 @@ from statistics import fmean
 from reports.tables.document import Board, BoardCell, BoardRow
 from reports.tables.notes import DAGGER, UPPER_BOUND
 
-COLLAPSE = 0.57
-"""An AUROC this low or lower counts as a collapse cell."""
+COLLAPSE = 0.57  # An AUROC this low or lower counts as a collapse cell.
 
-SMALL_FAMILY = 20
-"""Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``)."""
+SMALL_FAMILY = 20  # Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``).
 
-NONE = "–"
-"""How a number that does not exist is printed."""
+NONE = "–"  # How a number that does not exist is printed.
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC", "tpr_at_fpr_1pct": "TPR at FPR 1 %"}
 MAX_LISTED = 4

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from reports.tables.fields import NONE, spread
 
-NAME_WIDTH, TEXT_WIDTH = 26, 34
-"""Text in the first and in the other columns wraps at these widths in a terminal."""
-MAX_HEADING = 10
-"""A longer heading stands on several lines in print."""
+NAME_WIDTH, TEXT_WIDTH = 26, 34  # Text in the first and in the other columns wraps at these widths in a terminal.
+MAX_HEADING = 10  # A longer heading stands on several lines in print.
 
 
 @dataclass(frozen=True)

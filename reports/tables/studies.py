@@ -14,8 +14,7 @@ from reports.tables.fields import NONE, flags, in_order, metric_name
 from reports.tables.model import Table, text_table
 from reports.tables.notes import UPPER_BOUND
 
-Summaries = Mapping[str, AblationRecord]
-"""Summary → record of one row."""
+Summaries = Mapping[str, AblationRecord]  # Summary → record of one row.
 
 
 def ablation_tables(document: Board, records: Sequence[AblationRecord]) -> list[Table]:

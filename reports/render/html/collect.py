@@ -23,21 +23,17 @@ from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, Threshold
 from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
-HEADLINES = ("auroc", "macro_auroc")
-"""Shown first, and also on flows of two or more packets."""
+HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
 IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))
 """Metrics without a leaderboard of their own on the page: the section on alerts shows them with their intervals."""
-MAX_POINTS = 100
-"""Points of a thinned curve."""
+MAX_POINTS = 100  # Points of a thinned curve.
 EXACT_POINTS = 50
 """So many of them are the smallest false-positive rates that the test flows can tell apart, all of them."""
-LANDMARKS = (0.001, 0.01, 0.05)
-"""False-positive rates that every curve has a point at."""
+LANDMARKS = (0.001, 0.01, 0.05)  # False-positive rates that every curve has a point at.
 PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
 """Name of a threshold → 1 / (the share of calibration flows above it)."""
 
-Cell = tuple[str, str, str]
-"""(row's label, source or ``CONTROL``, target)."""
+Cell = tuple[str, str, str]  # (row's label, source or ``CONTROL``, target).
 Scores = NDArray[np.float64]
 
 
