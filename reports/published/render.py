@@ -146,9 +146,6 @@ def closing_lines(table: PublishedTable) -> list[str]:
     return [*lines, *table["notes"]]
 
 
-# -- forms -------------------------------------------------------------------------------------------------------------------------
-
-
 def published_text(table: PublishedTable, width: int, color: bool) -> str:
     """For a terminal of ``width`` columns; ANSI codes only with ``color``.  Tables that are too wide continue below."""
     from rich.console import Group

@@ -91,8 +91,6 @@ def load_published() -> tuple[PublishedNumber, ...]:
     return read_published().numbers
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------------------
-
 Entry = Mapping[str, Any]
 
 

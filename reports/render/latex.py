@@ -86,9 +86,6 @@ def _cell(column: Column, cell: Cell) -> str:
     return rf"\textbf{{{text}}}" if cell.best else text
 
 
-# -- leaderboard -------------------------------------------------------------------------------------------------------------------
-
-
 def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
     """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions, notes."""
     lines = [f"% preamble: {PREAMBLE}", "", *(_details(document) if "details" in document else [*_leaderboard(document), *_matrices(document)])]
@@ -135,9 +132,6 @@ def _details(document: Board) -> list[str]:
             page = replace(table, rows=table.rows[start : start + ROWS])
             lines += _float(f"details-{position}-{part}", page, escape(f"{table.title}{of}."))
     return lines
-
-
-# -- published numbers -------------------------------------------------------------------------------------------------------------
 
 
 def latex_published(table: PublishedTable) -> str:

@@ -86,9 +86,6 @@ def _notes(document: Board) -> RenderableType:
     return Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))
 
 
-# -- matrices ----------------------------------------------------------------------------------------------------------------------
-
-
 def _matrices(document: Board, width: int) -> list[RenderableType]:
     """One matrix per detector that has a number, side by side where the terminal is wide."""
     scale = _scale(document)

@@ -14,8 +14,6 @@ from reports.tables.document import Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
 from reports.tables.model import Table
 
-# -- for programs ------------------------------------------------------------------------------------------------------------------
-
 SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic")
 OF_ROW = ("detector", "provenance", "uses_labels")
 MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
@@ -86,9 +84,6 @@ def _params(value: Any) -> Any:
 
 def _field(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else _params(value)
-
-
-# -- markdown ----------------------------------------------------------------------------------------------------------------------
 
 
 def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json

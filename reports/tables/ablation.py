@@ -38,9 +38,6 @@ class CellLikeness:
     area: float | None
 
 
-# -- records -----------------------------------------------------------------------------------------------------------------------
-
-
 def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> list[AblationRecord]:
     """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where there is no number.
 
@@ -116,9 +113,6 @@ def _status(cells: Sequence[BoardCell], mean: float | None) -> dict[str, str]:
 
 def _minus(value: float | None, base: float | None) -> float | None:
     return None if value is None or base is None else value - base
-
-
-# -- differences -------------------------------------------------------------------------------------------------------------------
 
 
 def reference_label(document: Board, variants: Mapping[str, str]) -> str | None:

@@ -20,8 +20,6 @@ COST = 4  # Priority of the columns of cost, the last ones.
 SHARING = "* attack test flows whose capture also holds benign training flows"
 SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as heads of rows and of columns.
 
-# -- leaderboard -------------------------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class BoardColumn:
@@ -127,9 +125,6 @@ def _status(row: BoardRow) -> Cell:
     return Cell(fields.statuses(row["status_counts"]), failed=set(row["status_counts"]) != {"ok"})
 
 
-# -- matrices ----------------------------------------------------------------------------------------------------------------------
-
-
 def has_numbers(row: BoardRow) -> bool:
     return any(cell["mean"] is not None for cell in row["cells"])
 
@@ -173,9 +168,6 @@ def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[fl
     if all(within.get(target, both[target]) == cross.get(target, both[target]) for target in targets):
         return [("control", [both[target] for target in targets])]
     return [(f"control, {word}", [values.get(target) for target in targets]) for word, values in (("within", within), ("cross", cross))]
-
-
-# -- parts of the datasets ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,6 @@ def _cell_name(record: ThresholdRecord | AlertRecord) -> str:
     return f"{record['source'] or BASELINE_NAME} → {record['target']}"
 
 
-# -- thresholds --------------------------------------------------------------------------------------------------------------------
-
 AT_THRESHOLD = ("fpr", "fpr_low", "fpr_high", "recall", "precision", "f1", "n_benign", "n_attack", "n_cal")
 
 
@@ -126,8 +124,6 @@ def _threshold_tables(document: Board, records: Sequence[ThresholdRecord]) -> li
         found.append(text_table(f"τ = {threshold} of calibration flows B{flags(document)}", header, rows, left=2))
     return found
 
-
-# -- alerts a day ------------------------------------------------------------------------------------------------------------------
 
 OF_DAY = ("false_alerts", "false_alerts_low", "false_alerts_high", "true_alerts", "ppv", "ppv_low", "ppv_high")
 
@@ -178,9 +174,6 @@ def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table
     return found
 
 
-# -- families ----------------------------------------------------------------------------------------------------------------------
-
-
 def _family_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[FamilyRecord]:  # noqa: ARG001
     return [
         cast("FamilyRecord", _where(cell) | {"family": family, "auroc": area.auroc, "n_test": area.n, "in_macro": area.n >= SMALL_FAMILY})
@@ -214,8 +207,6 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
                 found.append(text_table(title, ("family", "test flows", *names.values()), rows))
     return found
 
-
-# -- spread over seeds -------------------------------------------------------------------------------------------------------------
 
 SUMMARY_NAMES: Mapping[SummaryName, str] = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
 TINY = 1e-9  # A standard deviation below this is rounding: there is no ratio to it.
@@ -279,8 +270,6 @@ def _stability_tables(document: Board, records: Sequence[StabilityRecord]) -> li
     of_means = [text_table(f"{title}: means", ("detector", "mean", *header), means, left=2)] if means else []
     return [*_spread_beside(document, records), *of_means, text_table(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
 
-
-# -- what each part is worth -------------------------------------------------------------------------------------------------------
 
 ABLATION_NOTES = (
     "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, not of the difference",

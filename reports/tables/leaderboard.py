@@ -69,9 +69,6 @@ def _check_aggregator(table: ResultTable, measure: Measure) -> None:
         raise UsageError(refused[0])
 
 
-# -- rows --------------------------------------------------------------------------------------------------------------------------
-
-
 def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
     aggregator = measure.aggregator or row.aggregator
     transfer: Mapping[Pair, Sequence[Run]] = {pair: row.cells.get(pair, ()) for pair in table.pairs}
@@ -229,9 +226,6 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
         return None if value is None or row["upper_bound"] else counted.index(value) + 1
 
     return [{**row, "rank": rank(row)} for row in ordered]
-
-
-# -- datasets ----------------------------------------------------------------------------------------------------------------------
 
 
 def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:

@@ -90,9 +90,6 @@ def _measures() -> tuple[Measure, ...]:
     return (*found, *(Measure(metric) for name, metric in known.items() if name not in (*HEADLINES, *IN_ALERTS)))
 
 
-# -- evidence of cells -------------------------------------------------------------------------------------------------------------
-
-
 def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
     """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell, if any."""
     found: dict[Cell, dict[int, Run]] = {}
@@ -218,9 +215,6 @@ def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | 
 def _mean(values: Sequence[float | None]) -> float | None:
     numbers = [value for value in values if value is not None]
     return fmean(numbers) if numbers else None
-
-
-# -- provenance --------------------------------------------------------------------------------------------------------------------
 
 
 def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:

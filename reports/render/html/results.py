@@ -27,9 +27,6 @@ def source_name(source: str) -> str:
     return BASELINE_NAME if source == CONTROL else source
 
 
-# -- leaderboard and matrices ------------------------------------------------------------------------------------------------------
-
-
 def leaderboards(data: ReportData) -> list[Table]:
     """One per metric and view, each with its co-headline beside it."""
     return [_leaderboard(data, document) for document in data.documents.values()]
@@ -97,9 +94,6 @@ def _shaded(document: Board, cell: Cell) -> Cell:
     return Cell(mean, small=small, css=f"n {shade}{own}")
 
 
-# -- families ----------------------------------------------------------------------------------------------------------------------
-
-
 def sources_of(data: ReportData, target: str) -> list[str]:
     """What a target's numbers can be chosen by, the one shown first in front."""
     there = {cell.source for cell in data.cells if cell.target == target}
@@ -135,9 +129,6 @@ def _family_table(data: ReportData, target: str, choice: str) -> Table:
         rows.append(TableRow(cells))
     where = f"sources: {choice}" if choice == CROSS else f"source: {choice}"
     return Table(f"{target} · AUROC per attack family · {where}{data.flags}", columns, rows, view=f"source={choice}", css="fam")
-
-
-# -- alerts ------------------------------------------------------------------------------------------------------------------------
 
 
 def alert_tables(data: ReportData) -> list[Table]:
@@ -182,9 +173,6 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
 
 def _ratio(true: float, false: float) -> float | None:
     return true / (true + false) if true + false else None
-
-
-# -- costs -------------------------------------------------------------------------------------------------------------------------
 
 
 def cost_table(data: ReportData) -> Table:
