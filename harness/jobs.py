@@ -1,7 +1,5 @@
 """The message from a run to its child process, and those that come back.  Dataclasses on both sides, one line of JSON each in between."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """protocol × datasets × detectors × seeds → runs, grouped into fits.  Pure: nothing is read or written, so ``--dry-run`` can print it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any

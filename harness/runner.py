@@ -1,7 +1,5 @@
 """Runs a plan: stages each fit, hands it to an executor, and turns what comes back into rows."""
 
-from __future__ import annotations
-
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ folder.  It knows neither datasets nor flow ids nor where results go.  Events le
 detector prints ends in the log (standard error).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

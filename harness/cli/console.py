@@ -1,7 +1,5 @@
 """Where things are printed: data on standard output, everything else on standard error; tables that survive a pipe."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

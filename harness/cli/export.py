@@ -1,7 +1,5 @@
 """``janus-bench export``: a results folder as one file with checksums."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is called."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

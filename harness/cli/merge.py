@@ -1,7 +1,5 @@
 """``janus-bench merge``: several results folders made into one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

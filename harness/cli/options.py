@@ -1,7 +1,5 @@
 """Options that several commands have, declared once, and how a command's examples are written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """One fit in one child process on this machine: started clean, watched, limited, and its end explained."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """What comes back from a child through its pipes: events, line by line, and its log, of which the beginning and the end are kept."""
 
-from __future__ import annotations
-
 import os
 import queue
 import select

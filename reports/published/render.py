@@ -1,7 +1,5 @@
 """The published numbers as tables, for a terminal and as markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ They are shown with venue, protocol, footnote and provenance, and never take par
 that the file keeps (marks that agree with protocols, possible values …) are those of its test.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence

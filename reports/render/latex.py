@@ -3,8 +3,6 @@ r"""The leaderboard, its matrices and the published tables in LaTeX (booktabs), 
 What has to be in the preamble is ``PREAMBLE``, which the first line of the output repeats.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

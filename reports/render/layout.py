@@ -1,7 +1,5 @@
 """Tables that fit a width without cutting a number: columns that do not fit go into a further table, names wrap."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The leaderboard for a terminal: summary table, what went wrong, a source × target matrix per detector, partitions, notes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from rich.console import Group, RenderableType

@@ -1,7 +1,5 @@
 """The leaderboard as markdown, tidy CSV, JSON and Parquet.  Standard library only, and pyarrow for Parquet."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Rows compared on the flows that they share (``reports.statistics.joining``): differences are first − second.  Nothing is run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations

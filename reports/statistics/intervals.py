@@ -1,7 +1,5 @@
 """Intervals and tie groups of a leaderboard's rows, from stored scores; kept in the results folder, because they take seconds to minutes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Rows on the flows that they share: scores and truth of a cell, joined into what the statistics need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

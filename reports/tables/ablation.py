@@ -3,8 +3,6 @@
 ``reports.tables.studies`` makes tables of them.  Standard library only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType

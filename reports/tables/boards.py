@@ -3,8 +3,6 @@
 Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ A table is made of *records* (what CSV, Parquet and JSON hold) and shown as tabl
 All functions that make records have one signature.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast

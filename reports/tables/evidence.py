@@ -3,8 +3,6 @@
 A number that does not exist is None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

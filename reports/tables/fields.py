@@ -1,7 +1,5 @@
 """How numbers are written, and what detectors, metrics and tables are called in every form.  Standard library only."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean

@@ -3,8 +3,6 @@
 A number that does not exist is None, never 0; a cell that failed or is not there keeps its status and reason.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev

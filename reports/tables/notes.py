@@ -1,7 +1,5 @@
 """The lines printed under every table: what a reader has to know before believing a number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from janus_bench.records import CLASS_SHIFT

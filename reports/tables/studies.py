@@ -4,8 +4,6 @@ The form is that of the JANUS project's tables: within, cross mean, cross worst,
 backbones; one source × target matrix beside another.  Standard library only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from reports.tables.ablation import HEADERS, points, study_of, without_variant

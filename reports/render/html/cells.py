@@ -1,7 +1,5 @@
 """Cells and tables in the dress of the report: real minus signs, classes of the style sheet.  The template escapes text, never these functions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

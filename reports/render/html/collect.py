@@ -1,7 +1,5 @@
 """What the HTML report needs beyond the leaderboard document: curves, families, thresholds, environments.  Derived from stored scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables behind the results: parts of the datasets, audits, versions, every run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

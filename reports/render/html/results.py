@@ -1,7 +1,5 @@
 """The tables of results: leaderboard, matrices, attack families, alerts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from reports.render.html.cells import figure, for_report, left, numeric, paired, right, signs, text, whole_number
