@@ -8,10 +8,9 @@ Captures and seeds are crossed, not nested: a capture and its attack flows are s
 A dataset's weight counts for its cells as source and as target (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +175,7 @@ class _Ranked:
     not_above: NDArray[np.intp]  # (a,) … with a lower or equal one
 
     @classmethod
-    def of(cls, scores: Floats, attack: NDArray[np.bool_]) -> _Ranked:
+    def of(cls, scores: Floats, attack: NDArray[np.bool_]) -> Self:
         order = np.argsort(scores, kind="stable")
         benign, hits = order[~attack[order]], order[attack[order]]
         left, right = (np.searchsorted(scores[benign], scores[hits], side) for side in ("left", "right"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from reports.tables.ablation import SEPARATOR, ablation_records
-from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, SummaryName, ThresholdRecord
+from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, ThresholdRecord
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, mean_of_all, metric_name, name_of, number, share, spread, whole
 from reports.tables.model import Table, text_table
@@ -206,7 +206,6 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
     return found
 
 
-SUMMARY_NAMES: Mapping[SummaryName, str] = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
 TINY = 1e-9  # A standard deviation below this is rounding: there is no ratio to it.
 
 
@@ -229,7 +228,7 @@ def _stability_records(document: Board, cells: Sequence[CellEvidence], operation
 
 
 def _place(record: StabilityRecord) -> str:
-    return f"{record['source']} → {record['target']}" if record["what"] == "cell" else SUMMARY_NAMES[record["what"]]
+    return f"{record['source']} → {record['target']}" if record["what"] == "cell" else record["what"].replace("_", " ")
 
 
 def _spread_beside(document: Board, records: Sequence[StabilityRecord]) -> list[Table]:

@@ -45,7 +45,6 @@ class ReportData:
 
     @property
     def first(self) -> Board:
-        """The document that is shown first."""
         return next(iter(self.documents.values()))
 
     @property

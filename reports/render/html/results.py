@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reports.render.html.cells import figure, for_report, left, numeric, paired, right, signs, text, whole_number
+from reports.render.html.cells import Pairs, figure, for_report, left, numeric, paired, right, signs, text, whole_number
 from reports.render.html.evidence import ReportData
 from reports.tables.boards import leaderboard_table, matrix_table
 from reports.tables.document import Board, BoardRow
@@ -16,9 +16,6 @@ BASELINE_NAME = "target only (control)"
 CROSS = "mean of other sources"
 SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
 """Upper bounds of a value's place between chance and ideal; one shade more than bounds."""
-
-
-Pairs = list[tuple[Column, Cell]]
 
 
 def source_name(source: str) -> str:
