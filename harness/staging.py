@@ -5,8 +5,6 @@ name alone, so every detector that reads it sees the same flows in the same orde
 folder an input; a fit's own folder holds links to the inputs that its detector declared, and to no others.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -17,21 +15,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from datasets_registry.registry import OpenDataset
+from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import PacketStream
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
-
-if TYPE_CHECKING:
-    from datasets_registry.registry import OpenDataset
-    from datasets_registry.store import FlowStore
-    from protocols.splits import Draw
+from protocols.splits import Draw
 
 Ids = NDArray[np.int64]
 
@@ -72,7 +68,7 @@ class Batch:
     inputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Batch:
+    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Self:
         """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows around it."""
         named = (name if name != "stream" or scored else OWN_STREAM for name in inputs)
         return cls(part, ("ids", *sorted(named)))

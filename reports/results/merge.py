@@ -1,22 +1,18 @@
 """Several results folders made into one.  Nothing is run; what two folders disagree on is refused, never averaged or dropped silently."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True)
