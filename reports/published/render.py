@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
 from reports.render.text import escape, markdown_table
-from reports.tables.fields import in_order
+from reports.tables.fields import grouped, in_order
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
 NONE = "—"  # Printed where there is no figure, as in the tables of the literature.
@@ -134,14 +134,15 @@ def closing_lines(table: PublishedTable) -> list[str]:
     shown += [*table["cross"], *table["ablation"], *table["others"]]
     used = {number["footnote"] for number in shown}
     lines = [f"{mark} {text}" for mark, text in table["footnotes"].items() if mark in used]
-    protocols: dict[str, list[str]] = {}
-    for number in shown:
-        if not number["footnote"]:
-            seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
-            protocols.setdefault(f"{number['protocol']}; {seeds}; {number['document']}", []).append(number["name"])
+    protocols = grouped((_protocol(number), number["name"]) for number in shown if not number["footnote"])
     lines += [f"{', '.join(in_order(names))}: {protocol}" for protocol, names in protocols.items()]
     lines += [f"{number['name']} on {number['target']}: {number['note']}" for number in shown if number["note"] and number["kind"] == "within"]
     return [*lines, *table["notes"]]
+
+
+def _protocol(number: NumberRow) -> str:
+    seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
+    return f"{number['protocol']}; {seeds}; {number['document']}"
 
 
 def published_text(table: PublishedTable, width: int, color: bool) -> str:

@@ -13,6 +13,7 @@ from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
+from reports.tables.fields import grouped
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,6 @@ def _notes(records: Sequence[RunRecord]) -> list[str]:
     """What a table made of these rows marks, too."""
     made = sorted({_made_by(record) for record in records})
     notes = [f"rows were made by {len(made)} versions or machines ({'; '.join(made)}): tables say so"] if len(made) > 1 else []
-    versions: dict[str, set[str]] = {}
-    for record in records:
-        versions.setdefault(record.spec["detector"], set()).add(record.spec["version"])
-    notes += [f"{name}: runs of versions {', '.join(sorted(found))}" for name, found in sorted(versions.items()) if len(found) > 1]
+    versions = grouped((record.spec["detector"], record.spec["version"]) for record in records)
+    notes += [f"{name}: runs of versions {', '.join(sorted(set(found)))}" for name, found in sorted(versions.items()) if len(set(found)) > 1]
     return notes

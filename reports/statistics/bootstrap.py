@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.quiet import ignore
+from reports.tables.fields import grouped
 
 FEWEST_DATASETS = 3
 """With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
@@ -253,10 +254,7 @@ def _dataset_spread(resampled: Resampled, cells: Sequence[Pair], points: Floats)
 
 
 def _common_seeds(cells: Sequence[CellScores]) -> list[int]:
-    by_pair: dict[Pair, list[int]] = {}
-    for cell in cells:
-        by_pair.setdefault(cell.pair, []).append(cell.seed)
-    seeds = {tuple(sorted(found)) for found in by_pair.values()}
+    seeds = {tuple(sorted(found)) for found in grouped((cell.pair, cell.seed) for cell in cells).values()}
     if len(seeds) != 1 or any(len(set(found)) < len(found) for found in seeds):
         raise ValueError(f"every cell needs the same seeds, each once; got {sorted(seeds)}")
     return list(seeds.pop())

@@ -11,8 +11,7 @@ from typing import Any, cast
 from janus_bench import plugins
 from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
-from reports.tables.fields import mean_of_all
-from reports.tables.notes import UPPER_BOUND
+from reports.tables.fields import UPPER_BOUND, mean_of_all
 
 SEPARATOR = " · "  # Between a detector and its variant in the name of a row.
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from reports.tables import fields
 from reports.tables.document import Board, BoardCell, BoardInterval, BoardPartition, BoardRow, DatasetInfo, SummaryName
-from reports.tables.fields import NONE, count, in_order
+from reports.tables.fields import NONE, count, grouped, in_order
 from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
 
@@ -142,12 +142,9 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
 
 def _best(document: Board, row: BoardRow) -> dict[str, float]:
     """Target → the best mean of its column; equal numbers: nothing stands out."""
-    columns: dict[str, set[float]] = {}
-    for cell in row["cells"]:
-        if cell["mean"] is not None:
-            columns.setdefault(cell["target"], set()).add(cell["mean"])
+    columns = grouped((cell["target"], cell["mean"]) for cell in row["cells"] if cell["mean"] is not None)
     extreme = max if document["higher_is_better"] else min
-    return {target: extreme(means) for target, means in columns.items() if len(means) > 1}
+    return {target: extreme(means) for target, means in columns.items() if len(set(means)) > 1}
 
 
 def _matrix_cell(cell: BoardCell | None, best: Mapping[str, float]) -> Cell:

@@ -3,9 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import TypeVar
 
 from reports.tables.document import Board, BoardCell, BoardRow
-from reports.tables.notes import DAGGER, UPPER_BOUND
+
+Key, Value = TypeVar("Key"), TypeVar("Value")
+
+DAGGER = "†"
+UPPER_BOUND = "‡"
 
 COLLAPSE = 0.57  # An AUROC this low or lower counts as a collapse cell.
 
@@ -158,10 +163,8 @@ def problems(document: Board) -> list[tuple[str, str]]:
     """(detector, what happened where) for everything that is not ok."""
     found = []
     for row in document["rows"]:
-        cells: dict[tuple[str, str], list[str]] = {}
-        for cell in row["cells"]:
-            if cell["status"] != "ok":
-                cells.setdefault((cell["status"], cell["reason"]), []).append(f"{cell['source']} → {cell['target']}")
+        failed = [cell for cell in row["cells"] if cell["status"] != "ok"]
+        cells = grouped(((cell["status"], cell["reason"]), f"{cell['source']} → {cell['target']}") for cell in failed)
         for (status, reason), where in cells.items():
             listed = ", ".join(where[:MAX_LISTED]) + (f" and {len(where) - MAX_LISTED} more" if len(where) > MAX_LISTED else "")
             found.append((name_of(row), f"{status} ({'all cells' if len(where) == len(row['cells']) else listed}): {reason}"))
@@ -174,3 +177,11 @@ def problems(document: Board) -> list[tuple[str, str]]:
 def in_order(names: Iterable[str]) -> list[str]:
     """Each once."""
     return list(dict.fromkeys(names))
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """First → all its seconds, in order."""
+    found: dict[Key, list[Value]] = {}
+    for first, second in pairs:
+        found.setdefault(first, []).append(second)
+    return found

@@ -11,7 +11,7 @@ from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
 from reports.tables.document import SUMMARIES, Board, BoardCell, BoardPartition, BoardRow, Cost, DatasetInfo, Summary, SummaryName, TableStatistics
-from reports.tables.fields import COLLAPSE, all_or_none, mean_of_all
+from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
@@ -184,9 +184,7 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
 
 def _cost(records: Sequence[RunRecord]) -> Cost:
     """fit_s and flows_per_s: the mean over fits (a fit's cells first averaged among themselves); peak_rss_mb: the highest."""
-    fits: dict[str, list[RunRecord]] = {}
-    for record in records:
-        fits.setdefault(record.fit_key, []).append(record)
+    fits = grouped((record.fit_key, record) for record in records)
 
     def numbers(name: str, members: Sequence[RunRecord]) -> list[float]:
         return [value for record in members if (value := record.cost.get(name)) is not None]

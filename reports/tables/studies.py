@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reports.tables.ablation import HEADERS, points, study_of, without_variant
 from reports.tables.document import SUMMARIES, AblationRecord, Board
-from reports.tables.fields import NONE, flags, in_order, metric_name
+from reports.tables.fields import NONE, UPPER_BOUND, flags, in_order, metric_name
 from reports.tables.model import Table, text_table
-from reports.tables.notes import UPPER_BOUND
 
 Summaries = Mapping[str, AblationRecord]  # Summary → record of one row.
 
