@@ -73,7 +73,9 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
     """Every run that the protocol expects; ``datasets``: name → {hash, synthetic, …} as they go into ``PlanRecord``."""
     if len(datasets) < protocol.minimum:
         raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
-    _refuse_duplicates([choice.label for choice in detectors])
+    labels = [choice.label for choice in detectors]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")
     pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
     runs: dict[str, tuple[str, LoadedDetector, RunSpec]] = {}
     cells, rows = [], {}
@@ -177,9 +179,3 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         variant=row.label.removeprefix(choice.label).removeprefix(" · "),
         params={**choice.given, **variant.params},
     )
-
-
-def _refuse_duplicates(labels: Sequence[str]) -> None:
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")

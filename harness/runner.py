@@ -28,9 +28,7 @@ from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
 ARTIFACTS = ("cic_features", "stream")  # Inputs that not every dataset has; its manifest says which.
-
-FEWEST_FLOWS = 2
-"""A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
+FEWEST_FLOWS = 2  # A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason.
 
 
 class Observer(Protocol):

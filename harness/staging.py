@@ -35,11 +35,8 @@ NEUTRAL_TOLERANCE = 0.005
 NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
 BLOCK_FLOWS = 1 << 14  # Flows whose packets are in memory at a time while a part is written.
-
 ORDER, IDS, CAPTURES = 0, 1, 2  # Each draw of a part has a generator of its own.
-
-OWN_STREAM = "own_stream"
-"""The input ``stream`` for training, validation and calibration: without the packets of other flows."""
+OWN_STREAM = "own_stream"  # The input ``stream`` for training, validation and calibration: without the packets of other flows.
 
 
 @dataclass(frozen=True)
@@ -175,9 +172,6 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
             break
     assert best is not None
     return best
-
-
-# -- one file, or one folder of columns, an input ----------------------------------------------------------------------------------
 
 
 def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows: Ids) -> None:

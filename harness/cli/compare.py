@@ -99,5 +99,4 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _p(value: float | None) -> str:
-    """Three decimals; what is smaller says so."""
     return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}"

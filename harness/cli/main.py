@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from harness.cli import audit, catalogue, compare, data, export, figures, leaderboard, merge, prepare, published, report, run
+from harness.cli import audit, catalogue, compare, data, figures, folders, leaderboard, prepare, published, report, run
 from harness.cli.console import retry_command
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
@@ -40,8 +40,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         examples("leaderboard", "leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"),
     ),
     "compare": (compare.compare, examples("compare runs --detectors janus,iforest", "compare runs --control", "compare runs_before runs_after")),
-    "merge": (merge.merge, examples("merge runs_a runs_b -o runs")),
-    "export": (export.export, examples("export --runs runs -o runs.tar.zst")),
+    "merge": (folders.merge, examples("merge runs_a runs_b -o runs")),
+    "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
     "report": (report.report, examples("report", "report --runs runs -o report.html")),
     "published": (published.published, examples("published", "published --runs runs --format markdown")),
     "data add": (data.add, examples("data add campus ./captures")),

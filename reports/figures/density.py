@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 BINS = 48
 SHADE = "#eeeeee"
-SPAN = (0.001, 0.999)
-"""Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins."""
+SPAN = (0.001, 0.999)  # Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins.
 MARGIN = 0.02
 LOG_RATIO = 50.0  # Positive scores whose span is wider than this factor are shown on a logarithmic axis.
 STYLES: tuple[dict[str, Any], ...] = (

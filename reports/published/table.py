@@ -147,9 +147,6 @@ def _as_printed(unit: str, entry: Entry) -> str:
     return f"{about}{sign}{entry['value']}" + (f" ± {entry['std']}" if "std" in entry else "")
 
 
-# -- the table beside measured rows ------------------------------------------------------------------------------------------------
-
-
 class NumberRow(PublishedNumber):
     """``mixed_metric``: of another metric than the measured ones."""
 

@@ -18,7 +18,6 @@ from reports.tables.model import Cell, Column, Table, TableRow
 PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 
 ROWS = 48  # A table has at most so many rows on a page; the rest continues in another one.
-
 MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")  # A hyphen that is a sign.
 
 # Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its default fonts lack.

@@ -37,7 +37,8 @@ def render_table(document: Board, width: int, color: bool) -> str:
     sizes = parts_table(document)
     columns = terminal_columns(sizes)
     notes = [Text(note, "dim") for note in sizes.notes]
-    parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes), _notes(document)]
+    parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes)]
+    parts += [Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))]
     return printed(parts, width, color)
 
 
@@ -78,10 +79,6 @@ def _item(text: Text) -> RenderableType:
     grid.add_column(overflow="fold")
     grid.add_row("-", text)
     return grid
-
-
-def _notes(document: Board) -> RenderableType:
-    return Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))
 
 
 def _matrices(document: Board, width: int) -> list[RenderableType]:

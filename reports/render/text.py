@@ -59,7 +59,8 @@ def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
     columns, lines = tidy(document)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
+    shown = [[str(value).lower() if isinstance(value, bool) else _params(value) for value in line] for line in lines]
+    csv.writer(text, lineterminator="\n").writerows([columns, *shown])
     return text.getvalue().rstrip("\n")
 
 
@@ -78,10 +79,6 @@ def render_parquet(document: Board, width: int, color: bool) -> bytes:
 
 def _params(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
-
-
-def _field(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else _params(value)
 
 
 def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json

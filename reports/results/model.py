@@ -115,8 +115,6 @@ class Results:
         shown = [f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}" for table in self.tables()]
         return "\n".join([f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)])
 
-    # -- which plans -----------------------------------------------------------------------------------------------------------------
-
     def _made(self, plan: PlanRecord) -> tuple[str, str, str]:
         """Plans that do not say when they were made (schema version 1) come first, by when the last of their runs finished."""
         finished = "" if plan.made else max((self.records[cell.run_key].finished for cell in plan.cells if cell.run_key in self.records), default="")
@@ -155,8 +153,6 @@ class Results:
                 "its rules are not the present ones; run it again to have it under those"
             )
         return chosen
-
-    # -- numbers ---------------------------------------------------------------------------------------------------------------------
 
     def _scored(self, key: str, aggregator: str) -> ScoredFlows:
         """The test flows of an ok run.  UsageError if its columns do not allow the aggregator."""

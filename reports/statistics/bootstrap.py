@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from janus_bench.quiet import ignore
 from reports.tables.fields import grouped
 
-FEWEST_DATASETS = 3
-"""With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
+FEWEST_DATASETS = 3  # With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all.
 
 FEWEST_RESAMPLES = 0.9
 """A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe the rest only."""

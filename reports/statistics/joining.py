@@ -23,7 +23,6 @@ RESAMPLES, RESAMPLES_REPEATED = 1000, 200
 
 
 def resamples_of(measure: Measure) -> int:
-    """By default."""
     return RESAMPLES if measure.is_auroc else RESAMPLES_REPEATED
 
 

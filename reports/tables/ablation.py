@@ -68,7 +68,9 @@ def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Seque
 
     def record(what: str, own: Sequence[Measured], of: Mapping[str, Any], minus: float | None, in_means: bool = True) -> AblationRecord:
         found: dict[str, Any] = {"what": what, "source": of.get("source"), "target": of.get("target"), "mean": of["mean"], "std": of["std"]}
-        found |= {"delta": _minus(of["mean"], minus), **_mean_of([like for _, like in own] if what != "cross_worst" else [])}
+        likes = [like for _, like in own] if what != "cross_worst" else []
+        index, area = (mean_of_all([None if like is None else getattr(like, name) for like in likes]) for name in ("index", "area"))
+        found |= {"delta": _minus(of["mean"], minus), "likeness": index, "likeness_auroc": area}
         found |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": in_means}
         return cast("AblationRecord", {**who, **found, **_status([cell for cell, _ in own], of["mean"])})
 
@@ -82,11 +84,6 @@ def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Seque
         minus = base_cells.get((each[0]["source"], each[0]["target"]))
         records.append(record("cell", [each], each[0], minus, in_means=each[0]["target"] not in outside))
     return records
-
-
-def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
-    areas = {"likeness": "index", "likeness_auroc": "area"}
-    return {name: mean_of_all([None if cell is None else getattr(cell, of) for cell in cells]) for name, of in areas.items()}
 
 
 def without_variant(label: str, variant: str) -> str:

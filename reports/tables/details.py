@@ -55,9 +55,6 @@ def tables_of(document: Board) -> list[Table]:
     return TABLES[document["details"]["table"]].tables(document, document["details"]["records"])
 
 
-# -- what all share ----------------------------------------------------------------------------------------------------------------
-
-
 def _ordered(document: Board, cells: Sequence[CellEvidence]) -> list[CellEvidence]:
     """By detector as ranked, then target, then source, the target-only baseline last."""
     place = {row["detector"]: position for position, row in enumerate(document["rows"])}

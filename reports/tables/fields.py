@@ -7,22 +7,18 @@ from typing import TypeVar
 
 from reports.tables.document import Board, BoardCell, BoardRow
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 DAGGER = "†"
 UPPER_BOUND = "‡"
 
 COLLAPSE = 0.57  # An AUROC this low or lower counts as a collapse cell.
-
 SMALL_FAMILY = 20  # Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``).
-
 NONE = "–"  # How a number that does not exist is printed.
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC", "tpr_at_fpr_1pct": "TPR at FPR 1 %"}
 MAX_LISTED = 4
-
-
-# -- numbers -----------------------------------------------------------------------------------------------------------------------
 
 
 def number(value: float | None) -> str:
@@ -89,8 +85,6 @@ def statuses(counts: Mapping[str, int]) -> str:
 
 
 COLLAPSE_TEXT = number(COLLAPSE).rstrip("0")
-
-# -- names -------------------------------------------------------------------------------------------------------------------------
 
 
 def metric_name(metric: str) -> str:

@@ -25,11 +25,9 @@ HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or
 IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))
 """Metrics without a leaderboard of their own on the page: the section on alerts shows them with their intervals."""
 MAX_POINTS = 100  # Points of a thinned curve.
-EXACT_POINTS = 50
-"""So many of them are the smallest false-positive rates that the test flows can tell apart, all of them."""
+EXACT_POINTS = 50  # So many of them are the smallest false-positive rates that the test flows can tell apart, all of them.
 LANDMARKS = (0.001, 0.01, 0.05)  # False-positive rates that every curve has a point at.
-PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
-"""Name of a threshold → 1 / (the share of calibration flows above it)."""
+PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}  # Name of a threshold → 1 / (the share of calibration flows above it).
 
 Cell = tuple[str, str, str]  # (row's label, source or ``CONTROL``, target).
 Scores = NDArray[np.float64]

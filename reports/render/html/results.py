@@ -14,8 +14,7 @@ BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
 BASELINE_NAME = "target only (control)"
 CROSS = "mean of other sources"
-SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
-"""Upper bounds of a value's place between chance and ideal; one shade more than bounds."""
+SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)  # Upper bounds of a value's place between chance and ideal; one shade more than bounds.
 
 
 def source_name(source: str) -> str:

@@ -1,4 +1,4 @@
-"""``janus-bench export``: a results folder as one file with checksums."""
+"""``janus-bench merge`` and ``janus-bench export``: results folders made into one, and one made into a file with checksums."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,19 @@ import typer
 from harness.cli import console
 from harness.cli.options import DEFAULT_RUNS, Runs
 from harness.cli.progress import PreparationProgress
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more folders of results.")],
+    destination: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+) -> None:
+    """Make one folder of results out of several; what they disagree on is refused."""
+    from reports.results import merge as folders_of_results
+
+    done = folders_of_results.merge(folders, destination)
+    console.say(f"wrote {destination}: {done.runs} runs ({done.shared} of them in several folders, alike), {done.plans} plans")
+    for note in done.notes:
+        console.say(f"note: {note}")
 
 
 def export(file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")], runs: Runs = DEFAULT_RUNS) -> None:
