@@ -81,15 +81,8 @@ def _paint(figure: Figure, panels: Sequence[ScorePanel], sources: list[str], tar
     if "threshold" in handles:
         handles[words[1] or "threshold"] = handles.pop("threshold")
     # the legend's title stands where the name of the x axis belongs
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=len(handles),
-        frameon=False,
-        title=f"{words[0]} (outermost bins: all beyond)",
-        title_fontsize=8,
-    )
+    title = f"{words[0]} (outermost bins: all beyond)"
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=len(handles), frameon=False, title=title, title_fontsize=8)
 
 
 def _edges(panels: Sequence[ScorePanel]) -> tuple[NDArray[np.float64], bool]:

@@ -143,9 +143,10 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     points = np.array([resampled.estimate[pair] @ weights for pair in cells])  # (cells,)
     estimate, difference = float(points.mean()), bool(weights.min() < 0)
     names = sorted({name for pair in cells for name in pair if name is not None})
-    reason = _why_not(resampled, cells, len(names) if datasets else None)
-    if reason:
-        return Interval(estimate, reason=reason)
+    if reasons := dict.fromkeys(resampled.reasons[target] for _, target in cells if target in resampled.reasons):
+        return Interval(estimate, reason="; ".join(reasons))
+    if datasets and len(names) < FEWEST_DATASETS:
+        return Interval(estimate, reason=f"{len(names)} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed")
     values = np.mean([resampled.draws[pair] @ weights for pair in cells], axis=0)  # (R,)
     whole = np.isfinite(values)
     if whole.mean() < FEWEST_RESAMPLES:
@@ -268,15 +269,6 @@ def _single_captures(cells: Sequence[CellScores]) -> dict[str, str]:
             if len(found) < 2:
                 reasons[cell.target] = f"the {kind} test flows of {cell.target} come from {'one capture' if len(found) else 'no capture'}"
     return reasons
-
-
-def _why_not(resampled: Resampled, cells: Sequence[Pair], n_datasets: int | None) -> str:
-    reasons = dict.fromkeys(resampled.reasons[target] for _, target in cells if target in resampled.reasons)
-    if reasons:
-        return "; ".join(reasons)
-    if n_datasets is not None and n_datasets < FEWEST_DATASETS:
-        return f"{n_datasets} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed"
-    return ""
 
 
 def _p_value(estimate: float, error: float, cumulative: Callable[[float], float]) -> float | None:
