@@ -1,7 +1,5 @@
 """What is measured of machine and processes: versions and processor, recorded with every row, and a process's peak memory."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

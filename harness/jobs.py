@@ -1,7 +1,5 @@
 """The message from a run to its child process, and those that come back.  Dataclasses on both sides, one line of JSON each in between."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,8 +8,7 @@ from typing import Any
 
 from janus_bench.records import Status
 
-LONGEST_REASON = 500
-"""Characters of a reason that are kept."""
+LONGEST_REASON = 500  # Characters of a reason that are kept.
 
 
 @dataclass(frozen=True)

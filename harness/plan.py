@@ -1,9 +1,7 @@
 """protocol × datasets × detectors × seeds → runs, grouped into fits.  Pure: nothing is read or written, so ``--dry-run`` can print it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from janus_bench.errors import UsageError
@@ -68,14 +66,16 @@ class Plan:
     def only(self, missing: set[str]) -> tuple[Fit, ...]:
         """The fits restricted to the runs in ``missing``; fits without any are left out."""
         kept = [(fit, tuple(run for run in fit.runs if run.key in missing)) for fit in self.fits]
-        return tuple(Fit(fit.key, fit.label, fit.loaded, runs) for fit, runs in kept if runs)
+        return tuple(replace(fit, runs=runs) for fit, runs in kept if runs)
 
 
 def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]], detectors: Sequence[DetectorChoice], settings: Settings) -> Plan:
     """Every run that the protocol expects; ``datasets``: name → {hash, synthetic, …} as they go into ``PlanRecord``."""
     if len(datasets) < protocol.minimum:
         raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
-    _refuse_duplicates([choice.label for choice in detectors])
+    labels = [choice.label for choice in detectors]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")
     pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
     runs: dict[str, tuple[str, LoadedDetector, RunSpec]] = {}
     cells, rows = [], {}
@@ -124,12 +124,7 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
 
 
 def _run_spec(
-    protocol: ProtocolSpec,
-    row: _Row,
-    datasets: Mapping[str, Mapping[str, Any]],
-    settings: Settings,
-    seed: int,
-    cell: tuple[Regime, str, str],
+    protocol: ProtocolSpec, row: _Row, datasets: Mapping[str, Mapping[str, Any]], settings: Settings, seed: int, cell: tuple[Regime, str, str]
 ) -> tuple[LoadedDetector, RunSpec]:
     """The run behind a cell, and the detector as its parameters make it.
 
@@ -162,11 +157,11 @@ def _run_spec(
 def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]], seeds: Sequence[int]) -> tuple[Fit, ...]:
     """Fits seed by seed, so that what is staged for a seed can go before the next; within one in the order asked for, transfer before control:
     the long ones start first."""
-    grouped: dict[str, list[tuple[str, LoadedDetector, RunSpec]]] = {}
+    fits: dict[str, Fit] = {}
     for label, loaded, spec in runs.values():
-        grouped.setdefault(spec.fit_key, []).append((label, loaded, spec))
-    fits = [Fit(key, members[0][0], members[0][1], tuple(spec for *_, spec in members)) for key, members in grouped.items()]
-    return tuple(sorted(fits, key=lambda fit: seeds.index(fit.first.seed)))
+        fit = fits.get(spec.fit_key, Fit(spec.fit_key, label, loaded, ()))
+        fits[spec.fit_key] = replace(fit, runs=(*fit.runs, spec))
+    return tuple(sorted(fits.values(), key=lambda fit: seeds.index(fit.first.seed)))
 
 
 def _declared(row: _Row, settings: Settings) -> DetectorRow:
@@ -184,9 +179,3 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         variant=row.label.removeprefix(choice.label).removeprefix(" · "),
         params={**choice.given, **variant.params},
     )
-
-
-def _refuse_duplicates(labels: Sequence[str]) -> None:
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")

@@ -1,7 +1,5 @@
 """Runs a plan: stages each fit, hands it to an executor, and turns what comes back into rows."""
 
-from __future__ import annotations
-
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +27,8 @@ from protocols.roles import Use, roles_of
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
-ARTIFACTS = ("cic_features", "stream")
-"""Inputs that not every dataset has; its manifest says which."""
-
-FEWEST_FLOWS = 2
-"""A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
+ARTIFACTS = ("cic_features", "stream")  # Inputs that not every dataset has; its manifest says which.
+FEWEST_FLOWS = 2  # A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason.
 
 
 class Observer(Protocol):

@@ -5,8 +5,6 @@ name alone, so every detector that reads it sees the same flows in the same orde
 folder an input; a fit's own folder holds links to the inputs that its detector declared, and to no others.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -17,35 +15,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from datasets_registry.registry import OpenDataset
+from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import PacketStream
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
-
-if TYPE_CHECKING:
-    from datasets_registry.registry import OpenDataset
-    from datasets_registry.store import FlowStore
-    from protocols.splits import Draw
+from protocols.splits import Draw
 
 Ids = NDArray[np.int64]
 
 NEUTRAL_TOLERANCE = 0.005
 NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
-BLOCK_FLOWS = 1 << 14
-"""Flows whose packets are in memory at a time while a part is written."""
-
-ORDER, IDS, CAPTURES = 0, 1, 2
-"""Each draw of a part has a generator of its own."""
-
-OWN_STREAM = "own_stream"
-"""The input ``stream`` for training, validation and calibration: without the packets of other flows."""
+BLOCK_FLOWS = 1 << 14  # Flows whose packets are in memory at a time while a part is written.
+ORDER, IDS, CAPTURES = 0, 1, 2  # Each draw of a part has a generator of its own.
+OWN_STREAM = "own_stream"  # The input ``stream`` for training, validation and calibration: without the packets of other flows.
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class Batch:
     inputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Batch:
+    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Self:
         """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows around it."""
         named = (name if name != "stream" or scored else OWN_STREAM for name in inputs)
         return cls(part, ("ids", *sorted(named)))
@@ -181,9 +172,6 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
             break
     assert best is not None
     return best
-
-
-# -- one file, or one folder of columns, an input ----------------------------------------------------------------------------------
 
 
 def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows: Ids) -> None:

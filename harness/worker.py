@@ -5,8 +5,6 @@ folder.  It knows neither datasets nor flow ids nor where results go.  Events le
 detector prints ends in the log (standard error).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource
@@ -28,8 +26,7 @@ from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.plugins import load_detector, one_line
 from janus_bench.records import Status
 
-SCORE_BLOCK = 65_536
-"""Flows handed to ``score`` at once; bounds memory on large test sets."""
+SCORE_BLOCK = 65_536  # Flows handed to ``score`` at once; bounds memory on large test sets.
 
 
 class Batches:

@@ -1,14 +1,10 @@
 """Registers the built-in renderers the way a third-party plugin would."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from janus_bench.extensions import Renderer, hookimpl
-
-if TYPE_CHECKING:
-    from reports.tables.document import Board
+from reports.tables.document import Board
 
 
 @hookimpl

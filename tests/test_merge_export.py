@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 
 from harness.cli import console, leaderboard
-from harness.cli import export as export_command
-from harness.cli import merge as merge_command
+from harness.cli import folders as command
 from janus_bench.errors import DataError, UsageError
 from reports.results.archive import export
 from reports.results.folder import RunStore
@@ -30,7 +29,7 @@ def silent(text: str, fraction: float) -> None:
 def test_two_folders_become_one_with_shared_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = write_folder(tmp_path / "a", ("good", "poor"), failed=[("poor", "alpha", "beta", 2)])
     second = write_folder(tmp_path / "b", ("poor", "fair"))
-    merge_command.merge([first, second], tmp_path / "c")
+    command.merge([first, second], tmp_path / "c")
     # 2 + 2 detectors of 9 cells and 2 seeds; poor's 18 are in both, one of them failed in the first and counts from the second
     assert "54 runs (18 of them in several folders, alike), 2 plans" in capsys.readouterr().err
     merged = RunStore.open(tmp_path / "c")
@@ -109,7 +108,7 @@ def test_rows_of_two_versions_are_marked(tmp_path: Path) -> None:
 def test_an_archive_unpacks_into_a_folder_that_checks_and_shows_the_same(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_folder(tmp_path / "runs")
     archive = tmp_path / f"results{suffix}"
-    export_command.export(archive, folder)
+    command.export(archive, folder)
     printed = capsys.readouterr().out
     assert subprocess.run(["sha256sum", "-c", "-"], input=printed, text=True, capture_output=True, check=True).stdout == f"{archive}: OK\n"
     unpacked = tmp_path / "results"

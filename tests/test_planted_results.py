@@ -22,8 +22,8 @@ from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import METRICS
 from reports.plugin import janus_bench_renderers
-from reports.render.html import render_page
 from reports.render.html.collect import collect
+from reports.render.html.page import render_page
 from reports.results.folder import RunStore
 from reports.results.model import Measure, Results
 from reports.statistics.intervals import leaderboard_statistics

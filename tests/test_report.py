@@ -22,9 +22,9 @@ from janus_bench.errors import DataError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
-from reports.render.html import render_page
 from reports.render.html.collect import MAX_POINTS, collect, roc_grid, tpr_at
 from reports.render.html.evidence import FamilySize, ReportData
+from reports.render.html.page import render_page
 from reports.results.folder import RunStore
 from reports.results.model import Results
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reports.render.html import render_page
+from reports.render.html.page import render_page
 from tests.test_report import planted
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -16,8 +16,7 @@ from janus_bench.quiet import ignore
 if TYPE_CHECKING:
     from datasets_registry.store import FlowStore
 
-SEED = 42
-"""The first of the seeds that ``run`` uses: its partition is the one that is audited."""
+SEED = 42  # The first of the seeds that ``run`` uses: its partition is the one that is audited.
 
 Report = Callable[[str, float], None]
 

@@ -1,7 +1,5 @@
 """Lists of what is installed: detectors, protocols, metrics, renderers; and the conformance check."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import sys

@@ -16,8 +16,6 @@ from janus_bench.params import split_requests
 if TYPE_CHECKING:
     from reports.statistics.compare import ComparedCell, ComparedMean, Comparison
 
-SUMMARY_NAMES = {"cross_mean": "cross mean", "within_mean": "within mean"}
-
 
 def compare(
     runs_a: Annotated[Path, typer.Argument(help="Folder of results.")],
@@ -65,7 +63,7 @@ def _print(document: Comparison) -> None:
         _table(columns, [_cell(row) for row in pair["cells"]], [row["reason"] for row in pair["cells"]])
     rows = [(pair, row) for pair in document["pairs"] for row in pair["means"]]
     columns = ["mean", "A", "B", "A", "B", "A − B", "these datasets 95 %", "p", "Holm", "other datasets 95 %", "p", "Holm"]
-    body = [[SUMMARY_NAMES[row["summary"]], pair["first"], pair["second"], *_mean(row)] for pair, row in rows]
+    body = [[row["summary"].replace("_", " "), pair["first"], pair["second"], *_mean(row)] for pair, row in rows]
     _table(columns, body, [row["reason"] for _, row in rows])
     for note in document["notes"]:
         console.out(f"note: {note}")
@@ -101,5 +99,4 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _p(value: float | None) -> str:
-    """Three decimals; what is smaller says so."""
     return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}"

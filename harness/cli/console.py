@@ -1,7 +1,5 @@
 """Where things are printed: data on standard output, everything else on standard error; tables that survive a pipe."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -15,8 +13,7 @@ from typing import Any
 from janus_bench import plugins
 from janus_bench.errors import UsageError
 
-PIPED_WIDTH = 140
-"""Columns when standard output is not a terminal; rich would cut tables at 80."""
+PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
 
 def width() -> int:

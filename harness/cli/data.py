@@ -1,7 +1,5 @@
 """``janus-bench data``: add, export, list, info."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

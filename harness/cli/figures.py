@@ -49,11 +49,8 @@ def heatmap(
         board = document(table, metric, aggregator or None)
         row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
-        matrix = np.full((len(sources), len(targets)), np.nan)
-        for cell in row["cells"]:
-            if cell["mean"] is not None:
-                matrix[sources.index(cell["source"]), targets.index(cell["target"])] = cell["mean"]
-        matrices.append(matrix)
+        means = {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]}
+        matrices.append(np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64))
     names = tuple(_score_name(aggregator, row) for aggregator in (first, second))
     if not board["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
         raise UsageError(f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one")
@@ -92,12 +89,7 @@ def roc(
 
 
 def density(
-    file: File,
-    detector: DetectorName,
-    aggregator: Scalar = "",
-    seed: Seed = None,
-    protocol: ProtocolName = "",
-    runs: Runs = DEFAULT_RUNS,
+    file: File, detector: DetectorName, aggregator: Scalar = "", seed: Seed = None, protocol: ProtocolName = "", runs: Runs = DEFAULT_RUNS
 ) -> None:
     """Densities of the scores of benign and attack flows, per source and target."""
     import numpy as np
@@ -161,9 +153,6 @@ def _format(file: Path) -> Format:
     if found is None:
         raise UsageError(f"cannot tell the format of {file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
     return found
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def _row(document: Board, label: str) -> BoardRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,17 +116,15 @@ def with_table(table: ResultTable, board: Board, name: str, flows_per_day: int |
     if name == LEADERBOARD:
         return board
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
-    from reports.render.html.collect import a_day, cell_evidence, cell_likeness
+    from reports.render.html.collect import cell_evidence, cell_likeness
 
-    operations = Operations(flows_per_day or FLOWS_PER_DAY, _base_rates(base_rates) or BASE_RATES, a_day)
-    collect: dict[str, Callable[[PreparationProgress], Sequence[Any]]] = {
-        "scores": lambda progress: cell_evidence(table, progress),
-        "likeness": lambda progress: cell_likeness(table, board["aggregator"], progress),
-    }
+    operations = Operations(flows_per_day or FLOWS_PER_DAY, _base_rates(base_rates) or BASE_RATES)
     cells: Sequence[Any] = ()
-    if TABLES[name].evidence in collect:
-        with PreparationProgress() as progress:
-            cells = collect[TABLES[name].evidence](progress)
+    with PreparationProgress() as progress:
+        if TABLES[name].evidence == "scores":
+            cells = cell_evidence(table, progress)
+        elif TABLES[name].evidence == "likeness":
+            cells = cell_likeness(table, board["aggregator"], progress)
     return with_details(board, name, cells, operations)
 
 

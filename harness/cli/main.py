@@ -1,12 +1,11 @@
 """``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is called."""
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Callable
 
 import typer
 
-from harness.cli import audit, catalogue, compare, data, export, figures, leaderboard, merge, prepare, published, report, run
+from harness.cli import audit, catalogue, compare, data, figures, folders, leaderboard, prepare, published, report, run
 from harness.cli.console import retry_command
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
@@ -17,78 +16,65 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=True,
-    epilog=examples(
-        "janus-bench run --protocol cross --detectors janus,iforest", "janus-bench data add campus ./captures", "janus-bench leaderboard"
-    ),
+    epilog=examples("run --protocol cross --detectors janus,iforest", "data add campus ./captures", "leaderboard"),
 )
-data_app = typer.Typer(help="Datasets: add a folder of labelled captures, list, inspect, audit, verify.", no_args_is_help=True, rich_markup_mode=None)
-detector_app = typer.Typer(help="Detectors: list, inspect, check one against the contract.", no_args_is_help=True, rich_markup_mode=None)
-protocol_app = typer.Typer(help="Protocols: which source is scored on which target.", no_args_is_help=True, rich_markup_mode=None)
-metric_app = typer.Typer(help="Metrics that a leaderboard can show.", no_args_is_help=True, rich_markup_mode=None)
-renderer_app = typer.Typer(help="Formats that a leaderboard can be written in.", no_args_is_help=True, rich_markup_mode=None)
-figure_app = typer.Typer(help="Figures from stored scores: SVG, PDF or PNG.", no_args_is_help=True, rich_markup_mode=None)
 GROUPS = {
-    "data": data_app,
-    "detector": detector_app,
-    "protocol": protocol_app,
-    "metric": metric_app,
-    "renderer": renderer_app,
-    "figure": figure_app,
+    "data": "Datasets: add a folder of labelled captures, list, inspect, audit, verify.",
+    "detector": "Detectors: list, inspect, check one against the contract.",
+    "protocol": "Protocols: which source is scored on which target.",
+    "metric": "Metrics that a leaderboard can show.",
+    "renderer": "Formats that a leaderboard can be written in.",
+    "figure": "Figures from stored scores: SVG, PDF or PNG.",
 }
-for name, sub in GROUPS.items():
-    app.add_typer(sub, name=name)
-
-app.command(
-    epilog=examples(
-        "janus-bench run --protocol cross --detectors janus,shafir",
-        "janus-bench run --detectors 'janus[sigma=0.6],iforest' --datasets a,b --seeds 42 --dry-run",
-        "janus-bench run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
-    )
-)(run.run)
-app.command(
-    epilog="Examples:  janus-bench leaderboard    janus-bench leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"
-)(leaderboard.leaderboard)
-app.command(
-    epilog=examples(
-        "janus-bench compare runs --detectors janus,iforest", "janus-bench compare runs --control", "janus-bench compare runs_before runs_after"
-    )
-)(compare.compare)
-app.command(epilog=examples("janus-bench merge runs_a runs_b -o runs"))(merge.merge)
-app.command(epilog=examples("janus-bench export --runs runs -o runs.tar.zst"))(export.export)
-app.command(epilog=examples("janus-bench report", "janus-bench report --runs runs -o report.html"))(report.report)
-app.command(epilog=examples("janus-bench published", "janus-bench published --runs runs --format markdown"))(published.published)
-
-data_app.command("add", epilog=examples("janus-bench data add campus ./captures"))(data.add)
-data_app.command(
-    "prepare",
-    epilog=examples(
-        "janus-bench data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
-        "janus-bench data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "run": (
+        run.run,
+        examples(
+            "run --protocol cross --detectors janus,shafir",
+            "run --detectors 'janus[sigma=0.6],iforest' --datasets a,b --seeds 42 --dry-run",
+            "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
+        ),
     ),
-)(prepare.prepare)
-data_app.command(
-    "export", epilog=examples("janus-bench data export campus -o ./campus", "janus-bench data export campus --layout full_store -o ./campus")
-)(data.export)
-data_app.command("list")(data.show_list)
-data_app.command("info")(data.show_info)
-data_app.command("audit", epilog=examples("janus-bench data audit campus", "janus-bench data audit campus --format json"))(audit.audit)
-data_app.command("verify", epilog=examples("janus-bench data verify campus"))(audit.verify)
-
-detector_app.command("list")(catalogue.detectors)
-detector_app.command("info")(catalogue.detector)
-detector_app.command("check", epilog=examples("janus-bench detector check iforest", "janus-bench detector check my_package.module:MyDetector"))(
-    catalogue.check
-)
-protocol_app.command("list")(catalogue.protocols)
-protocol_app.command("info")(catalogue.protocol)
-metric_app.command("list")(catalogue.metrics)
-renderer_app.command("list")(catalogue.renderers)
-
-figure_app.command("heatmap", epilog=examples("janus-bench figure heatmap --detector janus -o repair.pdf"))(figures.heatmap)
-figure_app.command("roc", epilog=examples("janus-bench figure roc --detectors janus,iforest --source a --target b -o roc.svg"))(figures.roc)
-figure_app.command("density", epilog=examples("janus-bench figure density --detector janus -o scores.pdf"))(figures.density)
-figure_app.command("ablation", epilog=examples("janus-bench figure ablation --reference janus -o ablation.pdf"))(figures.ablation)
+    "leaderboard": (
+        leaderboard.leaderboard,
+        examples("leaderboard", "leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"),
+    ),
+    "compare": (compare.compare, examples("compare runs --detectors janus,iforest", "compare runs --control", "compare runs_before runs_after")),
+    "merge": (folders.merge, examples("merge runs_a runs_b -o runs")),
+    "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
+    "report": (report.report, examples("report", "report --runs runs -o report.html")),
+    "published": (published.published, examples("published", "published --runs runs --format markdown")),
+    "data add": (data.add, examples("data add campus ./captures")),
+    "data prepare": (
+        prepare.prepare,
+        examples(
+            "data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
+            "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+        ),
+    ),
+    "data export": (data.export, examples("data export campus -o ./campus", "data export campus --layout full_store -o ./campus")),
+    "data list": (data.show_list, ""),
+    "data info": (data.show_info, ""),
+    "data audit": (audit.audit, examples("data audit campus", "data audit campus --format json")),
+    "data verify": (audit.verify, examples("data verify campus")),
+    "detector list": (catalogue.detectors, ""),
+    "detector info": (catalogue.detector, ""),
+    "detector check": (catalogue.check, examples("detector check iforest", "detector check my_package.module:MyDetector")),
+    "protocol list": (catalogue.protocols, ""),
+    "protocol info": (catalogue.protocol, ""),
+    "metric list": (catalogue.metrics, ""),
+    "renderer list": (catalogue.renderers, ""),
+    "figure heatmap": (figures.heatmap, examples("figure heatmap --detector janus -o repair.pdf")),
+    "figure roc": (figures.roc, examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg")),
+    "figure density": (figures.density, examples("figure density --detector janus -o scores.pdf")),
+    "figure ablation": (figures.ablation, examples("figure ablation --reference janus -o ablation.pdf")),
+}
+groups = {name: typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None) for name, text in GROUPS.items()}
+for name, sub in groups.items():
+    app.add_typer(sub, name=name)
+for words, (function, epilog) in COMMANDS.items():
+    name, _, command = words.rpartition(" ")
+    (groups[name] if name else app).command(command, epilog=epilog or None)(function)
 
 
 def main() -> None:

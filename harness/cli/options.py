@@ -1,7 +1,5 @@
 """Options that several commands have, declared once, and how a command's examples are written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,5 +18,5 @@ Stream = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """An epilog that keeps its line breaks."""
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+    """An epilog that keeps its line breaks; what follows ``janus-bench`` is given."""
+    return "\b\nExamples:\n" + "\n".join(f"  janus-bench {command}" for command in commands)

@@ -54,17 +54,11 @@ def prepare(
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
         with PreparationProgress() as progress:
+            about, cache = _about(driver, name, options), extracted_folder(name)
             manifest = ingest_captures(
-                files,
-                label,
-                dataset_folder(name),
-                about=_about(driver, name, options),
-                rules=driver.rules,
-                cache=extracted_folder(name),
-                stream=stream,
-                progress=progress,
+                files, label, dataset_folder(name), about=about, rules=driver.rules, cache=cache, stream=stream, progress=progress
             )
-        shutil.rmtree(extracted_folder(name), ignore_errors=True)  # it stays where this stops before: the captures are not read again
+        shutil.rmtree(cache, ignore_errors=True)  # it stays where this stops before: the captures are not read again
     finally:
         for line in said:
             console.say(line)

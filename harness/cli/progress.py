@@ -30,7 +30,11 @@ class _Bars(AbstractContextManager[Any]):
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._bar = _bar()
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._main = self._bar.add_task(self._title, total=self._total)
         return self
@@ -114,11 +118,3 @@ class RunProgress(_Bars):
             self._bar.console.print(Text(line))
         else:
             console.say(line)
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,7 +1,5 @@
 """``janus-bench published``: numbers of the literature beside the measured rows of a results folder, if one is named."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Literal

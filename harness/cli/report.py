@@ -23,8 +23,8 @@ def report(
     file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs, provenance."""
-    from reports.render.html import render_page
     from reports.render.html.collect import collect
+    from reports.render.html.page import render_page
 
     table = leaderboard.read(runs, protocol)
     if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while

@@ -1,7 +1,5 @@
 """``janus-bench leaderboard --watch``: the table of a results folder, redrawn while a run fills it."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

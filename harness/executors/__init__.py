@@ -1,7 +1,5 @@
 """Where fits run: a staged job goes in, an outcome comes back, and the files lie below the job's folder."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One fit in one child process on this machine: started clean, watched, limited, and its end explained."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -21,10 +19,8 @@ from harness.jobs import Event, Failed, Finished, Job, event_from, line_of, shor
 from janus_bench.records import Status
 
 POLL_S = 0.02
-GRACE_S = 2.0
-"""How long a child may take to end after its last word."""
-LINE = 1 << 12
-"""Bytes at the end of a log in which its last line is looked for."""
+GRACE_S = 2.0  # How long a child may take to end after its last word.
+LINE = 1 << 12  # Bytes at the end of a log in which its last line is looked for.
 LAUNCH = (
     "import ctypes, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL
@@ -77,14 +73,7 @@ class LocalExecutor:
 class _Watch:
     """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must end."""
 
-    def __init__(
-        self,
-        child: subprocess.Popen[bytes],
-        pipe: EventPipe,
-        job: Job,
-        stop: threading.Event,
-        on_event: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], pipe: EventPipe, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> None:
         self.events: list[Event] = []
         self.peak = 0
         self._child, self._pipe, self._job, self._stop, self._on_event = child, pipe, job, stop, on_event

@@ -1,7 +1,5 @@
 """What comes back from a child through its pipes: events, line by line, and its log, of which the beginning and the end are kept."""
 
-from __future__ import annotations
-
 import os
 import queue
 import select
@@ -13,8 +11,7 @@ from typing import IO
 CHUNK = 1 << 16
 LONGEST_LINE = 1 << 20
 """An event is shorter than this; whatever else a detector writes to the pipe of events is thrown away, however long."""
-KEPT = 1 << 22
-"""Bytes of a log that are kept from its beginning, and again from its end."""
+KEPT = 1 << 22  # Bytes of a log that are kept from its beginning, and again from its end.
 
 
 class _Pipe:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 BINS = 48
 SHADE = "#eeeeee"
-SPAN = (0.001, 0.999)
-"""Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins."""
+SPAN = (0.001, 0.999)  # Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins.
 MARGIN = 0.02
-LOG_RATIO = 50.0
-"""Positive scores whose span is wider than this factor are shown on a logarithmic axis."""
+LOG_RATIO = 50.0  # Positive scores whose span is wider than this factor are shown on a logarithmic axis.
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "filled": True, "linestyle": "-"},
     {"color": VERMILION, "filled": False, "linestyle": "-"},
@@ -83,15 +81,8 @@ def _paint(figure: Figure, panels: Sequence[ScorePanel], sources: list[str], tar
     if "threshold" in handles:
         handles[words[1] or "threshold"] = handles.pop("threshold")
     # the legend's title stands where the name of the x axis belongs
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=len(handles),
-        frameon=False,
-        title=f"{words[0]} (outermost bins: all beyond)",
-        title_fontsize=8,
-    )
+    title = f"{words[0]} (outermost bins: all beyond)"
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=len(handles), frameon=False, title=title, title_fontsize=8)
 
 
 def _edges(panels: Sequence[ScorePanel]) -> tuple[NDArray[np.float64], bool]:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
-LOW, HIGH = 0.4, 1.0
-"""Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow."""
+LOW, HIGH = 0.4, 1.0  # Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow.
 DIFFERENCE = 0.6
-CELL = 0.42
-"""Side of a cell in inches."""
+CELL = 0.42  # Side of a cell in inches.
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from reports.figures.style import GREY, LINES, Format, draw, number, tidy
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOW_FPR = 0.05
-"""Right end of the enlarged region: the false positive rates that an operator can bear lie at its left edge."""
+LOW_FPR = 0.05  # Right end of the enlarged region: the false positive rates that an operator can bear lie at its left edge.
 OPERATING = 0.01
 
 
@@ -55,18 +53,14 @@ def _paint(figure: Figure, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) ->
         found = number(float(true[false <= OPERATING].max()))  # without interpolation, as the metric tpr_at_fpr_1pct
         names.append(f"AUROC {number(float(np.trapezoid(true, false)))}   TPR at 1 % FPR {found}   {name}")
     for axes in (whole, low):
-        _axes(axes)
+        tidy(axes)
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=(0, (1, 3)))
+        axes.set_ylim(0, 1.005)
+        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.set_axisbelow(True)
     whole.set(xlim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
     low.set(xlim=(0, LOW_FPR), xlabel=f"false positive rate, enlarged to {LOW_FPR:.0%}".replace("%", " %"))
     low.axvline(OPERATING, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
     low.annotate("1 % FPR", (OPERATING, 1.0), (3, -2), textcoords="offset points", color=GREY, fontsize=7, va="top")
     whole.axvspan(0, LOW_FPR, color="#eeeeee", zorder=0)
     figure.legend(handles, names, loc="outside lower center", frameon=False, handlelength=3.5)
-
-
-def _axes(axes: Axes) -> None:
-    tidy(axes)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=(0, (1, 3)))
-    axes.set_ylim(0, 1.005)
-    axes.grid(color="#dddddd", linewidth=0.5)
-    axes.set_axisbelow(True)

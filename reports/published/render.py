@@ -1,19 +1,15 @@
 """The published numbers as tables, for a terminal and as markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
 from reports.render.text import escape, markdown_table
-from reports.tables.fields import in_order
+from reports.tables.fields import grouped, in_order
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
-NONE = "—"
-"""Printed where there is no figure, as in the tables of the literature."""
-RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"
-"""A column of running text in print."""
+NONE = "—"  # Printed where there is no figure, as in the tables of the literature.
+RAGGED = r">{\raggedright\arraybackslash}p{3.4cm}"  # A column of running text in print.
 METRIC_NAMES = {"auroc": "AUROC", "f1": "F1", "precision": "precision", "auroc_std": "std of AUROC"}
 
 
@@ -138,17 +134,15 @@ def closing_lines(table: PublishedTable) -> list[str]:
     shown += [*table["cross"], *table["ablation"], *table["others"]]
     used = {number["footnote"] for number in shown}
     lines = [f"{mark} {text}" for mark, text in table["footnotes"].items() if mark in used]
-    protocols: dict[str, list[str]] = {}
-    for number in shown:
-        if not number["footnote"]:
-            seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
-            protocols.setdefault(f"{number['protocol']}; {seeds}; {number['document']}", []).append(number["name"])
+    protocols = grouped((_protocol(number), number["name"]) for number in shown if not number["footnote"])
     lines += [f"{', '.join(in_order(names))}: {protocol}" for protocol, names in protocols.items()]
     lines += [f"{number['name']} on {number['target']}: {number['note']}" for number in shown if number["note"] and number["kind"] == "within"]
     return [*lines, *table["notes"]]
 
 
-# -- forms -------------------------------------------------------------------------------------------------------------------------
+def _protocol(number: NumberRow) -> str:
+    seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
+    return f"{number['protocol']}; {seeds}; {number['document']}"
 
 
 def published_text(table: PublishedTable, width: int, color: bool) -> str:

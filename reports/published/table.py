@@ -4,8 +4,6 @@ They are shown with venue, protocol, footnote and provenance, and never take par
 that the file keeps (marks that agree with protocols, possible values …) are those of its test.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -91,8 +89,6 @@ def load_published() -> tuple[PublishedNumber, ...]:
     return read_published().numbers
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------------------
-
 Entry = Mapping[str, Any]
 
 
@@ -149,9 +145,6 @@ def _as_printed(unit: str, entry: Entry) -> str:
     sign = "+" if unit in ("points", "difference") and entry["value"] > 0 else ""
     about = "≈ " if entry.get("approximate") else ""
     return f"{about}{sign}{entry['value']}" + (f" ± {entry['std']}" if "std" in entry else "")
-
-
-# -- the table beside measured rows ------------------------------------------------------------------------------------------------
 
 
 class NumberRow(PublishedNumber):

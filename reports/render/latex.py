@@ -3,8 +3,6 @@ r"""The leaderboard, its matrices and the published tables in LaTeX (booktabs), 
 What has to be in the preamble is ``PREAMBLE``, which the first line of the output repeats.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,11 +17,8 @@ from reports.tables.model import Cell, Column, Table, TableRow
 
 PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 
-ROWS = 48
-"""A table has at most so many rows on a page; the rest continues in another one."""
-
-MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")
-"""A hyphen that is a sign."""
+ROWS = 48  # A table has at most so many rows on a page; the rest continues in another one.
+MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")  # A hyphen that is a sign.
 
 # Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its default fonts lack.
 SYMBOLS = {"±": "pm", "×": "times", "→": "rightarrow", "↓": "downarrow", "≤": "leq", "≥": "geq", "≈": "approx", "≠": "neq", "√": "surd", "·": "cdot"}
@@ -88,9 +83,6 @@ def _cell(column: Column, cell: Cell) -> str:
     return rf"\textbf{{{text}}}" if cell.best else text
 
 
-# -- leaderboard -------------------------------------------------------------------------------------------------------------------
-
-
 def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
     """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions, notes."""
     lines = [f"% preamble: {PREAMBLE}", "", *(_details(document) if "details" in document else [*_leaderboard(document), *_matrices(document)])]
@@ -137,9 +129,6 @@ def _details(document: Board) -> list[str]:
             page = replace(table, rows=table.rows[start : start + ROWS])
             lines += _float(f"details-{position}-{part}", page, escape(f"{table.title}{of}."))
     return lines
-
-
-# -- published numbers -------------------------------------------------------------------------------------------------------------
 
 
 def latex_published(table: PublishedTable) -> str:

@@ -1,7 +1,5 @@
 """Tables that fit a width without cutting a number: columns that do not fit go into a further table, names wrap."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Sequence
@@ -13,10 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from reports.tables.fields import grouped
 from reports.tables.model import Column, Table
 
-GAP = 2
-"""Columns of space between table columns."""
+GAP = 2  # Columns of space between table columns.
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +64,8 @@ def paged(labels: Sequence[TerminalColumn], columns: Sequence[TerminalColumn], w
 
 def _groups(columns: Sequence[TerminalColumn], room: int) -> list[list[TerminalColumn]]:
     """Columns by priority; a group wider than a whole table is taken apart."""
-    by_priority: dict[int, list[TerminalColumn]] = {}
-    for column in sorted(columns, key=lambda column: column.priority):
-        by_priority.setdefault(column.priority, []).append(column)
     groups: list[list[TerminalColumn]] = []
-    for group in by_priority.values():
+    for group in grouped((column.priority, column) for column in sorted(columns, key=lambda column: column.priority)).values():
         fits = sum(column.width + GAP for column in group) <= room + GAP
         groups += [group] if fits else [[column] for column in group]
     return groups

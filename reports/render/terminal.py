@@ -1,7 +1,5 @@
 """The leaderboard for a terminal: summary table, what went wrong, a source × target matrix per detector, partitions, notes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from rich.console import Group, RenderableType
@@ -15,10 +13,8 @@ from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Table, TableRow
 
-MIN_WIDTH = 40
-"""A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut."""
-NAME_WIDTH = (16, 34)
-"""A detector's name gets at least and at most so many columns before it wraps."""
+MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
+NAME_WIDTH = (16, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
@@ -41,7 +37,8 @@ def render_table(document: Board, width: int, color: bool) -> str:
     sizes = parts_table(document)
     columns = terminal_columns(sizes)
     notes = [Text(note, "dim") for note in sizes.notes]
-    parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes), _notes(document)]
+    parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes)]
+    parts += [Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))]
     return printed(parts, width, color)
 
 
@@ -82,13 +79,6 @@ def _item(text: Text) -> RenderableType:
     grid.add_column(overflow="fold")
     grid.add_row("-", text)
     return grid
-
-
-def _notes(document: Board) -> RenderableType:
-    return Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))
-
-
-# -- matrices ----------------------------------------------------------------------------------------------------------------------
 
 
 def _matrices(document: Board, width: int) -> list[RenderableType]:

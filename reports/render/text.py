@@ -1,7 +1,5 @@
 """The leaderboard as markdown, tidy CSV, JSON and Parquet.  Standard library only, and pyarrow for Parquet."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -13,8 +11,6 @@ from reports.tables.details import tables_of
 from reports.tables.document import Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
 from reports.tables.model import Table
-
-# -- for programs ------------------------------------------------------------------------------------------------------------------
 
 SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic")
 OF_ROW = ("detector", "provenance", "uses_labels")
@@ -63,7 +59,8 @@ def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
     columns, lines = tidy(document)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
+    shown = [[str(value).lower() if isinstance(value, bool) else _params(value) for value in line] for line in lines]
+    csv.writer(text, lineterminator="\n").writerows([columns, *shown])
     return text.getvalue().rstrip("\n")
 
 
@@ -82,13 +79,6 @@ def render_parquet(document: Board, width: int, color: bool) -> bytes:
 
 def _params(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
-
-
-def _field(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else _params(value)
-
-
-# -- markdown ----------------------------------------------------------------------------------------------------------------------
 
 
 def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json

@@ -1,7 +1,5 @@
 """A results folder as one file for an archive: ``.tar.zst`` or ``.tar.gz`` with checksums.  The same results give the same bytes."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

@@ -10,6 +10,7 @@ logs/<fit>.log                the child's standard error
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -60,8 +61,6 @@ class RunStore:
             raise UsageError(f"results folder {folder} cannot be written ({error.strerror}): choose another with --runs") from None
         return cls(folder)
 
-    # -- writing -----------------------------------------------------------------------------------------------------------------
-
     def append(self, record: RunRecord) -> RunRecord:
         """Write a row as the next attempt of its run."""
         folder = self.folder / "results"
@@ -110,8 +109,6 @@ class RunStore:
         """Keep a child's standard error."""
         self._write(self.folder / "logs" / f"{fit_key}.log", log.read_bytes())
 
-    # -- reading -----------------------------------------------------------------------------------------------------------------
-
     def records(self) -> dict[str, RunRecord]:
         """The latest attempt of every run."""
         attempts = sorted((*_attempt_of(path), path) for path in (self.folder / "results").glob("*.json"))
@@ -131,8 +128,6 @@ class RunStore:
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key
 
-    # -- inside ------------------------------------------------------------------------------------------------------------------
-
     def _write(self, path: Path, data: bytes, *, exclusive: bool = False) -> bool:
         """``janus_bench.files.write_atomically``; WriteFailed where it cannot."""
         try:
@@ -143,8 +138,6 @@ class RunStore:
             ) from None
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
-        import io
-
         buffer = io.BytesIO()
         table.write_parquet(buffer, compression="zstd")
         self._write(path, buffer.getvalue())

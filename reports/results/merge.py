@@ -1,22 +1,19 @@
 """Several results folders made into one.  Nothing is run; what two folders disagree on is refused, never averaged or dropped silently."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
-
-if TYPE_CHECKING:
-    import polars as pl
+from reports.tables.fields import grouped
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,6 @@ def _notes(records: Sequence[RunRecord]) -> list[str]:
     """What a table made of these rows marks, too."""
     made = sorted({_made_by(record) for record in records})
     notes = [f"rows were made by {len(made)} versions or machines ({'; '.join(made)}): tables say so"] if len(made) > 1 else []
-    versions: dict[str, set[str]] = {}
-    for record in records:
-        versions.setdefault(record.spec["detector"], set()).add(record.spec["version"])
-    notes += [f"{name}: runs of versions {', '.join(sorted(found))}" for name, found in sorted(versions.items()) if len(found) > 1]
+    versions = grouped((record.spec["detector"], record.spec["version"]) for record in records)
+    notes += [f"{name}: runs of versions {', '.join(sorted(set(found)))}" for name, found in sorted(versions.items()) if len(set(found)) > 1]
     return notes

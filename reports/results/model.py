@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from protocols.operations import SourceLikeness
 
 AUROC = "auroc"
-MISSING = "missing"
-"""Status of a run that was planned and has no row."""
+MISSING = "missing"  # Status of a run that was planned and has no row.
 
 SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 """Of a plan: what tables must agree in, besides their data, to be one or to be compared."""
@@ -36,8 +35,7 @@ SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 TRUTHS, SCORES, SCORED = 4, 8, 32
 """So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target, or run by run."""
 
-Pair = tuple[str, str]
-"""(source, target); a target-only baseline names the source of the cell that it stands beside."""
+Pair = tuple[str, str]  # (source, target); a target-only baseline names the source of the cell that it stands beside.
 Progress = Callable[[str, float], None]
 Say = Callable[[str], None]
 
@@ -117,8 +115,6 @@ class Results:
         shown = [f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}" for table in self.tables()]
         return "\n".join([f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)])
 
-    # -- which plans -----------------------------------------------------------------------------------------------------------------
-
     def _made(self, plan: PlanRecord) -> tuple[str, str, str]:
         """Plans that do not say when they were made (schema version 1) come first, by when the last of their runs finished."""
         finished = "" if plan.made else max((self.records[cell.run_key].finished for cell in plan.cells if cell.run_key in self.records), default="")
@@ -157,8 +153,6 @@ class Results:
                 "its rules are not the present ones; run it again to have it under those"
             )
         return chosen
-
-    # -- numbers ---------------------------------------------------------------------------------------------------------------------
 
     def _scored(self, key: str, aggregator: str) -> ScoredFlows:
         """The test flows of an ok run.  UsageError if its columns do not allow the aggregator."""

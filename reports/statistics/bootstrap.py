@@ -8,24 +8,22 @@ Captures and seeds are crossed, not nested: a capture and its attack flows are s
 A dataset's weight counts for its cells as source and as target (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.quiet import ignore
+from reports.tables.fields import grouped
 
-FEWEST_DATASETS = 3
-"""With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all."""
+FEWEST_DATASETS = 3  # With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all.
 
 FEWEST_RESAMPLES = 0.9
 """A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe the rest only."""
 
-CHUNK = 2**19
-"""Weights (flows × resamples) drawn at a time, 4 MiB."""
+CHUNK = 2**19  # Weights (flows × resamples) drawn at a time, 4 MiB.
 
 Pair = tuple[str | None, str]
 Floats = NDArray[np.float64]
@@ -90,11 +88,7 @@ def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
 
 
 def resample(
-    cells: Sequence[CellScores],
-    resamples: int = 1000,
-    seed: int = 0,
-    statistic: Statistic = _auroc_of,
-    progress: Callable[[float], None] = ignore,
+    cells: Sequence[CellScores], resamples: int = 1000, seed: int = 0, statistic: Statistic = _auroc_of, progress: Callable[[float], None] = ignore
 ) -> Resampled:
     """Resample captures, seeds and flows of every cell; datasets' weights are drawn too, and used by ``interval_of``.
 
@@ -149,9 +143,10 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     points = np.array([resampled.estimate[pair] @ weights for pair in cells])  # (cells,)
     estimate, difference = float(points.mean()), bool(weights.min() < 0)
     names = sorted({name for pair in cells for name in pair if name is not None})
-    reason = _why_not(resampled, cells, len(names) if datasets else None)
-    if reason:
-        return Interval(estimate, reason=reason)
+    if reasons := dict.fromkeys(resampled.reasons[target] for _, target in cells if target in resampled.reasons):
+        return Interval(estimate, reason="; ".join(reasons))
+    if datasets and len(names) < FEWEST_DATASETS:
+        return Interval(estimate, reason=f"{len(names)} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed")
     values = np.mean([resampled.draws[pair] @ weights for pair in cells], axis=0)  # (R,)
     whole = np.isfinite(values)
     if whole.mean() < FEWEST_RESAMPLES:
@@ -181,7 +176,7 @@ class _Ranked:
     not_above: NDArray[np.intp]  # (a,) … with a lower or equal one
 
     @classmethod
-    def of(cls, scores: Floats, attack: NDArray[np.bool_]) -> _Ranked:
+    def of(cls, scores: Floats, attack: NDArray[np.bool_]) -> Self:
         order = np.argsort(scores, kind="stable")
         benign, hits = order[~attack[order]], order[attack[order]]
         left, right = (np.searchsorted(scores[benign], scores[hits], side) for side in ("left", "right"))
@@ -259,10 +254,7 @@ def _dataset_spread(resampled: Resampled, cells: Sequence[Pair], points: Floats)
 
 
 def _common_seeds(cells: Sequence[CellScores]) -> list[int]:
-    by_pair: dict[Pair, list[int]] = {}
-    for cell in cells:
-        by_pair.setdefault(cell.pair, []).append(cell.seed)
-    seeds = {tuple(sorted(found)) for found in by_pair.values()}
+    seeds = {tuple(sorted(found)) for found in grouped((cell.pair, cell.seed) for cell in cells).values()}
     if len(seeds) != 1 or any(len(set(found)) < len(found) for found in seeds):
         raise ValueError(f"every cell needs the same seeds, each once; got {sorted(seeds)}")
     return list(seeds.pop())
@@ -277,15 +269,6 @@ def _single_captures(cells: Sequence[CellScores]) -> dict[str, str]:
             if len(found) < 2:
                 reasons[cell.target] = f"the {kind} test flows of {cell.target} come from {'one capture' if len(found) else 'no capture'}"
     return reasons
-
-
-def _why_not(resampled: Resampled, cells: Sequence[Pair], n_datasets: int | None) -> str:
-    reasons = dict.fromkeys(resampled.reasons[target] for _, target in cells if target in resampled.reasons)
-    if reasons:
-        return "; ".join(reasons)
-    if n_datasets is not None and n_datasets < FEWEST_DATASETS:
-        return f"{n_datasets} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed"
-    return ""
 
 
 def _p_value(estimate: float, error: float, cumulative: Callable[[float], float]) -> float | None:

@@ -1,7 +1,5 @@
 """Rows compared on the flows that they share (``reports.statistics.joining``): differences are first − second.  Nothing is run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -85,9 +83,6 @@ class Comparison(TypedDict):
     notes: list[str]
 
 
-# -- which rows --------------------------------------------------------------------------------------------------------------------
-
-
 def rows_within(table: ResultTable, labels: Sequence[str]) -> list[tuple[Row, Row]]:
     """Every pair of the named rows of one table, in the order given.  UsageError for an unknown one, fewer than two, or one chosen with labels."""
     rows = _named(table, labels)
@@ -149,9 +144,6 @@ def _check_alike(first: ResultTable, second: ResultTable) -> None:
         ours, theirs = entry.hash, second.datasets[name].hash
         if ours != theirs:
             raise UsageError(f"cannot compare {where}: the data of {name} differ (hash {ours[:12]} and {theirs[:12]}); run both on the same data")
-
-
-# -- the document ------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

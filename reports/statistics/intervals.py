@@ -1,7 +1,5 @@
 """Intervals and tie groups of a leaderboard's rows, from stored scores; kept in the results folder, because they take seconds to minutes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from itertools import combinations
@@ -18,8 +16,7 @@ from reports.statistics.tests import holm, rank_test_warning, tie_groups
 from reports.tables.document import Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
 ALPHA = 0.05
-VERSION = 1
-"""Of the computation and its document: what an older one kept is not used."""
+VERSION = 1  # Of the computation and its document: what an older one kept is not used.
 FOLDER = "statistics"
 
 

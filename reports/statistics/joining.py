@@ -1,7 +1,5 @@
 """Rows on the flows that they share: scores and truth of a cell, joined into what the statistics need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +23,6 @@ RESAMPLES, RESAMPLES_REPEATED = 1000, 200
 
 
 def resamples_of(measure: Measure) -> int:
-    """By default."""
     return RESAMPLES if measure.is_auroc else RESAMPLES_REPEATED
 
 

@@ -3,8 +3,6 @@
 The headline intervals are in ``bootstrap``.  numpy and scipy only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 ``reports.tables.studies`` makes tables of them.  Standard library only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,11 +11,9 @@ from typing import Any, cast
 from janus_bench import plugins
 from janus_bench.records import CLASS_SHIFT
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
-from reports.tables.fields import mean_of_all
-from reports.tables.notes import UPPER_BOUND
+from reports.tables.fields import UPPER_BOUND, mean_of_all
 
-SEPARATOR = " · "
-"""Between a detector and its variant in the name of a row."""
+SEPARATOR = " · "  # Between a detector and its variant in the name of a row.
 
 HEADERS: Mapping[SummaryName, str] = dict(zip(SUMMARIES, ("within", "cross mean", "cross worst"), strict=True))
 
@@ -37,9 +33,6 @@ class CellLikeness:
     target: str
     index: float | None
     area: float | None
-
-
-# -- records -----------------------------------------------------------------------------------------------------------------------
 
 
 def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> list[AblationRecord]:
@@ -75,7 +68,9 @@ def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Seque
 
     def record(what: str, own: Sequence[Measured], of: Mapping[str, Any], minus: float | None, in_means: bool = True) -> AblationRecord:
         found: dict[str, Any] = {"what": what, "source": of.get("source"), "target": of.get("target"), "mean": of["mean"], "std": of["std"]}
-        found |= {"delta": _minus(of["mean"], minus), **_mean_of([like for _, like in own] if what != "cross_worst" else [])}
+        likes = [like for _, like in own] if what != "cross_worst" else []
+        index, area = (mean_of_all([None if like is None else getattr(like, name) for like in likes]) for name in ("index", "area"))
+        found |= {"delta": _minus(of["mean"], minus), "likeness": index, "likeness_auroc": area}
         found |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": in_means}
         return cast("AblationRecord", {**who, **found, **_status([cell for cell, _ in own], of["mean"])})
 
@@ -89,11 +84,6 @@ def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Seque
         minus = base_cells.get((each[0]["source"], each[0]["target"]))
         records.append(record("cell", [each], each[0], minus, in_means=each[0]["target"] not in outside))
     return records
-
-
-def _mean_of(cells: Sequence[CellLikeness | None]) -> dict[str, float | None]:
-    areas = {"likeness": "index", "likeness_auroc": "area"}
-    return {name: mean_of_all([None if cell is None else getattr(cell, of) for cell in cells]) for name, of in areas.items()}
 
 
 def without_variant(label: str, variant: str) -> str:
@@ -117,9 +107,6 @@ def _status(cells: Sequence[BoardCell], mean: float | None) -> dict[str, str]:
 
 def _minus(value: float | None, base: float | None) -> float | None:
     return None if value is None or base is None else value - base
-
-
-# -- differences -------------------------------------------------------------------------------------------------------------------
 
 
 def reference_label(document: Board, variants: Mapping[str, str]) -> str | None:

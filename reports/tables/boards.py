@@ -3,8 +3,6 @@
 Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +10,13 @@ from typing import Literal
 
 from reports.tables import fields
 from reports.tables.document import Board, BoardCell, BoardInterval, BoardPartition, BoardRow, DatasetInfo, SummaryName
-from reports.tables.fields import NONE, count, in_order
+from reports.tables.fields import NONE, count, grouped, in_order
 from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
 
-COST = 4
-"""Priority of the columns of cost, the last ones."""
+COST = 4  # Priority of the columns of cost, the last ones.
 SHARING = "* attack test flows whose capture also holds benign training flows"
-SOURCE_WIDTH, TARGET_WIDTH = 20, 12
-"""Names of datasets wrap at this width as heads of rows and of columns."""
-
-# -- leaderboard -------------------------------------------------------------------------------------------------------------------
+SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as heads of rows and of columns.
 
 
 @dataclass(frozen=True)
@@ -129,9 +123,6 @@ def _status(row: BoardRow) -> Cell:
     return Cell(fields.statuses(row["status_counts"]), failed=set(row["status_counts"]) != {"ok"})
 
 
-# -- matrices ----------------------------------------------------------------------------------------------------------------------
-
-
 def has_numbers(row: BoardRow) -> bool:
     return any(cell["mean"] is not None for cell in row["cells"])
 
@@ -151,12 +142,9 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
 
 def _best(document: Board, row: BoardRow) -> dict[str, float]:
     """Target → the best mean of its column; equal numbers: nothing stands out."""
-    columns: dict[str, set[float]] = {}
-    for cell in row["cells"]:
-        if cell["mean"] is not None:
-            columns.setdefault(cell["target"], set()).add(cell["mean"])
+    columns = grouped((cell["target"], cell["mean"]) for cell in row["cells"] if cell["mean"] is not None)
     extreme = max if document["higher_is_better"] else min
-    return {target: extreme(means) for target, means in columns.items() if len(means) > 1}
+    return {target: extreme(means) for target, means in columns.items() if len(set(means)) > 1}
 
 
 def _matrix_cell(cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
@@ -175,9 +163,6 @@ def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[fl
     if all(within.get(target, both[target]) == cross.get(target, both[target]) for target in targets):
         return [("control", [both[target] for target in targets])]
     return [(f"control, {word}", [values.get(target) for target in targets]) for word, values in (("within", within), ("cross", cross))]
-
-
-# -- parts of the datasets ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

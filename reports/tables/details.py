@@ -4,33 +4,28 @@ A table is made of *records* (what CSV, Parquet and JSON hold) and shown as tabl
 All functions that make records have one signature.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from reports.tables.ablation import SEPARATOR, ablation_records
-from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, SummaryName, ThresholdRecord
+from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, ThresholdRecord
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, mean_of_all, metric_name, name_of, number, share, spread, whole
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
-LEADERBOARD = "leaderboard"
-"""The name of the table that needs no details."""
+LEADERBOARD = "leaderboard"  # The name of the table that needs no details.
 BASELINE_NAME = "control"
 THRESHOLDS = ("P95", "P99", "P99.9")
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What alerts a day are asked for: the volume, the base rates, and a function (TPR, FPR, its bounds, flows a day, base rate) → false alerts a day
-    and their bounds, true alerts a day, PPV and its bounds."""
+    """What alerts a day are asked for: the volume and the base rates."""
 
     flows_per_day: int
     base_rates: tuple[float, ...]
-    compute: Callable[[float, float, tuple[float, float], int, float], Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -60,9 +55,6 @@ def tables_of(document: Board) -> list[Table]:
     return TABLES[document["details"]["table"]].tables(document, document["details"]["records"])
 
 
-# -- what all share ----------------------------------------------------------------------------------------------------------------
-
-
 def _ordered(document: Board, cells: Sequence[CellEvidence]) -> list[CellEvidence]:
     """By detector as ranked, then target, then source, the target-only baseline last."""
     place = {row["detector"]: position for position, row in enumerate(document["rows"])}
@@ -82,8 +74,6 @@ def _names(document: Board) -> dict[str, str]:
 def _cell_name(record: ThresholdRecord | AlertRecord) -> str:
     return f"{record['source'] or BASELINE_NAME} → {record['target']}"
 
-
-# -- thresholds --------------------------------------------------------------------------------------------------------------------
 
 AT_THRESHOLD = ("fpr", "fpr_low", "fpr_high", "recall", "precision", "f1", "n_benign", "n_attack", "n_cal")
 
@@ -130,8 +120,6 @@ def _threshold_tables(document: Board, records: Sequence[ThresholdRecord]) -> li
     return found
 
 
-# -- alerts a day ------------------------------------------------------------------------------------------------------------------
-
 OF_DAY = ("false_alerts", "false_alerts_low", "false_alerts_high", "true_alerts", "ppv", "ppv_low", "ppv_high")
 
 
@@ -148,12 +136,15 @@ def _alert_records(document: Board, cells: Sequence[CellEvidence], operations: O
 
 
 def _a_day(at: ThresholdEvidence | None, operations: Operations, base_rate: float) -> dict[str, object]:
+    from protocols.operations import operation
+
     reason = "too few calibration flows B" if at is None else "no attacks" if at.recall is None else ""
     reason = reason or ("" if at is None or at.measured else "too few false alerts on the benign test flows")
     if reason or at is None or at.recall is None:
         return {**dict.fromkeys(OF_DAY), "reason": reason}
-    found = operations.compute(at.recall, at.fpr, (at.fpr_low, at.fpr_high), operations.flows_per_day, base_rate)
-    return {**{name: found[name] for name in OF_DAY}, "reason": ""}
+    found = operation(at.recall, at.fpr, (at.fpr_low, at.fpr_high), operations.flows_per_day, base_rate)
+    numbers = (found.false_alerts, *found.false_alerts_interval, found.true_alerts, found.ppv, *found.ppv_interval)
+    return {**dict(zip(OF_DAY, numbers, strict=True)), "reason": ""}
 
 
 def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table]:
@@ -176,9 +167,6 @@ def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table
             flows = records[0]["flows_per_day"]
             found.append(text_table(f"{flows:,} flows a day, τ = {threshold} of calibration flows B{flags(document)}", header, rows, left=2))
     return found
-
-
-# -- families ----------------------------------------------------------------------------------------------------------------------
 
 
 def _family_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[FamilyRecord]:  # noqa: ARG001
@@ -215,11 +203,7 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
     return found
 
 
-# -- spread over seeds -------------------------------------------------------------------------------------------------------------
-
-SUMMARY_NAMES: Mapping[SummaryName, str] = {"within_mean": "within mean", "cross_mean": "cross mean", "cross_worst": "cross worst"}
-TINY = 1e-9
-"""A standard deviation below this is rounding: there is no ratio to it."""
+TINY = 1e-9  # A standard deviation below this is rounding: there is no ratio to it.
 
 
 def _stability_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[StabilityRecord]:  # noqa: ARG001
@@ -241,7 +225,7 @@ def _stability_records(document: Board, cells: Sequence[CellEvidence], operation
 
 
 def _place(record: StabilityRecord) -> str:
-    return f"{record['source']} → {record['target']}" if record["what"] == "cell" else SUMMARY_NAMES[record["what"]]
+    return f"{record['source']} → {record['target']}" if record["what"] == "cell" else record["what"].replace("_", " ")
 
 
 def _spread_beside(document: Board, records: Sequence[StabilityRecord]) -> list[Table]:
@@ -280,8 +264,6 @@ def _stability_tables(document: Board, records: Sequence[StabilityRecord]) -> li
     of_means = [text_table(f"{title}: means", ("detector", "mean", *header), means, left=2)] if means else []
     return [*_spread_beside(document, records), *of_means, text_table(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
 
-
-# -- what each part is worth -------------------------------------------------------------------------------------------------------
 
 ABLATION_NOTES = (
     "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, not of the difference",

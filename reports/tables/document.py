@@ -3,8 +3,6 @@
 A renderer of a plugin receives it as a plain mapping.  A number that does not exist is None, never 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 

@@ -3,13 +3,10 @@
 A number that does not exist is None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-CONTROL = ""
-"""The ``source`` of a target-only baseline: it has none."""
+CONTROL = ""  # The ``source`` of a target-only baseline: it has none.
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,24 @@
 """How numbers are written, and what detectors, metrics and tables are called in every form.  Standard library only."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import TypeVar
 
 from reports.tables.document import Board, BoardCell, BoardRow
-from reports.tables.notes import DAGGER, UPPER_BOUND
 
-COLLAPSE = 0.57
-"""An AUROC this low or lower counts as a collapse cell."""
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
-SMALL_FAMILY = 20
-"""Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``)."""
+DAGGER = "†"
+UPPER_BOUND = "‡"
 
-NONE = "–"
-"""How a number that does not exist is printed."""
+COLLAPSE = 0.57  # An AUROC this low or lower counts as a collapse cell.
+SMALL_FAMILY = 20  # Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``).
+NONE = "–"  # How a number that does not exist is printed.
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC", "tpr_at_fpr_1pct": "TPR at FPR 1 %"}
 MAX_LISTED = 4
-
-
-# -- numbers -----------------------------------------------------------------------------------------------------------------------
 
 
 def number(value: float | None) -> str:
@@ -89,8 +85,6 @@ def statuses(counts: Mapping[str, int]) -> str:
 
 
 COLLAPSE_TEXT = number(COLLAPSE).rstrip("0")
-
-# -- names -------------------------------------------------------------------------------------------------------------------------
 
 
 def metric_name(metric: str) -> str:
@@ -163,10 +157,8 @@ def problems(document: Board) -> list[tuple[str, str]]:
     """(detector, what happened where) for everything that is not ok."""
     found = []
     for row in document["rows"]:
-        cells: dict[tuple[str, str], list[str]] = {}
-        for cell in row["cells"]:
-            if cell["status"] != "ok":
-                cells.setdefault((cell["status"], cell["reason"]), []).append(f"{cell['source']} → {cell['target']}")
+        failed = [cell for cell in row["cells"] if cell["status"] != "ok"]
+        cells = grouped(((cell["status"], cell["reason"]), f"{cell['source']} → {cell['target']}") for cell in failed)
         for (status, reason), where in cells.items():
             listed = ", ".join(where[:MAX_LISTED]) + (f" and {len(where) - MAX_LISTED} more" if len(where) > MAX_LISTED else "")
             found.append((name_of(row), f"{status} ({'all cells' if len(where) == len(row['cells']) else listed}): {reason}"))
@@ -179,3 +171,11 @@ def problems(document: Board) -> list[tuple[str, str]]:
 def in_order(names: Iterable[str]) -> list[str]:
     """Each once."""
     return list(dict.fromkeys(names))
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """First → all its seconds, in order."""
+    found: dict[Key, list[Value]] = {}
+    for first, second in pairs:
+        found.setdefault(first, []).append(second)
+    return found

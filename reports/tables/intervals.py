@@ -1,7 +1,5 @@
 """Intervals and tie groups put into a leaderboard document, and the notes that they need.  Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TypeVar, cast
 

@@ -3,8 +3,6 @@
 A number that does not exist is None, never 0; a cell that failed or is not there keeps its status and reason.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
@@ -13,7 +11,7 @@ from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
 from reports.tables.document import SUMMARIES, Board, BoardCell, BoardPartition, BoardRow, Cost, DatasetInfo, Summary, SummaryName, TableStatistics
-from reports.tables.fields import COLLAPSE, all_or_none, mean_of_all
+from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 
@@ -67,9 +65,6 @@ def _check_aggregator(table: ResultTable, measure: Measure) -> None:
     refused = [found.reason for run in runs.values() if (found := run.found(measure)).reason]
     if refused and not any(not run.single_score and not run.found(measure).reason for run in runs.values()):
         raise UsageError(refused[0])
-
-
-# -- rows --------------------------------------------------------------------------------------------------------------------------
 
 
 def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
@@ -189,9 +184,7 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
 
 def _cost(records: Sequence[RunRecord]) -> Cost:
     """fit_s and flows_per_s: the mean over fits (a fit's cells first averaged among themselves); peak_rss_mb: the highest."""
-    fits: dict[str, list[RunRecord]] = {}
-    for record in records:
-        fits.setdefault(record.fit_key, []).append(record)
+    fits = grouped((record.fit_key, record) for record in records)
 
     def numbers(name: str, members: Sequence[RunRecord]) -> list[float]:
         return [value for record in members if (value := record.cost.get(name)) is not None]
@@ -229,9 +222,6 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
         return None if value is None or row["upper_bound"] else counted.index(value) + 1
 
     return [{**row, "rank": rank(row)} for row in ordered]
-
-
-# -- datasets ----------------------------------------------------------------------------------------------------------------------
 
 
 def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:

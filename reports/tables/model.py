@@ -1,16 +1,13 @@
 """The one model of tables: whoever shows a table makes this of it, and every renderer only draws it.  Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from reports.tables.fields import NONE, spread
 
-NAME_WIDTH, TEXT_WIDTH = 26, 34
-"""Text in the first and in the other columns wraps at these widths in a terminal."""
-MAX_HEADING = 10
-"""A longer heading stands on several lines in print."""
+NAME_WIDTH, TEXT_WIDTH = 26, 34  # Text in the first and in the other columns wraps at these widths in a terminal.
+MAX_HEADING = 10  # A longer heading stands on several lines in print.
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,13 @@ class Table:
     css: str = ""
     detector: int | None = None
 
-    def only(self, belongs: Callable[[int, Column], bool]) -> Table:
+    def only(self, belongs: Callable[[int, Column], bool]) -> Self:
         """The same table with the columns that ``belongs`` (place, column) accepts."""
         places = [place for place, column in enumerate(self.columns) if belongs(place, column)]
         rows = [replace(row, cells=[row.cells[place] for place in places]) for row in self.rows]
         return replace(self, columns=[self.columns[place] for place in places], rows=rows)
 
-    def without_empty(self, kept: Collection[int]) -> Table:
+    def without_empty(self, kept: Collection[int]) -> Self:
         """Without the columns that have no number in any row, except those at the places ``kept``."""
         return self.only(lambda place, _: place in kept or any(row.cells[place].text != NONE for row in self.rows))
 

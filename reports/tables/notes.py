@@ -1,15 +1,11 @@
 """The lines printed under every table: what a reader has to know before believing a number."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from janus_bench.records import CLASS_SHIFT
-from reports.tables.document import Board, BoardCell, BoardRow
+from reports.tables.document import Board, BoardCell
+from reports.tables.fields import DAGGER, UPPER_BOUND, grouped
 from reports.tables.intervals import interval_notes, ranking_summary
-
-DAGGER = "†"
-UPPER_BOUND = "‡"
 
 CALIBRATION = {
     "target_benign": "aggregator and thresholds use benign flows of the target",
@@ -32,7 +28,7 @@ def notes_of(document: Board) -> list[str]:
     shifted = ", ".join(name for name, info in infos.items() if info["task"] == CLASS_SHIFT)
     return [
         *_if(synthetic, f"SYNTHETIC DATA: {synthetic} (generated, not captured); these numbers say nothing about real networks"),
-        *(f"{', '.join(names)}: {note}" for note, names in _grouped((note, name) for name, info in infos.items() for note in info["notes"]).items()),
+        *(f"{', '.join(names)}: {note}" for note, names in grouped((note, name) for name, info in infos.items() for note in info["notes"]).items()),
         *_if(shifted, f"{shifted}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"),
         _calibration(document),
         *_if(any(row["control_status_counts"] for row in rows), BASELINE),
@@ -58,14 +54,6 @@ def _if(true: object, note: str) -> list[str]:
     return [note] if true else []
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """First → all its seconds, in order."""
-    found: dict[str, list[str]] = {}
-    for first, second in pairs:
-        found.setdefault(first, []).append(second)
-    return found
-
-
 def _calibration(document: Board) -> str:
     cross = ranking_summary(document) == "cross_mean"
     kind = document["calibration"]
@@ -77,12 +65,12 @@ def _partitions(document: Board) -> list[str]:
     """One line per kind of partition; the seeds are named where a dataset's kind differs between them."""
     members = []
     for name, info in document["datasets_info"].items():
-        drawn = _grouped((partition["kind"], seed) for seed, partition in info["partitions"].items())
+        drawn = grouped((partition["kind"], seed) for seed, partition in info["partitions"].items())
         for kind, seeds in drawn.items():
             only = f"seeds {', '.join(seeds)}" if len(drawn) > 1 else ""
             details = "; ".join(filter(None, [only, info["partitions"][seeds[0]].get("reason", "")]))
             members.append((kind, f"{name} ({details})" if details else name))
-    return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in _grouped(members).items()]
+    return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in grouped(members).items()]
 
 
 def _seeds(document: Board) -> str:
@@ -124,10 +112,8 @@ def _versions(document: Board) -> list[str]:
 
 def _chosen_afterwards(document: Board) -> list[str]:
     """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the test."""
-    alike: dict[str, list[BoardRow]] = {}
-    for row in document["rows"]:
-        if not row["upper_bound"]:
-            alike.setdefault(repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), []).append(row)
+    own = [row for row in document["rows"] if not row["upper_bound"]]
+    alike = grouped((repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), row) for row in own)
     lines = []
     for rows in alike.values():
         names = sorted({row["aggregator"] for row in rows})

@@ -4,18 +4,14 @@ The form is that of the JANUS project's tables: within, cross mean, cross worst,
 backbones; one source × target matrix beside another.  Standard library only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from reports.tables.ablation import HEADERS, points, study_of, without_variant
 from reports.tables.document import SUMMARIES, AblationRecord, Board
-from reports.tables.fields import NONE, flags, in_order, metric_name
+from reports.tables.fields import NONE, UPPER_BOUND, flags, in_order, metric_name
 from reports.tables.model import Table, text_table
-from reports.tables.notes import UPPER_BOUND
 
-Summaries = Mapping[str, AblationRecord]
-"""Summary → record of one row."""
+Summaries = Mapping[str, AblationRecord]  # Summary → record of one row.
 
 
 def ablation_tables(document: Board, records: Sequence[AblationRecord]) -> list[Table]:

@@ -1,7 +1,5 @@
 """Cells and tables in the dress of the report: real minus signs, classes of the style sheet.  The template escapes text, never these functions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,9 +36,10 @@ def right(heading: str, hint: str = "") -> Column:
     return Column(heading, hint=hint)
 
 
-def paired(
-    title: str, lines: Sequence[tuple[Sequence[tuple[Column, Cell]], TableRow]], *, view: str = "", sortable: bool = True, css: str = ""
-) -> Table:
+Pairs = list[tuple[Column, Cell]]
+
+
+def paired(title: str, lines: Sequence[tuple[Pairs, TableRow]], *, view: str = "", sortable: bool = True, css: str = "") -> Table:
     """A table of at least one line, each its (column, cell) pairs and the row that they are put into."""
     columns = [column for column, _ in lines[0][0]]
     return Table(title, columns, [replace(row, cells=[cell for _, cell in pairs]) for pairs, row in lines], view=view, sortable=sortable, css=css)

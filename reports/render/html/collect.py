@@ -1,7 +1,5 @@
 """What the HTML report needs beyond the leaderboard document: curves, families, thresholds, environments.  Derived from stored scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -23,21 +21,15 @@ from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, Threshold
 from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
-HEADLINES = ("auroc", "macro_auroc")
-"""Shown first, and also on flows of two or more packets."""
+HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
 IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))
 """Metrics without a leaderboard of their own on the page: the section on alerts shows them with their intervals."""
-MAX_POINTS = 100
-"""Points of a thinned curve."""
-EXACT_POINTS = 50
-"""So many of them are the smallest false-positive rates that the test flows can tell apart, all of them."""
-LANDMARKS = (0.001, 0.01, 0.05)
-"""False-positive rates that every curve has a point at."""
-PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
-"""Name of a threshold → 1 / (the share of calibration flows above it)."""
+MAX_POINTS = 100  # Points of a thinned curve.
+EXACT_POINTS = 50  # So many of them are the smallest false-positive rates that the test flows can tell apart, all of them.
+LANDMARKS = (0.001, 0.01, 0.05)  # False-positive rates that every curve has a point at.
+PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}  # Name of a threshold → 1 / (the share of calibration flows above it).
 
-Cell = tuple[str, str, str]
-"""(row's label, source or ``CONTROL``, target)."""
+Cell = tuple[str, str, str]  # (row's label, source or ``CONTROL``, target).
 Scores = NDArray[np.float64]
 
 
@@ -50,7 +42,7 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
     from reports.published.table import published_table
 
     measures = _measures()
-    cells = _cells(table, measures, progress)
+    cells = cell_evidence(table, progress, measures)
     statistics = {AUROC: kept_statistics(table, measures[0], progress)}
     documents: dict[str, Board] = {}
     for measure in measures:  # one that has no number anywhere is left out, except the first
@@ -65,11 +57,6 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
     )
-
-
-def cell_evidence(table: ResultTable, progress: Progress = ignore) -> tuple[CellEvidence, ...]:
-    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none."""
-    return _cells(table, (), progress)
 
 
 def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: Progress = ignore) -> tuple[CellLikeness, ...]:
@@ -99,9 +86,6 @@ def _measures() -> tuple[Measure, ...]:
     return (*found, *(Measure(metric) for name, metric in known.items() if name not in (*HEADLINES, *IN_ALERTS)))
 
 
-# -- evidence of cells -------------------------------------------------------------------------------------------------------------
-
-
 def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
     """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell, if any."""
     found: dict[Cell, dict[int, Run]] = {}
@@ -111,8 +95,11 @@ def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
     return {cell: [seeds[seed] for seed in sorted(seeds)] for cell, seeds in found.items()}
 
 
-def _cells(table: ResultTable, measures: Sequence[Measure], progress: Progress) -> tuple[CellEvidence, ...]:
-    """The evidence of every cell with an ok run, read target by target; ``measures`` are made of the same scores while they are there."""
+def cell_evidence(table: ResultTable, progress: Progress = ignore, measures: Sequence[Measure] = ()) -> tuple[CellEvidence, ...]:
+    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none.
+
+    They are read target by target; ``measures`` are made of the same scores while they are there.
+    """
     planned = _planned(table)
     found: dict[Cell, CellEvidence] = {}
     for place, cell in enumerate(sorted(planned, key=lambda cell: cell[2])):
@@ -221,23 +208,9 @@ def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | 
     )
 
 
-def a_day(tpr: float, fpr: float, bounds: tuple[float, float], flows_per_day: int, base_rate: float) -> dict[str, float | None]:
-    """``protocols.operations.operation`` as ``reports.tables.details`` lists it; ``fpr`` > 0."""
-    from protocols.operations import operation
-
-    found = operation(tpr, fpr, bounds, flows_per_day, base_rate)
-    numbers: dict[str, float | None] = {name: getattr(found, name) for name in ("false_alerts", "true_alerts", "ppv")}
-    for name, interval in (("false_alerts", found.false_alerts_interval), ("ppv", found.ppv_interval)):
-        numbers[f"{name}_low"], numbers[f"{name}_high"] = interval or (None, None)
-    return numbers
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
     numbers = [value for value in values if value is not None]
     return fmean(numbers) if numbers else None
-
-
-# -- provenance --------------------------------------------------------------------------------------------------------------------
 
 
 def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:

@@ -1,7 +1,5 @@
 """What the page is made from, collected by ``reports.render.html.collect``.  A number that does not exist is None."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +45,6 @@ class ReportData:
 
     @property
     def first(self) -> Board:
-        """The document that is shown first."""
         return next(iter(self.documents.values()))
 
     @property

@@ -1,12 +1,13 @@
 """From the collected data to the page: tables are made here, laid out by the template; style and script are put inside it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from reports.published.render import closing_lines
 from reports.render.html import records, results
@@ -15,14 +16,9 @@ from reports.tables.boards import SHARING
 from reports.tables.evidence import CONTROL
 from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems, subtitle
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 
 def render_page(data: ReportData) -> str:
     """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data give the same page."""
-    from jinja2 import Environment, StrictUndefined
-
     style, script, template = (
         files("reports.render.html").joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "page.js", "template.html.j2")
     )
@@ -40,8 +36,6 @@ def _hash(source: str) -> str:
 
 def _breakable(text: str) -> Markup:
     """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are long."""
-    from markupsafe import Markup, escape
-
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,])(?=.)|(?=\[)", text))
 
 

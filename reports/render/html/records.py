@@ -1,16 +1,14 @@
 """The tables behind the results: parts of the datasets, audits, versions, every run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.published.render import all_tables
-from reports.render.html.cells import for_report, left, numeric, paired, right, text
+from reports.render.html.cells import Pairs, for_report, left, numeric, paired, right, text
 from reports.render.html.evidence import ReportData
-from reports.render.html.results import BASELINE_NAME, Pairs
+from reports.render.html.results import BASELINE_NAME
 from reports.results.model import Run
 from reports.tables.boards import parts_table
 from reports.tables.fields import NONE, aggregators_of, count, in_order, name_of, number, params_of, seconds, share
@@ -109,7 +107,7 @@ def params_table(data: ReportData) -> Table:
     lines = []
     for row in data.first["rows"]:
         versions = in_order(run.record.spec["version"] for run in data.runs if run.label == row["detector"] and run.record is not None)
-        pairs = [
+        pairs: Pairs = [
             (left("Detector"), text(name_of(row), "d", head=True)),
             (left("Version"), text(", ".join(versions) or NONE, "l")),
             (left("Aggregator"), text(aggregators_of(row) or NONE, "l")),
@@ -120,7 +118,6 @@ def params_table(data: ReportData) -> Table:
 
 
 def run_table(data: ReportData) -> Table:
-    """Every expected run."""
     return paired(f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs")
 
 

@@ -1,10 +1,8 @@
 """The tables of results: leaderboard, matrices, attack families, alerts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from reports.render.html.cells import figure, for_report, left, numeric, paired, right, signs, text, whole_number
+from reports.render.html.cells import Pairs, figure, for_report, left, numeric, paired, right, signs, text, whole_number
 from reports.render.html.evidence import ReportData
 from reports.tables.boards import leaderboard_table, matrix_table
 from reports.tables.document import Board, BoardRow
@@ -16,18 +14,11 @@ BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
 BASELINE_NAME = "target only (control)"
 CROSS = "mean of other sources"
-SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
-"""Upper bounds of a value's place between chance and ideal; one shade more than bounds."""
-
-
-Pairs = list[tuple[Column, Cell]]
+SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)  # Upper bounds of a value's place between chance and ideal; one shade more than bounds.
 
 
 def source_name(source: str) -> str:
     return BASELINE_NAME if source == CONTROL else source
-
-
-# -- leaderboard and matrices ------------------------------------------------------------------------------------------------------
 
 
 def leaderboards(data: ReportData) -> list[Table]:
@@ -97,9 +88,6 @@ def _shaded(document: Board, cell: Cell) -> Cell:
     return Cell(mean, small=small, css=f"n {shade}{own}")
 
 
-# -- families ----------------------------------------------------------------------------------------------------------------------
-
-
 def sources_of(data: ReportData, target: str) -> list[str]:
     """What a target's numbers can be chosen by, the one shown first in front."""
     there = {cell.source for cell in data.cells if cell.target == target}
@@ -135,9 +123,6 @@ def _family_table(data: ReportData, target: str, choice: str) -> Table:
         rows.append(TableRow(cells))
     where = f"sources: {choice}" if choice == CROSS else f"source: {choice}"
     return Table(f"{target} · AUROC per attack family · {where}{data.flags}", columns, rows, view=f"source={choice}", css="fam")
-
-
-# -- alerts ------------------------------------------------------------------------------------------------------------------------
 
 
 def alert_tables(data: ReportData) -> list[Table]:
@@ -182,9 +167,6 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
 
 def _ratio(true: float, false: float) -> float | None:
     return true / (true + false) if true + false else None
-
-
-# -- costs -------------------------------------------------------------------------------------------------------------------------
 
 
 def cost_table(data: ReportData) -> Table:
