@@ -21,8 +21,7 @@ from janus_bench.errors import UsageError
 from janus_bench.quiet import ignore
 
 LAYOUTS = ("original", "full_store")
-DENSE_FLOWS = 1 << 13
-"""Flows that are padded at a time: 19 MB."""
+DENSE_FLOWS = 1 << 13  # Flows that are padded at a time: 19 MB.
 
 
 def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[str, float], None] = ignore) -> None:

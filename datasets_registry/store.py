@@ -34,8 +34,7 @@ from janus_bench.ragged import positions, starts_of
 if TYPE_CHECKING:
     import polars as pl
 
-SCHEMA_VERSION = 1
-"""Of the manifest; stored results have one of their own."""
+SCHEMA_VERSION = 1  # Of the manifest; stored results have one of their own.
 
 STORE_VERSION = 3
 """Changes when the layout does.  The schema version, that of runs, is noted in the manifest and read by nobody."""
@@ -47,10 +46,8 @@ CHECKSUMS = "SHA256SUMS"
 CIC_FILE = "cic_features.npy"
 FULL_STORE = "full_store"
 TABLES = {"flows.parquet": FLOW_COLUMNS, "labels.parquet": LABEL_COLUMNS, "flow_features.parquet": ("flow_id", *FLOW_FEATURES)}
-TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}
-"""Tables of version 2 that were others."""
-BLOCK_FLOWS = 1 << 14
-"""Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB."""
+TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}  # Tables of version 2 that were others.
+BLOCK_FLOWS = 1 << 14  # Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB.
 
 
 def checksum(path: Path) -> str:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from datasets_registry.capture.rules import FlowRules
     from datasets_registry.store import FlowStore
 
-KEY_BYTES = 16
-"""Length of a dataset's key: draw it with ``secrets.token_bytes`` and keep it where no detector reads."""
+KEY_BYTES = 16  # Length of a dataset's key: draw it with ``secrets.token_bytes`` and keep it where no detector reads.
 
 KEYS = ("sender", "source", "destination", "channel", "source_socket", "destination_socket")
 COLUMNS: Mapping[str, Any] = {"time": np.float64, "size": np.uint32, **dict.fromkeys(KEYS, np.uint64), "flow": np.int64}

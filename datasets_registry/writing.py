@@ -21,8 +21,7 @@ from datasets_registry.capture.features import flow_features
 from datasets_registry.store import CHECKSUMS, CIC_FILE, FULL_STORE, MANIFEST, SCHEMA_VERSION, STORE_VERSION, checksum
 from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS
 
-SHARD_FLOWS = 1 << 17
-"""Most flows of a shard."""
+SHARD_FLOWS = 1 << 17  # Most flows of a shard.
 
 
 class StoreWriter:

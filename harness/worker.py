@@ -41,7 +41,8 @@ class Batches:
 
     def blocks(self, name: str, block: int | None = None) -> Iterator[FlowBatch]:
         """A batch in blocks of flows (in one piece by default), read from memory-mapped columns."""
-        inputs = {folder.name: _columns(folder) for folder in sorted((self._folder / name).iterdir())}
+        folders = sorted((self._folder / name).iterdir())
+        inputs = {folder.name: {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))} for folder in folders}
         ids, packets = inputs["ids"]["ids"], inputs.get("packets", {})
         streams = [PacketStream(**inputs[kind]) for kind in ("stream", "own_stream") if kind in inputs]
         n = len(ids)
@@ -61,10 +62,6 @@ class Batches:
                     matrix = np.array(inputs[kind][kind][start:stop])
                     features |= {column: np.ascontiguousarray(matrix[:, place]) for place, column in enumerate(columns)}
             yield FlowBatch(np.array(ids[start:stop]), offsets, channels, features, streams[0] if streams else None)
-
-
-def _columns(folder: Path) -> dict[str, NDArray[Any]]:
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
 
 class Events:

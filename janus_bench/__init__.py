@@ -3,6 +3,7 @@
 Nothing here imports anything at once, so that a command that needs neither numpy nor a contract starts without them.
 """
 
+# ruff: noqa: F401  type checkers take the names from here
 from __future__ import annotations
 
 from importlib import import_module
@@ -14,12 +15,6 @@ if TYPE_CHECKING:
     from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
     from janus_bench.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
 
-__all__ = ["CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"]
-__all__ += ["Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"]
-__all__ += ["DataError", "InvalidScores", "JanusBenchError", "PluginError", "UndeclaredInput", "UsageError"]
-__all__ += ["Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"]
-__all__ += ["open_results"]
-
 _HOME = {
     "janus_bench.columns": (*("CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"),),
     "janus_bench.contract": ("Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"),
@@ -28,6 +23,7 @@ _HOME = {
     "reports.notebook": ("open_results",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

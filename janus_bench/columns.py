@@ -1,7 +1,6 @@
 """Names, order and units of everything that is known of a packet or a flow.  A leaf module: nothing is imported."""
 
-MAX_PACKETS = 64
-"""Packets kept per flow; the sequence of a longer flow is its first 64 packets."""
+MAX_PACKETS = 64  # Packets kept per flow; the sequence of a longer flow is its first 64 packets.
 
 PACKET_CHANNELS = ("size", "iat", "direction", "syn", "fin", "rst", "psh", "ack", "win")
 """Column order of a padded packet tensor.  ``size``: IP length in bytes; ``iat``: µs since the flow's previous packet (first: 0);

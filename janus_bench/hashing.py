@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-GOLDEN = 0x9E3779B97F4A7C15
-"""The step of splitmix64's counter: 2⁶⁴ divided by the golden ratio, odd."""
+GOLDEN = 0x9E3779B97F4A7C15  # The step of splitmix64's counter: 2⁶⁴ divided by the golden ratio, odd.
 
 
 def splitmix64(values: NDArray[Any], salt: int = GOLDEN) -> NDArray[np.uint64]:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from janus_bench.contract import Capabilities
 
-BUILT_IN = "janus-bench"
-"""The distribution whose names nobody else can take."""
+BUILT_IN = "janus-bench"  # The distribution whose names nobody else can take.
 DETECTOR_GROUP = "janus_bench.detectors"
 FAMILY_GROUP = "janus_bench.detector_families"
 

@@ -103,10 +103,6 @@ def _preparation(scores: Matrix, columns: tuple[str, ...], options: AggregatorOp
     return lambda values: (logged(values) - centre) / np.where(spread > 0, spread, 1.0)
 
 
-def _no_statistics(scores: Matrix) -> tuple[Matrix, Matrix]:
-    return np.zeros(scores.shape[1]), np.ones(scores.shape[1])
-
-
 def _moments(scores: Matrix) -> tuple[Matrix, Matrix]:
     return scores.mean(axis=0), scores.std(axis=0)
 
@@ -116,7 +112,11 @@ def _quartiles(scores: Matrix) -> tuple[Matrix, Matrix]:
     return middle, (high - low) / 1.349
 
 
-_STATISTICS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix]]] = {"none": _no_statistics, "zscore": _moments, "robust": _quartiles}
+_STATISTICS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix]]] = {
+    "none": lambda scores: (np.zeros(scores.shape[1]), np.ones(scores.shape[1])),
+    "zscore": _moments,
+    "robust": _quartiles,
+}
 
 
 def _fit_identity(scores: Matrix, _options: AggregatorOptions) -> Scalar:

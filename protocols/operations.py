@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from protocols.metrics import auroc
 
-BASE_RATES = (1e-2, 1e-3, 1e-4)
-"""Shares of attacks among all flows that alerts a day are stated for."""
+BASE_RATES = (1e-2, 1e-3, 1e-4)  # Shares of attacks among all flows that alerts a day are stated for.
 
 FLOWS_PER_DAY = 1_000_000
 

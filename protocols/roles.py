@@ -26,8 +26,7 @@ Ids = NDArray[np.int64]
 BASELINE = "baseline_"
 HINTS: Mapping[str, Mapping[str, int]] = {"hints_few_shot": {"test_attack": 20}, "hints_transductive": {"test_benign": 100, "test_attack": 100}}
 """Parts of hints → how many flows of which part of the test they hold (``Capabilities.hints``)."""
-HINTS_DRAW = 7
-"""Sets the draw of hints apart from other draws of the same seed."""
+HINTS_DRAW = 7  # Sets the draw of hints apart from other draws of the same seed.
 
 
 @dataclass(frozen=True)

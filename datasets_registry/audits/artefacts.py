@@ -15,14 +15,11 @@ TWIN_GAP_US = 10.0
 MIRRORED_TWINS = 0.30
 """Share of twins in *each* direction from which a capture is called mirrored.  Recorded twice throughout, half of its packets are twins; a sender of
 bursts or doubled datagrams makes twins too, but in its own direction only."""
-MIN_MIRROR_PACKETS = 50
-"""Packets that a capture must have to be judged."""
+MIN_MIRROR_PACKETS = 50  # Packets that a capture must have to be judged.
 MIN_DIRECTION_PACKETS = 10
 """Packets that it must have in either direction: with one direction, mirror and sender cannot be told apart."""
-MIRRORED_SHARE = 0.05
-"""Share of the packets that lie in mirrored captures from which a warning is given."""
-TWIN_SHARE = 0.10
-"""Share of twins in a class that is worth a note where the captures are not mirrored."""
+MIRRORED_SHARE = 0.05  # Share of the packets that lie in mirrored captures from which a warning is given.
+TWIN_SHARE = 0.10  # Share of twins in a class that is worth a note where the captures are not mirrored.
 
 WALL_FLOWS = 10
 WALL_SHARE = 0.90
@@ -32,8 +29,7 @@ a cap cuts a tail, while a tool that always sends v packets has none."""
 
 ONE_PACKET = 0.50
 """Share of one-packet flows among attacks, and share of the attacks that one family of such flows is, from which a warning is given."""
-ONE_PACKET_FAMILY = 0.90
-"""A family is one of one-packet flows when these are at least this share of it."""
+ONE_PACKET_FAMILY = 0.90  # A family is one of one-packet flows when these are at least this share of it.
 
 
 def artefacts(view: AuditView) -> Answer:

@@ -12,8 +12,7 @@ from datasets_registry.audits.view import AuditView, Ids
 from datasets_registry.store import FlowStore
 from janus_bench.quiet import ignore
 
-AUDIT_VERSION = 1
-"""Changes when a number or a threshold does."""
+AUDIT_VERSION = 1  # Changes when a number or a threshold does.
 
 
 def audit_store(

@@ -22,8 +22,7 @@ CAPTURE_CAP = 300
 SEPARABLE_NOTE, SEPARABLE_WARNING = 0.80, 0.95
 """Mean one-vs-rest AUROC of telling benign captures apart from which a note is made, and a warning given."""
 
-LOST = 0.01
-"""Share of rows of the labels, or of flows, without a partner from which a warning is given."""
+LOST = 0.01  # Share of rows of the labels, or of flows, without a partner from which a warning is given.
 
 
 def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:

@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from janus_bench.hashing import splitmix64
 
-IN_TRAINING = 0.50
-"""Share of benign test flows with a twin in training from which a note is made."""
-SPLIT_GAIN = 0.10
-"""What a random split may add to that share before a note says that it rewards memory."""
+IN_TRAINING = 0.50  # Share of benign test flows with a twin in training from which a note is made.
+SPLIT_GAIN = 0.10  # What a random split may add to that share before a note says that it rewards memory.
 LIKE_BENIGN = 0.10
 """Share of attack flows with an exact twin among benign training flows from which a warning is given."""
-ONE_PATTERN = 0.50
-"""Share of attack flows that repeat one and the same sequence, from which a note is made."""
+ONE_PATTERN = 0.50  # Share of attack flows that repeat one and the same sequence, from which a note is made.
 
 Hashes = NDArray[np.uint64]
 

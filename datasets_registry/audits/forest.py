@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from protocols.metrics import auroc
 
-CLASS_CAP = 2000
-"""Flows of a class that are drawn at most: enough for two digits, and a second of work."""
+CLASS_CAP = 2000  # Flows of a class that are drawn at most: enough for two digits, and a second of work.
 
 FOLDS = 3
 TREES = 50

@@ -11,8 +11,7 @@ from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measu
 from janus_bench.columns import FLOW_FEATURES
 from protocols.metrics import auroc
 
-NOTE, WARNING = 0.80, 0.95
-"""max(AUROC, 1 − AUROC) from which a single property is worth a note, and a warning."""
+NOTE, WARNING = 0.80, 0.95  # max(AUROC, 1 − AUROC) from which a single property is worth a note, and a warning.
 
 CONTROL_ERRORS = 5.0
 """Standard errors of the AUROC of a random score by which a shuffled-label control may miss ½: the best of 40 tries lies above one try."""

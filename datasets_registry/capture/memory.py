@@ -16,17 +16,13 @@ intrinsic: Any = _intrinsic  # its own type has one argument more than what it m
 I64 = types.int64
 
 
-def _pointer(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
-    return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
-
-
 def _loads(bits: int, swapped: bool) -> Any:
     """``load(base, at)`` of so many bits as an int64; ``swapped``: the most significant byte comes first in memory."""
 
     @intrinsic
     def load(typing: Any, base: Any, at: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.load(_pointer(builder, args[0], args[1], ir.IntType(bits)), align=1)
+            value = builder.load(builder.inttoptr(builder.add(*args), ir.IntType(bits).as_pointer()), align=1)
             if swapped:
                 value = builder.bswap(value)
             return value if bits == 64 else builder.zext(value, ir.IntType(64))

@@ -115,25 +115,17 @@ def _digits(text: Any, n: Any, value: Any, base: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _mac(text: Any, n: Any, buf: Any, at: Any) -> Any:
-    for i in range(6):
+def _octets(text: Any, n: Any, buf: Any, at: Any, count: Any) -> Any:
+    """Append an IPv4 address (four octets, decimal, with dots) or a MAC (six, of two hexadecimal digits, with colons)."""
+    base, between = (16, 58) if count == 6 else (10, 46)
+    for i in range(count):
         if i:
-            text[n] = 58
+            text[n] = between
             n += 1
-        if byte(buf, at + i) < 16:
+        if base == 16 and byte(buf, at + i) < 16:
             text[n] = 48
             n += 1
-        n = _digits(text, n, byte(buf, at + i), 16)
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _ipv4(text: Any, n: Any, buf: Any, at: Any) -> Any:
-    for i in range(4):
-        if i:
-            text[n] = 46
-            n += 1
-        n = _digits(text, n, byte(buf, at + i), 10)
+        n = _digits(text, n, byte(buf, at + i), base)
     return n
 
 
@@ -174,28 +166,28 @@ def add_row(
     # The text is MAC, address, address: every name but those of the sockets is one stretch of it.
     text, secret = rows.text, rows.secret
     has_mac = has_mac and begin + 14 <= end
-    mac = _mac(text, 0, buf, begin + 6) if has_mac else 0
+    mac = _octets(text, 0, buf, begin + 6, 6) if has_mac else 0
     source = destination = mac
     is_arp = kind == ARP and ip + 28 <= end and be16(buf, ip + 2) == 0x0800
     if kind == 4 and ip + 20 <= end:
-        source = _ipv4(text, mac, buf, ip + 12)
-        destination = _ipv4(text, source, buf, ip + 16)
+        source = _octets(text, mac, buf, ip + 12, 4)
+        destination = _octets(text, source, buf, ip + 16, 4)
     elif kind == 6 and ip + 40 <= end:
         source = _ipv6(text, mac, buf, ip + 8)
         destination = _ipv6(text, source, buf, ip + 24)
     elif is_arp:
-        source = _ipv4(text, mac, buf, ip + 14)
-        destination = _ipv4(text, source, buf, ip + 24)
+        source = _octets(text, mac, buf, ip + 14, 4)
+        destination = _octets(text, source, buf, ip + 24, 4)
     elif has_mac:
-        source = _mac(text, mac, buf, begin + 6)
-        destination = _mac(text, source, buf, begin)
+        source = _octets(text, mac, buf, begin + 6, 6)
+        destination = _octets(text, source, buf, begin, 6)
     keys = rows.keys[n]
     keys[0], keys[1] = _siphash(secret, text, 0, source), _siphash(secret, text, mac, source)
     keys[2], keys[3] = _siphash(secret, text, source, destination), _siphash(secret, text, mac, destination)
     for side in range(2):
         start = stop = TEXT // 2
         if is_arp and has_mac:
-            stop = _mac(text, start, buf, begin + 6 - 6 * side)
+            stop = _octets(text, start, buf, begin + 6 - 6 * side, 6)
         else:
             first, last = (mac, source) if side == 0 else (source, destination)
             for i in range(first, last):

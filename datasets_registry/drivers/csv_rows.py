@@ -22,8 +22,7 @@ DAY_FIRST = r"(?<day>\d{1,2})/(?<month>\d{1,2})/(?<year>\d{4}) (?<hour>\d{1,2}):
 ISO = r"(?<year>\d{4})-(?<month>\d{2})-(?<day>\d{2})[ T](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
 """2018-11-03 10:01:35.983831"""
 
-TCP_UDP = (6, 17)
-"""CICFlowMeter knows these protocols; it writes every other one as 0, without ports."""
+TCP_UDP = (6, 17)  # CICFlowMeter knows these protocols; it writes every other one as 0, without ports.
 
 USED = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time", "label")
 MICROSECOND = NS // 10**6

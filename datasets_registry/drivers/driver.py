@@ -22,8 +22,7 @@ from janus_bench.quiet import ignore
 if TYPE_CHECKING:
     import polars as pl
 
-NO_LABEL = "(no label)"
-"""Where a report counts flows that cannot be attributed to one label."""
+NO_LABEL = "(no label)"  # Where a report counts flows that cannot be attributed to one label.
 
 
 @dataclass(frozen=True)

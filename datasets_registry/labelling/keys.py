@@ -4,8 +4,7 @@ import polars as pl
 
 from datasets_registry.capture.addresses import parse_address
 
-KEY_COLUMNS = ("a_high", "a_low", "b_high", "b_low", "rest")
-"""A 5-tuple as in ``capture.sessions.Sessions``."""
+KEY_COLUMNS = ("a_high", "a_low", "b_high", "b_low", "rest")  # A 5-tuple as in ``capture.sessions.Sessions``.
 
 WITH_PORTS = (6, 17, 33, 132, 136)
 

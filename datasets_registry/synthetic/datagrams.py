@@ -6,8 +6,7 @@ from datasets_registry.synthetic.trace import NO_OPTIONS, Trace
 
 ECHO_REPLY, ECHO_REQUEST, PORT_UNREACHABLE = 0, 8, 3
 QUIC_DATAGRAM = 1252
-QUIC_BURST = 10
-"""Bytes of a full QUIC datagram, and datagrams of an initial congestion window (RFC 9002, 7.2)."""
+QUIC_BURST = 10  # Bytes of a full QUIC datagram, and datagrams of an initial congestion window (RFC 9002, 7.2).
 
 
 class DatagramExchange:

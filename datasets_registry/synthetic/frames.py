@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.synthetic.trace import ICMP, ICMPV6, SYN_OPTIONS, TCP, TIMESTAMPS, UDP, FlowEntry
 
-SNAPLEN = 96
-"""Bytes kept of a frame; the longest headers written (IPv6, SYN with options) need 94."""
+SNAPLEN = 96  # Bytes kept of a frame; the longest headers written (IPv6, SYN with options) need 94.
 
 L4_ROOM = 40
 ETHERNET_MINIMUM = 60

@@ -10,8 +10,7 @@ from datasets_registry.synthetic.sessions import tls_connection
 from datasets_registry.synthetic.tcp import TcpConnection
 from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
-CELL_RECORD = 543
-"""A Tor cell of 514 bytes in its TLS record."""
+CELL_RECORD = 543  # A Tor cell of 514 bytes in its TLS record.
 
 
 def ssh_greeting(connection: TcpConnection, dice: Dice, client_offer: float = 1300.0) -> None:

@@ -12,8 +12,7 @@ from datasets_registry.synthetic.network import Path, Stack
 from datasets_registry.synthetic.randomness import Dice
 from datasets_registry.synthetic.trace import ACK, CLIENT, FIN, NO_OPTIONS, PSH, RST, SERVER_SIDE, SYN, SYN_OPTIONS, TIMESTAMPS, Trace
 
-STEP = 1e-6
-"""Two packets of one direction are at least this far apart at the capture point, seconds."""
+STEP = 1e-6  # Two packets of one direction are at least this far apart at the capture point, seconds.
 
 HEADERS = 66
 """Ethernet, IP and TCP headers of a full segment, bytes: what a segment costs on the wire besides its payload."""

@@ -13,8 +13,7 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 CLIENT, SERVER_SIDE = 0, 1
 NO_OPTIONS, TIMESTAMPS, SYN_OPTIONS = 0, 1, 2
 
-IDLE_TIMEOUT = 120.0
-"""Seconds of silence after which the same 5-tuple is a new flow."""
+IDLE_TIMEOUT = 120.0  # Seconds of silence after which the same 5-tuple is a new flow.
 
 PACKET = np.dtype(
     [

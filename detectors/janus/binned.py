@@ -140,20 +140,6 @@ def train_apart(
     return trained(Weights(1.0, 0.0), generators[0], 0.0), trained(Weights(0.0, 1.0), generators[1], 0.5)
 
 
-# pairings
-
-
-# ruff: noqa: ARG001 — one signature for all pairings
-
-
-def _exact(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
-    return linear_sum_assignment(cost)[1]
-
-
-def _none(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
-    return np.arange(len(cost))
-
-
 def _stratified(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
     """Sinkhorn among flows of equal length.
 
@@ -167,4 +153,9 @@ def _stratified(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generat
     return chosen
 
 
-PAIRINGS: dict[str, Pairing] = {"sinkhorn": sinkhorn, "exact": _exact, "none": _none, "stratified": _stratified}
+PAIRINGS: dict[str, Pairing] = {
+    "sinkhorn": sinkhorn,
+    "stratified": _stratified,
+    "exact": lambda cost, *_: linear_sum_assignment(cost)[1],
+    "none": lambda cost, *_: np.arange(len(cost)),
+}

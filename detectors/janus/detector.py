@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from detectors.janus.model import Network
     from detectors.janus.scoring import NoiseBank
 
-CHUNK = 50_000
-"""Flows that are standardised and scored at a time, to bound memory on large captures."""
+CHUNK = 50_000  # Flows that are standardised and scored at a time, to bound memory on large captures.
 
 PARAMS_FILE = "janus.json"
 TENSORS_FILE = "janus.safetensors"

@@ -22,8 +22,7 @@ from torch import Tensor
 MAX_TOKENS = 4096
 """Tokens of one micro-batch: enough to amortise the dispatch of some hundred operations, few enough for the processor's cache."""
 
-OVERHEAD_TOKENS = 40
-"""What one more rectangle costs, in tokens of computation."""
+OVERHEAD_TOKENS = 40  # What one more rectangle costs, in tokens of computation.
 
 SIDE_BY_SIDE = 34
 """Slots of a row of attention that short flows share on the CPU; beyond it, hidden pairs cost more than the calls saved."""

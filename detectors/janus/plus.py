@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 SAVED = "janus_plus"
 
-BLOCK = 4096
-"""Flows that are scored at a time: all their packets are held as points."""
+BLOCK = 4096  # Flows that are scored at a time: all their packets are held as points.
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,7 @@ from detectors.janus.model import Network
 from detectors.janus.packing import Group, Placement, packed
 from detectors.janus.preprocess import Sequences
 
-NLL_TIMES = (0.25, 0.5, 0.75)
-"""Never t = 1 with x_t = x_1: there the posterior copies what it is shown."""
+NLL_TIMES = (0.25, 0.5, 0.75)  # Never t = 1 with x_t = x_1: there the posterior copies what it is shown.
 
 
 @dataclass(frozen=True)

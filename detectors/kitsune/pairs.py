@@ -16,11 +16,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-DECAYS = (5.0, 3.0, 1.0, 0.1, 0.01)
-"""λ of 2^(−λΔt), in 1/s, in the order of the features."""
+DECAYS = (5.0, 3.0, 1.0, 0.1, 0.01)  # λ of 2^(−λΔt), in 1/s, in the order of the features.
 
-HUB = 16
-"""Partners that a member may have without being a hub."""
+HUB = 16  # Partners that a member may have without being a hub.
 
 _N = len(DECAYS)
 _GONE = 1e-300  # smaller sums are as good as none, and subnormal numbers would make the processor a hundred times slower

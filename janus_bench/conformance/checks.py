@@ -24,10 +24,8 @@ from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 
 SEED = 7
-REPEATED = 1e-6
-"""Relative difference allowed where the same computation is done twice."""
-REORDERED = 1e-4
-"""Relative difference allowed where rows meet other rows in a batch: float32 sums in another order."""
+REPEATED = 1e-6  # Relative difference allowed where the same computation is done twice.
+REORDERED = 1e-4  # Relative difference allowed where rows meet other rows in a batch: float32 sums in another order.
 ORIENTED = 0.7
 """AUROC of planted outliers, mean over the score columns, below which a detector is taken to point the wrong way."""
 
@@ -147,11 +145,6 @@ def _assert_same(expected: dict[str, NDArray[np.float64]], got: dict[str, NDArra
             )
 
 
-def _auroc(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> float:
-    """P(positive > negative) + ½ P(equal), over all pairs."""
-    return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
-
-
 def check_capabilities(subject: Subject) -> None:
     """``capabilities`` is there, and what it names exists."""
     capabilities: Any = getattr(subject.cls, "capabilities", None)
@@ -227,7 +220,8 @@ def check_orientation(subject: Subject) -> None:
 
     scores = _scores(subject.fitted, subject.mixed())
     judged = columns_of(subject.capabilities.aggregator or "identity", tuple(scores))
-    aurocs = [_auroc(scores[name][:MIXED_BENIGN], scores[name][MIXED_BENIGN:]) for name in judged]
+    pairs = ((scores[name][MIXED_BENIGN:, None], scores[name][:MIXED_BENIGN]) for name in judged)
+    aurocs = [float(np.mean((outlier > benign) + 0.5 * (outlier == benign))) for outlier, benign in pairs]
     mean = float(np.mean(aurocs))
     _require(
         mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"

@@ -14,17 +14,13 @@ from reports.results.folder import FOLDERS, RunStore
 CHECKSUMS = "SHA256SUMS"
 
 
-def _gzip(file: BinaryIO) -> Any:
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
-
-
 def _zstd(file: BinaryIO) -> Any:
     import pyarrow as pa
 
     return pa.CompressedOutputStream(file, "zstd")
 
 
-SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {".tar.zst": _zstd, ".tar.gz": _gzip}
+SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {".tar.zst": _zstd, ".tar.gz": lambda file: gzip.GzipFile("", "wb", fileobj=file, mtime=0)}
 
 
 def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) -> str:

@@ -20,15 +20,18 @@ class Cost(TypedDict):
     peak_rss_mb: float | None
 
 
-class BoardInterval(TypedDict):
-    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
-
-    reason  why there is no interval, else empty; group: letters of the tie groups
-    """
+class Interval(TypedDict):
+    """``reason``: why there is none, else empty."""
 
     low: float | None
     high: float | None
     reason: str
+
+
+class BoardInterval(Interval):
+    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks;
+    ``group``: letters of the tie groups."""
+
     group: str
     low_these: float | None
     high_these: float | None
@@ -36,12 +39,8 @@ class BoardInterval(TypedDict):
     group_these: str
 
 
-class BoardCell(TypedDict):
-    """One source → target of a row, over its ``n_seeds`` seeds with a number.
-
-    control  the mean of the target-only baseline, if all its seeds have a number
-    status   of the worst seed, ``ok`` if all are; n_train … n_test_attack: the fewest of any seed
-    """
+class CellNumber(TypedDict):
+    """One source → target of a row, over its ``n_seeds`` seeds with a number; ``status`` of the worst seed, ``ok`` if all are."""
 
     source: str
     target: str
@@ -49,11 +48,14 @@ class BoardCell(TypedDict):
     mean: float | None
     std: float | None
     n_seeds: int
-    low: float | None
-    high: float | None
-    control: float | None
     status: str
-    reason: str
+
+
+class BoardCell(CellNumber, Interval):
+    """``control``: the mean of the target-only baseline, if all its seeds have a number; ``reason``: of the status; n_train … n_test_attack:
+    the fewest of any seed."""
+
+    control: float | None
     params: Params
     aggregator: str | None
     n_train: int | None
@@ -254,14 +256,11 @@ class Board(TypedDict):
 # -- statistics of a table (``reports.statistics.intervals.leaderboard_statistics``), as they are kept in a results folder -----------------
 
 
-class CellInterval(TypedDict):
+class CellInterval(Interval):
     """For these very networks."""
 
     source: str
     target: str
-    low: float | None
-    high: float | None
-    reason: str
 
 
 class RowStatistics(BoardInterval):

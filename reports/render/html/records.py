@@ -51,14 +51,11 @@ def _measures(data: ReportData, dataset: str, measures: Sequence[Mapping[str, An
     rows = []
     for measure in measures:
         value = measure["value"]
-        detail = ", ".join(f"{name} {_detail(found)}" for name, found in measure["detail"].items())
+        found = {name: share(each) if isinstance(each, float) else NONE if each is None else each for name, each in measure["detail"].items()}
+        detail = ", ".join(f"{name} {each}" for name, each in found.items())
         shown = NONE if value is None else UNITS[measure["unit"]](value)
         rows.append(TableRow([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")]))
     return Table(f"{dataset} · audit{data.flags}", [left("Measured"), right("Value"), left("Detail")], rows)
-
-
-def _detail(value: object) -> str:
-    return NONE if value is None else share(value) if isinstance(value, float) else str(value)
 
 
 def _audit_table(data: ReportData, dataset: str, table: Mapping[str, Any]) -> Table:
