@@ -60,9 +60,7 @@ def _print(document: Mapping[str, Any]) -> None:
 
 
 def _value(unit: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return {"auroc": f"{value:.3f}", "share": f"{value:.1%}", "count": f"{value:g}"}[unit]
+    return "–" if value is None else {"auroc": f"{value:.3f}", "share": f"{value:.1%}", "count": f"{value:g}"}[unit]
 
 
 def _detail(detail: Mapping[str, Any]) -> str:
@@ -70,9 +68,7 @@ def _detail(detail: Mapping[str, Any]) -> str:
 
 
 def _number(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.1%}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
 
 
 def verify(name: DatasetName, output: ListFormat = "table") -> None:

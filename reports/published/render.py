@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reports.published.table import MeasuredRow, MethodRow, NumberRow, PublishedTable
+from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
 from reports.render.text import escape, markdown_table
-from reports.tables.document import CellNumber
 from reports.tables.fields import grouped, in_order
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
 
@@ -75,7 +74,7 @@ def _measured(row: MeasuredRow, datasets: Sequence[str]) -> list[str]:
     return [_measured_cell(found[name], 100, 2) if name in found else NONE for name in datasets]
 
 
-def _measured_cell(cell: CellNumber, scale: int, digits: int) -> str:
+def _measured_cell(cell: MeasuredCell, scale: int, digits: int) -> str:
     """``98.26 ± 0.35``; the status where there is no number."""
     if cell["mean"] is None:
         return cell["status"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from janus_bench.errors import DataError
-from reports.tables.document import Board, BoardRow, CellNumber
+from reports.tables.document import Board, BoardRow
 from reports.tables.intervals import part_of
 
 FILE = Path(__file__).with_name("published.toml")
@@ -153,11 +153,23 @@ class NumberRow(PublishedNumber):
     mixed_metric: bool
 
 
+class MeasuredCell(TypedDict):
+    """A cell of a measured row, its datasets under their published names."""
+
+    source: str
+    target: str
+    metric: str
+    mean: float | None
+    std: float | None
+    n_seeds: int
+    status: str
+
+
 class MeasuredRow(TypedDict):
     """A row of the leaderboard with its cells between published datasets."""
 
     detector: str
-    cells: list[CellNumber]
+    cells: list[MeasuredCell]
 
 
 class MethodRow(TypedDict):
@@ -243,14 +255,14 @@ def _number_row(number: PublishedNumber, metric: str) -> NumberRow:
     return {**number, "mixed_metric": number["metric"] != metric}
 
 
-def _measured(row: BoardRow, published: Published) -> list[CellNumber]:
+def _measured(row: BoardRow, published: Published) -> list[MeasuredCell]:
     """Cells of a row whose two datasets are published ones, under their published names."""
     known = {spelling: name for name, spellings in published.datasets.items() for spelling in spellings}
-    found: list[CellNumber] = []
+    found: list[MeasuredCell] = []
     for cell in row["cells"]:
         source, target = known.get(_normal(cell["source"] or "")), known.get(_normal(cell["target"]))
         if source is not None and target is not None:
-            found.append(part_of(cell | {"source": source, "target": target}, CellNumber))
+            found.append(part_of(cell | {"source": source, "target": target}, MeasuredCell))
     return found
 
 

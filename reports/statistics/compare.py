@@ -18,40 +18,41 @@ from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, ran
 Part = TypeVar("Part")
 
 
-class _Compared(TypedDict):
-    """Every number is None where there is a ``reason``."""
+class ComparedCell(TypedDict):
+    """Flows and captures are the fewest that stand behind any seed; every number is None where there is a ``reason``."""
 
+    source: str
+    target: str
     first: float | None
     second: float | None
     difference: float | None
     low: float | None
     high: float | None
-    reason: str
-
-
-class ComparedCell(_Compared):
-    """Flows and captures are the fewest that stand behind any seed."""
-
-    source: str
-    target: str
     delong_p: float | None
     delong_p_holm: float | None
     n_benign: int | None
     n_attack: int | None
     captures_benign: int | None
     captures_attack: int | None
+    reason: str
 
 
-class ComparedMean(_Compared):
+class ComparedMean(TypedDict):
     """``low`` … ``p`` for other datasets like these (the headline), ``*_these`` for these very datasets."""
 
     summary: str
+    first: float | None
+    second: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
     p: float | None
     p_holm: float | None
     low_these: float | None
     high_these: float | None
     p_these: float | None
     p_these_holm: float | None
+    reason: str
     reason_these: str
 
 

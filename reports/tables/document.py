@@ -20,18 +20,15 @@ class Cost(TypedDict):
     peak_rss_mb: float | None
 
 
-class Interval(TypedDict):
-    """``reason``: why there is none, else empty."""
+class BoardInterval(TypedDict):
+    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
+
+    reason  why there is no interval, else empty; group: letters of the tie groups
+    """
 
     low: float | None
     high: float | None
     reason: str
-
-
-class BoardInterval(Interval):
-    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks;
-    ``group``: letters of the tie groups."""
-
     group: str
     low_these: float | None
     high_these: float | None
@@ -39,8 +36,12 @@ class BoardInterval(Interval):
     group_these: str
 
 
-class CellNumber(TypedDict):
-    """One source → target of a row, over its ``n_seeds`` seeds with a number; ``status`` of the worst seed, ``ok`` if all are."""
+class BoardCell(TypedDict):
+    """One source → target of a row, over its ``n_seeds`` seeds with a number.
+
+    control  the mean of the target-only baseline, if all its seeds have a number
+    status   of the worst seed, ``ok`` if all are; n_train … n_test_attack: the fewest of any seed
+    """
 
     source: str
     target: str
@@ -48,14 +49,11 @@ class CellNumber(TypedDict):
     mean: float | None
     std: float | None
     n_seeds: int
-    status: str
-
-
-class BoardCell(CellNumber, Interval):
-    """``control``: the mean of the target-only baseline, if all its seeds have a number; ``reason``: of the status; n_train … n_test_attack:
-    the fewest of any seed."""
-
+    low: float | None
+    high: float | None
     control: float | None
+    status: str
+    reason: str
     params: Params
     aggregator: str | None
     n_train: int | None
@@ -130,11 +128,8 @@ class BoardStatistics(TypedDict):
     absent: Mapping[str, Mapping[str, str]]
 
 
-# -- details: the records of one table in place of the leaderboard ------------------------------------------------------------------
-
-
 class _OfCell(TypedDict):
-    """Of one cell; ``source`` None: of the target-only baseline."""
+    """Of one cell, in a record of a table that stands in place of the leaderboard; ``source`` None: of the target-only baseline."""
 
     detector: str
     source: str | None
@@ -253,14 +248,14 @@ class Board(TypedDict):
     details: NotRequired[Details]
 
 
-# -- statistics of a table (``reports.statistics.intervals.leaderboard_statistics``), as they are kept in a results folder -----------------
-
-
-class CellInterval(Interval):
-    """For these very networks."""
+class CellInterval(TypedDict):
+    """For these very networks; kept in a results folder, as ``reports.statistics.intervals.leaderboard_statistics`` makes it."""
 
     source: str
     target: str
+    low: float | None
+    high: float | None
+    reason: str
 
 
 class RowStatistics(BoardInterval):

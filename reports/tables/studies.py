@@ -126,9 +126,7 @@ def _beside(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
 
 
 def _percent(value: float | None, std: float | None = None) -> str:
-    if value is None:
-        return NONE
-    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ± {100 * std:.2f}"
+    return NONE if value is None else f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ± {100 * std:.2f}"
 
 
 def _signed(difference: float | None) -> str:
