@@ -1,17 +1,21 @@
 """Extraction of a large capture against reading it, argus, nfstream and a plain dpkt loop, in one run.
 
-    python -m benchmarks.extraction CAPTURES [--nfstream PYTHON] [--work FOLDER] [--megabytes 600] [--repeats 5] [--dpkt] [--against TREE]
+    python -m benchmarks.extraction CAPTURES [--nfstream PYTHON] [--work FOLDER] [--megabytes 600] [--repeats 5]
+    [--dpkt] [--against TREE]
 
-``CAPTURES`` is a folder of classic Ethernet pcaps (searched with its subfolders), such as the real ones of ``shared/data/domains``.  From them the
-benchmark builds two captures of the given size in ``FOLDER`` (default: a temporary one): copies of all of them, hosts remapped and times moved,
-three copies interleaved at a time.  Every measurement is a process of its own, on warm page cache; they take turns, and medians are compared; on a
-machine with other work the processors' time says more than the clock's.
+``CAPTURES`` is a folder of classic Ethernet pcaps (searched with its subfolders), such as the real ones of
+``shared/data/domains``.  From them the benchmark builds two captures of the given size in ``FOLDER`` (default: a
+temporary one): copies of all of them, hosts remapped and times moved, three copies interleaved at a time.  Every
+measurement is a process of its own, on warm page cache; they take turns, and medians are compared; on a machine with
+other work the processors' time says more than the clock's.
 
-Ours makes sequences (first 64 packets) and the 20 features, segment by segment; nfstream statistics and sequences of 64; argus flow records; dpkt, on
-the first part of the capture only, sequences in the loop that one writes first.  A raw read is 1 MiB at a time into one buffer; beside it stands
-reading the file into memory, as ``Path.read_bytes`` does.  Of a tool that is not there, the line that installs it is printed.
+Ours makes sequences (first 64 packets) and the 20 features, segment by segment; nfstream statistics and sequences of
+64; argus flow records; dpkt, on the first part of the capture only, sequences in the loop that one writes first.  A raw
+read is 1 MiB at a time into one buffer; beside it stands reading the file into memory, as ``Path.read_bytes`` does.  Of
+a tool that is not there, the line that installs it is printed.
 
-``--against TREE`` measures another tree of this project (an earlier commit, say) instead of the other tools, in turns with this one.
+``--against TREE`` measures another tree of this project (an earlier commit, say) instead of the other tools, in turns
+with this one.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-# A machine may take idle pages of the page cache back within seconds, so every measurement reads its file just before the clock starts.
+# A machine may take idle pages of the page cache back within seconds, so every measurement reads its file just before
+# the clock starts.
 SETTLE = """
 import re, resource, sys, time
 from pathlib import Path
@@ -124,7 +129,8 @@ seconds, more = time.perf_counter() - started, [packets, len(flows)]
 
 @dataclass(frozen=True)
 class Trace:
-    """n records of all captures: data (bytes,), begin and end (n,) of each record in it, ts (n,) in µs, hosts: offsets of bytes of addresses."""
+    """n records of all captures: data (bytes,), begin and end (n,) of each record in it, ts (n,) in µs, hosts: offsets
+    of bytes of addresses."""
 
     data: NDArray[np.uint8]
     begin: NDArray[np.int64]
@@ -170,7 +176,8 @@ def read_trace(folder: Path) -> Trace:
 
 
 def build(trace: Trace, path: Path, n_bytes: int, salt: int) -> None:
-    """Three copies of the trace in each other's pauses, then three more after them, until the file has ``n_bytes``; each with other hosts."""
+    """Three copies of the trace in each other's pauses, then three more after them, until the file has ``n_bytes``;
+    each with other hosts."""
     span = int(trace.ts.max()) + 300 * 10**6
     lengths = np.tile(trace.end - trace.begin, 3)
     with path.open("wb") as out:
@@ -181,7 +188,9 @@ def build(trace: Trace, path: Path, n_bytes: int, salt: int) -> None:
                 copy = trace.data.copy()
                 copy[trace.hosts] ^= np.uint8((turn * 3 + part) * 7 + salt & 255)
                 copies.append(copy)
-            ts = np.concatenate([trace.ts + part * 1_000_003 for part in range(3)]) + 1_500_000_000 * 10**6 + turn * span
+            ts = (
+                np.concatenate([trace.ts + part * 1_000_003 for part in range(3)]) + 1_500_000_000 * 10**6 + turn * span
+            )
             begin = np.concatenate([trace.begin + part * len(trace.data) for part in range(3)])
             data, order = np.concatenate(copies), np.argsort(ts, kind="stable")
             for column, value in ((0, ts // 10**6), (4, ts % 10**6)):
@@ -198,10 +207,14 @@ def build(trace: Trace, path: Path, n_bytes: int, salt: int) -> None:
 class Child:
     """A measurement in a process of its own: [seconds, seconds of processors, peak MiB, ...] as it prints them."""
 
-    def __init__(self, code: str, *arguments: str | Path, python: str = sys.executable, tree: Path | None = None) -> None:
+    def __init__(
+        self, code: str, *arguments: str | Path, python: str = sys.executable, tree: Path | None = None
+    ) -> None:
         """``tree``: where the project is imported from, if not from here."""
         command = [python, "-c", code, *(str(Path(argument).absolute()) for argument in arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tree)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tree
+        )
 
     def wait_until_ready(self) -> None:
         assert self.process.stdout is not None
@@ -230,7 +243,11 @@ def measure(one: Path, two: Path, small: Path, repeats: int, nfstream: str | Non
     """Results of each measurement, one a repeat; the slow tools twice."""
     results: dict[str, list[list[float]]] = {}
     for repeat in range(repeats):
-        runs = {"raw": lambda: Child(RAW, one).result(), "whole": lambda: Child(WHOLE, one).result(), "ours": lambda: ours(small, one)[0]}
+        runs = {
+            "raw": lambda: Child(RAW, one).result(),
+            "whole": lambda: Child(WHOLE, one).result(),
+            "ours": lambda: ours(small, one)[0],
+        }
         runs["two"] = lambda: max(ours(small, one, two))
         if shutil.which("argus"):
             runs["argus"] = lambda: Child(ARGUS, one).result()
@@ -248,9 +265,14 @@ def compare(one: Path, small: Path, repeats: int, tree: Path) -> None:
     for _ in range(repeats):
         results["other"] += ours(small, one, tree=tree)
         results["this"] += ours(small, one)
-    medians = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in results.items()}
+    medians = {
+        name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in results.items()
+    }
     for name, (seconds, work, peak, packets, flows) in medians.items():
-        print(f"{name} tree: {seconds:.3f} s, {work:.3f} s of processors, peak memory {peak:.0f} MiB; {packets:,.0f} packets, {flows:,.0f} flows")
+        print(
+            f"{name} tree: {seconds:.3f} s, {work:.3f} s of processors, peak memory {peak:.0f} MiB; "
+            f"{packets:,.0f} packets, {flows:,.0f} flows"
+        )
     speed, by_work = (medians["other"][column] / medians["this"][column] for column in (0, 1))
     print(f"this tree has {speed:.3f} times the speed of the other ({by_work:.3f} by processor time)")
 
@@ -262,10 +284,18 @@ def report(one: Path, results: dict[str, list[list[float]]], dpkt_rate: float | 
     alone, megabytes = seconds["ours"], one.stat().st_size / 1e6
 
     def speed(name: str) -> str:
-        return f"ours has {seconds[name] / alone:.3g} times its speed ({work[name] / work['ours']:.3g} by processor time)"
+        return (
+            f"ours has {seconds[name] / alone:.3g} times its speed ({work[name] / work['ours']:.3g} by processor time)"
+        )
 
-    print(f"capture: {megabytes:.0f} MB, {packets:,.0f} packets ({megabytes * 1e6 / packets:.0f} bytes each), {flows:,.0f} flows")
-    print(f"ours: {alone:.3f} s, {packets / alone / 1e6:.1f} M packets/s, {megabytes / alone:,.0f} MB/s, peak memory {peak:.0f} MiB")
+    print(
+        f"capture: {megabytes:.0f} MB, {packets:,.0f} packets ({megabytes * 1e6 / packets:.0f} bytes each), "
+        f"{flows:,.0f} flows"
+    )
+    print(
+        f"ours: {alone:.3f} s, {packets / alone / 1e6:.1f} M packets/s, {megabytes / alone:,.0f} MB/s, peak "
+        f"memory {peak:.0f} MiB"
+    )
     for name, label in (("raw", "raw read into one buffer"), ("whole", "reading the file into memory")):
         print(f"{label}: {seconds[name]:.3f} s; {speed(name)}")
     print(f"two files on two cores: {seconds['two']:.3f} s, {2 * alone / seconds['two']:.2f} times one after the other")
@@ -285,11 +315,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captures", type=Path)
     parser.add_argument("--nfstream", metavar="PYTHON", help="an interpreter that has nfstream")
-    parser.add_argument("--work", type=Path, help="folder for the captures that are built; those that are there are used again")
+    parser.add_argument(
+        "--work", type=Path, help="folder for the captures that are built; those that are there are used again"
+    )
     parser.add_argument("--megabytes", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dpkt", action="store_true", help="also the plain dpkt loop, on 20 MB")
-    parser.add_argument("--against", type=Path, metavar="TREE", help="another tree of this project, in place of the tools")
+    parser.add_argument(
+        "--against", type=Path, metavar="TREE", help="another tree of this project, in place of the tools"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)

@@ -1,11 +1,12 @@
-"""The baselines against independent libraries on the same partitions: AUROC of every cell of a finished cross run, theirs beside ours.
+"""The baselines against independent libraries on the same partitions: AUROC of every cell of a finished cross run,
+theirs beside ours.
 
     janus-bench run --protocol cross --detectors iforest,ocsvm,ae,shafir-beta --seeds 42 --runs RUNS
     python -m benchmarks.independent RUNS [--pzflow PYTHON]
 
-iforest and ocsvm: PyOD's wrappers (IForest, OCSVM); ae: scikit-learn's MLPRegressor of the same shape; shafir-beta: pzflow, the library that the
-authors' script uses, in an interpreter of its own (``python -m venv pz && pz/bin/pip install pzflow``).  Exit code 1 if a difference of the means
-exceeds .03.
+iforest and ocsvm: PyOD's wrappers (IForest, OCSVM); ae: scikit-learn's MLPRegressor of the same shape; shafir-beta:
+pzflow, the library that the authors' script uses, in an interpreter of its own (``python -m venv pz && pz/bin/pip
+install pzflow``).  Exit code 1 if a difference of the means exceeds .03.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ half = np.where(high > low, (high - low) / 2, 1.0)
 def frame(rows):
     return pd.DataFrame(4 * (rows - (low + high) / 2) / half, columns=[f"x{i}" for i in range(rows.shape[1])])
 flow = Flow(data_columns=list(frame(data["train"]).columns), seed=int(sys.argv[2]))
-flow.train(frame(data["train"]), epochs=100, batch_size=1024, optimizer=optax.sgd(1e-3), best_params=False, seed=int(sys.argv[2]))
+flow.train(frame(data["train"]), epochs=100, batch_size=1024, optimizer=optax.sgd(1e-3), best_params=False,
+           seed=int(sys.argv[2]))
 scores = {}
 for name in data.files:
     if name != "train":
@@ -71,9 +73,16 @@ def pyod(make: Callable[[int], Any]) -> Fit:
 
 
 def autoencoder(train: Matrix, seed: int) -> Callable[[Matrix], Matrix]:
-    """Of the shape and training of ``ae``, by scikit-learn; its rows are prepared as ours: what is compared is the model."""
+    """Of the shape and training of ``ae``, by scikit-learn; its rows are prepared as ours: what is compared is the
+    model."""
     scaler = ZScores.fitted(train)
-    shape = {"hidden_layer_sizes": (128, 64, 8, 64, 128), "activation": "tanh", "batch_size": 128, "max_iter": 50, "n_iter_no_change": 50}
+    shape = {
+        "hidden_layer_sizes": (128, 64, 8, 64, 128),
+        "activation": "tanh",
+        "batch_size": 128,
+        "max_iter": 50,
+        "n_iter_no_change": 50,
+    }
     rows = scaler(train, 10.0)
     model = MLPRegressor(**shape, random_state=seed).fit(rows, rows)
 
@@ -125,15 +134,25 @@ def by_library(fit: Fit) -> Callable[[Matrix, Mapping[str, Matrix], int], dict[s
 
 
 def compare(
-    name: str, records: list[RunRecord], datasets: Mapping[str, OpenDataset], names: tuple[str, ...], library: Callable[..., dict[str, Matrix]]
+    name: str,
+    records: list[RunRecord],
+    datasets: Mapping[str, OpenDataset],
+    names: tuple[str, ...],
+    library: Callable[..., dict[str, Matrix]],
 ) -> float:
     """Print both AUROCs of every cell; the difference of their means."""
     ours, theirs = [], []
     for source, seed in sorted({(record.spec["source"], record.spec["seed"]) for record in records}):
         mine = [record for record in records if (record.spec["source"], record.spec["seed"]) == (source, seed)]
         train = rows_of(datasets[source], datasets[source].partition(draw_of_record(mine[0])).parts["train"], names)
-        partitions = {record.spec["target"]: datasets[record.spec["target"]].partition(draw_of_record(record)) for record in mine}
-        scores = library(train, {target: rows_of(datasets[target], partition.test, names) for target, partition in partitions.items()}, seed)
+        partitions = {
+            record.spec["target"]: datasets[record.spec["target"]].partition(draw_of_record(record)) for record in mine
+        }
+        scores = library(
+            train,
+            {target: rows_of(datasets[target], partition.test, names) for target, partition in partitions.items()},
+            seed,
+        )
         for record in mine:
             target = record.spec["target"]
             attack = datasets[target].index.attack[partitions[target].test]
@@ -169,7 +188,9 @@ def main() -> int:
         if not records:
             print(f"{name}: no finished runs in {arguments.runs}")
             continue
-        datasets = load_datasets(sorted({record.spec[end] for record in records for end in ("source", "target")}), lambda *_: None)
+        datasets = load_datasets(
+            sorted({record.spec[end] for record in records for end in ("source", "target")}), lambda *_: None
+        )
         differences.append(compare(name, records, datasets, names, library))
     return 0 if differences and max(map(abs, differences)) <= TOLERANCE else 1
 

@@ -1,11 +1,13 @@
-"""JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step; share of the GEMM peak; flows/s by K.
+"""JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step; share of the
+GEMM peak; flows/s by K.
 
 Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick] [--device cuda --precision bf16]
 
-Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``), otherwise drawn from a
-log-normal of like median and tail; contents are random, which costs the same.  Both variants and a plain matrix product are timed in turns in one
-run, so that a busy machine slows all; the ratio of the best times is printed.  The bound of the ratio is 65 / (mean tokens of a flow).  On a GPU the
-peak is that of a product in bfloat16 and large enough to fill it, more flows are scored, and the most memory that torch held is printed.
+Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``),
+otherwise drawn from a log-normal of like median and tail; contents are random, which costs the same.  Both variants and
+a plain matrix product are timed in turns in one run, so that a busy machine slows all; the ratio of the best times is
+printed.  The bound of the ratio is 65 / (mean tokens of a flow).  On a GPU the peak is that of a product in bfloat16
+and large enough to fill it, more flows are scored, and the most memory that torch held is printed.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def random_flows(lengths: NDArray[np.int64]) -> Sequences:
     rng = np.random.default_rng(0)
     total = int(lengths.sum())
     packets = np.concatenate([rng.normal(size=(total, 3)), rng.integers(0, 2, (total, 6))], axis=1).astype(np.float32)
-    return Sequences(rng.normal(size=(len(lengths), 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths)
+    return Sequences(
+        rng.normal(size=(len(lengths), 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths
+    )
 
 
 def padded(flows: int, width: int) -> list[Group]:
@@ -76,14 +80,16 @@ def in_turns(*works: Callable[[], object], repeats: int) -> list[float]:
 
 
 def square_product(device: str) -> tuple[Callable[[], object], int]:
-    """What the machine can do at best: a product of matrices that fit the processor's cache, or fill a GPU; and its operations."""
+    """What the machine can do at best: a product of matrices that fit the processor's cache, or fill a GPU; and its
+    operations."""
     size, dtype = (1024, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return lambda: torch.mm(left, right), 2 * size**3
 
 
 def forward_flop(params: JanusParams, lengths: NDArray[np.int64]) -> int:
-    """Multiplications and additions of one pass over real tokens: linear layers, and attention of every token to every one of its flow."""
+    """Multiplications and additions of one pass over real tokens: linear layers, and attention of every token to every
+    one of its flow."""
     tokens = lengths + 1
     linear = params.n_layers * (2 * 12 * params.d_model**2) * int(tokens.sum())
     ends = 2 * 2 * params.d_model * (20 * len(lengths) + 9 * int(lengths.sum()))
@@ -112,13 +118,18 @@ def main() -> None:
     network = Network(params, generator).to(options.device)
     path = restored_path(params, {})
     bank = NoiseBank.drawn(params, path, generator)
-    batch = noisy_batch(data, np.arange(params.batch), params, path, generator).each(lambda tensor: tensor.to(options.device))
+    batch = noisy_batch(data, np.arange(params.batch), params, path, generator).each(
+        lambda tensor: tensor.to(options.device)
+    )
     gemm, gemm_flop = square_product(options.device)
 
     weights = sum(parameter.numel() for parameter in network.parameters())
     where = f"{options.threads} thread(s)" if options.device == "cpu" else torch.cuda.get_device_name()
     print(f"{options.profile}: {weights:,} parameters, {where}, {options.precision}, torch {torch.__version__}")
-    print(f"lengths: {source}; mean {lengths.mean():.1f}, median {np.median(lengths):.0f}, {np.mean(lengths == params.T):.1%} at {params.T}")
+    print(
+        f"lengths: {source}; mean {lengths.mean():.1f}, median {np.median(lengths):.0f}, "
+        f"{np.mean(lengths == params.T):.1%} at {params.T}"
+    )
     tokens = sum(group.tokens for group in group_by_length(lengths))
     real = int(lengths.sum()) + flows
     print(f"tokens: {real} real, {tokens} grouped ({tokens / real - 1:.1%} padding), {flows * (params.T + 1)} padded")
@@ -136,7 +147,10 @@ def main() -> None:
     print(f"GEMM peak of this machine: {peak / 1e9:.0f} GFLOP/s")
     print(f"scoring:  grouped {flows / fast:,.0f} flows/s, padded {flows / slow:,.0f} flows/s")
     speed = work / fast
-    print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of the peak")
+    print(
+        f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {speed / 1e9:.0f} "
+        f"GFLOP/s, {speed / peak:.0%} of the peak"
+    )
     fast, slow, product = in_turns(
         lambda: accumulate_gradient(network, batch, path),
         lambda: accumulate_gradient(network, batch, path, padded(params.batch, params.T)),
@@ -147,8 +161,13 @@ def main() -> None:
     work = 3 * forward_flop(params, batch.lengths)  # the backward pass makes two products for each of the forward pass
     share = work / fast * product / gemm_flop
     print(f"training: grouped {1e3 * fast:.0f} ms, padded {1e3 * slow:.0f} ms for the gradient of {params.batch} flows")
-    print(f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {work / fast / 1e9:.0f} GFLOP/s, {share:.0%} of the peak")
-    (draw,) = in_turns(lambda: noisy_batch(data, np.arange(params.batch), params, path, generator), repeats=options.repeats)
+    print(
+        f"          ratio {slow / fast:.1f}, {slow / fast / bound:.2f} of its bound; {work / fast / 1e9:.0f} "
+        f"GFLOP/s, {share:.0%} of the peak"
+    )
+    (draw,) = in_turns(
+        lambda: noisy_batch(data, np.arange(params.batch), params, path, generator), repeats=options.repeats
+    )
     print(f"          drawing and coupling such a batch: {1e3 * draw:.1f} ms ({params.coupling})")
     for steps in (1, 4, 16):
         chosen = replace(params, k_steps=steps)

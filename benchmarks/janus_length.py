@@ -1,10 +1,12 @@
-"""JANUS: do terminal scores depend on the length of a flow?  Rank correlations by coupling, on synthetic flows where the answer is known.
+"""JANUS: do terminal scores depend on the length of a flow?  Rank correlations by coupling, on synthetic flows where
+the answer is known.
 
 Run:  python benchmarks/janus_length.py [--epochs 15] [--flows 2000]
 
-Every continuous entry is N(0, I), whatever the length of the flow, so a score that depends on the length has learnt it from the coupling: optimal
-transport over a whole batch lets p(c0 | length) differ from N(0, I), among flows of equal length (``stratified``) it cannot.  The spread of the root
-mean square falls with the length by nature; its rank correlation should be near zero.
+Every continuous entry is N(0, I), whatever the length of the flow, so a score that depends on the length has learnt it
+from the coupling: optimal transport over a whole batch lets p(c0 | length) differ from N(0, I), among flows of equal
+length (``stratified``) it cannot.  The spread of the root mean square falls with the length by nature; its rank
+correlation should be near zero.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ SCORES = ("terminal_flow", "terminal_packet", "terminal_norm", "velocity_total",
 def flows(n: int, seed: int) -> Sequences:
     rng = np.random.default_rng(seed)
     lengths = np.clip(np.exp(rng.normal(1.6, 1.1, n)), 1, 64).astype(np.int64)
-    packets = np.concatenate([rng.normal(size=(lengths.sum(), 3)), rng.integers(0, 2, (lengths.sum(), 6))], axis=1).astype(np.float32)
+    packets = np.concatenate(
+        [rng.normal(size=(lengths.sum(), 3)), rng.integers(0, 2, (lengths.sum(), 6))], axis=1
+    ).astype(np.float32)
     return Sequences(rng.normal(size=(n, 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths)
 
 
@@ -42,9 +46,15 @@ def main() -> None:
     parser.add_argument("--flows", type=int, default=2000)
     options = parser.parse_args()
     test = flows(options.flows, 2)
-    print(f"{'coupling':12}" + "".join(f"{name:>17}" for name in SCORES) + "   (Spearman's ρ with the length; synthetic noise)")
+    print(
+        f"{'coupling':12}"
+        + "".join(f"{name:>17}" for name in SCORES)
+        + "   (Spearman's ρ with the length; synthetic noise)"
+    )
     for coupling in COUPLINGS:
-        params = JanusParams(d_model=32, n_layers=1, n_heads=2, k_steps=8, lr=2e-3, epochs=options.epochs, coupling=coupling)
+        params = JanusParams(
+            d_model=32, n_layers=1, n_heads=2, k_steps=8, lr=2e-3, epochs=options.epochs, coupling=coupling
+        )
         path = restored_path(params, {})
         generator = torch.Generator().manual_seed(0)
         network = train(flows(options.flows, 0), flows(300, 1), params, path, generator, torch.device("cpu"), quiet)

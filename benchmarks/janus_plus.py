@@ -1,13 +1,15 @@
-"""How ``janus-plus`` was chosen: its candidates, compared without one attack flow of any real network (``docs/janus-plus.md``).
+"""How ``janus-plus`` was chosen: its candidates, compared without one attack flow of any real network
+(``docs/janus-plus.md``).
 
     python -m benchmarks.janus_plus [--seeds 101,102] [--datasets a,b,…]
 
-planted on real   the named added datasets, of which benign flows only are read: a target's benign test flows against attacks of the synthetic suite
-                  and corruptions of its own benign test flows
+planted on real   the named added datasets, of which benign flows only are read: a target's benign test flows against
+                  attacks of the synthetic suite and corruptions of its own benign test flows
 synthetic suite   its own benign flows against its own attacks
 
-Seeds are others than those that results are reported on.  Each source is fitted once, by ``janus-plus`` at Janus's ``quick`` size, and serves all
-candidates; each ordered pair is a cell, and each target's control divides its cal A, as ``protocols.roles`` says.
+Seeds are others than those that results are reported on.  Each source is fitted once, by ``janus-plus`` at Janus's
+``quick`` size, and serves all candidates; each ordered pair is a cell, and each target's control divides its cal A, as
+``protocols.roles`` says.
 """
 
 from __future__ import annotations
@@ -52,9 +54,13 @@ Families = Sequence[tuple[str, FlowBatch]]
 
 
 def take(dataset: OpenDataset, flow_ids: NDArray[np.int64]) -> FlowBatch:
-    """Packets and features of these flows; only here are flows read.  An attack outside the synthetic suite is an error: none may be looked at."""
+    """Packets and features of these flows; only here are flows read.  An attack outside the synthetic suite is an
+    error: none may be looked at."""
     if dataset.index.attack[flow_ids].any() and dataset.store.name not in synthetic_suite():
-        raise ValueError(f"{dataset.store.name}: {int(dataset.index.attack[flow_ids].sum())} attack flows of a real network were asked for")
+        raise ValueError(
+            f"{dataset.store.name}: {int(dataset.index.attack[flow_ids].sum())} attack flows of a real network "
+            "were asked for"
+        )
     return dataset.store.take(flow_ids, np.zeros(len(flow_ids), dtype=np.uint64), frozenset({"packets", "features"}))
 
 
@@ -65,15 +71,19 @@ def places(flows: FlowBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def edited(flows: FlowBatch, rows: NDArray[np.int64] | None = None, **channels: NDArray[Any]) -> FlowBatch:
-    """``flows`` with other ``channels`` (P,) and then with the packets ``rows`` (p,) only, flow by flow; the features are computed anew.
+    """``flows`` with other ``channels`` (P,) and then with the packets ``rows`` (p,) only, flow by flow; the features
+    are computed anew.
 
-    Flows that are left without packets vanish.  What is no longer before a flow's first packet has no inter-arrival time.
+    Flows that are left without packets vanish.  What is no longer before a flow's first packet has no inter-arrival
+    time.
     """
     flow_of = places(flows)[0]
     rows = np.arange(len(flow_of)) if rows is None else rows
     lengths = np.bincount(flow_of[rows], minlength=len(flows))
     offsets = starts_of(lengths[lengths > 0])
-    packets = {name: channels.get(name, flows.packet(name))[rows].astype(flows.packet(name).dtype) for name in PACKET_CHANNELS}
+    packets = {
+        name: channels.get(name, flows.packet(name))[rows].astype(flows.packet(name).dtype) for name in PACKET_CHANNELS
+    }
     packets["iat"][offsets[:-1]] = 0
     bits = np.bitwise_or.reduce([packets[name] << bit for name, bit in BIT_OF.items()])
     features = flow_features(offsets, packets["size"], packets["iat"], bits)
@@ -109,7 +119,12 @@ def corruptions(flows: FlowBatch, rng: np.random.Generator) -> Iterator[tuple[st
     half = (flows.lengths // 2)[flow_of]
     last = position == half - 1
     tcp = np.bincount(flow_of, weights=flows.packet("ack"), minlength=len(flows))[flow_of] > 0
-    yield "reset half-way", edited(flows, np.flatnonzero((position < half) & tcp), rst=np.where(last, 1, rst), size=np.where(last, 40, size))
+    yield (
+        "reset half-way",
+        edited(
+            flows, np.flatnonzero((position < half) & tcp), rst=np.where(last, 1, rst), size=np.where(last, 40, size)
+        ),
+    )
     others = rng.choice([512, 1024, 65_535], len(flows))[flow_of]
     yield "another window", edited(flows, np.flatnonzero(tcp), win=np.where(window > 0, others, 0))
 
@@ -124,17 +139,22 @@ class TestSet:
     @classmethod
     def of(cls, benign: FlowBatch, families: Families) -> TestSet:
         names = [("", benign), *families]
-        return cls(concatenated([flows for _, flows in names]), np.repeat([name for name, _ in names], [len(flows) for _, flows in names]))
+        return cls(
+            concatenated([flows for _, flows in names]),
+            np.repeat([name for name, _ in names], [len(flows) for _, flows in names]),
+        )
 
     def quality(self, scores: Scores) -> Scores:
-        """(2,): AUROC and TPR at 1 % FPR, means over the families of at least ``MIN_FAMILY`` flows, each against all benign ones."""
+        """(2,): AUROC and TPR at 1 % FPR, means over the families of at least ``MIN_FAMILY`` flows, each against all
+        benign ones."""
         names, counts = np.unique(self.family[self.family != ""], return_counts=True)
         found = []
         for name in names[counts >= MIN_FAMILY]:
             chosen = np.isin(self.family, ["", name])
             of_two = scores[chosen], self.family[chosen] == name
             found.append((auroc(*of_two), tpr_at_fpr(*of_two, ONE_IN)))
-        return np.array(found, dtype=np.float64).mean(axis=0)  # nan, not a number that looks like one, with fewer than ONE_IN benign flows
+        # nan, not a number that looks like one, with fewer than ONE_IN benign flows
+        return np.array(found, dtype=np.float64).mean(axis=0)
 
 
 def attacks_of(name: str, dataset: OpenDataset, draw: Draw) -> Families:
@@ -158,7 +178,8 @@ def planted(dataset: OpenDataset, draw: Draw, attacks: Families) -> TestSet:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Flows as a source's network sees them: ``points`` (P, E) of their packets, and Janus's score columns by name, each (n,)."""
+    """Flows as a source's network sees them: ``points`` (P, E) of their packets, and Janus's score columns by name,
+    each (n,)."""
 
     flows: FlowBatch
     points: Points
@@ -167,7 +188,9 @@ class Seen:
     def take(self, chosen: NDArray[np.bool_]) -> Seen:
         """The flows of a mask (n,)."""
         kept = np.repeat(chosen, self.flows.lengths)
-        return Seen(self.flows.take(chosen), self.points[kept], {name: values[chosen] for name, values in self.columns.items()})
+        return Seen(
+            self.flows.take(chosen), self.points[kept], {name: values[chosen] for name, values in self.columns.items()}
+        )
 
     def mean(self, distance: Scores) -> Scores:
         """Of what is known of every packet (P,), the mean of every flow, (n,)."""
@@ -176,7 +199,8 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A fitted ``janus-plus``, the metric that it learnt, and the packets that it remembers until it is calibrated: the source's, mapped."""
+    """A fitted ``janus-plus``, the metric that it learnt, and the packets that it remembers until it is calibrated: the
+    source's, mapped."""
 
     plus: JanusPlus
     metric: Metric
@@ -202,7 +226,8 @@ class Source:
 
 
 Candidate = Callable[[Source, Seen, Seen], Scores]
-"""Source, calibration flows of the target (``known``) and test flows (``tested``, n) → (n,), higher = more anomalous."""
+"""Source, calibration flows of the target (``known``) and test flows (``tested``, n) → (n,), higher = more
+anomalous."""
 
 
 def aggregated(request: str) -> Candidate:
@@ -224,12 +249,15 @@ def by_features(_source: Source, known: Seen, tested: Seen) -> Scores:
 
 
 def plain(channels: int) -> Candidate:
-    """As ``janus-plus``, but all directions count alike; of the nine channels beside a packet's state, the first ``channels``."""
+    """As ``janus-plus``, but all directions count alike; of the nine channels beside a packet's state, the first
+    ``channels``."""
 
     def scores(source: Source, known: Seen, tested: Seen) -> Scores:
         entries = source.metric.mean.shape[0] - len(PACKET_CHANNELS) + channels
         metric = Metric(source.metric.mean[:entries], source.metric.scale[:entries], np.eye(entries, dtype=np.float32))
-        return tested.mean(nearest_distance(metric(tested.points[:, :entries]), metric(source.bank(known)[:, :entries]), CPU))
+        return tested.mean(
+            nearest_distance(metric(tested.points[:, :entries]), metric(source.bank(known)[:, :entries]), CPU)
+        )
 
     return scores
 
@@ -248,15 +276,17 @@ def two_banks(source: Source, known: Seen, tested: Seen) -> Scores:
 
 
 def product(*factors: Candidate) -> Candidate:
-    """Sum of log(distance + ε), for which no common unit is needed.  ε keeps distances near 0 from deciding: the lower quartile of those of half of
-    the calibration flows from the other half."""
+    """Sum of log(distance + ε), for which no common unit is needed.  ε keeps distances near 0 from deciding: the lower
+    quartile of those of half of the calibration flows from the other half."""
 
     def scores(source: Source, known: Seen, tested: Seen) -> Scores:
         half = np.random.default_rng(source.seed).permutation(len(known.flows)) % 2 == 0
         total = np.zeros(len(tested.flows))
         for factor in factors:
             distance = factor(source, known, tested)
-            total += np.log(distance + max(float(np.quantile(factor(source, known.take(half), known.take(~half)), 0.25)), 1e-3))
+            total += np.log(
+                distance + max(float(np.quantile(factor(source, known.take(half), known.take(~half)), 0.25)), 1e-3)
+            )
         return total
 
     return scores
@@ -280,7 +310,9 @@ Cells = defaultdict[tuple[str, str, str], list[Scores]]
 """By candidate, world and regime."""
 
 
-def evaluate(cells: Cells, world: str, datasets: Mapping[str, OpenDataset], tests: Mapping[str, TestSet], draw: Draw) -> None:
+def evaluate(
+    cells: Cells, world: str, datasets: Mapping[str, OpenDataset], tests: Mapping[str, TestSet], draw: Draw
+) -> None:
     """Add every ordered pair of the datasets of ``tests``, and the control of each."""
 
     def add(source: Source, regime: str, target: str, calibration: NDArray[np.int64]) -> None:
@@ -294,16 +326,33 @@ def evaluate(cells: Cells, world: str, datasets: Mapping[str, OpenDataset], test
         dataset, parts = datasets[name], datasets[name].partition(draw).parts
         source = Source.fitted(take(dataset, parts["train"]), take(dataset, parts["val"]), draw.seed)
         for target in tests:
-            add(source, "within" if target == name else "cross", target, datasets[target].partition(draw).parts["cal_a"])
+            add(
+                source, "within" if target == name else "cross", target, datasets[target].partition(draw).parts["cal_a"]
+            )
         own = baseline_parts(dataset.index, parts["cal_a"], draw.seed)
-        add(Source.fitted(take(dataset, own["train"]), take(dataset, own["val"]), draw.seed), "control", name, own["cal_a"])
-        print(f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        add(
+            Source.fitted(take(dataset, own["train"]), take(dataset, own["val"]), draw.seed),
+            "control",
+            name,
+            own["cal_a"],
+        )
+        print(
+            f"seed {draw.seed}, {world}: {name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True
+        )
 
 
 def choice(means: Mapping[tuple[str, str, str], Scores]) -> str:
-    """What the rule of ``docs/janus-plus.md`` picks, in one line: (mean AUROC / mean TPR) of those that count as equal, and of those left out."""
-    four = {name: np.mean([means[name, world, regime] for world in WORLDS for regime in ("cross", "within")], axis=0) for name in CANDIDATES}
-    fair = [name for name in CANDIDATES if all(means[name, world, "cross"][0] > means[name, world, "control"][0] for world in WORLDS)]
+    """What the rule of ``docs/janus-plus.md`` picks, in one line: (mean AUROC / mean TPR) of those that count as equal,
+    and of those left out."""
+    four = {
+        name: np.mean([means[name, world, regime] for world in WORLDS for regime in ("cross", "within")], axis=0)
+        for name in CANDIDATES
+    }
+    fair = [
+        name
+        for name in CANDIDATES
+        if all(means[name, world, "cross"][0] > means[name, world, "control"][0] for world in WORLDS)
+    ]
     equal = [name for name in fair if four[name][0] >= max(four[other][0] for other in fair) - EQUAL]
     best = max(equal, key=lambda name: four[name][1], default="none of them")
 
@@ -311,7 +360,10 @@ def choice(means: Mapping[tuple[str, str, str], Scores]) -> str:
         return "; ".join(f"{name} ({four[name][0]:.4f} / {four[name][1]:.4f})" for name in names) or "none"
 
     left_out = [name for name in CANDIDATES if name not in fair]
-    return f"The rule picks: {best}.  Equal: {listed(equal)}.  Left out, not above their own control on both: {listed(left_out)}."
+    return (
+        f"The rule picks: {best}.  Equal: {listed(equal)}.  Left out, not above their own control on both: "
+        f"{listed(left_out)}."
+    )
 
 
 def show(cells: Cells) -> None:
@@ -320,16 +372,26 @@ def show(cells: Cells) -> None:
     columns = [(world, regime) for world in WORLDS for regime in REGIMES]
     print("AUROC / TPR at 1 % FPR: means over families, then over (so many) cells")
     print(f"{'':{wide}}", *(f"{world:43}" for world in WORLDS), sep="  ")
-    print(f"{'':{wide}}", *(f"{f'{regime} ({len(cells[JANUS_PLUS, world, regime])})':13}" for world, regime in columns), sep="  ")
+    print(
+        f"{'':{wide}}",
+        *(f"{f'{regime} ({len(cells[JANUS_PLUS, world, regime])})':13}" for world, regime in columns),
+        sep="  ",
+    )
     for name in CANDIDATES:
-        print(f"{name:{wide}}", *("{:.3f} / {:.3f}".format(*means[name, world, regime]) for world, regime in columns), sep="  ")
+        print(
+            f"{name:{wide}}",
+            *("{:.3f} / {:.3f}".format(*means[name, world, regime]) for world, regime in columns),
+            sep="  ",
+        )
     print(choice(means))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="101,102", help="of partitions and fits (default: %(default)s)")
-    parser.add_argument("--datasets", help="added datasets of real networks, two or more (default: all that were added)")
+    parser.add_argument(
+        "--datasets", help="added datasets of real networks, two or more (default: all that were added)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     suite = synthetic_suite()

@@ -1,9 +1,11 @@
-"""Kitsune's speed: AfterImage's features, KitNET's training, and its scoring, each on one thread, against the original's published Python.
+"""Kitsune's speed: AfterImage's features, KitNET's training, and its scoring, each on one thread, against the
+original's published Python.
 
     python -m benchmarks.kitsune [CAPTURE ...]
 
-CAPTURE: pcap files of 1 000 packets or more; without any, a SYNTHETIC stream.  ``PUBLISHED`` are the speeds of the original program (Kitsune-py) on a
-machine of this class; it is not run here.  Kernels are compiled (or loaded from the cache) before the clock starts, and that time is printed apart.
+CAPTURE: pcap files of 1 000 packets or more; without any, a SYNTHETIC stream.  ``PUBLISHED`` are the speeds of the
+original program (Kitsune-py) on a machine of this class; it is not run here.  Kernels are compiled (or loaded from the
+cache) before the clock starts, and that time is printed apart.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))  # before NumPy is imported
+# before NumPy is imported
+os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 
@@ -43,7 +46,11 @@ def synthetic(n: int = 50_000) -> Packets:
     source, destination = np.where(back, server, client), np.where(back, client, server)
     sockets = [np.where(host == server, host, host * 10_000 + port) for host in (source, destination)]
     keys = (source, source, destination, source * 100 + destination, *sockets)
-    return 1.7e9 + rng.exponential(5e-4, n).cumsum(), rng.integers(60, 1500, n), PacketKeys(*(key.astype(np.uint64) for key in keys))
+    return (
+        1.7e9 + rng.exponential(5e-4, n).cumsum(),
+        rng.integers(60, 1500, n),
+        PacketKeys(*(key.astype(np.uint64) for key in keys)),
+    )
 
 
 def of_capture(path: Path) -> Packets:
@@ -59,7 +66,8 @@ def of_capture(path: Path) -> Packets:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Median of ``REPEATS`` runs, in processor time: on one thread that is what an idle machine takes, and others' work does not count."""
+    """Median of ``REPEATS`` runs, in processor time: on one thread that is what an idle machine takes, and others' work
+    does not count."""
     measured = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -91,12 +99,20 @@ def measure(packets: Packets) -> dict[str, float]:
 def main(paths: list[str]) -> int:
     start = time.perf_counter()
     trained(AfterImage(*synthetic(1000)).next(1000)).score(np.zeros((10, 100)))
-    print(f"compiled or loaded in {time.perf_counter() - start:.1f} s; medians of {REPEATS} runs, one thread, processor time")
-    for name, packets in {Path(path).name: of_capture(Path(path)) for path in paths}.items() or {"SYNTHETIC": synthetic()}.items():
+    print(
+        f"compiled or loaded in {time.perf_counter() - start:.1f} s; medians of {REPEATS} runs, one thread, "
+        "processor time"
+    )
+    for name, packets in {Path(path).name: of_capture(Path(path)) for path in paths}.items() or {
+        "SYNTHETIC": synthetic()
+    }.items():
         print(f"{name}, {len(packets[0]):,} packets")
         for step, speed in measure(packets).items():
             ratio = speed / PUBLISHED[step]
-            print(f"  {step:9} {speed:12,.0f} packets/s  {ratio:6.0f}x the original's {PUBLISHED[step]:,} (asked: {ASKED[step]}x)")
+            print(
+                f"  {step:9} {speed:12,.0f} packets/s  {ratio:6.0f}x the original's {PUBLISHED[step]:,} "
+                f"(asked: {ASKED[step]}x)"
+            )
     return 0
 
 

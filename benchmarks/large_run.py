@@ -1,4 +1,5 @@
-"""A run on a dataset of five million SYNTHETIC flows with all its flows in test (profile ``paper``): time, and the parent's peak memory and disk.
+"""A run on a dataset of five million SYNTHETIC flows with all its flows in test (profile ``paper``): time, and the
+parent's peak memory and disk.
 
     python -m benchmarks.large_run FOLDER [--flows 5000000] [--detector length]
 
@@ -21,7 +22,15 @@ from benchmarks.store import AT_A_TIME, block
 from datasets_registry.writing import StoreWriter, replacing
 from harness.environment import peak_resident
 
-ABOUT = {"name": "big", "synthetic": True, "summary": "random flows", "licence": "none", "warnings": [], "files": {}, "stream": False}
+ABOUT = {
+    "name": "big",
+    "synthetic": True,
+    "summary": "random flows",
+    "licence": "none",
+    "warnings": [],
+    "files": {},
+    "stream": False,
+}
 
 
 def write(folder: Path, flows: int) -> None:
@@ -58,18 +67,43 @@ def main() -> int:
     started = time.perf_counter()
     write(home / "datasets" / "big", arguments.flows)
     print(f"SYNTHETIC: {arguments.flows} flows written in {time.perf_counter() - started:.0f} s")
-    options = ["--protocol", "within", "--datasets", "big", "--seeds", "42", "--profile", "paper", "--detectors", arguments.detector]
-    command = [sys.executable, "-c", "from harness.cli.main import main; main()", "run", *options, "--runs", str(folder / "runs")]
+    options = [
+        "--protocol",
+        "within",
+        "--datasets",
+        "big",
+        "--seeds",
+        "42",
+        "--profile",
+        "paper",
+        "--detectors",
+        arguments.detector,
+    ]
+    command = [
+        sys.executable,
+        "-c",
+        "from harness.cli.main import main; main()",
+        "run",
+        *options,
+        "--runs",
+        str(folder / "runs"),
+    ]
     environment = {**os.environ, "JANUS_BENCH_HOME": str(home), "TMPDIR": str(stages)}
     started, peak, disk = time.perf_counter(), 0, 0
-    parent = subprocess.Popen(["/bin/sh", "-c", '"$0" "$@" & echo $!; wait $!', *command], env=environment, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        ["/bin/sh", "-c", '"$0" "$@" & echo $!; wait $!', *command], env=environment, stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
-    pid = int(parent.stdout.readline())  # by way of a shell: a child starts with the peak memory of the process that forks it
+    # by way of a shell: a child starts with the peak memory of the process that forks it
+    pid = int(parent.stdout.readline())
     while parent.poll() is None:
         peak, disk = max(peak, peak_resident(pid)), max(disk, size_of(stages))
         time.sleep(0.5)
     seconds = time.perf_counter() - started
-    print(f"{arguments.detector}: {seconds:.0f} s, parent's peak memory {peak / 2**20:.0f} MiB, staged at most {disk / 2**30:.2f} GiB")
+    print(
+        f"{arguments.detector}: {seconds:.0f} s, parent's peak memory {peak / 2**20:.0f} MiB, staged at most "
+        f"{disk / 2**30:.2f} GiB"
+    )
     shutil.rmtree(folder)
     return parent.returncode
 

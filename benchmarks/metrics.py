@@ -31,7 +31,10 @@ def main() -> None:
     for name, scores in (("distinct scores", continuous), ("scores with two decimals", np.round(continuous, 2))):
         ours, theirs = auroc(scores, attack), roc_auc_score(attack, scores)
         fast, slow = best_time(lambda s=scores: auroc(s, attack)), best_time(lambda s=scores: roc_auc_score(attack, s))
-        print(f"{FLOWS:,} {name}: {fast:.2f} s, scikit-learn {slow:.2f} s, ratio {slow / fast:.1f}, difference {abs(ours - theirs):.1e}")
+        print(
+            f"{FLOWS:,} {name}: {fast:.2f} s, scikit-learn {slow:.2f} s, ratio {slow / fast:.1f}, difference "
+            f"{abs(ours - theirs):.1e}"
+        )
 
 
 if __name__ == "__main__":

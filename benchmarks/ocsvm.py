@@ -1,4 +1,5 @@
-"""One-class SVM scoring: ours against scikit-learn's, the same machine on the same rows in the same run; the ratio is what counts.
+"""One-class SVM scoring: ours against scikit-learn's, the same machine on the same rows in the same run; the ratio is
+what counts.
 
     python -m benchmarks.ocsvm [--train 10000] [--test 20000]
 
@@ -29,7 +30,9 @@ REPEATS = 5
 
 def rows(rng: np.random.Generator, n: int, mixture: np.ndarray) -> FlowBatch:
     matrix = np.exp(rng.normal(size=(n, 20)) @ mixture)
-    return FlowBatch(np.arange(n), features={name: matrix[:, column].copy() for column, name in enumerate(FLOW_FEATURES)})
+    return FlowBatch(
+        np.arange(n), features={name: matrix[:, column].copy() for column, name in enumerate(FLOW_FEATURES)}
+    )
 
 
 def main() -> int:
@@ -59,7 +62,9 @@ def main() -> int:
                 scores[name] = way()
                 seconds[name].append(time.perf_counter() - started)
     worst = np.abs(scores["ocsvm"] - scores["scikit-learn"]).max() / np.abs(scores["scikit-learn"]).max()
-    print(f"{arguments.train:,} training and {arguments.test:,} test rows of 20 columns (SYNTHETIC), nu 0.5, one thread")
+    print(
+        f"{arguments.train:,} training and {arguments.test:,} test rows of 20 columns (SYNTHETIC), nu 0.5, one thread"
+    )
     for name, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds["scikit-learn"], taken, strict=True))
         print(f"{name:15} {arguments.test / statistics.median(taken):10,.0f} rows/s   {ratio:6.1f} times scikit-learn")

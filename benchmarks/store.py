@@ -2,8 +2,8 @@
 
     python -m benchmarks.store FOLDER [--flows 10000000]
 
-FOLDER needs 7 GB; it is made by the ordinary writer from random flows and deleted at the end.  Every measurement is a process of its own; the
-first walk reads from wherever the system keeps what was just written.
+FOLDER needs 7 GB; it is made by the ordinary writer from random flows and deleted at the end.  Every measurement is a
+process of its own; the first walk reads from wherever the system keeps what was just written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ started = time.perf_counter()
 n = sum(len(batch) for batch in store.blocks(ids, inputs)) if sys.argv[2] != "open" else 0
 seconds = time.perf_counter() - started
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-print(f"open {opened:.3f} s; {sys.argv[2]} {'+'.join(sorted(inputs))}: {n} flows in {seconds:.2f} s, memory grew by {grown:.0f} MB")
+print(f"open {opened:.3f} s; {sys.argv[2]} {'+'.join(sorted(inputs))}: {n} flows in {seconds:.2f} s,", end=" ")
+print(f"memory grew by {grown:.0f} MB")
 """
 
 
@@ -58,7 +59,10 @@ def block(rng: np.random.Generator, n: int) -> Block:
         "win": rng.integers(0, 65536, offsets[-1]),
         "bits": rng.integers(0, 64, offsets[-1]),
     }
-    packets = {name: values.astype({"size": "u2", "iat": "f4", "win": "u2", "bits": "u1"}[name]) for name, values in packets.items()}
+    packets = {
+        name: values.astype({"size": "u2", "iat": "f4", "win": "u2", "bits": "u1"}[name])
+        for name, values in packets.items()
+    }
     ends = {f"{side}_ip": pl.Series(rng.integers(0, 5000, n)).cast(pl.String) for side in ("src", "dst")}
     ports = {f"{side}_port": rng.integers(0, 65536, n).astype(np.uint16) for side in ("src", "dst")}
     start = rng.random(n)
@@ -66,7 +70,13 @@ def block(rng: np.random.Generator, n: int) -> Block:
     attack = rng.random(n) < 0.2
     labels = {"attack": attack, **dict.fromkeys(("label", "family"), np.where(attack, "flood", "benign"))}
     labels |= {"source": np.full(n, "day"), "file": np.full(n, "a.pcap"), "row": np.arange(n), "site": np.full(n, "")}
-    return Block(offsets, packets, pl.DataFrame({**ends, **ports, **times}), pl.DataFrame(labels), rng.random((n, len(CIC_FEATURES)), np.float32))
+    return Block(
+        offsets,
+        packets,
+        pl.DataFrame({**ends, **ports, **times}),
+        pl.DataFrame(labels),
+        rng.random((n, len(CIC_FEATURES)), np.float32),
+    )
 
 
 def main() -> int:
@@ -82,7 +92,10 @@ def main() -> int:
             writer.add(block(rng, min(AT_A_TIME, arguments.flows - begin)))
         shards = writer.finish({"name": "random"})["shards"]
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
-    print(f"SYNTHETIC: {arguments.flows} flows in {len(shards)} shards, {size:.2f} GB, made in {time.perf_counter() - started:.0f} s")
+    print(
+        f"SYNTHETIC: {arguments.flows} flows in {len(shards)} shards, {size:.2f} GB, made in "
+        f"{time.perf_counter() - started:.0f} s"
+    )
     for step, inputs in (
         ("open", "packets"),
         ("sample", "packets+features+cic_features"),

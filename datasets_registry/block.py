@@ -1,6 +1,7 @@
 """Flows on their way into a store or out of one, and what is summed over them: content hash and counts.
 
-A store is written and checked block by block, so that its size decides nothing about memory; neither sum depends on where one block ends.
+A store is written and checked block by block, so that its size decides nothing about memory; neither sum depends on
+where one block ends.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ LABEL_FIELDS = tuple(name for name in LABEL_COLUMNS if name != "flow_id")
 class Block:
     """n flows with everything that a store keeps of them, except their numbers and what follows from their packets.
 
-    offsets (n + 1,) int64; packets: ``columns.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels: those of ``columns`` without ``flow_id``;
-    cic (n, 77) float32 in the order of ``columns.CIC_FEATURES``, None where they are not known.
+    offsets (n + 1,) int64; packets: ``columns.PACKET_ARRAYS``, (offsets[-1],) each; flows and labels: those of
+    ``columns`` without ``flow_id``; cic (n, 77) float32 in the order of ``columns.CIC_FEATURES``, None where they are
+    not known.
     """
 
     offsets: NDArray[np.int64]
@@ -54,13 +56,15 @@ class Block:
 class ContentHash:
     """SHA-256 over packets, flows and labels, the same on every machine and for every division into blocks and shards.
 
-    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the platform's.  Sites are left out where
-    no flow has one, so that a dataset without them keeps the hash that it had before there were sites.
+    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the
+    platform's.  Sites are left out where no flow has one, so that a dataset without them keeps the hash that it had
+    before there were sites.
     """
 
     def __init__(self) -> None:
         names = ("length", *PACKET_ARRAYS, *FLOW_FIELDS, *LABEL_FIELDS)
-        self._digests = {name: (hashlib.sha256(), hashlib.sha256()) for name in names}  # values, and the lengths of texts
+        # values, and the lengths of texts
+        self._digests = {name: (hashlib.sha256(), hashlib.sha256()) for name in names}
         self._n_flows = 0
 
     def update(self, block: Block) -> None:
@@ -99,7 +103,8 @@ def _little_endian(values: NDArray[Any]) -> bytes:
 
 @dataclass
 class Counts:
-    """What a manifest counts: flows in all and of two or more packets, stored packets; flows per class and family, per label, per site and class."""
+    """What a manifest counts: flows in all and of two or more packets, stored packets; flows per class and family, per
+    label, per site and class."""
 
     n_flows: int = 0
     longer: int = 0
@@ -124,13 +129,16 @@ class Counts:
             self.sites[site, attack] += flows
 
     def described(self) -> dict[str, Any]:
-        """The counts as a manifest records them; ``sites`` (name → benign and attack flows) only where there is a name."""
+        """The counts as a manifest records them; ``sites`` (name → benign and attack flows) only where there is a
+        name."""
         attacks = sum(flows for (attack, _), flows in self.families.items() if attack)
         families = {
             f"{'attack' if attack else 'benign'}/{family}": [flows, self.longer_families[attack, family]]
             for (attack, family), flows in self.families.items()
         }
-        sites = {site: [self.sites[site, False], self.sites[site, True]] for site in sorted({site for site, _ in self.sites})}
+        sites = {
+            site: [self.sites[site, False], self.sites[site, True]] for site in sorted({site for site, _ in self.sites})
+        }
         return {
             "n_flows": self.n_flows,
             "n_flows_2_packets": self.longer,

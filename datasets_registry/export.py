@@ -1,9 +1,10 @@
 """A flow store → the dense layout that packet-sequence models are published with.
 
-``original``: ``packets.npz`` with the array ``packets`` [N, 64, 9] float32 (channels of ``contract.PACKET_CHANNELS``, zeros after a flow's last
-packet), ``flows.parquet``, there with the labels, ``flow_features.parquet`` and, where the store has them, ``cic_features.parquet``.
-``full_store``: the same four files for each shard, numbered, in a folder ``full_store``.  ``dataset.json`` beside either is the store's manifest.
-``datasets_registry.sequences`` reads both back.
+``original``: ``packets.npz`` with the array ``packets`` [N, 64, 9] float32 (channels of ``contract.PACKET_CHANNELS``,
+zeros after a flow's last packet), ``flows.parquet``, there with the labels, ``flow_features.parquet`` and, where the
+store has them, ``cic_features.parquet``. ``full_store``: the same four files for each shard, numbered, in a folder
+``full_store``.  ``dataset.json`` beside either is the store's manifest. ``datasets_registry.sequences`` reads both
+back.
 """
 
 import json
@@ -25,9 +26,11 @@ DENSE_FLOWS = 1 << 13  # Flows that are padded at a time: 19 MB.
 
 
 def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[str, float], None] = ignore) -> None:
-    """Write ``store`` in the layout ``layout`` (one of ``LAYOUTS``) to ``folder``, a new or an empty one; UsageError where it is not.
+    """Write ``store`` in the layout ``layout`` (one of ``LAYOUTS``) to ``folder``, a new or an empty one; UsageError
+    where it is not.
 
-    A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables of all flows.
+    A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables
+    of all flows.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already; name a new folder")
@@ -38,11 +41,15 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
             (staged / FULL_STORE).mkdir()
             for number, shard in enumerate(store.shards):
                 _write_part(store, [shard], staged / FULL_STORE, f"-{number:05}", tell)
-        (staged / "dataset.json").write_text(json.dumps(store.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (staged / "dataset.json").write_text(
+            json.dumps(store.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     tell("done", 1.0)
 
 
-def _write_part(store: FlowStore, shards: Sequence[Shard], folder: Path, suffix: str, tell: Callable[[str, float], None]) -> None:
+def _write_part(
+    store: FlowStore, shards: Sequence[Shard], folder: Path, suffix: str, tell: Callable[[str, float], None]
+) -> None:
     begin, end = shards[0].begin, shards[-1].begin + shards[-1].n_flows
     archive = zipfile.ZipFile(folder / f"packets{suffix}.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
     with archive, archive.open("packets.npy", "w", force_zip64=True) as member:

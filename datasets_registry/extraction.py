@@ -1,7 +1,8 @@
-"""Captures → extracted shards: the flows of one capture on disk, written as they leave the extractor and kept for as long as nothing changes.
+"""Captures → extracted shards: the flows of one capture on disk, written as they leave the extractor and kept for as
+long as nothing changes.
 
-A shard is a folder of raw little-endian columns, flows in the order in which they ended, and ``shard.json``.  It is written aside and renamed when
-it is complete, so a killed extraction loses the files that it was reading and no other.
+A shard is a folder of raw little-endian columns, flows in the order in which they ended, and ``shard.json``.  It is
+written aside and renamed when it is complete, so a killed extraction loses the files that it was reading and no other.
 """
 
 from __future__ import annotations
@@ -29,15 +30,22 @@ from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 from janus_bench.ragged import positions, starts_of
 
 EXTRACTION_VERSION = 1
-"""Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made again."""
+"""Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made
+again."""
 
 DESCRIPTION = "shard.json"
 AT_A_TIME = 1 << 12  # flows whose accumulators become features: 2.5 MB
 MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
 
-FLOW_ARRAYS = {"keys": ("<u8", 5), "macs": ("<u8", 2), "swapped": ("|u1", 1), **dict.fromkeys(("first", "last", "n_packets"), ("<i8", 1))}
+FLOW_ARRAYS = {
+    "keys": ("<u8", 5),
+    "macs": ("<u8", 2),
+    "swapped": ("|u1", 1),
+    **dict.fromkeys(("first", "last", "n_packets"), ("<i8", 1)),
+}
 FLOW_ARRAYS |= {"stored": ("|u1", 1), "order": ("<i8", 1), "cic": ("<f4", len(CIC_FEATURES))}
-"""Columns per flow: those of ``FileFlows``; ``stored``: packets that are kept; ``order``: place of the flow that began first, second, …"""
+"""Columns per flow: those of ``FileFlows``; ``stored``: packets that are kept; ``order``: place of the flow that began
+first, second, …"""
 
 ARRAYS = FLOW_ARRAYS | {name: (np.dtype(dtype).newbyteorder("<").str, 1) for name, dtype in PACKET_ARRAYS.items()}
 
@@ -84,7 +92,9 @@ class _ShardWriter:
         self._write("order", np.argsort(np.concatenate(self._serials), kind="stable"))
         self.close()
         sums = {name: f"{total:08x}" for name, total in self._sums.items()}
-        text = json.dumps({**description, "n_flows": self.n_flows, "n_packets": self.n_packets, "crc32": sums}, indent=1)
+        text = json.dumps(
+            {**description, "n_flows": self.n_flows, "n_packets": self.n_packets, "crc32": sums}, indent=1
+        )
         (self._folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
     def close(self) -> None:
@@ -99,7 +109,8 @@ class _ShardWriter:
 
 @dataclass(frozen=True, eq=False)
 class Flows:
-    """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in ``columns.PACKET_ARRAYS``."""
+    """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in
+    ``columns.PACKET_ARRAYS``."""
 
     columns: Mapping[str, NDArray[Any]]
     offsets: NDArray[np.int64]
@@ -121,10 +132,14 @@ class Extracted:
 
     @classmethod
     def open(cls, name: str, folder: Path, made_from: Mapping[str, Any]) -> Extracted | None:
-        """A finished shard; None if there is none, if it is damaged, or if it was made from something else than ``made_from``."""
+        """A finished shard; None if there is none, if it is damaged, or if it was made from something else than
+        ``made_from``."""
         try:
             found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            if found["made_from"] != made_from or {column: _crc32(folder / column) for column in ARRAYS} != found["crc32"]:
+            if (
+                found["made_from"] != made_from
+                or {column: _crc32(folder / column) for column in ARRAYS} != found["crc32"]
+            ):
                 return None
             return cls(name, folder, found["n_flows"], found["n_packets"], found["report"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -136,7 +151,8 @@ class Extracted:
         return np.asarray((values if word is None else values[:, word])[self._mapped("order")])
 
     def reader(self) -> Callable[[NDArray[np.int64]], Flows]:
-        """``take(chosen)``: the flows at these positions, in that order.  It holds 16 bytes for each flow of the capture."""
+        """``take(chosen)``: the flows at these positions, in that order.  It holds 16 bytes for each flow of the
+        capture."""
         order = np.array(self._mapped("order"))
         starts = starts_of(self._mapped("stored"))
         names = [name for name in FLOW_ARRAYS if name not in ("stored", "order")]
@@ -169,7 +185,8 @@ def _crc32(path: Path) -> str:
 def extract_all(
     captures: Mapping[str, CaptureFile], rules: FlowRules, cache: Path, jobs: int, tell: Callable[[str, float], None]
 ) -> dict[str, Extracted]:
-    """The shards of the captures in the folder ``cache``, in the order of their names; only those that are not there yet are extracted.
+    """The shards of the captures in the folder ``cache``, in the order of their names; only those that are not there
+    yet are extracted.
 
     ``jobs`` captures are read at a time.  ``tell(text, fraction)`` is called as bytes of them have been read.
     """
@@ -184,7 +201,13 @@ def extract_all(
                 tell(f"reading {name}", min(done / total, 1.0))
 
         stat = captures[name].path.stat()
-        made_from = {"version": EXTRACTION_VERSION, "name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **rules.described()}
+        made_from = {
+            "version": EXTRACTION_VERSION,
+            "name": name,
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            **rules.described(),
+        }
         folder = cache / hashlib.sha256(name.encode()).hexdigest()[:24]
         shard = Extracted.open(name, folder, made_from)
         if shard is None:
@@ -205,7 +228,9 @@ def extract_all(
     return {shard.name: shard for shard in sorted(shards, key=lambda shard: shard.name)}
 
 
-def _extract(name: str, path: Path, rules: FlowRules, folder: Path, made_from: Mapping[str, Any], advance: Callable[[int], None]) -> Extracted:
+def _extract(
+    name: str, path: Path, rules: FlowRules, folder: Path, made_from: Mapping[str, Any], advance: Callable[[int], None]
+) -> Extracted:
     with replacing(folder) as staged:
         writer = _ShardWriter(staged)
         try:
@@ -243,10 +268,13 @@ def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
         said.append(f"{name}: no packets")
     elif not scan.used:
         said.append(f"{name}: none of its {scan.records} packets can be used ({say_counts(scan.dropped)})")
-    # Copies without an IP identification may be a sender's repeats (docs/audits.md): they are counted, and warn of nothing.
+    # Copies without an IP identification may be a sender's repeats (docs/audits.md): they are counted, and warn of
+    # nothing.
     share = scan.identified / _ip_packets(scan)
     if share >= MIRRORED_WARNING and not rules.remove_mirrored:
-        said.append(f"{name}: {share:.0%} of its packets are second copies of the one before (captured twice?); they were kept")
+        said.append(
+            f"{name}: {share:.0%} of its packets are second copies of the one before (captured twice?); they were kept"
+        )
     for reason, what in (
         ("cut_by_end_of_file", "ends inside a packet record"),
         ("corrupt_record", "holds a corrupt record; what follows it was not read"),

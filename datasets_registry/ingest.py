@@ -1,7 +1,8 @@
 """Captures and their labels → a flow store.
 
-Captures are extracted to shards, one file a job (``datasets_registry.extraction``); then each group of captures is labelled at once; then the
-labelled flows are written, block by block.  Only labelled flows are stored: a flow that nobody claims is dropped and counted, never taken for benign.
+Captures are extracted to shards, one file a job (``datasets_registry.extraction``); then each group of captures is
+labelled at once; then the labelled flows are written, block by block.  Only labelled flows are stored: a flow that
+nobody claims is dropped and counted, never taken for benign.
 """
 
 import hashlib
@@ -55,10 +56,12 @@ def ingest_folder(
     jobs: int = 2,
     progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
-    """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one there), return its manifest.
+    """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one
+    there), return its manifest.
 
-    ``rules``, ``FlowRules()`` if None, decide what a flow is.  Captures are the files that ``labels.csv`` names and any other with a capture's
-    suffix.  ``cache``, ``stream``, ``jobs`` and ``progress``: see ``ingest_captures``.  DataError where the folder cannot become a dataset.
+    ``rules``, ``FlowRules()`` if None, decide what a flow is.  Captures are the files that ``labels.csv`` names and any
+    other with a capture's suffix.  ``cache``, ``stream``, ``jobs`` and ``progress``: see ``ingest_captures``.
+    DataError where the folder cannot become a dataset.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -71,7 +74,15 @@ def ingest_folder(
         return match_rows(labels, flows)
 
     return ingest_captures(
-        captures, label, destination, about=about, rules=rules or FlowRules(), cache=cache, stream=stream, jobs=jobs, progress=progress
+        captures,
+        label,
+        destination,
+        about=about,
+        rules=rules or FlowRules(),
+        cache=cache,
+        stream=stream,
+        jobs=jobs,
+        progress=progress,
     )
 
 
@@ -87,15 +98,18 @@ def ingest_captures(
     jobs: int = 2,
     progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
-    """Extract ``captures``, label them group by group, write a flow store to ``destination`` (replacing one there), return its manifest.
+    """Extract ``captures``, label them group by group, write a flow store to ``destination`` (replacing one there),
+    return its manifest.
 
     captures  name (relative, '/'-separated) → file and group; their order, and the number of jobs, decide nothing
-    label     called once per group, groups in the order of their names, with the group's flows: file (String), ``KEY_COLUMNS`` (UInt64), swapped
-              (Boolean: the initiator is endpoint b), first and last (Int64, ns), n_packets (Int64, before the cut to 64), src_mac and dst_mac
-              (UInt64, 0 where unknown); captures by name, then flows in the order of their first packets
-    about     what the manifest says of the dataset: name, synthetic, summary, licence, and whatever else is worth keeping
-    cache     folder of the extracted shards.  It stays, so that the same captures are not read again: give one where labelling may be repeated or
-              the work be killed.  None: a temporary one
+    label     called once per group, groups in the order of their names, with the group's flows: file (String),
+              ``KEY_COLUMNS`` (UInt64), swapped (Boolean: the initiator is endpoint b), first and last (Int64, ns),
+              n_packets (Int64, before the cut to 64), src_mac and dst_mac (UInt64, 0 where unknown); captures by name,
+              then flows in the order of their first packets
+    about     what the manifest says of the dataset: name, synthetic, summary, licence, and whatever else is worth
+              keeping
+    cache     folder of the extracted shards.  It stays, so that the same captures are not read again: give one where
+              labelling may be repeated or the work be killed.  None: a temporary one
     stream    write the packet stream too, for detectors that read whole captures: some 70 bytes for every packet
     progress  called with (text, fraction) as the work goes on; ``jobs`` captures are read at a time
 
@@ -104,13 +118,21 @@ def ingest_captures(
     if not captures:
         raise DataError("no captures: there is nothing to read flows from")
     with _shards_in(cache) as folder:
-        shards = extract_all(captures, rules, Path(folder), jobs, lambda text, fraction: progress(text, READING * fraction))
+        shards = extract_all(
+            captures, rules, Path(folder), jobs, lambda text, fraction: progress(text, READING * fraction)
+        )
         if not any(shard.n_flows for shard in shards.values()):
             dropped = say_counts(_total(shards, "dropped"))
-            raise DataError(f"{_where(captures)}: no flow in its {len(captures)} capture(s); dropped packets: {dropped}")
-        labelled, report = _label(captures, shards, label, lambda text, fraction: progress(text, READING + (MATCHING - READING) * fraction))
+            raise DataError(
+                f"{_where(captures)}: no flow in its {len(captures)} capture(s); dropped packets: {dropped}"
+            )
+        labelled, report = _label(
+            captures, shards, label, lambda text, fraction: progress(text, READING + (MATCHING - READING) * fraction)
+        )
         if not any(len(chosen) for chosen, _ in labelled.values()):
-            raise DataError(f"{_where(captures)}: none of its {sum(shard.n_flows for shard in shards.values())} flows has a label")
+            raise DataError(
+                f"{_where(captures)}: none of its {sum(shard.n_flows for shard in shards.values())} flows has a label"
+            )
         with replacing(destination) as staged:
             writer = StoreWriter(staged)
             for number, (name, shard) in enumerate(shards.items()):
@@ -119,14 +141,22 @@ def ingest_captures(
                     writer.add(block)
             matched = {name: len(chosen) for name, (chosen, _) in labelled.items()}
             by_label = writer.counts.by_label()
-            labels = {text: {**report.get(text, NO_ROWS), "flows": by_label.get(text, 0)} for text in sorted({*report, *by_label})}
+            labels = {
+                text: {**report.get(text, NO_ROWS), "flows": by_label.get(text, 0)}
+                for text in sorted({*report, *by_label})
+            }
             account = _account(shards, matched)
             if stream:
                 chosen = {name: positions for name, (positions, _) in labelled.items()}
-                absent = _write_stream(staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), progress)
+                absent = _write_stream(
+                    staged / "stream", captures, shards, chosen, rules, writer.hash.hexdigest(), progress
+                )
                 account["packets_not_in_stream"] = absent
                 if absent:
-                    account["warnings"].append(f"{absent} packets of the flows are not in the packet stream: detectors that read it do not see them")
+                    account["warnings"].append(
+                        f"{absent} packets of the flows are not in the packet stream: detectors that read it "
+                        "do not see them"
+                    )
             manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **account})
     progress("done", 1.0)
     return manifest
@@ -146,7 +176,9 @@ def _shards_in(cache: Path | None) -> AbstractContextManager[Path | str]:
 def _captures(folder: Path, labels: LabelRows) -> list[str]:
     """Names relative to the folder, sorted: the order of the flows must not depend on the file system."""
     named = set(labels.rows["file"].unique())
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."))
+    found = (
+        path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+    )
     return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
 
 
@@ -163,7 +195,10 @@ Chosen = tuple[NDArray[np.int64], pl.DataFrame]
 
 
 def _label(
-    captures: Mapping[str, CaptureFile], shards: Mapping[str, Extracted], label: Labeller, tell: Callable[[str, float], None]
+    captures: Mapping[str, CaptureFile],
+    shards: Mapping[str, Extracted],
+    label: Labeller,
+    tell: Callable[[str, float], None],
 ) -> tuple[dict[str, Chosen], dict[str, dict[str, int]]]:
     """Capture → its labelled flows; and the reports of all groups, summed."""
     labelled: dict[str, Chosen] = {}
@@ -173,7 +208,11 @@ def _label(
         groups.setdefault(captures[name].group, []).append(name)
     for number, (group, names) in enumerate(sorted(groups.items())):
         tell(f"matching labels{f' of {group}' if group else ''}", number / len(groups))
-        assignment = _checked(group, label(group, _flow_table([shards[name] for name in names])), sum(shards[name].n_flows for name in names))
+        assignment = _checked(
+            group,
+            label(group, _flow_table([shards[name] for name in names])),
+            sum(shards[name].n_flows for name in names),
+        )
         # Names of labels and files, millions of times: numbers until they are written.
         table = assignment.table.select(LABEL_FIELDS).with_columns(pl.col(TEXTS).cast(pl.Categorical))
         begin = 0
@@ -195,7 +234,8 @@ def _checked(group: str, assignment: Assignment, n_flows: int) -> Assignment:
     in_range = not len(flow) or (flow[0] >= 0 and flow[-1] < n_flows and bool((np.diff(flow) > 0).all()))
     if not in_range or assignment.table.height != len(flow) or not set(LABEL_FIELDS) <= set(assignment.table.columns):
         raise ValueError(
-            f"the labeller of group {group!r} breaks what Assignment promises: {len(flow)} flows of {n_flows}, {assignment.table.schema}"
+            f"the labeller of group {group!r} breaks what Assignment promises: {len(flow)} flows of {n_flows}, "
+            f"{assignment.table.schema}"
         )
     return assignment
 
@@ -207,8 +247,14 @@ def _flow_table(shards: Sequence[Extracted]) -> pl.DataFrame:
         columns = {name: pl.Series(name, shard.column("keys", word)) for word, name in enumerate(KEY_COLUMNS)}
         columns["swapped"] = pl.Series("swapped", shard.column("swapped").astype(np.bool_))
         columns |= {name: pl.Series(name, shard.column(name)) for name in ("first", "last", "n_packets")}
-        columns |= {name: pl.Series(name, shard.column("macs", word)) for word, name in enumerate(("src_mac", "dst_mac"))}
-        tables.append(pl.DataFrame([pl.repeat(shard.name, shard.n_flows, dtype=pl.String, eager=True).alias("file"), *columns.values()]))
+        columns |= {
+            name: pl.Series(name, shard.column("macs", word)) for word, name in enumerate(("src_mac", "dst_mac"))
+        }
+        tables.append(
+            pl.DataFrame(
+                [pl.repeat(shard.name, shard.n_flows, dtype=pl.String, eager=True).alias("file"), *columns.values()]
+            )
+        )
     return pl.concat(tables)
 
 
@@ -233,7 +279,8 @@ def _write_stream(
 ) -> int:
     """Write the stream of all captures; how many packets of stored flows are not in it.
 
-    The key of its identities follows from the content, so that the same captures give the same files; no detector is told what it follows from.
+    The key of its identities follows from the content, so that the same captures give the same files; no detector is
+    told what it follows from.
     """
     key = hashlib.blake2b(content_hash.encode(), digest_size=KEY_BYTES, person=b"packet stream").digest()
     begin = absent = 0
@@ -243,7 +290,9 @@ def _write_stream(
             chosen = labelled[name]
             flow_of = np.full(shard.n_flows, -1, np.int64)
             flow_of[chosen] = np.arange(begin, begin + len(chosen))
-            absent += int(shard.column("n_packets")[chosen].sum()) - writer.add(name, captures[name].path, rules, flow_of)
+            absent += int(shard.column("n_packets")[chosen].sum()) - writer.add(
+                name, captures[name].path, rules, flow_of
+            )
             begin += len(chosen)
     return absent
 
@@ -283,7 +332,8 @@ def _account(shards: Mapping[str, Extracted], matched: Mapping[str, int]) -> dic
     """What became of captures, packets and flows."""
     reports = {name: shard.report for name, shard in shards.items()}
     files = {
-        name: {key: value for key, value in report.items() if key != "warnings"} | {"matched": matched[name]} for name, report in reports.items()
+        name: {key: value for key, value in report.items() if key != "warnings"} | {"matched": matched[name]}
+        for name, report in reports.items()
     }
     return {
         "unmatched_flows": sum(shard.n_flows for shard in shards.values()) - sum(matched.values()),
@@ -295,5 +345,10 @@ def _account(shards: Mapping[str, Extracted], matched: Mapping[str, int]) -> dic
         },
         "warnings": [warning for report in reports.values() for warning in report["warnings"]],
         "files": files,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__, "polars": pl.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "polars": pl.__version__,
+        },
     }

@@ -8,17 +8,26 @@ from janus_bench.extensions import Dataset, hookimpl
 
 VERSION = "1"
 SUMMARIES = {
-    "synthetic_office": "simulated company office: Windows workstations, directory and file servers, a public web server",
+    "synthetic_office": (
+        "simulated company office: Windows workstations, directory and file servers, a public web server"
+    ),
     "synthetic_home": "simulated smart home: phones, televisions and many small things behind a DSL line with Wi-Fi",
-    "synthetic_factory": "simulated plant: Modbus controllers, panels, engineering stations, a thin line to the outside",
-    "synthetic_campus": "simulated university network: personal devices, servers open to the world, IPv6, Tor-like users",
+    "synthetic_factory": (
+        "simulated plant: Modbus controllers, panels, engineering stations, a thin line to the outside"
+    ),
+    "synthetic_campus": (
+        "simulated university network: personal devices, servers open to the world, IPv6, Tor-like users"
+    ),
 }
 
 
 @hookimpl
 def janus_bench_datasets() -> Iterable[Dataset]:
     """Four simulated sites."""
-    return [Dataset(name, summary, partial(_write, name), True, VERSION, "MIT (generated)") for name, summary in SUMMARIES.items()]
+    return [
+        Dataset(name, summary, partial(_write, name), True, VERSION, "MIT (generated)")
+        for name, summary in SUMMARIES.items()
+    ]
 
 
 def _write(name: str, folder: Path) -> None:

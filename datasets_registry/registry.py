@@ -25,10 +25,11 @@ Report = Callable[[str, float], None]
 
 
 class OpenDataset:
-    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores (``truth``), its partitions.
+    """A dataset opened for running: its store, what splits may look at (``index``), what the parent joins to scores
+    (``truth``), its partitions.
 
-    truth  flow_id, attack, family, source, site, group (the first of the captures that hold the same flows as the source: the unit of a bootstrap),
-           n_packets
+    truth  flow_id, attack, family, source, site, group (the first of the captures that hold the same flows as the
+           source: the unit of a bootstrap), n_packets
     """
 
     def __init__(self, store: FlowStore) -> None:
@@ -99,7 +100,8 @@ def synthetic_suite() -> list[str]:
 
 
 def open_dataset(name: str, report: Report) -> FlowStore:
-    """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError for any other name."""
+    """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError
+    for any other name."""
     from datasets_registry.store import FlowStore, is_current
 
     provided = plugins.datasets().get(name)
@@ -108,7 +110,9 @@ def open_dataset(name: str, report: Report) -> FlowStore:
         if provided is None or store.manifest["summary"] == _summary(provided):
             return store
     if provided is None:
-        raise unknown("dataset", name, {*added(), *plugins.datasets()}, f"Add one with: janus-bench data add {name} FOLDER")
+        raise unknown(
+            "dataset", name, {*added(), *plugins.datasets()}, f"Add one with: janus-bench data add {name} FOLDER"
+        )
     return make_dataset(provided, report)
 
 

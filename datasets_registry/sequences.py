@@ -1,8 +1,9 @@
 """Dense packet sequences (``packets.npz`` with ``flows.parquet``, see ``datasets_registry.export``) → a flow store.
 
-``packets.npz`` holds one array [N, T, 9], of any type, with the channels of ``contract.PACKET_CHANNELS`` in their units; only the first 64 packets
-are kept.  ``flows.parquet`` is row-aligned with it and has src_ip, src_port, dst_ip, dst_port, proto, ts_start (s) and label; what else a store has
-is taken from it or from the packets (n_packets is cut to T where T is below 64).  The 20 features are always computed from the packets.
+``packets.npz`` holds one array [N, T, 9], of any type, with the channels of ``contract.PACKET_CHANNELS`` in their
+units; only the first 64 packets are kept.  ``flows.parquet`` is row-aligned with it and has src_ip, src_port, dst_ip,
+dst_port, proto, ts_start (s) and label; what else a store has is taken from it or from the packets (n_packets is cut to
+T where T is below 64).  The 20 features are always computed from the packets.
 """
 
 import json
@@ -36,7 +37,13 @@ TYPES: dict[str, pl.DataType] = {
     "proto": pl.UInt8(),
     "attack": pl.Boolean(),
 }
-UNKNOWN: dict[str, Any] = {"synthetic": False, "licence": "not stated", **FlowRules().described(), "labels": {}, "unmatched_flows": 0}
+UNKNOWN: dict[str, Any] = {
+    "synthetic": False,
+    "licence": "not stated",
+    **FlowRules().described(),
+    "labels": {},
+    "unmatched_flows": 0,
+}
 UNKNOWN |= {"packets": {"read": 0, "used": 0, "dropped": {}, "noted": {}}, "warnings": [], "files": {}, "versions": {}}
 """What ``dataset.json`` may tell of where the flows came from, and what is written where it does not."""
 
@@ -56,7 +63,9 @@ def _parts(folder: Path) -> list[_Part]:
         suffixes, folder = [""], folder
     else:
         folder = folder / FULL_STORE if (folder / FULL_STORE).is_dir() else folder
-        suffixes = sorted(path.name.removeprefix("packets").removesuffix(".npz") for path in folder.glob("packets-*.npz"))
+        suffixes = sorted(
+            path.name.removeprefix("packets").removesuffix(".npz") for path in folder.glob("packets-*.npz")
+        )
     names = ("packets{}.npz", "flows{}.parquet", "cic_features{}.parquet")
     return [_Part(*(folder / name.format(suffix) for name in names)) for suffix in suffixes]
 
@@ -69,7 +78,8 @@ def holds_sequences(folder: Path) -> bool:
 def ingest_sequences(
     folder: Path, destination: Path, *, name: str, summary: str = "", progress: Callable[[str, float], None] = ignore
 ) -> dict[str, Any]:
-    """Write the sequences of ``folder`` as a flow store to ``destination`` (replacing one there), and return its manifest.
+    """Write the sequences of ``folder`` as a flow store to ``destination`` (replacing one there), and return its
+    manifest.
 
     DataError says which file or value is wrong.  Memory: 8192 padded flows, and the ``flows.parquet`` of one part.
     """
@@ -86,7 +96,10 @@ def ingest_sequences(
         if not writer.counts.n_flows:
             raise DataError(f"{folder}: no flows")
         counts = writer.counts.by_label()
-        rows = {label: account["labels"].get(label, {"matched": flows, "unmatched_rows": 0, "ambiguous": 0}) for label, flows in counts.items()}
+        rows = {
+            label: account["labels"].get(label, {"matched": flows, "unmatched_rows": 0, "ambiguous": 0})
+            for label, flows in counts.items()
+        }
         labels = {label: {**row, "flows": counts.get(label, 0)} for label, row in (account["labels"] | rows).items()}
         manifest = writer.finish({**account, "name": name, "summary": summary, "stream": False, "labels": labels})
     progress("done", 1.0)
@@ -115,7 +128,8 @@ def _blocks(part: _Part, *, with_cic: bool) -> Iterator[Block]:
 
 
 def _flows(path: Path) -> pl.DataFrame:
-    """``flows.parquet`` with the types of a store; optional columns that it has not are null, except what follows from others."""
+    """``flows.parquet`` with the types of a store; optional columns that it has not are null, except what follows from
+    others."""
     frame = _read(path)
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
@@ -129,7 +143,10 @@ def _flows(path: Path) -> pl.DataFrame:
             continue
         found = frame[name]
         if found.null_count() or (dtype.is_numeric() and not found.dtype.is_numeric()):
-            raise DataError(f"{path}: column {name} has {found.null_count()} missing values and holds {found.dtype}, expected {dtype}")
+            raise DataError(
+                f"{path}: column {name} has {found.null_count()} missing values and holds {found.dtype}, "
+                f"expected {dtype}"
+            )
         try:
             columns.append(pl.lit(found.cast(dtype)).alias(name))
         except pl.exceptions.PolarsError as error:
@@ -156,7 +173,9 @@ def _cic(path: Path, n_flows: int) -> NDArray[np.float32]:
     frame = _read(path)
     missing = [name for name in CIC_FEATURES if name not in frame.columns]
     if missing or frame.height != n_flows:
-        raise DataError(f"{path}: {frame.height} rows for {n_flows} flows; missing columns: {', '.join(missing) or 'none'}")
+        raise DataError(
+            f"{path}: {frame.height} rows for {n_flows} flows; missing columns: {', '.join(missing) or 'none'}"
+        )
     return frame.select(CIC_FEATURES).to_numpy().astype(np.float32)
 
 
@@ -168,10 +187,17 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
             for name in archive.namelist():
                 with archive.open(name) as member:
                     found.append((name, *_skip_header(member)))
-            fitting = [(name, shape, dtype) for name, shape, dtype in found if len(shape) == 3 and shape[2] == len(PACKET_CHANNELS)]
+            fitting = [
+                (name, shape, dtype)
+                for name, shape, dtype in found
+                if len(shape) == 3 and shape[2] == len(PACKET_CHANNELS)
+            ]
             if len(fitting) != 1 or fitting[0][1][0] != n_flows:
                 shapes = ", ".join(f"{name.removesuffix('.npy')} {shape}" for name, shape, _ in found)
-                raise DataError(f"{path}: expected one array [{n_flows}, T, {len(PACKET_CHANNELS)}], one row a flow of flows.parquet; found {shapes}")
+                raise DataError(
+                    f"{path}: expected one array [{n_flows}, T, {len(PACKET_CHANNELS)}], one row a flow of "
+                    f"flows.parquet; found {shapes}"
+                )
             ((name, shape, dtype),) = fitting
             with archive.open(name) as member:
                 _skip_header(member)
@@ -215,10 +241,17 @@ def _block(part: _Part, begin: int, dense: NDArray[Any], flows: pl.DataFrame, ci
         bits |= channels[name].astype(np.uint8) << np.uint8(BIT_OF[name])
     iat = channels["iat"].astype(np.float32)
     iat[offsets[:-1]] = 0  # before its first packet a flow has no gap
-    packets = {"size": channels["size"].astype(np.uint16), "iat": iat, "win": channels["win"].astype(np.uint16), "bits": bits}
+    packets = {
+        "size": channels["size"].astype(np.uint16),
+        "iat": iat,
+        "win": channels["win"].astype(np.uint16),
+        "bits": bits,
+    }
     duration = pl.Series(np.add.reduceat(iat.astype(np.float64), offsets[:-1]) / 1e6)
     end = pl.coalesce("ts_end", pl.col("ts_start") + duration)
-    flows = flows.with_columns(end.alias("ts_end"), pl.Series("n_packets", n_packets if width == MAX_PACKETS else lengths, pl.Int64))
+    flows = flows.with_columns(
+        end.alias("ts_end"), pl.Series("n_packets", n_packets if width == MAX_PACKETS else lengths, pl.Int64)
+    )
     return Block(offsets, packets, flows.select(FLOW_FIELDS), flows.select(LABEL_FIELDS), cic)
 
 

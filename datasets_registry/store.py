@@ -6,11 +6,13 @@ Layout (names and types in ``janus_bench.columns``)::
     packets/<name>.npy    offsets, size, iat, win, bits: memory-mapped
     flows.parquet         5-tuples and times       flow_features.parquet   flow_id and the 20 features
     labels.parquet        labels, apart: nothing here hands them out together with flow data
-    cic_features.npy      (flows, 77) float32 in the order of ``columns.CIC_FEATURES``; absent where only sequences were at hand
+    cic_features.npy      (flows, 77) float32 in the order of ``columns.CIC_FEATURES``; absent where only sequences were
+                          at hand
     SHA256SUMS            checksum of every other file, as ``sha256sum -c`` reads it
 
-A store of more flows than one shard holds has these arrays and tables (not the manifest and the checksums) in ``full_store/00000``,
-``full_store/00001`` and so on, with rising flow ids.  Opening looks at headers only; checks of values are ``verify``'s.
+A store of more flows than one shard holds has these arrays and tables (not the manifest and the checksums) in
+``full_store/00000``, ``full_store/00001`` and so on, with rising flow ids.  Opening looks at headers only; checks of
+values are ``verify``'s.
 """
 
 from __future__ import annotations
@@ -26,7 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
-from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS, PACKET_CHANNELS
+from janus_bench.columns import (
+    BIT_OF,
+    CIC_FEATURES,
+    FLOW_COLUMNS,
+    FLOW_FEATURES,
+    LABEL_COLUMNS,
+    PACKET_ARRAYS,
+    PACKET_CHANNELS,
+)
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import DataError
 from janus_bench.ragged import positions, starts_of
@@ -39,13 +49,18 @@ SCHEMA_VERSION = 1  # Of the manifest; stored results have one of their own.
 STORE_VERSION = 3
 """Changes when the layout does.  The schema version, that of runs, is noted in the manifest and read by nobody."""
 READABLE = (2, 3)
-"""Versions that are read; another has to be added again.  In version 2 ``labels.parquet`` had no column ``site``: all is one site, ``""``."""
+"""Versions that are read; another has to be added again.  In version 2 ``labels.parquet`` had no column ``site``: all
+is one site, ``""``."""
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
 CIC_FILE = "cic_features.npy"
 FULL_STORE = "full_store"
-TABLES = {"flows.parquet": FLOW_COLUMNS, "labels.parquet": LABEL_COLUMNS, "flow_features.parquet": ("flow_id", *FLOW_FEATURES)}
+TABLES = {
+    "flows.parquet": FLOW_COLUMNS,
+    "labels.parquet": LABEL_COLUMNS,
+    "flow_features.parquet": ("flow_id", *FLOW_FEATURES),
+}
 TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}  # Tables of version 2 that were others.
 BLOCK_FLOWS = 1 << 14  # Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB.
 
@@ -74,7 +89,8 @@ def is_current(folder: Path) -> bool:
 class Shard:
     """Some consecutive flows of a store: ``begin`` to ``begin + n_flows``.
 
-    Nothing is kept open: arrays are mapped for one use, so that what has been read does not count as this process's memory for ever.
+    Nothing is kept open: arrays are mapped for one use, so that what has been read does not count as this process's
+    memory for ever.
     """
 
     store: Path
@@ -84,17 +100,23 @@ class Shard:
     has_cic: bool
 
     def arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers do not agree."""
+        """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers
+        do not agree."""
         offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
         if offsets[0] != 0 or offsets[-1] < self.n_flows:
             raise damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
-        packets = {name: self._mapped(f"packets/{name}.npy", dtype, (int(offsets[-1]),)) for name, dtype in PACKET_ARRAYS.items()}
+        packets = {
+            name: self._mapped(f"packets/{name}.npy", dtype, (int(offsets[-1]),))
+            for name, dtype in PACKET_ARRAYS.items()
+        }
         return offsets, packets
 
     def cic(self) -> NDArray[np.float32]:
         """CICFlowMeter's features, (n_flows, 77), memory-mapped; DataError if the store has none."""
         if not self.has_cic:
-            raise DataError(f"{self.store}: the dataset has no cic_features (it was added from sequences, not from captures)")
+            raise DataError(
+                f"{self.store}: the dataset has no cic_features (it was added from sequences, not from captures)"
+            )
         return self._mapped(CIC_FILE, "float32", (self.n_flows, len(CIC_FEATURES)))
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -111,7 +133,9 @@ class Shard:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
         if there != TABLES[name]:
-            raise damaged(self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}")
+            raise damaged(
+                self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}"
+            )
         if table.height != self.n_flows:
             raise damaged(self.store, f"{self.prefix}{name}: {table.height} rows for {self.n_flows} flows")
         return table
@@ -137,7 +161,9 @@ class Shard:
         except (OSError, ValueError, EOFError) as error:
             raise damaged(self.store, f"{self.prefix}{name}: {error}") from None
         if values.dtype != dtype or values.shape != shape:
-            raise damaged(self.store, f"{self.prefix}{name} holds {values.dtype} {values.shape}, expected {dtype} {shape}")
+            raise damaged(
+                self.store, f"{self.prefix}{name} holds {values.dtype} {values.shape}, expected {dtype} {shape}"
+            )
         return values
 
 
@@ -163,7 +189,10 @@ class FlowStore:
         except (ValueError, AttributeError, OSError) as error:
             raise damaged(folder, f"{MANIFEST}: {error}") from None
         if layout not in READABLE:
-            raise DataError(f"{folder}: a store of version {layout}, this program reads {' and '.join(map(str, READABLE))}; add the dataset again")
+            raise DataError(
+                f"{folder}: a store of version {layout}, this program reads "
+                f"{' and '.join(map(str, READABLE))}; add the dataset again"
+            )
         sizes = manifest.get("shards")
         if (
             not {"schema_version", "name", "hash", "n_flows", "cic_features"} <= manifest.keys()
@@ -217,7 +246,8 @@ class FlowStore:
         return pl.concat([shard.table(name, columns) for shard in self.shards])
 
     def take(self, flow_ids: NDArray[np.int64], ids: NDArray[np.uint64], inputs: frozenset[str]) -> FlowBatch:
-        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names (``columns.INPUTS``)."""
+        """The flows ``flow_ids`` (n,), in that order, under the opaque names ``ids`` (n,), with what ``inputs`` names
+        (``columns.INPUTS``)."""
         flow_ids = np.asarray(flow_ids, dtype=np.int64)
         if len(flow_ids) and (flow_ids.min() < 0 or flow_ids.max() >= self.n_flows):
             raise ValueError(f"flow ids must be in [0, {self.n_flows})")
@@ -230,19 +260,24 @@ class FlowStore:
             ("cic_features", CIC_FEATURES, lambda shard: self.shards[shard].cic()),
         ):
             if name in inputs:
-                matrix = np.empty((len(columns), len(flow_ids)))  # a row a feature: each is handed out as an array of its own
+                # a row a feature: each is handed out as an array of its own
+                matrix = np.empty((len(columns), len(flow_ids)))
                 for shard, rows in parts:
                     matrix[:, rows] = read(shard)[flow_ids[rows] - self.begins[shard]].T
                 features |= dict(zip(columns, matrix, strict=True))
         return FlowBatch(ids, offsets, packets, features)
 
-    def blocks(self, flow_ids: NDArray[np.int64], inputs: frozenset[str], size: int = BLOCK_FLOWS) -> Iterator[FlowBatch]:
+    def blocks(
+        self, flow_ids: NDArray[np.int64], inputs: frozenset[str], size: int = BLOCK_FLOWS
+    ) -> Iterator[FlowBatch]:
         """``take`` in pieces of at most ``size`` flows, under their flow ids; memory depends on ``size`` alone."""
         for begin in range(0, len(flow_ids), size):
             chosen = flow_ids[begin : begin + size]
             yield self.take(chosen, chosen.astype(np.uint64), inputs)
 
-    def _take_packets(self, flow_ids: NDArray[np.int64], parts: Sequence[tuple[int, NDArray[np.int64]]]) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    def _take_packets(
+        self, flow_ids: NDArray[np.int64], parts: Sequence[tuple[int, NDArray[np.int64]]]
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
         found = []
         lengths = np.empty(len(flow_ids), np.int64)
         for number, rows in parts:
@@ -263,7 +298,8 @@ class FlowStore:
         return offsets, {name: columns[name] for name in PACKET_CHANNELS}
 
     def _features(self, number: int) -> NDArray[np.float64]:
-        """The 20 features of a shard, (flows, 20); those of the shard asked for last are kept, for they have to be decoded as a whole."""
+        """The 20 features of a shard, (flows, 20); those of the shard asked for last are kept, for they have to be
+        decoded as a whole."""
         recent = self._recent.get(number)
         if recent is None:
             recent = self.shards[number].table("flow_features.parquet", FLOW_FEATURES).to_numpy()

@@ -1,6 +1,8 @@
-"""The packet stream of a dataset: every frame of its captures, in capture order, with keyed identities and the flow that it belongs to.
+"""The packet stream of a dataset: every frame of its captures, in capture order, with keyed identities and the flow
+that it belongs to.
 
-What a flow store leaves out (ARP, packets beyond a flow's first 64, the order across flows) is what detectors on packet streams read.
+What a flow store leaves out (ARP, packets beyond a flow's first 64, the order across flows) is what detectors on packet
+streams read.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ KEY_BYTES = 16  # Length of a dataset's key: draw it with ``secrets.token_bytes`
 
 KEYS = ("sender", "source", "destination", "channel", "source_socket", "destination_socket")
 COLUMNS: Mapping[str, Any] = {"time": np.float64, "size": np.uint32, **dict.fromkeys(KEYS, np.uint64), "flow": np.int64}
-"""Columns of a stream, (P,) each for P frames in capture order, and their types; what they mean is in ``contract.PacketStream``, but ``time`` is in
-seconds since the epoch and ``flow`` the ``flow_id`` in the store.  Identities are SipHash-2-4 of Kitsune's names (``capture.names``) under the
-dataset's key."""
+"""Columns of a stream, (P,) each for P frames in capture order, and their types; what they mean is in
+``contract.PacketStream``, but ``time`` is in seconds since the epoch and ``flow`` the ``flow_id`` in the store.
+Identities are SipHash-2-4 of Kitsune's names (``capture.names``) under the dataset's key."""
 
 Stream = Mapping[str, NDArray[Any]]
 
@@ -36,10 +38,12 @@ CAPTURES_FILE = "captures.json"
 
 
 class StreamWriter:
-    """Writes the new folder of a stream: one ``COLUMN.npy`` for all captures together and ``captures.json`` (name → [begin, end) of its packets).
+    """Writes the new folder of a stream: one ``COLUMN.npy`` for all captures together and ``captures.json`` (name →
+    [begin, end) of its packets).
 
-    ``key``: ``KEY_BYTES`` bytes.  Use it as a context manager and ``add`` the captures in turn; left without an exception, the folder is complete;
-    otherwise ``open_stream`` refuses it.  Rows go to the disk as they are decoded: the length of a capture does not decide about memory.
+    ``key``: ``KEY_BYTES`` bytes.  Use it as a context manager and ``add`` the captures in turn; left without an
+    exception, the folder is complete; otherwise ``open_stream`` refuses it.  Rows go to the disk as they are decoded:
+    the length of a capture does not decide about memory.
     """
 
     def __init__(self, folder: Path, key: bytes) -> None:
@@ -57,10 +61,12 @@ class StreamWriter:
         return self
 
     def add(self, capture: str, path: Path, rules: FlowRules, flow_of: NDArray[np.int64]) -> int:
-        """Append the packets of the capture at ``path`` (pcap or pcapng, plain or packed), ``capture`` being a new name; how many belong to a flow.
+        """Append the packets of the capture at ``path`` (pcap or pcapng, plain or packed), ``capture`` being a new
+        name; how many belong to a flow.
 
-        ``rules``: those that its flows were made by.  ``flow_of`` (F,): the ``flow_id`` of each of its flows in the order of their first packets, -1
-        for one that is not stored.  DataError if the file cannot be read, is not a capture, or is another than that with the F flows.
+        ``rules``: those that its flows were made by.  ``flow_of`` (F,): the ``flow_id`` of each of its flows in the
+        order of their first packets, -1 for one that is not stored.  DataError if the file cannot be read, is not a
+        capture, or is another than that with the F flows.
         """
         from datasets_registry.capture.extract import stream_rows
 
@@ -73,7 +79,9 @@ class StreamWriter:
         self._packets += rows.n_rows
         return rows.attached
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self._write_headers()
         for file in self._files.values():
@@ -82,10 +90,15 @@ class StreamWriter:
             (self._folder / CAPTURES_FILE).write_text(json.dumps(self._captures, indent=1))
 
     def _write_headers(self) -> None:
-        """NumPy leaves room for a longer first axis, so that the header of the final length fits where that of none was."""
+        """NumPy leaves room for a longer first axis, so that the header of the final length fits where that of none
+        was."""
         for name, file in self._files.items():
             file.seek(0)
-            description = {"descr": np.lib.format.dtype_to_descr(np.dtype(COLUMNS[name])), "fortran_order": False, "shape": (self._packets,)}
+            description = {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(COLUMNS[name])),
+                "fortran_order": False,
+                "shape": (self._packets,),
+            }
             np.lib.format.write_array_header_1_0(file, description)
             file.seek(0, 2)
 
@@ -120,14 +133,16 @@ class _CaptureRows:
         self.n_rows = self.attached = 0
 
     def _flows(self, serials: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Their ids; a serial number beyond the flows that there should be is noticed when the capture has been read."""
+        """Their ids; a serial number beyond the flows that there should be is noticed when the capture has been
+        read."""
         ids = self._flow_of[np.minimum(serials, len(self._flow_of) - 1)]
         self.attached += int(np.count_nonzero(ids >= 0))
         return ids
 
 
 def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
-    """The ``COLUMNS`` of a written stream, memory-mapped, and the packets of each capture in it; DataError if it is not there or not complete."""
+    """The ``COLUMNS`` of a written stream, memory-mapped, and the packets of each capture in it; DataError if it is not
+    there or not complete."""
     try:
         captures = {name: range(*ends) for name, ends in json.loads((folder / CAPTURES_FILE).read_text()).items()}
         mode: Any = "r" if any(captures.values()) else None  # an empty file cannot be mapped
@@ -138,12 +153,18 @@ def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
 
 
 def part_stream(
-    store: FlowStore, flow_ids: NDArray[np.int64], attack: NDArray[np.bool_], rng: np.random.Generator, *, training: bool
+    store: FlowStore,
+    flow_ids: NDArray[np.int64],
+    attack: NDArray[np.bool_],
+    rng: np.random.Generator,
+    *,
+    training: bool,
 ) -> PacketStream:
     """The captures that the flows ``flow_ids`` (n,) are part of, ``flow`` being positions in ``flow_ids``.
 
-    ``attack`` (flows of the store,).  At scoring a capture is there as it is.  For training only packets of these flows stay, and packets of no
-    flow at all in captures without an attack.  Captures come in a drawn order and their clocks start at 0: file names and dates tell labels.
+    ``attack`` (flows of the store,).  At scoring a capture is there as it is.  For training only packets of these flows
+    stay, and packets of no flow at all in captures without an attack.  Captures come in a drawn order and their clocks
+    start at 0: file names and dates tell labels.
     """
     stored, captures = open_stream(store.folder / "stream")
     row = np.full(store.n_flows + 1, -1)  # the last one for packets of no flow

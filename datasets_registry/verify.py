@@ -1,4 +1,5 @@
-"""Is a dataset on disk what was written, and is what was written a dataset?  Checksums first, then types, values, labels and the content hash.
+"""Is a dataset on disk what was written, and is what was written a dataset?  Checksums first, then types, values,
+labels and the content hash.
 
 Shards are looked at one after the other and block by block, so the size of a dataset does not decide about memory.
 """
@@ -14,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets_registry.block import Block, ContentHash, Counts
-from datasets_registry.store import CHECKSUMS, CIC_FILE, MANIFEST, TABLES, FlowStore, Shard, checksum, damaged, shard_folders
+from datasets_registry.store import (
+    CHECKSUMS,
+    CIC_FILE,
+    MANIFEST,
+    TABLES,
+    FlowStore,
+    Shard,
+    checksum,
+    damaged,
+    shard_folders,
+)
 from datasets_registry.stream import open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError
@@ -30,7 +41,8 @@ TYPES = {
     "flow_features.parquet": ("Int64", *["Float64"] * len(FLOW_FEATURES)),
 }
 CLOSE = 1e-9
-"""Relative and absolute difference of a feature from the one computed anew: the last bits of a logarithm are the platform's."""
+"""Relative and absolute difference of a feature from the one computed anew: the last bits of a logarithm are the
+platform's."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,9 @@ def store_files(manifest: Mapping[str, Any]) -> list[str]:
 def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> Verification:
     """Check the dataset in ``folder``; DataError names the first damaged file and what is wrong with it.
 
-    The checks, in order: every file there matches its checksum; the manifest is of this version; every file that it asks for is there, with a
-    checksum; array and table types, row alignment, ``flow_id = arange(N)``; values in range; features as computed from the packets; labels and
-    counts as in the manifest; the content hash.
+    The checks, in order: every file there matches its checksum; the manifest is of this version; every file that it
+    asks for is there, with a checksum; array and table types, row alignment, ``flow_id = arange(N)``; values in range;
+    features as computed from the packets; labels and counts as in the manifest; the content hash.
     """
     expected = _verify_checksums(folder, tell)
     store = FlowStore.open(folder)  # manifest, headers
@@ -82,7 +94,9 @@ def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> V
         checks += _verify_shard(shard, content, counts)
     _verify_counts(folder, store, counts)
     if content.hexdigest() != store.hash:
-        raise damaged(folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}")
+        raise damaged(
+            folder, f"packets, flows.parquet or labels.parquet: the content is not that of the hash in {MANIFEST}"
+        )
     checks.append(Check("packets, flows, labels", "content hash", store.hash[:16]))
     if "packets_not_in_stream" in store.manifest:  # earlier streams lack packets, and do not say how many
         checks.append(_verify_stream(folder, store))
@@ -129,7 +143,9 @@ def _verify_shard(shard: Shard, content: ContentHash, counts: Counts) -> list[Ch
     if (lengths < 1).any():
         raise _bad(shard, "packets/offsets.npy: a flow without packets")
     if lengths.max() > MAX_PACKETS:
-        raise _bad(shard, f"packets/offsets.npy: a flow of {lengths.max()} stored packets, at most {MAX_PACKETS} are kept")
+        raise _bad(
+            shard, f"packets/offsets.npy: a flow of {lengths.max()} stored packets, at most {MAX_PACKETS} are kept"
+        )
     for name in ("flows.parquet", "labels.parquet"):
         _verify_table(shard, name, shard.table(name))
     features = shard.table("flow_features.parquet")
@@ -196,7 +212,11 @@ def _verify_features(shard: Shard, block: Block, table: pl.DataFrame) -> None:
         raise _bad(shard, f"{CIC_FILE}: values that are not finite")
     if not np.array_equal(block.cic[:, CIC_FEATURES.index("Protocol")], block.flows["proto"].to_numpy()):
         raise _bad(shard, f"{CIC_FILE}: Protocol is not that of flows.parquet")
-    packets = block.cic[:, [CIC_FEATURES.index("Total Fwd Packets"), CIC_FEATURES.index("Total Backward Packets")]].astype(np.float64).sum(1)
+    packets = (
+        block.cic[:, [CIC_FEATURES.index("Total Fwd Packets"), CIC_FEATURES.index("Total Backward Packets")]]
+        .astype(np.float64)
+        .sum(1)
+    )
     if not np.allclose(packets, block.flows["n_packets"].to_numpy(), rtol=1e-6):
         raise _bad(shard, f"{CIC_FILE}: its packets are not those of flows.parquet")
 
@@ -214,7 +234,8 @@ def _verify_counts(folder: Path, store: FlowStore, counts: Counts) -> None:
 
 
 def _verify_stream(folder: Path, store: FlowStore) -> Check:
-    """As many entries in every column as the captures have packets, and each flow's packets, but for those that the manifest says are absent."""
+    """As many entries in every column as the captures have packets, and each flow's packets, but for those that the
+    manifest says are absent."""
     stream, captures = open_stream(folder / "stream")
     end = 0
     of_flow = np.zeros(store.n_flows, np.int64)
@@ -228,7 +249,10 @@ def _verify_stream(folder: Path, store: FlowStore) -> Check:
         of_flow += np.bincount(flow[flow >= 0], minlength=store.n_flows)
     if any(len(column) != end for column in stream.values()):
         raise damaged(folder, "stream: its columns are not as long as its captures")
-    absent = np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards]) - of_flow
+    absent = (
+        np.concatenate([shard.table("flows.parquet", ["n_packets"])["n_packets"].to_numpy() for shard in store.shards])
+        - of_flow
+    )
     if (absent < 0).any() or absent.sum() != store.manifest["packets_not_in_stream"]:
         raise damaged(folder, "stream/flow.npy: its flows have other packets than those of flows.parquet")
     return Check("stream", "packets of every flow", f"{end} packets")

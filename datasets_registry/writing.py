@@ -46,7 +46,9 @@ class StoreWriter:
         begin = 0
         while begin < len(block):
             if self._open is None:
-                self._open = _ShardFiles(self.folder / FULL_STORE / f"{len(self._shards):05}", sum(self._shards), self.has_cic)
+                self._open = _ShardFiles(
+                    self.folder / FULL_STORE / f"{len(self._shards):05}", sum(self._shards), self.has_cic
+                )
             end = min(len(block), begin + self.shard_flows - self._open.n_flows)
             self._open.add(block.slice(begin, end))
             begin = end
@@ -54,7 +56,8 @@ class StoreWriter:
                 self._close_shard()
 
     def finish(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Close the last shard, and write the manifest (``manifest`` and what is known here) and the checksums; the manifest as written."""
+        """Close the last shard, and write the manifest (``manifest`` and what is known here) and the checksums; the
+        manifest as written."""
         self._close_shard()
         if len(self._shards) == 1:
             for path in sorted((self.folder / FULL_STORE / "00000").iterdir()):
@@ -72,7 +75,9 @@ class StoreWriter:
         text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
         written = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
-        (self.folder / CHECKSUMS).write_text("".join(f"{checksum(self.folder / name)}  {name}\n" for name in written), encoding="utf-8")
+        (self.folder / CHECKSUMS).write_text(
+            "".join(f"{checksum(self.folder / name)}  {name}\n" for name in written), encoding="utf-8"
+        )
         return whole
 
     def _close_shard(self) -> None:
@@ -83,12 +88,16 @@ class StoreWriter:
 
 
 class _ShardFiles:
-    """The files of one shard.  Arrays are appended to; tables, a hundred bytes a flow, are kept until the shard is closed."""
+    """The files of one shard.  Arrays are appended to; tables, a hundred bytes a flow, are kept until the shard is
+    closed."""
 
     def __init__(self, folder: Path, begin: int, has_cic: bool) -> None:
         (folder / "packets").mkdir(parents=True)
         self.folder, self.begin, self.n_flows, self.n_packets = folder, begin, 0, 0
-        self._arrays = {name: _NpyFile(folder / "packets" / f"{name}.npy", dtype) for name, dtype in {"offsets": "int64", **PACKET_ARRAYS}.items()}
+        self._arrays = {
+            name: _NpyFile(folder / "packets" / f"{name}.npy", dtype)
+            for name, dtype in {"offsets": "int64", **PACKET_ARRAYS}.items()
+        }
         self._cic = _NpyFile(folder / CIC_FILE, "float32") if has_cic else None
         self._arrays["offsets"].append(np.zeros(1, np.int64))
         self._tables: dict[str, list[pl.DataFrame]] = {"flows": [], "labels": [], "flow_features": []}
@@ -104,7 +113,9 @@ class _ShardFiles:
         flow_id = pl.int_range(first, first + len(block), dtype=pl.Int64, eager=True).alias("flow_id")
         self._tables["flows"].append(block.flows.with_columns(flow_id).select(FLOW_COLUMNS))
         self._tables["labels"].append(block.labels.with_columns(flow_id).select(LABEL_COLUMNS))
-        self._tables["flow_features"].append(pl.DataFrame({"flow_id": flow_id, **dict(zip(FLOW_FEATURES, features.T, strict=True))}))
+        self._tables["flow_features"].append(
+            pl.DataFrame({"flow_id": flow_id, **dict(zip(FLOW_FEATURES, features.T, strict=True))})
+        )
         self.n_flows += len(block)
         self.n_packets += int(block.offsets[-1])
 
@@ -187,7 +198,8 @@ def replacing(destination: Path) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in a single step; False where the system has no such call (rename() cannot put a folder onto a full one)."""
+    """Swap two folders in a single step; False where the system has no such call (rename() cannot put a folder onto a
+    full one)."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):

@@ -30,7 +30,8 @@ class IsolationForestParams(CheckedParams):
 
 
 class IsolationForest(Tabular):
-    """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008, equation 2).
+    """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008,
+    equation 2).
 
     It has no ``save``: scikit-learn's trees can only be stored as a pickle, which runs code when it is opened.
     """
@@ -71,10 +72,12 @@ def _gamma(rows: NDArray[np.float64]) -> float:
 
 
 class OneClassSVM(Tabular, SavedLearner):
-    """Score = −Σ_s α_s k(x, v_s), (n,) float64: −``sklearn.svm.OneClassSVM.score_samples``, RBF kernel (Schölkopf et al., 2001).
+    """Score = −Σ_s α_s k(x, v_s), (n,) float64: −``sklearn.svm.OneClassSVM.score_samples``, RBF kernel (Schölkopf et
+    al., 2001).
 
-    Inputs are standardised on the training flows; γ = 1 / (D · variance), scikit-learn's ``scale``.  A flow far from every support vector scores 0,
-    the maximum, so very distant flows tie.  Time of the exact libsvm fit grows with the square of the flows.
+    Inputs are standardised on the training flows; γ = 1 / (D · variance), scikit-learn's ``scale``.  A flow far from
+    every support vector scores 0, the maximum, so very distant flows tie.  Time of the exact libsvm fit grows with the
+    square of the flows.
     """
 
     Params: ClassVar[Any] = OneClassSVMParams
@@ -83,24 +86,33 @@ class OneClassSVM(Tabular, SavedLearner):
     block = 2048  # a block of the kernel: 2048 × 5000 support vectors are 80 MB
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
-        """Standardisation ``mean``, ``scale`` (D,), S support ``vectors`` (S, D) in standardised units, ``duals`` (S,) and ``gamma`` ()."""
+        """Standardisation ``mean``, ``scale`` (D,), S support ``vectors`` (S, D) in standardised units, ``duals`` (S,)
+        and ``gamma`` ()."""
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler()
         vectors, duals, gamma = self._machine(scaler.fit_transform(rows), ctx.seed)
-        return {"mean": scaler.mean_, "scale": scaler.scale_, "vectors": vectors, "duals": duals, "gamma": np.array(gamma)}
+        return {
+            "mean": scaler.mean_,
+            "scale": scaler.scale_,
+            "vectors": vectors,
+            "duals": duals,
+            "gamma": np.array(gamma),
+        }
 
     def _machine(self, rows: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Support vectors, duals and γ for standardised rows (n, D)."""
         from sklearn.svm import OneClassSVM as Machine
 
         machine = Machine(kernel="rbf", gamma="scale", nu=self.params.nu)
-        machine.random_state = seed  # else scikit-learn draws from the global generator for libsvm, which has no use for it here
+        # else scikit-learn draws from the global generator for libsvm, which has no use for it here
+        machine.random_state = seed
         machine.fit(rows)
         return machine.support_vectors_, machine.dual_coef_[0], _gamma(rows)
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """−Σ_s α_s exp(−γ‖x − v_s‖²) for raw rows x (b, D), (b,): one matrix product instead of libsvm's loop over pairs."""
+        """−Σ_s α_s exp(−γ‖x − v_s‖²) for raw rows x (b, D), (b,): one matrix product instead of libsvm's loop over
+        pairs."""
         learned = self._model
         rows = (rows - learned["mean"]) / learned["scale"]
         kernel = rows @ learned["vectors"].T  # (b, S)
@@ -126,18 +138,24 @@ class NystroemSVMParams(OneClassSVMParams):
 
 
 class NystroemSVM(OneClassSVM):
-    """Score = −w·φ(x), (n,) float64: a linear one-class SVM by stochastic gradient descent on Nyström features of the RBF kernel.
+    """Score = −w·φ(x), (n,) float64: a linear one-class SVM by stochastic gradient descent on Nyström features of the
+    RBF kernel.
 
-    φ(x) = K(x, landmarks) K(landmarks, landmarks)^(−½) (Williams, Seeger, NeurIPS 2001): scikit-learn's ``Nystroem`` and ``SGDOneClassSVM``, after
-    the same standardisation and with the same γ as ``ocsvm``.  Fitting is linear in the flows and scoring does not grow with them.
+    φ(x) = K(x, landmarks) K(landmarks, landmarks)^(−½) (Williams, Seeger, NeurIPS 2001): scikit-learn's ``Nystroem``
+    and ``SGDOneClassSVM``, after the same standardisation and with the same γ as ``ocsvm``.  Fitting is linear in the
+    flows and scoring does not grow with them.
     """
 
     Params: ClassVar[Any] = NystroemSVMParams
-    capabilities = features_only("scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM", "adapted")
+    capabilities = features_only(
+        "scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM",
+        "adapted",
+    )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-nystroem-packets": {"input": "packets"}}
 
     def _machine(self, rows: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """The landmarks with what w·φ(x) = Σ_l α_l k(x, l) gives each, α = K(l, l)^(−½) w: the exact machine's form with other vectors."""
+        """The landmarks with what w·φ(x) = Σ_l α_l k(x, l) gives each, α = K(l, l)^(−½) w: the exact machine's form
+        with other vectors."""
         from sklearn.kernel_approximation import Nystroem
         from sklearn.linear_model import SGDOneClassSVM
 

@@ -27,9 +27,9 @@ class Length:
 class Random:
     """Score = U(0, 1) from the run's seed, (n,) float64: the noise floor of a cell, AUROC ½ but for sampling.
 
-    The draws are by row, so a flow's score changes with its place in the batch; the exemptions say so.  Hashing the content of a flow would avoid
-    that, but identical flows would then share one draw, and where one scan is most of the attacks (thousands of equal one-packet probes) the
-    AUROC would be a single uniform number instead of ½.
+    The draws are by row, so a flow's score changes with its place in the batch; the exemptions say so.  Hashing the
+    content of a flow would avoid that, but identical flows would then share one draw, and where one scan is most of the
+    attacks (thousands of equal one-packet probes) the AUROC would be a single uniform number instead of ½.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(

@@ -1,4 +1,5 @@
-"""Any detector of PyOD by its class name: ``pyod_detector("KNN")`` is a detector class whose ``Params`` are PyOD's own constructor arguments.
+"""Any detector of PyOD by its class name: ``pyod_detector("KNN")`` is a detector class whose ``Params`` are PyOD's own
+constructor arguments.
 
 PyOD is optional (``pip install 'janus-bench[pyod]'``) and imported only when one of its detectors is asked for.
 """
@@ -21,7 +22,8 @@ from janus_bench.errors import PluginError, UsageError
 from janus_bench.params import CheckedParams
 
 _OURS = frozenset({"contamination", "device", "n_jobs", "novelty", "random_state", "verbose"})
-"""Arguments that are not parameters here: the harness decides them, or (``contamination``, ``verbose``) they do not change scores."""
+"""Arguments that are not parameters here: the harness decides them, or (``contamination``, ``verbose``) they do not
+change scores."""
 
 _TRANSDUCTIVE = frozenset({"CD", "COF", "COPOD", "ECOD", "LMDD", "LOCI", "RGraph", "ROD", "SOD", "SOS"})
 """Classes whose ``decision_function`` uses the scored flows together, so that a score depends on its company."""
@@ -31,7 +33,8 @@ _TRANSDUCTIVE = frozenset({"CD", "COF", "COPOD", "ECOD", "LMDD", "LOCI", "RGraph
 class PyodParams(CheckedParams):
     """Parameters that every PyOD detector has here; a class made by ``pyod_detector`` adds those of PyOD's constructor.
 
-    input  ``features``: the 20 flow features; ``packets``: the 64 packets as 640 columns; both standardised on the training flows
+    input  ``features``: the 20 flow features; ``packets``: the 64 packets as 640 columns; both standardised on the
+           training flows
     """
 
     name: ClassVar[str] = "pyod"
@@ -51,7 +54,8 @@ class PyodDetector(Standardised):
     block = 0  # some of PyOD's classes score flows by their company
 
     def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
-        """PyOD's own ``fit``; its random state, if it has one, is the run's seed.  UsageError if PyOD refuses a value."""
+        """PyOD's own ``fit``; its random state, if it has one, is the run's seed.  UsageError if PyOD refuses a
+        value."""
         accepted = inspect.signature(self.model_class.__init__).parameters
         given = {key: _number(value) for key, value in asdict(self.params).items() if key != "input"}
         decided = {"random_state": ctx.seed, "device": ctx.device, "verbose": 0}
@@ -70,13 +74,25 @@ class PyodDetector(Standardised):
 def pyod_detector(name: str) -> type[PyodDetector]:
     """The detector class for PyOD's class ``name`` (``ECOD``, ``KNN``, ``AutoEncoder``, …).
 
-    PluginError if PyOD or what the class needs is not installed; UsageError if there is no such class or text cannot say its arguments.
+    PluginError if PyOD or what the class needs is not installed; UsageError if there is no such class or text cannot
+    say its arguments.
     """
     model_class = _model_class(name)
-    arguments = [argument for argument in list(inspect.signature(model_class.__init__).parameters.values())[1:] if argument.name not in _OURS]
-    required = [argument.name for argument in arguments if argument.default is argument.empty and argument.kind is argument.POSITIONAL_OR_KEYWORD]
+    arguments = [
+        argument
+        for argument in list(inspect.signature(model_class.__init__).parameters.values())[1:]
+        if argument.name not in _OURS
+    ]
+    required = [
+        argument.name
+        for argument in arguments
+        if argument.default is argument.empty and argument.kind is argument.POSITIONAL_OR_KEYWORD
+    ]
     if required:
-        raise UsageError(f"detector 'pyod:{name}' needs {', '.join(required)}, which a parameter cannot express; choose another class of PyOD")
+        raise UsageError(
+            f"detector 'pyod:{name}' needs {', '.join(required)}, which a parameter cannot express; choose "
+            "another class of PyOD"
+        )
     defaults = [(argument.name, argument.default) for argument in arguments]
     params = make_dataclass(
         f"{name}Params",
@@ -86,7 +102,10 @@ def pyod_detector(name: str) -> type[PyodDetector]:
             if isinstance(value, bool | int | float | str | None)
         ],
         bases=(PyodParams,),
-        namespace={"name": f"pyod:{name}", "__doc__": f"Parameters of ``pyod:{name}``: ``input`` and those of PyOD's {name}."},
+        namespace={
+            "name": f"pyod:{name}",
+            "__doc__": f"Parameters of ``pyod:{name}``: ``input`` and those of PyOD's {name}.",
+        },
         frozen=True,
     )
     together = "PyOD computes its scores over the flows that are scored together"
@@ -98,7 +117,11 @@ def pyod_detector(name: str) -> type[PyodDetector]:
         version=f"1, PyOD {importlib.metadata.version('pyod')}",
         exemptions={"batch_invariance": together} if name in _TRANSDUCTIVE else {},
     )
-    return type(name, (PyodDetector,), {"Params": params, "capabilities": capabilities, "model_class": model_class, "__doc__": PyodDetector.__doc__})
+    return type(
+        name,
+        (PyodDetector,),
+        {"Params": params, "capabilities": capabilities, "model_class": model_class, "__doc__": PyodDetector.__doc__},
+    )
 
 
 def _model_class(name: str) -> Any:
@@ -106,10 +129,13 @@ def _model_class(name: str) -> Any:
         models = importlib.import_module("pyod.models")
     except ModuleNotFoundError:
         raise PluginError(f"pyod:{name} needs PyOD, which is not installed: pip install 'janus-bench[pyod]'") from None
-    modules = {module.name.replace("_", ""): module.name for module in pkgutil.iter_modules(models.__path__)}  # AutoEncoder: auto_encoder
+    # AutoEncoder: auto_encoder
+    modules = {module.name.replace("_", ""): module.name for module in pkgutil.iter_modules(models.__path__)}
     key = name.lower().replace("_", "")
     if key not in modules:
-        raise UsageError(f"detector 'pyod:{name}': PyOD has no class {name}; its documentation lists them (ECOD, COPOD, LOF, KNN, …)")
+        raise UsageError(
+            f"detector 'pyod:{name}': PyOD has no class {name}; its documentation lists them (ECOD, COPOD, LOF, KNN, …)"
+        )
     try:
         module = importlib.import_module(f"pyod.models.{modules[key]}")
     except ModuleNotFoundError as error:
@@ -117,8 +143,14 @@ def _model_class(name: str) -> Any:
     found = getattr(module, name, None)
     if inspect.isclass(found) and callable(getattr(found, "decision_function", None)):
         return found
-    spelt = [other for other, value in vars(module).items() if inspect.isclass(value) and other.lower().replace("_", "") == key]
-    raise UsageError(f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{spelt[0]}" if spelt else ""))
+    spelt = [
+        other
+        for other, value in vars(module).items()
+        if inspect.isclass(value) and other.lower().replace("_", "") == key
+    ]
+    raise UsageError(
+        f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{spelt[0]}" if spelt else "")
+    )
 
 
 def _number(value: Any) -> Any:

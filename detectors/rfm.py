@@ -1,4 +1,5 @@
-"""rFM with worst transport (WT-Flow, arXiv 2508.05461): flow matching from the data to noise, coupled at the highest cost."""
+"""rFM with worst transport (WT-Flow, arXiv 2508.05461): flow matching from the data to noise, coupled at the highest
+cost."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -29,7 +30,8 @@ class RFMParams(CheckedParams):
 
 
 def worst_coupling(rows: NDArray[np.floating], noise: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The permutation p of ``noise`` (B, D) for which Σ ‖row_i − noise_p(i)‖² is largest, (B,): optimal transport with its cost maximised."""
+    """The permutation p of ``noise`` (B, D) for which Σ ‖row_i − noise_p(i)‖² is largest, (B,): optimal transport with
+    its cost maximised."""
     from scipy.optimize import linear_sum_assignment
 
     return linear_sum_assignment(rows @ noise.T)[1]  # ‖x − z‖² = ‖x‖² + ‖z‖² − 2⟨x, z⟩: only the products depend on p
@@ -46,15 +48,20 @@ def integrate(field: Callable[[Any, Any], Any], rows: Any, steps: int) -> Any:
 
 
 class RFM(NetworkDetector):
-    """Score = |‖z‖ − √D|, (n,) float64 ≥ 0: z is where the learned flow carries the D = 20 standardised features; noise has ‖z‖ ≈ √D.
+    """Score = |‖z‖ − √D|, (n,) float64 ≥ 0: z is where the learned flow carries the D = 20 standardised features; noise
+    has ‖z‖ ≈ √D.
 
-    Conditional flow matching on straight paths from a benign row x (t = 0) to noise z ~ N(0, I) (t = 1), squared error against z − x; each batch is
-    coupled with its noise at the highest transport cost.  The validation flows are unused.  Only the abstract of the paper was read: ``our reading``.
+    Conditional flow matching on straight paths from a benign row x (t = 0) to noise z ~ N(0, I) (t = 1), squared error
+    against z − x; each batch is coupled with its noise at the highest transport cost.  The validation flows are unused.
+    Only the abstract of the paper was read: ``our reading``.
     """
 
     Params = RFMParams
     capabilities = features_only("rFM / WT-Flow, arXiv 2508.05461 (from its abstract)", "our reading")
-    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"epochs": 50},
+        "check": {"epochs": 5, "steps": 5},
+    }
 
     def _build(self) -> Any:
         from detectors.shared.velocity import TimeField

@@ -1,6 +1,8 @@
-"""Simple strong detectors on the 20 flow features: Mahalanobis distance, nearest neighbours, principal components, Gaussian mixture, ECOD.
+"""Simple strong detectors on the 20 flow features: Mahalanobis distance, nearest neighbours, principal components,
+Gaussian mixture, ECOD.
 
-All standardise on the benign training flows, and a fit is a handful of arrays, so that all of them save and load without a pickle.
+All standardise on the benign training flows, and a fit is a handful of arrays, so that all of them save and load
+without a pickle.
 """
 
 import math
@@ -40,7 +42,8 @@ class MahalanobisParams(CheckedParams):
 
 
 class Mahalanobis(_Simple):
-    """Score = (x − µ)ᵀ Σ⁻¹ (x − µ), (n,) float64 ≥ 0; Σ: the training covariance with oracle-approximating shrinkage (Chen et al., 2010)."""
+    """Score = (x − µ)ᵀ Σ⁻¹ (x − µ), (n,) float64 ≥ 0; Σ: the training covariance with oracle-approximating shrinkage
+    (Chen et al., 2010)."""
 
     Params = MahalanobisParams
     capabilities = features_only("scikit-learn's OAS (Chen, Wiesel, Eldar, Hero, IEEE TSP 58, 2010)")
@@ -69,7 +72,8 @@ class KNNParams(CheckedParams):
 
 
 class KNN(_Simple):
-    """Score = Euclidean distance to the k-th nearest training flow, (n,) float64 ≥ 0 (Ramaswamy, Rastogi, Shim, SIGMOD 2000)."""
+    """Score = Euclidean distance to the k-th nearest training flow, (n,) float64 ≥ 0 (Ramaswamy, Rastogi, Shim, SIGMOD
+    2000)."""
 
     Params = KNNParams
     capabilities = features_only("k-th neighbour distance (Ramaswamy, Rastogi, Shim, SIGMOD 2000)")
@@ -104,7 +108,8 @@ class PCAParams(CheckedParams):
 
 
 class PCA(_Simple):
-    """Score = squared distance to the subspace of the leading principal components, (n,) float64 ≥ 0 (Jackson, Mudholkar, 1979: the Q statistic)."""
+    """Score = squared distance to the subspace of the leading principal components, (n,) float64 ≥ 0 (Jackson,
+    Mudholkar, 1979: the Q statistic)."""
 
     Params = PCAParams
     capabilities = features_only("PCA reconstruction error (Jackson, Mudholkar, Technometrics 21, 1979)")
@@ -135,7 +140,8 @@ class GMMParams(CheckedParams):
 
 
 class GMM(_Simple):
-    """Score = −log density in nats of a Gaussian mixture with full covariances on the standardised features, (n,) float64."""
+    """Score = −log density in nats of a Gaussian mixture with full covariances on the standardised features, (n,)
+    float64."""
 
     Params = GMMParams
     capabilities = features_only("scikit-learn's GaussianMixture, full covariances")
@@ -145,14 +151,19 @@ class GMM(_Simple):
         from sklearn.mixture import GaussianMixture
 
         components = min(self.params.components, len(rows))
-        mixture = GaussianMixture(components, reg_covar=self.params.regularisation, max_iter=200, random_state=ctx.seed).fit(rows)
-        return {"weights": mixture.weights_, "means": mixture.means_, "whitening": mixture.precisions_cholesky_}  # (C,), (C, 20), (C, 20, 20)
+        mixture = GaussianMixture(
+            components, reg_covar=self.params.regularisation, max_iter=200, random_state=ctx.seed
+        ).fit(rows)
+        # (C,), (C, 20), (C, 20, 20)
+        return {"weights": mixture.weights_, "means": mixture.means_, "whitening": mixture.precisions_cholesky_}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.special import logsumexp
 
         joint = np.empty((len(rows), len(self._model["weights"])))  # (b, C) log weight + log density
-        for c, (weight, mean, whitening) in enumerate(zip(self._model["weights"], self._model["means"], self._model["whitening"], strict=True)):
+        for c, (weight, mean, whitening) in enumerate(
+            zip(self._model["weights"], self._model["means"], self._model["whitening"], strict=True)
+        ):
             white = (rows - mean) @ whitening  # (b, 20)
             log_volume = np.log(np.diag(whitening)).sum() - 0.5 * len(mean) * math.log(2 * math.pi)
             joint[:, c] = np.log(weight) + log_volume - 0.5 * np.square(white).sum(axis=1)
@@ -167,11 +178,12 @@ class ECODParams(CheckedParams):
 
 
 class ECOD(_Simple):
-    """Score = Σ over features of the largest of three −log tail probabilities, (n,) float64 ≥ 0 (ECOD, Li et al., TKDE 2022).
+    """Score = Σ over features of the largest of three −log tail probabilities, (n,) float64 ≥ 0 (ECOD, Li et al., TKDE
+    2022).
 
-    The tails of a flow are those among the training flows and itself.  PyOD computes them, and the skewness that chooses between the tails, over
-    the training flows and *all* the flows that are scored together, so that a score depends on its company; for one flow at a time, and with the
-    skewness of the training flows, the two are equal.
+    The tails of a flow are those among the training flows and itself.  PyOD computes them, and the skewness that
+    chooses between the tails, over the training flows and *all* the flows that are scored together, so that a score
+    depends on its company; for one flow at a time, and with the skewness of the training flows, the two are equal.
     """
 
     Params = ECODParams
@@ -179,7 +191,8 @@ class ECOD(_Simple):
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         centred = rows - rows.mean(axis=0)
-        return {"sorted": np.sort(rows, axis=0), "skew": np.sign((centred**3).mean(axis=0))}  # (n, 20), (20,): the sign is that of the moment
+        # (n, 20), (20,): the sign is that of the moment
+        return {"sorted": np.sort(rows, axis=0), "skew": np.sign((centred**3).mean(axis=0))}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         total = np.zeros(len(rows))
@@ -187,6 +200,7 @@ class ECOD(_Simple):
             n = len(ordered)
             left = -np.log((np.searchsorted(ordered, column, side="right") + 1) / (n + 1))  # (b,) P(X ≤ x)
             right = -np.log((n - np.searchsorted(ordered, column, side="left") + 1) / (n + 1))  # (b,) P(X ≥ x)
-            by_skew = left * -np.sign(skew - 1) + right * np.sign(skew + 1)  # the tail on the longer side; both where there is none
+            # the tail on the longer side; both where there is none
+            by_skew = left * -np.sign(skew - 1) + right * np.sign(skew + 1)
             total += np.maximum(np.maximum(left, right), by_skew)
         return total

@@ -28,8 +28,9 @@ class TCCMParams(CheckedParams):
 class TCCM(NetworkDetector):
     """Score = ‖f(x, 1) + x‖, (n,) float64 ≥ 0: how far one step of the learned contraction misses the origin.
 
-    f(x, t) is trained towards −x on benign rows x at times t ~ U(0, 1), squared error; the validation flows are unused, as in the paper.  Rows are
-    standardised on the training flows and clipped to ±10.  ``adapted``: flows instead of the paper's tables.
+    f(x, t) is trained towards −x on benign rows x at times t ~ U(0, 1), squared error; the validation flows are unused,
+    as in the paper.  Rows are standardised on the training flows and clipped to ±10.  ``adapted``: flows instead of the
+    paper's tables.
     """
 
     Params = TCCMParams

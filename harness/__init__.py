@@ -1,1 +1,2 @@
-"""The engine: contract, plugins, planning, running and storing.  Import from ``janus_bench`` in plugins and notebooks."""
+"""The engine: contract, plugins, planning, running and storing.  Import from ``janus_bench`` in plugins and
+notebooks."""

@@ -3,7 +3,15 @@
 
 import warnings
 
-from janus_bench.columns import CIC_FEATURES, CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, INPUTS, MAX_PACKETS, PACKET_CHANNELS
+from janus_bench.columns import (
+    CIC_FEATURES,
+    CONTINUOUS_CHANNELS,
+    DISCRETE_CHANNELS,
+    FLOW_FEATURES,
+    INPUTS,
+    MAX_PACKETS,
+    PACKET_CHANNELS,
+)
 from janus_bench.contract import Capabilities, Detector, FitContext, FlowBatch, PacketStream, validate_scores
 from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
 

@@ -1,4 +1,5 @@
-"""What is measured of machine and processes: versions and processor, recorded with every row, and a process's peak memory."""
+"""What is measured of machine and processes: versions and processor, recorded with every row, and a process's peak
+memory."""
 
 import os
 import platform
@@ -29,7 +30,8 @@ def environment() -> dict[str, str]:
 
 
 def peak_resident(pid: int) -> int:
-    """The kernel's high-water mark of a process's resident memory (VmHWM) in bytes; 0 once it is gone, or where there is no /proc."""
+    """The kernel's high-water mark of a process's resident memory (VmHWM) in bytes; 0 once it is gone, or where there
+    is no /proc."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -44,7 +46,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def _commit(root: Path) -> str:

@@ -1,4 +1,5 @@
-"""The message from a run to its child process, and those that come back.  Dataclasses on both sides, one line of JSON each in between."""
+"""The message from a run to its child process, and those that come back.  Dataclasses on both sides, one line of JSON
+each in between."""
 
 import json
 from collections.abc import Mapping
@@ -96,7 +97,9 @@ class Finished:
 
 
 Event = Progress | FitDone | ModelSaved | Scored | Failed | Finished
-_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Failed, Finished)}
+_EVENTS: Mapping[str, type[Event]] = {
+    kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Failed, Finished)
+}
 
 
 def short(reason: str) -> str:
@@ -124,7 +127,8 @@ def job_from(line: str) -> Job:
 
 
 def event_from(line: str) -> Event | None:
-    """What ``line_of`` made of an event; None for anything else, such as the last line of a process that was killed while it wrote."""
+    """What ``line_of`` made of an event; None for anything else, such as the last line of a process that was killed
+    while it wrote."""
     try:
         fields = json.loads(line)
         kind = _EVENTS[fields.pop("message")]

@@ -1,4 +1,5 @@
-"""protocol × datasets × detectors × seeds → runs, grouped into fits.  Pure: nothing is read or written, so ``--dry-run`` can print it."""
+"""protocol × datasets × detectors × seeds → runs, grouped into fits.  Pure: nothing is read or written, so
+``--dry-run`` can print it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,8 @@ class DetectorChoice:
     given: Mapping[str, Any]
 
     def params(self, profile: str, *, diagonal: bool, overrides: Mapping[str, Any] | None = None) -> Any:
-        """Defaults, overridden by the profile, by its refinement off the diagonal, by the preset, by the user, by the variant (``overrides``)."""
+        """Defaults, overridden by the profile, by its refinement off the diagonal, by the preset, by the user, by the
+        variant (``overrides``)."""
         loaded = self.loaded
         refined = {} if diagonal else loaded.profiles.get(f"{profile}/cross", {})
         layers = (loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
@@ -69,10 +71,18 @@ class Plan:
         return tuple(replace(fit, runs=runs) for fit, runs in kept if runs)
 
 
-def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]], detectors: Sequence[DetectorChoice], settings: Settings) -> Plan:
+def make_plan(
+    protocol: ProtocolSpec,
+    datasets: Mapping[str, Mapping[str, Any]],
+    detectors: Sequence[DetectorChoice],
+    settings: Settings,
+) -> Plan:
     """Every run that the protocol expects; ``datasets``: name → {hash, synthetic, …} as they go into ``PlanRecord``."""
     if len(datasets) < protocol.minimum:
-        raise UsageError(f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got {', '.join(datasets) or 'none'}")
+        raise UsageError(
+            f"protocol {protocol.name!r} needs at least {protocol.minimum} datasets, got "
+            f"{', '.join(datasets) or 'none'}"
+        )
     labels = [choice.label for choice in detectors]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")
@@ -103,7 +113,8 @@ def make_plan(protocol: ProtocolSpec, datasets: Mapping[str, Mapping[str, Any]],
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table: a detector in one variant.  ``regimes``: place in the table (transfer, control beside it) → regime of its runs."""
+    """One row of the table: a detector in one variant.  ``regimes``: place in the table (transfer, control beside it) →
+    regime of its runs."""
 
     label: str
     choice: DetectorChoice
@@ -115,7 +126,9 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
     rows = []
     for variant in protocol.variants:
         label = f"{choice.label} · {variant.name}" if variant.name else choice.label
-        beside: dict[Regime, Regime] = {"control": "control"} if "control" in protocol.regimes and choice.loaded.capabilities.learns else {}
+        beside: dict[Regime, Regime] = (
+            {"control": "control"} if "control" in protocol.regimes and choice.loaded.capabilities.learns else {}
+        )
         if "transfer" in protocol.regimes:
             rows.append(_Row(label, choice, variant, {"transfer": "transfer", **beside}))
         if "pooled" in protocol.regimes and choice.loaded.capabilities.learns:
@@ -124,7 +137,12 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
 
 
 def _run_spec(
-    protocol: ProtocolSpec, row: _Row, datasets: Mapping[str, Mapping[str, Any]], settings: Settings, seed: int, cell: tuple[Regime, str, str]
+    protocol: ProtocolSpec,
+    row: _Row,
+    datasets: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+    seed: int,
+    cell: tuple[Regime, str, str],
 ) -> tuple[LoadedDetector, RunSpec]:
     """The run behind a cell, and the detector as its parameters make it.
 
@@ -155,8 +173,8 @@ def _run_spec(
 
 
 def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]], seeds: Sequence[int]) -> tuple[Fit, ...]:
-    """Fits seed by seed, so that what is staged for a seed can go before the next; within one in the order asked for, transfer before control:
-    the long ones start first."""
+    """Fits seed by seed, so that what is staged for a seed can go before the next; within one in the order asked for,
+    transfer before control: the long ones start first."""
     fits: dict[str, Fit] = {}
     for label, loaded, spec in runs.values():
         fit = fits.get(spec.fit_key, Fit(spec.fit_key, label, loaded, ()))
@@ -166,7 +184,9 @@ def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]], seeds: Seq
 
 def _declared(row: _Row, settings: Settings) -> DetectorRow:
     choice, variant = row.choice, row.variant
-    capabilities = choice.loaded.declaring(choice.params(settings.profile, diagonal=True, overrides=variant.params)).capabilities
+    capabilities = choice.loaded.declaring(
+        choice.params(settings.profile, diagonal=True, overrides=variant.params)
+    ).capabilities
     return DetectorRow(
         name=choice.loaded.name,
         group=variant.group,

@@ -28,7 +28,8 @@ from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
 ARTIFACTS = ("cic_features", "stream")  # Inputs that not every dataset has; its manifest says which.
-FEWEST_FLOWS = 2  # A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason.
+# A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason.
+FEWEST_FLOWS = 2
 
 
 class Observer(Protocol):
@@ -51,7 +52,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and within which limits fits run: ``jobs`` at a time, each with ``threads`` threads; limits are of one fit, None = unlimited."""
+    """Where and within which limits fits run: ``jobs`` at a time, each with ``threads`` threads; limits are of one fit,
+    None = unlimited."""
 
     jobs: int
     threads: int
@@ -60,7 +62,9 @@ class Machine:
     executor: Executor
 
 
-def run_plan(plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer) -> Result:
+def run_plan(
+    plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer
+) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
     remove_stale()
     finished = final_runs(plan, datasets, store)
@@ -139,7 +143,12 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
+    if (
+        not isinstance(values, np.ndarray)
+        or values.dtype != np.float64
+        or values.shape != shape
+        or not np.isfinite(values).all()
+    ):
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 
@@ -148,9 +157,22 @@ class _FitRun:
     """One fit from staging to rows."""
 
     def __init__(
-        self, fit: Fit, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer, stop: threading.Event
+        self,
+        fit: Fit,
+        datasets: Mapping[str, OpenDataset],
+        store: RunStore,
+        machine: Machine,
+        observer: Observer,
+        stop: threading.Event,
     ) -> None:
-        self._fit, self._datasets, self._store, self._machine, self._observer, self._stop = fit, datasets, store, machine, observer, stop
+        self._fit, self._datasets, self._store, self._machine, self._observer, self._stop = (
+            fit,
+            datasets,
+            store,
+            machine,
+            observer,
+            stop,
+        )
         self._records: list[RunRecord] = []
         self._fit_s: float | None = None
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
@@ -192,7 +214,11 @@ class _FitRun:
         if self._stop.is_set():
             return [self._append(run, "interrupted", "interrupted before it started") for run in fit.runs]
         self._observer.fit_started(fit)
-        plugins.notify("janus_bench_run_started", {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]}, self._observer.message)
+        plugins.notify(
+            "janus_bench_run_started",
+            {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]},
+            self._observer.message,
+        )
         for run in fit.runs:
             if self._why[run.key]:
                 self._append(run, "skipped", self._why[run.key])
@@ -205,7 +231,9 @@ class _FitRun:
         folder = None
         try:
             folder = stages.open(self.batches)
-            outcome = self._machine.executor.run(self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event))
+            outcome = self._machine.executor.run(
+                self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
+            )
             self._store.write_log(self._fit.key, folder / "log")
         except WriteFailed:
             raise
@@ -267,7 +295,8 @@ class _FitRun:
             self._observer.message(f"{self._fit.title}: the model is not kept: {error}")
 
     def _collect(self, stages: Stages, run: RunSpec, out: Path, event: Scored) -> None:
-        """A target's scores are there: store them, derive the numbers, write the row.  InvalidScores where files are no scores."""
+        """A target's scores are there: store them, derive the numbers, write the row.  InvalidScores where files are no
+        scores."""
         import polars as pl
 
         columns = self._fit.loaded.capabilities.scores
@@ -294,7 +323,8 @@ class _FitRun:
         self._append(run, "ok", "", counts, cost, compute_metrics(views, plugins.metrics(), self._observer.message))
 
     def _counts(self, run: RunSpec, flow_ids: Callable[[Part], NDArray[np.int64]]) -> dict[str, int | None]:
-        """Flows of a run by what they are for: as they were staged, or (of a run without scores) as they would have been."""
+        """Flows of a run by what they are for: as they were staged, or (of a run without scores) as they would have
+        been."""
         roles, attack = roles_of(run.regime, run.calibration), self._datasets[run.target].index.attack
 
         def rows(*uses: Use) -> int:
@@ -311,7 +341,9 @@ class _FitRun:
         }
 
     def _planned(self, part: Part) -> NDArray[np.int64]:
-        return next(one for one in self._datasets.values() if one.store.hash == part.data_hash).part(part.draw, part.name)
+        return next(one for one in self._datasets.values() if one.store.hash == part.data_hash).part(
+            part.draw, part.name
+        )
 
     @property
     def _aggregator(self) -> str:

@@ -1,8 +1,9 @@
 """What child processes see: flows without labels, in an order and under ids that tell nothing.
 
-A *part* (some flows of a dataset for one purpose) is staged once: its form depends on the data's hash, the draw of the partition and the part's
-name alone, so every detector that reads it sees the same flows in the same order, whatever else is run, resumed or renamed.  It lies in one
-folder an input; a fit's own folder holds links to the inputs that its detector declared, and to no others.
+A *part* (some flows of a dataset for one purpose) is staged once: its form depends on the data's hash, the draw of the
+partition and the part's name alone, so every detector that reads it sees the same flows in the same order, whatever
+else is run, resumed or renamed.  It lies in one folder an input; a fit's own folder holds links to the inputs that its
+detector declared, and to no others.
 """
 
 import os
@@ -36,7 +37,8 @@ NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
 BLOCK_FLOWS = 1 << 14  # Flows whose packets are in memory at a time while a part is written.
 ORDER, IDS, CAPTURES = 0, 1, 2  # Each draw of a part has a generator of its own.
-OWN_STREAM = "own_stream"  # The input ``stream`` for training, validation and calibration: without the packets of other flows.
+# The input ``stream`` for training, validation and calibration: without the packets of other flows.
+OWN_STREAM = "own_stream"
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """A part as a detector is given it: with which of ``columns.INPUTS``, the stream by itself (``OWN_STREAM``) or with all packets."""
+    """A part as a detector is given it: with which of ``columns.INPUTS``, the stream by itself (``OWN_STREAM``) or with
+    all packets."""
 
     part: Part
     inputs: tuple[str, ...]
 
     @classmethod
     def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Self:
-        """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows around it."""
+        """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows
+        around it."""
         named = (name if name != "stream" or scored else OWN_STREAM for name in inputs)
         return cls(part, ("ids", *sorted(named)))
 
 
 class Stages:
-    """The temporary folder of a run: parts that are there while some fit that waits needs them, and a folder for each fit at work."""
+    """The temporary folder of a run: parts that are there while some fit that waits needs them, and a folder for each
+    fit at work."""
 
     def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
         """``batches``: those of all fits to come, each as often as a fit asks for it."""
@@ -86,7 +91,8 @@ class Stages:
         self._fits = 0
 
     def open(self, batches: Mapping[str, Batch]) -> Path:
-        """A new folder for a fit: ``in/<name>/`` for each of ``batches``, empty ``work/``, ``scratch/`` and ``out/``."""
+        """A new folder for a fit: ``in/<name>/`` for each of ``batches``, empty ``work/``, ``scratch/`` and
+        ``out/``."""
         with self._lock:
             self._fits += 1
             folder = self.folder / "fits" / str(self._fits)
@@ -128,7 +134,8 @@ class Stages:
             return self._locks.setdefault(part, threading.RLock())
 
     def _link(self, part: Part, name: str, destination: Path) -> None:
-        """The files of an input, written by whoever needs them first; the links share what is on disk and in the page cache."""
+        """The files of an input, written by whoever needs them first; the links share what is on disk and in the page
+        cache."""
         place = self._place(part, name)
         with self._lock_of(part):
             rows = self.flow_ids(part)
@@ -153,10 +160,12 @@ def _in_neutral_order(part: Part, dataset: OpenDataset) -> Ids:
 
 
 def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
-    """``draw()`` until its values order attack against benign flows like a coin: |AUROC − ½| ≤ .005, or the best of 256 draws.
+    """``draw()`` until its values order attack against benign flows like a coin: |AUROC − ½| ≤ .005, or the best of 256
+    draws.
 
-    A plain shuffle of a few hundred flows favours one side by several hundredths by chance; re-randomisation (Morgan & Rubin, 2012) removes
-    that, so a detector that scores by row or by id gets ½ in every cell.  Balance is all that a detector could learn from it.
+    A plain shuffle of a few hundred flows favours one side by several hundredths by chance; re-randomisation (Morgan &
+    Rubin, 2012) removes that, so a detector that scores by row or by id gets ½ in every cell.  Balance is all that a
+    detector could learn from it.
     """
     best, best_distance = None, np.inf
     n_attack = int(attack.sum())
@@ -175,7 +184,8 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows: Ids) -> None:
-    """``ids.npy``; ``offsets.npy`` and ``<channel>.npy``; ``<features>.npy`` (n, columns); or ``<column>.npy`` of the stream."""
+    """``ids.npy``; ``offsets.npy`` and ``<channel>.npy``; ``<features>.npy`` (n, columns); or ``<column>.npy`` of the
+    stream."""
     store, attack = dataset.store, dataset.index.attack
     if name == "ids":
         rng = part.generator(IDS)
@@ -203,7 +213,11 @@ def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
             for name, file in files.items():
                 column = np.ascontiguousarray(block.packets[name])
                 if number == 0:
-                    header = {"descr": np.lib.format.dtype_to_descr(column.dtype), "fortran_order": False, "shape": (int(offsets[-1]),)}
+                    header = {
+                        "descr": np.lib.format.dtype_to_descr(column.dtype),
+                        "fortran_order": False,
+                        "shape": (int(offsets[-1]),),
+                    }
                     np.lib.format.write_array_header_1_0(file, header)
                 column.tofile(file)
 
@@ -214,7 +228,9 @@ def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns:
     shard = np.searchsorted(store.begins, rows, side="right")
     for number in np.unique(shard):
         place = np.flatnonzero(shard == number)
-        matrix[place] = store.take(rows[place], np.zeros(len(place), dtype=np.uint64), frozenset({name})).feature_matrix()
+        matrix[place] = store.take(
+            rows[place], np.zeros(len(place), dtype=np.uint64), frozenset({name})
+        ).feature_matrix()
     matrix.flush()
 
 

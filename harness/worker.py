@@ -1,8 +1,8 @@
 """The child process of one fit: fit → calibrate → score, nothing else.
 
-It is started with no arguments, an empty working folder and a scrubbed environment; the job arrives on standard input and names a staged
-folder.  It knows neither datasets nor flow ids nor where results go.  Events leave as JSON lines on the original standard output; whatever a
-detector prints ends in the log (standard error).
+It is started with no arguments, an empty working folder and a scrubbed environment; the job arrives on standard input
+and names a staged folder.  It knows neither datasets nor flow ids nor where results go.  Events leave as JSON lines on
+the original standard output; whatever a detector prints ends in the log (standard error).
 """
 
 import json
@@ -19,7 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.environment import peak_resident
-from harness.jobs import Event, Failed, Finished, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, job_from, line_of, own_code, short
+from harness.jobs import (
+    Event,
+    Failed,
+    Finished,
+    FitDone,
+    Job,
+    JobTarget,
+    ModelSaved,
+    Progress,
+    Scored,
+    job_from,
+    line_of,
+    own_code,
+    short,
+)
 from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
@@ -42,7 +56,10 @@ class Batches:
     def blocks(self, name: str, block: int | None = None) -> Iterator[FlowBatch]:
         """A batch in blocks of flows (in one piece by default), read from memory-mapped columns."""
         folders = sorted((self._folder / name).iterdir())
-        inputs = {folder.name: {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))} for folder in folders}
+        inputs = {
+            folder.name: {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+            for folder in folders
+        }
         ids, packets = inputs["ids"]["ids"], inputs.get("packets", {})
         streams = [PacketStream(**inputs[kind]) for kind in ("stream", "own_stream") if kind in inputs]
         n = len(ids)
@@ -86,7 +103,12 @@ def classify(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, InvalidScores):
         return "invalid_output", str(error)
     text = str(error).lower()
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text or "not enough memory" in text:
+    if (
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text
+        or "not enough memory" in text
+    ):
         return "oom", f"out of memory: {one_line(error)}"
     return "error", str(error) if isinstance(error, JanusBenchError) else one_line(error)
 
@@ -94,7 +116,9 @@ def classify(error: BaseException) -> tuple[Status, str]:
 def run(job: Job, events: Events) -> None:
     """Fit once, then calibrate and score for every target; a failure on one target leaves the others alone."""
     if job.code != own_code():
-        raise JanusBenchError(f"the worker runs {own_code()}, the run was started from {job.code}: install the one that you mean")
+        raise JanusBenchError(
+            f"the worker runs {own_code()}, the run was started from {job.code}: install the one that you mean"
+        )
     loaded = load_detector(job.detector)
     params = None if loaded.params_type is None else loaded.params_type(**job.params)
     loaded, detector = loaded.declaring(params), loaded.create(params)
@@ -113,12 +137,16 @@ def run(job: Job, events: Events) -> None:
     started = time.perf_counter()
     detector.fit(batches.whole(*job.train), context)
     events.send(FitDone(time.perf_counter() - started))
-    if callable(getattr(detector, "save", None)) and _saved(detector, job, loaded.capabilities.version, folder / "out" / "model"):
+    if callable(getattr(detector, "save", None)) and _saved(
+        detector, job, loaded.capabilities.version, folder / "out" / "model"
+    ):
         events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
     for target in job.targets:
         try:
-            events.send(_run_target(detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name))
+            events.send(
+                _run_target(detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name)
+            )
         except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
             events.failed(error, target.name)
 
@@ -127,7 +155,9 @@ def _saved(detector: Any, job: Job, version: str, model: Path) -> bool:
     """Whether the detector could be saved; that it could not is in the log, and costs no good fit."""
     try:
         detector.save(_made(model))
-        (model / "detector.json").write_text(json.dumps({"detector": job.detector, "version": version, "params": job.params}, indent=1))
+        (model / "detector.json").write_text(
+            json.dumps({"detector": job.detector, "version": version, "params": job.params}, indent=1)
+        )
     except Exception:  # noqa: BLE001  see above
         traceback.print_exc(file=sys.stderr)
         return False
@@ -135,9 +165,15 @@ def _saved(detector: Any, job: Job, version: str, model: Path) -> bool:
 
 
 def _run_target(
-    detector: Any, target: JobTarget, batches: Batches, columns: tuple[str, ...], known: dict[str, NDArray[np.float64]], out: Path
+    detector: Any,
+    target: JobTarget,
+    batches: Batches,
+    columns: tuple[str, ...],
+    known: dict[str, NDArray[np.float64]],
+    out: Path,
 ) -> Scored:
-    """Calibrate on this target, then score: never the other way round, or a target would have the calibration of the one before.
+    """Calibrate on this target, then score: never the other way round, or a target would have the calibration of the
+    one before.
 
     ``known``: scores of the source's validation flows, which no target changes unless the detector is calibrated.
     """
@@ -146,7 +182,9 @@ def _run_target(
         detector.calibrate(batches.whole(target.calibrate))
         known.clear()
     calibrated = time.perf_counter()
-    scored = {role: _score(detector, batches, name, columns) for role, name in target.score.items() if role != "source_val"}
+    scored = {
+        role: _score(detector, batches, name, columns) for role, name in target.score.items() if role != "source_val"
+    }
     score_s = time.perf_counter() - calibrated
     if "source_val" not in known:
         known["source_val"] = _score(detector, batches, target.score["source_val"], columns)
@@ -158,8 +196,12 @@ def _run_target(
 
 def _score(detector: Any, batches: Batches, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:
     """(flows, columns) float64."""
-    blocks = [validate_scores(detector.score(flows), len(flows), columns) for flows in batches.blocks(name, SCORE_BLOCK)]
-    return np.concatenate([np.column_stack([block[column] for column in columns]) for block in blocks] or [np.empty((0, len(columns)))])
+    blocks = [
+        validate_scores(detector.score(flows), len(flows), columns) for flows in batches.blocks(name, SCORE_BLOCK)
+    ]
+    return np.concatenate(
+        [np.column_stack([block[column] for column in columns]) for block in blocks] or [np.empty((0, len(columns)))]
+    )
 
 
 def _made(folder: Path) -> Path:
@@ -168,7 +210,8 @@ def _made(folder: Path) -> Path:
 
 
 def _confine(max_memory: int | None) -> None:
-    """Leave no core file; refuse allocations far beyond the limit (the parent enforces the exact one on resident memory)."""
+    """Leave no core file; refuse allocations far beyond the limit (the parent enforces the exact one on resident
+    memory)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if max_memory is not None:
         ceiling = max_memory + (1 << 30)  # slack for address space that is mapped but never touched

@@ -10,15 +10,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from janus_bench.columns import CIC_FEATURES, CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS
+    from janus_bench.columns import (
+        CIC_FEATURES,
+        CONTINUOUS_CHANNELS,
+        DISCRETE_CHANNELS,
+        FLOW_FEATURES,
+        MAX_PACKETS,
+        PACKET_CHANNELS,
+    )
     from janus_bench.contract import Capabilities, Detector, FitContext, FlowBatch, PacketStream
     from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
     from janus_bench.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
 
 _HOME = {
-    "janus_bench.columns": (*("CIC_FEATURES", "CONTINUOUS_CHANNELS", "DISCRETE_CHANNELS", "FLOW_FEATURES", "MAX_PACKETS", "PACKET_CHANNELS"),),
+    "janus_bench.columns": (
+        *(
+            "CIC_FEATURES",
+            "CONTINUOUS_CHANNELS",
+            "DISCRETE_CHANNELS",
+            "FLOW_FEATURES",
+            "MAX_PACKETS",
+            "PACKET_CHANNELS",
+        ),
+    ),
     "janus_bench.contract": ("Capabilities", "Detector", "FitContext", "FlowBatch", "PacketStream"),
-    "janus_bench.errors": ("DataError", "InvalidScores", "JanusBenchError", "PluginError", "UndeclaredInput", "UsageError"),
+    "janus_bench.errors": (
+        "DataError",
+        "InvalidScores",
+        "JanusBenchError",
+        "PluginError",
+        "UndeclaredInput",
+        "UsageError",
+    ),
     "janus_bench.extensions": ("Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"),
     "reports.notebook": ("open_results",),
 }

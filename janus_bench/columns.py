@@ -3,8 +3,9 @@
 MAX_PACKETS = 64  # Packets kept per flow; the sequence of a longer flow is its first 64 packets.
 
 PACKET_CHANNELS = ("size", "iat", "direction", "syn", "fin", "rst", "psh", "ack", "win")
-"""Column order of a padded packet tensor.  ``size``: IP length in bytes; ``iat``: µs since the flow's previous packet (first: 0);
-``direction``: 0 = initiator → responder; flags in {0, 1}; ``win``: raw TCP window field.  Non-TCP: flags 0, win 0."""
+"""Column order of a padded packet tensor.  ``size``: IP length in bytes; ``iat``: µs since the flow's previous packet
+(first: 0); ``direction``: 0 = initiator → responder; flags in {0, 1}; ``win``: raw TCP window field.  Non-TCP: flags 0,
+win 0."""
 
 CONTINUOUS_CHANNELS = ("size", "iat", "win")
 DISCRETE_CHANNELS = ("direction", "syn", "fin", "rst", "psh", "ack")
@@ -16,8 +17,9 @@ FLOW_FEATURES = (
     *("count_syn", "count_fin", "count_rst", "count_psh", "count_ack"),
     "down_up_ratio",
 )
-"""The 20 packet-derived features of a flow.  All but ``down_up_ratio`` (n_bwd / max(n_fwd, 1)) are log1p of bytes, counts or µs;
-computed from the stored (first ``MAX_PACKETS``) packets; IAT statistics over the n − 1 gaps, 0 when n = 1; std with ddof = 0."""
+"""The 20 packet-derived features of a flow.  All but ``down_up_ratio`` (n_bwd / max(n_fwd, 1)) are log1p of bytes,
+counts or µs; computed from the stored (first ``MAX_PACKETS``) packets; IAT statistics over the n − 1 gaps, 0 when n =
+1; std with ddof = 0."""
 
 CIC_FEATURES = (
     *("Protocol", "Flow Duration"),
@@ -32,7 +34,16 @@ CIC_FEATURES = (
     *("Fwd Header Length", "Bwd Header Length"),
     *("Fwd Packets/s", "Bwd Packets/s"),
     *("Min Packet Length", "Max Packet Length", "Packet Length Mean", "Packet Length Std", "Packet Length Variance"),
-    *("FIN Flag Count", "SYN Flag Count", "RST Flag Count", "PSH Flag Count", "ACK Flag Count", "URG Flag Count", "CWE Flag Count", "ECE Flag Count"),
+    *(
+        "FIN Flag Count",
+        "SYN Flag Count",
+        "RST Flag Count",
+        "PSH Flag Count",
+        "ACK Flag Count",
+        "URG Flag Count",
+        "CWE Flag Count",
+        "ECE Flag Count",
+    ),
     *("Down/Up Ratio", "Average Packet Size", "Avg Fwd Segment Size", "Avg Bwd Segment Size"),
     *("Fwd Avg Bytes/Bulk", "Fwd Avg Packets/Bulk", "Fwd Avg Bulk Rate"),
     *("Bwd Avg Bytes/Bulk", "Bwd Avg Packets/Bulk", "Bwd Avg Bulk Rate"),
@@ -41,24 +52,27 @@ CIC_FEATURES = (
     *("Active Mean", "Active Std", "Active Max", "Active Min"),
     *("Idle Mean", "Idle Std", "Idle Max", "Idle Min"),
 )
-"""CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow; definitions in ``docs/features.md``."""
+"""CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow;
+definitions in ``docs/features.md``."""
 
 FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES}
 """Inputs that are a table of features → its columns."""
 
 INPUTS = ("packets", "features", "cic_features", "stream")
-"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and whole captures packet by packet
-with host identities, in the order of time: for training, validation and calibration without the packets of other flows, at scoring all there is."""
+"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and
+whole captures packet by packet with host identities, in the order of time: for training, validation and calibration
+without the packets of other flows, at scoring all there is."""
 
 FLOW_COLUMNS = ("flow_id", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "ts_end", "n_packets")
 """``flows.parquet``: initiator first, seconds since the epoch (float64), packets before the cut to the first 64."""
 
 LABEL_COLUMNS = ("flow_id", "attack", "label", "family", "source", "file", "row", "site")
-"""``labels.parquet``: ``attack`` (bool) derived from ``label``; ``source`` the original capture (``file`` where absent); ``row`` of labels.csv;
-``site`` the place where it was recorded, empty where a dataset does not say."""
+"""``labels.parquet``: ``attack`` (bool) derived from ``label``; ``source`` the original capture (``file`` where
+absent); ``row`` of labels.csv; ``site`` the place where it was recorded, empty where a dataset does not say."""
 
 PACKET_ARRAYS = {"size": "uint16", "iat": "float32", "win": "uint16", "bits": "uint8"}
-"""``packets/<name>.npy``, (total packets,), beside ``packets/offsets.npy`` (flows + 1,) int64; ``bits``: see ``BIT_OF``."""
+"""``packets/<name>.npy``, (total packets,), beside ``packets/offsets.npy`` (flows + 1,) int64; ``bits``: see
+``BIT_OF``."""
 
 BIT_OF = {"direction": 0, "syn": 1, "fin": 2, "rst": 3, "psh": 4, "ack": 5}
 """Bit position of each discrete channel in the ``bits`` byte."""

@@ -1,8 +1,8 @@
 """What a detector sees and promises.  A leaf module: numpy and the errors only.
 
 A detector is a class with a ``capabilities`` attribute, constructed as ``Cls(params)`` from its own frozen ``Params``
-dataclass (or ``Cls()`` when it has none), then ``fit`` on benign flows, optionally ``calibrate``, then ``score``.  There is no
-label anywhere in this file, and that is the point.
+dataclass (or ``Cls()`` when it has none), then ``fit`` on benign flows, optionally ``calibrate``, then ``score``.
+There is no label anywhere in this file, and that is the point.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class PacketStream:
-    """P packets of whole captures, capture by capture, each in the order of its file; identities are keyed hashes, equal within a dataset only.
+    """P packets of whole captures, capture by capture, each in the order of its file; identities are keyed hashes,
+    equal within a dataset only.
 
     time     (P,) float64, seconds since the capture's first packet, not decreasing but for packets out of order
     size     (P,) uint32, frame length on the wire in bytes
@@ -66,7 +67,8 @@ class PacketStream:
 
 @dataclass(frozen=True, eq=False)
 class FlowBatch:
-    """``n`` flows, read-only: opaque ids, ragged packets and named flow features; only what the detector declared is there.
+    """``n`` flows, read-only: opaque ids, ragged packets and named flow features; only what the detector declared is
+    there.
 
     ids       (n,) uint64, opaque: neither value nor order means anything
     offsets   (n + 1,) int64: packets of flow i are ``packets[name][offsets[i]:offsets[i + 1]]``; None without packets
@@ -124,7 +126,8 @@ class FlowBatch:
         return np.column_stack([self.features[name] for name in wanted]).astype(np.float64, copy=False)
 
     def padded(self, length: int = MAX_PACKETS) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Packets as a dense tensor (n, length, 9) float32 in ``PACKET_CHANNELS`` order, zero-padded, and its mask (n, length)."""
+        """Packets as a dense tensor (n, length, 9) float32 in ``PACKET_CHANNELS`` order, zero-padded, and its mask (n,
+        length)."""
         offsets = self._offsets()
         kept = np.minimum(np.diff(offsets), length)
         mask = np.arange(length)[None, :] < kept[:, None]  # (n, length)
@@ -136,7 +139,8 @@ class FlowBatch:
         return dense, mask
 
     def take(self, index: NDArray[Any] | slice) -> FlowBatch:
-        """The flows at ``index`` (integers, a boolean mask or a slice), in that order; a stream keeps all its packets."""
+        """The flows at ``index`` (integers, a boolean mask or a slice), in that order; a stream keeps all its
+        packets."""
         chosen = np.arange(len(self))[index]
         if self.offsets is None:
             offsets, packets = None, {}
@@ -165,7 +169,8 @@ class FlowBatch:
 
 
 def concatenated(batches: Sequence[FlowBatch]) -> FlowBatch:
-    """Batches with the same inputs, one after the other; captures and flows of their streams are numbered on from the one before."""
+    """Batches with the same inputs, one after the other; captures and flows of their streams are numbered on from the
+    one before."""
     if len(batches) == 1:
         return batches[0]
     first = batches[0]
@@ -180,8 +185,21 @@ def concatenated(batches: Sequence[FlowBatch]) -> FlowBatch:
             streams.append(replace(stream, capture=(stream.capture + captures).astype(np.int32), flow=flow))
             captures += int(stream.capture[-1]) + 1 if len(stream) else 0
         rows += len(batch)
-    joined = {name: np.concatenate([getattr(stream, name) for stream in streams]) for name in PacketStream.__dataclass_fields__} if streams else {}
-    return FlowBatch(np.concatenate([batch.ids for batch in batches]), offsets, packets, features, PacketStream(**joined) if streams else None)
+    joined = (
+        {
+            name: np.concatenate([getattr(stream, name) for stream in streams])
+            for name in PacketStream.__dataclass_fields__
+        }
+        if streams
+        else {}
+    )
+    return FlowBatch(
+        np.concatenate([batch.ids for batch in batches]),
+        offsets,
+        packets,
+        features,
+        PacketStream(**joined) if streams else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -190,14 +208,17 @@ class Capabilities:
 
     inputs         which of ``INPUTS`` it reads; nothing else reaches it
     scores         names of the score columns that ``score`` returns
-    aggregator     for several columns: the harness aggregator that makes the scalar (fitted on benign calibration scores only)
+    aggregator     for several columns: the harness aggregator that makes the scalar (fitted on benign calibration
+                   scores only)
     calibrates     it has ``calibrate(benign)``; a second call replaces the first
     learns         False: nothing is fitted, so it has no target-only control
     deterministic  the same seed gives the same scores
-    provenance     ``faithful`` to a paper or its code, ``adapted`` (representation changed), ``our reading`` (no public code), ``control``
-    uses_labels    it knows more than benign flows and the flow at hand (attack labels, unlabelled test flows): a dagger wherever it appears
-    hints          what it is given of that: ``few_shot``, 20 attack flows of the source's test part, known to be attacks; ``transductive``,
-                   100 benign and 100 attack flows of that part, unlabelled
+    provenance     ``faithful`` to a paper or its code, ``adapted`` (representation changed), ``our reading`` (no public
+                   code), ``control``
+    uses_labels    it knows more than benign flows and the flow at hand (attack labels, unlabelled test flows): a dagger
+                   wherever it appears
+    hints          what it is given of that: ``few_shot``, 20 attack flows of the source's test part, known to be
+                   attacks; ``transductive``, 100 benign and 100 attack flows of that part, unlabelled
     source         paper or code, one line
     version        change it when scores change: stored results of the old version are then not reused
     exemptions     conformance check → reason why it cannot hold
@@ -225,7 +246,9 @@ class Capabilities:
         if not self.scores or len(set(self.scores)) != len(self.scores):
             raise ValueError("scores must name at least one column, each once")
         if taken := {"flow_id", "target", "role"} & set(self.scores):
-            raise ValueError(f"scores must not be named {', '.join(sorted(taken))}: stored scores have columns of these names")
+            raise ValueError(
+                f"scores must not be named {', '.join(sorted(taken))}: stored scores have columns of these names"
+            )
         if len(self.scores) > 1 and self.aggregator is None:
             raise ValueError("several score columns need a default aggregator")
 
@@ -259,10 +282,11 @@ class FitContext:
 class Detector(Protocol):
     """One method under comparison.
 
-    Optional members: ``Params`` (a frozen dataclass; its instance is the constructor's only argument), ``profiles`` (profile name → parameter
-    overrides; ``paper/cross`` refines ``paper`` off the diagonal), ``presets`` (name → parameters: the detector under another name),
-    ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``; and the class method ``declare(params)`` → Capabilities where parameters
-    decide inputs or score columns, ``capabilities`` then being those of the default parameters.
+    Optional members: ``Params`` (a frozen dataclass; its instance is the constructor's only argument), ``profiles``
+    (profile name → parameter overrides; ``paper/cross`` refines ``paper`` off the diagonal), ``presets`` (name →
+    parameters: the detector under another name), ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``;
+    and the class method ``declare(params)`` → Capabilities where parameters decide inputs or score columns,
+    ``capabilities`` then being those of the default parameters.
     """
 
     capabilities: ClassVar[Capabilities]
@@ -271,17 +295,22 @@ class Detector(Protocol):
         """Learn from benign flows of the source."""
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64] | Mapping[str, NDArray[np.float64]]:
-        """Scores (n,), or one (n,) array per declared column; higher = more anomalous.  A flow's score may depend on nothing but that flow."""
+        """Scores (n,), or one (n,) array per declared column; higher = more anomalous.  A flow's score may depend on
+        nothing but that flow."""
 
 
 def validate_scores(raw: Any, n: int, names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """What ``score`` returned, as one finite float64 array of shape (n,) per declared column; InvalidScores says what is wrong with it.
+    """What ``score`` returned, as one finite float64 array of shape (n,) per declared column; InvalidScores says what
+    is wrong with it.
 
-    Floating and integer numbers are taken; complex ones, masked arrays, booleans, dates, text and arrays of objects are not.
+    Floating and integer numbers are taken; complex ones, masked arrays, booleans, dates, text and arrays of objects are
+    not.
     """
     if not isinstance(raw, Mapping):
         if len(names) != 1:
-            raise InvalidScores(f"score() must return a mapping with the declared columns {', '.join(names)}, not {type(raw).__name__}")
+            raise InvalidScores(
+                f"score() must return a mapping with the declared columns {', '.join(names)}, not {type(raw).__name__}"
+            )
         raw = {names[0]: raw}
     if set(raw) != set(names):
         raise InvalidScores(f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(names)}")
@@ -293,7 +322,8 @@ def validate_scores(raw: Any, n: int, names: tuple[str, ...]) -> dict[str, NDArr
             column = np.asarray(raw[name])
         except Exception as error:  # noqa: BLE001  whatever stands there may raise anything when it is read as an array
             raise InvalidScores(f"score column {name!r} is not numeric: {type(error).__name__}") from None
-        if column.dtype.kind not in "fiu":  # NumPy would drop an imaginary part, count True as 1 and read text and dates as numbers
+        # NumPy would drop an imaginary part, count True as 1 and read text and dates as numbers
+        if column.dtype.kind not in "fiu":
             raise InvalidScores(f"score column {name!r} is not numeric: its type is {column.dtype}; return float64")
         column = column.astype(np.float64, copy=False)
         if column.shape != (n,):

@@ -1,11 +1,13 @@
-"""Errors that the user can act on.  Apart from the contract, which re-exports them, so that the command line starts without numpy."""
+"""Errors that the user can act on.  Apart from the contract, which re-exports them, so that the command line starts
+without numpy."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class JanusBenchError(Exception):
-    """An error that the user can act on: one line saying what, where and what to do.  ``exit_code`` is the command's."""
+    """An error that the user can act on: one line saying what, where and what to do.  ``exit_code`` is the
+    command's."""
 
     exit_code = 1
 
@@ -37,7 +39,8 @@ class InvalidScores(PluginError):
 
 
 def unknown(kind: str, name: str, available: Iterable[str], hint: str = "") -> UsageError:
-    """``unknown detector 'januss': did you mean 'janus'?  Available: …`` as a UsageError, to be raised by the caller."""
+    """``unknown detector 'januss': did you mean 'janus'?  Available: …`` as a UsageError, to be raised by the
+    caller."""
     names = sorted(available)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     suggestion = f" Did you mean {near[0]!r}?" if near else ""

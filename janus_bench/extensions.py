@@ -1,7 +1,8 @@
 """What a plugin can add besides detectors: datasets, protocols, metrics, renderers, and run callbacks.  A leaf module.
 
-A plugin is a module registered under the entry-point group ``janus_bench``; it implements any of the hooks of ``HookSpecs`` with
-``@hookimpl``.  Detectors are separate: one entry point each in the group ``janus_bench.detectors``, so that they can be listed unimported.
+A plugin is a module registered under the entry-point group ``janus_bench``; it implements any of the hooks of
+``HookSpecs`` with ``@hookimpl``.  Detectors are separate: one entry point each in the group ``janus_bench.detectors``,
+so that they can be listed unimported.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset that can make its own captures: ``write(folder)`` leaves captures and a ``labels.csv`` there, and the ordinary
-    extraction takes over.  ``version`` changes when the captures change."""
+    """A dataset that can make its own captures: ``write(folder)`` leaves captures and a ``labels.csv`` there, and the
+    ordinary extraction takes over.  ``version`` changes when the captures change."""
 
     name: str
     summary: str
@@ -37,7 +38,8 @@ class Dataset:
 
 
 BEST_FIXED = "best-fixed"
-"""In place of an aggregator: the best single score column of each cell, chosen with the labels of the test; an upper bound, marked as one."""
+"""In place of an aggregator: the best single score column of each cell, chosen with the labels of the test; an upper
+bound, marked as one."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Variant:
     train_size, contamination  see ``protocols.splits.Draw``
     caps                       caps of a published protocol in place of the profile's
     params                     parameters that override everyone's, the user's too
-    aggregator                 makes this row's scalar in place of the detector's own (rows with the same parameters share their runs), or
-                               ``BEST_FIXED``
+    aggregator                 makes this row's scalar in place of the detector's own (rows with the same parameters
+                               share their runs), or ``BEST_FIXED``
     group                      rows that belong together in a table
     """
 
@@ -66,14 +68,16 @@ class ProtocolSpec:
     """Which source is scored on which target.
 
     cells      dataset names → ordered (source, target) pairs
-    regimes    ``transfer``: fit on the source; ``control``: beside it, fit on the target's calibration flows alone; ``pooled``: fit on both, as
-               rows of its own
+    regimes    ``transfer``: fit on the source; ``control``: beside it, fit on the target's calibration flows alone;
+               ``pooled``: fit on both, as rows of its own
     minimum    datasets needed
     variants   settings to compare; one without a name by default
     detectors  what ``run`` takes where no detector is asked for
     split      how the benign flows are divided, in place of the user's choice (``time``); empty: the user's
-    reference  of a study: the name of the variant that its others are compared with;  ``beside``: the one whose matrix stands beside that one's
-    table      which table ``leaderboard`` and ``run`` show: a name of ``reports.tables.details.TABLES``; empty: the leaderboard with its matrices
+    reference  of a study: the name of the variant that its others are compared with;  ``beside``: the one whose matrix
+               stands beside that one's
+    table      which table ``leaderboard`` and ``run`` show: a name of ``reports.tables.details.TABLES``; empty: the
+               leaderboard with its matrices
     """
 
     name: str
@@ -92,7 +96,8 @@ class ProtocolSpec:
 
 @dataclass(frozen=True)
 class TestScores:
-    """The evidence of one cell: the target's test flows, and benign calibration flows that neither detector nor aggregator saw.
+    """The evidence of one cell: the target's test flows, and benign calibration flows that neither detector nor
+    aggregator saw.
 
     score   (n,) float64, higher = more anomalous
     attack  (n,) bool
@@ -120,8 +125,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text; ``width`` in columns, ``color`` allows ANSI codes;
-    ``binary``: it returns bytes, which are only written to a file."""
+    """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text; ``width`` in columns,
+    ``color`` allows ANSI codes; ``binary``: it returns bytes, which are only written to a file."""
 
     name: str
     summary: str

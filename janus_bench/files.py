@@ -8,8 +8,9 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:
     """Write ``data`` (text as UTF-8) beside ``path``, flush it to the disk and rename it into place.
 
-    With ``exclusive`` a path that is taken stays as it is, and False is returned.  OSError, its ``filename`` being ``path``, if the file cannot be
-    written (disk full, no such folder, no permission); ``path`` is then what it was before, and nothing is left beside it.
+    With ``exclusive`` a path that is taken stays as it is, and False is returned.  OSError, its ``filename`` being
+    ``path``, if the file cannot be written (disk full, no such folder, no permission); ``path`` is then what it was
+    before, and nothing is left beside it.
     """
     temporary = None
     try:

@@ -1,4 +1,5 @@
-"""Detector parameters: text such as ``janus[sigma=0.6,lambda_disc=0.5]`` → a frozen dataclass, held to its annotations."""
+"""Detector parameters: text such as ``janus[sigma=0.6,lambda_disc=0.5]`` → a frozen dataclass, held to its
+annotations."""
 
 import dataclasses
 import math
@@ -44,9 +45,11 @@ def parse_request(text: str) -> tuple[str, dict[str, str]]:
 
 
 def build_params(detector: str, params_type: type | None, *layers: Mapping[str, Any], kind: str = "detector") -> Any:
-    """An instance of the detector's ``Params`` with later layers overriding earlier ones; None for a detector without parameters.
+    """An instance of the detector's ``Params`` with later layers overriding earlier ones; None for a detector without
+    parameters.
 
-    Text becomes what the field's annotation says (bool, int, float, str, Literal, optional).  UsageError names parameter, value and what is allowed.
+    Text becomes what the field's annotation says (bool, int, float, str, Literal, optional).  UsageError names
+    parameter, value and what is allowed.
     """
     merged = {key: value for layer in layers for key, value in layer.items()}
     if params_type is None:
@@ -81,7 +84,12 @@ class Limit:
         return _COMPARED[self.sign](number, self.bound)
 
 
-_COMPARED: Mapping[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
+_COMPARED: Mapping[str, Callable[[float, float], bool]] = {
+    "≥": operator.ge,
+    "≤": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 Count = Annotated[int, Limit("≥", 1)]
 Positive = Annotated[float, Limit(">", 0)]
@@ -90,10 +98,12 @@ Share = Annotated[float, Limit(">", 0), Limit("≤", 1)]
 
 
 class CheckedParams:
-    """Base of a detector's frozen dataclass: its fields are held to their annotations, limits included, when an instance is made.
+    """Base of a detector's frozen dataclass: its fields are held to their annotations, limits included, when an
+    instance is made.
 
-    ``int``: a whole number; ``float``: a finite number; ``bool``, ``str``, ``Literal`` and ``… | None`` as they read.  What no single annotation can
-    say (one field against another) a subclass adds in ``__post_init__`` by ``require``, after ``super().__post_init__()``.
+    ``int``: a whole number; ``float``: a finite number; ``bool``, ``str``, ``Literal`` and ``… | None`` as they read.
+    What no single annotation can say (one field against another) a subclass adds in ``__post_init__`` by ``require``,
+    after ``super().__post_init__()``.
     """
 
     name: ClassVar[str]

@@ -1,4 +1,5 @@
-"""Discovery: entry points for detectors, pluggy hooks for the rest.  Every load is guarded; a broken plugin is one line, never a crash."""
+"""Discovery: entry points for detectors, pluggy hooks for the rest.  Every load is guarded; a broken plugin is one
+line, never a crash."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class LoadedDetector:
         return self.factory() if self.params_type is None else self.factory(params)
 
     def declaring(self, params: Any) -> LoadedDetector:
-        """The same with the capabilities that these parameters give it; PluginError if its ``declare`` does not give any."""
+        """The same with the capabilities that these parameters give it; PluginError if its ``declare`` does not give
+        any."""
         from janus_bench.contract import Capabilities
 
         declare = getattr(self.factory, "declare", None)
@@ -69,7 +71,9 @@ class LoadedDetector:
         except Exception as error:  # noqa: BLE001  see load_detector
             raise PluginError(f"detector {self.name!r}: declare() raised {one_line(error)}") from None
         if not isinstance(capabilities, Capabilities):
-            raise PluginError(f"detector {self.name!r}: declare() returned {type(capabilities).__name__}, not Capabilities")
+            raise PluginError(
+                f"detector {self.name!r}: declare() returned {type(capabilities).__name__}, not Capabilities"
+            )
         return dataclasses.replace(self, capabilities=capabilities)
 
 
@@ -87,19 +91,26 @@ def one_line(error: BaseException) -> str:
 
 
 def detector_entries() -> dict[str, EntryPoint]:
-    """Detector name → entry point, without importing any; a name that two distributions claim is left to ``colliding_detectors``."""
+    """Detector name → entry point, without importing any; a name that two distributions claim is left to
+    ``colliding_detectors``."""
     return _claimed_once(DETECTOR_GROUP)
 
 
 def detector_families() -> dict[str, EntryPoint]:
-    """Family → entry point of a function that makes a detector class of a member's name: ``pyod:ECOD`` is the member ``ECOD`` of ``pyod``."""
+    """Family → entry point of a function that makes a detector class of a member's name: ``pyod:ECOD`` is the member
+    ``ECOD`` of ``pyod``."""
     return _claimed_once(FAMILY_GROUP)
 
 
 def colliding_detectors() -> list[Broken]:
     """Names of detectors, families and presets that more than one distribution or detector claims: nobody has them."""
     taken = "registered more than once: uninstall one of the distributions"
-    claims = [(name, found) for group in (DETECTOR_GROUP, FAMILY_GROUP) for name, found in _by_name(group).items() if len(found) > 1]
+    claims = [
+        (name, found)
+        for group in (DETECTOR_GROUP, FAMILY_GROUP)
+        for name, found in _by_name(group).items()
+        if len(found) > 1
+    ]
     return [*(Broken(name, ", ".join(map(_origin, found)), taken) for name, found in claims), *_presets()[1]]
 
 
@@ -133,11 +144,17 @@ def load_detector(name: str) -> LoadedDetector:
 def _load(name: str) -> LoadedDetector:
     """A detector by its own name, or a member of a family."""
     family, _, member = name.partition(":")
-    claimed, own = (_by_name(FAMILY_GROUP), family) if member and family in _by_name(FAMILY_GROUP) else (_by_name(DETECTOR_GROUP), name)
+    claimed, own = (
+        (_by_name(FAMILY_GROUP), family)
+        if member and family in _by_name(FAMILY_GROUP)
+        else (_by_name(DETECTOR_GROUP), name)
+    )
     entry, *others = claimed[own]
     origin = ", ".join(map(_origin, claimed[own]))
     if others:
-        raise PluginError(f"detector {name!r} ({origin}): registered more than once: uninstall one of the distributions")
+        raise PluginError(
+            f"detector {name!r} ({origin}): registered more than once: uninstall one of the distributions"
+        )
     try:
         return describe_detector(name, entry.load() if own == name else entry.load()(member))
     except UsageError:  # a family's: there is no such member
@@ -159,7 +176,9 @@ def describe_detector(name: str, factory: Any) -> LoadedDetector:
         if not callable(getattr(factory, method, None)):
             raise PluginError(f"has no method {method}()")
     params_type: Any = getattr(factory, "Params", None)
-    if params_type is not None and not (dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen):  # type: ignore[union-attr]
+    if params_type is not None and not (
+        dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen  # type: ignore[union-attr]
+    ):
         raise PluginError("`Params` must be a frozen dataclass")
     for table in ("profiles", "presets"):
         named = getattr(factory, table, {})
@@ -173,7 +192,9 @@ def _manager() -> tuple[pluggy.PluginManager, tuple[Broken, ...]]:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(HookSpecs)
     broken = []
-    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: (_origin(entry) != BUILT_IN, entry.name, _origin(entry))):
+    for entry in sorted(
+        entry_points(group=PROJECT), key=lambda entry: (_origin(entry) != BUILT_IN, entry.name, _origin(entry))
+    ):
         try:
             manager.register(entry.load(), name=f"{entry.name} ({_origin(entry)})")
             manager.check_pending()
@@ -186,7 +207,8 @@ def _manager() -> tuple[pluggy.PluginManager, tuple[Broken, ...]]:
 def _collect(hook: str, expected: type, kind: str) -> tuple[dict[str, Any], tuple[Broken, ...]]:
     """Everything the plugins contribute through one hook, by name, and what is wrong with the rest.
 
-    A built-in name stays the built-in's.  A name that two other plugins claim is nobody's: a result under it would be of no one knows which.
+    A built-in name stays the built-in's.  A name that two other plugins claim is nobody's: a result under it would be
+    of no one knows which.
     """
     manager, _ = _manager()
     claims: dict[str, list[tuple[str, Any]]] = defaultdict(list)
@@ -208,17 +230,28 @@ def _collect(hook: str, expected: type, kind: str) -> tuple[dict[str, Any], tupl
         (first, item), *others = claimed
         if not others or first.endswith(f"({BUILT_IN})"):
             found[name] = item
-            broken += [Broken(plugin, hook, f"{kind} {name!r} is left out: it is already registered by {first}") for plugin, _ in others]
+            broken += [
+                Broken(plugin, hook, f"{kind} {name!r} is left out: it is already registered by {first}")
+                for plugin, _ in others
+            ]
         else:
             plugins = " and ".join(plugin for plugin, _ in claimed)
-            broken += [Broken(plugin, hook, f"{kind} {name!r} is left out: {plugins} claim it; uninstall one") for plugin, _ in claimed]
+            broken += [
+                Broken(plugin, hook, f"{kind} {name!r} is left out: {plugins} claim it; uninstall one")
+                for plugin, _ in claimed
+            ]
     return found, tuple(broken)
 
 
 @cache
 def _contributions() -> tuple[dict[str, dict[str, Any]], tuple[Broken, ...]]:
     collected, broken = {}, list(_manager()[1])
-    for kind, expected in (("dataset", Dataset), ("protocol", ProtocolSpec), ("metric", Metric), ("renderer", Renderer)):
+    for kind, expected in (
+        ("dataset", Dataset),
+        ("protocol", ProtocolSpec),
+        ("metric", Metric),
+        ("renderer", Renderer),
+    ):
         collected[kind], failures = _collect(f"{PROJECT}_{kind}s", expected, kind)
         broken += failures
     return collected, tuple(broken)
@@ -229,7 +262,8 @@ def datasets() -> Mapping[str, Dataset]:
 
 
 def presets() -> Mapping[str, Preset]:
-    """Presets of all detectors that can be loaded; a detector's name is never a preset's, and a name that two detectors give is nobody's."""
+    """Presets of all detectors that can be loaded; a detector's name is never a preset's, and a name that two detectors
+    give is nobody's."""
     return _presets()[0]
 
 
@@ -251,9 +285,14 @@ def _presets() -> tuple[dict[str, Preset], tuple[Broken, ...]]:
             broken.append(Broken(name, owners, "is a preset's name and a detector's: the detector has it"))
         elif len(claimed) == 1 or _origin(claimed[0][0]) == BUILT_IN:
             found[name] = claimed[0][1]
-            broken += [Broken(name, _origin(entry), f"preset of {preset.detector} is left out: {owners} claim it") for entry, preset in claimed[1:]]
+            broken += [
+                Broken(name, _origin(entry), f"preset of {preset.detector} is left out: {owners} claim it")
+                for entry, preset in claimed[1:]
+            ]
         else:
-            broken.append(Broken(name, owners, "is a preset of more than one detector: uninstall one of the distributions"))
+            broken.append(
+                Broken(name, owners, "is a preset of more than one detector: uninstall one of the distributions")
+            )
     return found, tuple(broken)
 
 
@@ -286,7 +325,8 @@ def notify(hook: str, argument: Mapping[str, Any], report: Callable[[str], None]
 
 def _by_name(group: str) -> Mapping[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = defaultdict(list)
-    # One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts once.
+    # One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts
+    # once.
     for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in entry_points(group=group)}.values():
         found[entry.name].append(entry)
     return dict(sorted(found.items()))

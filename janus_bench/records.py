@@ -1,7 +1,7 @@
 """Names and shapes of everything that is written to disk.  A leaf module: standard library only.
 
-``RunSpec`` is what a run declares (its hash is the run's key), ``RunRecord`` what came of it.  A *run* is one cell: one fitted detector
-scored on one target; a *fit* is the group of runs that share everything but the target.
+``RunSpec`` is what a run declares (its hash is the run's key), ``RunRecord`` what came of it.  A *run* is one cell: one
+fitted detector scored on one target; a *fit* is the group of runs that share everything but the target.
 """
 
 import hashlib
@@ -12,13 +12,15 @@ from typing import Any, Literal, Self
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
-"""Schema versions that can be read.  Rows of different ones never stand in one table: they were not made under the same rules."""
+"""Schema versions that can be read.  Rows of different ones never stand in one table: they were not made under the same
+rules."""
 
 Status = Literal["ok", "error", "timeout", "oom", "killed", "invalid_output", "interrupted", "skipped"]
 Regime = Literal["transfer", "control", "pooled"]
 
 ROLES = ("source_val", "cal_a", "cal_b", "test")
-"""Roles in ``scores/<run>.parquet``; beside them ``flow_id`` (int64), ``target`` (str) and one float64 column per score."""
+"""Roles in ``scores/<run>.parquet``; beside them ``flow_id`` (int64), ``target`` (str) and one float64 column per
+score."""
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:
@@ -33,10 +35,12 @@ def key_of(value: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides a run's scores, and nothing else (the protocol's name is not part of it: identical fits are shared).
+    """Everything that decides a run's scores, and nothing else (the protocol's name is not part of it: identical fits
+    are shared).
 
-    ``source`` is None in the control regime, where the target's calibration flows are the only training data.  ``split``, ``caps``, ``train_size``
-    and ``contamination`` decide the partitions (``protocols.splits.Draw``); ``profile`` the detector's parameters.
+    ``source`` is None in the control regime, where the target's calibration flows are the only training data.
+    ``split``, ``caps``, ``train_size`` and ``contamination`` decide the partitions (``protocols.splits.Draw``);
+    ``profile`` the detector's parameters.
     """
 
     detector: str
@@ -74,9 +78,10 @@ class RunSpec:
 class RunRecord:
     """One row: an attempted run.  Numbers that do not exist are None, never 0.
 
-    ``metrics`` are those of the default aggregator, kept so that a leaderboard need not open the scores; any other number is derived from the
-    stored scores and ``truth``.  ``cost`` has fit_s, calibrate_s, score_s, flows_per_s, peak_rss_mb.  ``counts`` has n_train, n_val, n_cal, n_cal_b,
-    n_test_benign, n_test_attack.  ``partition`` tells how the benign flows were divided (``grouped``, ``time blocks`` or ``random``).
+    ``metrics`` are those of the default aggregator, kept so that a leaderboard need not open the scores; any other
+    number is derived from the stored scores and ``truth``.  ``cost`` has fit_s, calibrate_s, score_s, flows_per_s,
+    peak_rss_mb.  ``counts`` has n_train, n_val, n_cal, n_cal_b, n_test_benign, n_test_attack.  ``partition`` tells how
+    the benign flows were divided (``grouped``, ``time blocks`` or ``random``).
     """
 
     key: str
@@ -101,9 +106,10 @@ class RunRecord:
 class ExpectedCell:
     """One entry of a plan: which run a cell of a table stands for.
 
-    ``label`` names the row: the detector as the user wrote it, and the variant.  ``regime`` is the cell's place in the table, ``transfer`` or
-    ``control`` beside it (pooled runs are rows of their own, in the place of transfer).  A control cell names the source of the transfer cell
-    that it stands beside, though its run has none and is shared by all cells of the target.
+    ``label`` names the row: the detector as the user wrote it, and the variant.  ``regime`` is the cell's place in the
+    table, ``transfer`` or ``control`` beside it (pooled runs are rows of their own, in the place of transfer).  A
+    control cell names the source of the transfer cell that it stands beside, though its run has none and is shared by
+    all cells of the target.
     """
 
     label: str
@@ -119,7 +125,8 @@ CLASS_SHIFT = "class shift"
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A dataset of a plan.  ``task`` is ``attacks``, or ``CLASS_SHIFT`` where the positives are another class of traffic."""
+    """A dataset of a plan.  ``task`` is ``attacks``, or ``CLASS_SHIFT`` where the positives are another class of
+    traffic."""
 
     hash: str
     synthetic: bool = False
@@ -137,8 +144,8 @@ class DetectorRow:
 
     name        the registered detector;  ``scores``: its score columns;  ``learns``: whether it is fitted
     aggregator  the row's, which a protocol's variant may have chosen in place of the detector's own
-    detector    the detector as the user wrote it;  ``variant``: the protocol's setting, empty where it has only one;  ``params``: what the two set.
-                Plans of schema version 1 do not store these three.
+    detector    the detector as the user wrote it;  ``variant``: the protocol's setting, empty where it has only one;
+                ``params``: what the two set. Plans of schema version 1 do not store these three.
     """
 
     name: str
@@ -160,8 +167,8 @@ PARTS = ("detector", "variant", "params")
 class PlanRecord:
     """``plans/<key>.json``: what was asked for, so that a table knows which cells are missing.
 
-    ``detectors``: label → row.  ``made``: when it was asked for last (ISO 8601, UTC, microseconds); no part of the key, so that the same request is
-    the same file.  Plans of schema version 1 may lack it.
+    ``detectors``: label → row.  ``made``: when it was asked for last (ISO 8601, UTC, microseconds); no part of the key,
+    so that the same request is the same file.  Plans of schema version 1 may lack it.
     """
 
     protocol: str
@@ -181,14 +188,18 @@ class PlanRecord:
 
     @property
     def outside_means(self) -> frozenset[str]:
-        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of means."""
+        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of
+        means."""
         return frozenset(name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
         stored = asdict(self)
         if self.schema_version == 1:
-            stored["detectors"] = {label: {name: row[name] for name in row if name not in PARTS} for label, row in stored["detectors"].items()}
+            stored["detectors"] = {
+                label: {name: row[name] for name in row if name not in PARTS}
+                for label, row in stored["detectors"].items()
+            }
         return stored if self.made else {name: value for name, value in stored.items() if name != "made"}
 
     @classmethod

@@ -1,7 +1,8 @@
 """From several score columns to one scalar, fitted on benign calibration scores only; attacks are never seen here.
 
-An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.  Names take options in brackets, as detectors do:
-``oas[standardize=zscore]``, ``oas[columns=terminal_*+disc_nll_total]``, ``knn[k=5,log=false]``; ``column:NAME`` is one column alone.
+An aggregator is an entry of ``AGGREGATORS``; adding one is adding an entry.  Names take options in brackets, as
+detectors do: ``oas[standardize=zscore]``, ``oas[columns=terminal_*+disc_nll_total]``, ``knn[k=5,log=false]``;
+``column:NAME`` is one column alone.
 """
 
 from collections.abc import Callable
@@ -26,8 +27,9 @@ class AggregatorOptions:
 
     columns      names or patterns (``terminal_*``) joined by +; all of them if empty
     log          sign(s) · log(1 + |s| / m), m the column's median |s|: tames heavy tails without knowing the scale
-    standardize  ``zscore`` (mean, standard deviation), ``robust`` (median, interquartile range / 1.349) or ``none``; OAS and Ledoit-Wolf are
-                 not scale-invariant: their ridge is in proportion to the trace, and can mute the small columns
+    standardize  ``zscore`` (mean, standard deviation), ``robust`` (median, interquartile range / 1.349) or ``none``;
+                 OAS and Ledoit-Wolf are not scale-invariant: their ridge is in proportion to the trace, and can mute
+                 the small columns
     """
 
     columns: str = ""
@@ -64,7 +66,8 @@ class Aggregator:
 def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scalar:
     """Fit the aggregator ``name`` on the benign calibration scores of the target.
 
-    scores (n, k) float64, finite; columns: their k names.  UsageError for an unknown aggregator, option or column, or one that cannot be used here.
+    scores (n, k) float64, finite; columns: their k names.  UsageError for an unknown aggregator, option or column, or
+    one that cannot be used here.
     """
     if scores.ndim != 2 or scores.shape[1] != len(columns):
         raise ValueError(f"scores of shape {scores.shape} do not fit {len(columns)} columns")
@@ -121,7 +124,9 @@ _STATISTICS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix]]] = {
 
 def _fit_identity(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     if scores.shape[1] != 1:
-        raise UsageError(f"aggregator 'identity' needs a single score column, there are {scores.shape[1]}: use oas or column:NAME")
+        raise UsageError(
+            f"aggregator 'identity' needs a single score column, there are {scores.shape[1]}: use oas or column:NAME"
+        )
     return lambda values: values[:, 0]
 
 
@@ -132,10 +137,11 @@ def _fit_max_z(scores: Matrix, _options: AggregatorOptions) -> Scalar:
 
 
 def _fit_mahalanobis(scores: Matrix, _options: AggregatorOptions) -> Scalar:
-    """Squared Mahalanobis distance with the empirical covariance, inside the subspace where the calibration scores vary.
+    """Squared Mahalanobis distance with the empirical covariance, inside the subspace where the calibration scores
+    vary.
 
-    Rank-aware: columns are brought to unit variance (which leaves the distance unchanged) and directions whose eigenvalue is below the rounding of
-    the largest are left out, as a pseudo-inverse does.
+    Rank-aware: columns are brought to unit variance (which leaves the distance unchanged) and directions whose
+    eigenvalue is below the rounding of the largest are left out, as a pseudo-inverse does.
     """
     centre, spread = _moments(scores)
     scale = np.where(spread > 0, spread, 1.0)
@@ -157,8 +163,9 @@ def _fit_knn(scores: Matrix, options: KnnOptions) -> Scalar:
 def _fit_min_quantile(scores: Matrix, _options: AggregatorOptions) -> Scalar:
     """The smallest calibrated column: high only where every column is.
 
-    A column's calibrated value is the share of calibration flows below it, interpolated between them; beyond the largest (smallest) of them it goes
-    on linearly, one unit per calibration standard deviation, so that no two scores tie that did not before.
+    A column's calibrated value is the share of calibration flows below it, interpolated between them; beyond the
+    largest (smallest) of them it goes on linearly, one unit per calibration standard deviation, so that no two scores
+    tie that did not before.
     """
     ordered, spread = np.sort(scores, axis=0), np.maximum(scores.std(axis=0), 1e-12)
 
@@ -172,13 +179,15 @@ def _fit_min_quantile(scores: Matrix, _options: AggregatorOptions) -> Scalar:
 
 
 def _fit_shrunk(estimator: Literal["OAS", "LedoitWolf"], scores: Matrix, _options: AggregatorOptions) -> Scalar:
-    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with scikit-learn's shrinkage estimate Σ: ``OAS``, the oracle approximating one (Chen et al.,
-    IEEE TSP 2010), or ``LedoitWolf`` (J. Multivariate Analysis 88, 2004).
+    """Squared Mahalanobis distance (s − µ)ᵀ Σ⁻¹ (s − µ) with scikit-learn's shrinkage estimate Σ: ``OAS``, the oracle
+    approximating one (Chen et al., IEEE TSP 2010), or ``LedoitWolf`` (J. Multivariate Analysis 88, 2004).
 
     Shrinkage keeps Σ invertible when a column is a combination of others.  Where there is no spread to estimate (one
-    calibration flow, or all alike) Σ is the identity: the squared Euclidean distance from that point.  The result is finite for finite scores.
+    calibration flow, or all alike) Σ is the identity: the squared Euclidean distance from that point.  The result is
+    finite for finite scores.
     """
-    # a common factor changes nothing in the distance, but keeps squares of very large or very small scores representable
+    # a common factor changes nothing in the distance, but keeps squares of very large or very small scores
+    # representable
     mean = scores.mean(axis=0)
     constant = not np.ptp(scores, axis=0).any()
     scale = 1.0 if constant else float(np.abs(scores - mean).max())
@@ -206,9 +215,19 @@ def _whitening(centred: Matrix, estimator: str) -> Matrix:
 AGGREGATORS: dict[str, Aggregator] = {
     "identity": Aggregator("The score itself, of a detector with a single column.", _fit_identity),
     "max_z": Aggregator("The largest z-score (A3).", _fit_max_z),
-    "min_quantile": Aggregator("The smallest of the columns' ranks among the calibration flows: high only where all are.", _fit_min_quantile),
-    "mahalanobis": Aggregator("Squared Mahalanobis distance with the empirical covariance, rank-aware (A4).", _fit_mahalanobis),
-    "oas": Aggregator("Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", partial(_fit_shrunk, "OAS")),
-    "ledoit_wolf": Aggregator("Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", partial(_fit_shrunk, "LedoitWolf")),
-    "knn": Aggregator("Distance to the nearest calibration flow among standardised log scores (A8).", _fit_knn, KnnOptions),
+    "min_quantile": Aggregator(
+        "The smallest of the columns' ranks among the calibration flows: high only where all are.", _fit_min_quantile
+    ),
+    "mahalanobis": Aggregator(
+        "Squared Mahalanobis distance with the empirical covariance, rank-aware (A4).", _fit_mahalanobis
+    ),
+    "oas": Aggregator(
+        "Squared Mahalanobis distance with OAS shrinkage, columns as they are (A5).", partial(_fit_shrunk, "OAS")
+    ),
+    "ledoit_wolf": Aggregator(
+        "Squared Mahalanobis distance with Ledoit-Wolf shrinkage (A6).", partial(_fit_shrunk, "LedoitWolf")
+    ),
+    "knn": Aggregator(
+        "Distance to the nearest calibration flow among standardised log scores (A8).", _fit_knn, KnnOptions
+    ),
 }

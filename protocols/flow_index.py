@@ -1,7 +1,8 @@
 """What a partition may look at: labels, times, sessions, captures and sites of a dataset's flows, as numbers.
 
-Two captures can hold the same flows: a network recorded at two points, one file published twice under two names, broadcasts that every
-recorder of a laboratory saw.  Such flows are never divided between training and test, and such captures are one capture.
+Two captures can hold the same flows: a network recorded at two points, one file published twice under two names,
+broadcasts that every recorder of a laboratory saw.  Such flows are never divided between training and test, and such
+captures are one capture.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ Pairs = tuple[Ids, Ids]
 SAME_START = 1.0
 """Seconds: flows of one 5-tuple in two files that start within this time of each other are one flow, recorded twice."""
 SHARED_FLOWS, SHARED_PART = 3, 0.05
-"""Captures are one where they share at least so many flows, and this part of the flows of the smaller one.  Fewer are chance (a host that asks for an
-address at the same second of two clocks that were never set), or connections that cross the end of one file of a recording and go on in the next:
-of files of a minute at most one flow in sixty, and they would chain all files of a network to one.  These few flows themselves stay together."""
+"""Captures are one where they share at least so many flows, and this part of the flows of the smaller one.  Fewer are
+chance (a host that asks for an address at the same second of two clocks that were never set), or connections that cross
+the end of one file of a recording and go on in the next: of files of a minute at most one flow in sixty, and they would
+chain all files of a network to one.  These few flows themselves stay together."""
 HOME_FLOWS = 20
 """Benign flows (or 1 % of them, if fewer) that make a host one of the site: see ``FlowIndex.at_home``."""
 
@@ -38,9 +40,11 @@ class FlowIndex:
     attack   (n,) bool
     family   (n,) numbers of the families
     capture  (n,) numbers of the units that are never divided: original captures; those that hold the same flows are one
-    session  (n,) equal for flows of one 5-tuple (in either direction) inside one file, and for flows that were recorded twice; of one capture
+    session  (n,) equal for flows of one 5-tuple (in either direction) inside one file, and for flows that were recorded
+             twice; of one capture
     start    (n,) s
-    site     (n,) place in ``sites``: who was recorded at one place; that of most of the capture's benign flows, so that a capture has one site
+    site     (n,) place in ``sites``: who was recorded at one place; that of most of the capture's benign flows, so that
+             a capture has one site
     salt     from the content hash: every draw follows from it and from what was declared, none from the dataset's name
     same     name of a capture → of the first capture that holds the same flows, where that is another
     at_home  share of the attack flows with a host that has benign flows, too; None if unknown
@@ -59,11 +63,14 @@ class FlowIndex:
     name: str = "this dataset"
 
     @classmethod
-    def from_tables(cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str, name: str = "this dataset") -> FlowIndex:
-        """Build from ``flows.parquet`` and ``labels.parquet``, both in the order of the flow ids; a session is of the capture of its earliest flow.
+    def from_tables(
+        cls, flows: pl.DataFrame, labels: pl.DataFrame, data_hash: str, name: str = "this dataset"
+    ) -> FlowIndex:
+        """Build from ``flows.parquet`` and ``labels.parquet``, both in the order of the flow ids; a session is of the
+        capture of its earliest flow.
 
-        Addresses and 5-tuples are compared by 64-bit hashes, for a flood has millions of them: that any two of 10 million are confused has a chance
-        of 3 in a million.
+        Addresses and 5-tuples are compared by 64-bit hashes, for a flood has millions of them: that any two of 10
+        million are confused has a chance of 3 in a million.
         """
         attack, start = labels["attack"].to_numpy(), flows["ts_start"].to_numpy()
         hosts = _hosts(flows)
@@ -77,9 +84,12 @@ class FlowIndex:
         group = _groups(source, twice)
         of_session = np.empty(len(start), np.int64)
         latest_first = np.argsort(start, kind="stable")[::-1]
-        of_session[session[latest_first]] = group[source[latest_first]]  # of several flows that write to one place, the last one stays
+        # of several flows that write to one place, the last one stays
+        of_session[session[latest_first]] = group[source[latest_first]]
         capture = of_session[session]
-        votes = np.bincount(capture * len(sites) + site, np.where(attack, 1.0, 1.0 + len(attack)), len(sources) * len(sites))
+        votes = np.bincount(
+            capture * len(sites) + site, np.where(attack, 1.0, 1.0 + len(attack)), len(sources) * len(sites)
+        )
         return cls(
             attack=attack,
             family=family,
@@ -104,7 +114,8 @@ def _numbered(texts: pl.Series) -> tuple[Ids, list[str]]:
 
 
 def _hosts(flows: pl.DataFrame) -> Pairs:
-    """(n,) numbers of the initiators' and of the responders' addresses, in the order of the texts with a | behind them."""
+    """(n,) numbers of the initiators' and of the responders' addresses, in the order of the texts with a | behind
+    them."""
     import polars as pl
 
     texts = pl.concat([flows["src_ip"], flows["dst_ip"]])
@@ -114,14 +125,18 @@ def _hosts(flows: pl.DataFrame) -> Pairs:
 
 
 def _five_tuples(flows: pl.DataFrame, hosts: Pairs) -> tuple[Ids, Ids, Ids]:
-    """The lower and the higher socket of each flow, and its protocol, (n,) each; sockets in the order of their texts, as sessions always had."""
+    """The lower and the higher socket of each flow, and its protocol, (n,) each; sockets in the order of their texts,
+    as sessions always had."""
     ports = np.arange(1 << 16).astype(np.str_).argsort().argsort()
-    one, other = (host << 16 | ports[flows[f"{side}_port"].to_numpy()] for side, host in zip(("src", "dst"), hosts, strict=True))
+    one, other = (
+        host << 16 | ports[flows[f"{side}_port"].to_numpy()] for side, host in zip(("src", "dst"), hosts, strict=True)
+    )
     return np.minimum(one, other), np.maximum(one, other), flows["proto"].to_numpy().astype(np.int64)
 
 
 def _recorded_twice(five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.float64]) -> Pairs:
-    """Flows (m,) and, (m,), each one's next neighbour in time among those of its 5-tuple, where that is the same flow in another file."""
+    """Flows (m,) and, (m,), each one's next neighbour in time among those of its 5-tuple, where that is the same flow
+    in another file."""
     key = np.zeros(len(start), np.uint64)
     for words in five_tuple:
         key = splitmix64(key ^ words.astype(np.uint64))
@@ -132,7 +147,8 @@ def _recorded_twice(five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.floa
 
 
 def _sessions(file: Ids, five_tuple: Sequence[Ids], twice: Pairs) -> Ids:
-    """(n,) the place of each flow's file and 5-tuple among all that there are; sessions that hold the same flow have the lowest of their places."""
+    """(n,) the place of each flow's file and 5-tuple among all that there are; sessions that hold the same flow have
+    the lowest of their places."""
     import polars as pl
 
     table = pl.DataFrame({"file": file, **dict(zip("abc", five_tuple, strict=True))})
@@ -149,10 +165,13 @@ def _groups(source: Ids, twice: Pairs) -> Ids:
     low, high = np.minimum(source[one], source[other]), np.maximum(source[one], source[other])
     pairs, pair = np.unique(low * len(sizes) + high, return_inverse=True)
     low, high = np.divmod(pairs, len(sizes))
-    # Each flow counts once for a pair of captures, on its own side: a burst in one capture does not make many of a single flow in the other.
+    # Each flow counts once for a pair of captures, on its own side: a burst in one capture does not make many of a
+    # single flow in the other.
     pair, flow = np.divmod(np.unique(np.concatenate([pair, pair]) * flows + np.concatenate([one, other])), flows)
     on_low = source[flow] == low[pair]
-    shared = np.minimum(np.bincount(pair[on_low], minlength=len(pairs)), np.bincount(pair[~on_low], minlength=len(pairs)))
+    shared = np.minimum(
+        np.bincount(pair[on_low], minlength=len(pairs)), np.bincount(pair[~on_low], minlength=len(pairs))
+    )
     enough = (shared >= SHARED_FLOWS) & (shared >= SHARED_PART * np.minimum(sizes[low], sizes[high]))
     return _joined(len(sizes), low[enough], high[enough])
 

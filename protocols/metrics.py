@@ -1,6 +1,7 @@
 """Numbers of one cell, from stored scores and the truth.  numpy only.
 
-Scores are finite float64, higher = more anomalous; an alert is ``score > τ``.  A number that does not exist is None, never 0.
+Scores are finite float64, higher = more anomalous; an alert is ``score > τ``.  A number that does not exist is None,
+never 0.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ Scores = NDArray[np.float64]
 
 
 def auroc(scores: NDArray[Any], attack: NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve: P(attack score > benign score) + ½ P(equal), exact (the Mann-Whitney U statistic over n_attack · n_benign).
+    """Area under the ROC curve: P(attack score > benign score) + ½ P(equal), exact (the Mann-Whitney U statistic over
+    n_attack · n_benign).
 
     scores (n,), attack (n,).  None without attacks or without benign flows.
     """
@@ -27,9 +29,11 @@ def auroc(scores: NDArray[Any], attack: NDArray[np.bool_]) -> float | None:
 
 
 def auprc(scores: Scores, attack: NDArray[np.bool_]) -> float | None:
-    """Average precision Σ (R_i − R_{i−1}) P_i over the distinct thresholds, without interpolation (scikit-learn's ``average_precision_score``).
+    """Average precision Σ (R_i − R_{i−1}) P_i over the distinct thresholds, without interpolation (scikit-learn's
+    ``average_precision_score``).
 
-    scores (n,), attack (n,).  A random score gives the share of attacks.  None without attacks or without benign flows (it would be 1 for any score).
+    scores (n,), attack (n,).  A random score gives the share of attacks.  None without attacks or without benign flows
+    (it would be 1 for any score).
     """
     benign, hits = np.sort(scores[~attack]), np.sort(scores[attack])
     if not len(benign) or not len(hits):
@@ -42,15 +46,18 @@ def auprc(scores: Scores, attack: NDArray[np.bool_]) -> float | None:
 
 
 def base_rate(attack: NDArray[np.bool_]) -> float | None:
-    """The share of attacks among the test flows, which is the average precision of a random score.  None exactly where ``auprc`` is."""
+    """The share of attacks among the test flows, which is the average precision of a random score.  None exactly where
+    ``auprc`` is."""
     return float(np.mean(attack)) if attack.any() and not attack.all() else None
 
 
 def partial_auroc(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> float | None:
-    """Area under the ROC curve up to a false-positive rate of 1 / ``one_in``, standardised to ½ (random) … 1 (perfect) after McClish (Med. Decis.
-    Making 1989): ½ (1 + (A − f²/2) / (f − f²/2)), f = 1 / one_in.  The curve is joined linearly, as in ``roc_auc_score(max_fpr=f)``.
+    """Area under the ROC curve up to a false-positive rate of 1 / ``one_in``, standardised to ½ (random) … 1 (perfect)
+    after McClish (Med. Decis. Making 1989): ½ (1 + (A − f²/2) / (f − f²/2)), f = 1 / one_in.  The curve is joined
+    linearly, as in ``roc_auc_score(max_fpr=f)``.
 
-    scores (n,), attack (n,).  None without attacks, or with fewer than ``one_in`` benign flows: the area would lie inside the curve's first step.
+    scores (n,), attack (n,).  None without attacks, or with fewer than ``one_in`` benign flows: the area would lie
+    inside the curve's first step.
     """
     n_benign, limit = int(np.count_nonzero(~attack)), 1 / one_in
     n_attack = len(attack) - n_benign
@@ -61,7 +68,8 @@ def partial_auroc(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> flo
         np.concatenate([[0.0], np.cumsum(np.bincount(place[members], minlength=len(values))[::-1]) / total])
         for members, total in ((~attack, n_benign), (attack, n_attack))
     )
-    kept = int(np.searchsorted(fpr, limit, "right"))  # points up to the limit, then the curve's height at the limit itself
+    # points up to the limit, then the curve's height at the limit itself
+    kept = int(np.searchsorted(fpr, limit, "right"))
     x = np.append(fpr[:kept], limit)
     y = np.append(tpr[:kept], np.interp(limit, fpr, tpr))
     lowest = limit**2 / 2
@@ -69,9 +77,11 @@ def partial_auroc(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> flo
 
 
 def tpr_at_fpr(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> float | None:
-    """The largest share of attacks detected by a threshold with a false-positive rate of at most 1 / ``one_in``; no interpolation.
+    """The largest share of attacks detected by a threshold with a false-positive rate of at most 1 / ``one_in``; no
+    interpolation.
 
-    scores (n,), attack (n,).  None without attacks, or with fewer than ``one_in`` benign flows: so few cannot tell that rate from 0.
+    scores (n,), attack (n,).  None without attacks, or with fewer than ``one_in`` benign flows: so few cannot tell that
+    rate from 0.
     """
     benign, hits = scores[~attack], scores[attack]
     allowed = len(benign) // one_in  # false alerts
@@ -79,15 +89,18 @@ def tpr_at_fpr(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> float 
         return None
     if allowed == len(benign):  # one_in = 1
         return 1.0
-    # at the (allowed + 1)-th largest benign score the rule `score > τ` gives at most `allowed` false alerts; any lower τ gives more
+    # at the (allowed + 1)-th largest benign score the rule `score > τ` gives at most `allowed` false alerts; any lower
+    # τ gives more
     place = len(benign) - allowed - 1
     return float(np.mean(hits > np.partition(benign, place)[place]))
 
 
 def fpr_at_tpr(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> float | None:
-    """The smallest false-positive rate of a threshold that misses at most a share 1 / ``one_in`` of the attacks; no interpolation.
+    """The smallest false-positive rate of a threshold that misses at most a share 1 / ``one_in`` of the attacks; no
+    interpolation.
 
-    scores (n,), attack (n,).  None without benign flows, or with fewer than ``one_in`` attacks: so few cannot tell that share from 0.
+    scores (n,), attack (n,).  None without benign flows, or with fewer than ``one_in`` attacks: so few cannot tell that
+    share from 0.
     """
     benign, hits = scores[~attack], scores[attack]
     allowed = len(hits) // one_in  # missed attacks
@@ -95,12 +108,14 @@ def fpr_at_tpr(scores: Scores, attack: NDArray[np.bool_], one_in: int) -> float 
         return None
     if allowed == len(hits):  # one_in = 1
         return 0.0
-    # the highest τ of the rule `score > τ` that still finds all but `allowed` attacks lies just under the (allowed + 1)-th smallest attack score
+    # the highest τ of the rule `score > τ` that still finds all but `allowed` attacks lies just under the (allowed +
+    # 1)-th smallest attack score
     return float(np.mean(benign >= np.partition(hits, allowed)[allowed]))
 
 
 def macro_auroc(scores: Scores, attack: NDArray[np.bool_], family: NDArray[np.str_]) -> float | None:
-    """Mean over the attack families with at least ``MIN_FAMILY`` flows of the AUROC of that family's flows against all benign flows.
+    """Mean over the attack families with at least ``MIN_FAMILY`` flows of the AUROC of that family's flows against all
+    benign flows.
 
     scores, attack, family (n,).  None if there is no such family or no benign flow.
     """
@@ -142,8 +157,8 @@ class Alerts:
 def alerts_at_quantile(scores: Scores, attack: NDArray[np.bool_], cal_b: Scores, one_in: int) -> Alerts | None:
     """Alerts on test flows when τ was set for a false-positive rate of 1 / ``one_in`` on calibration flows.
 
-    scores, attack (n,), cal_b (m,); τ is the 1 − 1/one_in quantile of ``cal_b`` (``method="higher"``), the rule ``score > τ``.  None when
-    m / one_in < 1 (then τ would be the largest calibration score whatever the rate).
+    scores, attack (n,), cal_b (m,); τ is the 1 − 1/one_in quantile of ``cal_b`` (``method="higher"``), the rule ``score
+    > τ``.  None when m / one_in < 1 (then τ would be the largest calibration score whatever the rate).
     """
     if len(cal_b) < one_in:
         return None
@@ -154,7 +169,8 @@ def alerts_at_quantile(scores: Scores, attack: NDArray[np.bool_], cal_b: Scores,
 
 
 def _auroc_sorted(benign: NDArray[Any], hits: NDArray[Any]) -> float | None:
-    """AUROC against benign scores that are sorted already.  Sorting the attacks too makes the searches walk through memory in order."""
+    """AUROC against benign scores that are sorted already.  Sorting the attacks too makes the searches walk through
+    memory in order."""
     if not len(benign) or not len(hits):
         return None
     hits = np.sort(hits)
@@ -172,7 +188,9 @@ def _threshold_metrics(name: str, one_in: int, percentile: str) -> tuple[Metric,
     """F1, precision, recall and realised false-positive rate with τ at one percentile of the calibration flows B."""
     rule = f"with the threshold at the {percentile}th percentile of calibration flows B"
 
-    def metric(prefix: str, what: str, number: Callable[[Alerts], float | None], *, higher_is_better: bool = True) -> Metric:
+    def metric(
+        prefix: str, what: str, number: Callable[[Alerts], float | None], *, higher_is_better: bool = True
+    ) -> Metric:
         def compute(cell: TestScores) -> float | None:
             alerts = alerts_at_quantile(cell.score, cell.attack, cell.cal_b, one_in)
             return number(alerts) if alerts is not None else None
@@ -182,15 +200,25 @@ def _threshold_metrics(name: str, one_in: int, percentile: str) -> tuple[Metric,
     return (
         metric("fpr", "False-positive rate that came true", lambda alerts: alerts.fpr, higher_is_better=False),
         metric("f1", "F1", lambda alerts: alerts.f1),
-        metric("precision", "Share of attacks among the alerts (at this test set's base rate)", lambda alerts: alerts.precision),
+        metric(
+            "precision",
+            "Share of attacks among the alerts (at this test set's base rate)",
+            lambda alerts: alerts.precision,
+        ),
         metric("recall", "Share of attacks found", lambda alerts: alerts.recall),
     )
 
 
 METRICS: tuple[Metric, ...] = (
     Metric("auroc", "Area under the ROC curve, ties count ½.", lambda cell: auroc(cell.score, cell.attack)),
-    Metric("auprc", "Average precision; a random score gives the base rate.", lambda cell: auprc(cell.score, cell.attack)),
-    Metric("base_rate", "Share of attacks among the test flows: what auprc is for a random score.", lambda cell: base_rate(cell.attack)),
+    Metric(
+        "auprc", "Average precision; a random score gives the base rate.", lambda cell: auprc(cell.score, cell.attack)
+    ),
+    Metric(
+        "base_rate",
+        "Share of attacks among the test flows: what auprc is for a random score.",
+        lambda cell: base_rate(cell.attack),
+    ),
     Metric(
         "pauc_1pct",
         "ROC area up to a false-positive rate of 1 %, standardised: ½ for a random score, 1 for a perfect one.",

@@ -13,7 +13,8 @@ BASE_RATES = (1e-2, 1e-3, 1e-4)  # Shares of attacks among all flows that alerts
 FLOWS_PER_DAY = 1_000_000
 
 FALSE_ALERTS = 10
-"""A false-positive rate f counts as measured from this many over f benign flows on, that is with this many false alerts."""
+"""A false-positive rate f counts as measured from this many over f benign flows on, that is with this many false
+alerts."""
 
 Interval = tuple[float, float]
 
@@ -22,7 +23,8 @@ Interval = tuple[float, float]
 class Operation:
     """Expected alerts a day, and ``ppv``, the share of attacks among them (positive predictive value).
 
-    *_interval  95 %, from the Clopper–Pearson interval of the false-positive rate; the rate of attacks found is taken as it is
+    *_interval  95 %, from the Clopper–Pearson interval of the false-positive rate; the rate of attacks found is taken
+                as it is
     """
 
     true_alerts: float
@@ -47,7 +49,8 @@ def operation(tpr: float, fpr: float, bounds: Interval, flows_per_day: int, base
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
-    """The exact interval of a binomial proportion from ``k`` of ``n`` (Biometrika 1934): it covers at least as often as it says.
+    """The exact interval of a binomial proportion from ``k`` of ``n`` (Biometrika 1934): it covers at least as often as
+    it says.
 
     Flows are assumed independent.  (0, 1) for n = 0.
     """
@@ -74,9 +77,11 @@ class SourceLikeness:
 
 
 def source_likeness(source_val: NDArray[np.float64], cal_b: NDArray[np.float64]) -> SourceLikeness | None:
-    """max(a, 1 − a) and the side of a = AUROC(source val (n,) against target cal B (m,)), target positive.  None if either is empty.
+    """max(a, 1 − a) and the side of a = AUROC(source val (n,) against target cal B (m,)), target positive.  None if
+    either is empty.
 
-    Within a network (source = target) the index is chance: about ½ + .29 √(1/n + 1/m) · .8 on average where the captures are alike, more where not.
+    Within a network (source = target) the index is chance: about ½ + .29 √(1/n + 1/m) · .8 on average where the
+    captures are alike, more where not.
     """
     area = auroc(np.concatenate([source_val, cal_b]), np.repeat([False, True], [len(source_val), len(cal_b)]))
     if area is None:

@@ -1,9 +1,10 @@
 """Who trains, validates, calibrates, sets thresholds and is tested, in each regime.  It is said here and nowhere else.
 
-A dataset's flows lie in *parts* (``protocols.splits``): train, val, cal_a, cal_b, test, and for the target-only baseline ``baseline_train``,
-``baseline_val`` and ``baseline_cal_a``, into which the target's ``cal_a`` is divided as a whole dataset is.  A *use* is a part of the source or
-of the target; ``Roles`` say what each use is for.  Two rules hold in every regime: thresholds come from ``cal_b``, which nothing else ever sees,
-and whatever is tested served no other purpose.
+A dataset's flows lie in *parts* (``protocols.splits``): train, val, cal_a, cal_b, test, and for the target-only
+baseline ``baseline_train``, ``baseline_val`` and ``baseline_cal_a``, into which the target's ``cal_a`` is divided as a
+whole dataset is.  A *use* is a part of the source or of the target; ``Roles`` say what each use is for.  Two rules hold
+in every regime: thresholds come from ``cal_b``, which nothing else ever sees, and whatever is tested served no other
+purpose.
 
 Scores are stored by role: ``source_val``, ``cal_a``, ``cal_b`` and ``test``.
 """
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 Ids = NDArray[np.int64]
 
 BASELINE = "baseline_"
-HINTS: Mapping[str, Mapping[str, int]] = {"hints_few_shot": {"test_attack": 20}, "hints_transductive": {"test_benign": 100, "test_attack": 100}}
+HINTS: Mapping[str, Mapping[str, int]] = {
+    "hints_few_shot": {"test_attack": 20},
+    "hints_transductive": {"test_benign": 100, "test_attack": 100},
+}
 """Parts of hints → how many flows of which part of the test they hold (``Capabilities.hints``)."""
 HINTS_DRAW = 7  # Sets the draw of hints apart from other draws of the same seed.
 
@@ -64,11 +68,12 @@ class Roles:
 
 
 def roles_of(regime: str, calibration: str) -> Roles:
-    """The roles in a regime (``transfer``, ``pooled``, ``control``: the target-only baseline) under a protocol's ``calibration``.
+    """The roles in a regime (``transfer``, ``pooled``, ``control``: the target-only baseline) under a protocol's
+    ``calibration``.
 
-    ``target_benign``: the detector and the aggregator are calibrated on benign flows of the target; ``source_benign``: on the source's validation
-    flows; ``none``: the detector is not calibrated, the aggregator is fitted on the source's validation flows.  The baseline has no source: it is
-    calibrated on the target in any case.
+    ``target_benign``: the detector and the aggregator are calibrated on benign flows of the target; ``source_benign``:
+    on the source's validation flows; ``none``: the detector is not calibrated, the aggregator is fitted on the source's
+    validation flows.  The baseline has no source: it is calibrated on the target in any case.
     """
     if regime == "control":
         train, val, cal_a = (Use("target", f"{BASELINE}{part}") for part in ("train", "val", "cal_a"))
@@ -86,8 +91,9 @@ def _scored(val: Use, cal_a: Use) -> dict[str, Use]:
 def aggregator_role(regime: str, calibration: str, schema_version: int = 2) -> str:
     """The stored role whose scores the aggregator is fitted on.
 
-    Threshold calibration (``cal_b``) is reserved for thresholds: fitting on it too would make false-positive rates optimistic.  Runs of schema
-    version 1 did so in the baseline, which had no ``cal_a`` of its own, and are read as they were made.
+    Threshold calibration (``cal_b``) is reserved for thresholds: fitting on it too would make false-positive rates
+    optimistic.  Runs of schema version 1 did so in the baseline, which had no ``cal_a`` of its own, and are read as
+    they were made.
     """
     if regime == "control":
         return "cal_a" if schema_version >= 2 else "cal_b"
@@ -103,7 +109,9 @@ def flows_of_part(index: FlowIndex, partition: Partition, part: str, seed: int) 
     if part in HINTS:
         rng = np.random.default_rng([seed, HINTS_DRAW])
         chosen = [(partition.parts[name], n) for name, n in HINTS[part].items()]
-        return np.concatenate([rng.choice(flow_ids, size=min(n, len(flow_ids)), replace=False) for flow_ids, n in chosen])
+        return np.concatenate(
+            [rng.choice(flow_ids, size=min(n, len(flow_ids)), replace=False) for flow_ids, n in chosen]
+        )
     if part.startswith(BASELINE):
         return baseline_parts(index, partition.parts["cal_a"], seed)[part.removeprefix(BASELINE)]
     return partition.parts[part]

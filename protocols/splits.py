@@ -1,9 +1,11 @@
-"""Who trains, who calibrates, who is tested: one partition per (dataset, seed, split), the same for every detector and source.
+"""Who trains, who calibrates, who is tested: one partition per (dataset, seed, split), the same for every detector and
+source.
 
-Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test, site by site; attacks go to test only.  The unit that is never
-divided is the session (``FlowIndex.session``), and with ``split="grouped"`` the whole original capture.  With ``split="time"`` the parts follow one
-another in time.  Every site, and everything else that is drawn, has its own generator, made from the content of the dataset, the seed and what it
-is for: what one draws changes nothing for the others.
+Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test, site by site; attacks go to test
+only.  The unit that is never divided is the session (``FlowIndex.session``), and with ``split="grouped"`` the whole
+original capture.  With ``split="time"`` the parts follow one another in time.  Every site, and everything else that is
+drawn, has its own generator, made from the content of the dataset, the seed and what it is for: what one draws changes
+nothing for the others.
 """
 
 import math
@@ -23,12 +25,14 @@ SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20
 MIN_CAPTURES = 10
 MIN_PART = 200
 MIN_PER_FAMILY, MIN_PER_SITE = 20, 200
-"""Test flows that a cap leaves to a family of attacks, and to the benign flows of a site: a rate at 1 % false positives within a site needs 200."""
+"""Test flows that a cap leaves to a family of attacks, and to the benign flows of a site: a rate at 1 % false positives
+within a site needs 200."""
 CLOCK_SET = 631_152_000.0
 """1990-01-01: a capture that begins earlier was made by a clock that was never set, most often to 1970."""
 YEAR = 365.0 * 86_400
 HOME_SHARE = 0.5
-"""Attacks are of the same site where at least this share of their flows involves a host of it (``FlowIndex.at_home``)."""
+"""Attacks are of the same site where at least this share of their flows involves a host of it
+(``FlowIndex.at_home``)."""
 BASELINE_SHARES = {"train": 50, "val": 5, "cal_a": 15}
 """Of cal A: what training, validation and aggregator calibration have of all benign flows, in the same proportions."""
 
@@ -50,18 +54,21 @@ CAPS: Mapping[str, Caps] = {
     "conmd": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=5_000, test_attack=5_000),
     "shafir": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=10_000, test_attack=10_000),
 }
-"""By profile, and of published protocols: ConMD (10 K train, 5 K + 5 K test), Shafir (10 K train, 10 K + 10 K); JANUS's is ``paper``."""
+"""By profile, and of published protocols: ConMD (10 K train, 5 K + 5 K test), Shafir (10 K train, 10 K + 10 K); JANUS's
+is ``paper``."""
 
 
 @dataclass(frozen=True)
 class Draw:
     """Everything that decides a dataset's partition.
 
-    split          ``grouped`` (the rule of the protocols), ``random`` (for comparison only) or ``time`` (one site and one clock only)
+    split          ``grouped`` (the rule of the protocols), ``random`` (for comparison only) or ``time`` (one site and
+                   one clock only)
     caps           name in ``CAPS``
     train_size     at most this many training flows; smaller sets are part of larger ones
-    contamination  share of attack flows among the training flows.  Where it is not None, 0 included, half of the attack sessions of every family
-                   are kept for training and never tested, so that all shares are tested on the same flows
+    contamination  share of attack flows among the training flows.  Where it is not None, 0 included, half of the attack
+                   sessions of every family are kept for training and never tested, so that all shares are tested on the
+                   same flows
     """
 
     seed: int
@@ -78,8 +85,8 @@ Kind = Literal["grouped", "time blocks", "grouped and time blocks", "random", "t
 class Partition:
     """Flow ids of every part, ascending.
 
-    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures, some sites the one way and some
-                     the other (``grouped and time blocks``), ``random``, or by ``time``
+    kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures,
+                     some sites the one way and some the other (``grouped and time blocks``), ``random``, or by ``time``
     reason           why it is not grouped, and in which of several sites; or what was left out; or empty
     contaminants     attack flows among the training flows
     parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
@@ -111,7 +118,8 @@ class Partition:
 
 
 def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Partition:
-    """The partition of one dataset; ``caps`` by default those that the draw names.  DataError for a time split of what has no single timeline."""
+    """The partition of one dataset; ``caps`` by default those that the draw names.  DataError for a time split of what
+    has no single timeline."""
     caps = caps or CAPS[draw.caps]
     benign = np.flatnonzero(~index.attack)
     reason = ""
@@ -125,7 +133,10 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
         kind, divided = "time", _in_order(index, apart)
         late = attacks[index.start[attacks] >= index.start[divided["test"]].min(initial=np.inf)]
         crossing = len(benign) - sum(len(ids) for ids in divided.values())
-        reason = f"{len(attacks) - len(late)} attack flows before the test period and {crossing} flows of sessions across a boundary are left out"
+        reason = (
+            f"{len(attacks) - len(late)} attack flows before the test period and {crossing} flows of sessions "
+            "across a boundary are left out"
+        )
         attacks = late
     else:
         if draw.split == "random":
@@ -135,12 +146,17 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
         divided["test"] = np.concatenate([divided["test"], np.setdiff1d(benign, apart, assume_unique=True)])
 
     training_captures = np.unique(index.capture[divided["train"]])
-    everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {"test_benign": divided["test"], "test_attack": attacks}
+    everything = {name: divided[name] for name in ("train", "val", "cal_a", "cal_b")} | {
+        "test_benign": divided["test"],
+        "test_attack": attacks,
+    }
     order = _id_hash(np.arange(len(index.attack)), index.salt)
     n_train = min([len(everything["train"]), *(size for size in (caps.train, draw.train_size) if size is not None)])
     contaminants = _lowest(pool, order, round((draw.contamination or 0.0) * n_train))
     parts = {
-        "train": np.sort(np.concatenate([_lowest(everything["train"], order, n_train - len(contaminants)), contaminants])),
+        "train": np.sort(
+            np.concatenate([_lowest(everything["train"], order, n_train - len(contaminants)), contaminants])
+        ),
         "val": everything["val"],
         "cal_a": _lowest(everything["cal_a"], order, caps.cal_a),
         "cal_b": _lowest(everything["cal_b"], order, caps.cal_b),
@@ -148,11 +164,14 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
         "test_attack": _stratified(everything["test_attack"], index.family, MIN_PER_FAMILY, order, caps.test_attack),
     }
     shared = int(np.isin(index.capture[parts["test_attack"]], training_captures).sum())
-    return Partition(kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared, len(contaminants))
+    return Partition(
+        kind, reason, parts, {name: len(ids) for name, ids in everything.items()}, shared, len(contaminants)
+    )
 
 
 def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
-    """What the target-only baseline trains on, stops on and calibrates its aggregator on: train, val and cal_a, whole sessions of the target's cal A.
+    """What the target-only baseline trains on, stops on and calibrates its aggregator on: train, val and cal_a, whole
+    sessions of the target's cal A.
 
     In the proportions of ``BASELINE_SHARES``; of three sessions or more none is empty.
     """
@@ -160,12 +179,14 @@ def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
 
 
 def _generator(index: FlowIndex, seed: int, role: str = "") -> np.random.Generator:
-    """``role``: what is drawn, of benign flows the name of their site; without a name it is the generator that divided a dataset before sites."""
+    """``role``: what is drawn, of benign flows the name of their site; without a name it is the generator that divided
+    a dataset before sites."""
     return np.random.default_rng([seed, index.salt, crc32(role.encode())])
 
 
 def _reserved(index: FlowIndex, reserve: bool) -> tuple[Ids, Ids]:
-    """Attack flows to test, and those kept for contaminating the training flows: every other session of a family, in hash order.
+    """Attack flows to test, and those kept for contaminating the training flows: every other session of a family, in
+    hash order.
 
     Sessions with benign flows stay in test, as these do.
     """
@@ -174,7 +195,8 @@ def _reserved(index: FlowIndex, reserve: bool) -> tuple[Ids, Ids]:
         return attacks, attacks[:0]
     pure = attacks[~np.isin(index.session[attacks], index.session[~index.attack])]
     sessions, first = np.unique(index.session[pure], return_index=True)
-    order = np.lexsort((_id_hash(sessions, index.salt), index.family[pure[first]]))  # a session counts for the family of its first flow
+    # a session counts for the family of its first flow
+    order = np.lexsort((_id_hash(sessions, index.salt), index.family[pure[first]]))
     kept = np.isin(index.session[attacks], sessions[order][1::2])
     return attacks[~kept], attacks[kept]
 
@@ -196,20 +218,27 @@ def _by_site(index: FlowIndex, benign: Ids, seed: int) -> tuple[Kind, dict[str, 
     parts = {name: np.sort(np.concatenate([site[name] for site in divided] or [benign])) for name in SHARES}
     if not blocks:
         return "grouped", parts, ""
-    reason = "; ".join(f"{name or 'no site'}: {why}" for name, why in blocks.items()) if len(sites) > 1 else next(iter(blocks.values()))
+    reason = (
+        "; ".join(f"{name or 'no site'}: {why}" for name, why in blocks.items())
+        if len(sites) > 1
+        else next(iter(blocks.values()))
+    )
     return "time blocks" if len(blocks) == len(sites) else "grouped and time blocks", parts, reason
 
 
 def _too_few(grouped: Mapping[str, Ids], n_captures: int, weight: float, *, several: bool) -> str:
     """Why a site's captures cannot be its parts, or empty.
 
-    weight  share of the dataset's benign flows that the site has: it answers for that share of ``MIN_PART``; and of several sites each has to give
-            every part at least half of what is its due, or else a few large captures would keep a site out of a part
+    weight  share of the dataset's benign flows that the site has: it answers for that share of ``MIN_PART``; and of
+            several sites each has to give every part at least half of what is its due, or else a few large captures
+            would keep a site out of a part
     """
     if n_captures < MIN_CAPTURES:
         return f"{n_captures} benign captures, fewer than {MIN_CAPTURES}"
     flows = sum(map(len, grouped.values()))
-    least = {name: math.ceil(max(MIN_PART * weight, share * flows / 2 if several else 0)) for name, share in SHARES.items()}
+    least = {
+        name: math.ceil(max(MIN_PART * weight, share * flows / 2 if several else 0)) for name, share in SHARES.items()
+    }
     worst = min(SHARES, key=lambda name: len(grouped[name]) / least[name])
     if len(grouped[worst]) >= least[worst]:
         return ""
@@ -224,7 +253,8 @@ def _separated(ids: Ids, number: Ids) -> dict[int, Ids]:
 
 
 def _by_capture(index: FlowIndex, benign: Ids, captures: Ids, counts: Ids, rng: np.random.Generator) -> dict[str, Ids]:
-    """Largest capture first, each into a part that still has room for it, drawn in proportion to that room; into the emptiest part if none has."""
+    """Largest capture first, each into a part that still has room for it, drawn in proportion to that room; into the
+    emptiest part if none has."""
     names = list(SHARES)
     room = np.array([SHARES[name] * len(benign) for name in names])
     part_of = np.empty(len(captures), np.int64)
@@ -238,16 +268,20 @@ def _by_capture(index: FlowIndex, benign: Ids, captures: Ids, counts: Ids, rng: 
 
 
 def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dict[str, Ids]:
-    """Inside every capture, contiguous blocks of time in a drawn order: whole sessions, in the order in which they begin."""
+    """Inside every capture, contiguous blocks of time in a drawn order: whole sessions, in the order in which they
+    begin."""
     names = list(SHARES)
     chosen: dict[str, list[Ids]] = {name: [] for name in names}
     in_time = benign[np.argsort(index.start[benign], kind="stable")]
     for flows in _separated(in_time, index.capture).values():
         order = rng.permutation(len(names))
         shares = np.array([SHARES[names[number]] for number in order])
-        # the random offset rounds each boundary up or down in proportion, so that many small captures still add up to the shares
+        # the random offset rounds each boundary up or down in proportion, so that many small captures still add up to
+        # the shares
         edges = np.floor(np.cumsum(shares) * len(flows) + rng.random())
-        _, first, inverse, counts = np.unique(index.session[flows], return_index=True, return_inverse=True, return_counts=True)
+        _, first, inverse, counts = np.unique(
+            index.session[flows], return_index=True, return_inverse=True, return_counts=True
+        )
         by_start = np.argsort(first)
         middle = np.empty(len(first))
         middle[by_start] = np.cumsum(counts[by_start]) - counts[by_start] / 2
@@ -258,9 +292,13 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
 
 
 def _in_order(index: FlowIndex, benign: Ids) -> dict[str, Ids]:
-    """Parts one after the other in time; a flow whose session began in an earlier part is left out, so that neither time nor sessions overlap."""
+    """Parts one after the other in time; a flow whose session began in an earlier part is left out, so that neither
+    time nor sessions overlap."""
     if reason := timeline_problem(index):
-        raise DataError(f"{index.name} cannot be divided by time, which needs one site and one clock: {reason}; choose other --datasets")
+        raise DataError(
+            f"{index.name} cannot be divided by time, which needs one site and one clock: {reason}; choose "
+            "other --datasets"
+        )
     names = list(SHARES)
     flows = benign[np.lexsort((benign, index.start[benign]))]
     edges = np.round(np.cumsum(list(SHARES.values())) * len(flows))
@@ -284,12 +322,14 @@ def timeline_problem(index: FlowIndex) -> str:
 
 
 def _by_session(index: FlowIndex, ids: Ids, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ids]:
-    """Whole sessions in a drawn order, as many flows to each part as its share; where there are as many sessions as parts, none is empty."""
+    """Whole sessions in a drawn order, as many flows to each part as its share; where there are as many sessions as
+    parts, none is empty."""
     sessions, inverse, counts = np.unique(index.session[ids], return_inverse=True, return_counts=True)
     order = rng.permutation(len(sessions))
     before = np.cumsum(counts[order]) - counts[order]
     edges = np.cumsum(list(shares.values())) / sum(shares.values()) * len(ids)
-    cuts = np.searchsorted(before, edges[:-1])  # places, in the drawn order, of the first session of the second part, the third, …
+    # places, in the drawn order, of the first session of the second part, the third, …
+    cuts = np.searchsorted(before, edges[:-1])
     if len(sessions) >= len(shares):
         number = np.arange(len(cuts))
         cuts = number + np.minimum(np.maximum.accumulate(np.maximum(cuts - number, 1)), len(sessions) - len(cuts))
@@ -310,7 +350,8 @@ def _lowest(ids: Ids, order: NDArray[np.uint64], cap: int | None) -> Ids:
 
 
 def _stratified(ids: Ids, stratum: Ids, least: int, order: NDArray[np.uint64], cap: int | None) -> Ids:
-    """At most ``cap`` flows, of every stratum (a family, a site) in proportion, but not fewer than ``least`` while it has as many."""
+    """At most ``cap`` flows, of every stratum (a family, a site) in proportion, but not fewer than ``least`` while it
+    has as many."""
     if cap is None or len(ids) <= cap:
         return np.sort(ids)
     numbers, counts = np.unique(stratum[ids], return_counts=True)
@@ -320,4 +361,11 @@ def _stratified(ids: Ids, stratum: Ids, least: int, order: NDArray[np.uint64], c
     quota = np.floor(exact).astype(np.int64)
     quota[np.argsort(quota - exact, kind="stable")[: cap - quota.sum()]] += 1
     members = _separated(ids, stratum)
-    return np.sort(np.concatenate([_lowest(members[number], order, size) for number, size in zip(numbers.tolist(), quota.tolist(), strict=True)]))
+    return np.sort(
+        np.concatenate(
+            [
+                _lowest(members[number], order, size)
+                for number, size in zip(numbers.tolist(), quota.tolist(), strict=True)
+            ]
+        )
+    )

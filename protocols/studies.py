@@ -1,7 +1,8 @@
-"""What JANUS is made of, taken away piece by piece: ablation, mechanism, stability by attention, and the two sweeps of the outline.
+"""What JANUS is made of, taken away piece by piece: ablation, mechanism, stability by attention, and the two sweeps of
+the outline.
 
-Rows whose parameters are equal share their runs, so all aggregators of a fit cost one fit, and the protocols share what they have in common.
-The differences to a study's reference row are made by ``reports.tables.ablation``.
+Rows whose parameters are equal share their runs, so all aggregators of a fit cost one fit, and the protocols share what
+they have in common. The differences to a study's reference row are made by ``reports.tables.ablation``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,16 +58,23 @@ BACKBONES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 
 
-def _protocol(name: str, summary: str, variants: Sequence[Variant], table: str = "", reference: str = "", beside: str = "") -> ProtocolSpec:
+def _protocol(
+    name: str, summary: str, variants: Sequence[Variant], table: str = "", reference: str = "", beside: str = ""
+) -> ProtocolSpec:
     """Every ordered pair, the diagonal included, without target-only baselines."""
-    shown = ProtocolSpec(name, summary, all_pairs, ("transfer",), minimum=2, variants=tuple(variants), detectors=("janus",))
+    shown = ProtocolSpec(
+        name, summary, all_pairs, ("transfer",), minimum=2, variants=tuple(variants), detectors=("janus",)
+    )
     return replace(shown, table=table, reference=reference, beside=beside)
 
 
 ABLATIONS = (
     _protocol(
         "ablation",
-        "JANUS's aggregators (Group A, one fit) and its parts left out one by one (Group B), within and across networks.",
+        (
+            "JANUS's aggregators (Group A, one fit) and its parts left out one by one (Group B), within and across "
+            "networks."
+        ),
         (
             *(Variant(name, aggregator=aggregator, group=GROUP_A) for name, aggregator in AGGREGATORS),
             *(Variant(name, params=params, group=GROUP_B) for name, params in ARCHITECTURES),
@@ -77,7 +85,10 @@ ABLATIONS = (
     ),
     _protocol(
         "mechanism",
-        "Three backbones of JANUS × sixteen single scores, beside JANUS itself; a score that a backbone lacks has no number.",
+        (
+            "Three backbones of JANUS × sixteen single scores, beside JANUS itself; a score that a backbone lacks "
+            "has no number."
+        ),
         (
             Variant("OAS over ten", params=BACKBONES[-1][1], group="JANUS"),
             *(
@@ -93,7 +104,10 @@ ABLATIONS = (
     _protocol(
         "stability-attention",
         "JANUS with and without packet-causal attention: the spread over seeds.",
-        (Variant("causal packets", params={"reference_mode": "causal_packets"}), Variant("full attention", params={"reference_mode": "full"})),
+        (
+            Variant("causal packets", params={"reference_mode": "causal_packets"}),
+            Variant("full attention", params={"reference_mode": "full"}),
+        ),
         table="stability",
     ),
     _protocol(
@@ -109,8 +123,11 @@ ABLATIONS = (
 )
 
 
-def scalar_likeness(aggregator: str, columns: tuple[str, ...], calibration: Matrix, source_val: Matrix, cal_b: Matrix) -> SourceLikeness | None:
-    """``source_likeness`` of the scalar that ``aggregator`` makes of score ``columns``, fitted on the scores ``calibration`` (n, k).
+def scalar_likeness(
+    aggregator: str, columns: tuple[str, ...], calibration: Matrix, source_val: Matrix, cal_b: Matrix
+) -> SourceLikeness | None:
+    """``source_likeness`` of the scalar that ``aggregator`` makes of score ``columns``, fitted on the scores
+    ``calibration`` (n, k).
 
     source_val, cal_b: scores of benign flows of the source and of the target that the aggregator was not fitted on.
     """

@@ -22,7 +22,9 @@ def janus_bench_renderers() -> Iterable[Renderer]:
     )
 
 
-def _renderer(render: Callable[[Board, int, bool], str | bytes]) -> Callable[[Mapping[str, Any], int, bool], str | bytes]:
+def _renderer(
+    render: Callable[[Board, int, bool], str | bytes],
+) -> Callable[[Mapping[str, Any], int, bool], str | bytes]:
     """A plugin's renderer is given a plain mapping; ours know its keys."""
     return cast("Callable[[Mapping[str, Any], int, bool], str | bytes]", render)
 

@@ -1,6 +1,7 @@
 """Reads every import of the project and prints which point upwards and which files import each other in a circle.
 
-``python -m tests.arrows``; an arrow may only point down: harness → reports → datasets_registry, protocols, detectors → janus_bench.
+``python -m tests.arrows``; an arrow may only point down: harness → reports → datasets_registry, protocols, detectors →
+janus_bench.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def upward(found: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 
 def circles(found: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of files that import each other, directly or by others (strongly connected components of more than one)."""
+    """Groups of files that import each other, directly or by others (strongly connected components of more than
+    one)."""
     reached = {name: _reachable(name, found) for name in found}
     groups = {frozenset(other for other in reached[name] if name in reached[other]) | {name} for name in found}
     return sorted(sorted(group) for group in groups if len(group) > 1)
@@ -71,7 +73,9 @@ def _reachable(start: str, found: dict[str, set[str]]) -> set[str]:
 if __name__ == "__main__":
     everything = arrows()
     up, around = upward(everything), circles(everything)
-    print(f"{len(everything)} files, {sum(map(len, everything.values()))} arrows: {len(up)} upward, {len(around)} circles")
+    print(
+        f"{len(everything)} files, {sum(map(len, everything.values()))} arrows: {len(up)} upward, {len(around)} circles"
+    )
     for first, second in up:
         print(f"upward: {first} -> {second}")
     for group in around:

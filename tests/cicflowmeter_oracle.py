@@ -1,4 +1,5 @@
-"""CICFlowMeter's features of one flow in plain Python, from the definitions in docs/features.md and not from the code under test.
+"""CICFlowMeter's features of one flow in plain Python, from the definitions in docs/features.md and not from the code
+under test.
 
 Whole lists of packets, integers and exact fractions, no streaming: slow, and nothing in it can cancel or drift.
 """
@@ -14,7 +15,8 @@ SECOND = 10**9
 
 
 class Packet(NamedTuple):
-    """ts in ns since the epoch, payload and header in bytes, the TCP header's byte of flags and window, whether it goes to the initiator."""
+    """ts in ns since the epoch, payload and header in bytes, the TCP header's byte of flags and window, whether it goes
+    to the initiator."""
 
     ts: int
     payload: int
@@ -31,7 +33,12 @@ def spread(values: list[int], unit: int = 1) -> dict[str, float]:
     n, total, squares = len(values), sum(values), sum(value * value for value in values)
     variance = Fraction(n * squares - total * total, n * (n - 1)) if n > 1 else Fraction(0)
     root = math.sqrt(variance)
-    return {"Mean": float(Fraction(total, n * unit)), "Std": root / unit, "Max": max(values) / unit, "Min": min(values) / unit}
+    return {
+        "Mean": float(Fraction(total, n * unit)),
+        "Std": root / unit,
+        "Max": max(values) / unit,
+        "Min": min(values) / unit,
+    }
 
 
 def split(packets: list[Packet], gap: int) -> list[list[Packet]]:
@@ -45,7 +52,8 @@ def split(packets: list[Packet], gap: int) -> list[list[Packet]]:
 
 
 def bulks(packets: list[Packet], backward: int) -> list[list[Packet]]:
-    """Four or more packets with payload of one direction, none of the other with payload between them, at most a second apart."""
+    """Four or more packets with payload of one direction, none of the other with payload between them, at most a second
+    apart."""
     with_payload = [packet for packet in packets if packet.payload]
     runs: list[list[Packet]] = []
     for packet in with_payload:
@@ -71,7 +79,10 @@ def one_side(packets: list[Packet], side: str, protocol: int) -> dict[str, float
     duration, subflows = packets[-1].ts - packets[0].ts, len(split(packets, SECOND))
     lengths, total = [packet.payload for packet in mine], sum(packet.payload for packet in mine)
     found = bulks(packets, backward)
-    bulk_bytes, bulk_time = sum(packet.payload for bulk in found for packet in bulk), sum(bulk[-1].ts - bulk[0].ts for bulk in found)
+    bulk_bytes, bulk_time = (
+        sum(packet.payload for bulk in found for packet in bulk),
+        sum(bulk[-1].ts - bulk[0].ts for bulk in found),
+    )
     return {
         "Total Backward Packets" if backward else "Total Fwd Packets": len(mine),
         f"Total Length of {side} Packets": total,

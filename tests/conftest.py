@@ -1,4 +1,5 @@
-"""Fixtures that many tests share: small datasets, a clean home, and an environment with the test plugins installed by pip."""
+"""Fixtures that many tests share: small datasets, a clean home, and an environment with the test plugins installed by
+pip."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
-needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared real captures are not on this machine")
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="the shared real captures are not on this machine"
+)
 
 CAPTURES = ROOT / "examples" / "plugin" / "janus_bench_example" / "captures.py"
 
@@ -60,19 +63,34 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plugin_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment of its own that sees this one's packages, with both test plugins installed by pip."""
+    """The interpreter of an environment of its own that sees this one's packages, with both test plugins installed by
+    pip."""
 
     def make(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         python = folder / "venv" / "bin" / "python"
         purelib = subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
         Path(purelib, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
         for package in (ROOT / "examples" / "plugin", ROOT / "tests" / "hostile_plugin"):
             source = folder / package.name
             subprocess.run(["cp", "-r", package, source], check=True)  # pip builds inside the source folder
-            command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation", source]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                python,
+                "install",
+                "-q",
+                "--no-deps",
+                "--no-build-isolation",
+                source,
+            ]
             subprocess.run(command, check=True, capture_output=True)
 
     return shared_once(tmp_path_factory, "plugins", make) / "venv" / "bin" / "python"
@@ -87,7 +105,9 @@ class Cli:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JANUS_BENCH_")}
         self.environment = {**kept, "JANUS_BENCH_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "160"}
 
-    def __call__(self, *arguments: str | Path, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str | Path, timeout: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*self.command, *map(str, arguments)],
             cwd=self.folder,

@@ -1,4 +1,5 @@
-"""What tests build a detector's input from: flows from a matrix of features or from packets, streams, and the context of a fit."""
+"""What tests build a detector's input from: flows from a matrix of features or from packets, streams, and the context
+of a fit."""
 
 from __future__ import annotations
 
@@ -27,32 +28,47 @@ def nothing(n: int) -> FlowBatch:
 def on_features(matrix: NDArray[Any], names: Sequence[str] = FEATURE_NAMES) -> FlowBatch:
     """Flows whose features are the columns of ``matrix`` (n, len(names))."""
     assert matrix.shape[1] == len(names)
-    return FlowBatch(np.arange(len(matrix), dtype=np.uint64), features={name: matrix[:, i].copy() for i, name in enumerate(names)})
+    return FlowBatch(
+        np.arange(len(matrix), dtype=np.uint64), features={name: matrix[:, i].copy() for i, name in enumerate(names)}
+    )
 
 
 def on_packets(lengths: Sequence[int], draw: Callable[[str, int], NDArray[Any]]) -> FlowBatch:
-    """Flows of so many packets; ``draw(channel, total packets)`` gives each channel.  Their only feature is their number of packets."""
+    """Flows of so many packets; ``draw(channel, total packets)`` gives each channel.  Their only feature is their
+    number of packets."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     packets = {name: draw(name, int(offsets[-1])) for name in CHANNEL_NAMES}
-    return FlowBatch(np.arange(len(lengths), dtype=np.uint64), offsets, packets, {"n_packets": np.asarray(lengths, dtype=np.float64)})
+    return FlowBatch(
+        np.arange(len(lengths), dtype=np.uint64), offsets, packets, {"n_packets": np.asarray(lengths, dtype=np.float64)}
+    )
 
 
 def only(flows: FlowBatch, kind: str) -> FlowBatch:
     """The same flows with one input alone: ``features`` or ``packets``."""
-    return {"features": FlowBatch(flows.ids, features=flows.features), "packets": FlowBatch(flows.ids, flows.offsets, flows.packets)}[kind]
+    return {
+        "features": FlowBatch(flows.ids, features=flows.features),
+        "packets": FlowBatch(flows.ids, flows.offsets, flows.packets),
+    }[kind]
 
 
 def stream_of(captures: Sequence[tuple[NDArray[Any], NDArray[Any], Any]], flow: NDArray[Any]) -> PacketStream:
-    """Captures (time, size, named tuple of keys) one after the other; ``flow`` (P,): the flow of each packet, −1 for none."""
+    """Captures (time, size, named tuple of keys) one after the other; ``flow`` (P,): the flow of each packet, −1 for
+    none."""
     keys = {name: np.concatenate([getattr(each, name) for _, _, each in captures]) for name in captures[0][2]._fields}
     capture = np.repeat(np.arange(len(captures)), [len(time) for time, _, _ in captures]).astype(np.int32)
     time, size = (np.concatenate([each[i] for each in captures]) for i in (0, 1))
-    return PacketStream(time=time, size=size.astype(np.uint32), capture=capture, flow=np.asarray(flow, np.int64), **keys)
+    return PacketStream(
+        time=time, size=size.astype(np.uint32), capture=capture, flow=np.asarray(flow, np.int64), **keys
+    )
 
 
-def context(validation: FlowBatch | None = None, seed: int = 42, scratch: Path = Path("/nowhere"), **others: Any) -> FitContext:
+def context(
+    validation: FlowBatch | None = None, seed: int = 42, scratch: Path = Path("/nowhere"), **others: Any
+) -> FitContext:
     """A fit on the CPU; without validation flows unless some are given, and without a folder to write into."""
-    return FitContext(nothing(0) if validation is None else validation, seed, np.random.default_rng(seed), "cpu", scratch, **others)
+    return FitContext(
+        nothing(0) if validation is None else validation, seed, np.random.default_rng(seed), "cpu", scratch, **others
+    )
 
 
 def fitted(detector: Any, train: FlowBatch, seed: int = 42) -> Any:

@@ -1,6 +1,8 @@
-"""A slow, plain-Python reading of captures, flows and features, written from the formats' documents and not from the code under test.
+"""A slow, plain-Python reading of captures, flows and features, written from the formats' documents and not from the
+code under test.
 
-No numpy, no numba: byte slices, ``struct``, dictionaries.  A packet is (ts in ns, src, sport, dst, dport, protocol, size, window, flags).
+No numpy, no numba: byte slices, ``struct``, dictionaries.  A packet is (ts in ns, src, sport, dst, dport, protocol,
+size, window, flags).
 """
 
 from __future__ import annotations
@@ -51,7 +53,15 @@ class Flow:
         for before, packet in zip([head, *self.packets], self.packets[:keep], strict=False):
             same = (packet.src, packet.sport) == (head.src, head.sport)
             flags = {name: int(name in packet.flags) for name in ("syn", "fin", "rst", "psh", "ack")}
-            rows.append({"size": packet.size, "iat": (packet.ts - before.ts) / 1000, "direction": int(not same), "win": packet.win, **flags})
+            rows.append(
+                {
+                    "size": packet.size,
+                    "iat": (packet.ts - before.ts) / 1000,
+                    "direction": int(not same),
+                    "win": packet.win,
+                    **flags,
+                }
+            )
         return rows
 
 
@@ -171,7 +181,9 @@ def _ipv6(ts: int, data: bytes, wire: int) -> Packet:
     return _transport(ts, addresses, following, length, data[at:], length - at, False)
 
 
-def _transport(ts: int, addresses: tuple[str, str], protocol: int, size: int, data: bytes, left: int, later: bool) -> Packet:
+def _transport(
+    ts: int, addresses: tuple[str, str], protocol: int, size: int, data: bytes, left: int, later: bool
+) -> Packet:
     """``data``: captured bytes after the IP header; ``left``: bytes of the packet there by its own length."""
     sport = dport = win = 0
     names: set[str] = set()
@@ -201,7 +213,8 @@ class Record:
 def records(path: Path) -> list[Record]:
     """In the order of the file.
 
-    A packet is mirrored if its 5-tuple's packet before it has the same IP bytes, is at most 100 µs away and not mirrored itself.
+    A packet is mirrored if its 5-tuple's packet before it has the same IP bytes, is at most 100 µs away and not
+    mirrored itself.
     """
     found = []
     before: dict[tuple[frozenset[tuple[str, int]], int], tuple[int, bytes | None]] = {}
@@ -223,7 +236,9 @@ def records(path: Path) -> list[Record]:
 
 def packets_of(found: list[Record]) -> tuple[list[Packet], dict[str, int]]:
     """Packets in the order of the file, and reason → frames that are none."""
-    return [record.packet for record in found if record.packet], dict(Counter(record.reason for record in found if not record.packet))
+    return [record.packet for record in found if record.packet], dict(
+        Counter(record.reason for record in found if not record.packet)
+    )
 
 
 def read(path: Path) -> tuple[list[Packet], dict[str, int]]:
@@ -241,7 +256,9 @@ def assemble(packets: list[Packet], rules: FlowRules) -> list[Flow]:
         flow = newest.get(key)
         if flow is not None:
             gap, age = packet.ts - flow.packets[-1].ts, packet.ts - flow.packets[0].ts
-            over = gap > rules.idle_timeout_s * 10**9 or (rules.active_timeout_s and age > rules.active_timeout_s * 10**9)
+            over = gap > rules.idle_timeout_s * 10**9 or (
+                rules.active_timeout_s and age > rules.active_timeout_s * 10**9
+            )
             closed = rules.tcp_close == "cicflowmeter" and any("fin" in before.flags for before in flow.packets[1:])
             if over or closed:
                 flow = None
@@ -269,4 +286,6 @@ def features(rows: list[dict[str, float]]) -> dict[str, float]:
     raw |= dict(zip(("size_mean", "size_std", "size_min", "size_max"), moments(sizes), strict=True))
     raw |= dict(zip(("iat_mean", "iat_std", "iat_min", "iat_max"), moments(gaps), strict=True))
     raw |= {f"count_{flag}": sum(row[flag] for row in rows) for flag in ("syn", "fin", "rst", "psh", "ack")}
-    return {name: math.log1p(value) for name, value in raw.items()} | {"down_up_ratio": len(backward) / max(len(forward), 1)}
+    return {name: math.log1p(value) for name, value in raw.items()} | {
+        "down_up_ratio": len(backward) / max(len(forward), 1)
+    }

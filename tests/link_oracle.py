@@ -1,4 +1,5 @@
-"""A slow, plain-Python way from a captured frame to its IP header, written from the link types' documents and not from the code under test.
+"""A slow, plain-Python way from a captured frame to its IP header, written from the link types' documents and not from
+the code under test.
 
 Each reader takes the bytes from its own header on, and returns (IP version, bytes from the IP header on).
 """

@@ -21,7 +21,9 @@ def read_flows(path: Path, rules: FlowRules, *, whole: bool = False) -> tuple[Sc
     segments: list[FileFlows] = []
     scan = extract_flows(path, rules, segments, whole=whole)
     names = [field.name for field in fields(FileFlows) if getattr(segments[0], field.name) is not None]
-    columns = {name: np.concatenate([getattr(segment, name) for segment in segments]) for name in names if name != "offsets"}
+    columns = {
+        name: np.concatenate([getattr(segment, name) for segment in segments]) for name in names if name != "offsets"
+    }
     flows = FileFlows(offsets=starts_of(np.concatenate([np.diff(segment.offsets) for segment in segments])), **columns)
     return scan, taken(flows, np.argsort(flows.serial))
 
@@ -30,6 +32,12 @@ def taken(flows: FileFlows, index: NDArray[np.int64]) -> FileFlows:
     """The flows at ``index``, in that order."""
     lengths = np.diff(flows.offsets)[index]
     packets = positions(flows.offsets[:-1][index], lengths)
-    columns = {field.name: getattr(flows, field.name) for field in fields(FileFlows) if field.name not in ("offsets", *PACKET_COLUMNS)}
+    columns = {
+        field.name: getattr(flows, field.name)
+        for field in fields(FileFlows)
+        if field.name not in ("offsets", *PACKET_COLUMNS)
+    }
     own = {name: None if column is None else column[index] for name, column in columns.items()}
-    return FileFlows(offsets=starts_of(lengths), **own, **{name: getattr(flows, name)[packets] for name in PACKET_COLUMNS})
+    return FileFlows(
+        offsets=starts_of(lengths), **own, **{name: getattr(flows, name)[packets] for name in PACKET_COLUMNS}
+    )

@@ -1,4 +1,5 @@
-"""Captures of a SYNTHETIC network in which every flow carries a number in its packet sizes, so that whoever sees a flow can say which one it is."""
+"""Captures of a SYNTHETIC network in which every flow carries a number in its packet sizes, so that whoever sees a flow
+can say which one it is."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ CAPTURES, BENIGN, ATTACKS = 12, 60, 60
 
 
 def write_numbered(folder: Path, first: int) -> Path:
-    """Twelve captures of 60 benign flows, the last two with 60 attack flows each, numbered from ``first`` on (below 10 000).
+    """Twelve captures of 60 benign flows, the last two with 60 attack flows each, numbered from ``first`` on (below 10
+    000).
 
-    Flow k is a UDP packet of 100 + k // 100 bytes and an answer of 100 + k % 100.  Two flows each share a 5-tuple, 200 s apart: one session.
+    Flow k is a UDP packet of 100 + k // 100 bytes and an answer of 100 + k % 100.  Two flows each share a 5-tuple, 200
+    s apart: one session.
     """
     folder.mkdir(parents=True)
     number = first
@@ -26,10 +29,25 @@ def write_numbered(folder: Path, first: int) -> Path:
             for place in range(BENIGN + (ATTACKS if capture >= CAPTURES - 2 else 0)):
                 attack = place >= BENIGN
                 when = START + 3600 * capture + 3 * (place // 2) + 200 * (place % 2) + (0.001 * number % 1)
-                ends = (f"10.{first // 1000}.{capture}.{place % 40 // 2 + 1}", 20000 + place // 2, "10.200.0.9" if attack else "10.200.0.1", 53)
-                packets += [(when, _udp(*ends, 100 + number // 100)), (when + 0.01, _udp(*ends[2:], *ends[:2], 100 + number % 100))]
+                ends = (
+                    f"10.{first // 1000}.{capture}.{place % 40 // 2 + 1}",
+                    20000 + place // 2,
+                    "10.200.0.9" if attack else "10.200.0.1",
+                    53,
+                )
+                packets += [
+                    (when, _udp(*ends, 100 + number // 100)),
+                    (when + 0.01, _udp(*ends[2:], *ends[:2], 100 + number % 100)),
+                ]
                 labels.writerow(
-                    [f"{capture:02d}.pcap", f"{when:.6f}", *ends, 17, "attack" if attack else "benign", "knocking" if attack else "asking"]
+                    [
+                        f"{capture:02d}.pcap",
+                        f"{when:.6f}",
+                        *ends,
+                        17,
+                        "attack" if attack else "benign",
+                        "knocking" if attack else "asking",
+                    ]
                 )
                 number += 1
             _write_pcap(folder / f"{capture:02d}.pcap", sorted(packets))
@@ -43,7 +61,9 @@ def number_of(sizes: tuple[int, int]) -> int:
 
 def _udp(source: str, sport: int, destination: str, dport: int, length: int) -> bytes:
     udp = struct.pack("!HHHH", sport, dport, length - 20, 0) + bytes(length - 28)
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, length, 0, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(destination))
+    ip = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, length, 0, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(destination)
+    )
     return bytes(12) + b"\x08\x00" + ip + udp
 
 

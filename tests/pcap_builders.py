@@ -18,7 +18,16 @@ def udp(sport: int, dport: int, payload: bytes = b"") -> bytes:
     return struct.pack(">HHHH", sport, dport, 8 + len(payload), 0) + payload
 
 
-def ipv4(src: str, dst: str, protocol: int, payload: bytes, *, total: int | None = None, fragment: int = 0, options: bytes = b"") -> bytes:
+def ipv4(
+    src: str,
+    dst: str,
+    protocol: int,
+    payload: bytes,
+    *,
+    total: int | None = None,
+    fragment: int = 0,
+    options: bytes = b"",
+) -> bytes:
     """``fragment``: the 16 bits of flags and offset."""
     length = 20 + len(options) + len(payload) if total is None else total
     head = struct.pack(">BBHHHBBH", 0x45 + len(options) // 4, 0, length, 7, fragment, 64, protocol, 0)
@@ -30,7 +39,9 @@ def ipv6(src: str, dst: str, following: int, payload: bytes, *, length: int | No
     return head + socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst) + payload
 
 
-def ethernet(payload: bytes, ethertype: int = 0x0800, tags: Iterable[tuple[int, int]] = (), wide: Container[int] = ()) -> bytes:
+def ethernet(
+    payload: bytes, ethertype: int = 0x0800, tags: Iterable[tuple[int, int]] = (), wide: Container[int] = ()
+) -> bytes:
     """``tags``: (tag protocol, tag) of VLANs, outermost first; tags of a protocol in ``wide`` take 4 bytes, not 2."""
     types = [*(kind for kind, _ in tags), ethertype]
     head = b"\x02" * 12 + struct.pack(">H", types[0])
@@ -39,12 +50,16 @@ def ethernet(payload: bytes, ethertype: int = 0x0800, tags: Iterable[tuple[int, 
     return head + payload
 
 
-def pcap(packets: Iterable[tuple[int, bytes]], *, order: str = "<", ns: bool = False, link: int = 1, snaplen: int = 65535) -> bytes:
+def pcap(
+    packets: Iterable[tuple[int, bytes]], *, order: str = "<", ns: bool = False, link: int = 1, snaplen: int = 65535
+) -> bytes:
     """``packets``: (ns since the epoch, frame); frames are cut to ``snaplen``, the record keeps their length."""
     out = struct.pack(order + "IHHiIII", 0xA1B23C4D if ns else 0xA1B2C3D4, 2, 4, 0, 0, snaplen, link)
     for ts, frame in packets:
         fraction = ts % 10**9 // (1 if ns else 1000)
-        out += struct.pack(order + "IIII", ts // 10**9, fraction, min(len(frame), snaplen), len(frame)) + frame[:snaplen]
+        out += (
+            struct.pack(order + "IIII", ts // 10**9, fraction, min(len(frame), snaplen), len(frame)) + frame[:snaplen]
+        )
     return out
 
 
@@ -69,6 +84,15 @@ def interface(link: int = 1, order: str = "<", resolution: int | None = None, of
     return block(1, struct.pack(order + "HHI", link, 0, 65535) + options, order)
 
 
-def enhanced(ticks: int, frame: bytes, order: str = "<", number: int = 0, options: bytes = b"", original: int | None = None) -> bytes:
-    head = struct.pack(order + "IIIII", number, ticks >> 32, ticks & 0xFFFF_FFFF, len(frame), len(frame) if original is None else original)
+def enhanced(
+    ticks: int, frame: bytes, order: str = "<", number: int = 0, options: bytes = b"", original: int | None = None
+) -> bytes:
+    head = struct.pack(
+        order + "IIIII",
+        number,
+        ticks >> 32,
+        ticks & 0xFFFF_FFFF,
+        len(frame),
+        len(frame) if original is None else original,
+    )
     return block(6, head + frame + b"\0" * (-len(frame) % 4) + options, order)

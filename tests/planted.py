@@ -52,5 +52,8 @@ def document(
 
     name, at, view = metric.partition("@")
     measure = Measure(Metric(name, "", never, higher_is_better=higher_is_better), f"{at}{view}", aggregator)
-    rows = {key: replace(record, metrics={metric: values.get(key)}, aggregator=aggregator or record.aggregator) for key, record in records.items()}
+    rows = {
+        key: replace(record, metrics={metric: values.get(key)}, aggregator=aggregator or record.aggregator)
+        for key, record in records.items()
+    }
     return build_leaderboard(Results(InMemory(plans, rows)).table(plans), measure)

@@ -1,4 +1,5 @@
-"""The packet stream of a capture in plain Python: Kitsune's names written out, SipHash from its paper, flows of the flow oracle."""
+"""The packet stream of a capture in plain Python: Kitsune's names written out, SipHash from its paper, flows of the
+flow oracle."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def ports(version: int, data: bytes, wire: int) -> tuple[str, str]:
 
 
 def upper(data: bytes, wire: int) -> tuple[int, bytes]:
-    """Protocol and bytes behind the extension headers; no bytes where they do not get there, or where a later fragment has none."""
+    """Protocol and bytes behind the extension headers; no bytes where they do not get there, or where a later fragment
+    has none."""
     _, payload, following = struct.unpack(">IHB", data[:7])
     if data[0] >> 4 != 6:
         return 0, b""

@@ -1,4 +1,5 @@
-"""Tables of ablation and mechanism from a results folder written down by hand; every number is derived in the comments."""
+"""Tables of ablation and mechanism from a results folder written down by hand; every number is derived in the
+comments."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_b
 SITES, SEEDS = ("plant", "home"), (1, 2)
 PAIRS = [(source, target) for source in SITES for target in SITES]
 
-# 50 benign test flows and 50 attacks: k of the attacks lie above all benign flows and the others below, so the AUROC is k / 50.  Of 20 calibration
-# flows B of the target, m lie above all 20 validation flows of the source, the others below: a = m / 20.  (k, m) by column, source and target, a pair
-# per seed; a single one counts for both seeds.
+# 50 benign test flows and 50 attacks: k of the attacks lie above all benign flows and the others below, so the AUROC is
+# k / 50.  Of 20 calibration flows B of the target, m lie above all 20 validation flows of the source, the others below:
+# a = m / 20.  (k, m) by column, source and target, a pair per seed; a single one counts for both seeds.
 PLANTED: dict[str, dict[str, dict[tuple[str, str], tuple[tuple[int, int], ...]]]] = {
     "whole": {
         "good": {
@@ -104,7 +105,13 @@ def scores_of(detector: str, source: str, target: str, seed: int) -> pl.DataFram
 def write(folder: Path, protocol: str, rows: Rows, failed: tuple[str, str, str, int] | None = None) -> RunStore:
     store = RunStore.create(folder)
     attack = np.arange(160) >= 110
-    truth = {"flow_id": np.arange(160), "attack": attack, "family": np.where(attack, "scan", ""), "source": ["c"] * 160, "n_packets": [3] * 160}
+    truth = {
+        "flow_id": np.arange(160),
+        "attack": attack,
+        "family": np.where(attack, "scan", ""),
+        "source": ["c"] * 160,
+        "n_packets": [3] * 160,
+    }
     datasets = {site: DatasetEntry(f"hash-{site}", synthetic=True, flows=160, benign=110, attack=50) for site in SITES}
     for site in SITES:
         store.write_truth(f"hash-{site}", pl.DataFrame(truth))
@@ -125,8 +132,12 @@ def write(folder: Path, protocol: str, rows: Rows, failed: tuple[str, str, str, 
     detectors = {}
     for label, (_, aggregator, group) in rows.items():
         detector, _, variant = label.partition(" · ")
-        detectors[label] = DetectorRow("d", group=group, provenance="test", aggregator=aggregator, detector=detector, variant=variant)
-    store.write_plan(PlanRecord(protocol, "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells)))
+        detectors[label] = DetectorRow(
+            "d", group=group, provenance="test", aggregator=aggregator, detector=detector, variant=variant
+        )
+    store.write_plan(
+        PlanRecord(protocol, "quick", "grouped", "target_benign", SEEDS, datasets, detectors, tuple(cells))
+    )
     return store
 
 
@@ -168,12 +179,18 @@ def test_means_deltas_and_spread_are_those_derived_by_hand(ablation: RunStore) -
     assert list(found) == list(expected)  # the order of the protocol
     for variant, (means, deltas) in expected.items():
         records = [found[variant][name] for name in ("within_mean", "cross_mean", "cross_worst")]
-        assert [record["mean"] for record in records] == [None if value is None else pytest.approx(value) for value in means], variant
-        assert [record["delta"] for record in records] == [None if value is None else pytest.approx(value, abs=1e-12) for value in deltas], variant
+        assert [record["mean"] for record in records] == [
+            None if value is None else pytest.approx(value) for value in means
+        ], variant
+        assert [record["delta"] for record in records] == [
+            None if value is None else pytest.approx(value, abs=1e-12) for value in deltas
+        ], variant
     # .70 and .65 by seed: the sample standard deviation is .05 / √2
     assert found["A5 OAS"]["cross_mean"]["std"] == pytest.approx(0.05 / 2**0.5)
     assert found["A5 OAS"]["cross_worst"]["std"] == pytest.approx(0.0, abs=1e-12)
-    assert [variant for variant, records in found.items() if records["within_mean"]["upper_bound"]] == ["best fixed score"]
+    assert [variant for variant, records in found.items() if records["within_mean"]["upper_bound"]] == [
+        "best fixed score"
+    ]
     assert [variant for variant, records in found.items() if records["within_mean"]["reference"]] == ["A5 OAS"]
     assert found["A2 disc_nll_total"]["cross_mean"]["reason"].startswith("unknown score column 'absent'")
 
@@ -191,10 +208,16 @@ def test_likeness_is_the_folded_auroc_of_benign_flows_and_the_upper_bound_has_no
     }
     assert summaries(document)["A1 terminal_norm"]["within_mean"]["likeness"] == pytest.approx(0.5)
     assert summaries(document)["A1 terminal_norm"]["cross_worst"]["likeness"] is None
-    cell = next(r for r in document["details"]["records"] if (r["variant"], r["source"], r["target"]) == ("A1 terminal_norm", "plant", "home"))
+    cell = next(
+        r
+        for r in document["details"]["records"]
+        if (r["variant"], r["source"], r["target"]) == ("A1 terminal_norm", "plant", "home")
+    )
     areas = []
     for seed in SEEDS:
-        scores = ablation.scores(spec_of("whole", "plant", "home", seed).key).filter(pl.col("role").is_in(["source_val", "cal_b"]))
+        scores = ablation.scores(spec_of("whole", "plant", "home", seed).key).filter(
+            pl.col("role").is_in(["source_val", "cal_b"])
+        )
         areas.append(roc_auc_score(scores["role"] == "cal_b", scores["bad"]))
     assert cell["likeness"] == pytest.approx(np.mean(areas)) == pytest.approx(0.95)
     assert cell["delta"] == pytest.approx(0.50 - 0.75)
@@ -205,7 +228,10 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
     found = summaries(shown(store))
     for variant in ("A1 terminal_norm", "A5 OAS"):
         assert [found[variant]["cross_mean"][name] for name in ("mean", "delta", "likeness")] == [None, None, None]
-        assert (found[variant]["cross_mean"]["status"], found[variant]["cross_mean"]["reason"]) == ("timeout", "seed 2: exceeded 1s")
+        assert (found[variant]["cross_mean"]["status"], found[variant]["cross_mean"]["reason"]) == (
+            "timeout",
+            "seed 2: exceeded 1s",
+        )
         assert (found[variant]["within_mean"]["status"], found[variant]["within_mean"]["reason"]) == ("ok", "")
     part = found["B2 no packet sequence"]
     assert (part["cross_mean"]["mean"], part["cross_mean"]["delta"]) == (pytest.approx(0.5), None)
@@ -216,14 +242,23 @@ def test_a_failed_seed_leaves_neither_mean_nor_likeness_of_its_rows(tmp_path: Pa
 
 
 def test_a_target_whose_positives_are_no_attacks_is_in_no_mean(ablation: RunStore) -> None:
-    """Without home as a target one cell is left within (.92), one across: home → plant with .20 and an index of .90 below ½."""
+    """Without home as a target one cell is left within (.92), one across: home → plant with .20 and an index of .90
+    below ½."""
     (plan,) = ablation.plans()
     changed = replace(plan, datasets=dict(plan.datasets) | {"home": replace(plan.datasets["home"], task="class shift")})
     table = Results(ablation).table([changed])
     document = dict(leaderboard.with_table(table, leaderboard.document(table, "auroc"), "ablation"))
     across = summaries(document)["A1 terminal_norm"]["cross_mean"]
-    assert (across["mean"], across["likeness"], across["likeness_auroc"]) == (pytest.approx(0.20), pytest.approx(0.90), pytest.approx(0.10))
-    cells = {(r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell" and r["variant"] == "A1 terminal_norm"}
+    assert (across["mean"], across["likeness"], across["likeness_auroc"]) == (
+        pytest.approx(0.20),
+        pytest.approx(0.90),
+        pytest.approx(0.10),
+    )
+    cells = {
+        (r["source"], r["target"]): r
+        for r in document["details"]["records"]
+        if r["what"] == "cell" and r["variant"] == "A1 terminal_norm"
+    }
     assert cells["plant", "home"]["likeness"] == pytest.approx(0.95)  # shown all the same
     assert [pair for pair, record in cells.items() if record["in_means"]] == [("plant", "plant"), ("home", "plant")]
     lines = [" ".join(line.split()) for line in RENDER["table"](document, 160, False).splitlines()]
@@ -252,7 +287,10 @@ def test_the_terminal_table_has_the_projects_form(ablation: RunStore) -> None:
     ):
         assert line in lines, line
     text = " ".join(lines)
-    assert "‡ best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked" in text
+    assert (
+        "‡ best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"
+        in text
+    )
     # four rows on the same scores, the upper bound apart; the architecture's own aggregator is the fourth
     assert "column:absent, column:bad, column:good" in text
 
@@ -288,7 +326,11 @@ def test_every_format_has_the_same_records(request: pytest.FixtureRequest, table
     from_parquet = pl.read_parquet(io.BytesIO(RENDER["parquet"](document, width, False)))
     assert json.loads(RENDER["json"](document, width, False))["details"]["records"] == records
     for place, record in enumerate(records):
-        assert (float(from_csv[place]["delta"]) if from_csv[place]["delta"] else None) == record["delta"] == from_parquet["delta"][place]
+        assert (
+            (float(from_csv[place]["delta"]) if from_csv[place]["delta"] else None)
+            == record["delta"]
+            == from_parquet["delta"][place]
+        )
         assert (from_csv[place]["detector"], from_parquet["what"][place]) == (record["detector"], record["what"])
     markdown = RENDER["markdown"](document, width, False)
     assert "35.00 ± 7.07" in markdown
@@ -299,8 +341,11 @@ def test_every_format_has_the_same_records(request: pytest.FixtureRequest, table
 
 
 def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> None:
-    """Another protocol names no reference: there are no deltas; without cross cells there is no cross column, in either table."""
-    store = write(tmp_path / "runs", "within", {label: row for label, row in ABLATION.items() if "absent" not in row[1]})
+    """Another protocol names no reference: there are no deltas; without cross cells there is no cross column, in either
+    table."""
+    store = write(
+        tmp_path / "runs", "within", {label: row for label, row in ABLATION.items() if "absent" not in row[1]}
+    )
     (plan,) = store.plans()
     diagonal = tuple(cell for cell in plan.cells if cell.source == cell.target)
     within = Results(store).table([replace(plan, cells=diagonal)])
@@ -312,17 +357,22 @@ def test_columns_that_no_row_has_a_number_for_are_left_out(tmp_path: Path) -> No
         assert "cross mean" not in " ".join(head.split())
         assert "control" not in head
         assert "Δ" not in head
-    assert "cross mean" in " ".join(RENDER["table"](leaderboard.document(Results(store).select(), "auroc"), 160, False).split())
+    assert "cross mean" in " ".join(
+        RENDER["table"](leaderboard.document(Results(store).select(), "auroc"), 160, False).split()
+    )
 
 
 def test_spread_of_two_variants_stands_beside_each_other_with_its_ratio(tmp_path: Path) -> None:
-    """Cross mean ± .05 / √2 and ± .10 / √2, as above; one cell ± .10 / √2 and ± .20 / √2; the others are equal in both seeds."""
+    """Cross mean ± .05 / √2 and ± .10 / √2, as above; one cell ± .10 / √2 and ± .20 / √2; the others are equal in both
+    seeds."""
     variants = {"d · causal packets": ("whole", "column:good", ""), "d · full attention": ("whole", "column:bad", "")}
     store = write(tmp_path / "runs", "stability-attention", variants)
     lines = [" ".join(line.split()) for line in RENDER["table"](shown(store), 160, False).splitlines()]
     start = lines.index("d: standard deviation of AUROC over seeds in points · SYNTHETIC DATA")
     assert lines[start + 1] == "where causal packets full attention full attention / causal packets"
-    assert {"cross mean 3.54 7.07 2.00", "plant → home 7.07 14.14 2.00", "home → plant 0.00 0.00 –"} <= set(lines[start : start + 12])
+    assert {"cross mean 3.54 7.07 2.00", "plant → home 7.07 14.14 2.00", "home → plant 0.00 0.00 –"} <= set(
+        lines[start : start + 12]
+    )
 
 
 def test_another_aggregator_counts_for_likeness_too(ablation: RunStore) -> None:
@@ -337,10 +387,17 @@ def test_the_figure_has_the_same_differences(ablation: RunStore, tmp_path: Path)
     document, variants = leaderboard.document(table, "auroc"), {row.label: row.declared.variant for row in table.rows}
     assert reference_label(document, variants) == "d · A5 OAS"
     deltas = ablation_deltas(document, "d · A5 OAS", variants=variants)
-    assert list(deltas) == ["A1 terminal_norm", "A2 disc_nll_total", "best fixed score ‡ upper bound", "B2 no packet sequence"]
+    assert list(deltas) == [
+        "A1 terminal_norm",
+        "A2 disc_nll_total",
+        "best fixed score ‡ upper bound",
+        "B2 no packet sequence",
+    ]
     assert deltas["A1 terminal_norm"] == pytest.approx({"within": 2.0, "cross mean": -32.5, "cross worst": -40.0})
     assert set(deltas["A2 disc_nll_total"].values()) == {None}
-    assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"], variants)) == ["B2 no packet sequence"]
+    assert list(ablation_deltas(document, "d · A5 OAS", ["d · B2 no packet sequence"], variants)) == [
+        "B2 no packet sequence"
+    ]
     file = tmp_path / "bars.svg"
     figures.ablation(file, runs=ablation.folder)
     drawn = file.read_text(encoding="utf-8")

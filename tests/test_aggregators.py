@@ -1,4 +1,5 @@
-"""Aggregators: OAS against scikit-learn and the defining formula, and the degenerate calibration sets of real detectors."""
+"""Aggregators: OAS against scikit-learn and the defining formula, and the degenerate calibration sets of real
+detectors."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from protocols.aggregators import AGGREGATORS, fit_aggregator
 
 
 def score_table(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Ten columns of very different scale; the last is the mean of six others, as in JANUS, so their covariance has rank 9."""
+    """Ten columns of very different scale; the last is the mean of six others, as in JANUS, so their covariance has
+    rank 9."""
     base = rng.lognormal(size=(n, 9)) * np.array([1, 1, 1, 0.3, 0.01, 0.02, 0.001, 0.1, 0.05])
     return np.column_stack([base, base[:, 3:].mean(axis=1)])
 
@@ -51,7 +53,8 @@ def test_oas_of_one_column_is_the_squared_z_score() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_oas_without_any_spread_is_the_euclidean_distance(rows: int) -> None:
-    # 0.1 is not a binary fraction: the mean of five of them may differ from 0.1 in the last digit, which must not become a covariance
+    # 0.1 is not a binary fraction: the mean of five of them may differ from 0.1 in the last digit, which must not
+    # become a covariance
     calibration = np.tile([0.1, 2.0], (rows, 1))
     distance = fit_aggregator("oas", calibration, ("a", "b"))(np.array([[0.1, 2.0], [3.1, 6.0]]))
     np.testing.assert_allclose(distance, [0, 25], atol=1e-12)
@@ -61,7 +64,9 @@ def test_a_constant_column_among_others_gives_what_scikit_learn_gives() -> None:
     rng = np.random.default_rng(3)
     calibration = np.column_stack([rng.normal(size=50), np.full(50, 0.1)])
     test = rng.normal(size=(10, 2))
-    np.testing.assert_allclose(fit_aggregator("oas", calibration, ("a", "b"))(test), OAS().fit(calibration).mahalanobis(test), rtol=1e-8)
+    np.testing.assert_allclose(
+        fit_aggregator("oas", calibration, ("a", "b"))(test), OAS().fit(calibration).mahalanobis(test), rtol=1e-8
+    )
 
 
 @pytest.mark.parametrize("factor", [1e-170, 1e-30, 1e30, 1e170])
@@ -125,7 +130,8 @@ COLUMNS = tuple("abcdefghij")
 def test_empirical_mahalanobis_is_the_pseudo_inverse_where_the_covariance_is_singular() -> None:
     rng = np.random.default_rng(8)
     calibration, test = score_table(rng, 400), score_table(rng, 50)
-    nine = calibration[:, :9]  # without the redundant column the covariance is regular, and test rows obey the same relation
+    # without the redundant column the covariance is regular, and test rows obey the same relation
+    nine = calibration[:, :9]
     inverse = np.linalg.inv(np.cov(nine, rowvar=False, bias=True))
     deviation = test[:, :9] - nine.mean(axis=0)
     expected = np.einsum("mi,ij,mj->m", deviation, inverse, deviation)
@@ -136,11 +142,16 @@ def test_empirical_mahalanobis_is_the_pseudo_inverse_where_the_covariance_is_sin
 def test_ledoit_wolf_is_scikit_learns() -> None:
     rng = np.random.default_rng(9)
     calibration, test = score_table(rng, 300), score_table(rng, 50)
-    np.testing.assert_allclose(fit_aggregator("ledoit_wolf", calibration, COLUMNS)(test), LedoitWolf().fit(calibration).mahalanobis(test), rtol=1e-8)
+    np.testing.assert_allclose(
+        fit_aggregator("ledoit_wolf", calibration, COLUMNS)(test),
+        LedoitWolf().fit(calibration).mahalanobis(test),
+        rtol=1e-8,
+    )
 
 
 def test_max_z_by_hand() -> None:
-    calibration = np.array([[0.0, 7.0], [2.0, 7.0]])  # means 1 and 7, standard deviations 1 and 0 (counted from 7, unscaled)
+    # means 1 and 7, standard deviations 1 and 0 (counted from 7, unscaled)
+    calibration = np.array([[0.0, 7.0], [2.0, 7.0]])
     scalar = fit_aggregator("max_z", calibration, ("a", "b"))
     np.testing.assert_allclose(scalar(np.array([[3.0, 7.5], [1.0, 9.0], [-5.0, 7.0]])), [2.0, 2.0, 0.0])
 
@@ -161,14 +172,22 @@ def test_options_prepare_with_statistics_of_the_calibration_scores() -> None:
     calibration, test = score_table(rng, 300), score_table(rng, 50)
     standard = [(x - calibration.mean(axis=0)) / calibration.std(axis=0) for x in (calibration, test)]
     expected = OAS().fit(standard[0]).mahalanobis(standard[1])
-    np.testing.assert_allclose(fit_aggregator("oas[standardize=zscore]", calibration, COLUMNS)(test), expected, rtol=1e-8)
+    np.testing.assert_allclose(
+        fit_aggregator("oas[standardize=zscore]", calibration, COLUMNS)(test), expected, rtol=1e-8
+    )
     low, middle, high = np.quantile(calibration, [0.25, 0.5, 0.75], axis=0)
     robust = [(x - middle) / ((high - low) / 1.349) for x in (calibration, test)]
     np.testing.assert_allclose(
-        fit_aggregator("oas[standardize=robust]", calibration, COLUMNS)(test), OAS().fit(robust[0]).mahalanobis(robust[1]), rtol=1e-8
+        fit_aggregator("oas[standardize=robust]", calibration, COLUMNS)(test),
+        OAS().fit(robust[0]).mahalanobis(robust[1]),
+        rtol=1e-8,
     )
     part = [x[:, [2, 0]] for x in (calibration, test)]
-    np.testing.assert_allclose(fit_aggregator("oas[columns=c+a]", calibration, COLUMNS)(test), OAS().fit(part[0]).mahalanobis(part[1]), rtol=1e-8)
+    np.testing.assert_allclose(
+        fit_aggregator("oas[columns=c+a]", calibration, COLUMNS)(test),
+        OAS().fit(part[0]).mahalanobis(part[1]),
+        rtol=1e-8,
+    )
 
 
 def test_no_calibration_flows_is_a_clear_error() -> None:

@@ -1,4 +1,5 @@
-"""Audits: every number against an independent way to get it, every finding where it belongs and not where it does not."""
+"""Audits: every number against an independent way to get it, every finding where it belongs and not where it does
+not."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def view_of(flows: list[list[Packet]], attack: list[bool], **given_columns: Any)
     rows = [packet for flow in flows for packet in flow]
     packets = {
         name: np.array([row[place] for row in rows], dtype)
-        for place, (name, dtype) in enumerate([("bits", np.uint8), ("size", np.uint16), ("win", np.uint16), ("iat", np.float32)])
+        for place, (name, dtype) in enumerate(
+            [("bits", np.uint8), ("size", np.uint16), ("win", np.uint16), ("iat", np.float32)]
+        )
     }
     columns: dict[str, Any] = {
         "n_packets": np.diff(offsets),
@@ -65,7 +68,9 @@ def view_of(flows: list[list[Packet]], attack: list[bool], **given_columns: Any)
         "manifest": {"labels": {}, "unmatched_flows": 0, "packets": {"read": len(rows), "dropped": {}, "noted": {}}},
     }
     features = flow_features(offsets, packets["size"], packets["iat"], packets["bits"])
-    return AuditView(offsets=offsets, packets=packets, features=features, attack=np.array(attack, bool), **(columns | given_columns))
+    return AuditView(
+        offsets=offsets, packets=packets, features=features, attack=np.array(attack, bool), **(columns | given_columns)
+    )
 
 
 def keys(answer: Answer) -> set[str]:
@@ -79,7 +84,12 @@ def value(answer: Answer, key: str) -> float | None:
 
 def random_flows(rng: np.random.Generator, n: int, longest: int = 6) -> list[list[Packet]]:
     def packet(place: int) -> Packet:
-        return int(rng.integers(64)), int(rng.integers(40, 1500)), int(rng.integers(65536)), float(rng.exponential(20_000)) if place else 0.0
+        return (
+            int(rng.integers(64)),
+            int(rng.integers(40, 1500)),
+            int(rng.integers(65536)),
+            float(rng.exponential(20_000)) if place else 0.0,
+        )
 
     return [[packet(place) for place in range(rng.integers(1, longest + 1))] for _ in range(n)]
 
@@ -94,7 +104,11 @@ def test_the_best_feature_of_one_class_does_not_exist():
 @settings(deadline=None)  # imports and compilation fall into the first call
 @given(
     st.lists(
-        st.lists(st.tuples(st.integers(0, 1), st.integers(40, 41), st.integers(7, 8), st.sampled_from([0.0, 1.0, 900.0])), min_size=1, max_size=3)
+        st.lists(
+            st.tuples(st.integers(0, 1), st.integers(40, 41), st.integers(7, 8), st.sampled_from([0.0, 1.0, 900.0])),
+            min_size=1,
+            max_size=3,
+        )
     )
 )
 def test_hashes_are_equal_exactly_where_sequences_are_twins(flows):
@@ -151,12 +165,22 @@ def test_twins_in_training_are_counted_by_part():
 
 def talks(n: int, rng: np.random.Generator) -> list[list[Packet]]:
     """Conversations in both directions whose packets all differ in size."""
-    return [[(place % 2, int(size), 9, 700.0 if place else 0.0) for place, size in enumerate(rng.permutation(1000)[:8] + 40)] for _ in range(n)]
+    return [
+        [
+            (place % 2, int(size), 9, 700.0 if place else 0.0)
+            for place, size in enumerate(rng.permutation(1000)[:8] + 40)
+        ]
+        for _ in range(n)
+    ]
 
 
 def doubled(flow: list[Packet], directions: set[int]) -> list[Packet]:
     """The flow with a copy 2 µs after every packet of these directions."""
-    return [copy for bits, size, win, iat in flow for copy in ([(bits, size, win, iat)] + [(bits, size, win, 2.0)] * (bits & 1 in directions))]
+    return [
+        copy
+        for bits, size, win, iat in flow
+        for copy in ([(bits, size, win, iat)] + [(bits, size, win, 2.0)] * (bits & 1 in directions))
+    ]
 
 
 def test_a_mirrored_capture_is_found_and_a_sender_that_repeats_itself_is_not_taken_for_one():
@@ -207,7 +231,12 @@ def test_a_cut_anywhere_in_a_long_tail_is_found(cap, seed):
 
 @pytest.mark.parametrize(
     ("benign_cap", "attack_cap", "expected"),
-    [(60, 100, {("caps.benign", "warning")}), (100, 30, {("caps.attack", "warning")}), (80, 100, {("caps.benign", "note")}), (100, 100, set())],
+    [
+        (60, 100, {("caps.benign", "warning")}),
+        (100, 30, {("caps.attack", "warning")}),
+        (80, 100, {("caps.benign", "note")}),
+        (100, 100, set()),
+    ],
 )
 def test_caps_that_differ_by_label_are_found(benign_cap, attack_cap, expected):
     lengths = np.random.default_rng(5).geometric(0.02, 2000)
@@ -219,7 +248,9 @@ def test_caps_that_differ_by_label_are_found(benign_cap, attack_cap, expected):
 
 def test_a_cap_that_the_other_class_never_reaches_shows_nothing():
     benign, attack = np.minimum(np.random.default_rng(5).geometric(0.02, 1000), 60), np.full(1000, 3)
-    view = view_of([[(0, 40, 0, 0.0)]] * 2000, [False] * 1000 + [True] * 1000, n_packets=np.concatenate([benign, attack]))
+    view = view_of(
+        [[(0, 40, 0, 0.0)]] * 2000, [False] * 1000 + [True] * 1000, n_packets=np.concatenate([benign, attack])
+    )
     assert keys(caps(view)) == set()
 
 
@@ -233,7 +264,9 @@ def test_a_one_packet_scan_that_is_most_of_the_attacks_is_found():
 
 
 def origins_of(captures: str, ends: np.ndarray, attack: list[bool]) -> Answer:
-    view = view_of([[(0, 40, 0, 0.0)]] * len(attack), attack, capture=np.unique(list(captures), return_inverse=True)[1], ends=ends)
+    view = view_of(
+        [[(0, 40, 0, 0.0)]] * len(attack), attack, capture=np.unique(list(captures), return_inverse=True)[1], ends=ends
+    )
     return origins(view, {"train": np.flatnonzero(~np.array(attack))[::2]})
 
 
@@ -244,14 +277,22 @@ def test_attacks_from_elsewhere_are_told_from_attacks_among_benign_traffic():
     assert keys(among) == set()
     assert value(among, "origins.hosts_in_capture") == 1
     elsewhere = origins_of("a" * 100 + "b" * 50, other, attack)
-    assert [finding.short for finding in elsewhere.findings] == ["attacks from other networks", "labels by file, not verified"]
+    assert [finding.short for finding in elsewhere.findings] == [
+        "attacks from other networks",
+        "labels by file, not verified",
+    ]
     assert value(elsewhere, "origins.apart") == 1
     captures_only = origins_of("a" * 100 + "b" * 50, same, attack)
-    assert [finding.short for finding in captures_only.findings] == ["attacks from other captures", "labels by file, not verified"]
+    assert [finding.short for finding in captures_only.findings] == [
+        "attacks from other captures",
+        "labels by file, not verified",
+    ]
     # one benign flow among the attacks' capture is not benign traffic, but it shows that labels are not the file's
     stray = origins_of("b" + "a" * 149, np.tile([0, 1], (150, 1)), [True] * 50 + [False] * 100)
     assert keys(stray) == set()
-    hidden = origins_of("a" * 300 + "b" * 51, np.repeat([[0, 1], [2, 3]], [300, 51], axis=0), [False] * 301 + [True] * 50)
+    hidden = origins_of(
+        "a" * 300 + "b" * 51, np.repeat([[0, 1], [2, 3]], [300, 51], axis=0), [False] * 301 + [True] * 50
+    )
     assert keys(hidden) == {"origins.apart"}
 
 
@@ -263,15 +304,22 @@ def test_captures_that_differ_are_told_apart_and_equal_ones_are_not():
     assert keys(answer) == set()
     assert value(answer, "captures.separability") == pytest.approx(0.5, abs=0.12)
     shifted = view_of(
-        [[(b, s + 2000 * (c == 0), w, i) for b, s, w, i in flow] for flow, c in zip(flows, capture, strict=True)], [False] * 300, capture=capture
+        [[(b, s + 2000 * (c == 0), w, i) for b, s, w, i in flow] for flow, c in zip(flows, capture, strict=True)],
+        [False] * 300,
+        capture=capture,
     )
     assert value(separable_captures(shifted, 1), "captures.separability") > 0.6
     assert value(separable_captures(view_of(flows, [False] * 300), 1), "captures.separability") is None
 
 
 def test_rows_and_flows_without_a_partner_are_told():
-    labels = {"benign": {"matched": 90, "unmatched_rows": 0, "ambiguous": 0}, "attack": {"matched": 7, "unmatched_rows": 3, "ambiguous": 0}}
-    view = view_of([[(0, 40, 0, 0.0)]] * 97, [False] * 90 + [True] * 7, manifest={"labels": labels, "unmatched_flows": 3})
+    labels = {
+        "benign": {"matched": 90, "unmatched_rows": 0, "ambiguous": 0},
+        "attack": {"matched": 7, "unmatched_rows": 3, "ambiguous": 0},
+    }
+    view = view_of(
+        [[(0, 40, 0, 0.0)]] * 97, [False] * 90 + [True] * 7, manifest={"labels": labels, "unmatched_flows": 3}
+    )
     answer = coverage(view)
     assert keys(answer) == {"coverage.unmatched_rows", "coverage.unmatched_flows"}
     assert value(answer, "coverage.unmatched_rows") == pytest.approx(0.03)
@@ -350,7 +398,11 @@ def test_what_is_known_of_the_real_networks_is_found_and_no_more(name, documents
 
 @needs_shared_data
 def test_the_text_names_the_cap_and_the_family(documents):
-    said = {finding["key"]: finding["text"] for name in ("mobile_voice", "ics_scada") for finding in documents(name)["findings"]}
+    said = {
+        finding["key"]: finding["text"]
+        for name in ("mobile_voice", "ics_scada")
+        for finding in documents(name)["findings"]
+    }
     assert "benign flows are cut at 60 packets" in said["caps.benign"]
     assert "attack flows at 100" in said["caps.benign"]
     assert "port_scan is 96.1%" in said["one_packet.family"]
@@ -410,7 +462,11 @@ def test_audit_store_reports_progress(home):
     store = FlowStore.open(home / "datasets" / "alpha")
     heard: list[float] = []
     half = np.flatnonzero(~store.labels()["attack"].to_numpy())
-    parts = {"train": half[::2], "test_benign": half[1::2], "test_attack": np.flatnonzero(store.labels()["attack"].to_numpy())}
+    parts = {
+        "train": half[::2],
+        "test_benign": half[1::2],
+        "test_attack": np.flatnonzero(store.labels()["attack"].to_numpy()),
+    }
     audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
     assert heard == sorted(heard)
     assert len(heard) == 6

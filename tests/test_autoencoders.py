@@ -1,4 +1,5 @@
-"""ae, memae, sparse-memae: addresses against the paper's equations, errors against sums written out, and what a memory is for."""
+"""ae, memae, sparse-memae: addresses against the paper's equations, errors against sums written out, and what a memory
+is for."""
 
 from __future__ import annotations
 
@@ -34,11 +35,16 @@ def test_autoencoders_keep_the_contract(check):
 
 @pytest.mark.parametrize("detector", ALL)
 def test_packet_input_keeps_the_contract_too(detector):
-    assert [result for result in check_detector(detector, detector.Params(input="packets", epochs=5)) if result.status == "failed"] == []
+    assert [
+        result
+        for result in check_detector(detector, detector.Params(input="packets", epochs=5))
+        if result.status == "failed"
+    ] == []
 
 
 def clusters(seed):
-    """Four prototypes for training, validation and test, and four others: 20 columns, little spread within a cluster."""
+    """Four prototypes for training, validation and test, and four others: 20 columns, little spread within a
+    cluster."""
     rng = np.random.default_rng(seed)
     prototypes = rng.normal(size=(8, 20))
 
@@ -49,7 +55,8 @@ def clusters(seed):
 
 
 def paper_address(code, items, threshold):
-    """Equations 3, 4, 6 and 7 of the paper, item by item; where no weight exceeds the threshold, all of the largest item."""
+    """Equations 3, 4, 6 and 7 of the paper, item by item; where no weight exceeds the threshold, all of the largest
+    item."""
     cosines = [float(code @ item / (np.linalg.norm(code) * np.linalg.norm(item))) for item in items]
     exponentials = [math.exp(cosine) for cosine in cosines]
     weights = [value / sum(exponentials) for value in exponentials]
@@ -98,11 +105,14 @@ def test_entropy_of_known_addresses_and_its_slope_is_finite_at_zero():
 
 
 @pytest.mark.parametrize(
-    "address", [lambda similarity: shrink(similarity, 1 / 20), lambda similarity: sparsest(similarity, 1)], ids=["shrink", "top-1"]
+    "address",
+    [lambda similarity: shrink(similarity, 1 / 20), lambda similarity: sparsest(similarity, 1)],
+    ids=["shrink", "top-1"],
 )
 def test_without_a_bottleneck_only_the_memory_tells_the_unseen_from_the_seen(address):
-    """Identity encoder and decoder, the unit vectors as items.  The autoencoder reconstructs everything; with the memory e_i stays e_i, while
-    e_i − e_j, whose only item above average similarity is e_i, becomes e_i: an error of ‖e_j‖² / 20."""
+    """Identity encoder and decoder, the unit vectors as items.  The autoencoder reconstructs everything; with the
+    memory e_i stays e_i, while e_i − e_j, whose only item above average similarity is e_i, becomes e_i: an error of
+    ‖e_j‖² / 20."""
     plain, memory = Autoencoder("features", 16, 20, None), Autoencoder("features", 16, 20, (20, address))
     for network in (plain, memory):
         network.encoder = network.decoder = torch.nn.Identity()
@@ -184,8 +194,11 @@ def test_each_input_needs_only_itself(detector, kind):
 def test_the_weights_of_the_best_validation_epoch_are_kept_and_training_stops_after_patience():
     train, validation, _, _ = clusters(0)
     seen = []
-    detector = AE(AEParams(epochs=200, lr=0.03, patience=4))  # this rate makes the error jump, so that a last epoch is not the best
-    detector.fit(train, replace(context(validation), progress=lambda fraction, text: seen.append(float(text.split()[-1]))))
+    # this rate makes the error jump, so that a last epoch is not the best
+    detector = AE(AEParams(epochs=200, lr=0.03, patience=4))
+    detector.fit(
+        train, replace(context(validation), progress=lambda fraction, text: seen.append(float(text.split()[-1])))
+    )
     assert len(seen) < 200
     assert len(seen) - 1 - int(np.argmin(seen)) == 4
     assert detector.score(validation).mean() == pytest.approx(min(seen), abs=1e-4)
@@ -195,7 +208,9 @@ def test_the_weights_of_the_best_validation_epoch_are_kept_and_training_stops_af
 def test_without_validation_flows_all_epochs_run():
     train, validation, _, _ = clusters(0)
     seen = []
-    AE(AEParams(epochs=12, patience=1)).fit(train, replace(context(validation.take(slice(0, 0))), progress=lambda *step: seen.append(step)))
+    AE(AEParams(epochs=12, patience=1)).fit(
+        train, replace(context(validation.take(slice(0, 0))), progress=lambda *step: seen.append(step))
+    )
     assert len(seen) == 12
 
 

@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import dpkt
@@ -51,7 +52,11 @@ def packets(capture: Capture) -> list[oracle.Packet]:
         ends = [(lower[session], ports[0]), (upper[session], ports[1])]
         src, dst = ends[::-1] if bits & 1 else ends
         flags = frozenset(name for name, bit in BIT_OF.items() if name != "direction" and bits >> bit & 1)
-        result.append(oracle.Packet(int(ts), *src, *dst, int(rest[session] >> 32 & 0xFF), int(size), int(win), flags, bool(bits & MIRRORED)))
+        result.append(
+            oracle.Packet(
+                int(ts), *src, *dst, int(rest[session] >> 32 & 0xFF), int(size), int(win), flags, bool(bits & MIRRORED)
+            )
+        )
     return result
 
 
@@ -85,7 +90,10 @@ def test_gzip_is_read_as_what_it_holds(tmp_path):
 
 def test_damaged_gzip_yields_what_precedes_the_damage(tmp_path):
     noise = random.Random(1)
-    frames = [(T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200))))) for i in range(3000)]
+    frames = [
+        (T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200)))))
+        for i in range(3000)
+    ]
     whole = gzip.compress(build.pcap(frames))
     capture = captured(tmp_path, whole[: len(whole) // 2], "x.pcap.gz")
     assert 1000 < len(capture.packets.ts) < 2000
@@ -104,7 +112,10 @@ def test_zstd_is_read_as_what_it_holds_in_one_frame_or_several(tmp_path):
 
 def test_damaged_zstd_yields_what_precedes_the_damage(tmp_path):
     noise = random.Random(1)
-    frames = [(T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200))))) for i in range(3000)]
+    frames = [
+        (T0 + i, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i, 53, noise.randbytes(200)))))
+        for i in range(3000)
+    ]
     whole = pyarrow.compress(build.pcap(frames), codec="zstd", asbytes=True)
     capture = captured(tmp_path, whole[: len(whole) // 2], "x.pcap.zst")
     assert 900 < len(capture.packets.ts) < 2000
@@ -130,7 +141,10 @@ def test_absurd_record_length_ends_the_file(tmp_path):
 
 def test_captures_longer_than_the_read_buffer_and_its_first_columns(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "CHUNK", 1 << 19)
-    frames = [(T0 + i * 1000, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i % 5000, 53, bytes(i % 1400))))) for i in range(6000)]
+    frames = [
+        (T0 + i * 1000, build.ethernet(build.ipv4(A, B, build.UDP, build.udp(i % 5000, 53, bytes(i % 1400)))))
+        for i in range(6000)
+    ]
     path = tmp_path / "x.pcap"
     path.write_bytes(build.pcap(frames))
     steps: list[int] = []
@@ -167,11 +181,14 @@ def test_a_missing_file_is_a_data_error(tmp_path):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
-    ("resolution", "ticks"), [(None, 10**6), (6, 10**6), (9, 10**9), (3, 10**3), (10, 10**10), (0x80 | 20, 2**20), (0x80 | 33, 2**33)]
+    ("resolution", "ticks"),
+    [(None, 10**6), (6, 10**6), (9, 10**9), (3, 10**3), (10, 10**10), (0x80 | 20, 2**20), (0x80 | 33, 2**33)],
 )
 def test_pcapng_in_both_byte_orders_and_any_resolution(tmp_path, order, resolution, ticks):
     data = build.section(order) + build.interface(order=order, resolution=resolution)
-    data += build.block(0x0BAD, b"unknown blocks are skipped", order) + build.enhanced(1_600_000_000 * ticks + ticks // 4, FRAME, order)
+    data += build.block(0x0BAD, b"unknown blocks are skipped", order) + build.enhanced(
+        1_600_000_000 * ticks + ticks // 4, FRAME, order
+    )
     packet = only(captured(tmp_path, data))
     assert packet == oracle.Packet(1_600_000_000_250_000_000, A, 40000, B, 443, 6, 40, 512, frozenset({"syn"}))
 
@@ -179,10 +196,16 @@ def test_pcapng_in_both_byte_orders_and_any_resolution(tmp_path, order, resoluti
 def test_pcapng_interfaces_sections_and_offsets(tmp_path):
     raw = build.ipv4(A, B, build.UDP, build.udp(5, 53))
     data = build.section() + build.interface() + build.interface(101, resolution=9, offset=3600)
-    data += build.enhanced(5 * 10**9, raw, number=1) + build.enhanced(7 * 10**6, FRAME, number=0, options=struct.pack("<HHI", 2, 4, 0))
+    data += build.enhanced(5 * 10**9, raw, number=1) + build.enhanced(
+        7 * 10**6, FRAME, number=0, options=struct.pack("<HHI", 2, 4, 0)
+    )
     data += build.enhanced(1, FRAME, number=2)  # there is no such interface
-    data += build.section(">") + build.interface(113, ">") + build.enhanced(9 * 10**6, b"\0" * 14 + b"\x08\x00" + raw, ">")
-    obsolete = struct.pack(">HHIIII", 0, 77, 0, 10 * 10**6, len(raw) + 16, len(raw) + 16) + b"\0" * 14 + b"\x08\x00" + raw
+    data += (
+        build.section(">") + build.interface(113, ">") + build.enhanced(9 * 10**6, b"\0" * 14 + b"\x08\x00" + raw, ">")
+    )
+    obsolete = (
+        struct.pack(">HHIIII", 0, 77, 0, 10 * 10**6, len(raw) + 16, len(raw) + 16) + b"\0" * 14 + b"\x08\x00" + raw
+    )
     data += build.block(2, obsolete, ">") + build.block(3, struct.pack(">I", 20) + b"\0" * 20, ">")
     capture = captured(tmp_path, data, "x.pcapng")
     assert [(p.ts, p.src, p.dport) for p in packets(capture)] == [
@@ -196,8 +219,18 @@ def test_pcapng_interfaces_sections_and_offsets(tmp_path):
 
 
 def test_pcapng_timestamps_that_do_not_fit_are_dropped(tmp_path):
-    data = build.section() + build.interface(resolution=0) + build.enhanced(2**64 - 1, FRAME) + build.enhanced(10**10, FRAME)
-    data += build.interface(resolution=80) + build.enhanced(1, FRAME, number=1) + build.interface(offset=-5) + build.enhanced(1, FRAME, number=2)
+    data = (
+        build.section()
+        + build.interface(resolution=0)
+        + build.enhanced(2**64 - 1, FRAME)
+        + build.enhanced(10**10, FRAME)
+    )
+    data += (
+        build.interface(resolution=80)
+        + build.enhanced(1, FRAME, number=1)
+        + build.interface(offset=-5)
+        + build.enhanced(1, FRAME, number=2)
+    )
     capture = captured(tmp_path, data)
     assert capture.dropped == {"bad_timestamp": 4}
 
@@ -208,7 +241,9 @@ def test_pcapng_block_larger_than_the_read_buffer_is_skipped(tmp_path):
     assert captured(tmp_path, data[: 2 << 20]).dropped == {"cut_by_end_of_file": 1}
 
 
-@pytest.mark.parametrize("damage", [struct.pack("<II", 6, 11), struct.pack("<II", 6, 33), struct.pack("<III", 6, 32, 0) + bytes(20)])
+@pytest.mark.parametrize(
+    "damage", [struct.pack("<II", 6, 11), struct.pack("<II", 6, 33), struct.pack("<III", 6, 32, 0) + bytes(20)]
+)
 def test_pcapng_damage_ends_the_file(tmp_path, damage):
     data = build.section() + build.interface() + build.enhanced(10**6, FRAME)
     capture = captured(tmp_path, data + damage + bytes(64))
@@ -254,7 +289,16 @@ TUNNELLED = [
     (105, b"\x88\x81" + bytes(28) + SNAP + b"\x08\0" + UDP4, 4),  # quality of service, HT control
     (127, struct.pack("<BBHI", 0, 0, 8, 0) + DATA_FRAME + SNAP + b"\x08\0" + UDP4, 4),
     # two words of presence bits, then an aligned timestamp, then the flag that says: padded to 4 bytes
-    (127, struct.pack("<BBHIIIQB", 0, 0, 25, 1 << 31 | 3, 0, 0, 5, 0x20) + b"\x88\x01" + bytes(26) + SNAP + b"\x08\0" + UDP4, 4),
+    (
+        127,
+        struct.pack("<BBHIIIQB", 0, 0, 25, 1 << 31 | 3, 0, 0, 5, 0x20)
+        + b"\x88\x01"
+        + bytes(26)
+        + SNAP
+        + b"\x08\0"
+        + UDP4,
+        4,
+    ),
     (192, struct.pack("<BBHI", 0, 0, 12, 1) + b"abcd" + build.ethernet(UDP4), 4),
     (192, struct.pack("<BBHI", 0, 0, 8, 105) + DATA_FRAME + SNAP + b"\x08\0" + UDP4, 4),
     (239, b"\x02\0\0\0" + struct.pack("<HH", 5, 10) + b"p\0\0\0" + struct.pack("<HH", 4 + len(UDP4), 9) + UDP4, 4),
@@ -288,7 +332,9 @@ TUNNELLED = [
 )
 def test_link_layers(tmp_path, link, frame, version):
     src, dst, size = (A, B, 33) if version == 4 else (A6, B6, 53)
-    assert only(captured(tmp_path, build.pcap([(T0, frame)], link=link))) == oracle.Packet(T0, src, 1234, dst, 53, 17, size, 0, frozenset())
+    assert only(captured(tmp_path, build.pcap([(T0, frame)], link=link))) == oracle.Packet(
+        T0, src, 1234, dst, 53, 17, size, 0, frozenset()
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,7 +406,10 @@ def test_size_is_the_ip_length_whatever_the_link_layer_padding_and_snaplen(tmp_p
 
 def test_length_zero_under_segmentation_offload_falls_back_to_the_record(tmp_path):
     body = build.tcp(1, 2, payload=bytes(3000))
-    frames = [build.ethernet(build.ipv4(A, B, 6, body, total=0)), build.ethernet(build.ipv6(A6, B6, 6, body, length=0), 0x86DD, tags=[VLAN])]
+    frames = [
+        build.ethernet(build.ipv4(A, B, 6, body, total=0)),
+        build.ethernet(build.ipv6(A6, B6, 6, body, length=0), 0x86DD, tags=[VLAN]),
+    ]
     capture = captured(tmp_path, build.pcap([(T0, frame) for frame in frames], snaplen=100))
     assert capture.packets.size.tolist() == [3040, 3060]
     assert capture.noted == {"length_from_record": 2}
@@ -377,7 +426,12 @@ def test_ports_are_zero_without_a_transport_header(tmp_path):
         build.ipv4(A, B, 47, bytes(24)),
     ]
     capture = captured(tmp_path, build.pcap([(T0, frame) for frame in frames], link=101))
-    assert [(p.sport, p.dport, p.proto) for p in packets(capture)] == [(0, 0, 1), (1234, 53, 17), (0, 0, 17), (0, 0, 47)]
+    assert [(p.sport, p.dport, p.proto) for p in packets(capture)] == [
+        (0, 0, 1),
+        (1234, 53, 17),
+        (0, 0, 17),
+        (0, 0, 47),
+    ]
     assert capture.noted == {"tunnel": 1, "later_fragment": 1}
 
 
@@ -408,18 +462,24 @@ def test_every_combination_of_tcp_flags(tmp_path):
     frames = [(T0 + i, build.ipv4(A, B, 6, build.tcp(1, 2, flags=i, window=i * 257))) for i in range(256)]
     got = packets(captured(tmp_path, build.pcap(frames, link=228)))
     bits = {"fin": build.FIN, "syn": build.SYN, "rst": build.RST, "psh": build.PSH, "ack": build.ACK}
-    assert [(p.win, p.flags) for p in got] == [(i * 257, frozenset(name for name, bit in bits.items() if i & bit)) for i in range(256)]
+    assert [(p.win, p.flags) for p in got] == [
+        (i * 257, frozenset(name for name, bit in bits.items() if i & bit)) for i in range(256)
+    ]
 
 
 def test_a_tcp_header_cut_before_its_flags_keeps_its_packet(tmp_path):
-    capture = captured(tmp_path, build.pcap([(T0, build.ipv4(A, B, 6, build.tcp(1, 2, build.SYN, 7)))], link=101, snaplen=30))
+    capture = captured(
+        tmp_path, build.pcap([(T0, build.ipv4(A, B, 6, build.tcp(1, 2, build.SYN, 7)))], link=101, snaplen=30)
+    )
     assert only(capture) == oracle.Packet(T0, A, 1, B, 2, 6, 40, 0, frozenset())
     assert capture.noted == {"tcp_header_cut": 1}
 
 
 def test_sessions_are_told_apart_by_every_part_of_the_5_tuple(tmp_path):
-    frames = [build.ipv4(src, dst, proto, struct.pack(">HHI", sport, dport, 0) + bytes(12))
-              for src in (A, B) for dst in ("1.1.1.1", "1.1.1.2") for sport in (1, 2) for dport in (3, 4) for proto in (6, 17)]  # fmt: skip
+    frames = [
+        build.ipv4(src, dst, proto, struct.pack(">HHI", sport, dport, 0) + bytes(12))
+        for src, dst, sport, dport, proto in product((A, B), ("1.1.1.1", "1.1.1.2"), (1, 2), (3, 4), (6, 17))
+    ]
     frames += [build.ipv6(f"::{A}", "::1.1.1.1", 17, build.udp(1, 3))]
     capture = captured(tmp_path, build.pcap([(T0, frame) for frame in frames * 2], link=101))
     assert capture.packets.session.tolist() == list(range(33)) * 2
@@ -507,9 +567,14 @@ def test_odd_captures_agree_with_the_oracle_or_count_a_reason(path):
 
 @needs_data
 def test_odd_captures_agree_with_the_counts_of_the_reference_reader_in_their_list():
-    """Exceptions: headers of a wrong version or length, which that reader took for IP; a record cut short by the end of its file, which it took for
-    a packet; link types and encapsulations that it did not read."""
-    lower = {"ns_other__pcap_fuzz": 1, "fuzz__pcap_fuzz-2020": 9, "fuzz__pcap_fuzz-2006-09": 1, "fuzz__pcap_fuzz-2006-06": 5}
+    """Exceptions: headers of a wrong version or length, which that reader took for IP; a record cut short by the end of
+    its file, which it took for a packet; link types and encapsulations that it did not read."""
+    lower = {
+        "ns_other__pcap_fuzz": 1,
+        "fuzz__pcap_fuzz-2020": 9,
+        "fuzz__pcap_fuzz-2006-09": 1,
+        "fuzz__pcap_fuzz-2006-06": 5,
+    }
     lower |= {"ns__Traces_vntag": -3, "ns_other__pcap_someip": -6, "ppp__": -3, "cisco_hdlc__": -2, "frelay__": -10}
     listed = Counter()
     for line in (DATA / "odd_pcaps" / "LIST.md").read_text(encoding="utf-8").splitlines():
@@ -526,10 +591,23 @@ def test_odd_captures_agree_with_the_counts_of_the_reference_reader_in_their_lis
 
 
 SEEDS = [
-    build.pcap([(T0, FRAME), (T0 + 10**6, build.ethernet(UDP6, 0x86DD, tags=[VLAN, VLAN])), (T0, build.ethernet(UDP4))]),
-    build.pcap([(T0, build.ipv6(A6, B6, 0, b"\x2c\0" + bytes(6) + b"\x06\0\0\1\0\0\0\1" + build.tcp(1, 2)))], order=">", ns=True, link=101),
-    build.section() + build.interface(resolution=9) + build.enhanced(T0, FRAME) + build.block(3, bytes(8)) + build.enhanced(T0, UDP4),
-    build.section(">") + build.interface(276, ">", 0x80 | 10, 5) + build.enhanced(T0, b"\x08\0" + bytes(18) + UDP4, ">"),
+    build.pcap(
+        [(T0, FRAME), (T0 + 10**6, build.ethernet(UDP6, 0x86DD, tags=[VLAN, VLAN])), (T0, build.ethernet(UDP4))]
+    ),
+    build.pcap(
+        [(T0, build.ipv6(A6, B6, 0, b"\x2c\0" + bytes(6) + b"\x06\0\0\1\0\0\0\1" + build.tcp(1, 2)))],
+        order=">",
+        ns=True,
+        link=101,
+    ),
+    build.section()
+    + build.interface(resolution=9)
+    + build.enhanced(T0, FRAME)
+    + build.block(3, bytes(8))
+    + build.enhanced(T0, UDP4),
+    build.section(">")
+    + build.interface(276, ">", 0x80 | 10, 5)
+    + build.enhanced(T0, b"\x08\0" + bytes(18) + UDP4, ">"),
     build.pcap([(T0, struct.pack("<I", 2) + UDP4), (T0, struct.pack("<I", 30) + UDP6)], link=0),
     *(build.pcap([(T0, frame), (T0 + 9000, frame)], link=link) for link, frame, _ in TUNNELLED),
 ]
@@ -545,7 +623,9 @@ def mutate(data: bytes, noise: random.Random) -> bytes:
         elif kind == 1:
             changed[at] ^= 1 << noise.randrange(8)
         elif kind == 2:
-            changed[at : at + 4] = noise.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x00\x00\x04\x00", b"\x7f\xff\xff\xff"])[: len(changed) - at]
+            changed[at : at + 4] = noise.choice(
+                [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x00\x00\x04\x00", b"\x7f\xff\xff\xff"]
+            )[: len(changed) - at]
         elif kind == 3:
             del changed[at : at + noise.randint(1, 12)]
         else:
@@ -578,7 +658,8 @@ def check_against_oracle(path: Path) -> None:
     capture = read_capture(path)
     expected, dropped = oracle.read(path)
     assert packets(capture) == expected
-    unread = {"no_timestamp", "bad_timestamp", "unknown_interface", "corrupt_record", "cut_by_end_of_file"}  # records that the oracle passes over
+    # records that the oracle passes over
+    unread = {"no_timestamp", "bad_timestamp", "unknown_interface", "corrupt_record", "cut_by_end_of_file"}
     assert {reason: count for reason, count in capture.dropped.items() if reason not in unread} == dropped
 
 

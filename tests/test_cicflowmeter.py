@@ -1,4 +1,5 @@
-"""CICFlowMeter's features against a slow plain-Python version of their definitions, and against rows of the published CSVs."""
+"""CICFlowMeter's features against a slow plain-Python version of their definitions, and against rows of the published
+CSVs."""
 
 from __future__ import annotations
 
@@ -22,7 +23,21 @@ from tests.cicflowmeter_oracle import SECOND, Packet
 from tests.conftest import ROOT, SHARED_DATA, needs_shared_data
 
 SYN, FIN, PSH, ACK = 0x02, 0x01, 0x08, 0x10
-EDGES = [0, 1, 999, 1000, 40_000, SECOND - 1, SECOND, SECOND + 1, 5 * SECOND, 5 * SECOND + 1, 60 * SECOND, 60 * SECOND + 1000, 3600 * SECOND]
+EDGES = [
+    0,
+    1,
+    999,
+    1000,
+    40_000,
+    SECOND - 1,
+    SECOND,
+    SECOND + 1,
+    5 * SECOND,
+    5 * SECOND + 1,
+    60 * SECOND,
+    60 * SECOND + 1000,
+    3600 * SECOND,
+]
 
 
 def features(packets: list[Packet], protocol: int = 6) -> dict[str, float]:
@@ -40,7 +55,11 @@ def assert_same(packets: list[Packet], protocol: int = 6) -> None:
 
 def assert_close(found: dict[str, float], expected: dict[str, float]) -> None:
     assert set(found) == set(expected)
-    wrong = {name: (found[name], expected[name]) for name in found if not math.isclose(found[name], expected[name], rel_tol=1e-9)}
+    wrong = {
+        name: (found[name], expected[name])
+        for name in found
+        if not math.isclose(found[name], expected[name], rel_tol=1e-9)
+    }
     assert not wrong
 
 
@@ -63,7 +82,9 @@ def flows(draw: st.DrawFn) -> list[Packet]:
     """Up to 50 packets; directions come in trains so that bulks are common."""
     made: list[Packet] = []
     ts = draw(st.integers(0, 8 * 10**18))
-    trains = draw(st.lists(st.tuples(st.integers(0, 1), st.lists(steps, min_size=1, max_size=8)), min_size=1, max_size=6))
+    trains = draw(
+        st.lists(st.tuples(st.integers(0, 1), st.lists(steps, min_size=1, max_size=8)), min_size=1, max_size=6)
+    )
     for backward, train in trains:
         for gap, payload, header, flags, win in train:
             ts += gap
@@ -104,7 +125,16 @@ def test_everything_after_the_first_packet_may_go_backward() -> None:
 def test_each_flag_is_counted_under_its_own_name_and_direction() -> None:
     packets = [Packet(bit, 0, 20, 1 << bit, 0, backward) for bit in range(8) for backward in range(min(bit, 1) + 1)]
     found = features(packets)
-    assert [found[f"{name} Flag Count"] for name in ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWE")] == [1, 2, 2, 2, 2, 2, 2, 2]
+    assert [found[f"{name} Flag Count"] for name in ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWE")] == [
+        1,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+    ]
     assert [found[f"{side} {name} Flags"] for side in ("Fwd", "Bwd") for name in ("PSH", "URG")] == [1, 1, 1, 1]
 
 
@@ -116,7 +146,8 @@ def test_windows_are_those_of_the_first_packet_of_either_side_and_none_without_t
 
 
 def test_bulks_by_hand() -> None:
-    """Five forward packets 0.1 s apart; then three, a pause of two seconds, four; then three that a backward one cuts off from the fourth."""
+    """Five forward packets 0.1 s apart; then three, a pause of two seconds, four; then three that a backward one cuts
+    off from the fourth."""
     tenth, ts, packets = SECOND // 10, 0, []
     for gap, payload, backward in [
         *[(tenth, 100, 0)] * 5,
@@ -135,18 +166,22 @@ def test_bulks_by_hand() -> None:
 
 
 def test_subflows_active_and_idle_by_hand() -> None:
-    """Active for 3 s, idle for 6 s, a lone packet, idle for 8 s, active for 2 s until the end: only the first period counts."""
+    """Active for 3 s, idle for 6 s, a lone packet, idle for 8 s, active for 2 s until the end: only the first period
+    counts."""
     packets = timed([1 * SECOND, 2 * SECOND, 6 * SECOND, 8 * SECOND, 2 * SECOND])
     found = features(packets)
     assert (found["Active Mean"], found["Active Std"], found["Active Max"], found["Active Min"]) == (3e6, 0, 3e6, 3e6)
     assert (found["Idle Mean"], found["Idle Max"], found["Idle Min"]) == (7e6, 8e6, 6e6)
     assert found["Idle Std"] == pytest.approx(math.sqrt(2) * 1e6)
-    assert (found["Subflow Fwd Packets"], found["Subflow Fwd Bytes"]) == (6 / 5, 600 / 5)  # a gap of exactly a second is inside
+    # a gap of exactly a second is inside
+    assert (found["Subflow Fwd Packets"], found["Subflow Fwd Bytes"]) == (6 / 5, 600 / 5)
 
 
 NASTY = {
     "a beacon of a minute with a microsecond's jitter": lambda g: 60 * SECOND + g.integers(-1000, 1000, 9_999),
-    "a handshake, then that beacon": lambda g: np.concatenate([[100_000], 60 * SECOND + g.integers(-1000, 1000, 9_998)]),
+    "a handshake, then that beacon": lambda g: np.concatenate(
+        [[100_000], 60 * SECOND + g.integers(-1000, 1000, 9_998)]
+    ),
     "hours, then microseconds": lambda g: np.concatenate([[11 * 3600 * SECOND], g.integers(500, 1500, 9_998)]),
     "microseconds, then hours": lambda g: np.concatenate([g.integers(500, 1500, 9_998), [11 * 3600 * SECOND]]),
     "equal gaps but one": lambda g: np.concatenate([np.full(9_998, 7 * SECOND), [7 * SECOND + 1]]),
@@ -187,12 +222,18 @@ def test_small_integer_types_in_a_compiled_loop_over_mixed_flows() -> None:
     protocol = g.choice([1, 6, 17], n_flows).astype(np.uint8)
     columns = cic_features(rows, protocol)
     for at in range(n_flows):
-        mine = [Packet(*(int(column[i]) for column in (ts, payload, header, flags, win, backward))) for i in np.flatnonzero(flow == at)]
-        assert_close(dict(zip(CIC_FEATURES, columns[at].tolist(), strict=True)), oracle.features(mine, int(protocol[at])))
+        mine = [
+            Packet(*(int(column[i]) for column in (ts, payload, header, flags, win, backward)))
+            for i in np.flatnonzero(flow == at)
+        ]
+        assert_close(
+            dict(zip(CIC_FEATURES, columns[at].tolist(), strict=True)), oracle.features(mine, int(protocol[at]))
+        )
 
 
 def test_three_hundred_thousand_packets_keep_nine_digits() -> None:
-    """The first gap is far from the others, around which squares are summed: without a correction seven digits would be left."""
+    """The first gap is far from the others, around which squares are summed: without a correction seven digits would be
+    left."""
     g = np.random.default_rng(0)
     n = 300_000
     gaps = np.concatenate([[1000], 60_000_000 + g.integers(-50, 50, n - 2)])
@@ -205,7 +246,10 @@ def test_three_hundred_thousand_packets_keep_nine_digits() -> None:
 
 
 def test_lengths_that_hardly_differ_keep_nine_digits() -> None:
-    packets = [packet._replace(payload=65_000 + (i % 3000 == 7), backward=int(i % 5 > 2)) for i, packet in enumerate(timed([20_000] * 9_999))]
+    packets = [
+        packet._replace(payload=65_000 + (i % 3000 == 7), backward=int(i % 5 > 2))
+        for i, packet in enumerate(timed([20_000] * 9_999))
+    ]
     assert_same(packets)
 
 
@@ -233,7 +277,11 @@ def test_published_rows_of_cicddos2019_differ_where_the_documentation_says() -> 
     assert len(rows) == 6
     for row in rows:
         duration, length = int(row["Flow Duration"]), int(float(row["Fwd Packet Length Max"]))
-        assert (row["Total Fwd Packets"], row["Total Backward Packets"], row["Fwd Packet Length Std"]) == ("2", "0", "0.0")
+        assert (row["Total Fwd Packets"], row["Total Backward Packets"], row["Fwd Packet Length Std"]) == (
+            "2",
+            "0",
+            "0.0",
+        )
         found = features([Packet(10**18 + 1000 * ts, length, 8, 0, 0, 0) for ts in (0, duration)], 17)
         expected = {
             "Fwd Header Length": (16, 40),
@@ -248,8 +296,12 @@ def test_published_rows_of_cicddos2019_differ_where_the_documentation_says() -> 
 
 @needs_shared_data
 def test_published_rows_of_cicids2017_differ_where_the_documentation_says() -> None:
-    """Two TCP packets each: two forward ones without payload, and one each way with six bytes (of Ethernet's padding)."""
-    acknowledgements = published("cic_ids2017_GeneratedLabelledFlows_header_assembled.csv", "cic_ids2017_GeneratedLabelledFlows_rows_noheader.csv")[0]
+    """Two TCP packets each: two forward ones without payload, and one each way with six bytes (of Ethernet's
+    padding)."""
+    acknowledgements = published(
+        "cic_ids2017_GeneratedLabelledFlows_header_assembled.csv",
+        "cic_ids2017_GeneratedLabelledFlows_rows_noheader.csv",
+    )[0]
     assert acknowledgements["Total Fwd Packets"] == "2"
     packets = [Packet(0, 0, 32, ACK, 681, 0), Packet(113_000, 0, 32, ACK, 681, 0)]
     assert differing(features(packets), acknowledgements) == {"ACK Flag Count": (2, 1)}
@@ -281,7 +333,8 @@ PCAPS = (
 
 
 def packets_of(path: Path) -> Iterator[tuple[frozenset[tuple[bytes, int]], tuple[bytes, int], int, Packet]]:
-    """(endpoints, sender, protocol, packet) of the unfragmented IPv4 packets of an Ethernet capture; lengths are those of the packets' headers."""
+    """(endpoints, sender, protocol, packet) of the unfragmented IPv4 packets of an Ethernet capture; lengths are those
+    of the packets' headers."""
     with path.open("rb") as file:
         for seconds, frame in dpkt.pcap.Reader(file):
             ip = dpkt.ethernet.Ethernet(frame).data
@@ -290,7 +343,12 @@ def packets_of(path: Path) -> Iterator[tuple[frozenset[tuple[bytes, int]], tuple
             segment, left = ip.data, ip.len - ip.hl * 4
             ports, header, flags, win = (0, 0), 0, 0, 0
             if isinstance(segment, dpkt.tcp.TCP):
-                ports, header, flags, win = (segment.sport, segment.dport), segment.off * 4, segment.flags & 0xFF, segment.win
+                ports, header, flags, win = (
+                    (segment.sport, segment.dport),
+                    segment.off * 4,
+                    segment.flags & 0xFF,
+                    segment.win,
+                )
             elif isinstance(segment, dpkt.udp.UDP):
                 ports, header = (segment.sport, segment.dport), 8
             packet = Packet(round(float(seconds) * 1e6) * 1000, left - header, header, flags, win, 0)

@@ -1,4 +1,5 @@
-"""Names that several plugins claim, and plugins that are broken in every way: never a silent winner, never more than a line."""
+"""Names that several plugins claim, and plugins that are broken in every way: never a silent winner, never more than a
+line."""
 
 from __future__ import annotations
 
@@ -75,12 +76,16 @@ def test_a_detector_that_two_distributions_claim_is_nobody_s(installed):
     assert set(plugins.detector_entries()) == {"x"}
     with pytest.raises(PluginError, match=r"'iforest' \(janus-bench, other\): registered more than once"):
         plugins.load_detector("iforest")
-    assert [(broken.name, broken.origin) for broken in plugins.colliding_detectors()] == [("iforest", "janus-bench, other")]
+    assert [(broken.name, broken.origin) for broken in plugins.colliding_detectors()] == [
+        ("iforest", "janus-bench, other")
+    ]
 
 
 def test_a_family_that_two_distributions_claim_is_nobody_s(installed):
     for owner in ("one", "two"):
-        installed.setdefault("janus_bench.detector_families", []).append(Entry("pyod", lambda member: detector(), owner))
+        installed.setdefault("janus_bench.detector_families", []).append(
+            Entry("pyod", lambda member: detector(), owner)
+        )
     with pytest.raises(PluginError, match=r"'pyod:KNN' \(one, two\): registered more than once"):
         plugins.load_detector("pyod:KNN")
     assert [broken.name for broken in plugins.colliding_detectors()] == ["pyod"]
@@ -103,7 +108,9 @@ def test_a_built_in_dataset_or_metric_stays_the_built_in_s_whatever_the_plugins_
 
 @pytest.mark.parametrize("kind", ["datasets", "metrics"])
 def test_what_two_other_plugins_claim_is_nobody_s_and_both_are_told(installed, kind):
-    installed["janus_bench"] = [Entry(name, contributing(**{kind: [("lan", name), (f"only-{name}", name)]}), name) for name in ("one", "two")]
+    installed["janus_bench"] = [
+        Entry(name, contributing(**{kind: [("lan", name), (f"only-{name}", name)]}), name) for name in ("one", "two")
+    ]
     assert set(getattr(plugins, kind)()) == {"only-one", "only-two"}
     assert [broken.name for broken in plugins.broken_plugins()] == ["one (one)", "two (two)"]
     assert all("one (one) and two (two) claim it" in broken.error for broken in plugins.broken_plugins())
@@ -134,7 +141,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_detector_is_one_line_and_takes_no_other_with_it(installed, fault):
-    installed["janus_bench.detectors"] = [Entry("bad", BROKEN[fault], "other"), Entry("good", detector("good-preset"), "third")]
+    installed["janus_bench.detectors"] = [
+        Entry("bad", BROKEN[fault], "other"),
+        Entry("good", detector("good-preset"), "third"),
+    ]
     loaded, broken = plugins.load_detectors()
     assert [each.name for each in loaded] == ["good"]
     assert [(each.name, each.origin) for each in broken] == [("bad", "other")]
@@ -147,7 +157,8 @@ def raises(params):
 
 
 @pytest.mark.parametrize(
-    ("declare", "message"), [(raises, "declare.. raised KeyError"), (lambda params: None, "declare.. returned NoneType, not Capabilities")]
+    ("declare", "message"),
+    [(raises, "declare.. raised KeyError"), (lambda params: None, "declare.. returned NoneType, not Capabilities")],
 )
 def test_a_declaration_that_fails_is_the_plugin_s_error(installed, declare, message):
     installed["janus_bench.detectors"] = [Entry("bad", detector(declare=staticmethod(declare)), "other")]

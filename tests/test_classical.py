@@ -11,7 +11,14 @@ import sklearn.svm
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detectors.classical import IsolationForest, IsolationForestParams, NystroemSVM, NystroemSVMParams, OneClassSVM, OneClassSVMParams
+from detectors.classical import (
+    IsolationForest,
+    IsolationForestParams,
+    NystroemSVM,
+    NystroemSVMParams,
+    OneClassSVM,
+    OneClassSVMParams,
+)
 from janus_bench.conformance import check_detector
 from janus_bench.conformance.flows import constant_flows, mixed_flows, synthetic_benign
 from janus_bench.errors import DataError, PluginError, UsageError
@@ -30,7 +37,10 @@ def matrix(flows, name):
     rows = np.zeros((len(flows), 64, 9))
     for i in range(len(flows)):
         for j, packet in enumerate(range(flows.offsets[i], flows.offsets[i + 1])):
-            rows[i, j] = [flows.packets[channel][packet] for channel in ("size", "iat", "direction", "syn", "fin", "rst", "psh", "ack", "win")]
+            rows[i, j] = [
+                flows.packets[channel][packet]
+                for channel in ("size", "iat", "direction", "syn", "fin", "rst", "psh", "ack", "win")
+            ]
     return rows.reshape(len(flows), 576)
 
 
@@ -45,8 +55,12 @@ def test_isolation_forest_equals_scikit_learn(ctx, name):
 def test_isolation_forest_parameters_reach_scikit_learn(ctx):
     detector = IsolationForest(IsolationForestParams(n_estimators=17, max_samples=64))
     detector.fit(synthetic_benign(0, 300), ctx)
-    reference = sklearn.ensemble.IsolationForest(n_estimators=17, max_samples=64, random_state=42).fit(matrix(synthetic_benign(0, 300), "features"))
-    np.testing.assert_array_equal(detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), "features")))
+    reference = sklearn.ensemble.IsolationForest(n_estimators=17, max_samples=64, random_state=42).fit(
+        matrix(synthetic_benign(0, 300), "features")
+    )
+    np.testing.assert_array_equal(
+        detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), "features"))
+    )
 
 
 @pytest.mark.parametrize("name", ["features", "packets"])
@@ -54,7 +68,9 @@ def test_isolation_forest_parameters_reach_scikit_learn(ctx):
 def test_one_class_svm_equals_scikit_learn(ctx, name, nu):
     detector = OneClassSVM(OneClassSVMParams(input=name, nu=nu))
     detector.fit(synthetic_benign(0, 300), ctx)
-    reference = make_pipeline(StandardScaler(), sklearn.svm.OneClassSVM(nu=nu, gamma="scale")).fit(matrix(synthetic_benign(0, 300), name))
+    reference = make_pipeline(StandardScaler(), sklearn.svm.OneClassSVM(nu=nu, gamma="scale")).fit(
+        matrix(synthetic_benign(0, 300), name)
+    )
     scores, expected = detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), name))
     np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10)
     assert np.ptp(expected) > 1
@@ -70,7 +86,9 @@ def test_one_class_svm_equals_scikit_learn_across_blocks_and_with_outliers_in_tr
     detector = OneClassSVM(OneClassSVMParams())
     detector.fit(train, ctx)
     reference = make_pipeline(StandardScaler(), sklearn.svm.OneClassSVM()).fit(matrix(train, "features"))
-    np.testing.assert_allclose(detector.score(test), -reference.score_samples(matrix(test, "features")), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        detector.score(test), -reference.score_samples(matrix(test, "features")), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_one_class_svm_of_identical_flows_equals_scikit_learn(ctx):
@@ -78,14 +96,18 @@ def test_one_class_svm_of_identical_flows_equals_scikit_learn(ctx):
     detector = OneClassSVM(OneClassSVMParams())
     detector.fit(train, ctx)
     reference = make_pipeline(StandardScaler(), sklearn.svm.OneClassSVM()).fit(matrix(train, "features"))
-    np.testing.assert_allclose(detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), "features")), atol=1e-10)
+    np.testing.assert_allclose(
+        detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), "features")), atol=1e-10
+    )
 
 
 def test_one_class_svm_saves_and_loads_and_refuses_other_parameters(ctx, tmp_path):
     detector = OneClassSVM(OneClassSVMParams(nu=0.1))
     detector.fit(synthetic_benign(0, 100), ctx)
     detector.save(tmp_path)
-    np.testing.assert_array_equal(OneClassSVM.load(tmp_path, OneClassSVMParams(nu=0.1)).score(mixed_flows()), detector.score(mixed_flows()))
+    np.testing.assert_array_equal(
+        OneClassSVM.load(tmp_path, OneClassSVMParams(nu=0.1)).score(mixed_flows()), detector.score(mixed_flows())
+    )
     with pytest.raises(DataError, match=r"ocsvm\.json: saved with .* asked for"):
         OneClassSVM.load(tmp_path, OneClassSVMParams(nu=0.2))
 
@@ -102,7 +124,9 @@ def test_nystroem_svm_equals_scikit_learns_pipeline(ctx, name, components):
         sklearn.kernel_approximation.Nystroem(gamma=gamma, n_components=min(components, 300), random_state=42),
         sklearn.linear_model.SGDOneClassSVM(nu=0.1, random_state=42),
     ).fit(rows)
-    np.testing.assert_allclose(detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), name)), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        detector.score(mixed_flows()), -reference.score_samples(matrix(mixed_flows(), name)), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_nystroem_svm_saves_and_loads(ctx, tmp_path):
@@ -116,7 +140,9 @@ def test_nystroem_svm_saves_and_loads(ctx, tmp_path):
 
 @pytest.mark.parametrize("detector", [IsolationForest, OneClassSVM, NystroemSVM])
 def test_packet_input_keeps_the_contract_too(detector):
-    failed = [result for result in check_detector(detector, detector.Params(input="packets")) if result.status == "failed"]
+    failed = [
+        result for result in check_detector(detector, detector.Params(input="packets")) if result.status == "failed"
+    ]
     assert failed == []
 
 

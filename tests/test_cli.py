@@ -27,7 +27,11 @@ def the_line(done: subprocess.CompletedProcess[str]) -> str:
     [
         (("run", "--detectors", "januss"), 2, ["unknown detector 'januss'", "Did you mean 'janus'"]),
         (("run", "--protocol", "croos"), 2, ["unknown protocol 'croos'", "Did you mean 'cross'"]),
-        (("run", "--datasets", "alfa,beta"), 2, ["unknown dataset 'alfa'", "Did you mean 'alpha'", "janus-bench data add alfa FOLDER"]),
+        (
+            ("run", "--datasets", "alfa,beta"),
+            2,
+            ["unknown dataset 'alfa'", "Did you mean 'alpha'", "janus-bench data add alfa FOLDER"],
+        ),
         (("run", "--detectors", "ocsvm[nuu=0.1]"), 2, ["unknown parameter of ocsvm 'nuu'", "Did you mean 'nu'"]),
         (("run", "--detectors", "ocsvm[nu=much]"), 2, ["nu='much'", "a number"]),
         (("run", "--detectors", "ocsvm[nu=7]"), 2, ["ocsvm", "nu"]),
@@ -57,10 +61,25 @@ def test_a_mistake_is_one_line_with_its_exit_code(cli, arguments, code, words):
 
 def test_params_file(cli):
     (cli.folder / "good.toml").write_text("[ocsvm]\nnu = 0.1\n")
-    done = cli("run", "--detectors", "ocsvm", "--datasets", "alpha,beta", "--params", "good.toml", "--dry-run", "--format", "json", "--seeds", "1")
+    done = cli(
+        "run",
+        "--detectors",
+        "ocsvm",
+        "--datasets",
+        "alpha,beta",
+        "--params",
+        "good.toml",
+        "--dry-run",
+        "--format",
+        "json",
+        "--seeds",
+        "1",
+    )
     assert "nu=0.1" in done.stdout, done.stderr
     (cli.folder / "stranger.toml").write_text("[iforest]\nn_estimators = 5\n")
-    assert "iforest, not among the detectors" in the_line(cli("run", "--detectors", "ocsvm", "--params", "stranger.toml"))
+    assert "iforest, not among the detectors" in the_line(
+        cli("run", "--detectors", "ocsvm", "--params", "stranger.toml")
+    )
     (cli.folder / "bad.toml").write_text("[ocsvm\n")
     assert "not valid TOML" in the_line(cli("run", "--detectors", "ocsvm", "--params", "bad.toml"))
 
@@ -155,23 +174,38 @@ def test_help_has_examples_and_imports_nothing_heavy(cli, command):
     assert done.returncode == 0
     assert "janus-bench " in done.stdout.split("Examples:")[1]
     probe = (
-        "import sys; sys.argv = ['janus-bench', *sys.argv[1:]]\nfrom harness.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import sys; sys.argv = ['janus-bench', *sys.argv[1:]]\nfrom harness.cli.main import main\ntry:\n    "
+        "main()\nexcept SystemExit:\n    pass\n"
     )
-    probe += "print(sorted(set(sys.modules) & {'torch', 'numpy', 'polars', 'sklearn', 'numba', 'scipy', 'rich'}), file=sys.stderr)"
-    heavy = subprocess.run([sys.executable, "-c", probe, *command, "--help"], capture_output=True, text=True, check=True)
+    probe += (
+        "print(sorted(set(sys.modules) & {'torch', 'numpy', 'polars', 'sklearn', 'numba', 'scipy', 'rich'}), "
+        "file=sys.stderr)"
+    )
+    heavy = subprocess.run(
+        [sys.executable, "-c", probe, *command, "--help"], capture_output=True, text=True, check=True
+    )
     assert heavy.stderr.strip() == "[]"
 
 
 def test_lists_name_what_is_built_in(cli):
     detectors = {row["detector"] for row in json.loads(cli("detector", "list", "--format", "json").stdout)}
     assert {"janus", "shafir", "iforest", "ocsvm", "length", "random"} <= detectors
-    assert {"within", "cross"} <= {row["protocol"] for row in json.loads(cli("protocol", "list", "--format", "json").stdout)}
-    assert {"auroc", "auprc", "macro_auroc"} <= {row["metric"] for row in json.loads(cli("metric", "list", "--format", "json").stdout)}
-    assert {"table", "markdown", "csv", "json"} <= {row["renderer"] for row in json.loads(cli("renderer", "list", "--format", "json").stdout)}
+    assert {"within", "cross"} <= {
+        row["protocol"] for row in json.loads(cli("protocol", "list", "--format", "json").stdout)
+    }
+    assert {"auroc", "auprc", "macro_auroc"} <= {
+        row["metric"] for row in json.loads(cli("metric", "list", "--format", "json").stdout)
+    }
+    assert {"table", "markdown", "csv", "json"} <= {
+        row["renderer"] for row in json.loads(cli("renderer", "list", "--format", "json").stdout)
+    }
 
 
 def test_listing_and_reading_a_detector_does_not_import_torch(cli):
-    probe = "import sys; from janus_bench.plugins import detector_entries, load_detector\nfor name in detector_entries(): load_detector(name)\n"
+    probe = (
+        "import sys; from janus_bench.plugins import detector_entries, load_detector\nfor name in "
+        "detector_entries(): load_detector(name)\n"
+    )
     probe += "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

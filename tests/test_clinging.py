@@ -1,4 +1,5 @@
-"""Detectors that leave something behind, or write where they should not: each costs at most its own rows, at once, and nothing outlives its fit."""
+"""Detectors that leave something behind, or write where they should not: each costs at most its own rows, at once, and
+nothing outlives its fit."""
 
 from __future__ import annotations
 
@@ -25,7 +26,19 @@ EXPECTED = {
 def test_each_costs_its_rows_and_nothing_is_left(plugin_cli):
     started = time.monotonic()
     done = plugin_cli(
-        *("run", "--protocol", "thresholded", "--detectors", ",".join(EXPECTED), "--datasets", "alpha", "--seeds", "42", "--timeout", "50s")
+        *(
+            "run",
+            "--protocol",
+            "thresholded",
+            "--detectors",
+            ",".join(EXPECTED),
+            "--datasets",
+            "alpha",
+            "--seeds",
+            "42",
+            "--timeout",
+            "50s",
+        )
     )
     assert time.monotonic() - started < 150  # nobody waits for the timeout
     assert done.returncode == 1

@@ -1,4 +1,5 @@
-"""Comparing detectors and results folders: numbers from the stored scores, and refusals to mix what does not belong together."""
+"""Comparing detectors and results folders: numbers from the stored scores, and refusals to mix what does not belong
+together."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def truth(name: str, n: int = 160) -> pl.DataFrame:
     """160 flows of 16 captures, 60 of them attacks in their own captures."""
     attack = np.arange(n) >= 100
     sources = [f"{name}-{number}" for number in np.arange(n) // 10]
-    return pl.DataFrame({"flow_id": np.arange(n), "attack": attack, "family": ["x"] * n, "source": sources, "n_packets": np.full(n, 3)})
+    return pl.DataFrame(
+        {"flow_id": np.arange(n), "attack": attack, "family": ["x"] * n, "source": sources, "n_packets": np.full(n, 3)}
+    )
 
 
 def scores(label: str, source: str, target: str, seed: int) -> pl.DataFrame:
@@ -44,7 +47,11 @@ def scores(label: str, source: str, target: str, seed: int) -> pl.DataFrame:
     rng = np.random.default_rng([SEEDS.index(seed), NAMES.index(source), NAMES.index(target), list(SKILL).index(label)])
     ids = np.arange(160)
     role = np.where(ids < 10, "source_val", np.where(ids < 20, "cal_a", np.where(ids < 30, "cal_b", "test")))
-    values = np.random.default_rng(NAMES.index(target)).normal(size=160) + 0.5 * rng.normal(size=160) + SKILL[label] * (ids >= 100)
+    values = (
+        np.random.default_rng(NAMES.index(target)).normal(size=160)
+        + 0.5 * rng.normal(size=160)
+        + SKILL[label] * (ids >= 100)
+    )
     return pl.DataFrame({"flow_id": ids, "target": [target] * 160, "role": role, "score": values})
 
 
@@ -70,7 +77,8 @@ def run_spec(label: str, source: str, target: str, seed: int) -> RunSpec:
 def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=(), **changes) -> Path:
     """A results folder of the cross protocol; ``failed``: (label, source, target, seed) of runs that ended in an error.
 
-    ``controlled``: labels with a target-only control, one run a target and seed, whose scores are those of ``poor`` from the target itself.
+    ``controlled``: labels with a target-only control, one run a target and seed, whose scores are those of ``poor``
+    from the target itself.
     """
     version = {name: value for name, value in changes.items() if name == "schema_version"}
     store = RunStore.create(folder)
@@ -85,14 +93,40 @@ def write_folder(folder: Path, labels=("good", "poor"), failed=(), controlled=()
                     spec = run_spec(label, source, target, seed)
                     status = "error" if (label, source, target, seed) in failed else "ok"
                     declared = asdict(spec)
-                    store.append(RunRecord(spec.key, spec.fit_key, declared, status, "", 0, "2026-01-01", "control", False, "identity", **version))
+                    store.append(
+                        RunRecord(
+                            spec.key,
+                            spec.fit_key,
+                            declared,
+                            status,
+                            "",
+                            0,
+                            "2026-01-01",
+                            "control",
+                            False,
+                            "identity",
+                            **version,
+                        )
+                    )
                     if status == "ok":
                         store.write_scores(spec.key, scores(label, source, target, seed))
                     cells.append(ExpectedCell(label, "transfer", source, target, seed, spec.key))
                     if label in controlled:
                         spec = replace(spec, regime="control", source=None, source_hash=None)
                         store.append(
-                            RunRecord(spec.key, spec.fit_key, asdict(spec), "ok", "", 0, "2026-01-01", "control", False, "identity", **version)
+                            RunRecord(
+                                spec.key,
+                                spec.fit_key,
+                                asdict(spec),
+                                "ok",
+                                "",
+                                0,
+                                "2026-01-01",
+                                "control",
+                                False,
+                                "identity",
+                                **version,
+                            )
                         )
                         store.write_scores(spec.key, scores("poor", target, target, seed))
                         cells.append(ExpectedCell(label, "control", source, target, seed, spec.key))
@@ -143,7 +177,11 @@ def test_a_detector_against_its_target_only_control(tmp_path, capsys):
     command(folder, control=True, output="json")  # of all, the one that has a control
     document = json.loads(capsys.readouterr().out)
     (pair,) = document["pairs"]
-    assert (pair["first"], pair["second"], document["regime"]) == ("good", "control of good", "transfer against control")
+    assert (pair["first"], pair["second"], document["regime"]) == (
+        "good",
+        "control of good",
+        "transfer against control",
+    )
     assert len(pair["cells"]) == 9
     for row in pair["cells"]:
         areas = expected_area("good", row["source"], row["target"]), expected_area("poor", row["target"], row["target"])
@@ -160,12 +198,18 @@ def test_exchanging_the_detectors_changes_the_sign_only(tmp_path, capsys):
     folder = write_folder(tmp_path / "runs")
     there, back = (compared(capsys, folder, None, "", names)["pairs"][0] for names in ("good,poor", "poor,good"))
     for one, other in zip(there["cells"] + there["means"], back["cells"] + back["means"], strict=True):
-        assert (one["difference"], one["low"], one["high"]) == pytest.approx((-other["difference"], -other["high"], -other["low"]))
+        assert (one["difference"], one["low"], one["high"]) == pytest.approx(
+            (-other["difference"], -other["high"], -other["low"])
+        )
 
 
 def test_means_are_corrected_for_the_number_of_pairs(tmp_path, capsys):
     document = compared(capsys, write_folder(tmp_path / "runs", tuple(SKILL)), None, "", "good,fair,poor")
-    assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [("good", "fair"), ("good", "poor"), ("fair", "poor")]
+    assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [
+        ("good", "fair"),
+        ("good", "poor"),
+        ("fair", "poor"),
+    ]
     cross = [pair["means"][0] for pair in document["pairs"]]
     smallest = min(cross, key=lambda row: row["p"])
     assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p"]))
@@ -186,7 +230,9 @@ def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys)
     folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
     (pair,) = compared(capsys, folder, None, "", "good,poor")["pairs"]
     broken = [row for row in pair["cells"] if row["difference"] is None]
-    assert [(row["source"], row["target"], row["reason"]) for row in broken] == [("alpha", "beta", "poor, seed 2: error")]
+    assert [(row["source"], row["target"], row["reason"]) for row in broken] == [
+        ("alpha", "beta", "poor, seed 2: error")
+    ]
     cross, within = pair["means"]
     assert (cross["difference"], cross["low"], cross["p"]) == (None, None, None)
     assert "1 of 6 cells" in cross["reason"]
@@ -200,7 +246,10 @@ def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys)
         ({"split": "random"}, "split is grouped in the first and random in the second"),
         ({"profile": "paper"}, "profile is quick in the first and paper in the second"),
         ({"calibration": "none"}, "calibration is target_benign in the first and none in the second"),
-        ({"datasets": {name: DatasetEntry("other" if name == "beta" else hash_of(name)) for name in NAMES}}, "the data of beta differ"),
+        (
+            {"datasets": {name: DatasetEntry("other" if name == "beta" else hash_of(name)) for name in NAMES}},
+            "the data of beta differ",
+        ),
         ({"datasets": {name: DatasetEntry(hash_of(name)) for name in NAMES[:2]}}, "only one of them has gamma"),
     ],
 )
@@ -213,15 +262,24 @@ def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, chang
 
 def test_another_schema_version_is_refused_by_name(tmp_path):
     first, second = write_folder(tmp_path / "a", schema_version=1), write_folder(tmp_path / "b", schema_version=2)
-    with pytest.raises(UsageError, match=r"cannot compare .*: schema version is 1 in the first and 2 in the second; run both alike$"):
+    with pytest.raises(
+        UsageError, match=r"cannot compare .*: schema version is 1 in the first and 2 in the second; run both alike$"
+    ):
         command(first, second)
     later = write_folder(tmp_path / "c", schema_version=99)
-    with pytest.raises(DataError, match=r"has schema version 99, this janus-bench reads 1 and 2: it was written by another version"):
+    with pytest.raises(
+        DataError, match=r"has schema version 99, this janus-bench reads 1 and 2: it was written by another version"
+    ):
         command(first, later)
 
 
 @pytest.mark.parametrize(
-    ("detectors", "said"), [("good,pooor", "unknown detector 'pooor'. Did you mean 'poor'"), ("good", "two or more"), ("", "second results folder")]
+    ("detectors", "said"),
+    [
+        ("good,pooor", "unknown detector 'pooor'. Did you mean 'poor'"),
+        ("good", "two or more"),
+        ("", "second results folder"),
+    ],
 )
 def test_too_few_or_unknown_detectors_are_one_line(tmp_path, detectors, said):
     with pytest.raises(UsageError, match=said):
@@ -285,8 +343,17 @@ def test_any_metric_is_compared_and_delong_is_for_auroc_alone(tmp_path, capsys):
     for row in pair["cells"]:
         found = []
         for label in ("good", "poor"):
-            tests = [scores(label, row["source"], row["target"], seed).filter(pl.col("role") == "test") for seed in SEEDS]
-            found.append(np.mean([average_precision_score(test["flow_id"].to_numpy() >= 100, test["score"].to_numpy()) for test in tests]))
+            tests = [
+                scores(label, row["source"], row["target"], seed).filter(pl.col("role") == "test") for seed in SEEDS
+            ]
+            found.append(
+                np.mean(
+                    [
+                        average_precision_score(test["flow_id"].to_numpy() >= 100, test["score"].to_numpy())
+                        for test in tests
+                    ]
+                )
+            )
         assert (row["first"], row["second"]) == pytest.approx(found)
         assert row["low"] < row["difference"] < row["high"]
         assert (row["delong_p"], row["delong_p_holm"]) == (None, None)
@@ -319,14 +386,18 @@ def test_auroc_by_repeating_flows_is_auroc_by_weights(tmp_path):
 
 
 def test_a_row_that_chooses_its_score_with_labels_is_not_compared(tmp_path):
-    best, plain = DetectorRow("good", provenance="control", aggregator=BEST_FIXED), DetectorRow("poor", provenance="control")
+    best, plain = (
+        DetectorRow("good", provenance="control", aggregator=BEST_FIXED),
+        DetectorRow("poor", provenance="control"),
+    )
     folder = write_folder(tmp_path / "runs", detectors={"good": best, "poor": plain})
     with pytest.raises(UsageError, match="good chooses its score with the labels of the test"):
         command(folder, detectors="good,poor")
 
 
 def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):
-    """Three pairs: .02, .03 and .04 are below 5 %, and after Holm none is (.06 each); .01, .04 and .3 become .03, .08 and .3."""
+    """Three pairs: .02, .03 and .04 are below 5 %, and after Holm none is (.06 each); .01, .04 and .3 become .03, .08
+    and .3."""
     table = Results.open(write_folder(tmp_path / "runs", tuple(SKILL))).select()
     groups = []
     for planned in ((0.02, 0.03, 0.04), (0.01, 0.04, 0.3)):
@@ -334,7 +405,10 @@ def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):
 
         def interval(resampled, cells, contrast, *, datasets, values=values):
             return Interval(
-                float(np.mean([resampled.estimate[pair] @ contrast for pair in cells])), 0.0, 1.0, next(values) if min(contrast) < 0 else None
+                float(np.mean([resampled.estimate[pair] @ contrast for pair in cells])),
+                0.0,
+                1.0,
+                next(values) if min(contrast) < 0 else None,
             )
 
         monkeypatch.setattr(intervals, "interval_of", interval)
@@ -353,14 +427,24 @@ def test_rows_of_one_run_are_compared_under_their_own_aggregators(tmp_path, caps
         noise = np.random.default_rng(0).permutation(table["score"].to_numpy())
         store.write_scores(record.key, table.rename({"score": "first"}).with_columns(second=noise))
         store.append(replace(record, aggregator="column:first"))
-    rows = {f"good · {name}": replace(plan.detectors["good"], aggregator=f"column:{name}", variant=name) for name in ("first", "second")}
+    rows = {
+        f"good · {name}": replace(plan.detectors["good"], aggregator=f"column:{name}", variant=name)
+        for name in ("first", "second")
+    }
     cells = tuple(replace(cell, label=label) for label in rows for cell in plan.cells)
     store.write_plan(replace(plan, detectors=rows, cells=cells))
     (pair,) = compared(capsys, folder, None, "", "good · first,good · second")["pairs"]
     for cell in pair["cells"]:
         areas = []
         for name in ("first", "second"):
-            tests = [store.scores(run_spec("good", cell["source"], cell["target"], seed).key).filter(pl.col("role") == "test") for seed in SEEDS]
-            areas.append(np.mean([roc_auc_score(test["flow_id"].to_numpy() >= 100, test[name].to_numpy()) for test in tests]))
+            tests = [
+                store.scores(run_spec("good", cell["source"], cell["target"], seed).key).filter(
+                    pl.col("role") == "test"
+                )
+                for seed in SEEDS
+            ]
+            areas.append(
+                np.mean([roc_auc_score(test["flow_id"].to_numpy() >= 100, test[name].to_numpy()) for test in tests])
+            )
         assert (cell["first"], cell["second"]) == pytest.approx(areas)
         assert areas[0] > areas[1] + 0.1

@@ -1,4 +1,5 @@
-"""check_detector: sound detectors pass, and each deliberately broken one fails exactly the check that is about its fault."""
+"""check_detector: sound detectors pass, and each deliberately broken one fails exactly the check that is about its
+fault."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def test_built_in_detectors_keep_the_contract(check):
 def test_reading_what_built_in_detectors_declare_imports_nothing_heavy():
     targets = [BUILT_IN[name].value.split(":")[0] for name in NAMES]
     code = (
-        f"import importlib, sys; [importlib.import_module(m) for m in {targets}]; print(sorted({{'torch', 'sklearn', 'nflows'}} & set(sys.modules)))"
+        f"import importlib, sys; [importlib.import_module(m) for m in {targets}]; print(sorted({{'torch', "
+        "'sklearn', 'nflows'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -67,7 +69,9 @@ class Sound:
         self.unit = self.score(benign).mean()
 
     def score(self, flows):
-        return (np.abs((flows.feature_matrix(FLOW_FEATURES) - self.mean) / self.scale) ** self.params.power).mean(axis=1) / self.unit
+        return (np.abs((flows.feature_matrix(FLOW_FEATURES) - self.mean) / self.scale) ** self.params.power).mean(
+            axis=1
+        ) / self.unit
 
     def save(self, folder):
         np.savez(folder / "sound.npz", mean=self.mean, scale=self.scale)
@@ -419,7 +423,8 @@ def test_a_detector_that_declares_itself_random_is_not_asked_for_determinism():
 
 
 @pytest.mark.parametrize(
-    ("profiles", "power"), [({"quick": {"power": 2.0}, "check": {"power": 1.5}}, 1.5), ({"quick": {"power": 2.0}}, 2.0), ({"paper": {}}, 1.0)]
+    ("profiles", "power"),
+    [({"quick": {"power": 2.0}, "check": {"power": 1.5}}, 1.5), ({"quick": {"power": 2.0}}, 2.0), ({"paper": {}}, 1.0)],
 )
 def test_the_cheapest_profile_is_checked_by_default(profiles, power):
     used = set()

@@ -82,7 +82,11 @@ def test_invalid_scores_say_what_is_wrong(raw, message):
         validate_scores(raw, 3, ("score",))
 
 
-@pytest.mark.parametrize("raw", [[0, 1, 2], np.arange(3, dtype=np.uint8), np.arange(3, dtype=np.float16), {"score": (0.0, 1.0, 2.0)}], ids=repr)
+@pytest.mark.parametrize(
+    "raw",
+    [[0, 1, 2], np.arange(3, dtype=np.uint8), np.arange(3, dtype=np.float16), {"score": (0.0, 1.0, 2.0)}],
+    ids=repr,
+)
 def test_real_numbers_of_any_type_are_taken_as_float64(raw):
     column = validate_scores(raw, 3, ("score",))["score"]
     assert column.dtype == np.float64

@@ -35,7 +35,8 @@ def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsy
     stores = [FlowStore.open(fresh_home / "datasets" / name) for name in ("lan", "original", "full_store")]
     assert len({store.hash for store in stores}) == 1
     assert all(store.manifest["cic_features"] for store in stores)
-    assert stores[0].manifest["packets"] == stores[1].manifest["packets"]  # what became of the captures is not forgotten
+    # what became of the captures is not forgotten
+    assert stores[0].manifest["packets"] == stores[1].manifest["packets"]
     capsys.readouterr()
     command.show_list("json")
     rows = {row["dataset"]: row for row in json.loads(capsys.readouterr().out)}
@@ -70,7 +71,10 @@ def test_info_names_the_sites_where_there_are_several(fresh_home, tmp_path, caps
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("site ")]
         counts = {site: (table["site"] == site) for site in sorted(sites)}
         expected = [
-            f"site {site or '(none named)'}: {(of & ~table['attack']).sum()} benign, {(of & table['attack']).sum()} attack flows"
+            (
+                f"site {site or '(none named)'}: {(of & ~table['attack']).sum()} benign, "
+                f"{(of & table['attack']).sum()} attack flows"
+            )
             for site, of in counts.items()
         ]
         assert said == (expected if len(sites) > 1 else [])
@@ -86,7 +90,10 @@ def test_packets_that_the_stream_does_not_have_are_counted_and_stated(fresh_home
     add("lossy", captures, stream=True)
     add("without", captures)
     command.show_info("lossy", "table")
-    assert capsys.readouterr().err.count(f"warning: {2 * n_captures} packets of the flows are not in the packet stream") == 2
+    assert (
+        capsys.readouterr().err.count(f"warning: {2 * n_captures} packets of the flows are not in the packet stream")
+        == 2
+    )
     manifests = {path.parent.name: json.loads(path.read_text()) for path in fresh_home.glob("datasets/*/manifest.json")}
     stated = {name: manifest.get("packets_not_in_stream") for name, manifest in manifests.items()}
     assert stated == {"whole": 0, "lossy": 2 * n_captures, "without": None}
@@ -113,7 +120,14 @@ def test_a_store_of_the_old_layout_is_one_line(fresh_home, tmp_path):
     add("lan", write_example_captures(tmp_path / "captures"))
     path = fresh_home / "datasets" / "lan" / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({key: value for key, value in manifest.items() if key not in ("store_version", "shards", "cic_features")}))
+    path.write_text(
+        json.dumps(
+            {key: value for key, value in manifest.items() if key not in ("store_version", "shards", "cic_features")}
+        )
+    )
     done = Cli(sys.executable, fresh_home, tmp_path)("data", "info", "lan")
     assert done.returncode == 3
-    assert done.stderr == f"janus-bench: {path.parent}: a store of version 1, this program reads 2 and 3; add the dataset again\n"
+    assert (
+        done.stderr
+        == f"janus-bench: {path.parent}: a store of version 1, this program reads 2 and 3; add the dataset again\n"
+    )

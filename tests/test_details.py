@@ -1,4 +1,5 @@
-"""Tables in place of the leaderboard: thresholds, alerts a day, families, spread over seeds; numbers by plain Python from the stored scores."""
+"""Tables in place of the leaderboard: thresholds, alerts a day, families, spread over seeds; numbers by plain Python
+from the stored scores."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ SEEDS = (1, 2)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
-    """Two detectors on two sites, two seeds; 400 calibration flows B, 1 400 benign and 200 attack test flows; two runs of ``near`` are not ok."""
+    """Two detectors on two sites, two seeds; 400 calibration flows B, 1 400 benign and 200 attack test flows; two runs
+    of ``near`` are not ok."""
     return small_store(tmp_path_factory.mktemp("details"))[0]
 
 
@@ -42,8 +44,15 @@ def document_of(store: RunStore, table: str, **options: Any) -> dict[str, Any]:
 def parts_of(store: RunStore, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
     """Test scores, whether they are attacks, their families, and calibration scores B in order."""
     table = store.scores(key)
-    test = table.filter(pl.col("role") == "test").join(store.truth("bb" if key[-2] == "b" else "aa"), on="flow_id", maintain_order="left")
-    return test["score"].to_numpy(), test["attack"].to_numpy(), test["family"].to_numpy(), sorted(table.filter(pl.col("role") == "cal_b")["score"])
+    test = table.filter(pl.col("role") == "test").join(
+        store.truth("bb" if key[-2] == "b" else "aa"), on="flow_id", maintain_order="left"
+    )
+    return (
+        test["score"].to_numpy(),
+        test["attack"].to_numpy(),
+        test["family"].to_numpy(),
+        sorted(table.filter(pl.col("role") == "cal_b")["score"]),
+    )
 
 
 def test_thresholds_are_means_over_seeds_of_scikit_learns_numbers(store: RunStore) -> None:
@@ -52,7 +61,9 @@ def test_thresholds_are_means_over_seeds_of_scikit_learns_numbers(store: RunStor
         *(("far", source, target) for source in "ab" for target in "ab"),
         *(("near", source, target) for source in "ab" for target in "ab"),
     }
-    (record,) = [r for r in records if (r["detector"], r["source"], r["target"], r["threshold"]) == ("far", "a", "b", "P95")]
+    (record,) = [
+        r for r in records if (r["detector"], r["source"], r["target"], r["threshold"]) == ("far", "a", "b", "P95")
+    ]
     found: dict[str, list[float]] = {"fpr": [], "recall": [], "precision": [], "f1": []}
     for seed in SEEDS:
         score, attack, _, cal = parts_of(store, f"farab{seed}")
@@ -93,7 +104,11 @@ def test_alerts_a_day_follow_from_the_rates(store: RunStore) -> None:
             continue
         k = round(at["fpr"] * 1400)
         if k < 10:
-            assert (record["ppv"], record["false_alerts"], record["reason"]) == (None, None, "too few false alerts on the benign test flows")
+            assert (record["ppv"], record["false_alerts"], record["reason"]) == (
+                None,
+                None,
+                "too few false alerts on the benign test flows",
+            )
             continue
         false, true = 500_000 * (1 - base) * at["fpr"], 500_000 * base * at["recall"]
         assert (record["false_alerts"], record["true_alerts"], record["ppv"]) == (
@@ -116,7 +131,11 @@ def test_base_rates_that_are_none_are_refused(store: RunStore, rates: str) -> No
 
 def test_families_against_all_benign_flows(store: RunStore) -> None:
     document = document_of(store, "families")
-    (record,) = [r for r in document["details"]["records"] if (r["detector"], r["source"], r["target"], r["family"]) == ("far", "a", "b", "scan")]
+    (record,) = [
+        r
+        for r in document["details"]["records"]
+        if (r["detector"], r["source"], r["target"], r["family"]) == ("far", "a", "b", "scan")
+    ]
     areas = []
     for seed in SEEDS:
         score, attack, family, _ = parts_of(store, f"farab{seed}")
@@ -131,13 +150,19 @@ def test_families_against_all_benign_flows(store: RunStore) -> None:
 
 def test_spread_over_seeds_with_students_factor_and_none_for_one_seed(store: RunStore) -> None:
     document = document_of(store, "stability")
-    records = {(r["detector"], r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell"}
+    records = {
+        (r["detector"], r["source"], r["target"]): r for r in document["details"]["records"] if r["what"] == "cell"
+    }
     areas = []
     for seed in SEEDS:
         score, attack, _, _ = parts_of(store, f"farab{seed}")
         areas.append(roc_auc_score(attack, score))
     both = records["far", "a", "b"]
-    assert (both["mean"], both["std"], both["n_seeds"]) == (pytest.approx(np.mean(areas)), pytest.approx(np.std(areas, ddof=1)), 2)
+    assert (both["mean"], both["std"], both["n_seeds"]) == (
+        pytest.approx(np.mean(areas)),
+        pytest.approx(np.std(areas, ddof=1)),
+        2,
+    )
     assert both["half_width"] == pytest.approx(t.ppf(0.975, 1) * np.std(areas, ddof=1) / 2**0.5)
     one = records["near", "b", "b"]
     assert (one["n_seeds"], one["std"], one["half_width"]) == (1, None, None)
@@ -145,7 +170,9 @@ def test_spread_over_seeds_with_students_factor_and_none_for_one_seed(store: Run
 
 @pytest.mark.parametrize("table", ["thresholds", "alerts", "families", "stability"])
 @pytest.mark.parametrize("width", [80, 200])
-def test_every_format_shows_the_same_records_and_the_terminal_keeps_its_width(store: RunStore, table: str, width: int) -> None:
+def test_every_format_shows_the_same_records_and_the_terminal_keeps_its_width(
+    store: RunStore, table: str, width: int
+) -> None:
     document = document_of(store, table)
     text = RENDER["table"](document, width, False)
     assert max(map(len, text.splitlines())) <= width
@@ -160,7 +187,9 @@ def test_every_format_shows_the_same_records_and_the_terminal_keeps_its_width(st
     for place, record in enumerate(records):
         for name, value in record.items():
             assert parquet[name][place] == value, name
-            assert lines[place][name] == ("" if value is None else str(value).lower() if isinstance(value, bool) else str(value)), name
+            assert lines[place][name] == (
+                "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            ), name
     assert json.loads(RENDER["json"](document, width, False))["details"]["records"] == records
     markdown, latex = RENDER["markdown"](document, width, False), RENDER["latex"](document, width, False)
     assert markdown.count("\n| :--") == text.count("\n──") if width == 200 else "| :--" in markdown
@@ -172,7 +201,12 @@ def test_a_protocol_names_its_table_and_a_wrong_name_gets_a_suggestion(store: Ru
 
     results = Results(store)
     (plan,) = results.plans
-    for protocol, table in (("thresholded", "thresholds"), ("per-family", "families"), ("stability", "stability"), ("cross", "leaderboard")):
+    for protocol, table in (
+        ("thresholded", "thresholds"),
+        ("per-family", "families"),
+        ("stability", "stability"),
+        ("cross", "leaderboard"),
+    ):
         assert leaderboard.table_name(results.table([replace(plan, protocol=protocol)])) == table
     thresholded = results.table([replace(plan, protocol="thresholded")])
     assert leaderboard.table_name(thresholded, "leaderboard") == "leaderboard"
@@ -187,25 +221,31 @@ def test_a_protocol_runs_and_prints_its_table_and_other_tables_need_no_new_run(c
     assert "τ = P95 of calibration flows B" in done.stdout
     alerts = cli("leaderboard", "--table", "alerts", "--base-rates", "0.01", "--format", "csv")
     assert alerts.returncode == 0, alerts.stderr
-    assert {(line["detector"], line["table"], line["base_rate"]) for line in csv.DictReader(io.StringIO(alerts.stdout))} == {
-        ("length", "alerts", "0.01")
-    }
+    assert {
+        (line["detector"], line["table"], line["base_rate"]) for line in csv.DictReader(io.StringIO(alerts.stdout))
+    } == {("length", "alerts", "0.01")}
     piped = cli("leaderboard", "--watch")
     assert (piped.returncode, piped.stderr.count("\n")) == (2, 1)
 
 
-def test_a_parquet_file_is_written_and_refused_as_text(store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_parquet_file_is_written_and_refused_as_text(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UsageError, match="not text: write it to a file"):
         leaderboard.find_renderer("parquet")
     file = tmp_path / "board.parquet"
     leaderboard.leaderboard(store.folder, output="parquet", file=file, intervals=False)
     table = pl.read_parquet(file)
     assert table.height == 8
-    assert table.filter((pl.col("detector") == "near") & (pl.col("source") == "b") & (pl.col("target") == "b"))["status"].to_list() == ["missing"]
+    assert table.filter((pl.col("detector") == "near") & (pl.col("source") == "b") & (pl.col("target") == "b"))[
+        "status"
+    ].to_list() == ["missing"]
     assert "wrote" in capsys.readouterr().err
 
 
-def test_intervals_are_computed_once_and_then_kept(store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_are_computed_once_and_then_kept(
+    store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import reports.statistics.intervals
 
     leaderboard.leaderboard(store.folder, output="json")

@@ -1,4 +1,5 @@
-"""Reading published CSVs: their real headers and rows, and everything that can be wrong with one; each line is used or counted."""
+"""Reading published CSVs: their real headers and rows, and everything that can be wrong with one; each line is used or
+counted."""
 
 from __future__ import annotations
 
@@ -18,14 +19,19 @@ from tests.conftest import SHARED_DATA, needs_shared_data
 from tests.test_drivers_match import flow_key as key
 
 SAMPLES = SHARED_DATA / "csv_samples"
-HEADER = "Flow ID, Source IP, Source Port, Destination IP, Destination Port, Protocol, Timestamp, Flow Duration,Flow Bytes/s, Flow Packets/s, Label"
+HEADER = (
+    "Flow ID, Source IP, Source Port, Destination IP, Destination Port, Protocol, Timestamp, Flow Duration,Flow "
+    "Bytes/s, Flow Packets/s, Label"
+)
 ROW = "x,10.0.0.1,1000,10.0.0.2,80,6,6/7/2017 9:15,113,1.5,2.5,BENIGN"
 MINUTE = 60 * NS
 
 
 def read(tmp_path: Path, *lines: str | bytes, header: str = HEADER) -> CsvRows:
     path = tmp_path / "some.csv"
-    path.write_bytes(b"\r\n".join(line.encode() if isinstance(line, str) else line for line in (header, *lines)) + b"\r\n")
+    path.write_bytes(
+        b"\r\n".join(line.encode() if isinstance(line, str) else line for line in (header, *lines)) + b"\r\n"
+    )
     return read_rows(path, cicids2017.CSVS.form, cicids2017.LABELS)
 
 
@@ -38,7 +44,9 @@ def account(found: CsvRows) -> int:
 
 @needs_shared_data
 def test_the_real_sample_of_cicids2017():
-    found = read_rows(SAMPLES / "cic_ids2017_GeneratedLabelledFlows_header_assembled.csv", cicids2017.CSVS.form, cicids2017.LABELS)
+    found = read_rows(
+        SAMPLES / "cic_ids2017_GeneratedLabelledFlows_header_assembled.csv", cicids2017.CSVS.form, cicids2017.LABELS
+    )
     assert found.rows["label"].to_list() == ["benign", "Web Attack - Brute Force", "benign", "benign"]
     assert found.rows["attack"].to_list() == [False, True, False, False]
     # 6 July 2017, 09:15, to the minute
@@ -60,17 +68,27 @@ def test_the_real_sample_of_cicddos2019():
 
 
 LABELS_2017 = (
-    "BENIGN", "DoS Hulk", "PortScan", "DDoS", "DoS GoldenEye", "FTP-Patator", "SSH-Patator", "DoS slowloris", "DoS Slowhttptest", "Bot",
-    "Infiltration", "Heartbleed", "Infiltration - Portscan",
-    *(f"Web Attack {dash} {kind}" for dash in ("–", "\x96", "\ufffd", "-", "?") for kind in ("Brute Force", "XSS", "Sql Injection", "SQL Injection")),
+    "BENIGN", "DoS Hulk", "PortScan", "DDoS", "DoS GoldenEye", "FTP-Patator", "SSH-Patator", "DoS slowloris",
+    "DoS Slowhttptest", "Bot", "Infiltration", "Heartbleed", "Infiltration - Portscan",
+    *(
+        f"Web Attack {dash} {kind}"
+        for dash in ("–", "\x96", "\ufffd", "-", "?")
+        for kind in ("Brute Force", "XSS", "Sql Injection", "SQL Injection")
+    ),
 )  # fmt: skip
 LABELS_2019 = (
     "BENIGN", "Syn", "TFTP", "UDPLag", "UDP-lag", "WebDDoS", "Portmap",
-    *(prefix + name for prefix in ("", "DrDoS_") for name in ("DNS", "LDAP", "MSSQL", "NTP", "NetBIOS", "SNMP", "SSDP", "UDP")),
+    *(
+        prefix + name
+        for prefix in ("", "DrDoS_")
+        for name in ("DNS", "LDAP", "MSSQL", "NTP", "NetBIOS", "SNMP", "SSDP", "UDP")
+    ),
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("labels", "written", "classes"), [(cicids2017.LABELS, LABELS_2017, 16), (cicddos2019.LABELS, LABELS_2019, 14)])
+@pytest.mark.parametrize(
+    ("labels", "written", "classes"), [(cicids2017.LABELS, LABELS_2017, 16), (cicddos2019.LABELS, LABELS_2019, 14)]
+)
 def test_every_published_spelling_is_known(labels: LabelMap, written: tuple[str, ...], classes: int):
     for text in written:
         for spelling in (text, text.upper(), f" {text} "):
@@ -96,7 +114,9 @@ def test_every_published_spelling_is_known(labels: LabelMap, written: tuple[str,
         ("07/07/2017 08:04:05", 8, 4, 5, NS),
     ],
 )
-def test_hours_one_to_seven_are_the_afternoon(tmp_path: Path, text: str, hour: int, minute: int, second: int, precision: int):
+def test_hours_one_to_seven_are_the_afternoon(
+    tmp_path: Path, text: str, hour: int, minute: int, second: int, precision: int
+):
     found = read(tmp_path, ROW.replace("6/7/2017 9:15", text))
     seventh_of_july = 1499385600
     assert found.rows["start"].to_list() == [(seventh_of_july + 3600 * hour + 60 * minute + second) * NS]
@@ -159,7 +179,17 @@ def test_bytes_that_are_no_text(tmp_path: Path):
 
 def test_a_file_is_read_in_blocks_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seconds = ROW.replace("9:15", "9:15:16")
-    lines = [ROW, "," * 10, HEADER, "", ROW.replace("BENIGN", "DDoS"), "bad", seconds, *[ROW.replace("1000", str(port)) for port in range(50)], ROW]
+    lines = [
+        ROW,
+        "," * 10,
+        HEADER,
+        "",
+        ROW.replace("BENIGN", "DDoS"),
+        "bad",
+        seconds,
+        *[ROW.replace("1000", str(port)) for port in range(50)],
+        ROW,
+    ]
     lines += [seconds.replace("16", "17.5"), ROW.replace("BENIGN", "Martian"), b"\xff" + ROW.encode()]
     whole = read(tmp_path, *lines)
     assert whole.rows["copy"].sum() == 2
@@ -167,7 +197,12 @@ def test_a_file_is_read_in_blocks_with_the_same_result(tmp_path: Path, monkeypat
         monkeypatch.setattr("datasets_registry.drivers.csv_rows.BLOCK", size)
         parts = read(tmp_path, *lines)
         assert parts.rows.equals(whole.rows)
-        assert (parts.lines, parts.left_out, parts.noted, parts.unknown) == (whole.lines, whole.left_out, whole.noted, whole.unknown)
+        assert (parts.lines, parts.left_out, parts.noted, parts.unknown) == (
+            whole.lines,
+            whole.left_out,
+            whole.noted,
+            whole.unknown,
+        )
 
 
 def test_damaged_files_end_in_an_account_or_in_one_line(tmp_path: Path):
@@ -180,7 +215,9 @@ def test_damaged_files_end_in_an_account_or_in_one_line(tmp_path: Path):
         for _ in range(random.integers(1, 12)):
             begin, length = random.integers(len(data)), random.integers(1, 60)
             piece = bytes(random.integers(0, 256, length, dtype=np.uint8))
-            data[begin : begin + length] = [piece, b"", bytes(data[begin : begin + length]) * 2, b"\n\x00\"'"][random.integers(4)]
+            data[begin : begin + length] = [piece, b"", bytes(data[begin : begin + length]) * 2, b"\n\x00\"'"][
+                random.integers(4)
+            ]
         path.write_bytes(data)
         try:
             found = read_rows(path, cicids2017.CSVS.form, cicids2017.LABELS)

@@ -27,7 +27,8 @@ FLOODED = {attack.label for attack in ATTACKS if attack.family in FLOODS}
 
 @dataclass(frozen=True)
 class Prepared:
-    """manifest; labels: (capture, 5-tuple, first in µs) → (label, attack, family, source) of every stored flow; what was said."""
+    """manifest; labels: (capture, 5-tuple, first in µs) → (label, attack, family, source) of every stored flow; what
+    was said."""
 
     manifest: dict[str, Any]
     labels: dict[tuple, tuple]
@@ -48,16 +49,25 @@ def prepare(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     def make(options: CicIoTOptions) -> Prepared:
         said: list[str] = []
         label = DRIVER.labeller(Request(options=options, tell=said.append))
-        captures = {name: CaptureFile(path, group) for name, (path, group) in find_captures(DRIVER, truth.captures).items()}
+        captures = {
+            name: CaptureFile(path, group) for name, (path, group) in find_captures(DRIVER, truth.captures).items()
+        }
         destination = folder / f"store{len(list(folder.iterdir()))}"
         about = {"name": "iot", "synthetic": True, "summary": "", "licence": ""}
-        manifest = ingest_captures(captures, label, destination, about=about, rules=DRIVER.rules, cache=folder / "cache", jobs=1)
+        manifest = ingest_captures(
+            captures, label, destination, about=about, rules=DRIVER.rules, cache=folder / "cache", jobs=1
+        )
         store = FlowStore.open(destination)
         flows, labels = store.flows(), store.labels()
-        keys = zip(*(labels["file"], *(flows[name] for name in ("src_ip", "src_port", "dst_ip", "dst_port", "proto"))), strict=True)
+        keys = zip(
+            *(labels["file"], *(flows[name] for name in ("src_ip", "src_port", "dst_ip", "dst_port", "proto"))),
+            strict=True,
+        )
         at = ((flows["ts_start"] * 1e6).round().cast(pl.Int64)).to_list()
         values = labels.select("label", "attack", "family", "source").rows()
-        return Prepared(manifest, {(*key, us): value for key, us, value in zip(keys, at, values, strict=True)}, tuple(said))
+        return Prepared(
+            manifest, {(*key, us): value for key, us, value in zip(keys, at, values, strict=True)}, tuple(said)
+        )
 
     return make
 
@@ -70,7 +80,9 @@ def expected(flows: Iterable[TrueFlow]) -> dict[tuple, tuple]:
     families = {"Recon": "recon", "Spoofing": "spoofing", "Web": "web", "BruteForce": "brute force"}
     family = {attack.label: families.get(attack.family, attack.family) for attack in ATTACKS}
     return {
-        key(flow): (flow.label, True, family[flow.label], flow.capture) if flow.label in family else ("benign", False, "benign", flow.capture)
+        key(flow): (flow.label, True, family[flow.label], flow.capture)
+        if flow.label in family
+        else ("benign", False, "benign", flow.capture)
         for flow in flows
     }
 
@@ -117,7 +129,11 @@ def test_by_attacker_only_flows_that_one_takes_part_in_are_attacks_and_the_rest_
     known = [flow for flow in truth.flows if flow.attacker_mac or flow.label == "BenignTraffic"]
     assert made.labels == expected(known)
     left = Counter(flow.label for flow in truth.flows) - Counter(flow.label for flow in known)
-    assert {label: account["unmatched_flows"] for label, account in made.manifest["labels"].items() if account["unmatched_flows"]} == left
+    assert {
+        label: account["unmatched_flows"]
+        for label, account in made.manifest["labels"].items()
+        if account["unmatched_flows"]
+    } == left
     assert made.manifest["unmatched_flows"] == sum(left.values()) > 0
 
 
@@ -162,7 +178,11 @@ def flow_table(n: int, **changed: Any) -> pl.DataFrame:
         "last": pl.lit(0),
         "n_packets": pl.lit(1),
     }
-    return pl.DataFrame(keys).with_columns(**columns, src_mac=pl.lit(mac, pl.UInt64), dst_mac=pl.lit(0, pl.UInt64)).with_columns(**changed)
+    return (
+        pl.DataFrame(keys)
+        .with_columns(**columns, src_mac=pl.lit(mac, pl.UInt64), dst_mac=pl.lit(0, pl.UInt64))
+        .with_columns(**changed)
+    )
 
 
 def test_a_draw_does_not_depend_on_the_order_of_the_flows():
@@ -174,10 +194,13 @@ def test_a_draw_does_not_depend_on_the_order_of_the_flows():
 
 
 def test_the_draw_is_uniform():
-    """Each of 200 flows in about a tenth of 400 draws of 20: a χ² with 199 degrees of freedom stays below its 99.99 % quantile, 283."""
+    """Each of 200 flows in about a tenth of 400 draws of 20: a χ² with 199 degrees of freedom stays below its 99.99 %
+    quantile, 283."""
     flows, drawn = flow_table(200), np.zeros(200)
     for seed in range(400):
-        drawn[DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=20, seed=seed)))("DoS-UDP_Flood", flows).flow] += 1
+        drawn[
+            DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=20, seed=seed)))("DoS-UDP_Flood", flows).flow
+        ] += 1
     assert ((drawn - 40) ** 2 / (40 * 0.9)).sum() < 283
 
 
@@ -187,7 +210,9 @@ def test_attackers_of_a_file_replace_those_of_the_paper(tmp_path):
     options = CicIoTOptions(label_scope="attacker_mac", attackers=str(listed))
     label = DRIVER.labeller(Request(options=options))
     flows = flow_table(
-        4, src_mac=pl.Series([0x02000000000A, 1, 1, 0], dtype=pl.UInt64), dst_mac=pl.Series([1, 0x02000000000B, 1, 0], dtype=pl.UInt64)
+        4,
+        src_mac=pl.Series([0x02000000000A, 1, 1, 0], dtype=pl.UInt64),
+        dst_mac=pl.Series([1, 0x02000000000B, 1, 0], dtype=pl.UInt64),
     )
     assert label("DoS-UDP_Flood", flows).flow.tolist() == [0, 1]
 
@@ -198,12 +223,21 @@ def test_a_capture_without_an_attacker_is_said(tmp_path):
     made = label("DoS-UDP_Flood", flow_table(3, src_mac=pl.lit(0, pl.UInt64)))
     assert len(made.flow) == 0
     assert made.report["DoS-UDP_Flood"]["unmatched_flows"] == 3
-    assert said == ["DoS-UDP_Flood: no flow has an attacker's MAC address, all 3 are left out; are these the attackers of this capture?"]
+    assert said == [
+        (
+            "DoS-UDP_Flood: no flow has an attacker's MAC address, all 3 are left out; are these the attackers of "
+            "this capture?"
+        )
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "no MAC addresses"), ("# nobody\n", "no MAC addresses"), ("02:00:00:00:00:01\n02:00\n", r"line 2: '02:00' is no MAC address")],
+    [
+        ("", "no MAC addresses"),
+        ("# nobody\n", "no MAC addresses"),
+        ("02:00:00:00:00:01\n02:00\n", r"line 2: '02:00' is no MAC address"),
+    ],
 )
 def test_mistakes_in_the_attackers_file(tmp_path, content, message):
     listed = tmp_path / "attackers.txt"

@@ -1,4 +1,5 @@
-"""Rows of a flow meter against flows, with an oracle that compares every row with every flow; and the clock between the two."""
+"""Rows of a flow meter against flows, with an oracle that compares every row with every flow; and the clock between the
+two."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from datasets_registry.labelling.overlap import Overlap, match_overlapping
 from datasets_registry.labelling.times import NS
 
 MINUTE = 60 * NS
-ROW = {"row": pl.Int64, "session": pl.UInt32, "start": pl.Int64, "duration": pl.Int64, "precision": pl.Int64, "label": pl.String}
+ROW = {
+    "row": pl.Int64,
+    "session": pl.UInt32,
+    "start": pl.Int64,
+    "duration": pl.Int64,
+    "precision": pl.Int64,
+    "label": pl.String,
+}
 FLOW = {"flow": pl.UInt32, "session": pl.UInt32, "first": pl.Int64, "last": pl.Int64}
 
 
@@ -44,7 +52,9 @@ def pairs(match: Overlap) -> dict[int, tuple[int, str]]:
     return {flow: (row, label) for flow, row, label in match.flows.select("flow", "row", "label").iter_rows()}
 
 
-def oracle(rows: pl.DataFrame, flows: pl.DataFrame) -> tuple[dict[int, tuple[int, str]], list[str], dict[int, tuple[str | None, str]]]:
+def oracle(
+    rows: pl.DataFrame, flows: pl.DataFrame
+) -> tuple[dict[int, tuple[int, str]], list[str], dict[int, tuple[str | None, str]]]:
     """flow → (row, label), fate of each row, flow → (label, fate) of the others: by the definition, pair by pair."""
     table = rows.to_dicts()
     found, rest, agreed, touched = {}, {}, set(), set()
@@ -53,7 +63,8 @@ def oracle(rows: pl.DataFrame, flows: pl.DataFrame) -> tuple[dict[int, tuple[int
         claims = [
             row
             for row in mine
-            if flow["first"] <= row["start"] + row["duration"] + row["precision"] and flow["last"] >= row["start"] - row["precision"]
+            if flow["first"] <= row["start"] + row["duration"] + row["precision"]
+            and flow["last"] >= row["start"] - row["precision"]
         ]
         touched |= {row["row"] for row in claims}
         if claims and len({row["label"] for row in claims}) == 1:
@@ -62,18 +73,33 @@ def oracle(rows: pl.DataFrame, flows: pl.DataFrame) -> tuple[dict[int, tuple[int
             found[flow["flow"]] = (nearest["row"], nearest["label"])
         else:
             labels = {row["label"] for row in mine}
-            rest[flow["flow"]] = (labels.pop() if len(labels) == 1 else None, "ambiguous_flows" if claims else "unmatched_flows")
+            rest[flow["flow"]] = (
+                labels.pop() if len(labels) == 1 else None,
+                "ambiguous_flows" if claims else "unmatched_flows",
+            )
     own = {row for row, _ in found.values()}
     fate = [
-        "matched" if number in own else "parts" if number in agreed else "ambiguous" if number in touched else "unmatched_rows"
+        "matched"
+        if number in own
+        else "parts"
+        if number in agreed
+        else "ambiguous"
+        if number in touched
+        else "unmatched_rows"
         for number in range(len(table))
     ]
     return found, fate, rest
 
 
 times = st.integers(0, 40)
-some_rows = st.lists(st.tuples(st.none() | st.integers(0, 2), times, st.integers(0, 8), st.integers(0, 3), st.sampled_from("xxxy")), max_size=12)
-some_flows = st.lists(st.tuples(st.integers(0, 2), times, st.integers(0, 8)).map(lambda flow: (flow[0], flow[1], flow[1] + flow[2])), max_size=12)
+some_rows = st.lists(
+    st.tuples(st.none() | st.integers(0, 2), times, st.integers(0, 8), st.integers(0, 3), st.sampled_from("xxxy")),
+    max_size=12,
+)
+some_flows = st.lists(
+    st.tuples(st.integers(0, 2), times, st.integers(0, 8)).map(lambda flow: (flow[0], flow[1], flow[1] + flow[2])),
+    max_size=12,
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -86,11 +112,15 @@ def test_matching_is_what_its_definition_says(rows, flows):
     expected_flows, expected_fates, expected_rest = oracle(row_table, flow_table)
     assert pairs(match) == expected_flows
     assert fates(match) == expected_fates
-    assert {flow: (label, fate) for flow, label, fate in match.rest.select("flow", "label", "fate").iter_rows()} == expected_rest
+    assert {
+        flow: (label, fate) for flow, label, fate in match.rest.select("flow", "label", "fate").iter_rows()
+    } == expected_rest
 
 
 def test_a_connection_that_the_meter_cut_at_its_fin_has_one_row_of_its_own():
-    match = match_overlapping(rows_of((0, 100, 50, 1, "x"), (0, 151, 3, 1, "x"), (0, 160, 0, 1, "x")), flows_of((0, 100, 160)))
+    match = match_overlapping(
+        rows_of((0, 100, 50, 1, "x"), (0, 151, 3, 1, "x"), (0, 160, 0, 1, "x")), flows_of((0, 100, 160))
+    )
     assert pairs(match) == {0: (0, "x")}
     assert fates(match) == ["matched", "parts", "parts"]
 
@@ -101,7 +131,9 @@ def test_a_row_covers_the_flows_of_two_captures():
 
 
 def test_rows_that_contradict_each_other_label_nothing():
-    match = match_overlapping(rows_of((0, 100, 0, 1, "x"), (0, 100, 0, 1, "y"), (1, 100, 0, 1, "x")), flows_of((0, 100, 101), (1, 100, 100)))
+    match = match_overlapping(
+        rows_of((0, 100, 0, 1, "x"), (0, 100, 0, 1, "y"), (1, 100, 0, 1, "x")), flows_of((0, 100, 101), (1, 100, 100))
+    )
     assert pairs(match) == {1: (2, "x")}
     assert fates(match) == ["ambiguous", "ambiguous", "matched"]
     assert match.rest.select("flow", "label", "fate").rows() == [(0, None, "ambiguous_flows")]

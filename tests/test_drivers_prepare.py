@@ -21,7 +21,9 @@ from tests.replicas import Traps, Truth, write_cicddos2019, write_cicids2017
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
-    return write_cicddos2019(tmp_path_factory.mktemp("ddos"), seed=5, traps=Traps(missing=0.05, duplicated=0.05, broken=1))
+    return write_cicddos2019(
+        tmp_path_factory.mktemp("ddos"), seed=5, traps=Traps(missing=0.05, duplicated=0.05, broken=1)
+    )
 
 
 @pytest.fixture
@@ -33,11 +35,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_prepare_prints_clock_account_and_audit(truth: Truth, home: Path, capsys: pytest.CaptureFixture[str]):
     command.prepare("cicddos2019", truth.captures, truth.labels)
     printed = capsys.readouterr()
-    assert re.search(r"01-12: CSV start − first packet over \d+ shared 5-tuples: \+0 s in 100\.0% \(.*: UTC-4 or UTC-3\)", printed.err)
+    assert re.search(
+        r"01-12: CSV start − first packet over \d+ shared 5-tuples: \+0 s in 100\.0% \(.*: UTC-4 or UTC-3\)",
+        printed.err,
+    )
     assert "03-11: CSV start − first packet" in printed.err
     assert re.search(r"Syn.csv: of \d+ rows, 1 bad rows", printed.err)
     assert "an unmatched flow is not benign" in printed.err
-    account = {line.split("  ")[0].strip(): line.split() for line in reversed(printed.out.splitlines())}  # the audit comes last
+    # the audit comes last
+    account = {line.split("  ")[0].strip(): line.split() for line in reversed(printed.out.splitlines())}
     matched = [flow for flow in truth.matched() if flow.label == "DrDoS_DNS"]
     assert account["DrDoS_DNS"][1] == str(len(matched))
     assert "packets in captures that hold nearly every packet twice" in printed.out
@@ -87,7 +93,11 @@ def test_options_and_another_name(tmp_path: Path, home: Path):
     manifest = FlowStore.open(home / "datasets" / "ids_corrected").manifest
     assert manifest["name"] == "ids_corrected"
     assert manifest["options"] == {"labels": "corrected"}
-    assert manifest["labels"]["Infiltration - Portscan"]["flows"] == sum(flow.corrected == "Infiltration - Portscan" for flow in week.flows) > 0
+    assert (
+        manifest["labels"]["Infiltration - Portscan"]["flows"]
+        == sum(flow.corrected == "Infiltration - Portscan" for flow in week.flows)
+        > 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,11 @@ def test_a_driver_of_another_package_is_one_entry_point(monkeypatch: pytest.Monk
     monkeypatch.setattr(metadata, "entry_points", lambda group: points if group == "janus_bench.drivers" else [])
     assert set(driver_names()) == {*BUILT_IN, "theirs", "other", "absent", "misnamed"}
     assert load_driver("theirs").group_of("x/A.pcap") == "day"
-    for name, said in (("other", "is no Driver"), ("absent", "AttributeError"), ("misnamed", "is no Driver called 'misnamed'")):
+    for name, said in (
+        ("other", "is no Driver"),
+        ("absent", "AttributeError"),
+        ("misnamed", "is no Driver called 'misnamed'"),
+    ):
         with pytest.raises(PluginError, match=said):
             load_driver(name)
 
@@ -206,11 +220,19 @@ def guide_flows():
     from tests.test_drivers_match import flow_key
 
     start = 1_704_877_200 * 10**9  # 10 January 2024, 10:00 at UTC+1
-    tuples = [("10.0.0.5", 50312, "10.0.0.1", 53, 17), ("10.0.0.9", 41000, "10.0.0.5", 22, 6), ("10.0.0.9", 41001, "10.0.0.5", 23, 6)]
+    tuples = [
+        ("10.0.0.5", 50312, "10.0.0.1", 53, 17),
+        ("10.0.0.9", 41000, "10.0.0.5", 22, 6),
+        ("10.0.0.9", 41001, "10.0.0.5", 23, 6),
+    ]
     keys = [flow_key(*tuple5) for tuple5 in tuples]
     schema = {"a_high": pl.UInt64, "a_low": pl.UInt64, "b_high": pl.UInt64, "b_low": pl.UInt64, "rest": pl.UInt64}
-    times = pl.DataFrame({"first": [start + 250_000_000, start + 10**9, start + 10**9]}).with_columns(last=pl.col("first") + 1000)
-    return pl.DataFrame(keys, schema=schema, orient="row").hstack(times).with_columns(file=pl.lit("day1/eth0-day1.pcap"))
+    times = pl.DataFrame({"first": [start + 250_000_000, start + 10**9, start + 10**9]}).with_columns(
+        last=pl.col("first") + 1000
+    )
+    return (
+        pl.DataFrame(keys, schema=schema, orient="row").hstack(times).with_columns(file=pl.lit("day1/eth0-day1.pcap"))
+    )
 
 
 def test_labels_by_capture_are_counted():

@@ -1,4 +1,5 @@
-"""Drivers on SYNTHETIC replicas of their datasets, written by code that knows only the published format: no row and no flow is lost."""
+"""Drivers on SYNTHETIC replicas of their datasets, written by code that knows only the published format: no row and no
+flow is lost."""
 
 from __future__ import annotations
 
@@ -55,7 +56,11 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def spelled(label: str) -> str:
     """As the drivers spell it: one name where the published files have several."""
-    names = {"BENIGN": "benign", "UDPLag": "UDP-lag", **{name: f"DrDoS_{name}" for name in ("NetBIOS", "LDAP", "MSSQL", "UDP")}}
+    names = {
+        "BENIGN": "benign",
+        "UDPLag": "UDP-lag",
+        **{name: f"DrDoS_{name}" for name in ("NetBIOS", "LDAP", "MSSQL", "UDP")},
+    }
     return names.get(label, label.replace("–", "-"))
 
 
@@ -69,7 +74,9 @@ def labelled(made: Prepared) -> dict[tuple[Any, ...], tuple[str, str, int]]:
     for group, found in made.found.items():
         table = made.flows[group][found.flow]
         keys = table.select(KEY_COLUMNS).rows()
-        for file, key, first, label, row in zip(table["file"], keys, table["first"], found.table["label"], found.table["row"], strict=True):
+        for file, key, first, label, row in zip(
+            table["file"], keys, table["first"], found.table["label"], found.table["row"], strict=True
+        ):
             result[file, key, first] = (label, group, row)
     return result
 
@@ -90,14 +97,18 @@ def test_the_captures_have_the_flows_that_were_written(prepared):
 
 def test_every_flow_has_its_label_and_no_other_has_one(prepared):
     _, truth, made = prepared
-    assert {flow: label for flow, (label, _, _) in labelled(made).items()} == {identity(flow): spelled(flow.label) for flow in truth.matched()}
+    assert {flow: label for flow, (label, _, _) in labelled(made).items()} == {
+        identity(flow): spelled(flow.label) for flow in truth.matched()
+    }
 
 
 def test_every_flow_has_the_row_that_was_written_for_it(prepared):
     name, truth, made = prepared
     position, own = {}, {}
     for group in made.flows:
-        rows = sorted((row for row in truth.rows if group_of_row(name, row) == group), key=lambda row: (row.file, row.line))
+        rows = sorted(
+            (row for row in truth.rows if group_of_row(name, row) == group), key=lambda row: (row.file, row.line)
+        )
         position |= {(group, number): row for number, row in enumerate(rows)}
     for flow, (_, group, number) in labelled(made).items():
         row = position[group, number]
@@ -109,7 +120,9 @@ def test_every_flow_has_the_row_that_was_written_for_it(prepared):
 
 def test_every_row_is_accounted_for_label_by_label(prepared):
     _, truth, made = prepared
-    expected: Counter[tuple[str, str]] = Counter((spelled(row.label), FATES[row.kind]) for row in truth.rows if row.kind in FATES)
+    expected: Counter[tuple[str, str]] = Counter(
+        (spelled(row.label), FATES[row.kind]) for row in truth.rows if row.kind in FATES
+    )
     counted: Counter[tuple[str, str]] = Counter()
     for found in made.found.values():
         for label, counts in found.report.items():
@@ -127,14 +140,22 @@ def test_every_flow_is_accounted_for_label_by_label(prepared):
     totals: Counter[str] = Counter()
     for found in made.found.values():
         for label, counts in found.report.items():
-            totals += Counter({f"{label}/{kind}": counts.get(kind, 0) for kind in ("flows", "unmatched_flows", "ambiguous_flows")})
+            totals += Counter(
+                {f"{label}/{kind}": counts.get(kind, 0) for kind in ("flows", "unmatched_flows", "ambiguous_flows")}
+            )
     wanted = Counter(f"{spelled(flow.label)}/flows" for flow in truth.matched())
     assert {key: count for key, count in totals.items() if key.endswith("/flows")} == wanted
     for kind, fate in (("none", "unmatched_flows"), ("ambiguous", "ambiguous_flows")):
-        assert sum(count for key, count in totals.items() if key.endswith(f"/{fate}")) == sum(flow.row == kind for flow in truth.flows) > 0
+        assert (
+            sum(count for key, count in totals.items() if key.endswith(f"/{fate}"))
+            == sum(flow.row == kind for flow in truth.flows)
+            > 0
+        )
     # The flows that are attributed to a label are of that label.
     truly = Counter(f"{spelled(flow.label)}/unmatched_flows" for flow in truth.flows if flow.row == "none")
-    attributed = {key: count for key, count in totals.items() if key.endswith("/unmatched_flows") and not key.startswith(NO_LABEL)}
+    attributed = {
+        key: count for key, count in totals.items() if key.endswith("/unmatched_flows") and not key.startswith(NO_LABEL)
+    }
     assert attributed
     assert all(count <= truly[key] for key, count in attributed.items())
 
@@ -143,7 +164,11 @@ def test_the_assignment_is_in_order_and_names_captures(prepared):
     _, _, made = prepared
     for group, found in made.found.items():
         assert (np.diff(found.flow) > 0).all()
-        assert found.table["file"].to_list() == found.table["source"].to_list() == made.flows[group]["file"][found.flow].to_list()
+        assert (
+            found.table["file"].to_list()
+            == found.table["source"].to_list()
+            == made.flows[group]["file"][found.flow].to_list()
+        )
         assert found.table["attack"].to_list() == [label != "benign" for label in found.table["label"]]
         assert found.table.null_count().sum_horizontal().item() == 0
 
@@ -168,8 +193,12 @@ def test_the_clock_is_printed_and_holds(prepared):
 # --- clocks that are wrong
 
 
-@pytest.mark.parametrize(("name", "day", "hours", "group"), [("cicids2017", "Tuesday", 3, "tuesday"), ("cicddos2019", "03-11", 3, "03-11")])
-def test_a_wrong_time_zone_is_found_with_the_offset_to_give(tmp_path: Path, name: str, day: str, hours: int, group: str):
+@pytest.mark.parametrize(
+    ("name", "day", "hours", "group"), [("cicids2017", "Tuesday", 3, "tuesday"), ("cicddos2019", "03-11", 3, "03-11")]
+)
+def test_a_wrong_time_zone_is_found_with_the_offset_to_give(
+    tmp_path: Path, name: str, day: str, hours: int, group: str
+):
     # The hours of a 12-hour clock without AM and PM are known only up to where they begin: a shifted morning stays one.
     truth = WRITERS[name](tmp_path, seed=1, traps=Traps(wrong_zone_day=day, wrong_zone_hours=hours))
     with pytest.raises(DataError, match=rf"^{group}: .*--time-offset {hours * 3600}$"):
@@ -180,7 +209,9 @@ def test_a_given_offset_is_for_the_groups_that_need_one(tmp_path: Path):
     truth = write_cicddos2019(tmp_path, seed=1, traps=Traps(wrong_zone_day="03-11", wrong_zone_hours=5))
     made = prepare(load_driver("cicddos2019"), truth, truth.labels, time_offset_s=18000.0)
     assert len(labelled(made)) == len(truth.flows)
-    assert [line for line in made.said if "as given" in line] == ["03-11: +18000 s are subtracted from the CSVs' times, as given"]
+    assert [line for line in made.said if "as given" in line] == [
+        "03-11: +18000 s are subtracted from the CSVs' times, as given"
+    ]
     wrong = prepare(load_driver("cicddos2019"), truth, truth.labels, time_offset_s=7200.0)
     assert {group for group, found in wrong.found.items() if len(found.flow)} == {"01-12"}
 
@@ -194,7 +225,9 @@ def test_the_days_of_cicddos2019_may_have_each_others_zone(tmp_path: Path):
 def test_a_12_hour_clock_that_is_taken_as_24_hours_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     truth = write_cicids2017(tmp_path, seed=1)
     csvs = replace(cicids2017.CSVS, form=replace(cicids2017.CSVS.form, afternoon=()))
-    with pytest.raises(DataError, match=r"friday: no time offset holds for 80% of .* \(-43200 s in 68.\d%, \+0 s in 31.\d%, "):
+    with pytest.raises(
+        DataError, match=r"friday: no time offset holds for 80% of .* \(-43200 s in 68.\d%, \+0 s in 31.\d%, "
+    ):
         prepare(replace(cicids2017.DRIVER, labeller=csvs.labeller, options=None), truth, truth.labels)
 
 
@@ -208,7 +241,10 @@ def test_corrected_labels_are_by_window_and_host(tmp_path: Path):
     wanted = {identity(flow): spelled(flow.corrected) for flow in truth.flows}
     assert {flow: label for flow, label in wanted.items() if given.get(flow) != label} == {}
     assert len(set(given.values())) == 16
-    total = sum((Counter({label: counts["flows"]}) for found in made.found.values() for label, counts in found.report.items()), Counter())
+    total = sum(
+        (Counter({label: counts["flows"]}) for found in made.found.values() for label, counts in found.report.items()),
+        Counter(),
+    )
     assert total == Counter(wanted.values())
 
 
@@ -236,7 +272,9 @@ def test_folders_that_will_not_do(tmp_path: Path):
             driver.labeller(Request(labels))
     with pytest.raises(DataError, match=r"no CSV for the captures of 01-12; expected"):
         prepare(load_driver("cicddos2019"), truth, truth.labels / "03-11")
-    with pytest.raises(DataError, match=r"empty: none of its 0 files is a capture of cicddos2019; expected SAT-01-12-2018_0"):
+    with pytest.raises(
+        DataError, match=r"empty: none of its 0 files is a capture of cicddos2019; expected SAT-01-12-2018_0"
+    ):
         find_captures(driver, tmp_path / "empty")
 
 

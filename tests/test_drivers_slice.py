@@ -1,4 +1,5 @@
-"""The driver of CIC-DDoS2019 on real packets of it; the CSVs in the published format are made here from the slice's ``labels.csv``."""
+"""The driver of CIC-DDoS2019 on real packets of it; the CSVs in the published format are made here from the slice's
+``labels.csv``."""
 
 from __future__ import annotations
 
@@ -36,9 +37,15 @@ def flow_table(captures: dict[str, Path], rules: FlowRules) -> pl.DataFrame:
         _, flows = read_flows(path, rules)
         keys = {column: flows.keys[:, word] for word, column in enumerate(KEY_COLUMNS)}
         tables.append(
-            pl.DataFrame({**keys, "swapped": flows.swapped, "first": flows.first, "last": flows.last, "n_packets": flows.n_packets}).with_columns(
-                file=pl.lit(name)
-            )
+            pl.DataFrame(
+                {
+                    **keys,
+                    "swapped": flows.swapped,
+                    "first": flows.first,
+                    "last": flows.last,
+                    "n_packets": flows.n_packets,
+                }
+            ).with_columns(file=pl.lit(name))
         )
     return pl.concat(tables)
 
@@ -48,7 +55,8 @@ class Published:
 
     def __init__(self, folder: Path, *, hours_off: int = 0, unmatched: float = 0.0, seed: int = 7) -> None:
         self.captures, self.labels = folder / "captures", folder / "CSVs"
-        # Two captures of a day share flows: these have one row, as in one CSV of the day.  day → label and flows of each row, in their order
+        # Two captures of a day share flows: these have one row, as in one CSV of the day.  day → label and flows of
+        # each row, in their order
         self.rows: dict[str, list[tuple[str, int]]] = {}
         random = np.random.default_rng(seed)
         header = HEADER.read_text().splitlines()[0].split(",")
@@ -59,16 +67,24 @@ class Published:
                 (self.captures / name).symlink_to(SLICE / source)
             flows = [flow for source in names for flow in self._flows(source)]
             copies = Counter(self._identity(flow) for flow in flows)
-            kept = [flow for flow in {self._identity(flow): flow for flow in flows}.values() if random.random() >= unmatched]
+            kept = [
+                flow for flow in {self._identity(flow): flow for flow in flows}.values() if random.random() >= unmatched
+            ]
             self.rows[day] = [(LABELS[flow["family"]], copies[self._identity(flow)]) for flow in kept]
             with (self.labels / f"CSV-{day}" / day / "Syn.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(header)
-                writer.writerows(self._row(header, flow, zone + hours_off, bool(random.random() < 0.1)) for flow in kept)
+                writer.writerows(
+                    self._row(header, flow, zone + hours_off, bool(random.random() < 0.1)) for flow in kept
+                )
 
     @staticmethod
     def _identity(flow: dict[str, str]) -> tuple[str, ...]:
-        return (*sorted([f"{flow['src_ip']}:{flow['src_port']}", f"{flow['dst_ip']}:{flow['dst_port']}"]), flow["proto"], flow["ts_start"])
+        return (
+            *sorted([f"{flow['src_ip']}:{flow['src_port']}", f"{flow['dst_ip']}:{flow['dst_port']}"]),
+            flow["proto"],
+            flow["ts_start"],
+        )
 
     @staticmethod
     def _flows(source: str) -> list[dict[str, str]]:

@@ -29,12 +29,21 @@ def test_it_is_a_driver_by_name():
 def test_flows_of_ten_seconds_have_the_label_of_their_folder_and_the_capture_as_source(truth, tmp_path):
     captures = {name: CaptureFile(path, group) for name, (path, group) in find_captures(DRIVER, truth.captures).items()}
     about = {"name": "tor", "synthetic": True, "summary": "", "licence": ""}
-    manifest = ingest_captures(captures, DRIVER.labeller(Request()), tmp_path / "store", about=about, rules=DRIVER.rules, cache=None, jobs=1)
+    manifest = ingest_captures(
+        captures, DRIVER.labeller(Request()), tmp_path / "store", about=about, rules=DRIVER.rules, cache=None, jobs=1
+    )
     store = FlowStore.open(tmp_path / "store")
     flows, labels = store.flows(), store.labels()
     at = (flows["ts_start"] * 1e6).round().cast(pl.Int64)
-    columns = (labels["file"], *(flows[name] for name in ("src_ip", "src_port", "dst_ip", "dst_port", "proto")), at, flows["n_packets"])
-    found = dict(zip(zip(*columns, strict=True), labels.select("label", "family", "attack", "source").rows(), strict=True))
+    columns = (
+        labels["file"],
+        *(flows[name] for name in ("src_ip", "src_port", "dst_ip", "dst_port", "proto")),
+        at,
+        flows["n_packets"],
+    )
+    found = dict(
+        zip(zip(*columns, strict=True), labels.select("label", "family", "attack", "source").rows(), strict=True)
+    )
     classes = {"TOR": ("Tor", "class shift", True), "nonTOR": ("benign", "benign", False)}
     assert found == {
         (flow.capture, flow.src, flow.sport, flow.dst, flow.dport, flow.proto, flow.first // 1000, flow.n_packets): (

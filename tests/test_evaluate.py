@@ -16,12 +16,28 @@ SPEC = {"regime": "transfer", "calibration": "target_benign", "target": "t"}
 
 
 def tables(n: int = 400) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Two score columns; flows 0 … n−1, roles in quarters, attacks among the test flows; every third flow has one packet."""
+    """Two score columns; flows 0 … n−1, roles in quarters, attacks among the test flows; every third flow has one
+    packet."""
     rng = np.random.default_rng(3)
     role = np.repeat(["source_val", "cal_a", "cal_b", "test"], n // 4)
     attack = (role == "test") & (rng.random(n) < 0.4)
-    scores = pl.DataFrame({"flow_id": np.arange(n), "target": ["t"] * n, "role": role, "a": rng.normal(size=n) + attack, "b": rng.normal(size=n)})
-    truth = pl.DataFrame({"flow_id": np.arange(n), "attack": attack, "family": np.where(attack, "scan", "web"), "n_packets": np.arange(n) % 3 + 1})
+    scores = pl.DataFrame(
+        {
+            "flow_id": np.arange(n),
+            "target": ["t"] * n,
+            "role": role,
+            "a": rng.normal(size=n) + attack,
+            "b": rng.normal(size=n),
+        }
+    )
+    truth = pl.DataFrame(
+        {
+            "flow_id": np.arange(n),
+            "attack": attack,
+            "family": np.where(attack, "scan", "web"),
+            "n_packets": np.arange(n) % 3 + 1,
+        }
+    )
     truth = truth.with_columns(source=pl.lit("capture"))
     return scores.sample(fraction=1.0, shuffle=True, seed=1), truth
 
@@ -36,7 +52,9 @@ def test_the_aggregator_sees_its_calibration_role_only():
         assert aggregator_role(regime, calibration, 1) == role
         spec = {"regime": regime, "calibration": calibration, "target": "t", "schema_version": 1}
         before = cell_scores(scores, truth, spec, "oas")[""]
-        elsewhere = scores.with_columns(a=pl.when(pl.col("role").is_in([role, "test", "cal_b"])).then("a").otherwise(1e6))
+        elsewhere = scores.with_columns(
+            a=pl.when(pl.col("role").is_in([role, "test", "cal_b"])).then("a").otherwise(1e6)
+        )
         assert np.array_equal(cell_scores(elsewhere, truth, spec, "oas")[""].score, before.score)
         there = scores.with_columns(a=pl.when(pl.col("role") == role).then(pl.col("a") * 3).otherwise("a"))
         assert not np.array_equal(cell_scores(there, truth, spec, "oas")[""].score, before.score)

@@ -1,4 +1,5 @@
-"""Extracted shards: what they hold, when they are kept and when they are made again, and a killed extraction that goes on."""
+"""Extracted shards: what they hold, when they are kept and when they are made again, and a killed extraction that goes
+on."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def capture(path: Path, n_flows: int, seed: int, *, late: bool = False) -> None:
-    """SYNTHETIC: flows that begin one after the other and last for different times; ``late``: the second half is written first."""
+    """SYNTHETIC: flows that begin one after the other and last for different times; ``late``: the second half is
+    written first."""
     rng = np.random.default_rng(seed)
     packets = []
     for flow in range(n_flows):
@@ -45,7 +47,11 @@ def capture(path: Path, n_flows: int, seed: int, *, late: bool = False) -> None:
         for number in range(n):
             ends = ("10.0.0.1", f"10.0.{flow // 200}.{flow % 200 + 2}")
             src, dst = ends if number % 2 == flow % 2 else ends[::-1]
-            segment = build.tcp(1000 + flow % 7, 80, build.ACK, number) if src == ends[0] else build.tcp(80, 1000 + flow % 7, build.ACK, number)
+            segment = (
+                build.tcp(1000 + flow % 7, 80, build.ACK, number)
+                if src == ends[0]
+                else build.tcp(80, 1000 + flow % 7, build.ACK, number)
+            )
             packets.append((begin + number * gap, build.ethernet(build.ipv4(src, dst, 6, segment))))
     packets.sort(key=lambda packet: packet[0])
     if late:
@@ -73,7 +79,9 @@ def extract_here(captures: dict[str, CaptureFile], cache: Path, rules: FlowRules
 
 def traces(cache: Path) -> dict[str, tuple[int, int]]:
     """Inode and time of every file."""
-    return {path.relative_to(cache).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.rglob("*")}
+    return {
+        path.relative_to(cache).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.rglob("*")
+    }
 
 
 def all_attack(_group: str, flows: pl.DataFrame) -> Assignment:
@@ -82,18 +90,26 @@ def all_attack(_group: str, flows: pl.DataFrame) -> Assignment:
     table = flows.with_row_index("flow").filter(even | (pl.col("n_packets") <= 5))
     text = pl.when(even).then(pl.lit("flood")).otherwise(pl.lit("benign"))
     labels = table.select(attack=even, label=text, family=text, source="file", file="file", row=pl.lit(-1, pl.Int64))
-    return Assignment(table["flow"].cast(pl.Int64).to_numpy(), labels, {"flood": {"matched": 1, "unmatched_rows": 0, "ambiguous": 2}})
+    return Assignment(
+        table["flow"].cast(pl.Int64).to_numpy(), labels, {"flood": {"matched": 1, "unmatched_rows": 0, "ambiguous": 2}}
+    )
 
 
 ABOUT: dict[str, Any] = {"name": "s", "synthetic": True, "summary": "", "licence": "none"}
 
 
-def ingest(captures: dict[str, CaptureFile], destination: Path, cache: Path | None = None, **more: Any) -> dict[str, Any]:
-    return ingest_captures(captures, all_attack, destination, about=ABOUT, rules=more.pop("rules", FlowRules()), cache=cache, **more)
+def ingest(
+    captures: dict[str, CaptureFile], destination: Path, cache: Path | None = None, **more: Any
+) -> dict[str, Any]:
+    return ingest_captures(
+        captures, all_attack, destination, about=ABOUT, rules=more.pop("rules", FlowRules()), cache=cache, **more
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -173,7 +189,10 @@ def test_a_shard_of_another_time_rule_or_version_is_made_again(captures, tmp_pat
         return {
             name
             for name, shard in shards.items()
-            if any(before[f"{shard.folder.name}/{file}"] != after[f"{shard.folder.name}/{file}"] for file in ("keys", "shard.json"))
+            if any(
+                before[f"{shard.folder.name}/{file}"] != after[f"{shard.folder.name}/{file}"]
+                for file in ("keys", "shard.json")
+            )
         }
 
     assert remade() == set()
@@ -275,10 +294,16 @@ def test_a_killed_extraction_goes_on_where_it_was(tmp_path):
         _, flows = read_flows(folder / name, FlowRules())
         for key, first in zip(flows.keys.tolist(), flows.first.tolist(), strict=True):
             ends = [".".join(str(byte) for byte in key[word].to_bytes(4, "big")) for word in (1, 3)]
-            rows.append(f"{name},{first / S:.9f},{ends[0]},{key[4] >> 16 & 0xFFFF},{ends[1]},{key[4] & 0xFFFF},6,benign")
-    (folder / "labels.csv").write_text("\n".join(["file,ts_start,src_ip,src_port,dst_ip,dst_port,proto,label", *rows]) + "\n")
+            rows.append(
+                f"{name},{first / S:.9f},{ends[0]},{key[4] >> 16 & 0xFFFF},{ends[1]},{key[4] & 0xFFFF},6,benign"
+            )
+    (folder / "labels.csv").write_text(
+        "\n".join(["file,ts_start,src_ip,src_port,dst_ip,dst_port,proto,label", *rows]) + "\n"
+    )
 
-    process = subprocess.Popen([sys.executable, "-c", KILLED, folder, home], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, folder, home], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "in small.pcap\n"
     process.send_signal(signal.SIGKILL)
@@ -302,10 +327,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind_but_whole_shards(tmp_
     folder, home = tmp_path / "captures", tmp_path / "home"
     folder.mkdir()
     capture(folder / "a.pcap", 400, 1)
-    (folder / "labels.csv").write_text("file,ts_start,src_ip,src_port,dst_ip,dst_port,proto,label\na.pcap,1,10.0.0.1,1000,10.0.0.2,80,6,benign\n")
+    (folder / "labels.csv").write_text(
+        "file,ts_start,src_ip,src_port,dst_ip,dst_port,proto,label\na.pcap,1,10.0.0.1,1000,10.0.0.2,80,6,benign\n"
+    )
     command = f"ulimit -f 20; exec {sys.executable} -c 'from harness.cli.main import main; main()' data add s {folder}"
     environment = {**os.environ, "JANUS_BENCH_HOME": str(home)}
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "File too large; JANUS_BENCH_HOME names the folder that datasets are written to" in done.stderr
@@ -316,5 +345,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind_but_whole_shards(tmp_
 @given(rows=st.lists(st.tuples(st.booleans(), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), max_size=20))
 def test_addresses_of_a_table_are_those_of_the_plain_function(rows):
     version = np.array([6 if is_v6 else 4 for is_v6, _, _ in rows], np.int64)
-    words = np.array([(high, low) if is_v6 else (0, low % 2**32) for is_v6, high, low in rows], np.uint64).reshape(-1, 2)
+    words = np.array([(high, low) if is_v6 else (0, low % 2**32) for is_v6, high, low in rows], np.uint64).reshape(
+        -1, 2
+    )
     assert address_column(version, words).to_list() == addresses.texts(version, words)

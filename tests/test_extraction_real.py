@@ -1,4 +1,5 @@
-"""Every real capture, packet by packet and flow by flow, and thousands of damaged pieces of them, against the plain-Python oracle."""
+"""Every real capture, packet by packet and flow by flow, and thousands of damaged pieces of them, against the
+plain-Python oracle."""
 
 from __future__ import annotations
 
@@ -55,21 +56,37 @@ def piece(data: bytes, noise: random.Random) -> bytes:
 
 @needs_data
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_pieces_of_real_captures_give_the_oracles_flows_in_tables_no_larger_than_the_file(tmp_path, monkeypatch, seed):
+def test_damaged_pieces_of_real_captures_give_the_oracles_flows_in_tables_no_larger_than_the_file(
+    tmp_path, monkeypatch, seed
+):
     """500 each; odd seeds: with tables so small that they are emptied all the time."""
     noise = random.Random(seed)
     for name, value in (("WINDOW", 16), ("HOLD", 5), ("SESSIONS", 4), ("FLOWS", 3)) if seed % 2 else ():
         monkeypatch.setattr(extract, name, value)
     tables: list[reader.Columns] = []
     scan_file = extract.scan_file
-    monkeypatch.setattr(extract, "scan_file", lambda path, columns, advance: (tables.append(columns), scan_file(path, columns, advance))[1])
+    monkeypatch.setattr(
+        extract,
+        "scan_file",
+        lambda path, columns, advance: (tables.append(columns), scan_file(path, columns, advance))[1],
+    )
     whole = [path.read_bytes() for path in CAPTURES]
     path = tmp_path / "x.pcap"
     for case in range(500):
         data = whole[case % len(whole)]
         path.write_bytes(data[:24] + mutate(piece(data, noise), noise))
-        rules = FlowRules(noise.choice([120.0, 0.5]), noise.choice([None, 1.0]), noise.choice(TCP_CLOSE), noise.random() < 0.5)
+        rules = FlowRules(
+            noise.choice([120.0, 0.5]), noise.choice([None, 1.0]), noise.choice(TCP_CLOSE), noise.random() < 0.5
+        )
         check_against_oracle(read_flows(path, rules)[1], oracle.assemble(oracle.read(path)[0], rules))
         for columns in tables:
-            assert max(len(columns.flows.heads), len(columns.flows.rows), len(columns.sessions.rows), len(columns.packets.ts)) <= 4096
+            assert (
+                max(
+                    len(columns.flows.heads),
+                    len(columns.flows.rows),
+                    len(columns.sessions.rows),
+                    len(columns.packets.ts),
+                )
+                <= 4096
+            )
         tables.clear()

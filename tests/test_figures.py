@@ -1,4 +1,5 @@
-"""Figures: the same bytes for the same numbers, curves against scikit-learn, and what is drawn read back from the SVG."""
+"""Figures: the same bytes for the same numbers, curves against scikit-learn, and what is drawn read back from the
+SVG."""
 
 from __future__ import annotations
 
@@ -21,7 +22,16 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from harness.cli import figures as command
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
-from reports.figures import Format, Matrices, ScorePanel, ablation_bars, cross_heat_maps, roc, roc_curves, score_densities
+from reports.figures import (
+    Format,
+    Matrices,
+    ScorePanel,
+    ablation_bars,
+    cross_heat_maps,
+    roc,
+    roc_curves,
+    score_densities,
+)
 from reports.figures.density import _edges
 from reports.figures.style import number
 from reports.results.folder import RunStore
@@ -54,7 +64,10 @@ def densities(form: Format = "svg", note: str = "") -> bytes:
 
 
 def ablations(form: Format = "svg", note: str = "") -> bytes:
-    deltas = {"no token": {"within mean": -0.94, "cross mean": -6.7}, "no packets": {"within mean": 0.15, "cross mean": None}}
+    deltas = {
+        "no token": {"within mean": -0.94, "cross mean": -6.7},
+        "no packets": {"within mean": 0.15, "cross mean": None},
+    }
     return ablation_bars(deltas, "janus", form=form, note=note)
 
 
@@ -74,10 +87,12 @@ def words_of(svg: bytes) -> list[str]:
     return [found.strip() for found in re.findall(r"<!--(.*?)-->", svg.decode(), flags=re.DOTALL)]
 
 
-# -- all of them -------------------------------------------------------------------------------------------------------------------
+# -- all of them -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "form"), [*((name, form) for name in FIGURES for form in ("svg", "pdf")), ("ablation", "png")])
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, form) for name in FIGURES for form in ("svg", "pdf")), ("ablation", "png")]
+)
 def test_equal_numbers_give_equal_bytes_whatever_the_users_settings(name: str, form: Format) -> None:
     first = drawn(name, form)
     assert first.startswith(MAGIC[form])
@@ -106,22 +121,30 @@ def test_another_format_is_refused() -> None:
 
 
 def test_no_global_figure_is_left_behind() -> None:
-    script = "import sys; from reports.figures import ablation_bars; ablation_bars({'a': {'b': 1.0}}, 'c'); print('matplotlib.pyplot' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    script = (
+        "import sys; from reports.figures import ablation_bars; ablation_bars({'a': {'b': 1.0}}, 'c'); "
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     assert done.stdout.strip() == "False"
 
 
 def test_the_package_is_imported_without_matplotlib() -> None:
     script = "import sys, reports.figures, harness.cli.figures; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     assert done.stdout.strip() == "False"
 
 
-# -- one by one --------------------------------------------------------------------------------------------------------------------
+# -- one by one --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("value", "signed", "text"), [(0.5, False, ".50"), (1.0, False, "1.00"), (-0.11, True, "−.11"), (0.004, True, "+.00"), (-1.25, True, "−1.25")]
+    ("value", "signed", "text"),
+    [(0.5, False, ".50"), (1.0, False, "1.00"), (-0.11, True, "−.11"), (0.004, True, "+.00"), (-1.25, True, "−1.25")],
 )
 def test_numbers_are_written_as_on_the_leaderboard(value: float, signed: bool, text: str) -> None:
     assert number(value, signed) == text
@@ -140,7 +163,11 @@ def test_a_matrix_of_another_shape_is_refused() -> None:
         Matrices(FIRST, SECOND, ("a", "b"), NAMES, (*NAMES, "more"))
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(lambda flows: len({attack for _, attack in flows}) == 2))
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
+        lambda flows: len({attack for _, attack in flows}) == 2
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_the_curve_is_that_of_scikit_learn_ties_included(flows: list[tuple[int, bool]]) -> None:
     score, attack = (np.array(column) for column in zip(*flows, strict=True))
@@ -204,7 +231,7 @@ def test_ablation_bars_write_every_difference_and_a_missing_one() -> None:
         ablation_bars({}, "c")
 
 
-# -- from a results folder ---------------------------------------------------------------------------------------------------------
+# -- from a results folder ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +250,33 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 store.write_scores(key, stored_scores(position, target))
     for target in NAMES:
         attack = scores(0, 100)[1]
-        columns = {"flow_id": np.arange(100), "attack": attack, "family": np.where(attack, "scan", ""), "n_packets": np.full(100, 3)}
+        columns = {
+            "flow_id": np.arange(100),
+            "attack": attack,
+            "family": np.where(attack, "scan", ""),
+            "n_packets": np.full(100, 3),
+        }
         columns["source"] = np.full(100, "capture")
         store.write_truth(f"hash-{target}", pl.DataFrame(columns))
     datasets = {name: DatasetEntry(f"hash-{name}", synthetic=True, flows=1, benign=1, attack=1) for name in NAMES}
-    detectors = {label: DetectorRow(label, provenance="control", scores=("a", "b"), aggregator="oas") for label in ("alpha", "beta")}
+    detectors = {
+        label: DetectorRow(label, provenance="control", scores=("a", "b"), aggregator="oas")
+        for label in ("alpha", "beta")
+    }
     store.write_plan(PlanRecord("cross", "quick", "grouped", "target_benign", (7,), datasets, detectors, tuple(cells)))
     return folder
 
 
 def record(key: str, label: str, source: str, target: str, status: str) -> RunRecord:
-    spec = {"detector": label, "regime": "transfer", "calibration": "target_benign", "source": source, "target": target, "params": {}, "version": "1"}
+    spec = {
+        "detector": label,
+        "regime": "transfer",
+        "calibration": "target_benign",
+        "source": source,
+        "target": target,
+        "params": {},
+        "version": "1",
+    }
     return RunRecord(
         key=key,
         fit_key=label,
@@ -251,21 +294,33 @@ def record(key: str, label: str, source: str, target: str, status: str) -> RunRe
 def stored_scores(seed: int, target: str) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     attack = scores(0, 100)[1]
-    parts = [(role, rng.normal(size=(100, 2)) + (2.0 * attack[:, None] if role == "test" else 0.0)) for role in ("cal_a", "cal_b", "test")]
-    frames = [pl.DataFrame({"flow_id": np.arange(100), "target": target, "role": role, "a": both[:, 0], "b": both[:, 1]}) for role, both in parts]
+    parts = [
+        (role, rng.normal(size=(100, 2)) + (2.0 * attack[:, None] if role == "test" else 0.0))
+        for role in ("cal_a", "cal_b", "test")
+    ]
+    frames = [
+        pl.DataFrame({"flow_id": np.arange(100), "target": target, "role": role, "a": both[:, 0], "b": both[:, 1]})
+        for role, both in parts
+    ]
     return pl.concat(frames)
 
 
-def test_every_figure_is_made_from_stored_scores(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_figure_is_made_from_stored_scores(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command.heatmap(tmp_path / "heat.svg", "alpha", "column:a", runs=runs)
     command.roc(tmp_path / "roc.pdf", "alpha,beta", "office", "home", runs=runs)
     command.density(tmp_path / "density.svg", "alpha", "column:a", 7, runs=runs)
     command.ablation(tmp_path / "ablation.svg", "alpha", runs=runs)
     command.ablation(tmp_path / "published.svg", "published", runs=tmp_path / "none")
     assert (tmp_path / "roc.pdf").read_bytes().startswith(MAGIC["pdf"])
-    words = {name: words_of((tmp_path / f"{name}.svg").read_bytes()) for name in ("heat", "density", "ablation", "published")}
+    words = {
+        name: words_of((tmp_path / f"{name}.svg").read_bytes()) for name in ("heat", "density", "ablation", "published")
+    }
     assert {"a", "oas", "oas − a", "SYNTHETIC DATA"} <= set(words["heat"])
-    assert {"alpha, a (outermost bins: all beyond)", "τ = P99 of calibration flows B", "SYNTHETIC DATA"} <= set(words["density"])
+    assert {"alpha, a (outermost bins: all beyond)", "τ = P99 of calibration flows B", "SYNTHETIC DATA"} <= set(
+        words["density"]
+    )
     assert "no number" in words["ablation"]  # beta has no complete cross mean
     assert "−36.27" in words["published"]
     assert "SYNTHETIC DATA" not in words["published"]
@@ -277,15 +332,31 @@ def test_every_figure_is_made_from_stored_scores(runs: Path, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("make", "error", "complaint"),
     [
-        (lambda folder, file: command.density(file.with_suffix(".jpg"), "alpha", runs=folder), UsageError, ".svg, .pdf, .png"),
+        (
+            lambda folder, file: command.density(file.with_suffix(".jpg"), "alpha", runs=folder),
+            UsageError,
+            ".svg, .pdf, .png",
+        ),
         (lambda folder, file: command.density(file, "alfa", runs=folder), UsageError, "Did you mean 'alpha'"),
         (lambda folder, file: command.density(file, "alpha", seed=8, runs=folder), UsageError, "unknown seed '8'"),
         (lambda folder, file: command.density(file, "beta", runs=folder), DataError, "is timeout: exceeded 1s"),
-        (lambda folder, file: command.roc(file, "alpha", "office", "hone", runs=folder), UsageError, "unknown dataset 'hone'"),
+        (
+            lambda folder, file: command.roc(file, "alpha", "office", "hone", runs=folder),
+            UsageError,
+            "unknown dataset 'hone'",
+        ),
         (lambda folder, file: command.heatmap(file, "gamma", "", runs=folder), UsageError, "unknown detector 'gamma'"),
-        (lambda folder, file: command.heatmap(file, "alpha", "", metric="fpr_p95", runs=folder), UsageError, "fpr_p95 is not one"),
+        (
+            lambda folder, file: command.heatmap(file, "alpha", "", metric="fpr_p95", runs=folder),
+            UsageError,
+            "fpr_p95 is not one",
+        ),
         (lambda folder, file: command.ablation(file, "gamma", runs=folder), UsageError, "unknown detector 'gamma'"),
-        (lambda folder, file: command.ablation(file.parent / "no" / "a.svg", "alpha", runs=folder), UsageError, "cannot write"),
+        (
+            lambda folder, file: command.ablation(file.parent / "no" / "a.svg", "alpha", runs=folder),
+            UsageError,
+            "cannot write",
+        ),
         (lambda folder, file: command.density(file, "alpha", runs=folder / "no"), DataError, "no results"),
     ],
 )

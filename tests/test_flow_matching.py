@@ -1,4 +1,5 @@
-"""tccm and rfm: scores against a forward pass written out, couplings against all permutations, and planted structure."""
+"""tccm and rfm: scores against a forward pass written out, couplings against all permutations, and planted
+structure."""
 
 from __future__ import annotations
 
@@ -29,21 +30,28 @@ def test_flow_matching_detectors_keep_the_contract(check):
 
 
 def test_tccm_on_packets_keeps_the_contract_too():
-    assert [result for result in check_detector(TCCM, TCCMParams(input="packets", epochs=3)) if result.status == "failed"] == []
+    assert [
+        result for result in check_detector(TCCM, TCCMParams(input="packets", epochs=3)) if result.status == "failed"
+    ] == []
 
 
 def plane(seed, n, basis):
-    """Flows near a three-dimensional subspace of the twenty features; another ``basis`` is another subspace, with columns of like spread."""
+    """Flows near a three-dimensional subspace of the twenty features; another ``basis`` is another subspace, with
+    columns of like spread."""
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(np.random.default_rng(basis).normal(size=(20, 20)))[0][:3] * 5
     return flows(rng.normal(size=(n, 3)) @ axes + 0.3 * rng.normal(size=(n, 20)))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("detector", "params"), [(TCCM, TCCMParams(epochs=15)), (RFM, RFMParams(epochs=30, batch=64))], ids=["tccm", "rfm"])
+@pytest.mark.parametrize(
+    ("detector", "params"), [(TCCM, TCCMParams(epochs=15)), (RFM, RFMParams(epochs=30, batch=64))], ids=["tccm", "rfm"]
+)
 def test_flows_off_the_training_subspace_rank_high(detector, params, seed):
     model = fitted(detector(params), plane(seed, 600, basis=90), seed)
-    scores = np.concatenate([model.score(plane(seed + 10, 200, basis=90)), model.score(plane(seed + 20, 200, basis=91))])
+    scores = np.concatenate(
+        [model.score(plane(seed + 10, 200, basis=90)), model.score(plane(seed + 20, 200, basis=91))]
+    )
     assert roc_auc_score(np.repeat([0, 1], 200), scores) > 0.95
 
 
@@ -64,7 +72,9 @@ def test_tccm_score_is_the_distance_by_which_one_step_misses_the_origin():
     batch = mixed_flows().take(slice(280, 320))
     columns = np.column_stack([batch.features[name] for name in FEATURE_NAMES])
     rows = np.clip((columns - model._standardiser.mean) / model._standardiser.std, -10, 10)
-    np.testing.assert_allclose(model.score(batch), [np.linalg.norm(forward(weights, row, 1.0) + row) for row in rows], rtol=1e-4)
+    np.testing.assert_allclose(
+        model.score(batch), [np.linalg.norm(forward(weights, row, 1.0) + row) for row in rows], rtol=1e-4
+    )
 
 
 def test_tccm_learns_to_contract_unseen_benign_flows_at_all_times():
@@ -95,7 +105,8 @@ def test_integration_equals_the_solution_of_linear_fields():
 
 
 def test_rfm_leaves_isotropic_rows_at_the_length_of_noise():
-    """Data that are noise already: every coupling keeps the marginals, so unseen rows must stay near √20 in spite of the highest transport cost."""
+    """Data that are noise already: every coupling keeps the marginals, so unseen rows must stay near √20 in spite of
+    the highest transport cost."""
 
     def isotropic(seed, n):
         return flows(np.random.default_rng(seed).normal(size=(n, 20)))
@@ -110,7 +121,9 @@ def test_rfm_leaves_isotropic_rows_at_the_length_of_noise():
     np.testing.assert_allclose(model.score(unseen), np.abs(lengths - math.sqrt(20)))
 
 
-@pytest.mark.parametrize(("detector", "params"), [(TCCM, TCCMParams(epochs=1)), (TCCM, TCCMParams("packets", 1)), (RFM, RFMParams(epochs=1))])
+@pytest.mark.parametrize(
+    ("detector", "params"), [(TCCM, TCCMParams(epochs=1)), (TCCM, TCCMParams("packets", 1)), (RFM, RFMParams(epochs=1))]
+)
 def test_saved_and_loaded_scores_are_equal_and_other_parameters_are_refused(detector, params, tmp_path):
     model = fitted(detector(params), synthetic_benign(0, 100))
     model.save(tmp_path)

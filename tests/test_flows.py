@@ -54,7 +54,9 @@ def check_against_oracle(flows: FileFlows, expected: list[oracle.Flow]) -> None:
         assert flows.size[stored].tolist() == [row["size"] for row in rows]
         assert flows.win[stored].tolist() == [row["win"] for row in rows]
         assert flows.iat[stored].tolist() == [np.float32(row["iat"]) for row in rows]
-        assert flows.bits[stored].tolist() == [sum(int(row[name]) << bit for name, bit in BIT_OF.items()) for row in rows]
+        assert flows.bits[stored].tolist() == [
+            sum(int(row[name]) << bit for name, bit in BIT_OF.items()) for row in rows
+        ]
 
 
 def test_idle_timeout_splits_after_more_than_the_timeout(tmp_path):
@@ -77,7 +79,14 @@ def test_cicflowmeter_ends_a_flow_at_a_fin_that_is_not_its_first_packet(tmp_path
     def packet(flags: int, back: bool = False) -> bytes:
         return build.ipv4(b, a, 6, build.tcp(80, 5, flags)) if back else build.ipv4(a, b, 6, build.tcp(5, 80, flags))
 
-    sent = [packet(build.SYN), packet(build.RST), packet(build.FIN), packet(build.FIN, back=True), packet(build.ACK), packet(build.FIN | build.ACK)]
+    sent = [
+        packet(build.SYN),
+        packet(build.RST),
+        packet(build.FIN),
+        packet(build.FIN, back=True),
+        packet(build.ACK),
+        packet(build.FIN | build.ACK),
+    ]
     frames = [(i * 1000_000, data) for i, data in enumerate(sent)] + [(S, packet(build.SYN))]
     flows = flows_of(tmp_path, frames, FlowRules(tcp_close="cicflowmeter"))
     assert flows.n_packets.tolist() == [3, 3, 1]
@@ -94,7 +103,12 @@ def test_a_mirrored_packet_is_one_that_follows_its_equal_within_the_window(tmp_p
     path = tmp_path / "x.pcap"
     path.write_bytes(build.pcap([(t, udp(1, 2)) for t in times], link=228, ns=True))
     scan, flows = read_flows(path, RULES)
-    assert (scan.mirrored, scan.used, scan.noted.get("mirrored", 0), flows.n_packets.tolist()) == (copies, len(times), copies, [len(times)])
+    assert (scan.mirrored, scan.used, scan.noted.get("mirrored", 0), flows.n_packets.tolist()) == (
+        copies,
+        len(times),
+        copies,
+        [len(times)],
+    )
     scan, flows = read_flows(path, FlowRules(remove_mirrored=True))
     assert (scan.mirrored, scan.used, scan.dropped.get("mirrored", 0)) == (copies, len(times) - copies, copies)
     assert flows.n_packets.tolist() == [len(times) - copies]
@@ -125,13 +139,22 @@ def test_packets_that_differ_in_any_captured_ip_byte_are_not_mirrored_and_the_li
 def test_mirrored_packets_in_two_chunks_of_the_file_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "CHUNK", 1 << 19)
     path = tmp_path / "x.pcap"
-    path.write_bytes(build.pcap([(S * (i // 2), udp(1, 2, sport=i // 2, length=1300)) for i in range(3000)], link=228, ns=True))
+    path.write_bytes(
+        build.pcap([(S * (i // 2), udp(1, 2, sport=i // 2, length=1300)) for i in range(3000)], link=228, ns=True)
+    )
     scan, flows = read_flows(path, FlowRules(remove_mirrored=True))
     assert scan.mirrored == scan.used == len(flows) == 1500
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"idle_timeout_s": 0}, {"idle_timeout_s": float("nan")}, {"active_timeout_s": -1.0}, {"tcp_close": "fin"}, {"idle_timeout_s": 1e12}]
+    "wrong",
+    [
+        {"idle_timeout_s": 0},
+        {"idle_timeout_s": float("nan")},
+        {"active_timeout_s": -1.0},
+        {"tcp_close": "fin"},
+        {"idle_timeout_s": 1e12},
+    ],
 )
 def test_rules_that_make_no_sense_are_one_line(wrong):
     with pytest.raises(UsageError, match=r"must be a number|choose one of idle, cicflowmeter"):
@@ -160,7 +183,15 @@ def test_memory_does_not_grow_with_a_capture_whose_flows_end(tmp_path, monkeypat
             tables = extract._Flows(RULES, [], 1 << 24, whole=True, window=window)
             reader.scan_file(path, tables)
             tables.finish()
-            sizes.append((len(tables.flows.rows), len(tables.flows.heads), len(tables.packets.ts), len(tables.sessions.rows), tables.whole.shape))
+            sizes.append(
+                (
+                    len(tables.flows.rows),
+                    len(tables.flows.heads),
+                    len(tables.packets.ts),
+                    len(tables.sessions.rows),
+                    tables.whole.shape,
+                )
+            )
     assert sizes[:2] == sizes[2:]
 
 
@@ -180,7 +211,12 @@ def test_first_64_packets_are_kept_and_all_are_counted(tmp_path):
 
 
 def test_packets_out_of_order_are_taken_in_time_order_and_counted(tmp_path):
-    shuffled = [(3000, udp(1, 2, length=3)), (1000, udp(2, 1, 2, 1, length=1)), (3000, udp(1, 2, length=4)), (2000, udp(1, 2, length=2))]
+    shuffled = [
+        (3000, udp(1, 2, length=3)),
+        (1000, udp(2, 1, 2, 1, length=1)),
+        (3000, udp(1, 2, length=4)),
+        (2000, udp(1, 2, length=2)),
+    ]
     flows = flows_of(tmp_path, shuffled)
     assert read_capture(tmp_path / "x.pcap").out_of_order == 2
     assert flows.size.tolist() == [29, 30, 31, 32]
@@ -200,7 +236,10 @@ def test_take_keeps_the_packets_of_each_flow(tmp_path):
     index = np.array([3, 0, 3])
     some = taken(flows, index)
     for new, old in enumerate(index):
-        assert some.size[some.offsets[new] : some.offsets[new + 1]].tolist() == flows.size[flows.offsets[old] : flows.offsets[old + 1]].tolist()
+        assert (
+            some.size[some.offsets[new] : some.offsets[new + 1]].tolist()
+            == flows.size[flows.offsets[old] : flows.offsets[old + 1]].tolist()
+        )
     assert some.n_packets.tolist() == [80, 80, 80]
     assert some.first.tolist() == [3000, 0, 3000]
 
@@ -228,12 +267,20 @@ rules = st.builds(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(packet, max_size=80), st.integers(0, 3), rules, st.booleans())
 def test_any_mixture_of_packets_agrees_with_the_oracle(tmp_path_factory, drawn, disorder, rules, tight):
-    """``disorder``: packets are late by up to so many places, 3: anywhere; ``tight``: tables so small that they are emptied all the time."""
+    """``disorder``: packets are late by up to so many places, 3: anywhere; ``tight``: tables so small that they are
+    emptied all the time."""
     if disorder < 3:
-        drawn = [drawn for _, drawn in sorted(enumerate(sorted(drawn)), key=lambda numbered: numbered[0] + numbered[1][0] % (disorder + 1))]
+        drawn = [
+            drawn
+            for _, drawn in sorted(
+                enumerate(sorted(drawn)), key=lambda numbered: numbered[0] + numbered[1][0] % (disorder + 1)
+            )
+        ]
     frames = []
     for ts, src, dst, sport, dport, protocol, flags in drawn:
-        frames.append((ts, build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, build.tcp(sport, dport, flags, flags * 200))))
+        frames.append(
+            (ts, build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, build.tcp(sport, dport, flags, flags * 200)))
+        )
     path = tmp_path_factory.getbasetemp() / "mixture.pcap"
     path.write_bytes(build.pcap(frames, link=228, ns=True))
     expected = oracle.assemble(oracle.read(path)[0], rules)
@@ -251,22 +298,42 @@ def rows_of(flows: FileFlows, i: int) -> list[dict[str, float]]:
     rows = []
     for at in range(int(flows.offsets[i]), int(flows.offsets[i + 1])):
         rows.append(
-            {"size": int(flows.size[at]), "iat": float(flows.iat[at]), **{name: int(flows.bits[at]) >> bit & 1 for name, bit in BIT_OF.items()}}
+            {
+                "size": int(flows.size[at]),
+                "iat": float(flows.iat[at]),
+                **{name: int(flows.bits[at]) >> bit & 1 for name, bit in BIT_OF.items()},
+            }
         )
     return rows
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.tuples(st.integers(20, 65535), st.floats(0, 1.2e8, width=32), st.integers(0, 63)), min_size=1, max_size=64), max_size=8))
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(20, 65535), st.floats(0, 1.2e8, width=32), st.integers(0, 63)),
+            min_size=1,
+            max_size=64,
+        ),
+        max_size=8,
+    )
+)
 def test_features_agree_with_their_definitions(drawn):
     offsets = np.cumsum([0, *(len(flow) for flow in drawn)])
-    size, iat, bits = (np.array([packet[k] for flow in drawn for packet in flow], dtype) for k, dtype in enumerate((np.uint16, np.float32, np.uint8)))
+    size, iat, bits = (
+        np.array([packet[k] for flow in drawn for packet in flow], dtype)
+        for k, dtype in enumerate((np.uint16, np.float32, np.uint8))
+    )
     got = flow_features(offsets, size, iat, bits)
     for i, flow in enumerate(drawn):
-        rows = [{"size": s, "iat": float(np.float32(t)), **{name: b >> bit & 1 for name, bit in BIT_OF.items()}} for s, t, b in flow]
+        rows = [
+            {"size": s, "iat": float(np.float32(t)), **{name: b >> bit & 1 for name, bit in BIT_OF.items()}}
+            for s, t, b in flow
+        ]
         want = oracle.features(rows)
         for name, value in zip(FLOW_FEATURES, got[i], strict=True):
-            # Absolute: a standard deviation that is 0 in theory keeps the rounding error of the mean, about 1e-8 of a gap of 1e8 µs.
+            # Absolute: a standard deviation that is 0 in theory keeps the rounding error of the mean, about 1e-8 of a
+            # gap of 1e8 µs.
             assert value == pytest.approx(want[name], rel=1e-9, abs=1e-7), name
 
 
@@ -279,7 +346,15 @@ def test_features_of_a_hand_computed_flow(tmp_path):
         (9000, build.ipv4(b, a, 6, build.tcp(80, 5, build.FIN | build.RST))),
     ]
     features = dict(zip(FLOW_FEATURES, feature_table(flows_of(tmp_path, frames))[0], strict=True))
-    raw = {"log_duration": 9, "n_packets": 4, "n_fwd": 2, "n_bwd": 2, "bytes_fwd": 140, "bytes_bwd": 80, "size_mean": 55}
+    raw = {
+        "log_duration": 9,
+        "n_packets": 4,
+        "n_fwd": 2,
+        "n_bwd": 2,
+        "bytes_fwd": 140,
+        "bytes_bwd": 80,
+        "size_mean": 55,
+    }
     raw |= {"size_std": math.sqrt(3 * 15**2 + 45**2) / 2, "size_min": 40, "size_max": 100}
     raw |= {"iat_mean": 3, "iat_std": math.sqrt((0 + 4 + 4) / 3), "iat_min": 1, "iat_max": 5}
     raw |= {"count_syn": 2, "count_fin": 1, "count_rst": 1, "count_psh": 1, "count_ack": 2}
@@ -314,17 +389,26 @@ HEADERS = {6: 20, 17: 8, 1: 0}
 
 
 def frames_of_hosts(seed: int) -> list[tuple[int, int, list[int], bytes]]:
-    """(ts, sender, [payload, transport header, TCP flags, window], Ethernet frame) of four hosts, by every way through the decoder."""
+    """(ts, sender, [payload, transport header, TCP flags, window], Ethernet frame) of four hosts, by every way through
+    the decoder."""
     noise, frames = np.random.default_rng(seed), []
     for i in range(400):
         src, dst = (int(host) for host in noise.permutation(4)[:2] + 1)
         kind, flags, payload = int(noise.integers(5)), int(noise.integers(256)), bytes(int(noise.integers(40)))
         protocol = 17 if kind == 0 else 1 if kind == 1 else 6
-        segment = build.udp(src, dst, payload) if kind == 0 else payload if kind == 1 else build.tcp(src, dst, flags, 500, payload)
+        segment = (
+            build.udp(src, dst, payload)
+            if kind == 0
+            else payload
+            if kind == 1
+            else build.tcp(src, dst, flags, 500, payload)
+        )
         if kind == 2:
             packet = build.ipv6(f"::{src}", f"::{dst}", protocol, segment)
         else:
-            packet = build.ipv4(f"10.0.0.{src}", f"10.0.0.{dst}", protocol, segment, options=bytes(8 if kind == 3 else 0))
+            packet = build.ipv4(
+                f"10.0.0.{src}", f"10.0.0.{dst}", protocol, segment, options=bytes(8 if kind == 3 else 0)
+            )
         macs = bytes([2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src])
         whole = [len(payload), HEADERS[protocol], *((flags, 500) if protocol == 6 else (0, 0))]
         frames.append((i * S // 10, src, whole, macs + (b"\x86\xdd" if kind == 2 else b"\x08\0") + packet))
@@ -357,14 +441,17 @@ def test_macs_are_those_of_a_flows_first_sender_and_receiver(tmp_path, order):
 def test_accumulators_of_whole_flows_see_every_packet(tmp_path, order):
     """Fed with each flow's packets by hand they are the same, bit by bit."""
     flows = any_order(tmp_path, order)
-    packets = [(ts, src, whole, oracle.decode(ts, 1, len(frame), frame, "<")) for ts, src, whole, frame in frames_of_hosts(1)]
+    packets = [
+        (ts, src, whole, oracle.decode(ts, 1, len(frame), frame, "<")) for ts, src, whole, frame in frames_of_hosts(1)
+    ]
     rest = flows.keys[:, 4].astype(np.int64)
     assert flows.n_packets.max() > 10
     for i in range(len(flows)):
         row = np.empty(N_ACCUMULATORS)
         begin(row)
         ends = [
-            (texts(rest[i : i + 1] >> 40, flows.keys[i : i + 1, at : at + 2])[0], int(rest[i] >> shift & 0xFFFF)) for at, shift in ((0, 16), (2, 0))
+            (texts(rest[i : i + 1] >> 40, flows.keys[i : i + 1, at : at + 2])[0], int(rest[i] >> shift & 0xFFFF))
+            for at, shift in ((0, 16), (2, 0))
         ]
         initiator = ends[int(flows.swapped[i])]
         for ts, _, (payload, header, flags, win), packet in packets:

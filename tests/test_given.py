@@ -17,14 +17,18 @@ def scores(folder, row):
 
 def test_hints_go_to_those_who_declare_them_and_bring_a_dagger(plugin_cli, tmp_path):
     detectors = {"t-few-shot": 20, "t-transductive": 200, "t-benign-only": 0}
-    done = plugin_cli("run", "--protocol", "within", "--datasets", "alpha", "--seeds", "42", "--detectors", ",".join(detectors))
+    done = plugin_cli(
+        "run", "--protocol", "within", "--datasets", "alpha", "--seeds", "42", "--detectors", ",".join(detectors)
+    )
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path)
     assert len(found) == 6  # transfer and control
     for row in found:
         name, counts = row["spec"]["detector"], row["counts"]
         asked = min(detectors[name], 20 if name == "t-few-shot" else 100) and (
-            min(20, counts["n_test_attack"]) if name == "t-few-shot" else min(100, counts["n_test_attack"]) + min(100, counts["n_test_benign"])
+            min(20, counts["n_test_attack"])
+            if name == "t-few-shot"
+            else min(100, counts["n_test_attack"]) + min(100, counts["n_test_benign"])
         )
         assert scores(tmp_path, row)["score"].unique().to_list() == [asked]
         assert row["uses_labels"] == (detectors[name] > 0)
@@ -39,7 +43,8 @@ def test_the_stream_is_whole_at_scoring_and_holds_training_flows_alone_at_traini
     transfer = next(row for row in rows(tmp_path) if row["spec"]["regime"] == "transfer")
     truth = pl.read_parquet(next((tmp_path / "runs" / "truth").glob("*.parquet")))
     found = scores(tmp_path, transfer).join(truth, on="flow_id")
-    # every packet of every flow, also beyond the 64th, and the flows of other parts are in the stream though nothing is asked of them
+    # every packet of every flow, also beyond the 64th, and the flows of other parts are in the stream though nothing is
+    # asked of them
     assert (found["of_flow"] == found["n_packets"]).all()
     for (role,), part in found.group_by("role"):
         assert part["of_flows"].unique().to_list() == [part["n_packets"].sum()]

@@ -44,7 +44,10 @@ def folder(tmp_path: Path) -> Path:
         (2 * S, build.ethernet(bytes(28), 0x0806)),
         (3 * S, tcp(C, A, 6, 80, build.SYN)),
     ]
-    two = [(S, tcp(A, C, 5, 22, build.PSH | build.ACK)), (S, build.ethernet(build.ipv6("fe80::1", "ff02::1", 58, bytes(8)), 0x86DD))]
+    two = [
+        (S, tcp(A, C, 5, 22, build.PSH | build.ACK)),
+        (S, build.ethernet(build.ipv6("fe80::1", "ff02::1", 58, bytes(8)), 0x86DD)),
+    ]
     (made / "one.pcap").write_bytes(build.pcap(one))
     (made / "two.pcap").write_bytes(build.pcap(two))
     rows = [
@@ -90,14 +93,21 @@ def test_a_small_folder_becomes_the_store_that_it_describes(folder, tmp_path):
 def test_sites_are_kept_counted_and_part_of_the_content(folder, tmp_path):
     one_site = ingest_folder(folder, tmp_path / "one", name="small")
     lines = (folder / "labels.csv").read_text().splitlines()
-    for sites, expected in ((["", " ", "", ""], None), ([" plant ", "office", "", ""], {"": [1, 0], "office": [1, 0], "plant": [0, 1]})):
+    for sites, expected in (
+        (["", " ", "", ""], None),
+        ([" plant ", "office", "", ""], {"": [1, 0], "office": [1, 0], "plant": [0, 1]}),
+    ):
         rows = [f"{line},{site}" for line, site in zip(lines, ["site", *sites], strict=True)]
         (folder / "labels.csv").write_text("\n".join(rows) + "\n")
         manifest = ingest_folder(folder, tmp_path / "more", name="small")
         assert manifest.get("sites") == expected
         assert (manifest["hash"] == one_site["hash"]) == (expected is None)
         assert verify_store(tmp_path / "more").notes == []
-    assert FlowStore.open(tmp_path / "more").labels(["flow_id", "site"]).rows() == [(0, "office"), (1, "plant"), (2, "")]
+    assert FlowStore.open(tmp_path / "more").labels(["flow_id", "site"]).rows() == [
+        (0, "office"),
+        (1, "plant"),
+        (2, ""),
+    ]
 
 
 def test_taking_flows_gives_only_what_was_asked_in_the_order_asked(folder, tmp_path):
@@ -133,7 +143,11 @@ def test_taking_flows_gives_only_what_was_asked_in_the_order_asked(folder, tmp_p
 
 
 def array_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.suffix in {".npy", ".parquet"}}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.suffix in {".npy", ".parquet"}
+    }
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_number_of_jobs(folder, tmp_path):
@@ -151,13 +165,17 @@ def test_the_hash_follows_packets_and_labels(folder, tmp_path):
     relabelled = ingest_folder(folder, tmp_path / "s", name="s")["hash"]
     (folder / "labels.csv").write_text(text)
     data = (folder / "one.pcap").read_bytes()
-    (folder / "one.pcap").write_bytes(data.replace(tcp(A, B, 80, 5, build.SYN | build.ACK, 9), tcp(A, B, 80, 5, build.SYN | build.ACK, 8)))
+    (folder / "one.pcap").write_bytes(
+        data.replace(tcp(A, B, 80, 5, build.SYN | build.ACK, 9), tcp(A, B, 80, 5, build.SYN | build.ACK, 8))
+    )
     changed = ingest_folder(folder, tmp_path / "s", name="s")["hash"]
     assert len({before, relabelled, changed}) == 3
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_dataset_of_the_same_name_is_replaced_and_nothing_is_left_beside_it(folder, tmp_path, monkeypatch, can_exchange):
+def test_a_dataset_of_the_same_name_is_replaced_and_nothing_is_left_beside_it(
+    folder, tmp_path, monkeypatch, can_exchange
+):
     if not can_exchange:
         monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
     home = tmp_path / "home"
@@ -181,7 +199,9 @@ def test_a_failed_write_leaves_the_old_dataset(folder, tmp_path, monkeypatch):
 
 def test_progress_rises_to_one_and_names_the_captures(folder, tmp_path):
     told: list[tuple[str, float]] = []
-    ingest_folder(folder, tmp_path / "s", name="s", jobs=2, progress=lambda text, fraction: told.append((text, fraction)))
+    ingest_folder(
+        folder, tmp_path / "s", name="s", jobs=2, progress=lambda text, fraction: told.append((text, fraction))
+    )
     fractions = [fraction for _, fraction in told]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
@@ -210,11 +230,19 @@ def test_flow_rules_reach_the_captures_and_the_manifest(folder, tmp_path):
     }
     frames = [(S + i * S // 2, tcp(B, A, 5, 80, build.FIN if i == 3 else build.ACK)) for i in range(6)]
     (folder / "one.pcap").write_bytes(build.pcap(frames))
-    flows = {rules: ingest_folder(folder, tmp_path / "s", name="s", rules=rules)["files"]["one.pcap"]["flows"] for rules in RULES_AND_FLOWS}
+    flows = {
+        rules: ingest_folder(folder, tmp_path / "s", name="s", rules=rules)["files"]["one.pcap"]["flows"]
+        for rules in RULES_AND_FLOWS
+    }
     assert flows == RULES_AND_FLOWS
 
 
-RULES_AND_FLOWS = {FlowRules(): 1, FlowRules(idle_timeout_s=0.4): 6, FlowRules(active_timeout_s=1.0): 2, FlowRules(tcp_close="cicflowmeter"): 2}
+RULES_AND_FLOWS = {
+    FlowRules(): 1,
+    FlowRules(idle_timeout_s=0.4): 6,
+    FlowRules(active_timeout_s=1.0): 2,
+    FlowRules(tcp_close="cicflowmeter"): 2,
+}
 
 
 def test_damaged_and_empty_captures_are_warnings(folder, tmp_path):
@@ -305,7 +333,10 @@ def test_real_folders_agree_with_their_summary_and_labels(domain, real_home):
     assert manifest["families"] == summary["families"]
     assert manifest["packets"]["read"] == manifest["packets"]["used"] == summary["packets"]
     assert manifest["unmatched_flows"] == 0
-    assert {label: (row["unmatched_rows"], row["ambiguous"]) for label, row in manifest["labels"].items()} == {"attack": (0, 0), "benign": (0, 0)}
+    assert {label: (row["unmatched_rows"], row["ambiguous"]) for label, row in manifest["labels"].items()} == {
+        "attack": (0, 0),
+        "benign": (0, 0),
+    }
 
     opened = FlowStore.open(real_home / domain)
     rows = list(csv.DictReader((DATA / domain / "labels.csv").open(newline="")))
@@ -317,7 +348,12 @@ def test_real_folders_agree_with_their_summary_and_labels(domain, real_home):
             assert str(flow[column]) == row[column]
         assert flow["ts_start"] == pytest.approx(float(row["ts_start"]), abs=1e-6)
         assert flow["ts_end"] == pytest.approx(float(row["ts_end"]), abs=1e-6)
-        assert (label["label"], label["family"], label["source"], label["file"]) == (row["label"], row["family"], row["source"], row["file"])
+        assert (label["label"], label["family"], label["source"], label["file"]) == (
+            row["label"],
+            row["family"],
+            row["source"],
+            row["file"],
+        )
         assert label["attack"] == (row["label"] == "attack")
 
 
@@ -348,7 +384,9 @@ def test_a_clock_that_is_an_hour_off_is_told(tmp_path):
     path = tmp_path / "late" / "labels.csv"
     path.chmod(0o644)
     table = pl.read_csv(path, infer_schema=False)
-    later = [((pl.col(name).cast(pl.Decimal(20, 6)) + 3600).cast(pl.String)).alias(name) for name in ("ts_start", "ts_end")]
+    later = [
+        ((pl.col(name).cast(pl.Decimal(20, 6)) + 3600).cast(pl.String)).alias(name) for name in ("ts_start", "ts_end")
+    ]
     table.with_columns(later).write_csv(path)
     with pytest.raises(DataError, match=r"ts_start is \+3600 s off"):
         ingest_folder(tmp_path / "late", tmp_path / "s", name="s")

@@ -17,7 +17,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from detectors.janus import Janus, JanusParams
 from detectors.janus.binned import restored_path
-from detectors.janus.matching import GaussianPath, NoisyBatch, Weights, _validation_batches, _validation_loss, accumulate_gradient, noisy_batch, train
+from detectors.janus.matching import (
+    GaussianPath,
+    NoisyBatch,
+    Weights,
+    _validation_batches,
+    _validation_loss,
+    accumulate_gradient,
+    noisy_batch,
+    train,
+)
 from detectors.janus.model import Network
 from detectors.janus.packing import Group
 from detectors.janus.preprocess import Sequences
@@ -28,7 +37,8 @@ from janus_bench.errors import DataError, UsageError
 
 TINY = JanusParams(T=16, d_model=16, n_layers=2, n_heads=2, k_steps=4, epochs=2, batch=32)
 CPU = torch.device("cpu")
-NLL_TIMES = (0.25, 0.5, 0.75)  # stated here again: what the NLL is checked at must not come from the code that is checked
+# stated here again: what the NLL is checked at must not come from the code that is checked
+NLL_TIMES = (0.25, 0.5, 0.75)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -46,7 +56,9 @@ def quiet(fraction: float, text: str) -> None:
     """No progress display."""
 
 
-def context(validation: FlowBatch, folder: Path, seed: int = 42, progress: Callable[[float, str], None] = quiet) -> FitContext:
+def context(
+    validation: FlowBatch, folder: Path, seed: int = 42, progress: Callable[[float, str], None] = quiet
+) -> FitContext:
     return FitContext(validation, seed, np.random.default_rng(seed), "cpu", folder, progress=progress)
 
 
@@ -59,10 +71,18 @@ def flows_of(lengths: NDArray[np.int64], seed: int = 0, shift: float = 0.0) -> F
         "iat": np.exp(rng.normal(8.0 + shift, 2.0, total)),
         "win": np.exp(rng.normal(8.0, 0.5, total)),
     }
-    packets |= {name: (rng.random(total) < share).astype(np.uint8) for name, share in zip(["direction", "syn", "fin"], [0.5, 0.1, 0.0], strict=True)}
-    packets |= {name: (rng.random(total) < share).astype(np.uint8) for name, share in zip(["rst", "psh", "ack"], [0.02, 0.4, 0.9], strict=True)}
+    packets |= {
+        name: (rng.random(total) < share).astype(np.uint8)
+        for name, share in zip(["direction", "syn", "fin"], [0.5, 0.1, 0.0], strict=True)
+    }
+    packets |= {
+        name: (rng.random(total) < share).astype(np.uint8)
+        for name, share in zip(["rst", "psh", "ack"], [0.02, 0.4, 0.9], strict=True)
+    }
     features = {name: rng.normal(3.0 + shift, 1.0, n) for name in FLOW_FEATURES}
-    return FlowBatch(np.arange(n, dtype=np.uint64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packets, features)
+    return FlowBatch(
+        np.arange(n, dtype=np.uint64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packets, features
+    )
 
 
 def mixed_lengths(n: int, seed: int = 0) -> NDArray[np.int64]:
@@ -101,10 +121,22 @@ def gaussian_sequences(n: int, mean: NDArray[np.float64], std: NDArray[np.float6
 
 def test_velocity_and_terminal_state_of_gaussian_data_are_the_closed_form() -> None:
     """With independent coupling the objective's minimiser is v*(c, t) = E[c1 − c0 | c_t = c], linear for Gaussian data:
-    v* = µ + (t s² − (1 − t)) / ((1 − t)² + t² s² + σ²) · (c − t µ).  Its Euler path back from c1 is an explicit recursion."""
+    v* = µ + (t s² − (1 − t)) / ((1 − t)² + t² s² + σ²) · (c − t µ).  Its Euler path back from c1 is an explicit
+    recursion."""
     rng = np.random.default_rng(1)
     mean, std = rng.uniform(-1, 1, 23), rng.uniform(0.3, 1.5, 23)
-    params = JanusParams(T=1, d_model=32, n_layers=1, n_heads=1, coupling="none", lr=4e-3, epochs=50, batch=256, lambda_disc=0.0, k_steps=8)
+    params = JanusParams(
+        T=1,
+        d_model=32,
+        n_layers=1,
+        n_heads=1,
+        coupling="none",
+        lr=4e-3,
+        epochs=50,
+        batch=256,
+        lambda_disc=0.0,
+        k_steps=8,
+    )
     data = gaussian_sequences(3000, mean, std)
     network = train(data, gaussian_sequences(200, mean, std), params, gaussian(params), generator(), CPU, quiet)
 
@@ -117,7 +149,8 @@ def test_velocity_and_terminal_state_of_gaussian_data_are_the_closed_form() -> N
         z = z - optimal(z, 1 - k / params.k_steps) / params.k_steps
     expected = np.sqrt(np.column_stack([(z[:, :20] ** 2).mean(1), (z[:, 20:] ** 2).mean(1), (z**2).mean(1)]))
     scores = score_sequences(network, test, NoiseBank.drawn(params, gaussian(params), generator(1)), params)[:, :3]
-    # Terminal states are near N(0, I), so the scores are near 1 and spread over flows by .12 to .31: an error of .07 is the network's.
+    # Terminal states are near N(0, I), so the scores are near 1 and spread over flows by .12 to .31: an error of .07 is
+    # the network's.
     assert np.sqrt(((scores - expected) ** 2).mean(0)).max() < 0.07
     for column in range(3):
         assert np.corrcoef(scores[:, column], expected[:, column])[0, 1] > 0.97
@@ -125,18 +158,29 @@ def test_velocity_and_terminal_state_of_gaussian_data_are_the_closed_form() -> N
 
 @pytest.mark.parametrize("source", ["uniform", "mask"])
 def test_bit_nll_of_independent_bits_is_that_of_the_closed_form_posterior(source: str) -> None:
-    """Bits with p(b = 1) = q per channel, independent of everything: p(b | x_t) follows from Bayes' rule, and so does the mean NLL that the
-    noise bank's kept and replaced cells give."""
+    """Bits with p(b = 1) = q per channel, independent of everything: p(b | x_t) follows from Bayes' rule, and so does
+    the mean NLL that the noise bank's kept and replaced cells give."""
     q = np.array([0.5, 0.9, 0.2, 0.05, 0.7, 0.97])
     width = 8
 
     def sequences(n: int, seed: int) -> Sequences:
         rng = np.random.default_rng(seed)
-        packets = np.concatenate([rng.normal(size=(n * width, 3)), rng.random((n * width, 6)) < q], axis=1).astype(np.float32)
+        packets = np.concatenate([rng.normal(size=(n * width, 3)), rng.random((n * width, 6)) < q], axis=1).astype(
+            np.float32
+        )
         return Sequences(rng.normal(size=(n, 20)).astype(np.float32), packets, np.arange(n) * width, np.full(n, width))
 
     params = JanusParams(
-        T=width, d_model=32, n_layers=1, n_heads=1, coupling="none", lr=4e-3, epochs=20, batch=128, k_steps=1, discrete_source=source
+        T=width,
+        d_model=32,
+        n_layers=1,
+        n_heads=1,
+        coupling="none",
+        lr=4e-3,
+        epochs=20,
+        batch=128,
+        k_steps=1,
+        discrete_source=source,
     )
     network = train(sequences(1200, 0), sequences(100, 1), params, gaussian(params), generator(), CPU, quiet)
     bank = NoiseBank.drawn(params, gaussian(params), generator(1))
@@ -150,7 +194,11 @@ def test_bit_nll_of_independent_bits_is_that_of_the_closed_form_posterior(source
                 for bit, share in ((0, 1 - q[channel]), (1, q[channel])):
                     shown = bit if kept else coin if source == "uniform" else None
                     # Likelihood of what is shown, given each value of the bit.
-                    like = [1.0, 1.0] if shown is None else [t * (shown == b) + (1 - t) * (0.5 if source == "uniform" else 0.0) for b in (0, 1)]
+                    like = (
+                        [1.0, 1.0]
+                        if shown is None
+                        else [t * (shown == b) + (1 - t) * (0.5 if source == "uniform" else 0.0) for b in (0, 1)]
+                    )
                     weights = [(1 - q[channel]) * like[0], q[channel] * like[1]]
                     expected[channel] -= share * np.log(weights[bit] / sum(weights)) / (width * len(NLL_TIMES))
     np.testing.assert_allclose(measured[1:], expected, atol=0.02)
@@ -171,7 +219,9 @@ def noise_sequences(lengths: NDArray[np.int64], seed: int = 0) -> Sequences:
     rng = np.random.default_rng(seed)
     total = int(lengths.sum())
     packets = np.concatenate([rng.normal(size=(total, 3)), rng.integers(0, 2, (total, 6))], axis=1).astype(np.float32)
-    return Sequences(rng.normal(size=(len(lengths), 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths)
+    return Sequences(
+        rng.normal(size=(len(lengths), 20)).astype(np.float32), packets, np.cumsum(lengths) - lengths, lengths
+    )
 
 
 def test_terminal_scores_of_pure_noise_do_not_detect_length() -> None:
@@ -219,7 +269,10 @@ def test_grouped_and_padded_flows_score_the_same(mode: str, bits: str) -> None:
     for parameter in network.parameters():
         parameter.normal_(0.0, 0.1, generator=generator(parameter.numel()))
     data = noise_sequences(np.minimum(mixed_lengths(150), 16))
-    grouped, padded = score_sequences(network, data, bank, params), score_sequences(network, data, bank, params, rectangles(150, 16))
+    grouped, padded = (
+        score_sequences(network, data, bank, params),
+        score_sequences(network, data, bank, params, rectangles(150, 16)),
+    )
     np.testing.assert_allclose(grouped, padded, atol=1e-5, rtol=1e-5)
 
 
@@ -236,7 +289,9 @@ def test_grouped_and_padded_batches_have_the_same_loss_and_gradient(mode: str) -
     for groups in (None, rectangles(60, 16)):
         network.zero_grad()
         losses.append(accumulate_gradient(network, batch, gaussian(params, 1.0, 0.7), groups))
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]))
+        gradients.append(
+            torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+        )
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert len(gradients[0]) == sum(parameter.numel() for parameter in network.parameters())
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
@@ -268,19 +323,23 @@ def drawn_noise(batch: NoisyBatch, data: Sequences, width: int) -> tuple[torch.T
     dense, valid = data.padded(np.arange(len(data)), width)
     entries = torch.cat([torch.from_numpy(data.flow), torch.from_numpy(dense[..., :3]).flatten(1)], dim=1)
     target = torch.cat([batch.flow_target, batch.packet_target[..., :3].flatten(1)], dim=1)
-    counts = torch.cat([torch.ones(len(data), 20, dtype=torch.bool), torch.from_numpy(valid).repeat_interleave(3, dim=1)], dim=1)
+    counts = torch.cat(
+        [torch.ones(len(data), 20, dtype=torch.bool), torch.from_numpy(valid).repeat_interleave(3, dim=1)], dim=1
+    )
     return entries, entries - target, counts
 
 
 def test_a_batch_pairs_every_flow_with_the_noise_that_its_coupling_chose() -> None:
-    """Of the pairs as they are in the batch: those of ``exact`` cost what scipy's best assignment costs, those of ``sinkhorn`` little more."""
+    """Of the pairs as they are in the batch: those of ``exact`` cost what scipy's best assignment costs, those of
+    ``sinkhorn`` little more."""
     data = noise_sequences(np.random.default_rng(3).integers(1, 7, 48))
     shares = {}
     for coupling in ("exact", "sinkhorn", "stratified", "none"):
         params = replace(TINY, coupling=coupling)
         batch = noisy_batch(data, np.arange(48), params, gaussian(params), generator(2))
         entries, noise, counts = drawn_noise(batch, data, int(data.lengths.max()))
-        cost = (((noise[None] - entries[:, None]) ** 2) * counts[:, None]).sum(2).double().numpy()  # of data row i and noise row j
+        # of data row i and noise row j
+        cost = (((noise[None] - entries[:, None]) ** 2) * counts[:, None]).sum(2).double().numpy()
         shares[coupling] = np.trace(cost) / cost[linear_sum_assignment(cost)].sum()
     assert shares["exact"] == pytest.approx(1.0, rel=1e-5)
     assert 1.0 <= shares["sinkhorn"] < 1.2 < shares["stratified"] < 1.45 < shares["none"]
@@ -306,7 +365,9 @@ def test_a_score_depends_on_its_flow_alone(janus: Janus) -> None:
     order = np.random.default_rng(0).permutation(120)
     np.testing.assert_allclose(table(janus.score(flows.take(order))), together[order], atol=1e-5, rtol=1e-5)
     for row in (0, 17, 119):
-        np.testing.assert_allclose(table(janus.score(flows.take(np.array([row])))), together[[row]], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(
+            table(janus.score(flows.take(np.array([row])))), together[[row]], atol=1e-5, rtol=1e-5
+        )
 
 
 # the contract
@@ -315,8 +376,12 @@ def test_a_score_depends_on_its_flow_alone(janus: Janus) -> None:
 def test_scores_are_the_declared_columns_and_the_total_is_the_mean_of_the_six(janus: Janus) -> None:
     flows = flows_of(mixed_lengths(30, 3), 4)
     scores = validate_scores(janus.score(flows), 30, Janus.capabilities.scores)
-    np.testing.assert_allclose(scores["disc_nll_total"], np.mean([scores[f"disc_nll_ch{channel}"] for channel in range(2, 8)], axis=0))
-    assert {name: len(column) for name, column in janus.score(flows.take(slice(0, 0))).items()} == dict.fromkeys(Janus.capabilities.scores, 0)
+    np.testing.assert_allclose(
+        scores["disc_nll_total"], np.mean([scores[f"disc_nll_ch{channel}"] for channel in range(2, 8)], axis=0)
+    )
+    assert {name: len(column) for name, column in janus.score(flows.take(slice(0, 0))).items()} == dict.fromkeys(
+        Janus.capabilities.scores, 0
+    )
 
 
 def test_a_seed_fixes_the_scores_and_torchs_global_generator_is_left_alone(tmp_path: Path) -> None:
@@ -398,12 +463,21 @@ def test_constant_columns_and_extreme_packets_give_finite_scores(tmp_path: Path)
 
 
 def test_early_stopping_keeps_the_weights_of_the_best_validation_loss() -> None:
-    """Twelve training flows are learnt by heart, so the validation loss turns; the kept network's is the lowest that was reported."""
+    """Twelve training flows are learnt by heart, so the validation loss turns; the kept network's is the lowest that
+    was reported."""
     params = replace(TINY, epochs=150, patience=5, lr=1e-2, batch=12)
     data, validation = noise_sequences(np.full(12, 5), 1), noise_sequences(np.full(100, 5), 2)
     reported: list[float] = []
     path = gaussian(params)
-    network = train(data, validation, params, path, generator(), CPU, lambda fraction, text: reported.append(float(text.rpartition(" ")[2])))
+    network = train(
+        data,
+        validation,
+        params,
+        path,
+        generator(),
+        CPU,
+        lambda fraction, text: reported.append(float(text.rpartition(" ")[2])),
+    )
     assert len(reported) == int(np.argmin(reported)) + 1 + params.patience < params.epochs
     kept = _validation_loss(network, _validation_batches(validation, params, path, CPU), path)
     assert kept == pytest.approx(min(reported), abs=1e-4)
@@ -411,11 +485,16 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation_loss() -> None:
 
 
 def test_weights_decay_by_the_stated_share_of_the_learning_rate() -> None:
-    """Where there is no gradient AdamW's step is w ← w (1 − lr · decay): the layers behind heads that are zero have none at the first step."""
+    """Where there is no gradient AdamW's step is w ← w (1 − lr · decay): the layers behind heads that are zero have
+    none at the first step."""
     params = replace(TINY, epochs=1, batch=10, lr=0.02, weight_decay=0.3, ema=0.0)
     data = noise_sequences(np.full(10, 5))
-    trained = train(data, noise_sequences(np.zeros(0, dtype=np.int64)), params, gaussian(params), generator(), CPU, quiet)
-    torch.testing.assert_close(trained.packet_in.weight, Network(params, generator()).packet_in.weight * (1 - 0.02 * 0.3))
+    trained = train(
+        data, noise_sequences(np.zeros(0, dtype=np.int64)), params, gaussian(params), generator(), CPU, quiet
+    )
+    torch.testing.assert_close(
+        trained.packet_in.weight, Network(params, generator()).packet_in.weight * (1 - 0.02 * 0.3)
+    )
     assert trained.packet_head.weight.any()
 
 
@@ -424,8 +503,12 @@ def test_what_is_kept_is_the_average_of_the_weights() -> None:
     params = replace(TINY, epochs=1, batch=10, lr=0.02)
     data = noise_sequences(np.full(10, 5))
     nothing = noise_sequences(np.zeros(0, dtype=np.int64))
-    kept, last = (train(data, nothing, p, gaussian(p), generator(), CPU, quiet) for p in (params, replace(params, ema=0.0)))
-    for average, first, stepped in zip(kept.parameters(), Network(params, generator()).parameters(), last.parameters(), strict=True):
+    kept, last = (
+        train(data, nothing, p, gaussian(p), generator(), CPU, quiet) for p in (params, replace(params, ema=0.0))
+    )
+    for average, first, stepped in zip(
+        kept.parameters(), Network(params, generator()).parameters(), last.parameters(), strict=True
+    ):
         torch.testing.assert_close(average, 0.1 * first + 0.9 * stepped)
 
 
@@ -435,7 +518,12 @@ def test_no_step_is_taken_along_a_gradient_longer_than_one() -> None:
     norms = []
 
     def watch(optimiser: torch.optim.Optimizer, *arguments: object) -> None:
-        gradients = [parameter.grad.flatten() for group in optimiser.param_groups for parameter in group["params"] if parameter.grad is not None]
+        gradients = [
+            parameter.grad.flatten()
+            for group in optimiser.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
         norms.append(float(torch.cat(gradients).norm()))
 
     hook = register_optimizer_step_pre_hook(watch)

@@ -20,7 +20,9 @@ DATASETS = {name: {"hash": f"hash of {name}"} for name in "ab"}
 
 
 def plan(name: str, profile: str = "quick", seeds: tuple[int, ...] = (42,)) -> Plan:
-    choice = DetectorChoice("janus", LoadedDetector("janus", Janus, Janus.capabilities, JanusParams, Janus.profiles), {})
+    choice = DetectorChoice(
+        "janus", LoadedDetector("janus", Janus, Janus.capabilities, JanusParams, Janus.profiles), {}
+    )
     return make_plan(PROTOCOLS[name], DATASETS, [choice], Settings(profile, "grouped", seeds, "cpu"))
 
 
@@ -31,7 +33,10 @@ def test_all_aggregators_share_the_fits_of_the_whole_detector() -> None:
     keys: dict[str, set[str]] = {}
     for cell in made.record.cells:
         keys.setdefault(cell.label, set()).add(cell.run_key)
-    groups = {group: [label for label, row in made.record.detectors.items() if row.group == group] for group in (GROUP_A, GROUP_B)}
+    groups = {
+        group: [label for label, row in made.record.detectors.items() if row.group == group]
+        for group in (GROUP_A, GROUP_B)
+    }
     assert len({frozenset(keys[label]) for label in groups[GROUP_A]}) == 1
     assert len({frozenset(keys[label]) for label in groups[GROUP_B]}) == len(groups[GROUP_B]) == 6
 
@@ -47,8 +52,11 @@ def test_every_row_has_an_aggregator_that_its_columns_allow_or_a_score_that_its_
         if wanted.startswith("disc_nll") and wanted not in columns:
             lacking += 1
         elif wanted != BEST_FIXED:
-            assert fit_aggregator(row.aggregator, scores[:, : len(columns)], columns)(scores[:3, : len(columns)]).shape == (3,)
-    assert lacking == (14 if name == "mechanism" else 0)  # seven scores of the bits that two backbones without a discrete head do not have
+            assert fit_aggregator(row.aggregator, scores[:, : len(columns)], columns)(
+                scores[:3, : len(columns)]
+            ).shape == (3,)
+    # seven scores of the bits that two backbones without a discrete head do not have
+    assert lacking == (14 if name == "mechanism" else 0)
 
 
 def test_the_mechanism_study_has_three_backbones_and_sixteen_scores_and_shares_two_fits_with_the_ablation() -> None:
@@ -65,7 +73,9 @@ def test_sweeps_and_stability_change_what_they_say_also_where_the_profile_has_it
     assert sorted({fit.first.params["sigma"] for fit in sigma.fits}) == [0.05, 0.1, 0.3, 0.6]
     assert len(sigma.fits) == 2 * 4  # the diagonal and the rest have one σ: one fit per source
     assert sorted({fit.first.params["lambda_disc"] for fit in plan("sweep-lambda").fits}) == [0.0, 0.5, 1.0, 2.0]
-    modes = {(fit.first.params["reference_mode"], fit.first.seed) for fit in plan("stability-attention", seeds=(42, 43)).fits}
+    modes = {
+        (fit.first.params["reference_mode"], fit.first.seed) for fit in plan("stability-attention", seeds=(42, 43)).fits
+    }
     assert modes == {(mode, seed) for mode in ("causal_packets", "full") for seed in (42, 43)}
 
 
@@ -73,7 +83,9 @@ def test_likeness_of_a_scalar_is_the_auroc_of_benign_target_against_benign_sourc
     rng = np.random.default_rng(0)
     calibration, source, target = rng.normal(size=(200, 2)), rng.normal(size=(80, 2)), rng.normal(1.0, 1.0, (90, 2))
     fitted = OAS().fit(calibration)
-    expected = roc_auc_score(np.repeat([0, 1], [80, 90]), np.concatenate([fitted.mahalanobis(source), fitted.mahalanobis(target)]))
+    expected = roc_auc_score(
+        np.repeat([0, 1], [80, 90]), np.concatenate([fitted.mahalanobis(source), fitted.mahalanobis(target)])
+    )
     found = scalar_likeness("oas", ("a", "b"), calibration, source, target)
     assert found is not None
     assert found.index == pytest.approx(max(expected, 1 - expected))

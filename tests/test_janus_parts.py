@@ -1,4 +1,5 @@
-"""The parts of JANUS one by one, each against an independent reference: layout, coupling, paths, preprocessing, attention, parameters."""
+"""The parts of JANUS one by one, each against an independent reference: layout, coupling, paths, preprocessing,
+attention, parameters."""
 
 from __future__ import annotations
 
@@ -43,8 +44,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_flagship_can_be_read_in_one_sitting() -> None:
     package = Path(importlib.util.find_spec("detectors.janus").submodule_search_locations[0])  # type: ignore[union-attr,index]
-    lines = {name: len((package / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in ("model", "matching", "scoring")}
-    assert sum(lines.values()) <= 750, lines
+    lines = {
+        name: len((package / f"{name}.py").read_text(encoding="utf-8").splitlines())
+        for name in ("model", "matching", "scoring")
+    }
+    assert sum(lines.values()) <= 820, lines  # 750 of 150 columns
 
 
 # parameters
@@ -111,11 +115,26 @@ def test_what_the_profiles_and_the_defaults_stand_for_is_pinned() -> None:
         "paper/cross": {"sigma": 0.6},
         "check": {"d_model": 32, "n_layers": 1, "epochs": 3, "k_steps": 4},
     }
-    inputs = {"T": 64, "use_flow_token": True, "disc_as_cont": False, "cont_as_disc": False, "cont_n_bins": 32, "joint": True}
+    inputs = {
+        "T": 64,
+        "use_flow_token": True,
+        "disc_as_cont": False,
+        "cont_as_disc": False,
+        "cont_n_bins": 32,
+        "joint": True,
+    }
     size = {"d_model": 128, "n_layers": 4, "n_heads": 4, "reference_mode": "causal_packets"}
     path = {"sigma": 0.1, "lambda_disc": 1.0, "coupling": "sinkhorn", "discrete_source": "uniform"}
     scores = {"bits": "clamped", "k_steps": 16, "reduction": "mean"}
-    training = {"epochs": 40, "patience": 10, "batch": 256, "lr": 3e-4, "weight_decay": 0.01, "ema": 0.999, "precision": "fp32"}
+    training = {
+        "epochs": 40,
+        "patience": 10,
+        "batch": 256,
+        "lr": 3e-4,
+        "weight_decay": 0.01,
+        "ema": 0.999,
+        "precision": "fp32",
+    }
     assert asdict(JanusParams()) == inputs | size | path | scores | training
     assert asdict(JanusPlusParams()) == asdict(JanusParams()) | {"bank": 20_000}
 
@@ -131,7 +150,9 @@ def test_grouping_costs_no_more_than_any_other_merging_of_the_lengths() -> None:
         costs = []
         for cuts in itertools.product([False, True], repeat=len(distinct) - 1):
             bounds = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(distinct)]
-            costs.append(sum(OVERHEAD_TOKENS + counts[i:j].sum() * (distinct[j - 1] + 1) for i, j in itertools.pairwise(bounds)))
+            costs.append(
+                sum(OVERHEAD_TOKENS + counts[i:j].sum() * (distinct[j - 1] + 1) for i, j in itertools.pairwise(bounds))
+            )
         groups = group_by_length(lengths, max_tokens=10**9)
         assert sum(OVERHEAD_TOKENS + group.tokens for group in groups) == min(costs)
 
@@ -185,7 +206,9 @@ def assign(method: str, cost: torch.Tensor, lengths: np.ndarray, source: torch.G
 def test_transport_cost_counts_only_the_entries_that_a_flow_has() -> None:
     data, noise = torch.randn(5, 7, generator=generator(1)), torch.randn(5, 7, generator=generator(2))
     valid = torch.rand(5, 7, generator=generator(3)) < 0.6
-    expected = [[sum((noise[j, e] - data[i, e]) ** 2 for e in range(7) if valid[i, e]) for j in range(5)] for i in range(5)]
+    expected = [
+        [sum((noise[j, e] - data[i, e]) ** 2 for e in range(7) if valid[i, e]) for j in range(5)] for i in range(5)
+    ]
     torch.testing.assert_close(transport_cost(data, valid, noise), torch.tensor(expected))
 
 
@@ -261,7 +284,12 @@ def packet_flows(columns: dict[str, np.ndarray], lengths: list[int]) -> FlowBatc
     total = sum(lengths)
     packets = {name: columns.get(name, np.zeros(total)) for name in CONTINUOUS_CHANNELS + DISCRETE_CHANNELS}
     features = {name: columns.get(name, np.arange(len(lengths), dtype=np.float64)) for name in FLOW_FEATURES}
-    return FlowBatch(np.arange(len(lengths), dtype=np.uint64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packets, features)
+    return FlowBatch(
+        np.arange(len(lengths), dtype=np.uint64),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        packets,
+        features,
+    )
 
 
 def standardised(benign: FlowBatch, flows: FlowBatch, max_packets: int = 64) -> Sequences:
@@ -289,7 +317,9 @@ def test_standardising_is_the_z_score_of_log1p_over_the_packets_that_are_read() 
 
 
 def test_constant_columns_and_extreme_packets_stay_within_the_clip() -> None:
-    benign = packet_flows({name: np.full(4, 64.0) for name in CONTINUOUS_CHANNELS} | {name: np.ones(2) for name in FLOW_FEATURES}, [2, 2])
+    benign = packet_flows(
+        {name: np.full(4, 64.0) for name in CONTINUOUS_CHANNELS} | {name: np.ones(2) for name in FLOW_FEATURES}, [2, 2]
+    )
     assert not standardised(benign, benign).packets[:, :3].any()
     nearly = packet_flows({"size": np.full(2, 65.0), "iat": np.full(2, 64.0), "win": np.full(2, 64.0)}, [2])
     assert np.abs(standardised(benign, nearly).packets[:, 0]).max() < 0.5  # 1.5 % more is not ten standard deviations
@@ -328,7 +358,9 @@ def outputs(network: Network, flow: torch.Tensor, packets: torch.Tensor) -> tupl
         ("full", 1, True, True),
     ],
 )
-def test_who_notices_a_change_of_a_later_packet(mode: str, layers: int, earlier_changes: bool, flow_changes: bool) -> None:
+def test_who_notices_a_change_of_a_later_packet(
+    mode: str, layers: int, earlier_changes: bool, flow_changes: bool
+) -> None:
     network = random_network(replace(SMALL, reference_mode=mode, n_layers=layers))
     flow, packets = torch.randn(20, generator=generator(1)), torch.randn(8, 9, generator=generator(2))
     changed = packets.clone()
@@ -357,12 +389,17 @@ def test_only_causal_strict_scores_a_prefix_as_part_of_the_whole() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.sampled_from(["causal_strict", "causal_packets", "full"]))
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=8), st.sampled_from(["causal_strict", "causal_packets", "full"])
+)
 def test_padding_and_company_do_not_change_a_flow(lengths: list[int], mode: str) -> None:
     network = random_network(replace(SMALL, reference_mode=mode))
     sizes = np.array(lengths)
     layout = Layout.of([Group(np.arange(len(sizes)), 12)], sizes)
-    flow, packets = torch.randn(len(sizes), 20, generator=generator(1)), torch.randn(int(sizes.sum()), 9, generator=generator(2))
+    flow, packets = (
+        torch.randn(len(sizes), 20, generator=generator(1)),
+        torch.randn(int(sizes.sum()), 9, generator=generator(2)),
+    )
     t = torch.full((len(sizes),), 0.4)
     together = network(flow, packets, network.condition(t), network.place(layout))
     both = torch.cat([together.packet, together.logits], dim=1)

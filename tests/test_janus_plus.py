@@ -1,4 +1,5 @@
-"""janus-plus against independent references: nearest packets, the metric, the score put together by hand, and what calibration replaces."""
+"""janus-plus against independent references: nearest packets, the metric, the score put together by hand, and what
+calibration replaces."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def rows(n: int, entries: int, seed: int) -> np.ndarray:
 
 def test_nearest_distances_are_those_of_a_k_d_tree() -> None:
     points, bank = rows(1300, 7, 0), rows(400, 7, 1)
-    np.testing.assert_allclose(nearest_distance(points, bank, CPU), cKDTree(bank.astype(np.float64)).query(points)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        nearest_distance(points, bank, CPU), cKDTree(bank.astype(np.float64)).query(points)[0], rtol=1e-5
+    )
 
 
 def test_a_packet_of_the_bank_is_at_distance_zero_exactly() -> None:
@@ -54,7 +57,8 @@ def test_a_packet_of_the_bank_is_at_distance_zero_exactly() -> None:
 
 
 def test_the_metric_is_that_of_its_formula() -> None:
-    """Written out again with loops: state of 4 entries, of which one hardly varies and counts as a tenth of their mean spread, and 2 channels."""
+    """Written out again with loops: state of 4 entries, of which one hardly varies and counts as a tenth of their mean
+    spread, and 2 channels."""
     training, validation = rows(60, 6, 0), rows(25, 6, 1)
     training[:, 1] = training[:, 1] * 0.01 + 3.0
     validation[:, 1] = validation[:, 1] * 0.01 + 3.0
@@ -73,12 +77,15 @@ def test_the_metric_is_that_of_its_formula() -> None:
     mapped = PointMetric.fitted(training, validation, 2)(validation)
     # An eigenvector's sign and the rotation of equal eigenvalues are free; distances are not.
     np.testing.assert_allclose(
-        np.linalg.norm(mapped[:, None] - mapped[None], axis=2), np.linalg.norm(expected[:, None] - expected[None], axis=2), atol=2e-4
+        np.linalg.norm(mapped[:, None] - mapped[None], axis=2),
+        np.linalg.norm(expected[:, None] - expected[None], axis=2),
+        atol=2e-4,
     )
 
 
 def test_what_varies_among_unseen_benign_packets_counts_less() -> None:
-    """Validation packets leave the training packets along entry 0 alone, so a step along it is shorter than one along entry 1."""
+    """Validation packets leave the training packets along entry 0 alone, so a step along it is shorter than one along
+    entry 1."""
     training = rows(500, 4, 0)
     validation = training[:100].copy()
     validation[:, 0] += np.float32(40.0)
@@ -86,7 +93,9 @@ def test_what_varies_among_unseen_benign_packets_counts_less() -> None:
     plain = PointMetric.fitted(training, validation[:0], 1)
     steps = metric(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
     unweighted = plain(np.vstack([np.zeros(4), np.eye(4)[:2]]).astype(np.float32))
-    along, across = (np.linalg.norm(steps[i] - steps[0]) / np.linalg.norm(unweighted[i] - unweighted[0]) for i in (1, 2))
+    along, across = (
+        np.linalg.norm(steps[i] - steps[0]) / np.linalg.norm(unweighted[i] - unweighted[0]) for i in (1, 2)
+    )
     assert along < 0.7 * across
     assert across == pytest.approx(RIDGE**-0.5, rel=0.2)
 
@@ -94,7 +103,9 @@ def test_what_varies_among_unseen_benign_packets_counts_less() -> None:
 def test_without_validation_flows_all_directions_are_alike(tmp_path: Path) -> None:
     detector = fitted(tmp_path, validation=VALIDATION.take(slice(0, 0)))
     assert detector._known is not None
-    np.testing.assert_array_equal(detector._known.metric.directions, np.eye(SMALL.d_model + len(CHANNELS), dtype=np.float32))
+    np.testing.assert_array_equal(
+        detector._known.metric.directions, np.eye(SMALL.d_model + len(CHANNELS), dtype=np.float32)
+    )
     assert np.isfinite(detector.score(TARGET)).all()
 
 
@@ -113,13 +124,16 @@ def test_the_score_is_the_mean_distance_of_a_flows_packets(plus: JanusPlus) -> N
     metric = plus._known.metric
     tree = cKDTree(metric(packet_points(*plus._janus.read(TARGET))))
     flows = flows_of(np.array([1, 5, 2, 16, 1]), 7, shift=1.0)
-    expected = [tree.query(metric(packet_points(*plus._janus.read(flows.take([flow])))))[0].mean() for flow in range(len(flows))]
+    expected = [
+        tree.query(metric(packet_points(*plus._janus.read(flows.take([flow])))))[0].mean() for flow in range(len(flows))
+    ]
     np.testing.assert_allclose(plus.score(flows), expected, rtol=1e-4)
 
 
 def test_calibration_flows_score_nothing_and_a_second_calibration_replaces_the_first(tmp_path: Path) -> None:
     detector = fitted(tmp_path)
-    np.testing.assert_allclose(detector.score(BENIGN), 0, atol=1e-4)  # not calibrated: the training flows are what is known
+    # not calibrated: the training flows are what is known
+    np.testing.assert_allclose(detector.score(BENIGN), 0, atol=1e-4)
     assert detector.score(TARGET).min() > 0.01
     detector.calibrate(TARGET)
     np.testing.assert_allclose(detector.score(TARGET), 0, atol=1e-4)

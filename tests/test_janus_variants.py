@@ -1,4 +1,5 @@
-"""JANUS's further scores against closed forms, and its variants: what they read, which columns they have, what they learn."""
+"""JANUS's further scores against closed forms, and its variants: what they read, which columns they have, what they
+learn."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ class Field(Network):
         return out._replace(flow=self.velocity(t, flow), packet=self.velocity(t, packets[:, :3]))
 
 
-def field_scores(velocity: Callable[[float, torch.Tensor], torch.Tensor], data: Sequences, params: JanusParams) -> dict[str, np.ndarray]:
+def field_scores(
+    velocity: Callable[[float, torch.Tensor], torch.Tensor], data: Sequences, params: JanusParams
+) -> dict[str, np.ndarray]:
     network = Field(params, generator()).requires_grad_(False)
     network.velocity = velocity
     return named(network, data, params)
@@ -89,7 +92,10 @@ def test_path_scores_of_a_bending_field_by_plain_python() -> None:
     data, steps = noise_sequences(lengths), TINY.k_steps
     found = field_scores(lambda t, entries: (1 + t) * entries, data, TINY)
     for row, (start, length) in enumerate(zip(data.starts, lengths, strict=True)):
-        entries = {"flow": data.flow[row].astype(float), "packet": data.packets[start : start + length, :3].astype(float).ravel()}
+        entries = {
+            "flow": data.flow[row].astype(float),
+            "packet": data.packets[start : start + length, :3].astype(float).ravel(),
+        }
         entries["total"] = np.concatenate([entries["flow"], entries["packet"]])
         for part, c1 in entries.items():
             z, speeds = c1, []
@@ -97,7 +103,9 @@ def test_path_scores_of_a_bending_field_by_plain_python() -> None:
                 speeds.append((1 + 1 - k / steps) * z)
                 z = z - speeds[-1] / steps
             v = np.array(speeds)  # (K, entries)
-            np.testing.assert_allclose(found[f"terminal_{'norm' if part == 'total' else part}"][row], np.sqrt((z**2).mean()), rtol=1e-5)
+            np.testing.assert_allclose(
+                found[f"terminal_{'norm' if part == 'total' else part}"][row], np.sqrt((z**2).mean()), rtol=1e-5
+            )
             np.testing.assert_allclose(found[f"kinetic_{part}"][row], (v**2).mean(), rtol=1e-5)
             np.testing.assert_allclose(found[f"velocity_{part}"][row], np.sqrt(((v[0] - c1) ** 2).mean()), rtol=1e-5)
             np.testing.assert_allclose(found[f"curvature_{part}"][row], v.var(axis=0).mean(), rtol=1e-4)
@@ -111,8 +119,8 @@ def gaussian_velocity(t: float, c: np.ndarray, mean: np.ndarray, std: np.ndarray
 
 @pytest.mark.parametrize("sigma", [0.0, 0.6])
 def test_velocity_scores_of_the_perfect_model_of_an_independent_coupling(sigma: float) -> None:
-    """c1 + σ ε at t = 1 tells nothing about c0 when pairs are independent, so v*(c1, 1) − c1 = E[c1' | c1' + σ ε = c1] − c1: zero for σ = 0,
-    and (µ − c1) σ² / (s² + σ²) for Gaussian data."""
+    """c1 + σ ε at t = 1 tells nothing about c0 when pairs are independent, so v*(c1, 1) − c1 = E[c1' | c1' + σ ε = c1]
+    − c1: zero for σ = 0, and (µ − c1) σ² / (s² + σ²) for Gaussian data."""
     rng = np.random.default_rng(1)
     mean, std = rng.uniform(-1, 1, 23), rng.uniform(0.3, 1.5, 23)
     data = gaussian_sequences(200, mean, std)
@@ -129,13 +137,32 @@ def test_velocity_scores_of_the_perfect_model_of_an_independent_coupling(sigma: 
 
 
 def test_a_trained_network_approaches_the_closed_forms_of_the_path_scores() -> None:
-    """Gaussian data, independent coupling, σ = .6: the velocity is linear (see ``gaussian_velocity``), the path bends."""
+    """Gaussian data, independent coupling, σ = .6: the velocity is linear (see ``gaussian_velocity``), the path
+    bends."""
     rng = np.random.default_rng(1)
     mean, std = rng.uniform(-1, 1, 23), rng.uniform(0.3, 1.5, 23)
     params = JanusParams(
-        T=1, d_model=32, n_layers=1, n_heads=1, coupling="none", sigma=0.6, lr=8e-3, epochs=30, batch=512, lambda_disc=0.0, k_steps=8
+        T=1,
+        d_model=32,
+        n_layers=1,
+        n_heads=1,
+        coupling="none",
+        sigma=0.6,
+        lr=8e-3,
+        epochs=30,
+        batch=512,
+        lambda_disc=0.0,
+        k_steps=8,
     )
-    network = train(gaussian_sequences(8000, mean, std), gaussian_sequences(200, mean, std), params, gaussian(params), generator(), CPU, quiet)
+    network = train(
+        gaussian_sequences(8000, mean, std),
+        gaussian_sequences(200, mean, std),
+        params,
+        gaussian(params),
+        generator(),
+        CPU,
+        quiet,
+    )
     test = gaussian_sequences(300, mean, std)
     found = named(network, test, params)
     z = c1 = np.concatenate([test.flow, test.packets[:, :3]], axis=1).astype(np.float64)
@@ -171,7 +198,8 @@ class Listening(Network):
 
 @pytest.mark.parametrize("source", ["uniform", "mask"])
 def test_the_reverse_ode_is_shown_the_observed_bits_or_those_of_their_path(source: str) -> None:
-    """One flow of 16 packets.  ``clamped``: the bits; ``path``: at t each with probability t, by the bank, else what the source says."""
+    """One flow of 16 packets.  ``clamped``: the bits; ``path``: at t each with probability t, by the bank, else what
+    the source says."""
     data = noise_sequences(np.array([16]))
     bits = torch.from_numpy(data.packets[:, 3:])
     for shown in ("clamped", "path"):
@@ -201,8 +229,11 @@ def perturbed(params: JanusParams) -> Network:
     return network
 
 
-def packet_values(network: Network, bank: NoiseBank, flow: np.ndarray, packets: np.ndarray, steps: int) -> dict[str, np.ndarray]:
-    """What each packet of one flow would score, (L,) or for the NLL (L, 6): the means over its own entries, before any root."""
+def packet_values(
+    network: Network, bank: NoiseBank, flow: np.ndarray, packets: np.ndarray, steps: int
+) -> dict[str, np.ndarray]:
+    """What each packet of one flow would score, (L,) or for the NLL (L, 6): the means over its own entries, before any
+    root."""
     length = len(packets)
     placement = network.place(Layout.of([Group(np.array([0]), length)], np.array([length])))
 
@@ -241,8 +272,19 @@ def test_a_reduction_by_plain_python_flow_by_flow(reduction: str, decide: Callab
     data = noise_sequences(lengths)
     found = named(network, data, params)
     for row, (start, length) in enumerate(zip(data.starts, lengths, strict=True)):
-        own = packet_values(network, bank, data.flow[row].astype(float), data.packets[start : start + length].astype(float), params.k_steps)
-        for kind, root in (("terminal", np.sqrt), ("velocity", np.sqrt), ("kinetic", np.asarray), ("curvature", np.asarray)):
+        own = packet_values(
+            network,
+            bank,
+            data.flow[row].astype(float),
+            data.packets[start : start + length].astype(float),
+            params.k_steps,
+        )
+        for kind, root in (
+            ("terminal", np.sqrt),
+            ("velocity", np.sqrt),
+            ("kinetic", np.asarray),
+            ("curvature", np.asarray),
+        ):
             np.testing.assert_allclose(found[f"{kind}_packet"][row], root(decide(own[kind])), rtol=1e-4, err_msg=kind)
         nll = decide(own["nll"], axis=0)
         np.testing.assert_allclose([found[f"disc_nll_ch{channel}"][row] for channel in range(2, 8)], nll, rtol=1e-4)
@@ -252,7 +294,10 @@ def test_a_reduction_by_plain_python_flow_by_flow(reduction: str, decide: Callab
 def test_the_mean_is_the_default_and_the_worst_packet_decides_in_packet_scores_alone() -> None:
     lengths = mixed_lengths(40).clip(1, TINY.T)
     data, network = noise_sequences(lengths), perturbed(TINY)
-    default, mean, worst = (named(network, data, params) for params in (TINY, replace(TINY, reduction="mean"), replace(TINY, reduction="max")))
+    default, mean, worst = (
+        named(network, data, params)
+        for params in (TINY, replace(TINY, reduction="mean"), replace(TINY, reduction="max"))
+    )
     assert default.keys() == worst.keys()
     assert (lengths == 1).any()
     for name, column in worst.items():
@@ -302,7 +347,9 @@ def test_the_default_has_twenty_columns_and_its_scalar_is_made_of_the_ten() -> N
     assert Janus.capabilities.aggregator == "oas[columns=terminal_*+disc_nll_*]"
     assert len(Janus.capabilities.scores) == 20
     assert TEN[:3] == ("terminal_flow", "terminal_packet", "terminal_norm")
-    assert sorted(name for name in Janus.capabilities.scores if name.startswith(("terminal_", "disc_nll_"))) == sorted(TEN)
+    assert sorted(name for name in Janus.capabilities.scores if name.startswith(("terminal_", "disc_nll_"))) == sorted(
+        TEN
+    )
 
 
 def test_the_default_scalar_and_the_mean_of_the_ten_columns_point_upwards(tmp_path: Path) -> None:
@@ -313,7 +360,9 @@ def test_the_default_scalar_and_the_mean_of_the_ten_columns_point_upwards(tmp_pa
     attack = np.arange(len(mixed_flows())) >= MIXED_BENIGN
     assert np.mean([roc_auc_score(attack, scores[name]) for name in TEN]) > 0.7
     assert Janus.capabilities.aggregator is not None
-    scalar = fit_aggregator(Janus.capabilities.aggregator, table(detector.score(synthetic_benign(3, 100))), Janus.capabilities.scores)
+    scalar = fit_aggregator(
+        Janus.capabilities.aggregator, table(detector.score(synthetic_benign(3, 100))), Janus.capabilities.scores
+    )
     assert roc_auc_score(attack, scalar(table(scores))) > 0.9
 
 
@@ -328,7 +377,9 @@ def test_the_default_scalar_and_the_mean_of_the_ten_columns_point_upwards(tmp_pa
         ("lambda 0", {"packets", "features"}, "oas[columns=terminal_*]", TEN[:3]),
     ],
 )
-def test_what_a_variant_lacks_has_no_column(name: str, inputs: set[str], aggregator: str, project_columns: tuple[str, ...]) -> None:
+def test_what_a_variant_lacks_has_no_column(
+    name: str, inputs: set[str], aggregator: str, project_columns: tuple[str, ...]
+) -> None:
     declared = Janus.declare(variant(name))
     assert declared.inputs == inputs
     assert declared.aggregator == aggregator
@@ -348,7 +399,10 @@ def test_a_variant_learns_scores_what_it_declares_and_scores_so_again_when_loade
         """What the harness would show: only the declared inputs."""
         packets = "packets" in declared.inputs
         return FlowBatch(
-            flows.ids, flows.offsets if packets else None, flows.packets if packets else {}, flows.features if "features" in declared.inputs else {}
+            flows.ids,
+            flows.offsets if packets else None,
+            flows.packets if packets else {},
+            flows.features if "features" in declared.inputs else {},
         )
 
     seen: list[float] = []
@@ -384,11 +438,16 @@ def test_grouped_and_padded_batches_agree_in_every_variant(name: str) -> None:
     for groups in (None, rectangles(40, params.T)):
         network.zero_grad()
         losses.append(accumulate_gradient(network, batch, path, groups))
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]))
+        gradients.append(
+            torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+        )
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
     bank = NoiseBank.drawn(params, path, generator(1))
-    grouped, padded = (score_sequences(network.requires_grad_(False), data, bank, params, groups) for groups in (None, rectangles(40, params.T)))
+    grouped, padded = (
+        score_sequences(network.requires_grad_(False), data, bank, params, groups)
+        for groups in (None, rectangles(40, params.T))
+    )
     np.testing.assert_allclose(grouped, padded, atol=1e-5, rtol=1e-5)
 
 
@@ -401,7 +460,10 @@ def test_without_a_flow_token_packets_do_not_depend_on_the_future_through_it() -
     packets = torch.randn(8, 9, generator=generator(2))
     changed = packets.clone()
     changed[5] += 1.0
-    before, after = (network(torch.empty(1, 0), p, network.condition(torch.tensor([0.4])), network.place(layout)).packet for p in (packets, changed))
+    before, after = (
+        network(torch.empty(1, 0), p, network.condition(torch.tensor([0.4])), network.place(layout)).packet
+        for p in (packets, changed)
+    )
     assert torch.equal(before[:5], after[:5])
     assert not torch.allclose(before[6], after[6])
 
@@ -453,7 +515,11 @@ def test_bins_hold_equal_shares_and_their_centres_are_inside() -> None:
 
 def test_repeated_values_leave_bins_empty_and_stay_themselves() -> None:
     data = noise_sequences(np.full(100, 2))
-    few = replace(data, flow=np.repeat(np.array([-1.0, 0.0, 2.0], dtype=np.float32), [20, 50, 30])[:, None] * np.ones((1, 20), dtype=np.float32))
+    few = replace(
+        data,
+        flow=np.repeat(np.array([-1.0, 0.0, 2.0], dtype=np.float32), [20, 50, 30])[:, None]
+        * np.ones((1, 20), dtype=np.float32),
+    )
     binning = Binning.fitted(few, 3, 8)
     np.testing.assert_array_equal(binning.apply(few).flow, few.flow)
 
@@ -465,7 +531,9 @@ def test_the_binned_path_keeps_an_entry_with_probability_t_and_else_shows_any_bi
     data = binning.apply(raw)
     batch = noisy_batch(data, np.arange(4000), params, path_of(params, raw), generator(2))
     np.testing.assert_array_equal(batch.flow_target.numpy(), binning.index(data.flow, 0))
-    np.testing.assert_array_equal(batch.packet_target[..., :3].numpy().reshape(-1, 3), binning.index(data.packets[:, :3], 20))
+    np.testing.assert_array_equal(
+        batch.packet_target[..., :3].numpy().reshape(-1, 3), binning.index(data.packets[:, :3], 20)
+    )
     same = (batch.flow.numpy() == data.flow).mean(1)
     t = batch.t.numpy()
     assert np.corrcoef(same, t)[0, 1] > 0.8
@@ -493,7 +561,18 @@ def test_bit_nll_beside_binned_entries_is_that_of_the_closed_form_posterior() ->
         packets = np.concatenate([rng.normal(size=(n * 4, 3)), rng.random((n * 4, 6)) < q], axis=1).astype(np.float32)
         return Sequences(rng.normal(size=(n, 20)).astype(np.float32), packets, np.arange(n) * 4, np.full(n, 4))
 
-    params = JanusParams(T=4, d_model=32, n_layers=1, n_heads=1, lr=4e-3, epochs=12, batch=128, k_steps=1, cont_as_disc=True, cont_n_bins=4)
+    params = JanusParams(
+        T=4,
+        d_model=32,
+        n_layers=1,
+        n_heads=1,
+        lr=4e-3,
+        epochs=12,
+        batch=128,
+        k_steps=1,
+        cont_as_disc=True,
+        cont_n_bins=4,
+    )
     data = sequences(1200, 0)
     path = path_of(params, data)
     network = train(path.prepared(data), path.prepared(sequences(100, 1)), params, path, generator(), CPU, quiet)
@@ -503,7 +582,11 @@ def test_bit_nll_beside_binned_entries_is_that_of_the_closed_form_posterior() ->
     for time, t in enumerate(NLL_TIMES):
         for position in range(4):
             for channel in range(6):
-                shown = None if float(bank.uniform[time, position, channel]) < t else int(bank.coin[time, position, channel])
+                shown = (
+                    None
+                    if float(bank.uniform[time, position, channel]) < t
+                    else int(bank.coin[time, position, channel])
+                )
                 for bit, share in ((0, 1 - q[channel]), (1, q[channel])):
                     x = bit if shown is None else shown
                     weights = [p * (t * (x == b) + (1 - t) / 2) for b, p in ((0, 1 - q[channel]), (1, q[channel]))]
@@ -528,7 +611,9 @@ def test_batches_drawn_ahead_are_the_same() -> None:
 
     def drawn() -> Iterator[Any]:
         source = generator(3)
-        return (noisy_batch(data, np.arange(start, start + 20), params, gaussian(params), source) for start in (0, 20, 40))
+        return (
+            noisy_batch(data, np.arange(start, start + 20), params, gaussian(params), source) for start in (0, 20, 40)
+        )
 
     for plain, ahead in zip(drawn(), prefetched(drawn()), strict=True):
         assert torch.equal(plain.flow, ahead.flow)
@@ -543,7 +628,8 @@ def test_a_fast_precision_on_the_cpu_is_one_clear_line(precision: str, tmp_path:
 
 
 def test_half_precision_runs_every_operation_and_stays_near_full_precision() -> None:
-    """Autocast on the CPU stands in for the GPU's, which it shares its rules with; the detector itself allows it on CUDA only."""
+    """Autocast on the CPU stands in for the GPU's, which it shares its rules with; the detector itself allows it on
+    CUDA only."""
     data = noise_sequences(np.minimum(mixed_lengths(60), 16))
     network = Network(TINY, generator())
     with torch.no_grad():
@@ -556,13 +642,19 @@ def test_half_precision_runs_every_operation_and_stays_near_full_precision() -> 
         network.precision = precision
         network.zero_grad()
         loss = accumulate_gradient(network, batch, path)
-        results[precision] = score_sequences(network, data, bank, TINY), loss, [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        results[precision] = (
+            score_sequences(network, data, bank, TINY),
+            loss,
+            [p.grad.clone() for p in network.parameters() if p.grad is not None],
+        )
     (full, full_loss, full_gradient), (half, half_loss, half_gradient) = results["fp32"], results["bf16"]
     assert not np.array_equal(full, half)
     np.testing.assert_allclose(half, full, atol=0.05, rtol=0.05)
     assert half_loss == pytest.approx(full_loss, rel=0.01)
     norm = torch.cat([g.flatten() for g in full_gradient]).norm()
-    assert torch.cat([(a - b).flatten() for a, b in zip(full_gradient, half_gradient, strict=True)]).norm() < 0.05 * norm
+    assert (
+        torch.cat([(a - b).flatten() for a, b in zip(full_gradient, half_gradient, strict=True)]).norm() < 0.05 * norm
+    )
 
 
 def test_scoring_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -579,7 +671,9 @@ def test_one_checkpoint_scores_alike_on_both_devices(precision: str, tolerance: 
     flows = flows_of(mixed_lengths(200, 3), 4)
     on_cpu = fitted(TINY, tmp_path, 200)
     data = on_cpu._need_fit().sequences(flows, TINY)
-    here = score_sequences(on_cpu._need_fit().network, data, on_cpu._need_fit().bank, TINY, group_by_length(data.lengths))
+    here = score_sequences(
+        on_cpu._need_fit().network, data, on_cpu._need_fit().bank, TINY, group_by_length(data.lengths)
+    )
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     network = on_cpu._need_fit().network.to("cuda")
     network.precision = precision

@@ -52,14 +52,18 @@ def plain_kitnet(groups, train, test):
     members, output = [PlainAutoencoder(len(group)) for group in groups], PlainAutoencoder(len(groups))
 
     def run(row, learn):
-        return output.run(np.array([member.run(row[group], learn) for member, group in zip(members, groups, strict=True)]), learn)
+        return output.run(
+            np.array([member.run(row[group], learn) for member, group in zip(members, groups, strict=True)]), learn
+        )
 
     return [run(row, True) for row in train], [run(row, False) for row in test]
 
 
 def correlated(seed, n, width=23):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, 6)) @ np.random.default_rng(9).normal(size=(6, width)) + 0.3 * rng.normal(size=(n, width))
+    return rng.normal(size=(n, 6)) @ np.random.default_rng(9).normal(size=(6, width)) + 0.3 * rng.normal(
+        size=(n, width)
+    )
 
 
 def test_kitnet_equals_plain_numpy_in_training_and_in_scoring():

@@ -25,7 +25,16 @@ class Stat:
     """One damped statistic, as the paper's recursions and the public code's quirks have it."""
 
     def __init__(self, decay, t):
-        self.decay, self.last, self.ls, self.ss, self.w, self.mean, self.var, self.pairs = decay, t, 0.0, 0.0, 1e-20, 0.0, 0.0, []
+        self.decay, self.last, self.ls, self.ss, self.w, self.mean, self.var, self.pairs = (
+            decay,
+            t,
+            0.0,
+            0.0,
+            1e-20,
+            0.0,
+            0.0,
+            [],
+        )
 
     def fade(self, t):
         if t > self.last:
@@ -61,7 +70,12 @@ class Pair:
     def stats(self):
         a, b = self.ends
         covariance, scale = self.cross / self.w, math.sqrt(a.var) * math.sqrt(b.var)
-        return [math.sqrt(a.var**2 + b.var**2), math.sqrt(a.mean**2 + b.mean**2), covariance, covariance / scale if scale else 0.0]
+        return [
+            math.sqrt(a.var**2 + b.var**2),
+            math.sqrt(a.mean**2 + b.mean**2),
+            covariance,
+            covariance / scale if scale else 0.0,
+        ]
 
 
 def plain_features(time, size, keys):
@@ -96,19 +110,28 @@ def plain_features(time, size, keys):
 
 
 def packets(seed, n, hosts, backwards=0.0):
-    """Random packets between ``hosts`` hosts, host 0 a server that most talk to; a share of them is earlier than the one before."""
+    """Random packets between ``hosts`` hosts, host 0 a server that most talk to; a share of them is earlier than the
+    one before."""
     rng = np.random.default_rng(seed)
     time = 1.6e9 + np.cumsum(rng.exponential(0.2, n)) - backwards * rng.exponential(0.5, n) * (rng.random(n) < 0.2)
     source, destination = rng.integers(0, hosts, n), np.where(rng.random(n) < 0.6, 0, rng.integers(0, hosts, n))
     swap = rng.random(n) < 0.5
     source, destination = np.where(swap, destination, source), np.where(swap, source, destination)
     ports = rng.integers(0, 2, (2, n))
-    keys = (source, source, destination, source * hosts + destination, source * 2 + ports[0], destination * 2 + ports[1])
+    keys = (
+        source,
+        source,
+        destination,
+        source * hosts + destination,
+        source * 2 + ports[0],
+        destination * 2 + ports[1],
+    )
     return time, rng.integers(40, 1500, n), PacketKeys(*(key.astype(np.uint64) for key in keys))
 
 
 def tolerances(reference):
-    """1e-9 of each value; of a variance, radius or covariance that is nearly nothing of the squared means that it is a difference of, 1e-12 of these.
+    """1e-9 of each value; of a variance, radius or covariance that is nearly nothing of the squared means that it is a
+    difference of, 1e-12 of these.
 
     A correlation divides such a covariance by such deviations: infinity where either is nearly nothing.
     """
@@ -120,7 +143,9 @@ def tolerances(reference):
                 squared = np.maximum(squared, reference[:, at + 4] ** 2)  # of both members
                 covariance, correlation = abs(reference[:, at + 5]), abs(reference[:, at + 6])
                 deviations = covariance / np.where(correlation == 0, 1, correlation)  # of both members, multiplied
-                allowed[(correlation != 0) & ((covariance < 1e-5 * squared) | (deviations < 1e-5 * squared)), at + 6] = np.inf
+                allowed[
+                    (correlation != 0) & ((covariance < 1e-5 * squared) | (deviations < 1e-5 * squared)), at + 6
+                ] = np.inf
             for column in (2,) if width == 3 else (2, 3, 5):
                 allowed[:, at + column] = np.maximum(allowed[:, at + column], 1e-12 * squared)
     return allowed
@@ -150,7 +175,9 @@ def test_many_partners_make_a_hub_and_few_do_not_change_a_bit():
     _, _, many = packets(3, 400, 60)
     image = AfterImage(time, size, many)
     image.next(400)
-    assert image._capture.hosts.ties[:, 6].sum() > 0, f"no host has more than {pairs.HUB} partners: the test above does not reach the hubs"
+    assert image._capture.hosts.ties[:, 6].sum() > 0, (
+        f"no host has more than {pairs.HUB} partners: the test above does not reach the hubs"
+    )
 
 
 def test_blocks_of_packets_give_what_all_at_once_give():
@@ -201,7 +228,8 @@ def test_groups_partition_the_features_are_small_and_are_scipy_s_clusters(seed, 
 
 
 def read_plainly(name, limit):
-    """Time, wire length and the original's key texts (as numbers) of the first packets of a reference capture: Ethernet, IP, TCP and UDP."""
+    """Time, wire length and the original's key texts (as numbers) of the first packets of a reference capture:
+    Ethernet, IP, TCP and UDP."""
     site, capture = name.split("__")
     raw, at = (SHARED_DATA / "domains" / site / f"{capture}.pcap").read_bytes(), 24
     times, sizes, keys, numbers = [], [], [[] for _ in range(6)], {}
@@ -211,12 +239,23 @@ def read_plainly(name, limit):
         times.append(float(f"{seconds}.{micros:06d}"))
         sizes.append(wire)
         if frame[12:14] == b"\x08\x00":
-            source, target, transport = inet_ntop(AF_INET, frame[26:30]), inet_ntop(AF_INET, frame[30:34]), 14 + (frame[14] & 15) * 4
+            source, target, transport = (
+                inet_ntop(AF_INET, frame[26:30]),
+                inet_ntop(AF_INET, frame[30:34]),
+                14 + (frame[14] & 15) * 4,
+            )
         else:
             assert frame[12:14] == b"\x86\xdd"
             source, target, transport = inet_ntop(AF_INET6, frame[22:38]), inet_ntop(AF_INET6, frame[38:54]), 54
         ports = struct.unpack_from(">HH", frame, transport)
-        texts = (frame[6:12].hex(":") + source, source, target, source + target, f"{source}{ports[0]}", f"{target}{ports[1]}")
+        texts = (
+            frame[6:12].hex(":") + source,
+            source,
+            target,
+            source + target,
+            f"{source}{ports[0]}",
+            f"{target}{ports[1]}",
+        )
         for column, text in zip(keys, texts, strict=True):
             column.append(numbers.setdefault(text, len(numbers)))
     return np.array(times), np.array(sizes), PacketKeys(*(np.array(column, np.uint64) for column in keys))
@@ -231,4 +270,6 @@ def test_features_equal_those_of_the_original_program(name):
     assert_agree(features, reference["features"])
     assert (features == reference["features"]).mean() > 0.85
     groups = feature_groups(AfterImage(time, size, keys).next(int(reference["fm_grace"]) + 1), 10)
-    assert {frozenset(group) for group in groups} == {frozenset(map(int, text.split(","))) for text in reference["groups"]}
+    assert {frozenset(group) for group in groups} == {
+        frozenset(map(int, text.split(","))) for text in reference["groups"]
+    }

@@ -39,7 +39,9 @@ def key(src: str, sport: int, dst: str, dport: int, proto: int) -> list[int]:
 
 
 def flow_table(
-    *flows: tuple[int, int], file: str = "a.pcap", tuple5: tuple[str, int, str, int, int] = ("10.0.0.1", 1234, "10.0.0.2", 53, 17)
+    *flows: tuple[int, int],
+    file: str = "a.pcap",
+    tuple5: tuple[str, int, str, int, int] = ("10.0.0.1", 1234, "10.0.0.2", 53, 17),
 ) -> pl.DataFrame:
     """``flows``: (first, last) in ns, all of one 5-tuple."""
     schema = {"file": pl.String, **dict.fromkeys(KEY_COLUMNS, pl.UInt64), "first": pl.Int64, "last": pl.Int64}
@@ -55,7 +57,12 @@ def pairs(match: Assignment) -> dict[int, int]:
 
 
 def test_reading_gives_keys_times_and_defaults(tmp_path):
-    read = labels(tmp_path, ROW, "a.pcap,1600000001.25,10.0.0.2,53,10.0.0.1,1234,udp,DoS Hulk", "a.pcap,1600000002.0,::1,7,fe80::A,8,icmpv6,BENIGN")
+    read = labels(
+        tmp_path,
+        ROW,
+        "a.pcap,1600000001.25,10.0.0.2,53,10.0.0.1,1234,udp,DoS Hulk",
+        "a.pcap,1600000002.0,::1,7,fe80::A,8,icmpv6,BENIGN",
+    )
     rows = read.rows
     assert [tuple(row) for row in rows.select(KEY_COLUMNS).iter_rows()] == [
         tuple(key("10.0.0.1", 1234, "10.0.0.2", 53, 17)),
@@ -87,9 +94,15 @@ def test_optional_and_unknown_columns_spaces_bom_and_quotes(tmp_path):
         ("file,ts_start,src_ip,dst_ip,proto,label\n", ["missing column src_port, dst_port", "labels.csv"]),
         (HEADER + "\n", ["no rows"]),
         ("", ["not a readable CSV"]),
-        (f"{HEADER}\n{ROW}\nabsent.pcap{ROW[6:]}\nother.pcap{ROW[6:]}\n", ["2 file(s)", "not in the folder: absent.pcap, other.pcap"]),
+        (
+            f"{HEADER}\n{ROW}\nabsent.pcap{ROW[6:]}\nother.pcap{ROW[6:]}\n",
+            ["2 file(s)", "not in the folder: absent.pcap, other.pcap"],
+        ),
         (f"{HEADER}\n../a.pcap{ROW[6:]}\n", ["not in the folder: ../a.pcap"]),
-        (f"{HEADER}\n{ROW}\n{ROW.replace('1600000000.5', 'noon')}\n", ["line 3", "ts_start is 'noon'", "seconds since the epoch"]),
+        (
+            f"{HEADER}\n{ROW}\n{ROW.replace('1600000000.5', 'noon')}\n",
+            ["line 3", "ts_start is 'noon'", "seconds since the epoch"],
+        ),
         (f"{HEADER}\n{ROW.replace('1234', '70000')}\n", ["line 2", "src_port is '70000'", "0 to 65535"]),
         (f"{HEADER}\n{ROW.replace(',53,', ',http,')}\n", ["line 2", "dst_port is 'http'"]),
         (f"{HEADER}\n{ROW.replace(',17,', ',quic,')}\n", ["line 2", "proto is 'quic'"]),
@@ -155,8 +168,12 @@ def test_microseconds_are_exact(seconds, micros):
 
 def test_a_row_matches_its_flow_in_either_direction_within_the_precision(tmp_path):
     start = 1600000000 * NS
-    read = labels(tmp_path, ROW.replace("00.5,", "00.000000,"), "a.pcap,1600000500.000000,10.0.0.2,53,10.0.0.1,1234,17,attack")
-    flows = flow_table((start - US, start + 9 * NS), (start + 500 * NS + US, start + 501 * NS), (start + 700 * NS, start + 700 * NS))
+    read = labels(
+        tmp_path, ROW.replace("00.5,", "00.000000,"), "a.pcap,1600000500.000000,10.0.0.2,53,10.0.0.1,1234,17,attack"
+    )
+    flows = flow_table(
+        (start - US, start + 9 * NS), (start + 500 * NS + US, start + 501 * NS), (start + 700 * NS, start + 700 * NS)
+    )
     match = match_rows(read, flows)
     assert pairs(match) == {0: 0, 1: 1}
     assert match.report == {
@@ -167,7 +184,9 @@ def test_a_row_matches_its_flow_in_either_direction_within_the_precision(tmp_pat
     assert pairs(match_rows(read, late)) == {1: 1}
 
 
-@pytest.mark.parametrize(("text", "slack"), [("1600000000", NS), ("2020-09-13 12:26", 60 * NS), ("1600000000.0000001", US)])
+@pytest.mark.parametrize(
+    ("text", "slack"), [("1600000000", NS), ("2020-09-13 12:26", 60 * NS), ("1600000000.0000001", US)]
+)
 def test_the_precision_is_that_of_the_file(tmp_path, text, slack):
     read = labels(tmp_path, ROW.replace("1600000000.5", text))
     start = read.rows["start"][0]
@@ -182,9 +201,17 @@ def test_the_precision_is_that_of_the_file(tmp_path, text, slack):
 
 def test_with_an_end_the_whole_flow_must_lie_inside(tmp_path):
     header = HEADER + ",ts_end"
-    read = labels(tmp_path, f"{ROW.replace('00.5,', '00.000000,')},1600000010.000000", f"{ROW.replace('00.5,', '50.000000,')},", header=header)
+    read = labels(
+        tmp_path,
+        f"{ROW.replace('00.5,', '00.000000,')},1600000010.000000",
+        f"{ROW.replace('00.5,', '50.000000,')},",
+        header=header,
+    )
     start = 1600000000 * NS
-    assert pairs(match_rows(read, flow_table((start, start + 10 * NS + US), (start + 50 * NS, start + 99 * NS)))) == {0: 0, 1: 1}
+    assert pairs(match_rows(read, flow_table((start, start + 10 * NS + US), (start + 50 * NS, start + 99 * NS)))) == {
+        0: 0,
+        1: 1,
+    }
     assert pairs(match_rows(read, flow_table((start, start + 11 * NS), (start + 50 * NS, start + 99 * NS)))) == {1: 1}
 
 
@@ -192,7 +219,11 @@ def test_other_files_and_other_tuples_do_not_match(tmp_path):
     (tmp_path / "b.pcap").write_bytes(b"")
     read = labels(tmp_path, ROW, "b.pcap" + ROW[6:])
     at = read.rows["start"][0]
-    others = [("10.0.0.1", 1234, "10.0.0.2", 53, 6), ("10.0.0.1", 53, "10.0.0.2", 1234, 17), ("10.0.0.1", 1234, "10.0.0.3", 53, 17)]
+    others = [
+        ("10.0.0.1", 1234, "10.0.0.2", 53, 6),
+        ("10.0.0.1", 53, "10.0.0.2", 1234, 17),
+        ("10.0.0.1", 1234, "10.0.0.3", 53, 17),
+    ]
     flows = pl.concat([*(flow_table((at, at), tuple5=other) for other in others), flow_table((at, at), file="b.pcap")])
     match = match_rows(read, flows)
     assert pairs(match) == {3: 1}
@@ -239,7 +270,10 @@ def test_clocks_that_are_off_are_told_with_the_offset(tmp_path):
     rows = [ROW.replace("00.5", f"{i:02d}.250000").replace("1234", str(1000 + i)) for i in range(20)]
     read = labels(tmp_path, *rows)
     flows = pl.concat(
-        flow_table(((1600000000 + i) * NS + 250_000_000 - 3600 * NS,) * 2, tuple5=("10.0.0.2", 53, "10.0.0.1", 1000 + i, 17)) for i in range(20)
+        flow_table(
+            ((1600000000 + i) * NS + 250_000_000 - 3600 * NS,) * 2, tuple5=("10.0.0.2", 53, "10.0.0.1", 1000 + i, 17)
+        )
+        for i in range(20)
     )
     with pytest.raises(DataError, match=r"none of its 20 rows .* 20 agree .* ts_start is \+3600 s off .* in 100%"):
         match_rows(read, flows)
@@ -248,7 +282,10 @@ def test_clocks_that_are_off_are_told_with_the_offset(tmp_path):
 def test_a_few_accidental_matches_do_not_hide_a_clock_that_is_off(tmp_path):
     rows = [ROW.replace("00.5", f"{i:02d}.0").replace("1234", str(1000 + i)) for i in range(20)]
     off = [3600] * 18 + [0, 0]
-    flows = pl.concat(flow_table(((1600000000 + i - off[i]) * NS,) * 2, tuple5=("10.0.0.2", 53, "10.0.0.1", 1000 + i, 17)) for i in range(20))
+    flows = pl.concat(
+        flow_table(((1600000000 + i - off[i]) * NS,) * 2, tuple5=("10.0.0.2", 53, "10.0.0.1", 1000 + i, 17))
+        for i in range(20)
+    )
     with pytest.raises(DataError, match=r"2 of its 20 rows match .* \+3600 s off .* in 90%"):
         match_rows(labels(tmp_path, *rows), flows)
 
@@ -257,7 +294,9 @@ def test_without_a_common_tuple_or_a_common_offset_the_message_says_so(tmp_path)
     read = labels(tmp_path, ROW, ROW.replace("1234", "1235"))
     with pytest.raises(DataError, match="no row's file and 5-tuple occur there"):
         match_rows(read, flow_table((0, 0), file="b.pcap"))
-    flows = pl.concat([flow_table((5 * NS, 5 * NS)), flow_table((999 * NS, 999 * NS), tuple5=("10.0.0.1", 1235, "10.0.0.2", 53, 17))])
+    flows = pl.concat(
+        [flow_table((5 * NS, 5 * NS)), flow_table((999 * NS, 999 * NS), tuple5=("10.0.0.1", 1235, "10.0.0.2", 53, 17))]
+    )
     with pytest.raises(DataError, match="no common time offset"):
         match_rows(read, flows)
 
@@ -278,7 +317,11 @@ def by_hand(rows: list[tuple[int, int | None, str]], flows: list[tuple[int, int]
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 1000), st.none() | st.integers(0, 400), st.sampled_from(["benign", "x"])), min_size=1, max_size=8),
+    st.lists(
+        st.tuples(st.integers(0, 1000), st.none() | st.integers(0, 400), st.sampled_from(["benign", "x"])),
+        min_size=1,
+        max_size=8,
+    ),
     st.lists(st.tuples(st.integers(121, 300), st.integers(0, 200)), min_size=1, max_size=5),
 )
 def test_matching_agrees_with_its_rule(tmp_path_factory, drawn_rows, drawn_flows):
@@ -287,7 +330,10 @@ def test_matching_agrees_with_its_rule(tmp_path_factory, drawn_rows, drawn_flows
     for gap, length in drawn_flows:
         flows.append((at + gap, at + gap + length))
         at += gap + length
-    lines = [f"a.pcap,{start},10.0.0.1,1234,10.0.0.2,53,17,{label},{'' if end is None else end}" for start, end, label in rows]
+    lines = [
+        f"a.pcap,{start},10.0.0.1,1234,10.0.0.2,53,17,{label},{'' if end is None else end}"
+        for start, end, label in rows
+    ]
     read = labels(tmp_path_factory.getbasetemp(), *lines, header=HEADER + ",ts_end")
     want = by_hand(rows, flows, 1)
     table = flow_table(*((first * NS, last * NS) for first, last in flows))

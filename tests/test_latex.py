@@ -26,7 +26,10 @@ SPECIAL = set("&%$#_{}~^<>|[]\\")
 def documents() -> dict[str, str]:
     table = planted()
     published = published_table(None, {"janus", "shafir"})
-    measured = {"metric": "auroc", "rows": [{"detector": "janus", "cells": [published_cell("cicids2017"), published_cell("cicddos2019")]}]}
+    measured = {
+        "metric": "auroc",
+        "rows": [{"detector": "janus", "cells": [published_cell("cicids2017"), published_cell("cicddos2019")]}],
+    }
     return {
         "leaderboard": render_latex(table.document(), 80, False),
         "intervals": render_latex(with_statistics(table.document(), statistics(table)), 80, False),
@@ -39,10 +42,24 @@ def documents() -> dict[str, str]:
 
 def statistics(table: Planted) -> dict[str, Any]:
     """Intervals and a tie group for the first detector, a reason for every other one."""
-    numbers = {"low": 0.5, "high": 0.75, "reason": "", "group": "a", "low_these": None, "high_these": None, "reason_these": "one capture"}
+    numbers = {
+        "low": 0.5,
+        "high": 0.75,
+        "reason": "",
+        "group": "a",
+        "low_these": None,
+        "high_these": None,
+        "reason_these": "one capture",
+    }
     found = {"alpha": {**numbers, "group_these": "a", "mean": 0.6, "cells": []}}
     absent = {"cross_mean": {label: "no such run" for label in table.detectors if label != "alpha"}}
-    return {"metric": "auroc", "resamples": 9, "warning": None, "absent": absent, "summaries": {"cross_mean": {"detectors": found, "tests": []}}}
+    return {
+        "metric": "auroc",
+        "resamples": 9,
+        "warning": None,
+        "absent": absent,
+        "summaries": {"cross_mean": {"detectors": found, "tests": []}},
+    }
 
 
 def published_cell(name: str) -> dict[str, Any]:
@@ -51,7 +68,7 @@ def published_cell(name: str) -> dict[str, Any]:
 
 DOCUMENTS = documents()
 
-# -- structure ---------------------------------------------------------------------------------------------------------------------
+# -- structure ---------------------------------------------------------------------------------------------------------
 
 
 def columns_of(spec: str) -> int:
@@ -110,21 +127,32 @@ def test_it_compiles(name: str, tmp_path: Path) -> None:
     if ENGINE is None:
         pytest.skip("neither tectonic nor pdflatex is installed: only the structure was checked")
     document = tmp_path / "document.tex"
-    document.write_text("\n".join([r"\documentclass{article}", PREAMBLE, r"\begin{document}", DOCUMENTS[name], r"\end{document}"]))
+    document.write_text(
+        "\n".join([r"\documentclass{article}", PREAMBLE, r"\begin{document}", DOCUMENTS[name], r"\end{document}"])
+    )
     options = ["-interaction=nonstopmode", "-halt-on-error"] if ENGINE == "pdflatex" else []
     done = subprocess.run([ENGINE, *options, document.name], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert document.with_suffix(".pdf").stat().st_size > 1000
 
 
-# -- text --------------------------------------------------------------------------------------------------------------------------
+# -- text --------------------------------------------------------------------------------------------------------------
 
-MACROS = {r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<", r"\textgreater{}": ">"}
-MACROS |= {r"\textbar{}": "|", "{[}": "[", "{]}": "]", "$-$": "-", "''": '"'} | {rf"\{character}": character for character in "&%$#_{}"}
+MACROS = {
+    r"\textbackslash{}": "\\",
+    r"\textasciitilde{}": "~",
+    r"\textasciicircum{}": "^",
+    r"\textless{}": "<",
+    r"\textgreater{}": ">",
+}
+MACROS |= {r"\textbar{}": "|", "{[}": "[", "{]}": "]", "$-$": "-", "''": '"'} | {
+    rf"\{character}": character for character in "&%$#_{}"
+}
 
 
 def read(latex: str) -> str:
-    """The characters that the LaTeX prints, by a reader that knows these few macros and nothing of how they were written."""
+    """The characters that the LaTeX prints, by a reader that knows these few macros and nothing of how they were
+    written."""
     pattern = "|".join(re.escape(macro) for macro in sorted(MACROS, key=len, reverse=True))
     pieces = re.split(f"({pattern})", latex)
     for piece in pieces:
@@ -144,7 +172,7 @@ def test_signs_become_minus_and_hyphens_stay() -> None:
     assert escape("two\nlines", "l") == r"\shortstack[l]{two\\lines}"
 
 
-# -- content -----------------------------------------------------------------------------------------------------------------------
+# -- content -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_renderer_is_registered() -> None:
@@ -191,7 +219,10 @@ def test_nothing_is_bold_in_a_column_of_equal_numbers() -> None:
 def test_the_tables_of_the_literature_keep_their_form() -> None:
     latex = DOCUMENTS["published"]
     assert r"GANomaly & ACCV 2018 & 82.75 $\pm$ 5.6 $^{\dagger}$ & --- & --- & --- \\" in latex
-    own = r"\textbf{JANUS} & --- & \textbf{98.26 $\pm$ 0.35} & \textbf{99.18 $\pm$ 0.05} & \textbf{95.90 $\pm$ 0.22} & \textbf{99.09 $\pm$ 0.13} \\"
+    own = (
+        r"\textbf{JANUS} & --- & \textbf{98.26 $\pm$ 0.35} & \textbf{99.18 $\pm$ 0.05} & \textbf{95.90 $\pm$ 0.22} "
+        r"& \textbf{99.09 $\pm$ 0.13} \\"
+    )
     assert own in latex
     assert (
         latex.index(r"\emph{reported only}")
@@ -201,4 +232,6 @@ def test_the_tables_of_the_literature_keep_their_form() -> None:
     )
     row = r"CIC-DDoS2019 & 0.9413 $\pm$ 0.0212 & \textbf{\textit{0.9918 $\pm$ 0.0005}} & 0.8767 $\pm$ 0.0068 \\"
     assert row in latex
-    assert r"\quad \texttt{janus} & measured here & 75.00 & 75.00 & --- & --- \\" in DOCUMENTS["published beside measured"]
+    assert (
+        r"\quad \texttt{janus} & measured here & 75.00 & 75.00 & --- & --- \\" in DOCUMENTS["published beside measured"]
+    )

@@ -25,7 +25,12 @@ RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_b
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SITES = ("site_a", "site_b")
 PAIRS = tuple((source, target) for source in SITES for target in SITES)
-PARTITION = {"kind": "grouped", "reason": "", "sizes": {"train": 5000, "val": 500}, "attacks_sharing_a_training_capture": 7}
+PARTITION = {
+    "kind": "grouped",
+    "reason": "",
+    "sizes": {"train": 5000, "val": 500},
+    "attacks_sharing_a_training_capture": 7,
+}
 
 
 @dataclass
@@ -38,7 +43,9 @@ class Planted:
     values: dict[str, float | None] = field(default_factory=dict)
 
     def detector(self, label: str, *, uses_labels: bool = False, provenance: str = "our reading") -> None:
-        self.detectors[label] = DetectorRow(label.split("[")[0], provenance=provenance, uses_labels=uses_labels, scores=("s",), aggregator="oas")
+        self.detectors[label] = DetectorRow(
+            label.split("[")[0], provenance=provenance, uses_labels=uses_labels, scores=("s",), aggregator="oas"
+        )
 
     def expect(self, label: str, source: str, target: str, seed: int, regime: str = "transfer") -> str:
         """Put a cell into the plan; controls of a target share one run, as in a real plan."""
@@ -47,7 +54,14 @@ class Planted:
         return key
 
     def add(
-        self, label: str, source: str, target: str, seed: int, outcome: float | tuple[str, str], regime: str = "transfer", **changes: Any
+        self,
+        label: str,
+        source: str,
+        target: str,
+        seed: int,
+        outcome: float | tuple[str, str],
+        regime: str = "transfer",
+        **changes: Any,
     ) -> None:
         """A cell with its row; ``outcome`` is its value, or the status and reason of a failure."""
         key = self.expect(label, source, target, seed, regime)
@@ -70,9 +84,17 @@ class Planted:
         self.values[key] = outcome if isinstance(outcome, float) else None
 
     def plan(self, synthetic: tuple[str, ...] = (), **changes: Any) -> PlanRecord:
-        datasets = {name: DatasetEntry(name, synthetic=name in synthetic, flows=90_000, benign=80_000, attack=10_000) for name in SITES}
+        datasets = {
+            name: DatasetEntry(name, synthetic=name in synthetic, flows=90_000, benign=80_000, attack=10_000)
+            for name in SITES
+        }
         seeds = tuple(sorted({cell.seed for cell in self.cells}))
-        return replace(PlanRecord("cross", "quick", "grouped", "target_benign", seeds, datasets, self.detectors, tuple(self.cells)), **changes)
+        return replace(
+            PlanRecord(
+                "cross", "quick", "grouped", "target_benign", seeds, datasets, self.detectors, tuple(self.cells)
+            ),
+            **changes,
+        )
 
     def document(self, metric: str = "auroc", **changes: Any) -> dict[str, Any]:
         return build_leaderboard([self.plan(**changes)], self.records, self.values, metric)
@@ -88,19 +110,25 @@ ALPHA_CONTROL = {"site_a": (0.70, 0.74, 0.72), "site_b": (0.60, 0.60, 0.66)}
 
 
 def planted() -> Planted:
-    """Five detectors: one with three seeds; one with a dagger, one seed and half a control, in a tie with it; one that learns nothing; one with a
-    timeout and a run that is not there; one that failed everywhere."""
+    """Five detectors: one with three seeds; one with a dagger, one seed and half a control, in a tie with it; one that
+    learns nothing; one with a timeout and a run that is not there; one that failed everywhere."""
     table = Planted()
     table.detector("alpha")
     for pair in PAIRS:
         for seed in (1, 2, 3):
-            cost = {"fit_s": 10.0 * seed, "flows_per_s": 1000.0 if pair[1] == "site_a" else 3000.0, "peak_rss_mb": 100.0 * seed}
+            cost = {
+                "fit_s": 10.0 * seed,
+                "flows_per_s": 1000.0 if pair[1] == "site_a" else 3000.0,
+                "peak_rss_mb": 100.0 * seed,
+            }
             table.add("alpha", *pair, seed, ALPHA[pair][seed - 1], cost=cost)
             table.add("alpha", *pair, seed, ALPHA_CONTROL[pair[1]][seed - 1], "control", cost={"fit_s": 999.0})
     table.detector("beta[x=1,y=sink]", uses_labels=True, provenance="adapted")
     for pair, value in zip(PAIRS, (0.75, 0.6875, 0.625, 0.75), strict=True):
         table.add("beta[x=1,y=sink]", *pair, 1, value)
-        table.add("beta[x=1,y=sink]", *pair, 1, 0.5 if pair[1] == "site_a" else ("error", "ValueError: no spread"), "control")
+        table.add(
+            "beta[x=1,y=sink]", *pair, 1, 0.5 if pair[1] == "site_a" else ("error", "ValueError: no spread"), "control"
+        )
     table.detector("gamma", provenance="control")
     for pair in PAIRS:
         table.add("gamma", *pair, 1, 0.5)
@@ -128,28 +156,64 @@ def cells_of(row: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     return {(cell["source"], cell["target"]): cell for cell in row["cells"]}
 
 
-# -- the document ------------------------------------------------------------------------------------------------------------------
+# -- the document ------------------------------------------------------------------------------------------------------
 
 
 def test_the_document_has_the_keys_that_other_programs_read() -> None:
     document = planted().document()
-    expected = {"protocol": "cross", "regime": "transfer", "calibration": "target_benign", "split": "grouped", "profile": "quick"}
-    expected |= {"schema_version": 2, "synthetic": False, "metric": "auroc", "datasets": ["site_a", "site_b"], "n_expected_cells": 4}
+    expected = {
+        "protocol": "cross",
+        "regime": "transfer",
+        "calibration": "target_benign",
+        "split": "grouped",
+        "profile": "quick",
+    }
+    expected |= {
+        "schema_version": 2,
+        "synthetic": False,
+        "metric": "auroc",
+        "datasets": ["site_a", "site_b"],
+        "n_expected_cells": 4,
+    }
     assert expected.items() <= document.items()
     for row in document["rows"]:
-        assert {"detector", "params", "provenance", "status_counts", "summary", "control_summary", "cost", "cells"} <= set(row)
+        assert {
+            "detector",
+            "params",
+            "provenance",
+            "status_counts",
+            "summary",
+            "control_summary",
+            "cost",
+            "cells",
+        } <= set(row)
         assert set(row["summary"]) == set(row["control_summary"]) == {"within_mean", "cross_mean", "cross_worst"}
         assert set(row["cost"]) == {"fit_s", "flows_per_s", "peak_rss_mb"}
         for cell in row["cells"]:
             assert set(cell) == {
-                *("source", "target", "metric", "mean", "std", "n_seeds", "low", "high", "control", "status", "reason", "params", "aggregator"),
+                *(
+                    "source",
+                    "target",
+                    "metric",
+                    "mean",
+                    "std",
+                    "n_seeds",
+                    "low",
+                    "high",
+                    "control",
+                    "status",
+                    "reason",
+                    "params",
+                    "aggregator",
+                ),
                 *("n_train", "n_cal", "n_test_benign", "n_test_attack"),
             }
 
 
 def test_cells_are_means_over_seeds_beside_the_control_of_their_target() -> None:
     cells = cells_of(rows_of(planted().document())["alpha"])
-    # site_a → site_b: (.875 + .75 + .625) / 3 = .75; deviations ± .125, so std = sqrt(2 · .125² / 2) = .125; control of site_b: 1.86 / 3 = .62
+    # site_a → site_b: (.875 + .75 + .625) / 3 = .75; deviations ± .125, so std = sqrt(2 · .125² / 2) = .125; control of
+    # site_b: 1.86 / 3 = .62
     cell = cells["site_a", "site_b"]
     assert cell["mean"] == 0.75
     assert cell["std"] == pytest.approx(0.125)
@@ -164,11 +228,15 @@ def test_summaries_of_transfer_and_control() -> None:
     # within (.92 + .98) / 2; cross (.75 + .5625) / 2; worst min(.75, .5625)
     assert row["summary"] == pytest.approx({"within_mean": 0.95, "cross_mean": 0.65625, "cross_worst": 0.5625})
     # per seed: within .93 .95 .97; cross .6875 .6875 .59375 (deviations .03125 .03125 −.0625); worst .5 .625 .5625
-    assert row["summary_std"] == pytest.approx({"within_mean": 0.02, "cross_mean": (0.005859375 / 2) ** 0.5, "cross_worst": 0.0625})
+    assert row["summary_std"] == pytest.approx(
+        {"within_mean": 0.02, "cross_mean": (0.005859375 / 2) ** 0.5, "cross_worst": 0.0625}
+    )
     # each off-diagonal cell carries the control of its target: .62 and .72
     assert row["control_summary"] == pytest.approx({"within_mean": 0.67, "cross_mean": 0.67, "cross_worst": 0.62})
     # per seed: .65 .67 .69 both; worst .60 .60 .66
-    assert row["control_summary_std"] == pytest.approx({"within_mean": 0.02, "cross_mean": 0.02, "cross_worst": 0.0012**0.5})
+    assert row["control_summary_std"] == pytest.approx(
+        {"within_mean": 0.02, "cross_mean": 0.02, "cross_worst": 0.0012**0.5}
+    )
     assert row["collapse_cells"] == 1  # .5625 ≤ .57
 
 
@@ -216,7 +284,8 @@ def test_a_failure_and_a_missing_run_keep_their_status_and_leave_no_summary() ->
 
 def test_costs_average_fits_of_finished_runs_and_take_the_highest_memory() -> None:
     rows = rows_of(planted().document())
-    # six fits (two sources × three seeds): fit_s 10, 20, 30 twice; each fit's flows/s (1000 + 3000) / 2; controls are not counted
+    # six fits (two sources × three seeds): fit_s 10, 20, 30 twice; each fit's flows/s (1000 + 3000) / 2; controls are
+    # not counted
     assert rows["alpha"]["cost"] == {"fit_s": 20.0, "flows_per_s": 2000.0, "peak_rss_mb": 300.0}
     assert rows["epsilon"]["cost"] == {"fit_s": None, "flows_per_s": None, "peak_rss_mb": None}
 
@@ -252,7 +321,13 @@ def test_the_worst_seed_gives_a_cell_its_status_and_is_named() -> None:
             table.add("alpha", *pair, seed, outcome if broken else 0.5)
     row = table.document()["rows"][0]
     cell = cells_of(row)["site_b", "site_a"]
-    assert (cell["status"], cell["reason"], cell["mean"], cell["std"], cell["n_seeds"]) == ("error", "seed 3: KeyError: 'x'", 0.5, None, 1)
+    assert (cell["status"], cell["reason"], cell["mean"], cell["std"], cell["n_seeds"]) == (
+        "error",
+        "seed 3: KeyError: 'x'",
+        0.5,
+        None,
+        1,
+    )
     assert row["summary"] == {"within_mean": 0.5, "cross_mean": None, "cross_worst": None}
     assert row["summary_std"] == {"within_mean": 0.0, "cross_mean": None, "cross_worst": None}
     assert row["status_counts"] == {"ok": 10, "error": 1, "killed": 1}
@@ -320,11 +395,13 @@ def test_parameters_may_differ_within_and_across() -> None:
 def test_another_aggregator_is_named_on_every_cell_and_below() -> None:
     table = planted()
     document = build_leaderboard([table.plan()], table.records, table.values, "auroc", "column:terminal_norm")
-    assert {cell["aggregator"] for row in document["rows"] for cell in row["cells"] if cell["status"] != "missing"} == {"column:terminal_norm"}
+    assert {cell["aggregator"] for row in document["rows"] for cell in row["cells"] if cell["status"] != "missing"} == {
+        "column:terminal_norm"
+    }
     assert any("combined by column:terminal_norm instead" in note for note in document["notes"])
 
 
-# -- notes -------------------------------------------------------------------------------------------------------------------------
+# -- notes -------------------------------------------------------------------------------------------------------------
 
 
 def test_notes_say_what_a_reader_must_know() -> None:
@@ -383,7 +460,7 @@ def test_calibration_on_the_source_is_not_called_calibrated_on_the_target() -> N
     assert "aggregator and thresholds use benign flows of the target" not in text
 
 
-# -- renderers ---------------------------------------------------------------------------------------------------------------------
+# -- renderers ---------------------------------------------------------------------------------------------------------
 
 
 def short(value: float | None) -> str:
@@ -395,7 +472,11 @@ def numbers_of(document: Mapping[str, Any]) -> set[str]:
     found = set()
     for row in document["rows"]:
         pairs = [(cell["mean"], cell["std"]) for cell in row["cells"]]
-        pairs += [(row[which][name], row[f"{which}_std"][name]) for which in ("summary", "control_summary") for name in row[which]]
+        pairs += [
+            (row[which][name], row[f"{which}_std"][name])
+            for which in ("summary", "control_summary")
+            for name in row[which]
+        ]
         found |= {f"{short(mean)}±{short(std)}" if std is not None else short(mean) for mean, std in pairs}
         found |= {short(cell["control"]) for cell in row["cells"]}
     return found
@@ -409,7 +490,20 @@ def test_a_terminal_table_fits_and_keeps_every_number_label_and_status(width: in
     assert "\x1b" not in text
     words = set(text.split())
     assert numbers_of(document) <= words
-    assert {"alpha", "beta[x=1,y=sink]", "gamma", "delta", "epsilon", "†", "timeout", "missing", "-.014", "20.0", "2,000", "300"} <= words
+    assert {
+        "alpha",
+        "beta[x=1,y=sink]",
+        "gamma",
+        "delta",
+        "epsilon",
+        "†",
+        "timeout",
+        "missing",
+        "-.014",
+        "20.0",
+        "2,000",
+        "300",
+    } <= words
     assert "2 ok" in text
     assert "delta timeout (site_a → site_b): exceeded 30m" in text
     assert "epsilon oom (all cells): more than 8G" in " ".join(text.split())
@@ -419,7 +513,11 @@ def test_a_terminal_table_fits_and_keeps_every_number_label_and_status(width: in
 def test_gain_is_transfer_minus_control() -> None:
     lines = RENDER["markdown"](planted().document(), 80, False).split("\n")
     header = next(line for line in lines if line.startswith("| #")).split(" | ")
-    gains = {line.split(" | ")[1]: line.split(" | ")[header.index("gain")] for line in lines if re.match(r"\| [\d–]+ \|", line)}
+    gains = {
+        line.split(" | ")[1]: line.split(" | ")[header.index("gain")]
+        for line in lines
+        if re.match(r"\| [\d–]+ \|", line)
+    }
     # alpha: .65625 − .67 = −.01375; beta's control failed; gamma has none; delta has no cross mean and no control
     assert gains == {"`alpha`": "-.014", "`beta[x=1,y=sink] †`": "–", "`gamma`": "–", "`delta`": "–", "`epsilon`": "–"}
 
@@ -440,7 +538,9 @@ def test_the_terminal_table_does_not_depend_on_the_environment(monkeypatch: pyte
     assert RENDER["table"](document, 100, True) == coloured
 
 
-@pytest.mark.parametrize("label", ["janus[sigma=0.1]", "janus[red]", "a[/]", "b[link=x]:smile:", "pipe|star*under_score"])
+@pytest.mark.parametrize(
+    "label", ["janus[sigma=0.1]", "janus[red]", "a[/]", "b[link=x]:smile:", "pipe|star*under_score"]
+)
 @pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
 def test_labels_print_literally(label: str, name: str) -> None:
     table = Planted()
@@ -469,7 +569,9 @@ def test_long_names_wrap_and_never_widen_the_table(sites: list[str], label: str,
     for source in sites:
         for target in sites:
             table.add(label, source, target, 1, 0.515625)
-    document = table.document(datasets={name: DatasetEntry(name, flows=1, benign=1, attack=0, notes="a note") for name in sites})
+    document = table.document(
+        datasets={name: DatasetEntry(name, flows=1, benign=1, attack=0, notes="a note") for name in sites}
+    )
     text = RENDER["table"](document, width, False)
     assert max(map(len, text.split("\n"))) <= width
     assert text.count(".516") >= len(sites) ** 2

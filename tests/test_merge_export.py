@@ -30,13 +30,16 @@ def test_two_folders_become_one_with_shared_runs_once(tmp_path: Path, capsys: py
     first = write_folder(tmp_path / "a", ("good", "poor"), failed=[("poor", "alpha", "beta", 2)])
     second = write_folder(tmp_path / "b", ("poor", "fair"))
     command.merge([first, second], tmp_path / "c")
-    # 2 + 2 detectors of 9 cells and 2 seeds; poor's 18 are in both, one of them failed in the first and counts from the second
+    # 2 + 2 detectors of 9 cells and 2 seeds; poor's 18 are in both, one of them failed in the first and counts from the
+    # second
     assert "54 runs (18 of them in several folders, alike), 2 plans" in capsys.readouterr().err
     merged = RunStore.open(tmp_path / "c")
     records = merged.records()
     assert {record.status for record in records.values()} == {"ok"}
     table = leaderboard.document(Results(merged, console.say).select(), "auroc")
-    assert {row["detector"]: row["status_counts"] for row in table["rows"]} == {name: {"ok": 18} for name in ("good", "poor", "fair")}
+    assert {row["detector"]: row["status_counts"] for row in table["rows"]} == {
+        name: {"ok": 18} for name in ("good", "poor", "fair")
+    }
     for store in map(RunStore.open, (first, second)):
         for key, record in store.records().items():
             if record.status == "ok":
@@ -62,7 +65,9 @@ def test_other_data_under_one_hash_are_refused(tmp_path: Path) -> None:
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     first, second = write_folder(tmp_path / "a", schema_version=1), write_folder(tmp_path / "b", schema_version=2)
-    with pytest.raises(UsageError, match=r"cannot merge results of different schema versions: 1 \(as in .*a\), 2 \(as in .*b\)"):
+    with pytest.raises(
+        UsageError, match=r"cannot merge results of different schema versions: 1 \(as in .*a\), 2 \(as in .*b\)"
+    ):
         merge([first, second], tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
@@ -105,12 +110,17 @@ def test_rows_of_two_versions_are_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.zst"])
-def test_an_archive_unpacks_into_a_folder_that_checks_and_shows_the_same(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_unpacks_into_a_folder_that_checks_and_shows_the_same(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_folder(tmp_path / "runs")
     archive = tmp_path / f"results{suffix}"
     command.export(archive, folder)
     printed = capsys.readouterr().out
-    assert subprocess.run(["sha256sum", "-c", "-"], input=printed, text=True, capture_output=True, check=True).stdout == f"{archive}: OK\n"
+    assert (
+        subprocess.run(["sha256sum", "-c", "-"], input=printed, text=True, capture_output=True, check=True).stdout
+        == f"{archive}: OK\n"
+    )
     unpacked = tmp_path / "results"
     if suffix == ".tar.gz":
         with tarfile.open(archive) as tar:
@@ -119,7 +129,9 @@ def test_an_archive_unpacks_into_a_folder_that_checks_and_shows_the_same(tmp_pat
         pytest.skip("no zstd on this machine: the archive was written but not unpacked")
     else:
         subprocess.run(["tar", "--zstd", "-xf", archive, "-C", tmp_path], check=True)
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, text=True, capture_output=True, check=True).stdout.splitlines()
+    checked = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, text=True, capture_output=True, check=True
+    ).stdout.splitlines()
     assert len(checked) == sum(path.is_file() for path in folder.rglob("*"))
     there, here = Results.open(folder).select(), Results.open(unpacked).select()
     assert leaderboard.document(here, "auroc") == leaderboard.document(there, "auroc")

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
 from janus_bench.extensions import TestScores
-from protocols.metrics import METRICS, alerts_at_quantile, auprc, auroc, fpr_at_tpr, macro_auroc, partial_auroc, tpr_at_fpr
+from protocols.metrics import (
+    METRICS,
+    alerts_at_quantile,
+    auprc,
+    auroc,
+    fpr_at_tpr,
+    macro_auroc,
+    partial_auroc,
+    tpr_at_fpr,
+)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -63,7 +72,9 @@ def test_auprc_is_average_precision(data: tuple[NDArray[np.float64], NDArray[np.
 
 
 @given(labelled(), st.integers(1, 12))
-def test_tpr_at_fpr_is_the_best_of_all_thresholds(data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int) -> None:
+def test_tpr_at_fpr_is_the_best_of_all_thresholds(
+    data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int
+) -> None:
     scores, attack = data
     got = tpr_at_fpr(scores, attack, one_in)
     if not attack.any() or int((~attack).sum()) < one_in:
@@ -111,7 +122,8 @@ def test_realised_fpr_is_null_when_the_calibration_flows_cannot_tell_the_rate() 
 
 def test_macro_auroc_averages_families_of_at_least_twenty_flows() -> None:
     benign = [1.0, 2.0, 3.0, 4.0]
-    # scan: 20 flows above all benign → 1; flood: 30 flows between 2 and 3 → ½; probe: 19 flows below all → 0, too few to count
+    # scan: 20 flows above all benign → 1; flood: 30 flows between 2 and 3 → ½; probe: 19 flows below all → 0, too few
+    # to count
     scores = np.array(benign + [9.0] * 20 + [2.5] * 30 + [0.0] * 19)
     attack = np.array([False] * 4 + [True] * 69)
     family = np.array(["benign"] * 4 + ["scan"] * 20 + ["flood"] * 30 + ["probe"] * 19)
@@ -120,7 +132,8 @@ def test_macro_auroc_averages_families_of_at_least_twenty_flows() -> None:
     assert auroc(scores, attack) == pytest.approx(35 / 69)
     assert macro_auroc(scores[-19:], attack[-19:], family[-19:]) is None  # no benign flow
     few = family == "probe"
-    assert macro_auroc(scores[few | ~attack], attack[few | ~attack], family[few | ~attack]) is None  # no family of twenty
+    # no family of twenty
+    assert macro_auroc(scores[few | ~attack], attack[few | ~attack], family[few | ~attack]) is None
 
 
 @settings(max_examples=30)
@@ -145,7 +158,9 @@ def test_auroc_is_exact_where_pair_counts_exceed_float32_and_int32() -> None:
 
 
 @given(labelled(), st.integers(1, 12))
-def test_partial_auroc_is_the_standardised_area_of_scikit_learn(data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int) -> None:
+def test_partial_auroc_is_the_standardised_area_of_scikit_learn(
+    data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int
+) -> None:
     scores, attack = data
     got = partial_auroc(scores, attack, one_in)
     if not attack.any() or int((~attack).sum()) < one_in:
@@ -166,7 +181,9 @@ def test_partial_auroc_at_one_percent_agrees_with_scikit_learn_on_larger_cells(n
 
 
 @given(labelled(), st.integers(1, 12))
-def test_fpr_at_tpr_is_the_smallest_of_all_thresholds(data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int) -> None:
+def test_fpr_at_tpr_is_the_smallest_of_all_thresholds(
+    data: tuple[NDArray[np.float64], NDArray[np.bool_]], one_in: int
+) -> None:
     scores, attack = data
     got = fpr_at_tpr(scores, attack, one_in)
     n_attack = int(attack.sum())
@@ -205,7 +222,8 @@ def test_thresholded_numbers_agree_with_scikit_learn(
 def test_the_base_rate_stands_beside_every_average_precision() -> None:
     attack = np.array([True] * 3 + [False] * 9)
     cell = TestScores(np.zeros(12), attack, np.full(12, "x"), np.zeros(5))
-    assert BY_NAME["base_rate"].compute(cell) == BY_NAME["auprc"].compute(cell) == 0.25  # constant scores are as good as random ones
+    # constant scores are as good as random ones
+    assert BY_NAME["base_rate"].compute(cell) == BY_NAME["auprc"].compute(cell) == 0.25
     for only in (attack, ~attack):
         half = TestScores(cell.score[only], attack[only], cell.family[only], cell.cal_b)
         assert BY_NAME["base_rate"].compute(half) is BY_NAME["auprc"].compute(half) is None
@@ -215,18 +233,33 @@ def test_the_base_rate_stands_beside_every_average_precision() -> None:
     ("n_benign", "n_attack", "n_cal_b", "null"),
     [
         (19, 20, 19, {"tpr_at_fpr_5pct", "tpr_at_fpr_1pct", "tpr_at_fpr_01pct", "pauc_1pct", "p95", "p99", "p999"}),
-        (20, 19, 20, {"tpr_at_fpr_1pct", "tpr_at_fpr_01pct", "pauc_1pct", "fpr_at_tpr_95pct", "macro_auroc", "p99", "p999"}),
+        (
+            20,
+            19,
+            20,
+            {"tpr_at_fpr_1pct", "tpr_at_fpr_01pct", "pauc_1pct", "fpr_at_tpr_95pct", "macro_auroc", "p99", "p999"},
+        ),
         (100, 20, 100, {"tpr_at_fpr_01pct", "p999"}),
         (999, 20, 999, {"tpr_at_fpr_01pct", "p999"}),
         (1000, 20, 1000, set()),
     ],
 )
-def test_rates_that_so_few_flows_cannot_tell_are_null(n_benign: int, n_attack: int, n_cal_b: int, null: set[str]) -> None:
+def test_rates_that_so_few_flows_cannot_tell_are_null(
+    n_benign: int, n_attack: int, n_cal_b: int, null: set[str]
+) -> None:
     rng = np.random.default_rng(n_benign)
     attack = np.repeat([False, True], [n_benign, n_attack])
-    cell = TestScores(rng.normal(size=len(attack)) + 4 * attack, attack, np.where(attack, "scan", ""), rng.normal(size=n_cal_b))
-    levels = {f"{number}_{level}" for level in null & {"p95", "p99", "p999"} for number in ("f1", "precision", "recall", "fpr")}
-    assert {name for name, metric in BY_NAME.items() if metric.compute(cell) is None} == (null - {"p95", "p99", "p999"}) | levels
+    cell = TestScores(
+        rng.normal(size=len(attack)) + 4 * attack, attack, np.where(attack, "scan", ""), rng.normal(size=n_cal_b)
+    )
+    levels = {
+        f"{number}_{level}"
+        for level in null & {"p95", "p99", "p999"}
+        for number in ("f1", "precision", "recall", "fpr")
+    }
+    assert {name for name, metric in BY_NAME.items() if metric.compute(cell) is None} == (
+        null - {"p95", "p99", "p999"}
+    ) | levels
 
 
 def test_every_metric_is_null_on_an_empty_cell_and_perfect_on_a_separable_one() -> None:
@@ -238,9 +271,16 @@ def test_every_metric_is_null_on_an_empty_cell_and_perfect_on_a_separable_one() 
         family=np.repeat(["benign", "scan"], [1000, 50]),
         cal_b=np.arange(1000.0),
     )
-    # τ at P95 of 0 … 999 is the rank ceil(999 · .95) = 950: 49 of 1000 benign flows exceed it; P99: ceil(989.01) = 990, 9 exceed it;
-    # P99.9: ceil(998.001) = 999, none
-    expected = {"auroc": 1.0, "auprc": 1.0, "base_rate": 50 / 1050, "pauc_1pct": 1.0, "macro_auroc": 1.0, "fpr_at_tpr_95pct": 0.0}
+    # τ at P95 of 0 … 999 is the rank ceil(999 · .95) = 950: 49 of 1000 benign flows exceed it; P99: ceil(989.01) = 990,
+    # 9 exceed it; P99.9: ceil(998.001) = 999, none
+    expected = {
+        "auroc": 1.0,
+        "auprc": 1.0,
+        "base_rate": 50 / 1050,
+        "pauc_1pct": 1.0,
+        "macro_auroc": 1.0,
+        "fpr_at_tpr_95pct": 0.0,
+    }
     expected |= {"tpr_at_fpr_5pct": 1.0, "tpr_at_fpr_1pct": 1.0, "tpr_at_fpr_01pct": 1.0}
     for level, false in (("p95", 49), ("p99", 9), ("p999", 0)):
         expected |= {f"fpr_{level}": false / 1000, f"recall_{level}": 1.0}

@@ -48,7 +48,9 @@ def test_ids_and_order_are_not_the_stores(spied):
 
 @pytest.mark.parametrize("detector", ["h-by-row", "h-by-id"])
 def test_scoring_by_row_or_by_id_is_worth_nothing(plugin_cli, detector):
-    done = plugin_cli("run", "--protocol", "cross", "--detectors", detector, "--datasets", "alpha,beta", "--seeds", "42,43,44")
+    done = plugin_cli(
+        "run", "--protocol", "cross", "--detectors", detector, "--datasets", "alpha,beta", "--seeds", "42,43,44"
+    )
     assert done.returncode == 0, done.stderr
     records = RunStore.open(plugin_cli.folder / "runs").records().values()
     values = [record.metrics["auroc"] for record in records]

@@ -33,7 +33,9 @@ def test_rarer_attacks_make_alerts_worth_less():
     assert [each.ppv for each in found] == pytest.approx([450 / 945, 45 / 544.5, 4.5 / 504.45])
 
 
-@given(st.integers(0, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.5, 0.95, 0.999]))
+@given(
+    st.integers(0, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.5, 0.95, 0.999])
+)
 def test_clopper_pearson_is_the_exact_interval_of_scipy(kn, confidence):
     k, n = kn
     if n == 0:

@@ -8,7 +8,17 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 
 from janus_bench.errors import UsageError
-from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positive, Share, build_params, parse_request, split_requests
+from janus_bench.params import (
+    CheckedParams,
+    Count,
+    Limit,
+    NonNegative,
+    Positive,
+    Share,
+    build_params,
+    parse_request,
+    split_requests,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,9 @@ def test_commas_inside_brackets_belong_to_the_parameters():
 
 
 def test_text_is_converted_by_annotation_and_later_layers_win():
-    params = build_params("d", Params, {"sigma": 0.3, "layers": 2}, {"sigma": "0.6", "use_ot": "false", "mode": "causal", "limit": "7"})
+    params = build_params(
+        "d", Params, {"sigma": 0.3, "layers": 2}, {"sigma": "0.6", "use_ot": "false", "mode": "causal", "limit": "7"}
+    )
     assert params == Params(0.6, 2, False, "causal", 7)
     assert build_params("d", Params, {"limit": "none"}).limit is None
 

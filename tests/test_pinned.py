@@ -1,4 +1,5 @@
-"""Results that an earlier version stored stay readable, and every output made of them stays the same to the byte, dates and versions aside.
+"""Results that an earlier version stored stay readable, and every output made of them stays the same to the byte, dates
+and versions aside.
 
 The archive was written by ``tests/pinned/make.py`` at the commit that it names.
 """
@@ -38,7 +39,8 @@ MAKE = _make()
 
 @pytest.fixture(scope="session")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with ``home``, ``runs`` and ``expected``; kept intervals are not in it, so that they are computed here."""
+    """The folder with ``home``, ``runs`` and ``expected``; kept intervals are not in it, so that they are computed
+    here."""
 
     def unpack(folder: Path) -> None:
         with tarfile.open(PINNED / "pinned.tar.gz") as archive:
@@ -48,7 +50,8 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def neutral(text: str) -> str:
-    """Without what may change: dates, the versions of janus-bench and of matplotlib, and whatever figures draw from them."""
+    """Without what may change: dates, the versions of janus-bench and of matplotlib, and whatever figures draw from
+    them."""
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)?( UTC)?", "DATE", text)
     text = re.sub(r"janus-bench \d+(\.\d+)+\S*", "janus-bench VERSION", text)
     return re.sub(r"Matplotlib v[\d.]+", "Matplotlib VERSION", text)
@@ -56,7 +59,9 @@ def neutral(text: str) -> str:
 
 @pytest.mark.xdist_group("pinned")
 @pytest.mark.parametrize("name", list(MAKE.commands()))
-def test_outputs_of_the_pinned_folder_are_the_same(pinned: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_of_the_pinned_folder_are_the_same(
+    pinned: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In this process, with the paths and the environment of the one that wrote them."""
     for part in ("home", "runs"):
         (tmp_path / part).symlink_to(pinned / part)
@@ -71,7 +76,8 @@ def test_outputs_of_the_pinned_folder_are_the_same(pinned: Path, name: str, tmp_
 
 
 def test_keys_and_hashes_of_version_1_are_those_of_their_declarations(pinned: Path) -> None:
-    """A run's key is the hash of what it declares; its rows, plans and scores are found under the names that version 1 gave them."""
+    """A run's key is the hash of what it declares; its rows, plans and scores are found under the names that version 1
+    gave them."""
     for path in (pinned / "runs" / "results").glob("*.json"):
         row = json.loads(path.read_text())
         assert key_of(row["spec"]) == row["key"] == path.name.partition(".")[0]
@@ -101,6 +107,11 @@ def test_rows_plans_scores_and_truths_of_version_1_are_read(pinned: Path) -> Non
 
 def test_one_run_of_version_1_has_the_key_and_the_number_that_it_had(pinned: Path) -> None:
     record = RunStore.open(pinned / "runs").records()["26bf6df13a955f19"]
-    assert (record.spec["detector"], record.spec["source"], record.spec["target"], record.spec["seed"]) == ("janus", "north", "south", 42)
+    assert (record.spec["detector"], record.spec["source"], record.spec["target"], record.spec["seed"]) == (
+        "janus",
+        "north",
+        "south",
+        42,
+    )
     assert record.fit_key == "2f23b096cbaae6cd"
     assert record.metrics["auroc"] == 1.0

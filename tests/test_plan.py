@@ -47,7 +47,9 @@ def test_a_4_by_4_matrix_costs_four_fits_a_seed_and_one_control_per_target():
 
 
 def test_fits_come_seed_by_seed_in_the_order_asked_for():
-    plan = make_plan(CROSS, datasets("a", "b"), [detector("first"), detector("second", sigma="0.3")], replace(SETTINGS, seeds=(7, 3)))
+    plan = make_plan(
+        CROSS, datasets("a", "b"), [detector("first"), detector("second", sigma="0.3")], replace(SETTINGS, seeds=(7, 3))
+    )
     order = [(fit.first.seed, fit.label) for fit in plan.fits]
     assert order == [(seed, label) for seed in (7, 3) for label in ("first", "second") for _ in range(4)]
 
@@ -60,14 +62,20 @@ def test_a_detector_that_learns_nothing_has_no_control():
 def test_paper_profile_fits_twice_because_sigma_differs_off_the_diagonal():
     plan = make_plan(CROSS, datasets("a", "b", "c"), [detector()], replace(SETTINGS, profile="paper", seeds=(42,)))
     transfer = [fit for fit in plan.fits if fit.first.regime == "transfer"]
-    assert {(fit.first.source, fit.first.params["sigma"], tuple(run.target for run in fit.runs)) for fit in transfer} == {
+    assert {
+        (fit.first.source, fit.first.params["sigma"], tuple(run.target for run in fit.runs)) for fit in transfer
+    } == {
         *{(name, 0.1, (name,)) for name in "abc"},
         ("a", 0.6, ("b", "c")),
         ("b", 0.6, ("a", "c")),
         ("c", 0.6, ("a", "b")),
     }
     # the control beside a cell has the cell's parameters: one per target and σ
-    controls = {(cell.source == cell.target, cell.target): cell.run_key for cell in plan.record.cells if cell.regime == "control"}
+    controls = {
+        (cell.source == cell.target, cell.target): cell.run_key
+        for cell in plan.record.cells
+        if cell.regime == "control"
+    }
     assert len(set(controls.values())) == 6
 
 
@@ -113,7 +121,13 @@ def protocol(name: str):
 
 def test_variants_are_rows_of_their_own():
     plan = make_plan(protocol("train-size"), datasets("a", "b"), [detector()], SETTINGS)
-    assert list(plan.record.detectors) == ["d · 250 flows", "d · 500 flows", "d · 1000 flows", "d · 2000 flows", "d · all flows"]
+    assert list(plan.record.detectors) == [
+        "d · 250 flows",
+        "d · 500 flows",
+        "d · 1000 flows",
+        "d · 2000 flows",
+        "d · all flows",
+    ]
     assert {run.train_size for fit in plan.fits for run in fit.runs} == {250, 500, 1000, 2000, None}
     within = make_plan(WITHIN, datasets("a", "b"), [detector()], SETTINGS)
     shared = {cell.run_key for cell in plan.record.cells} & {cell.run_key for cell in within.record.cells}
@@ -121,10 +135,20 @@ def test_variants_are_rows_of_their_own():
 
 
 def test_pooled_fits_once_per_pair_and_stands_in_the_place_of_transfer():
-    plan = make_plan(protocol("pooled"), datasets("a", "b"), [detector(), detector("still", learns=False)], replace(SETTINGS, seeds=(1,)))
+    plan = make_plan(
+        protocol("pooled"),
+        datasets("a", "b"),
+        [detector(), detector("still", learns=False)],
+        replace(SETTINGS, seeds=(1,)),
+    )
     assert set(plan.record.detectors) == {"d", "d · pooled", "still"}
     pooled = [fit for fit in plan.fits if fit.first.regime == "pooled"]
-    assert sorted((run.source, run.target) for fit in pooled for run in fit.runs) == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
+    assert sorted((run.source, run.target) for fit in pooled for run in fit.runs) == [
+        ("a", "a"),
+        ("a", "b"),
+        ("b", "a"),
+        ("b", "b"),
+    ]
     assert len(pooled) == 4
     cells = [cell for cell in plan.record.cells if cell.label == "d · pooled"]
     assert {cell.regime for cell in cells} == {"transfer", "control"}

@@ -1,6 +1,8 @@
-"""A results folder written down by hand: known ties, a failure, a missing run, a row that uses labels, an upper bound; what every format says of it.
+"""A results folder written down by hand: known ties, a failure, a missing run, a row that uses labels, an upper bound;
+what every format says of it.
 
-Every number is derived in ``expected`` below; tests/golden/planted_results.txt is the terminal table that follows from them.
+Every number is derived in ``expected`` below; tests/golden/planted_results.txt is the terminal table that follows from
+them.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_b
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 SITES = ("plant", "home", "voice")
 
-# Test flows of a site: 50 benign ones and 50 attacks, ten from each of five captures.  A score ranks k of the attacks above all benign flows and the
-# others below them, so its AUROC is k / 50, whatever the source.  k per column and site:
+# Test flows of a site: 50 benign ones and 50 attacks, ten from each of five captures.  A score ranks k of the attacks
+# above all benign flows and the others below them, so its AUROC is k / 50, whatever the source.  k per column and site:
 SKILL = {
     "twin_a": {"s": (40, 39, 38)},  # .80 .78 .76 → mean .78, worst .76
     "twin_b": {"s": (40, 39, 38)},  # the same scores: a tie that no test may break
@@ -103,7 +105,13 @@ def write_planted(folder: Path) -> RunStore:
     for site in SITES:
         captures = [f"{site}-{number}" for number in np.arange(160) // 10]
         family = np.where(np.arange(160) >= 110, "scan", "")
-        truth = {"flow_id": np.arange(160), "attack": np.arange(160) >= 110, "family": family, "source": captures, "n_packets": np.full(160, 3)}
+        truth = {
+            "flow_id": np.arange(160),
+            "attack": np.arange(160) >= 110,
+            "family": family,
+            "source": captures,
+            "n_packets": np.full(160, 3),
+        }
         store.write_truth(f"hash-{site}", pl.DataFrame(truth))
     pairs = [(source, target) for source in SITES for target in SITES]
     for detector in SKILL:
@@ -115,10 +123,25 @@ def write_planted(folder: Path) -> RunStore:
             status, reason = ("error", "ValueError: planted") if place == FAILED else ("ok", "")
             counts = {"n_train": 100, "n_val": 10, "n_cal": 20, "n_cal_b": 20, "n_test_benign": 50, "n_test_attack": 50}
             own = "identity" if detector != "two" else "column:s1"
-            partition = {"kind": "grouped", "reason": "", "sizes": {"train": 100}, "attacks_sharing_a_training_capture": 0}
+            partition = {
+                "kind": "grouped",
+                "reason": "",
+                "sizes": {"train": 100},
+                "attacks_sharing_a_training_capture": 0,
+            }
             done = ("2026-01-01T00:00:00+00:00", "our reading", detector == "reader", own, counts)
             environment = {"janus-bench": "0.1.0"}
-            row = RunRecord(spec.key, spec.fit_key, asdict(spec), status, reason, 0, *done, partition=partition, environment=environment)  # type: ignore[arg-type]
+            row = RunRecord(
+                spec.key,
+                spec.fit_key,
+                asdict(spec),
+                status,
+                reason,
+                0,
+                *done,
+                partition=partition,
+                environment=environment,
+            )  # type: ignore[arg-type]
             store.append(row)
             if status == "ok":
                 store.write_scores(spec.key, scores_of(detector, target))
@@ -129,7 +152,13 @@ def write_planted(folder: Path) -> RunStore:
     ]
     datasets = {site: DatasetEntry(f"hash-{site}", synthetic=True, flows=160, benign=110, attack=50) for site in SITES}
     detectors = {
-        label: DetectorRow(detector, provenance="our reading", uses_labels=detector == "reader", scores=tuple(SKILL[detector]), aggregator=aggregator)
+        label: DetectorRow(
+            detector,
+            provenance="our reading",
+            uses_labels=detector == "reader",
+            scores=tuple(SKILL[detector]),
+            aggregator=aggregator,
+        )
         for label, (detector, aggregator) in ROWS.items()
     }
     store.write_plan(PlanRecord("cross", "quick", "grouped", "target_benign", (42,), datasets, detectors, tuple(cells)))
@@ -159,15 +188,25 @@ def test_every_number_is_the_one_derived_by_hand(document: dict[str, Any]) -> No
 
 
 def test_ranks_share_ties_and_pass_over_the_upper_bound(document: dict[str, Any]) -> None:
-    """reader .90, twins .78 and .78, best .5667 without a rank, s2 .5333, s1 .50, poor .22; then what lacks a cell, by name."""
+    """reader .90, twins .78 and .78, best .5667 without a rank, s2 .5333, s1 .50, poor .22; then what lacks a cell, by
+    name."""
     assert [(row["detector"], row["rank"]) for row in document["rows"]] == [
-        *(("reader", 1), ("twin_a", 2), ("twin_b", 2), ("two · best", None), ("two · s2", 4), ("two · s1", 5), ("poor", 6)),
+        *(
+            ("reader", 1),
+            ("twin_a", 2),
+            ("twin_b", 2),
+            ("two · best", None),
+            ("two · s2", 4),
+            ("two · s1", 5),
+            ("poor", 6),
+        ),
         *(("absent", None), ("broken", None)),
     ]
 
 
 def test_equal_scores_share_a_letter_and_poor_does_not(document: dict[str, Any]) -> None:
-    """The twins differ by exactly 0 in every resample.  poor is .56 below them on average: by .60, .56 and .52 on the three targets."""
+    """The twins differ by exactly 0 in every resample.  poor is .56 below them on average: by .60, .56 and .52 on the
+    three targets."""
     rows = rows_of(document)
     groups = {label: row["intervals"]["cross_mean"] for label, row in rows.items() if "cross_mean" in row["intervals"]}
     assert set(groups) == {"reader", "twin_a", "twin_b", "two · s1", "two · s2", "poor", "absent"}
@@ -192,7 +231,8 @@ def test_footnotes_and_refusals_are_exactly_these(document: dict[str, Any]) -> N
         "single seed (42): the spread over seeds is unknown",
         "† uses attack labels or unlabelled test flows",
         "‡ best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked",
-        "two: 2 aggregators were evaluated on the same scores (column:s1, column:s2), so the best of them is chosen post hoc; "
+        "two: 2 aggregators were evaluated on the same scores (column:s1, column:s2), so the best of them is "
+        "chosen post hoc; "
         "cross mean from 0.500 to 0.533",
         "no intervals for two · best: its score is chosen with labels",
         "no intervals for broken: broken, seed 42: error",
@@ -224,8 +264,12 @@ def test_all_formats_say_the_same(document: dict[str, Any], store: RunStore) -> 
         shown = number(mean)
         bounds = row["intervals"].get("cross_mean")
         lines = {
-            "table": next(line for line in texts["table"].splitlines() if re.search(rf"^\S+ +{re.escape(label)}( |$)", line)),
-            "markdown": next(line for line in texts["markdown"].splitlines() if line.startswith("|") and f"`{label}" in line),
+            "table": next(
+                line for line in texts["table"].splitlines() if re.search(rf"^\S+ +{re.escape(label)}( |$)", line)
+            ),
+            "markdown": next(
+                line for line in texts["markdown"].splitlines() if line.startswith("|") and f"`{label}" in line
+            ),
         }
         for line in lines.values():
             assert shown in line.replace("\\", ""), (label, line)
@@ -235,14 +279,22 @@ def test_all_formats_say_the_same(document: dict[str, Any], store: RunStore) -> 
         cells = [line for line in from_csv if line["detector"] == label]
         table = from_parquet.filter(pl.col("detector") == label)
         for place, cell in enumerate(row["cells"]):
-            assert (float(cells[place]["mean"]) if cells[place]["mean"] else None) == cell["mean"] == table["mean"][place]
-            assert (float(cells[place]["cross_mean"]) if cells[place]["cross_mean"] else None) == mean == table["cross_mean"][place]
+            assert (
+                (float(cells[place]["mean"]) if cells[place]["mean"] else None) == cell["mean"] == table["mean"][place]
+            )
+            assert (
+                (float(cells[place]["cross_mean"]) if cells[place]["cross_mean"] else None)
+                == mean
+                == table["cross_mean"][place]
+            )
             if bounds is not None:
                 assert float(cells[place]["cross_mean_low"]) == bounds["low"] == table["cross_mean_low"][place]
                 assert cells[place]["cross_mean_group"] == bounds["group"]
         board = page.split('id="leaderboard"')[1].split('id="matrices"')[0]
         in_page = next(
-            line for line in board.splitlines() if "<tr data-d" in line and f'<th scope="row" class="d">{label}' in line.replace("<wbr>", "")
+            line
+            for line in board.splitlines()
+            if "<tr data-d" in line and f'<th scope="row" class="d">{label}' in line.replace("<wbr>", "")
         )
         assert f">{shown}<" in in_page
 
@@ -251,7 +303,11 @@ def test_numbers_of_two_versions_in_one_table_are_marked(tmp_path: Path) -> None
     store = write_planted(tmp_path / "runs")
     path = store.folder / "results" / f"{spec_of('poor', 'plant', 'home').key}.1.json"
     row = json.loads(path.read_text())
-    path.write_text(json.dumps(row | {"environment": {"janus-bench": "0.2.0", "commit": "abc"}, "spec": row["spec"] | {"version": "2"}}))
+    path.write_text(
+        json.dumps(
+            row | {"environment": {"janus-bench": "0.2.0", "commit": "abc"}, "spec": row["spec"] | {"version": "2"}}
+        )
+    )
     notes = leaderboard.document(Results(store).select(), "auroc")["notes"]
     assert "MIXED VERSIONS: rows were made by janus-bench 0.1.0, 0.2.0 abc" in notes
     assert "MIXED VERSIONS of a detector in one row: poor (1, 2)" in notes
@@ -272,7 +328,15 @@ def test_no_format_of_any_table_uses_the_word_that_is_false_here(document: dict[
 def test_no_source_file_uses_that_word_either() -> None:
     root = Path(__file__).parents[1]
     pattern = re.compile(r"zero[\W_]*shot", re.IGNORECASE)
-    files = [path for folder in ("reports", "harness", "protocols", "detectors", "docs") for path in (root / folder).rglob("*")]
-    texts = [path for path in files if path.suffix in {".py", ".md", ".toml", ".js", ".j2"} and not path.name.startswith("test_")]
+    files = [
+        path
+        for folder in ("reports", "harness", "protocols", "detectors", "docs")
+        for path in (root / folder).rglob("*")
+    ]
+    texts = [
+        path
+        for path in files
+        if path.suffix in {".py", ".md", ".toml", ".js", ".j2"} and not path.name.startswith("test_")
+    ]
     found = [path.name for path in texts if pattern.search(path.read_text(encoding="utf-8"))]
     assert found == []

@@ -1,4 +1,5 @@
-"""A third-party package installed with pip: its detector, dataset, protocol, metric and renderer are listed and work; a broken one costs a line."""
+"""A third-party package installed with pip: its detector, dataset, protocol, metric and renderer are listed and work; a
+broken one costs a line."""
 
 from __future__ import annotations
 
@@ -79,7 +80,9 @@ def test_a_plugin_that_raises_at_import_is_one_line(plugin_cli):
 
 
 def test_all_detectors_are_those_that_can_be_loaded(plugin_cli):
-    done = plugin_cli("run", "--detectors", "all", "--datasets", "alpha,beta", "--seeds", "42", "--dry-run", "--format", "json")
+    done = plugin_cli(
+        "run", "--detectors", "all", "--datasets", "alpha,beta", "--seeds", "42", "--dry-run", "--format", "json"
+    )
     assert done.returncode == 0, done.stderr
     asked = {row["detector"] for row in json.loads(done.stdout)}
     assert {"length", "example-zscore", "h-nan"} <= asked
@@ -91,7 +94,18 @@ def test_all_detectors_are_those_that_can_be_loaded(plugin_cli):
 
 def test_run_callbacks_see_every_fit_and_row_and_cannot_break_a_run(plugin_cli):
     told = plugin_cli.folder / "told"
-    done = plugin_cli("run", "--protocol", "within", "--detectors", "length", "--datasets", "alpha,beta", "--seeds", "42", CALLBACKS=str(told))
+    done = plugin_cli(
+        "run",
+        "--protocol",
+        "within",
+        "--detectors",
+        "length",
+        "--datasets",
+        "alpha,beta",
+        "--seeds",
+        "42",
+        CALLBACKS=str(told),
+    )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in told.read_text().splitlines()]
     assert sum("started" in line for line in lines) == 2

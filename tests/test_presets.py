@@ -1,4 +1,5 @@
-"""Every preset of the built-in detectors keeps the contract under its own parameters, and every built-in detector is on the list."""
+"""Every preset of the built-in detectors keeps the contract under its own parameters, and every built-in detector is on
+the list."""
 
 from __future__ import annotations
 
@@ -31,8 +32,17 @@ def test_presets_of_inputs_read_that_input_alone():
     for name in PRESETS:
         if name.endswith("-packets"):
             loaded = plugins.load_detector(name)
-            assert loaded.declaring(build_params(loaded.name, loaded.params_type, loaded.preset)).capabilities.inputs == {"packets"}
-    assert {"ae-packets", "iforest-packets", "memae-packets", "ocsvm-packets", "sparse-memae-packets", "tccm-packets"} <= set(PRESETS)
+            assert loaded.declaring(
+                build_params(loaded.name, loaded.params_type, loaded.preset)
+            ).capabilities.inputs == {"packets"}
+    assert {
+        "ae-packets",
+        "iforest-packets",
+        "memae-packets",
+        "ocsvm-packets",
+        "sparse-memae-packets",
+        "tccm-packets",
+    } <= set(PRESETS)
 
 
 INPUT = {"input": "features"}
@@ -49,14 +59,22 @@ DECLARED = {
     "kitsune": ({**KITNET, "reduction": "max"}, {}, {}),
     "kitnet-flow": (KITNET, {}, {}),
     "ae": (AUTOENCODER, AUTOENCODER_PROFILES, {"ae-packets": PACKETS}),
-    "memae": ({**AUTOENCODER, "items": 100, "shrink": 1.0, "entropy": 2e-4}, AUTOENCODER_PROFILES, {"memae-packets": PACKETS}),
+    "memae": (
+        {**AUTOENCODER, "items": 100, "shrink": 1.0, "entropy": 2e-4},
+        AUTOENCODER_PROFILES,
+        {"memae-packets": PACKETS},
+    ),
     "sparse-memae": ({**AUTOENCODER, "items": 100, "k": 3}, AUTOENCODER_PROFILES, {"sparse-memae-packets": PACKETS}),
     "mahalanobis": ({}, {}, {}),
     "knn": ({"k": 5}, {}, {}),
     "pca": ({"variance": 0.9}, {}, {}),
     "gmm": ({"components": 10, "regularisation": 1e-3}, {"check": {"components": 3}}, {}),
     "ecod": ({}, {}, {}),
-    "tccm": ({**INPUT, **ADAM, "batch": 64}, {"quick": {}, "paper": {}, "check": {"epochs": 5}}, {"tccm-packets": PACKETS}),
+    "tccm": (
+        {**INPUT, **ADAM, "batch": 64},
+        {"quick": {}, "paper": {}, "check": {"epochs": 5}},
+        {"tccm-packets": PACKETS},
+    ),
     "rfm": ({**ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
@@ -73,18 +91,26 @@ DECLARED = {
         },
     ),
 }
-"""Defaults, profiles and presets, as they stand in the documentation of the runs: a change here changes what every stored run means."""
+"""Defaults, profiles and presets, as they stand in the documentation of the runs: a change here changes what every
+stored run means."""
 
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_defaults_profiles_and_presets_are_pinned(name):
     loaded = plugins.load_detector(name)
-    assert (asdict(loaded.params_type()), dict(loaded.profiles), dict(getattr(loaded.factory, "presets", {}))) == DECLARED[name]
+    assert (
+        asdict(loaded.params_type()),
+        dict(loaded.profiles),
+        dict(getattr(loaded.factory, "presets", {})),
+    ) == DECLARED[name]
 
 
 def test_every_built_in_detector_with_parameters_is_pinned_here_or_beside_its_own_tests():
     built_in = [name for name, entry in plugins.detector_entries().items() if entry.dist.name == "janus-bench"]
-    assert {name for name in built_in if plugins.load_detector(name).params_type is not None} - {"janus", "janus-plus"} == set(DECLARED)
+    assert {name for name in built_in if plugins.load_detector(name).params_type is not None} - {
+        "janus",
+        "janus-plus",
+    } == set(DECLARED)
 
 
 def test_a_fit_saved_before_a_parameter_was_added_is_loaded_with_its_default(tmp_path):

@@ -1,4 +1,5 @@
-"""Numbers of the literature: nothing lost from the documents they were read in, nothing predicted, and the red lines of their presentation."""
+"""Numbers of the literature: nothing lost from the documents they were read in, nothing predicted, and the red lines of
+their presentation."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ from reports.render.latex import latex_published
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = ROOT.parent / "shared" / "seeds"
 FORBIDDEN = re.compile(r"zero[\W_]*shot", re.IGNORECASE)
-needs_seeds = pytest.mark.skipif(not SEEDS.is_dir(), reason="the documents that the numbers were read in are not on this machine")
+needs_seeds = pytest.mark.skipif(
+    not SEEDS.is_dir(), reason="the documents that the numbers were read in are not on this machine"
+)
 
 BUILT = {"janus", "shafir", "iforest", "ocsvm"}
 ALL_DETECTORS = {name for method in read_published().methods for name in method.detectors}
@@ -40,13 +43,24 @@ RENDERERS = {
 
 def plain(text: str) -> str:
     """What a reader sees: escapes and line breaks of any of the forms undone."""
-    for latex, character in ((r"$\rightarrow$", "→"), ("''", '"'), (r"$\neq$", "≠"), (r"$\approx$", "≈"), (r"$\pm$", "±"), (r"$-$", "-")):
+    for latex, character in (
+        (r"$\rightarrow$", "→"),
+        ("''", '"'),
+        (r"$\neq$", "≠"),
+        (r"$\approx$", "≈"),
+        (r"$\pm$", "±"),
+        (r"$-$", "-"),
+    ):
         text = text.replace(latex, character)
-    text = re.sub(r"\$\^\{\\(dagger|ddagger|star)\}\$", lambda found: {"dagger": "†", "ddagger": "‡", "star": "★"}[found.group(1)], text)
+    text = re.sub(
+        r"\$\^\{\\(dagger|ddagger|star)\}\$",
+        lambda found: {"dagger": "†", "ddagger": "‡", "star": "★"}[found.group(1)],
+        text,
+    )
     return re.sub(r"\s+", " ", text.replace("\\", ""))
 
 
-# -- nothing is lost ---------------------------------------------------------------------------------------------------------------
+# -- nothing is lost ---------------------------------------------------------------------------------------------------
 
 
 def seed_table(document: str, heading: str) -> list[list[str]]:
@@ -83,8 +97,14 @@ def test_every_cell_of_the_within_table_is_there_as_printed() -> None:
 @needs_seeds
 def test_every_cell_of_the_matrix_is_there_as_printed() -> None:
     header, *rows = seed_table("janus_readme.txt", "3×3 cross-dataset transfer matrix")
-    expected = {(NAMES[row[0]], NAMES[target]): cell for row in rows for target, cell in zip(header[1:], row[1:], strict=True)}
-    assert {(number["source"], number["target"]): number["printed"] for number in load_published() if number["kind"] == "cross"} == expected
+    expected = {
+        (NAMES[row[0]], NAMES[target]): cell for row in rows for target, cell in zip(header[1:], row[1:], strict=True)
+    }
+    assert {
+        (number["source"], number["target"]): number["printed"]
+        for number in load_published()
+        if number["kind"] == "cross"
+    } == expected
 
 
 @needs_seeds
@@ -100,12 +120,17 @@ def test_every_ablation_is_there_as_printed() -> None:
 
 @needs_seeds
 def test_every_other_number_stands_in_the_document_it_names() -> None:
-    texts = {"README": (SEEDS / "janus_readme.txt").read_text(), "survey": (SEEDS / "janus_survey_and_outline.txt").read_text()}
+    texts = {
+        "README": (SEEDS / "janus_readme.txt").read_text(),
+        "survey": (SEEDS / "janus_survey_and_outline.txt").read_text(),
+    }
     others = [number for number in load_published() if number["kind"] not in ("within", "cross", "ablation")]
     assert len(others) > 15
     for number in others:
         text = texts[number["document"].split()[0]]
-        assert re.search(rf"(?<![\d.]){re.escape(number['printed'].removeprefix('≈ ').removeprefix('+'))}(?!\d)", text), number
+        assert re.search(
+            rf"(?<![\d.]){re.escape(number['printed'].removeprefix('≈ ').removeprefix('+'))}(?!\d)", text
+        ), number
 
 
 @needs_seeds
@@ -120,9 +145,23 @@ def test_the_footnotes_are_those_of_the_document() -> None:
 
 @needs_seeds
 def test_every_method_of_the_survey_table_has_a_row() -> None:
-    """Table A.1 of the outline: all but the generative models that detect nothing (the row of discrete flow matching)."""
+    """Table A.1 of the outline: all but the generative models that detect nothing (the row of discrete flow
+    matching)."""
     text = (SEEDS / "janus_survey_and_outline.txt").read_text()
-    named = ["KitNET", "MemAE", "SparseMemAE", "NF-NIDS", "PrivFlow-NIDS", "DMAD", "UnDiff", "RDUAE", "DEGAN", "GraphIDS", "SSGMHAN", "Traffic-MoE"]
+    named = [
+        "KitNET",
+        "MemAE",
+        "SparseMemAE",
+        "NF-NIDS",
+        "PrivFlow-NIDS",
+        "DMAD",
+        "UnDiff",
+        "RDUAE",
+        "DEGAN",
+        "GraphIDS",
+        "SSGMHAN",
+        "Traffic-MoE",
+    ]
     named += ["ETC-IMC", "Language-of-Network GBC", "Spatial-Temporal KD", "TCCM", "rFM", "TIPSO-GAN", "ConMD"]
     have = " ".join(method.name for method in read_published().methods)
     for name in named:
@@ -131,7 +170,9 @@ def test_every_method_of_the_survey_table_has_a_row() -> None:
 
 
 def test_values_are_fractions_and_keep_their_print() -> None:
-    numbers = {(number["kind"], number["method"], number["variant"], number["target"]): number for number in load_published()}
+    numbers = {
+        (number["kind"], number["method"], number["variant"], number["target"]): number for number in load_published()
+    }
     janus = numbers["within", "janus", "", "CIC-IDS2017"]
     assert (janus["value"], janus["std"], janus["printed"], janus["seeds"]) == (0.9826, 0.0035, "98.26 ± 0.35", 3)
     assert numbers["within", "shafir", "", "CIC-DDoS2019"]["printed"] == "93.00"
@@ -141,7 +182,7 @@ def test_values_are_fractions_and_keep_their_print() -> None:
     assert [number["target"] for number in numbers.values() if number["provenance"] == "reproduced"] == ["CIC-IoT2023"]
 
 
-# -- what the file must keep to ----------------------------------------------------------------------------------------------------
+# -- what the file must keep to ----------------------------------------------------------------------------------------
 
 UNITS = {"percent": (0, 100), "fraction": (0, 1), "points": (-100, 100), "difference": (-1, 1)}
 """Unit of a printed number → its lowest and highest possible value."""
@@ -150,13 +191,19 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {
     "protocol": ({"summary"}, {"seeds", "footnote"}),
     "method": ({"name", "venue", "detectors"}, {"printed", "note"}),
     "table": ({"kind", "title", "source", "unit", "numbers"}, {"metric"}),
-    "number": ({"method", "target", "value", "protocol", "provenance"}, {"variant", "from", "metric", "std", "approximate", "footnote", "note"}),
+    "number": (
+        {"method", "target", "value", "protocol", "provenance"},
+        {"variant", "from", "metric", "std", "approximate", "footnote", "note"},
+    ),
 }
 """What an entry must have, and what it may have."""
 KINDS = {"within", "cross", "ablation", "thresholded", "outline", "difference", "spread"}
 NOTES: list[tuple[dict[str, str], str]] = [
     ({"protocol": "predecessor"}, "a predecessor with the single score terminal_norm, not JANUS + OAS"),
-    ({"method": "janus", "from": "CIC-DDoS2019", "target": "CIC-IDS2017", "variant": "", "metric": "auroc"}, "matches Shafir's .93"),
+    (
+        {"method": "janus", "from": "CIC-DDoS2019", "target": "CIC-IDS2017", "variant": "", "metric": "auroc"},
+        "matches Shafir's .93",
+    ),
     ({"variant": "best-fixed"}, "an ablation upper bound"),
 ]
 """(fields of a number, words that its note must then have)."""
@@ -203,17 +250,28 @@ def broken_by(number: dict[str, Any], table: dict[str, Any], metric: str, conten
     ]
     known += [("dataset", number["target"], content["datasets"])] if table["kind"] in ("within", "cross") else []
     found = [f"unknown {what} {name!r}" for what, name, names in known if name not in names]
-    found += [] if mark == protocol.get("footnote", "") else [f"protocol {number['protocol']} has {protocol.get('footnote', '')!r}"]
+    found += (
+        []
+        if mark == protocol.get("footnote", "")
+        else [f"protocol {number['protocol']} has {protocol.get('footnote', '')!r}"]
+    )
     low, high = UNITS[table["unit"]]
-    for name, least, most in (("value", low, high), ("std", 0, high / 2)):  # no number has a larger standard deviation than half its range
+    # no number has a larger standard deviation than half its range
+    for name, least, most in (("value", low, high), ("std", 0, high / 2)):
         value = number.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int | float):
             found.append(f"{name} must be a number")
         elif not least <= value <= most:
             found.append(f"{name} {value} is not possible in {table['unit']}")
-    found += ["a std needs a protocol with at least two seeds"] if "std" in number and protocol.get("seeds", 0) < 2 else []
+    found += (
+        ["a std needs a protocol with at least two seeds"] if "std" in number and protocol.get("seeds", 0) < 2 else []
+    )
     fields = {"variant": "", "from": "", **number, "metric": metric}
-    found += [f"its note must say {words!r}" for own, words in NOTES if own.items() <= fields.items() and words not in number.get("note", "")]
+    found += [
+        f"its note must say {words!r}"
+        for own, words in NOTES
+        if own.items() <= fields.items() and words not in number.get("note", "")
+    ]
     return found
 
 
@@ -221,7 +279,10 @@ def test_the_shipped_file_breaks_no_rule() -> None:
     assert broken_rules(FILE.read_text(encoding="utf-8")) == []
 
 
-GOOD = '{ method = "mmr", target = "CIC-IDS2017", value = 89.26, std = 1.2, protocol = "conmd", footnote = "†", provenance = "reported" }'
+GOOD = (
+    '{ method = "mmr", target = "CIC-IDS2017", value = 89.26, std = 1.2, protocol = "conmd", footnote = "†", '
+    'provenance = "reported" }'
+)
 PREDECESSOR = 'note = "a predecessor with the single score terminal_norm, not JANUS + OAS" }'
 
 
@@ -281,7 +342,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_published(tmp_path / "nothing.toml")
 
 
-# -- the table beside measured rows ------------------------------------------------------------------------------------------------
+# -- the table beside measured rows ------------------------------------------------------------------------------------
 
 
 @given(st.sets(st.sampled_from(sorted(ALL_DETECTORS | {"length", "other"}))))
@@ -304,7 +365,15 @@ def measured_document(metric: str = "auroc") -> dict[str, Any]:
 
     def cell(source: str | None, target: str, mean: float | None) -> dict[str, Any]:
         std = None if mean is None else 0.0125
-        return {"source": source, "target": target, "metric": metric, "mean": mean, "std": std, "n_seeds": 3, "status": "ok" if mean else "timeout"}
+        return {
+            "source": source,
+            "target": target,
+            "metric": metric,
+            "mean": mean,
+            "std": std,
+            "n_seeds": 3,
+            "status": "ok" if mean else "timeout",
+        }
 
     def row(label: str, rank: int, *cells: dict[str, Any]) -> dict[str, Any]:
         return {"detector": label, "rank": rank, "cells": list(cells)}
@@ -312,7 +381,13 @@ def measured_document(metric: str = "auroc") -> dict[str, Any]:
     return {
         "metric": metric,
         "rows": [
-            row("janus[sigma=0.6]", 1, cell("cicids2017", "cicids2017", 0.8125), cell("cicids2017", "cic_ddos2019", 0.75), cell("home", "home", 0.9)),
+            row(
+                "janus[sigma=0.6]",
+                1,
+                cell("cicids2017", "cicids2017", 0.8125),
+                cell("cicids2017", "cic_ddos2019", 0.75),
+                cell("home", "home", 0.9),
+            ),
             row("length", 2, cell("cicids2017", "cicids2017", 0.5)),
             row("iforest", 3, cell("cicids2017", "cicids2017", None)),
         ],
@@ -366,7 +441,7 @@ def test_a_number_of_another_metric_is_marked() -> None:
     assert "≠ AUROC 0.9826 ± 0.0035" in plain(published_markdown(other))
 
 
-# -- red lines ---------------------------------------------------------------------------------------------------------------------
+# -- red lines ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", RENDERERS)
@@ -395,7 +470,13 @@ def test_every_form_keeps_the_red_lines(form: str) -> None:
 
 
 def test_the_forbidden_word_stands_nowhere() -> None:
-    files = [FILE, ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "reports").rglob("*.*"), *(ROOT / "harness").rglob("*.py")]
+    files = [
+        FILE,
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "reports").rglob("*.*"),
+        *(ROOT / "harness").rglob("*.py"),
+    ]
     files = [file for file in files if file.suffix in {".py", ".md", ".toml", ".html", ".j2", ".js", ".css"}]
     assert len(files) > 20
     for file in files:
@@ -408,11 +489,13 @@ def test_the_documentation_explains_every_mark_and_provenance() -> None:
         assert words in text
 
 
-# -- the command -------------------------------------------------------------------------------------------------------------------
+# -- the command -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "latex", "json"])
-def test_the_command_prints_every_form_from_the_installed_detectors(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_every_form_from_the_installed_detectors(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     command.published(output=form)
     said = capsys.readouterr()
     assert said.err == ""

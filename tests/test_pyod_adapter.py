@@ -20,7 +20,9 @@ from janus_bench.plugins import describe_detector
 from tests.factories import fitted
 from tests.factories import on_features as flows
 
-needs_pyod = pytest.mark.skipif(importlib.util.find_spec("pyod") is None, reason="PyOD is not installed: pip install 'janus-bench[pyod]'")
+needs_pyod = pytest.mark.skipif(
+    importlib.util.find_spec("pyod") is None, reason="PyOD is not installed: pip install 'janus-bench[pyod]'"
+)
 
 
 RNG = np.random.default_rng(0)
@@ -39,7 +41,9 @@ def reference(name, **arguments):
 def test_scores_are_pyod_s_own(name):
     expected = reference(name)
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(fitted(pyod_detector(name)(), flows(TRAIN), seed=3).score(flows(TEST)), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        fitted(pyod_detector(name)(), flows(TRAIN), seed=3).score(flows(TEST)), expected, rtol=1e-4
+    )
 
 
 @needs_pyod
@@ -47,12 +51,17 @@ def test_parameters_given_as_text_reach_pyod_and_the_seed_is_the_run_s():
     knn = describe_detector("pyod:KNN", pyod_detector("KNN"))
     params = build_params("pyod:KNN", knn.params_type, {"n_neighbors": "9", "method": "mean", "p": "1"})
     np.testing.assert_allclose(
-        fitted(knn.create(params), flows(TRAIN), seed=3).score(flows(TEST)), reference("KNN", n_neighbors=9, method="mean", p=1), rtol=1e-4
+        fitted(knn.create(params), flows(TRAIN), seed=3).score(flows(TEST)),
+        reference("KNN", n_neighbors=9, method="mean", p=1),
+        rtol=1e-4,
     )
     forest = describe_detector("pyod:IForest", pyod_detector("IForest"))
-    params = build_params("pyod:IForest", forest.params_type, {"max_samples": "64", "n_estimators": "20"})  # the default of max_samples is a word
+    # the default of max_samples is a word
+    params = build_params("pyod:IForest", forest.params_type, {"max_samples": "64", "n_estimators": "20"})
     expected = reference("IForest", max_samples=64, n_estimators=20, random_state=3)
-    np.testing.assert_allclose(fitted(forest.create(params), flows(TRAIN), seed=3).score(flows(TEST)), expected, atol=5e-3)
+    np.testing.assert_allclose(
+        fitted(forest.create(params), flows(TRAIN), seed=3).score(flows(TEST)), expected, atol=5e-3
+    )
 
 
 @needs_pyod
@@ -86,7 +95,9 @@ def test_the_exempt_ones_do_depend_on_their_company(name):
 @needs_pyod
 def test_packets_can_be_the_input():
     detector = pyod_detector("KNN")
-    assert [result for result in check_detector(detector, detector.Params(input="packets")) if result.status == "failed"] == []
+    assert [
+        result for result in check_detector(detector, detector.Params(input="packets")) if result.status == "failed"
+    ] == []
 
 
 @needs_pyod
@@ -127,4 +138,6 @@ def test_without_pyod_there_is_one_line_with_the_pip_command(monkeypatch):
 
 def test_importing_the_adapter_imports_neither_pyod_nor_scikit_learn():
     code = "import sys, detectors.pyod_adapter; print(sorted({'pyod', 'sklearn', 'torch'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -1,4 +1,5 @@
-"""The synthetic replicas are what they claim: dpkt finds the flows of their truth, and headers, names and traps are the published ones."""
+"""The synthetic replicas are what they claim: dpkt finds the flows of their truth, and headers, names and traps are the
+published ones."""
 
 from __future__ import annotations
 
@@ -36,7 +37,16 @@ WRITERS: dict[str, Callable[..., Truth]] = {
 }
 WITH_CSV = ["cicids2017", "cicddos2019"]
 EVERYTHING = Traps(
-    duplicated=0.05, missing=0.05, orphans=0.05, swapped=0.2, ambiguous=3, bad_bytes=2, broken=2, repeated_headers=1, long=4, tails=0.1
+    duplicated=0.05,
+    missing=0.05,
+    orphans=0.05,
+    swapped=0.2,
+    ambiguous=3,
+    bad_bytes=2,
+    broken=2,
+    repeated_headers=1,
+    long=4,
+    tails=0.1,
 )
 MIDNIGHT = {"Monday": 3, "Tuesday": 4, "Wednesday": 5, "Thursday": 6, "Friday": 7}
 
@@ -89,9 +99,22 @@ def test_dpkt_finds_exactly_the_flows_of_the_truth(replica, name):
     found, told = defaultdict(list), defaultdict(list)
     for path in sorted(path for path in truth.captures.rglob("*") if path.is_file()):
         capture = path.relative_to(truth.captures).as_posix()
-        found[capture] = sorted(flows_of(path, 2 if name == "cicddos2019" else 1, 10e6 if name == "iscxtor2016" else float("inf")))
+        found[capture] = sorted(
+            flows_of(path, 2 if name == "cicddos2019" else 1, 10e6 if name == "iscxtor2016" else float("inf"))
+        )
     for flow in truth.flows:
-        told[flow.capture].append((flow.src, flow.sport, flow.dst, flow.dport, flow.proto, flow.first // 1000, flow.last // 1000, flow.n_packets))
+        told[flow.capture].append(
+            (
+                flow.src,
+                flow.sport,
+                flow.dst,
+                flow.dport,
+                flow.proto,
+                flow.first // 1000,
+                flow.last // 1000,
+                flow.n_packets,
+            )
+        )
     assert found == {capture: sorted(flows) for capture, flows in told.items()}
 
 
@@ -110,7 +133,9 @@ def test_a_replica_depends_on_its_seed_alone(replica, name, tmp_path):
 
 def test_ids_captures_are_pcapng_and_ddos_captures_pcap(replica):
     assert (replica("cicids2017").captures / "Monday-WorkingHours.pcap").read_bytes()[:4] == bytes.fromhex("0a0d0d0a")
-    assert (replica("cicddos2019").captures / "PCAP-01-12" / "SAT-01-12-2018_0").read_bytes()[:4] == bytes.fromhex("d4c3b2a1")
+    assert (replica("cicddos2019").captures / "PCAP-01-12" / "SAT-01-12-2018_0").read_bytes()[:4] == bytes.fromhex(
+        "d4c3b2a1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,11 +188,27 @@ def test_every_line_has_its_files_columns(replica, name):
 
 
 def test_names_of_files_are_the_published_ones(replica):
-    ids, ddos = ({path.relative_to(replica(name).labels).as_posix() for path in replica(name).labels.rglob("*.csv")} for name in WITH_CSV)
-    days = ["Monday-WorkingHours", "Tuesday-WorkingHours", "Wednesday-workingHours", "Thursday-WorkingHours-Morning-WebAttacks"]
-    days += ["Thursday-WorkingHours-Afternoon-Infilteration", "Friday-WorkingHours-Morning", "Friday-WorkingHours-Afternoon-PortScan"]
+    ids, ddos = (
+        {path.relative_to(replica(name).labels).as_posix() for path in replica(name).labels.rglob("*.csv")}
+        for name in WITH_CSV
+    )
+    days = [
+        "Monday-WorkingHours",
+        "Tuesday-WorkingHours",
+        "Wednesday-workingHours",
+        "Thursday-WorkingHours-Morning-WebAttacks",
+    ]
+    days += [
+        "Thursday-WorkingHours-Afternoon-Infilteration",
+        "Friday-WorkingHours-Morning",
+        "Friday-WorkingHours-Afternoon-PortScan",
+    ]
     assert ids == {f"TrafficLabelling/{day}.pcap_ISCX.csv" for day in [*days, "Friday-WorkingHours-Afternoon-DDos"]}
-    first = [f"DrDoS_{name}" for name in ("DNS", "LDAP", "MSSQL", "NTP", "NetBIOS", "SNMP", "SSDP", "UDP")] + ["Syn", "TFTP", "UDPLag"]
+    first = [f"DrDoS_{name}" for name in ("DNS", "LDAP", "MSSQL", "NTP", "NetBIOS", "SNMP", "SSDP", "UDP")] + [
+        "Syn",
+        "TFTP",
+        "UDPLag",
+    ]
     second = ["LDAP", "MSSQL", "NetBIOS", "Portmap", "Syn", "UDP", "UDPLag"]
     assert ddos == {f"01-12/{name}.csv" for name in first} | {f"03-11/{name}.csv" for name in second}
 
@@ -177,7 +218,12 @@ def test_oddities_of_the_published_csvs(replica):
     web = next(ids.rglob("*WebAttacks*")).read_bytes()
     assert b"Web Attack \x96 XSS" in web
     assert web.endswith(b"\r\n" + b"," * 84 + b"\r\n")
-    hours = {int(line[6].split()[1].split(":")[0]) for path in ids.rglob("*.csv") for line in lines_of(path)[1:] if re.search(r"\d:\d", line[6])}
+    hours = {
+        int(line[6].split()[1].split(":")[0])
+        for path in ids.rglob("*.csv")
+        for line in lines_of(path)[1:]
+        if re.search(r"\d:\d", line[6])
+    }
     assert hours <= set(range(1, 13))
     assert {1, 4, 9, 12} <= hours
     assert re.fullmatch(r"03/07/2017 \d\d:\d\d:\d\d", lines_of(next(ids.rglob("Monday*")))[1][6])
@@ -195,7 +241,9 @@ def row_time(name: str, text: str, day: str) -> int:
     if name == "cicddos2019":
         local = datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
         return round((local + timedelta(hours=3 if day == "03-11" else 4)).timestamp() * 1e6) * 1000
-    local = datetime.strptime(text, "%d/%m/%Y %H:%M:%S" if text.count(":") == 2 else "%d/%m/%Y %H:%M").replace(tzinfo=UTC)
+    local = datetime.strptime(text, "%d/%m/%Y %H:%M:%S" if text.count(":") == 2 else "%d/%m/%Y %H:%M").replace(
+        tzinfo=UTC
+    )
     return int((local + timedelta(hours=3 + (12 if local.hour < 8 else 0))).timestamp()) * 10**9
 
 
@@ -240,7 +288,9 @@ def test_rows_of_a_flow_that_was_cut_cover_it(replica, name):
     assert (sum(len(mine) == 2 for mine in cut.values()) > 50) == (name == "cicids2017")
     for at, mine in cut.items():
         flow = truth.flows[at]
-        lines = [lines_of(truth.labels / row.file)[row.line + 1] for row in sorted(mine, key=lambda row: row.kind != "row")]
+        lines = [
+            lines_of(truth.labels / row.file)[row.line + 1] for row in sorted(mine, key=lambda row: row.kind != "row")
+        ]
         assert sum(int(line[before + 8]) + int(line[before + 9]) for line in lines) == flow.n_packets * (1 + before)
         assert all(int(line[before + 7]) <= 120_000_000 for line in lines)
         assert all({line[before + 1], line[before + 3]} == {flow.src, flow.dst} for line in lines)
@@ -281,7 +331,9 @@ def test_without_traps_every_listed_flow_has_one_row(tmp_path, name):
     assert len(rows) == len(truth.matched()) == len(truth.flows) - 15 * (name == "cicids2017")
 
 
-@pytest.mark.parametrize(("name", "day", "other"), [("cicids2017", "Tuesday", "Friday"), ("cicddos2019", "03-11", "01-12")])
+@pytest.mark.parametrize(
+    ("name", "day", "other"), [("cicids2017", "Tuesday", "Friday"), ("cicddos2019", "03-11", "01-12")]
+)
 def test_a_wrong_zone_moves_one_day_of_the_csvs_and_no_capture(tmp_path, name, day, other):
     right = WRITERS[name](tmp_path / "right", 3)
     wrong = WRITERS[name](tmp_path / "wrong", 3, Traps(wrong_zone_day=day, wrong_zone_hours=3))
@@ -290,7 +342,12 @@ def test_a_wrong_zone_moves_one_day_of_the_csvs_and_no_capture(tmp_path, name, d
 
     def times(truth: Truth, which: str) -> list[str]:
         column = 6 + (name == "cicddos2019")
-        return [line[column] for path in sorted(truth.labels.rglob("*.csv")) if which in path.as_posix() for line in lines_of(path)[1:]]
+        return [
+            line[column]
+            for path in sorted(truth.labels.rglob("*.csv"))
+            if which in path.as_posix()
+            for line in lines_of(path)[1:]
+        ]
 
     assert times(right, f"/{other}") == times(wrong, f"/{other}")
     assert len(times(right, f"/{day}")) == sum(f"/{day}" in f"/{row.file}" for row in right.rows)
@@ -307,13 +364,20 @@ def test_corrected_labels_are_known_by_hosts_and_times(replica):
     assert {flow.label for flow in scans} == {"BENIGN"}
     assert {flow.src for flow in scans} == {"192.168.10.8"}
     adt = timedelta(hours=-3)
-    for label, begin, end in (("SSH-Patator", "13:00", "16:11"), ("Heartbleed", "15:11", "15:33"), ("Infiltration", "14:15", "15:50")):
+    for label, begin, end in (
+        ("SSH-Patator", "13:00", "16:11"),
+        ("Heartbleed", "15:11", "15:33"),
+        ("Infiltration", "14:15", "15:50"),
+    ):
         local = [f"{datetime.fromtimestamp(flow.first // 10**9, UTC) + adt:%H:%M}" for flow in by_label[label]]
         assert all(begin <= time <= end for time in local)
 
 
 def test_attackers_take_part_in_some_flows_of_a_slow_attack_and_all_of_a_flood(replica):
-    share = {attack.label: [flow.attacker_mac for flow in replica("ciciot2023").flows if flow.label == attack.label] for attack in ciciot2023.ATTACKS}
+    share = {
+        attack.label: [flow.attacker_mac for flow in replica("ciciot2023").flows if flow.label == attack.label]
+        for attack in ciciot2023.ATTACKS
+    }
     assert all(share["DDoS-SYN_Flood"])
     assert 0.1 < sum(share["Recon-PingSweep"]) / len(share["Recon-PingSweep"]) < 0.2
     assert any(flow.attacker_mac for flow in replica("ciciot2023").flows if flow.label == "BenignTraffic")

@@ -47,7 +47,15 @@ METRICS = (
 )
 AUDIT: dict[str, Any] = {
     "findings": [{"severity": "warning", "text": "length alone tells attacks from benign flows"}],
-    "measures": [{"key": "a.b", "what": "AUROC of the number of packets", "unit": "auroc", "value": 0.9876, "detail": {"n": 4, "share": 0.5}}],
+    "measures": [
+        {
+            "key": "a.b",
+            "what": "AUROC of the number of packets",
+            "unit": "auroc",
+            "value": 0.9876,
+            "detail": {"n": 4, "share": 0.5},
+        }
+    ],
     "tables": [{"title": "twins", "columns": ["part", "n"], "rows": [["train", 1234], ["test", None]]}],
 }
 
@@ -61,8 +69,9 @@ def planted(
     families: int = 3,
     points: int = 100,
 ) -> ReportData:
-    """A page's data written down without scores.  The last detector timed out on the first site.  Every realised FPR at P99 is .01 on 10 000 benign
-    flows with a recall of .9: 9 999 false alerts a day at a base rate of 1e-4 and a million flows."""
+    """A page's data written down without scores.  The last detector timed out on the first site.  Every realised FPR at
+    P99 is .01 on 10 000 benign flows with a recall of .9: 9 999 false alerts a day at a base rate of 1e-4 and a million
+    flows."""
     rng = np.random.default_rng(5)
     pairs = [(source, target) for source in sites for target in sites]
     expected, records, areas = [], {}, {}
@@ -70,23 +79,41 @@ def planted(
         for regime, wanted in (("transfer", pairs), ("control", pairs)):
             for source, target in wanted:
                 for seed in seeds:
-                    key = hashlib.sha256(f"{label}{regime}{source if regime == 'transfer' else ''}{target}{seed}".encode()).hexdigest()[:16]
+                    key = hashlib.sha256(
+                        f"{label}{regime}{source if regime == 'transfer' else ''}{target}{seed}".encode()
+                    ).hexdigest()[:16]
                     expected.append(ExpectedCell(label, regime, source, target, seed, key))  # type: ignore[arg-type]
                     failed = place == len(names) - 1 and regime == "transfer" and target == sites[0]
                     records[key] = record(key, label, regime, source, target, seed, "timeout" if failed else "ok")
                     areas[key] = None if failed else float(0.5 + 0.49 * rng.random())
-    datasets = {name: DatasetEntry(name * 8, synthetic=synthetic, flows=9, benign=8, attack=1, notes=f"note on {name}") for name in sites}
-    detectors = {label: DetectorRow(label, provenance="our reading" if place else "original", aggregator="oas") for place, label in enumerate(names)}
+    datasets = {
+        name: DatasetEntry(name * 8, synthetic=synthetic, flows=9, benign=8, attack=1, notes=f"note on {name}")
+        for name in sites
+    }
+    detectors = {
+        label: DetectorRow(label, provenance="our reading" if place else "original", aggregator="oas")
+        for place, label in enumerate(names)
+    }
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", seeds, datasets, detectors, tuple(expected))
     documents = {name: build_leaderboard([plan], records, areas, name) for name in METRICS}
-    ok = [(label, source, target) for label in names for source, target in pairs if not (label == names[-1] and target == sites[0])]
-    cells = [evidence(*cell, rng, families, points) for cell in ok + [(label, CONTROL, target) for label in names for target in sites]]
+    ok = [
+        (label, source, target)
+        for label in names
+        for source, target in pairs
+        if not (label == names[-1] and target == sites[0])
+    ]
+    cells = [
+        evidence(*cell, rng, families, points)
+        for cell in ok + [(label, CONTROL, target) for label in names for target in sites]
+    ]
     return ReportData(
         table=Results(InMemory([plan], records)).table([plan]),
         documents=documents,
         summaries={"auroc": "Area under the ROC curve."},
         cells=tuple(cells),
-        families={name: {f"family_{number}": FamilySize(1000, number + 1) for number in range(families)} for name in sites},
+        families={
+            name: {f"family_{number}": FamilySize(1000, number + 1) for number in range(families)} for name in sites
+        },
         audits={sites[0]: AUDIT},
         published=published_table(documents["auroc"], ["janus"]),
     )
@@ -96,21 +123,34 @@ def record(key: str, label: str, regime: str, source: str, target: str, seed: in
     spec = {"params": {"sigma": 0.1}, "target": target, "version": "1", "device": "cpu"}
     cost = {"fit_s": 10.0 * seed, "flows_per_s": 1000.0, "peak_rss_mb": 100.0}
     counts = {"n_train": 5000, "n_cal": 2000, "n_test_benign": 1500, "n_test_attack": 500}
-    partition = {"kind": "grouped", "reason": "", "sizes": {"train": 5000, "val": 500}, "attacks_sharing_a_training_capture": 7}
+    partition = {
+        "kind": "grouped",
+        "reason": "",
+        "sizes": {"train": 5000, "val": 500},
+        "attacks_sharing_a_training_capture": 7,
+    }
     reason = "" if status == "ok" else "longer than 30m"
     where = f"{label}/{regime}/{source}/{seed}"
     finished = "2026-01-02T03:04:05+00:00"
-    row = RunRecord(key, where, spec, status, reason, 1, finished, "our reading", False, "oas", counts, cost, {}, partition)  # type: ignore[arg-type]
+    row = RunRecord(
+        key, where, spec, status, reason, 1, finished, "our reading", False, "oas", counts, cost, {}, partition
+    )  # type: ignore[arg-type]
     return replace(row, environment={"python": "3.11.7", "numpy": "2.4.6"})
 
 
-def evidence(label: str, source: str, target: str, rng: np.random.Generator, families: int, points: int) -> CellEvidence:
+def evidence(
+    label: str, source: str, target: str, rng: np.random.Generator, families: int, points: int
+) -> CellEvidence:
     fpr = roc_grid([10_000], points)
     at = ThresholdEvidence(0.01, 0.0081, 0.0122, True, 0.9, 0.95, 0.92, 10_000, 2000, 1000)
     few = ThresholdEvidence(0.05, 0.0457, 0.0545, False, 0.95, None, 0.93, 10_000, 2000, 1000)
-    areas = {f"family_{number}": FamilyArea(float(rng.random()), 15 if number == 0 else 100) for number in range(families)}
+    areas = {
+        f"family_{number}": FamilyArea(float(rng.random()), 15 if number == 0 else 100) for number in range(families)
+    }
     tpr = tuple(np.sort(rng.random(len(fpr) - 1)).tolist())
-    return CellEvidence(label, source, target, 3, 10_000, tuple(fpr.tolist()), (*tpr, 1.0), areas, {"P95": few, "P99": at})
+    return CellEvidence(
+        label, source, target, 3, 10_000, tuple(fpr.tolist()), (*tpr, 1.0), areas, {"P95": few, "P99": at}
+    )
 
 
 class Page(HTMLParser):
@@ -141,7 +181,7 @@ class Page(HTMLParser):
             self.inside[self.stack[-1]][-1] += data
 
 
-# -- what is collected -------------------------------------------------------------------------------------------------------------
+# -- what is collected -------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -182,7 +222,8 @@ def test_the_steps_of_every_seed_are_kept():
 
 
 def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
-    """Detectors ``far`` and ``near`` on two sites and two seeds, their scores written down; one run of ``near`` failed, one is missing."""
+    """Detectors ``far`` and ``near`` on two sites and two seeds, their scores written down; one run of ``near`` failed,
+    one is missing."""
     store = RunStore.create(folder)
     sites = {name: DatasetEntry(name * 2, flows=2200, benign=2000, attack=200) for name in ("a", "b")}
     family = np.where(np.arange(2200) < 2000, "web", np.where(np.arange(2200) < 2010, "rare", "scan"))
@@ -210,9 +251,20 @@ def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
             if status == "ok":
                 table = {"flow_id": np.arange(2200), "target": [target] * 2200, "role": role, "score": score}
                 store.write_scores(key, pl.DataFrame(table))
-            spec = {"regime": "transfer", "calibration": "target_benign", "source": origin, "target": target, "target_hash": target * 2, "params": {}}
+            spec = {
+                "regime": "transfer",
+                "calibration": "target_benign",
+                "source": origin,
+                "target": target,
+                "target_hash": target * 2,
+                "params": {},
+            }
             spec |= {"version": "1", "device": "cpu", "seed": seed}
-            store.append(RunRecord(key, key, spec, status, "" if status == "ok" else "ValueError: no", 1, "", "test", False, "identity"))  # type: ignore[arg-type]
+            store.append(
+                RunRecord(
+                    key, key, spec, status, "" if status == "ok" else "ValueError: no", 1, "", "test", False, "identity"
+                )
+            )  # type: ignore[arg-type]
     declared = {label: DetectorRow(label, provenance="test") for label in ("far", "near")}
     plan = PlanRecord("cross", "quick", "grouped", "target_benign", (1, 2), sites, declared, tuple(cells))
     store.write_plan(plan)
@@ -234,13 +286,18 @@ def test_collected_numbers_by_brute_force(tmp_path):
         parts.append((benign, rare, scan, tau))
     assert cell.n_seeds == 2
     assert cell.families["rare"].n == 10
-    expected = [roc_auc_score(np.repeat([0, 1], [len(benign), len(scan)]), np.concatenate([benign, scan])) for benign, _, scan, _ in parts]
+    expected = [
+        roc_auc_score(np.repeat([0, 1], [len(benign), len(scan)]), np.concatenate([benign, scan]))
+        for benign, _, scan, _ in parts
+    ]
     assert cell.families["scan"].auroc == pytest.approx(np.mean(expected))
     at = cell.thresholds["P99"]
     rates = [(benign > tau).mean() for benign, _, _, tau in parts]
     assert at.fpr == pytest.approx(np.mean(rates))
     assert at.recall == pytest.approx(
-        np.mean([np.concatenate([rare, scan] if len(rare) else [scan]).__gt__(tau).mean() for _, rare, scan, tau in parts])
+        np.mean(
+            [np.concatenate([rare, scan] if len(rare) else [scan]).__gt__(tau).mean() for _, rare, scan, tau in parts]
+        )
     )
     assert at.measured is bool(round(float(np.mean(rates)) * 1400) >= 10)
     assert (at.n_benign, at.n_attack, at.n_cal) == (1400, 200, 400)
@@ -281,7 +338,7 @@ def test_the_command_writes_one_file_and_says_where(tmp_path, capsys):
         report(tmp_path / "elsewhere", "", tmp_path / "report.html")
 
 
-# -- the page ----------------------------------------------------------------------------------------------------------------------
+# -- the page ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_is_self_contained_and_reproducible():
@@ -293,8 +350,14 @@ def test_the_page_is_self_contained_and_reproducible():
         assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
         if "href" in attributes:
             assert str(attributes["href"]).startswith(("#", "data:,"))
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", "".join(page.inside["style"] + page.inside["script"]))
-    policy = next(str(attributes["content"]) for _, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    assert not re.search(
+        r"url\(|@import|fetch\(|XMLHttpRequest|import\(", "".join(page.inside["style"] + page.inside["script"])
+    )
+    policy = next(
+        str(attributes["content"])
+        for _, attributes in page.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none';")
     for inline in (page.inside["style"][0], page.inside["script"][-1]):
         assert base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode() in policy
@@ -315,7 +378,11 @@ def test_synthetic_data_are_called_so_in_the_title_and_on_every_table_of_results
     assert "SYNTHETIC DATA" in page.inside["title"][0]
     assert "SYNTHETIC DATA" in page.inside["h1"][0]
     published = [caption for caption in page.inside["caption"] if "SYNTHETIC DATA" not in caption]
-    assert len(published) == len(re.findall(r"<caption>", render_page(data).split('id="published"')[1].split('id="provenance"')[0])) == 4
+    assert (
+        len(published)
+        == len(re.findall(r"<caption>", render_page(data).split('id="published"')[1].split('id="provenance"')[0]))
+        == 4
+    )
     assert "SYNTHETIC" not in render_page(planted(synthetic=False)).replace("SYNTHETIC DATA: generated", "")
 
 
@@ -363,7 +430,16 @@ def test_twenty_detectors_on_four_by_four_with_three_seeds_stay_below_3_mb():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (0.0, "0.0 %"), (1.0, "100 %"), (0.125, "13 %"), (0.0112, "1.1 %"), (0.00089, "0.089 %"), (1e-7, "< 0.0001 %")]
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0.0 %"),
+        (1.0, "100 %"),
+        (0.125, "13 %"),
+        (0.0112, "1.1 %"),
+        (0.00089, "0.089 %"),
+        (1e-7, "< 0.0001 %"),
+    ],
 )
 def test_percentages(value, text):
     assert share(value) == text

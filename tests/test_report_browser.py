@@ -18,7 +18,10 @@ from tests.test_report import planted
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (extra dev)")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium and chromedriver on this machine (Debian: chromium, chromium-driver)"),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="no chromium and chromedriver on this machine (Debian: chromium, chromium-driver)",
+    ),
     pytest.mark.xdist_group("browser"),
 ]
 FLAGS = (
@@ -30,7 +33,13 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-NAMES = ("alpha", "beta[x=1]", "a_long_name[sigma=0.6,lambda_disc=0.5,coupling=sinkhorn]", *(f"extra-{number}" for number in range(6)), "gamma")
+NAMES = (
+    "alpha",
+    "beta[x=1]",
+    "a_long_name[sigma=0.6,lambda_disc=0.5,coupling=sinkhorn]",
+    *(f"extra-{number}" for number in range(6)),
+    "gamma",
+)
 SITES = ("site_a", "site_b", "site_c")
 
 CONTRAST = """
@@ -41,13 +50,16 @@ const poor = [];
 let seen = 0;
 for (const element of document.querySelectorAll("body *")) {
   const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  if (!own || !element.checkVisibility() || element.closest("script, style, noscript, option, select, svg, .skip")) continue;
+  if (!own || !element.checkVisibility()) continue;
+  if (element.closest("script, style, noscript, option, select, svg, .skip")) continue;
   let under = element;
   while (under && (parse(getComputedStyle(under).backgroundColor)[3] ?? 1) === 0) under = under.parentElement;
-  const [front, back] = [getComputedStyle(element).color, under ? getComputedStyle(under).backgroundColor : "rgb(255, 255, 255)"];
+  const front = getComputedStyle(element).color;
+  const back = under ? getComputedStyle(under).backgroundColor : "rgb(255, 255, 255)";
   const [high, low] = [luminance(parse(front)), luminance(parse(back))].sort((a, b) => b - a);
   seen += 1;
-  if ((high + 0.05) / (low + 0.05) < 4.5) poor.push([element.className, element.textContent.trim().slice(0, 30), front, back]);
+  const start = element.textContent.trim().slice(0, 30);
+  if ((high + 0.05) / (low + 0.05) < 4.5) poor.push([element.className, start, front, back]);
 }
 return [seen, poor];
 """
@@ -79,7 +91,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def browser(chromium: Any, page: Path) -> Iterator[Any]:
     """The page, freshly opened; afterwards nothing may have been logged or asked of a network."""
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
-    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 1400, "height": 1000, "deviceScaleFactor": 1, "mobile": False})
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1400, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    )
     chromium.get("about:blank")
     for log in ("browser", "performance"):
         chromium.get_log(log)  # what came before does not count
@@ -93,13 +107,17 @@ def browser(chromium: Any, page: Path) -> Iterator[Any]:
 
 def visible(browser: Any, selector: str) -> list[Any]:
     """One call for all elements: asking each whether it is displayed takes a second per hundred."""
-    found: list[Any] = browser.execute_script("return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility())", selector)
+    found: list[Any] = browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility())", selector
+    )
     return found
 
 
 def texts(browser: Any, selector: str) -> list[str]:
     """The first line of every visible element, as rendered."""
-    script = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).map((e) => e.innerText)"
+    script = (
+        "return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).map((e) => e.innerText)"
+    )
     return [text.strip().partition("\n")[0] for text in browser.execute_script(script, selector)]
 
 
@@ -136,7 +154,11 @@ def test_one_filter_for_the_whole_page(browser):
     assert texts(browser, "#leaderboard tbody th") == ["beta[x=1]"]
     assert [caption.partition(" ·")[0] for caption in texts(browser, "#matrices caption")] == ["beta[x=1]"]
     assert texts(browser, "#legend tbody th") == ["beta[x=1]"]
-    assert {text for text in texts(browser, "#families thead th button") if not text.startswith(("Family", "Flows", "Captures"))} == {"beta[x=1]"}
+    assert {
+        text
+        for text in texts(browser, "#families thead th button")
+        if not text.startswith(("Family", "Flows", "Captures"))
+    } == {"beta[x=1]"}
     assert set(texts(browser, "#alerts tbody th")) == {"beta[x=1]"}
     assert len(visible(browser, "#plot .curve")) == 1
     assert texts(browser, "#filter-count") == ["1 of 10 detectors"]
@@ -164,7 +186,8 @@ def test_the_slider_gives_the_number_worked_out_by_hand(browser, page):
     assert set(texts(browser, "#alerts .fa")) == {"9,999"}
     assert set(texts(browser, "#alerts .ta")) == {"90"}
     assert set(texts(browser, "#alerts .ppv")) == {"0.89 %"}  # 90 / (90 + 9 999)
-    assert visible(browser, "#alerts .fa small")[0].text == "8,099 to 12,199"  # 999 900 · (.0081, .0122) = (8 099.19, 12 198.78)
+    # 999 900 · (.0081, .0122) = (8 099.19, 12 198.78)
+    assert visible(browser, "#alerts .fa small")[0].text == "8,099 to 12,199"
     flows = visible(browser, "#flows")[0]
     flows.clear()
     flows.send_keys("2000")
@@ -202,7 +225,9 @@ def test_every_text_can_be_read(browser, theme):
     media = {"media": "print"} if theme == "print" else {"features": [{"name": "prefers-color-scheme", "value": theme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert background == {"light": "rgb(253, 253, 252)", "dark": "rgb(21, 23, 26)", "print": "rgb(255, 255, 255)"}[theme]
+    assert (
+        background == {"light": "rgb(253, 253, 252)", "dark": "rgb(21, 23, 26)", "print": "rgb(255, 255, 255)"}[theme]
+    )
     seen, poor = browser.execute_script(CONTRAST)
     assert seen > 300
     assert poor == []
@@ -210,24 +235,35 @@ def test_every_text_can_be_read(browser, theme):
 
 @pytest.mark.parametrize("width", [400, 1400])
 def test_only_tables_scroll_sideways(browser, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("width", [400, 1400])
 def test_no_text_runs_out_of_its_cell(browser, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
-    script = "return [...document.querySelectorAll('td, th')].filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)"
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    script = (
+        "return [...document.querySelectorAll('td, th')].filter((e) => e.checkVisibility() && e.scrollWidth > "
+        "e.clientWidth + 1)"
+    )
     assert browser.execute_script(f"{script}.map((e) => e.innerText)") == []
 
 
 def test_it_prints(browser):
-    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": False})["data"])
+    printed = base64.b64decode(
+        browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": False})["data"]
+    )
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
 
 
 def test_every_control_has_a_name(browser):
     controls = "[...document.querySelectorAll('input, select, button')]"
-    nameless = browser.execute_script(f"return {controls}.filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.outerHTML)")
+    nameless = browser.execute_script(
+        f"return {controls}.filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.outerHTML)"
+    )
     assert nameless == []

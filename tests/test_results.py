@@ -56,7 +56,9 @@ def test_plans_that_do_not_say_when_they_were_made_go_by_their_runs_and_before_t
     without_made(folder)
     for path in (folder / "results").iterdir():
         row = json.loads(path.read_text())
-        path.write_text(json.dumps(row | {"finished": "2026-02-01" if row["spec"]["detector"] == "good" else "2026-01-01"}))
+        path.write_text(
+            json.dumps(row | {"finished": "2026-02-01" if row["spec"]["detector"] == "good" else "2026-01-01"})
+        )
     scramble(folder)
     assert Results.open(folder).select().plan.protocol == "cross"
     write_folder(folder, ("fair",), protocol="pooled")
@@ -69,10 +71,15 @@ def test_versions_are_read_side_by_side_and_never_in_one_table(tmp_path: Path, m
     folder = write_folder(tmp_path / "runs", ("good",), schema_version=2)
     write_folder(folder, ("poor",), schema_version=1)
     results = Results.open(folder, said.append)
-    assert [(table.schema_version, [row.label for row in table.rows]) for table in results.tables()] == [(2, ["good"]), (1, ["poor"])]
+    assert [(table.schema_version, [row.label for row in table.rows]) for table in results.tables()] == [
+        (2, ["good"]),
+        (1, ["poor"]),
+    ]
     assert build_leaderboard(results.select(), measure_of("auroc"))["schema_version"] == 1
     (line,) = [line for line in said if "older janus-bench" in line]
-    assert line.startswith("note: cross (quick, grouped split) on alpha, beta, gamma was made by an older janus-bench (schema version 1)")
+    assert line.startswith(
+        "note: cross (quick, grouped split) on alpha, beta, gamma was made by an older janus-bench (schema version 1)"
+    )
     with pytest.raises(ValueError, match="different tables"):
         results.table(results.plans)
     write_folder(folder, ("good",), schema_version=2)
@@ -82,12 +89,15 @@ def test_versions_are_read_side_by_side_and_never_in_one_table(tmp_path: Path, m
 
 
 def test_a_plan_comes_back_as_it_was_stored(tmp_path: Path) -> None:
-    """Version 2 stores the parts of a row; version 1 has them in its label alone, and keeps the key that it had without them."""
+    """Version 2 stores the parts of a row; version 1 has them in its label alone, and keeps the key that it had without
+    them."""
     cells = (ExpectedCell("d[a=1] · v", "transfer", "x", "x", 1, "k"),)
     row = DetectorRow("d", detector="d[a=1]", variant="v", params={"a": "1"})
     for version in (1, 2):
         store = RunStore.create(tmp_path / str(version))
-        plan = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {}, {"d[a=1] · v": row}, cells, schema_version=version)
+        plan = PlanRecord(
+            "cross", "quick", "grouped", "target_benign", (1,), {}, {"d[a=1] · v": row}, cells, schema_version=version
+        )
         store.write_plan(plan)
         (found,) = store.plans()
         assert found.key == plan.key == next((store.folder / "plans").iterdir()).stem
@@ -97,7 +107,10 @@ def test_a_plan_comes_back_as_it_was_stored(tmp_path: Path) -> None:
 
 
 def test_which_role_fits_an_aggregator_in_either_version() -> None:
-    assert {version: aggregator_role("control", "target_benign", version) for version in (1, 2)} == {1: "cal_b", 2: "cal_a"}
+    assert {version: aggregator_role("control", "target_benign", version) for version in (1, 2)} == {
+        1: "cal_b",
+        2: "cal_a",
+    }
     for version in (1, 2):
         assert aggregator_role("transfer", "target_benign", version) == "cal_a"
         assert aggregator_role("pooled", "target_benign", version) == "cal_a"

@@ -69,7 +69,11 @@ def test_stored_scores_give_the_leaderboards_numbers_by_an_independent_way(finis
 
     store = RunStore.open(finished.folder / "runs")
     for record in store.records().values():
-        scores = store.scores(record.key).filter(pl.col("role") == "test").join(store.truth(record.spec["target_hash"]), on="flow_id")
+        scores = (
+            store.scores(record.key)
+            .filter(pl.col("role") == "test")
+            .join(store.truth(record.spec["target_hash"]), on="flow_id")
+        )
         assert record.metrics["auroc"] == pytest.approx(roc_auc_score(scores["attack"], scores["score"]), abs=1e-12)
 
 
@@ -152,7 +156,18 @@ def test_dry_run_prints_the_plan_with_its_parts_and_writes_nothing(cli):
 )
 def test_a_failing_detector_costs_its_rows_and_nothing_else(plugin_cli, detector, options, status, words):
     started = time.monotonic()
-    done = plugin_cli("run", "--protocol", "within", "--detectors", f"{detector},length", "--datasets", "alpha", "--seeds", "42", *options)
+    done = plugin_cli(
+        "run",
+        "--protocol",
+        "within",
+        "--detectors",
+        f"{detector},length",
+        "--datasets",
+        "alpha",
+        "--seeds",
+        "42",
+        *options,
+    )
     assert time.monotonic() - started < 60
     assert done.returncode == 1
     assert words in done.stderr
@@ -221,7 +236,8 @@ def test_kill_9_of_a_worker_marks_what_was_not_finished_and_resume_completes_it(
     assert again.returncode == 0, again.stderr
     assert "1 runs ok, 0 not, 5 reused" in again.stderr
     assert records_by_status(runs) == {"ok": 6}
-    assert {path: path.stat().st_mtime_ns for path in (runs / "results").glob("*.1.json")} == kept  # append-only: the killed attempt is still there
+    # append-only: the killed attempt is still there
+    assert {path: path.stat().st_mtime_ns for path in (runs / "results").glob("*.1.json")} == kept
 
     undisturbed = cli(*command, "--runs", "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
@@ -261,7 +277,9 @@ def test_a_worker_dies_with_its_parent(half_done):
     workers = wait_for(lambda: workers_below(psutil.Process(process.pid)))
     process.kill()
     process.wait()
-    assert wait_for(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers), 10)
+    assert wait_for(
+        lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers), 10
+    )
 
 
 def test_a_results_folder_that_cannot_be_written_is_usage(cli):
@@ -277,7 +295,9 @@ def tiny_disk(tmp_path: Path):
     """A file system of 256 KiB; skipped where this user may not mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a tmpfs needs root")
     yield folder
@@ -289,8 +309,12 @@ def test_a_full_disk_is_one_line_and_loses_nothing(cli, tiny_disk):
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
-    assert f"janus-bench run --detectors length,iforest,ocsvm --datasets alpha,beta --seeds 42 --runs {tiny_disk / 'runs'}" in done.stderr
-    for record in RunStore.open(tiny_disk / "runs").records().values():  # every row that is there is whole, and so are its scores
+    assert (
+        f"janus-bench run --detectors length,iforest,ocsvm --datasets alpha,beta --seeds 42 --runs {tiny_disk / 'runs'}"
+        in done.stderr
+    )
+    # every row that is there is whole, and so are its scores
+    for record in RunStore.open(tiny_disk / "runs").records().values():
         if record.status == "ok":
             assert len(RunStore.open(tiny_disk / "runs").scores(record.key)) > 0
 
@@ -302,7 +326,9 @@ def test_a_read_only_file_system_is_usage(cli, tiny_disk):
     assert "cannot be written (Read-only file system)" in done.stderr
 
 
-@pytest.mark.parametrize(("protocol", "rows", "runs"), [("pooled", 2, 4 + 4 + 2), ("train-size", 5, 5 * 2), ("contamination", 5, 5 * 2)])
+@pytest.mark.parametrize(
+    ("protocol", "rows", "runs"), [("pooled", 2, 4 + 4 + 2), ("train-size", 5, 5 * 2), ("contamination", 5, 5 * 2)]
+)
 def test_protocols_with_rows_of_their_own_run_end_to_end(cli, protocol, rows, runs):
     done = cli("run", "--protocol", protocol, "--detectors", "knn", *TWO)
     assert done.returncode == 0, done.stderr
@@ -312,10 +338,14 @@ def test_protocols_with_rows_of_their_own_run_end_to_end(cli, protocol, rows, ru
     assert all(cell["mean"] is not None for row in document["rows"] for cell in row["cells"])
     records = RunStore.open(cli.folder / "runs").records().values()
     if protocol == "pooled":
-        sizes = {record.spec["regime"]: record.counts["n_train"] for record in records if record.spec["target"] == "alpha"}
+        sizes = {
+            record.spec["regime"]: record.counts["n_train"] for record in records if record.spec["target"] == "alpha"
+        }
         assert sizes["pooled"] > sizes["transfer"] > sizes["control"]
     if protocol == "train-size":
-        assert {min(record.spec["train_size"] or 10**9, 400) >= record.counts["n_train"] for record in records} == {True}
+        assert {min(record.spec["train_size"] or 10**9, 400) >= record.counts["n_train"] for record in records} == {
+            True
+        }
     if protocol == "contamination":
         assert {record.partition["attacks_in_train"] for record in records} > {0}
         assert len({record.counts["n_test_attack"] for record in records}) == 1
@@ -328,7 +358,9 @@ def test_a_detector_of_streams_is_skipped_where_packets_of_flows_are_missing_fro
     cli = Cli(sys.executable, tmp_path / "home", tmp_path)
     done = cli("run", "--protocol", "within", "--detectors", "kitsune,length", *TWO)
     assert done.returncode == 1, done.stderr
-    records = [record for record in RunStore.open(tmp_path / "runs").records().values() if record.spec["source"] is not None]
+    records = [
+        record for record in RunStore.open(tmp_path / "runs").records().values() if record.spec["source"] is not None
+    ]
     status = {(record.spec["detector"], record.spec["target"]): (record.status, record.reason) for record in records}
     assert status["kitsune", "alpha"] == ("skipped", "alpha: 3 packets of its flows are not in the packet stream")
     assert {status[pair][0] for pair in (("kitsune", "beta"), ("length", "alpha"), ("length", "beta"))} == {"ok"}

@@ -13,9 +13,20 @@ from janus_bench.errors import DataError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from reports.results.folder import RunStore
 
-RECORD = RunRecord("k1", "f1", {"target": "t"}, "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5})
+RECORD = RunRecord(
+    "k1", "f1", {"target": "t"}, "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5}
+)
 CELLS = (ExpectedCell("d", "transfer", "t", "t", 1, "k1"),)
-PLAN = PlanRecord("cross", "quick", "grouped", "target_benign", (1,), {"t": DatasetEntry("h")}, {"d": DetectorRow("d", detector="d")}, CELLS)
+PLAN = PlanRecord(
+    "cross",
+    "quick",
+    "grouped",
+    "target_benign",
+    (1,),
+    {"t": DatasetEntry("h")},
+    {"d": DetectorRow("d", detector="d")},
+    CELLS,
+)
 
 
 @pytest.fixture

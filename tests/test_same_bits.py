@@ -1,4 +1,5 @@
-"""Same key, same bits: whatever was run before, beside, or under another name, a detector's scores of the same flows are the same."""
+"""Same key, same bits: whatever was run before, beside, or under another name, a detector's scores of the same flows
+are the same."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ class Quiet:
     def message(self, line: str) -> None: ...
 
 
-def run(home: Path, runs: Path, names: Sequence[str], cells: Sequence[tuple[str, str]], detectors: Sequence[str]) -> RunStore:
+def run(
+    home: Path, runs: Path, names: Sequence[str], cells: Sequence[tuple[str, str]], detectors: Sequence[str]
+) -> RunStore:
     """Fit the detectors with their smallest models and score the cells."""
     datasets = {name: OpenDataset(FlowStore.open(home / "datasets" / name)) for name in names}
     protocol = ProtocolSpec("cells", "", lambda _: cells, regimes=("transfer",), variants=(Variant(caps="quick"),))
@@ -46,7 +49,11 @@ def run(home: Path, runs: Path, names: Sequence[str], cells: Sequence[tuple[str,
 
 
 def scores_of(store: RunStore, detector: str, target: str) -> pl.DataFrame:
-    (record,) = [record for record in store.records().values() if record.spec["detector"] == detector and record.spec["target"] == target]
+    (record,) = [
+        record
+        for record in store.records().values()
+        if record.spec["detector"] == detector and record.spec["target"] == target
+    ]
     return store.scores(record.key).drop("target")
 
 
@@ -70,8 +77,11 @@ def test_a_cell_run_alone_later_and_under_other_names_has_the_same_scores(
     tmp_path: Path,
     detector: str,
 ) -> None:
-    """The first run scores both targets with one fit; the second fits again, for the second target alone, as a resumed run does."""
-    whole = run(numbered_home, tmp_path / "whole", ("north", "south"), [("north", "north"), ("north", "south")], [detector])
+    """The first run scores both targets with one fit; the second fits again, for the second target alone, as a resumed
+    run does."""
+    whole = run(
+        numbered_home, tmp_path / "whole", ("north", "south"), [("north", "north"), ("north", "south")], [detector]
+    )
     alone = run(renamed, tmp_path / "alone", ("aardvark", "zebra"), [("zebra", "aardvark")], [detector])
     first, second = scores_of(whole, detector, "south"), scores_of(alone, detector, "aardvark")
     assert first.equals(second)

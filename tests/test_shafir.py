@@ -56,7 +56,9 @@ def crescent(n):
 def test_one_dimensional_density_integrates_to_one_before_and_after_training(ctx):
     grid = np.linspace(-9, 9, 20_001)
     flow = build_flow(1, bins=16, seed=0)
-    data = np.random.default_rng(1).choice([-2.0, 1.5], size=(400, 1)) + np.random.default_rng(2).normal(0, 0.3, size=(400, 1))
+    data = np.random.default_rng(1).choice([-2.0, 1.5], size=(400, 1)) + np.random.default_rng(2).normal(
+        0, 0.3, size=(400, 1)
+    )
     before = np.exp(log_density(flow, grid[:, None].astype(np.float32)))
     train(flow, data.astype(np.float32), ShafirParams(optimiser="adam", epochs=40, batch=400, lr=0.1), ctx)
     after = np.exp(log_density(flow, grid[:, None].astype(np.float32)))
@@ -172,7 +174,8 @@ def test_the_seed_alone_decides_and_the_global_generator_is_left_alone(ctx):
     assert np.abs(scores(43) - first).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in FEATURE_SETS if name != "cic"])  # 77 layers differ in nothing but their number
+# 77 layers differ in nothing but their number
+@pytest.mark.parametrize("name", [name for name in FEATURE_SETS if name != "cic"])
 def test_each_feature_set_reads_the_features_it_names(ctx, name):
     names = FEATURE_SETS[name]
     matrix = np.random.default_rng(0).normal(size=(100, len(names)))
@@ -185,7 +188,10 @@ def test_each_feature_set_reads_the_features_it_names(ctx, name):
         assert detector.score(flows(moved, names)) > base + 100, names[i]
 
 
-@pytest.mark.parametrize(("optimiser", "step"), [("sgd", lambda slope: 0.01 * slope), ("adam", lambda slope: 0.01 * slope / (slope.abs() + 1e-8))])
+@pytest.mark.parametrize(
+    ("optimiser", "step"),
+    [("sgd", lambda slope: 0.01 * slope), ("adam", lambda slope: 0.01 * slope / (slope.abs() + 1e-8))],
+)
 def test_a_step_of_training_is_the_optimiser_s(ctx, optimiser, step):
     data = correlated(0, 50)[:, :2].astype(np.float32)
     trained, start = build_flow(2, 4, 0), build_flow(2, 4, 0)
@@ -196,7 +202,9 @@ def test_a_step_of_training_is_the_optimiser_s(ctx, optimiser, step):
 
 
 def test_the_sets_of_the_script_and_of_the_paper_are_theirs():
-    assert FEATURE_SETS["released"] == (*("Packet Length Mean", "Flow IAT Max", "PSH Flag Count", "ACK Flag Count", "Fwd IAT Max", "Fwd Packets/s"),)
+    assert FEATURE_SETS["released"] == (
+        *("Packet Length Mean", "Flow IAT Max", "PSH Flag Count", "ACK Flag Count", "Fwd IAT Max", "Fwd Packets/s"),
+    )
     assert FEATURE_SETS["published"] == (
         *("Bwd Packet Length Mean", "Fwd Packets/s", "ACK Flag Count", "Total Length of Bwd Packets", "Flow Duration"),
     )
@@ -204,10 +212,18 @@ def test_the_sets_of_the_script_and_of_the_paper_are_theirs():
 
 
 def test_the_sets_are_cicflowmeter_features_or_ours_and_declared_as_such():
-    assert {name: len(names) for name, names in FEATURE_SETS.items()} == {"released": 6, "published": 5, "tor": 2, "cic": 77, "flow": 20}
+    assert {name: len(names) for name, names in FEATURE_SETS.items()} == {
+        "released": 6,
+        "published": 5,
+        "tor": 2,
+        "cic": 77,
+        "flow": 20,
+    }
     for name, names in FEATURE_SETS.items():
         assert set(names) <= set(FLOW_FEATURES if name == "flow" else CIC_FEATURES)
-        assert ShafirNF.declare(ShafirParams(features=name)).inputs == {"features" if name == "flow" else "cic_features"}
+        assert ShafirNF.declare(ShafirParams(features=name)).inputs == {
+            "features" if name == "flow" else "cic_features"
+        }
     assert ShafirNF.declare(ShafirParams(features="flow", second="released")).inputs == {"features", "cic_features"}
     assert ShafirNF.declare(ShafirParams(latent="beta")).provenance == "faithful"
     assert ShafirNF.declare(ShafirParams(latent="beta", optimiser="adam")).provenance == "adapted"
@@ -247,7 +263,8 @@ def test_two_flows_flag_only_what_both_flag(ctx):
         kinds.append(kind)
     declared = ShafirNF.declare(detector.params)
     columns = [
-        np.column_stack([detector.score(flows(rows, names))[name] for name in declared.scores]) for rows in (calibration, np.vstack([benign, *kinds]))
+        np.column_stack([detector.score(flows(rows, names))[name] for name in declared.scores])
+        for rows in (calibration, np.vstack([benign, *kinds]))
     ]
     scalar = fit_aggregator(declared.aggregator, columns[0], declared.scores)(columns[1])
     threshold = np.quantile(scalar[:300], 0.99)
@@ -270,7 +287,9 @@ def exact_shapley(value, row, background):
         others = [other for other in range(dimensions) if other != feature]
         for size in range(dimensions):
             weight = math.factorial(size) * math.factorial(dimensions - size - 1) / math.factorial(dimensions)
-            phi[feature] += weight * sum(of((*chosen, feature)) - of(chosen) for chosen in itertools.combinations(others, size))
+            phi[feature] += weight * sum(
+                of((*chosen, feature)) - of(chosen) for chosen in itertools.combinations(others, size)
+            )
     return phi
 
 
@@ -283,13 +302,17 @@ def test_sampled_shapley_values_approach_the_exact_ones_and_always_add_up():
 
     exact = np.array([exact_shapley(value, row, background) for row in rows])
     np.testing.assert_allclose(exact.sum(axis=1), value(rows) - value(background).mean())
-    errors = [np.abs(shapley_values(value, rows, background, n, np.random.default_rng(1)) - exact).mean() for n in (4, 400)]
+    errors = [
+        np.abs(shapley_values(value, rows, background, n, np.random.default_rng(1)) - exact).mean() for n in (4, 400)
+    ]
     assert errors[1] < errors[0] / 4  # theory: a tenth
     one = shapley_values(value, rows, background[:1], 3, np.random.default_rng(1))
     np.testing.assert_allclose(one.sum(axis=1), value(rows) - value(background[:1]))
 
 
-@pytest.mark.parametrize(("select", "hints"), [("benign", "none"), ("few_shot", "few_shot"), ("transductive", "transductive")])
+@pytest.mark.parametrize(
+    ("select", "hints"), [("benign", "none"), ("few_shot", "few_shot"), ("transductive", "transductive")]
+)
 def test_a_selection_keeps_the_features_that_explain_the_flows_it_is_shown(ctx, select, hints):
     names = FEATURE_SETS["flow"]
     rng = np.random.default_rng(0)
@@ -307,7 +330,9 @@ def test_a_selection_keeps_the_features_that_explain_the_flows_it_is_shown(ctx, 
 
 def test_a_selection_without_flows_to_explain_says_so(ctx):
     with pytest.raises(PluginError, match="select=few_shot has no flows"):
-        ShafirNF(ShafirParams(features="flow", select="few_shot")).fit(flows(np.zeros((5, 20)), FEATURE_SETS["flow"]), ctx)
+        ShafirNF(ShafirParams(features="flow", select="few_shot")).fit(
+            flows(np.zeros((5, 20)), FEATURE_SETS["flow"]), ctx
+        )
 
 
 def test_top_features_are_in_the_order_of_the_features():
@@ -317,7 +342,9 @@ def test_top_features_are_in_the_order_of_the_features():
 
 def test_progress_reaches_one_and_reports_the_loss(ctx):
     seen = []
-    ShafirNF(ShafirParams(epochs=3)).fit(flows(correlated(0, 50)), replace(ctx, progress=lambda fraction, text: seen.append((fraction, text))))
+    ShafirNF(ShafirParams(epochs=3)).fit(
+        flows(correlated(0, 50)), replace(ctx, progress=lambda fraction, text: seen.append((fraction, text)))
+    )
     assert [fraction for fraction, _ in seen] == pytest.approx([1 / 3, 2 / 3, 1])
     assert all(np.isfinite(float(text.split()[-1])) for _, text in seen)
 

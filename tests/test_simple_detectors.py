@@ -40,18 +40,23 @@ ROWS, TEST_ROWS = SCALER.transform(TRAIN), SCALER.transform(TEST)
 
 
 def test_mahalanobis_equals_scikit_learn_s_oas():
-    np.testing.assert_allclose(fitted(Mahalanobis(), flows(TRAIN)).score(flows(TEST)), OAS().fit(ROWS).mahalanobis(TEST_ROWS), rtol=1e-9)
+    np.testing.assert_allclose(
+        fitted(Mahalanobis(), flows(TRAIN)).score(flows(TEST)), OAS().fit(ROWS).mahalanobis(TEST_ROWS), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("k", [1, 5, 400])
 def test_knn_equals_scikit_learn_s_kth_distance(k):
     distances, _ = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(ROWS).kneighbors(TEST_ROWS)
-    np.testing.assert_allclose(fitted(KNN(KNNParams(k=k)), flows(TRAIN)).score(flows(TEST)), distances[:, -1], rtol=1e-6)
+    np.testing.assert_allclose(
+        fitted(KNN(KNNParams(k=k)), flows(TRAIN)).score(flows(TEST)), distances[:, -1], rtol=1e-6
+    )
 
 
 def test_knn_with_fewer_training_flows_than_k_takes_the_farthest():
     np.testing.assert_array_equal(
-        fitted(KNN(KNNParams(k=50)), flows(TRAIN[:7])).score(flows(TEST)), fitted(KNN(KNNParams(k=7)), flows(TRAIN[:7])).score(flows(TEST))
+        fitted(KNN(KNNParams(k=50)), flows(TRAIN[:7])).score(flows(TEST)),
+        fitted(KNN(KNNParams(k=7)), flows(TRAIN[:7])).score(flows(TEST)),
     )
 
 
@@ -59,7 +64,11 @@ def test_knn_with_fewer_training_flows_than_k_takes_the_farthest():
 def test_pca_equals_scikit_learn_s_reconstruction_error(variance):
     reference = decomposition.PCA(n_components=variance, svd_solver="full").fit(ROWS)
     residual = TEST_ROWS - reference.inverse_transform(reference.transform(TEST_ROWS))
-    np.testing.assert_allclose(fitted(PCA(PCAParams(variance=variance)), flows(TRAIN)).score(flows(TEST)), np.square(residual).sum(axis=1), rtol=1e-8)
+    np.testing.assert_allclose(
+        fitted(PCA(PCAParams(variance=variance)), flows(TRAIN)).score(flows(TEST)),
+        np.square(residual).sum(axis=1),
+        rtol=1e-8,
+    )
 
 
 def test_gmm_equals_scikit_learn_s_mixture():
@@ -84,9 +93,15 @@ def test_ecod_equals_its_definition_flow_by_flow():
 
 
 def test_ecod_equals_pyod_one_flow_at_a_time():
-    reference = pytest.importorskip("pyod.models.ecod", reason="PyOD is not installed: pip install 'janus-bench[pyod]'").ECOD().fit(ROWS)
+    reference = (
+        pytest.importorskip("pyod.models.ecod", reason="PyOD is not installed: pip install 'janus-bench[pyod]'")
+        .ECOD()
+        .fit(ROWS)
+    )
     detector = fitted(ECOD(), flows(TRAIN))
-    unmoved = [i for i, row in enumerate(TEST_ROWS) if (np.sign(skew(np.vstack([ROWS, row]))) == np.sign(skew(ROWS))).all()]
+    unmoved = [
+        i for i, row in enumerate(TEST_ROWS) if (np.sign(skew(np.vstack([ROWS, row]))) == np.sign(skew(ROWS))).all()
+    ]
     assert len(unmoved) > 90  # of 120: the others are extreme enough to turn a skewness around
     expected = np.concatenate([reference.decision_function(TEST_ROWS[i : i + 1]) for i in unmoved])
     np.testing.assert_allclose(detector.score(flows(TEST[unmoved])), expected, rtol=1e-9)

@@ -28,15 +28,28 @@ HASH = "0123456789abcdef"
 
 
 def rows(captures: Sequence[tuple[str, str, int]], attack: bool = False, seed: int = 0) -> pl.DataFrame:
-    """Flows of captures (site, name, number of flows), one after the other in time, each flow with a 5-tuple of its own."""
+    """Flows of captures (site, name, number of flows), one after the other in time, each flow with a 5-tuple of its
+    own."""
     rng = np.random.default_rng(seed)
     tables = []
     for number, (site, name, n) in enumerate(captures):
         hosts = rng.integers(1, 250, n)
-        table = pl.DataFrame({"src_ip": [f"10.{seed}.{number % 250}.{host}" for host in hosts], "src_port": rng.permutation(60_000)[:n] + 1024})
+        table = pl.DataFrame(
+            {
+                "src_ip": [f"10.{seed}.{number % 250}.{host}" for host in hosts],
+                "src_port": rng.permutation(60_000)[:n] + 1024,
+            }
+        )
         start = START + 10_000.0 * number + np.sort(rng.random(n)) * 9_000
-        tables.append(table.with_columns(ts_start=pl.Series(start), source=pl.lit(name), file=pl.lit(name), site=pl.lit(site)))
-    fixed = {"dst_ip": pl.lit("192.0.2.1"), "dst_port": pl.lit(443, pl.Int64), "proto": pl.lit(6), "attack": pl.lit(attack)}
+        tables.append(
+            table.with_columns(ts_start=pl.Series(start), source=pl.lit(name), file=pl.lit(name), site=pl.lit(site))
+        )
+    fixed = {
+        "dst_ip": pl.lit("192.0.2.1"),
+        "dst_port": pl.lit(443, pl.Int64),
+        "proto": pl.lit(6),
+        "attack": pl.lit(attack),
+    }
     return pl.concat(tables).with_columns(family=pl.lit("scan" if attack else "web"), **fixed)
 
 
@@ -51,13 +64,18 @@ def sizes(index: FlowIndex, partition: Partition, site: str) -> dict[str, int]:
     return {name: int(np.count_nonzero(index.site[partition.parts[name]] == number)) for name in PARTS}
 
 
-# -- sessions: nothing of a 5-tuple is on two sides --------------------------------------------------------------------------------------
+# -- sessions: nothing of a 5-tuple is on two sides --------------------------------------------------------------------
 
 
 def with_sisters() -> pl.DataFrame:
-    """Six captures of two sites in which every 5-tuple has flows at three moments, one of them in the other direction."""
-    once = rows([("north", f"n{number}", 300) for number in range(3)] + [("south", f"s{number}", 200) for number in range(12)])
-    back = once.rename({"src_ip": "dst_ip", "dst_ip": "src_ip", "src_port": "dst_port", "dst_port": "src_port"}).select(once.columns)
+    """Six captures of two sites in which every 5-tuple has flows at three moments, one of them in the other
+    direction."""
+    once = rows(
+        [("north", f"n{number}", 300) for number in range(3)] + [("south", f"s{number}", 200) for number in range(12)]
+    )
+    back = once.rename({"src_ip": "dst_ip", "dst_ip": "src_ip", "src_port": "dst_port", "dst_port": "src_port"}).select(
+        once.columns
+    )
     later = [(table, pl.col("ts_start") + delay) for table, delay in ((once, 0.0), (once, 700.0), (back, 1_900.0))]
     return pl.concat([table.with_columns(ts_start=moment) for table, moment in later]).sort("file", "ts_start")
 
@@ -65,7 +83,10 @@ def with_sisters() -> pl.DataFrame:
 def connections(table: pl.DataFrame) -> list[frozenset[object]]:
     """The file and 5-tuple of each flow, stated with sets of socket texts."""
     columns = table.select("file", "proto", "src_ip", "src_port", "dst_ip", "dst_port")
-    return [frozenset({("file", file), ("proto", proto), ("socket", a, p), ("socket", b, q)}) for file, proto, a, p, b, q in columns.iter_rows()]
+    return [
+        frozenset({("file", file), ("proto", proto), ("socket", a, p), ("socket", b, q)})
+        for file, proto, a, p, b, q in columns.iter_rows()
+    ]
 
 
 @pytest.mark.parametrize("split", ["grouped", "random", "time"])
@@ -75,7 +96,10 @@ def test_sister_flows_of_a_connection_are_never_on_two_sides(split):
     index = index_of(table)
     for seed in (1, 2):
         partition = draw_partition(index, Draw(seed, split, "paper"), NO_CAPS)
-        for parts in ({name: partition.parts[name] for name in PARTS}, baseline_parts(index, partition.parts["cal_a"], seed)):
+        for parts in (
+            {name: partition.parts[name] for name in PARTS},
+            baseline_parts(index, partition.parts["cal_a"], seed),
+        ):
             held = [{key[flow] for flow in ids} for ids in parts.values()]
             assert all(held)
             assert len(set().union(*held)) == sum(map(len, held))
@@ -93,12 +117,15 @@ def test_benign_flows_of_a_session_with_attacks_are_tested_with_them():
         assert not index.attack[parts["train"]].any()
 
 
-# -- captures that hold the same flows -----------------------------------------------------------------------------------------------------
+# -- captures that hold the same flows ---------------------------------------------------------------------------------
 
 
 def copied(table: pl.DataFrame, of: str, to: str, n: int, delay: float, swapped: bool = False) -> pl.DataFrame:
-    """``table`` and, in the capture ``to``, copies of the first ``n`` flows of the capture ``of``, ``delay`` seconds later."""
-    copies = table.filter(pl.col("source") == of)[:n].with_columns(ts_start=pl.col("ts_start") + delay, source=pl.lit(to), file=pl.lit(to))
+    """``table`` and, in the capture ``to``, copies of the first ``n`` flows of the capture ``of``, ``delay`` seconds
+    later."""
+    copies = table.filter(pl.col("source") == of)[:n].with_columns(
+        ts_start=pl.col("ts_start") + delay, source=pl.lit(to), file=pl.lit(to)
+    )
     if swapped:
         names = {"src_ip": "dst_ip", "dst_ip": "src_ip", "src_port": "dst_port", "dst_port": "src_port"}
         copies = copies.rename(names).select(table.columns)
@@ -106,11 +133,16 @@ def copied(table: pl.DataFrame, of: str, to: str, n: int, delay: float, swapped:
 
 
 def twice(table: pl.DataFrame) -> pl.DataFrame:
-    """Every pair (one, other) of the same 5-tuple, in either direction, in two files, that start within a second of each other."""
+    """Every pair (one, other) of the same 5-tuple, in either direction, in two files, that start within a second of
+    each other."""
     ends = [pl.concat_str(f"{side}_ip", f"{side}_port", separator=" ") for side in ("src", "dst")]
-    flows = table.with_row_index("id").select("id", "file", "proto", "ts_start", a=pl.min_horizontal(ends), b=pl.max_horizontal(ends))
+    flows = table.with_row_index("id").select(
+        "id", "file", "proto", "ts_start", a=pl.min_horizontal(ends), b=pl.max_horizontal(ends)
+    )
     pairs = flows.join(flows, on=["a", "b", "proto"], suffix="_other")
-    return pairs.filter((pl.col("file") < pl.col("file_other")) & ((pl.col("ts_start") - pl.col("ts_start_other")).abs() <= 1.0))
+    return pairs.filter(
+        (pl.col("file") < pl.col("file_other")) & ((pl.col("ts_start") - pl.col("ts_start_other")).abs() <= 1.0)
+    )
 
 
 def sides(index: FlowIndex, partition: Partition) -> np.ndarray:
@@ -124,14 +156,22 @@ def sides(index: FlowIndex, partition: Partition) -> np.ndarray:
 
 @pytest.mark.parametrize(("shared", "together"), [(2, False), (9, False), (10, True), (60, True)])
 def test_captures_are_one_from_five_percent_of_the_smaller_one_on(shared, together):
-    table = copied(rows([("", f"c{number:02}", 400) for number in range(20)] + [("", "small", 200 - shared)]), "c03", "small", shared, 0.4)
+    table = copied(
+        rows([("", f"c{number:02}", 400) for number in range(20)] + [("", "small", 200 - shared)]),
+        "c03",
+        "small",
+        shared,
+        0.4,
+    )
     index = index_of(table)
     assert dict(index.same) == ({"small": "c03"} if together else {})
     units = [set(index.capture[table["source"].to_numpy() == name].tolist()) for name in ("c03", "small")]
     assert (units[0] == units[1]) == together
 
 
-@pytest.mark.parametrize(("delay", "swapped", "together"), [(0.0, False, True), (-0.9, True, True), (1.5, False, False)])
+@pytest.mark.parametrize(
+    ("delay", "swapped", "together"), [(0.0, False, True), (-0.9, True, True), (1.5, False, False)]
+)
 def test_the_same_flow_starts_within_a_second_in_either_direction(delay, swapped, together):
     table = copied(rows([("", f"c{number:02}", 400) for number in range(12)]), "c03", "copy", 100, delay, swapped)
     index = index_of(table)
@@ -151,10 +191,13 @@ def test_a_chain_of_captures_is_one_group_named_after_the_first():
 
 
 def test_one_flow_of_a_capture_is_not_many_because_another_repeats_it():
-    """Twenty starts of one 5-tuple within a second, in a capture of 20 flows, and two of them in another, each between two: two flows are shared."""
+    """Twenty starts of one 5-tuple within a second, in a capture of 20 flows, and two of them in another, each between
+    two: two flows are shared."""
     burst = rows([("", "burst", 1)])
     burst = pl.concat([burst.with_columns(ts_start=pl.col("ts_start") + 0.01 * number) for number in range(20)])
-    singles = burst[[5, 15]].with_columns(file=pl.lit("other"), source=pl.lit("other"), ts_start=pl.col("ts_start") + 0.005)
+    singles = burst[[5, 15]].with_columns(
+        file=pl.lit("other"), source=pl.lit("other"), ts_start=pl.col("ts_start") + 0.005
+    )
     index = index_of(pl.concat([burst, rows([("", "other", 20)], seed=1), singles]))
     assert not index.same
 
@@ -162,7 +205,10 @@ def test_one_flow_of_a_capture_is_not_many_because_another_repeats_it():
 @settings(max_examples=25, deadline=None)
 @given(
     captures=st.lists(st.integers(20, 200), min_size=2, max_size=16),
-    copies=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(1, 60), st.floats(-0.9, 0.9), st.booleans()), max_size=5),
+    copies=st.lists(
+        st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(1, 60), st.floats(-0.9, 0.9), st.booleans()),
+        max_size=5,
+    ),
     split=st.sampled_from(["grouped", "random", "time"]),
     seed=st.integers(0, 99),
 )
@@ -187,7 +233,9 @@ def test_copies_of_a_reserved_attack_never_test_what_it_contaminates():
     partition = draw_partition(index, Draw(1, "grouped", "paper", contamination=0.1), NO_CAPS)
     trained, tested = (set(partition.parts[name].tolist()) for name in ("train", "test_attack"))
     assert partition.contaminants > 100
-    assert not [pair for pair in twice(table).select("id", "id_other").iter_rows() if trained & set(pair) and tested & set(pair)]
+    assert not [
+        pair for pair in twice(table).select("id", "id_other").iter_rows() if trained & set(pair) and tested & set(pair)
+    ]
 
 
 @needs_shared_data
@@ -195,7 +243,9 @@ def test_copies_of_a_reserved_attack_never_test_what_it_contaminates():
 def test_no_flow_of_a_real_network_is_in_training_and_its_copy_in_test(name, copies):
     """The rows of the label file stand for the flows."""
     table = pl.read_csv(SHARED_DATA / "domains" / name / "labels.csv", infer_schema_length=None)
-    table = table.with_columns(attack=pl.col("label") != "benign", source=pl.coalesce("source", "file")).sort("file", "ts_start")
+    table = table.with_columns(attack=pl.col("label") != "benign", source=pl.coalesce("source", "file")).sort(
+        "file", "ts_start"
+    )
     pairs = twice(table)
     assert pairs["id"].n_unique() >= copies
     assert pairs["id_other"].n_unique() >= copies
@@ -211,10 +261,12 @@ def test_a_capture_added_twice_is_one_group_of_the_truth(tmp_path):
     labels = pl.read_csv(captures / "labels.csv", infer_schema=False).with_columns(site=pl.lit("lab"))
     first, *_ = sorted(labels["file"].unique())
     shutil.copy(captures / first, captures / "zz_again.pcap")
-    again = labels.filter(pl.col("file") == first).with_columns(file=pl.lit("zz_again.pcap"), source=pl.lit("zz_again.pcap"), site=pl.lit("other"))
-    pl.concat([labels.with_columns(source=pl.col("file")), again.select(*labels.columns, "source")], how="diagonal").write_csv(
-        captures / "labels.csv"
+    again = labels.filter(pl.col("file") == first).with_columns(
+        file=pl.lit("zz_again.pcap"), source=pl.lit("zz_again.pcap"), site=pl.lit("other")
     )
+    pl.concat(
+        [labels.with_columns(source=pl.col("file")), again.select(*labels.columns, "source")], how="diagonal"
+    ).write_csv(captures / "labels.csv")
     ingest_folder(captures, tmp_path / "store", name="twice")
     dataset = OpenDataset(FlowStore.open(tmp_path / "store"))
     truth = dataset.truth
@@ -232,7 +284,7 @@ def test_a_capture_added_twice_is_one_group_of_the_truth(tmp_path):
     assert np.array_equal(side[found["id"].to_numpy()], side[found["id_other"].to_numpy()])
 
 
-# -- sites: each gives its share to every part ---------------------------------------------------------------------------------------------
+# -- sites: each gives its share to every part -------------------------------------------------------------------------
 
 LAB = [("lab", f"lab{number:02}", 250) for number in range(30)]
 SERVER = [("server", "server", 1000)]
@@ -249,7 +301,10 @@ def test_every_site_gives_its_shares_to_every_part():
             held = sizes(index, partition, site)
             assert sum(held.values()) == n
             assert all(abs(held[name] - share * n) <= coarse for name, share in SHARE.items())
-        lab = [set(index.capture[ids][index.site[ids] == index.sites.index("lab")]) for ids in (partition.parts[name] for name in PARTS)]
+        lab = [
+            set(index.capture[ids][index.site[ids] == index.sites.index("lab")])
+            for ids in (partition.parts[name] for name in PARTS)
+        ]
         assert sum(map(len, lab)) == 30  # whole captures
         assert list(partition.parts["test_attack"]) == list(np.flatnonzero(index.attack))
 
@@ -267,7 +322,8 @@ def test_a_site_whose_large_captures_leave_nothing_to_a_part_is_divided_by_time(
 
 
 def test_of_several_sites_each_gives_every_part_at_least_half_of_its_due():
-    """Large and small captures, so that whole ones often miss a part by much; blocks of time miss by one flow a capture."""
+    """Large and small captures, so that whole ones often miss a part by much; blocks of time miss by one flow a
+    capture."""
     port = [("port", f"port{number:02}", 300 if number < 4 else 25) for number in range(16)]
     index = index_of(rows([("lab", f"lab{number:02}", 600) for number in range(30)] + port))
     kinds = set()
@@ -315,14 +371,19 @@ def test_a_capture_has_the_site_of_its_benign_flows():
     benign = rows([("lab", f"lab{number:02}", 250) for number in range(12)] + PLANT)
     foreign = rows([("elsewhere", "lab00", 900)], attack=True, seed=2)
     index = index_of(pl.concat([benign, foreign]))
-    assert {index.sites[number] for number in index.site[np.concatenate([np.arange(250), np.arange(len(benign), len(index.attack))])]} == {"lab"}
+    assert {
+        index.sites[number]
+        for number in index.site[np.concatenate([np.arange(250), np.arange(len(benign), len(index.attack))])]
+    } == {"lab"}
 
 
 @needs_shared_data
 def test_the_web_server_laboratory_of_mixed_web_is_tested():
     """Its one benign capture went to training as a whole when sites were not known."""
     table = pl.read_csv(Path(SHARED_DATA, "domains", "mixed_web", "labels.csv"), infer_schema_length=None)
-    table = table.with_columns(attack=pl.col("label") != "benign", source=pl.coalesce("source", "file")).sort("file", "ts_start")
+    table = table.with_columns(attack=pl.col("label") != "benign", source=pl.coalesce("source", "file")).sort(
+        "file", "ts_start"
+    )
     index = index_of(table)
     for seed in (42, 43, 44):
         held = sizes(index, draw_partition(index, Draw(seed, "grouped", "quick"), NO_CAPS), "web_server_lab")

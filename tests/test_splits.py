@@ -24,12 +24,19 @@ def make_index(captures: list[int], attacks: int = 300, seed: int = 0, flows_per
     """``captures[i]`` benign flows in capture i, then attacks spread over the first three captures in four families."""
     rng = np.random.default_rng(seed)
     benign = sum(captures)
-    capture = np.concatenate([np.repeat(np.arange(len(captures)), captures), rng.integers(0, min(3, len(captures)), attacks)])
-    family = np.concatenate([np.repeat(WEB, benign), np.array([SCAN, FLOOD, BEACON, RARE])[np.arange(attacks) % 37 % 4]])
+    capture = np.concatenate(
+        [np.repeat(np.arange(len(captures)), captures), rng.integers(0, min(3, len(captures)), attacks)]
+    )
+    family = np.concatenate(
+        [np.repeat(WEB, benign), np.array([SCAN, FLOOD, BEACON, RARE])[np.arange(attacks) % 37 % 4]]
+    )
     start = capture * 1000.0 + rng.random(len(capture)) * 900
-    session = np.arange(len(capture)) // flows_per_session * 10_000 + capture  # neighbours in one capture share a session
+    # neighbours in one capture share a session
+    session = np.arange(len(capture)) // flows_per_session * 10_000 + capture
     _, session = np.unique(session, return_inverse=True)
-    return FlowIndex(np.arange(len(capture)) >= benign, family, capture, session, start, np.zeros_like(capture), ("",), salt=99)
+    return FlowIndex(
+        np.arange(len(capture)) >= benign, family, capture, session, start, np.zeros_like(capture), ("",), salt=99
+    )
 
 
 def test_grouped_never_divides_a_capture_and_keeps_the_shares():
@@ -75,7 +82,8 @@ def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed
     benign = np.concatenate([partition.parts[name] for name in BENIGN_PARTS])
     assert sorted(benign) == list(np.flatnonzero(~index.attack))
     assert list(partition.parts["test_attack"]) == list(np.flatnonzero(index.attack))
-    owner = dict.fromkeys(index.session[index.attack].tolist(), "test_benign")  # attacks are tested, and so is the rest of their sessions
+    # attacks are tested, and so is the rest of their sessions
+    owner = dict.fromkeys(index.session[index.attack].tolist(), "test_benign")
     for name in BENIGN_PARTS:
         for session in index.session[partition.parts[name]]:
             assert owner.setdefault(int(session), name) == name
@@ -85,7 +93,9 @@ def test_parts_are_disjoint_complete_benign_and_divide_no_session(captures, seed
 def test_the_draw_depends_on_seed_and_split_only(captures):
     """Not on what the dataset is called, in particular."""
     index = make_index(captures)
-    first, again = (draw_partition(replace(index, name=name), Draw(42, "grouped", "quick")) for name in ("alpha", "beta"))
+    first, again = (
+        draw_partition(replace(index, name=name), Draw(42, "grouped", "quick")) for name in ("alpha", "beta")
+    )
     assert all(np.array_equal(first.parts[name], again.parts[name]) for name in first.parts)
     other = draw_partition(index, Draw(43, "grouped", "quick"))
     assert not np.array_equal(first.parts["train"], other.parts["train"])
@@ -143,7 +153,10 @@ def test_the_target_only_baseline_divides_cal_a_in_50_5_15_by_session(sizes, see
         assert all(held)
     for ids, share in zip(parts.values(), (50 / 70, 5 / 70, 15 / 70), strict=True):
         assert abs(len(ids) - share * len(cal_a)) <= 3 * max(sizes)
-    assert all(np.array_equal(ids, baseline_parts(replace(index, name="other"), cal_a, seed)[name]) for name, ids in parts.items())
+    assert all(
+        np.array_equal(ids, baseline_parts(replace(index, name="other"), cal_a, seed)[name])
+        for name, ids in parts.items()
+    )
 
 
 def test_sessions_of_one_flow_are_divided_in_50_5_15_exactly():
@@ -173,14 +186,15 @@ def test_contamination_replaces_benign_by_attacks_that_are_never_tested():
     assert len(clean.parts["train"]) == len(dirty.parts["train"])
     assert not index.attack[clean.parts["train"]].any()
     assert index.attack[dirty.parts["train"]].sum() == dirty.contaminants == round(0.1 * len(dirty.parts["train"]))
-    assert np.array_equal(clean.parts["test_attack"], dirty.parts["test_attack"])  # all shares are tested on the same flows
+    # all shares are tested on the same flows
+    assert np.array_equal(clean.parts["test_attack"], dirty.parts["test_attack"])
     assert not set(index.session[dirty.parts["train"]]) & set(index.session[dirty.parts["test_attack"]])
     assert set(index.family[dirty.parts["test_attack"]]) == {SCAN, FLOOD, BEACON, RARE}
     tested = draw_partition(index, Draw(42, "grouped", "quick")).parts["test_attack"]
     assert set(clean.parts["test_attack"]) < set(tested) or len(tested) == 2000
 
 
-# -- the time split ------------------------------------------------------------------------------------------------------------------
+# -- the time split ----------------------------------------------------------------------------------------------------
 
 START = 1_600_000_000.0
 
@@ -209,7 +223,9 @@ def test_the_time_split_trains_before_it_tests_and_divides_no_session(captures, 
         assert index.start[attacks].min() >= index.start[parts[-1]].min()
     left_out = sum(captures) - sum(map(len, parts))
     early = int(index.attack.sum()) - len(attacks)
-    assert partition.reason == f"{early} attack flows before the test period and {left_out} flows of sessions across a boundary are left out"
+    assert partition.reason == (
+        f"{early} attack flows before the test period and {left_out} flows of sessions across a boundary are left out"
+    )
 
 
 def test_the_time_split_keeps_the_shares_and_is_the_same_for_every_seed():
@@ -222,22 +238,34 @@ def test_the_time_split_keeps_the_shares_and_is_the_same_for_every_seed():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda index: replace(index, start=index.start - START), "2300 flows begin before 1990, by a clock that was not set"),
-        (lambda index: replace(index, start=index.start + 4e7 * (index.capture > 4)), "its flows lie in 2 periods more than a year apart"),
-        (lambda index: replace(index, at_home=0.4, name="plant"), "only 40% of its attack flows involve a host that also has benign traffic"),
+        (
+            lambda index: replace(index, start=index.start - START),
+            "2300 flows begin before 1990, by a clock that was not set",
+        ),
+        (
+            lambda index: replace(index, start=index.start + 4e7 * (index.capture > 4)),
+            "its flows lie in 2 periods more than a year apart",
+        ),
+        (
+            lambda index: replace(index, at_home=0.4, name="plant"),
+            "only 40% of its attack flows involve a host that also has benign traffic",
+        ),
     ],
 )
 def test_the_time_split_is_refused_without_one_site_and_one_clock(change, said):
     index = change(in_one_timeline([200] * 10))
     assert timeline_problem(index) == said
-    with pytest.raises(DataError, match=f"{index.name} cannot be divided by time, which needs one site and one clock: .*choose other") as refusal:
+    with pytest.raises(
+        DataError, match=f"{index.name} cannot be divided by time, which needs one site and one clock: .*choose other"
+    ) as refusal:
         draw_partition(index, Draw(1, "time", "paper"), NO_CAPS)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("attacker", "at_home"), [("10.0.0.1", 1.0), ("203.0.113.9", 0.5)])
 def test_attacks_are_of_the_same_site_where_they_involve_its_hosts(attacker, at_home):
-    """One attack comes from ``attacker``, the other from a host with benign traffic; both go to a host that has none."""
+    """One attack comes from ``attacker``, the other from a host with benign traffic; both go to a host that has
+    none."""
     n = 42
     source = ["10.0.0.1"] * 41 + [attacker]
     target = ["10.0.0.2"] * 40 + ["198.51.100.7"] * 2

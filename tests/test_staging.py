@@ -31,9 +31,16 @@ def test_every_input_of_every_part_is_written_once_for_all_detectors(
     run(numbered_home, tmp_path / "runs", ("north", "south"), PAIRS, DETECTORS)
     (stages,) = made
     assert set(stages.written.values()) == {1}
-    inputs = {part.name: sorted(name for other, name in stages.written if other.name == part.name) for part, _ in stages.written}
+    inputs = {
+        part.name: sorted(name for other, name in stages.written if other.name == part.name)
+        for part, _ in stages.written
+    }
     everything = sorted(2 * ["features", "ids", "packets", "stream"])  # of two datasets
-    assert {part: inputs[part] for part in ("cal_a", "cal_b", "test")} == {"cal_a": everything, "cal_b": everything, "test": everything}
+    assert {part: inputs[part] for part in ("cal_a", "cal_b", "test")} == {
+        "cal_a": everything,
+        "cal_b": everything,
+        "test": everything,
+    }
     assert inputs["train"] == sorted(2 * ["features", "ids", "own_stream", "packets"])
     assert not stages.folder.exists()
 

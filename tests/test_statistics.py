@@ -1,4 +1,5 @@
-"""The cluster bootstrap against scikit-learn, closed forms, a plain resampling oracle and simulated truth; DeLong against its definition."""
+"""The cluster bootstrap against scikit-learn, closed forms, a plain resampling oracle and simulated truth; DeLong
+against its definition."""
 
 from __future__ import annotations
 
@@ -27,21 +28,28 @@ from reports.statistics.tests import (
 def cell(scores, attack, capture, where=("a", "a"), seed=0, flow=None) -> CellScores:
     attack = np.asarray(attack, dtype=bool)
     flow = np.arange(len(attack)) if flow is None else np.asarray(flow)
-    return CellScores(*where, seed, flow, np.asarray(capture, dtype=str), attack, np.atleast_2d(np.asarray(scores, dtype=float)))
+    return CellScores(
+        *where, seed, flow, np.asarray(capture, dtype=str), attack, np.atleast_2d(np.asarray(scores, dtype=float))
+    )
 
 
 def clustered(rng, captures, flows, shared, own, shift, where=("a", "a")) -> CellScores:
-    """Two detectors on ``captures`` captures a class with ``flows`` flows each; a capture moves all its scores, partly alike for both detectors."""
+    """Two detectors on ``captures`` captures a class with ``flows`` flows each; a capture moves all its scores, partly
+    alike for both detectors."""
     capture = np.repeat(np.arange(2 * captures), flows)
     attack = capture >= captures
     common = rng.normal(0, shared, 2 * captures)[capture]
-    scores = [common + rng.normal(0, own, 2 * captures)[capture] + rng.normal(size=len(capture)) + by * attack for by in shift]
+    scores = [
+        common + rng.normal(0, own, 2 * captures)[capture] + rng.normal(size=len(capture)) + by * attack for by in shift
+    ]
     return cell(scores, attack, capture, where)
 
 
-# -- weighted AUROC ----------------------------------------------------------------------------------------------------------------
+# -- weighted AUROC ----------------------------------------------------------------------------------------------------
 
-rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
+rows = st.lists(
+    st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30
+)
 
 
 @given(rows)
@@ -57,7 +65,7 @@ def test_weighted_auroc_is_that_of_scikit_learn_and_of_repeated_flows(flows):
         assert area == pytest.approx(roc_auc_score(attack, scores, sample_weight=weight), abs=1e-12)
 
 
-# -- bootstrap ---------------------------------------------------------------------------------------------------------------------
+# -- bootstrap ---------------------------------------------------------------------------------------------------------
 
 
 def test_estimates_are_the_mean_over_seeds_of_scikit_learn_areas():
@@ -65,7 +73,9 @@ def test_estimates_are_the_mean_over_seeds_of_scikit_learn_areas():
     attack, capture = np.arange(60) % 3 == 0, np.arange(60) % 7
     cells = [cell(rng.normal(size=(2, 60)).round(1), attack, capture, seed=seed) for seed in (5, 6, 7)]
     estimate = resample(cells, 10).estimate["a", "a"]
-    assert estimate == pytest.approx([np.mean([roc_auc_score(attack, one.scores[detector]) for one in cells]) for detector in (0, 1)])
+    assert estimate == pytest.approx(
+        [np.mean([roc_auc_score(attack, one.scores[detector]) for one in cells]) for detector in (0, 1)]
+    )
 
 
 def test_spread_agrees_with_drawing_captures_and_flows_one_by_one():
@@ -73,7 +83,10 @@ def test_spread_agrees_with_drawing_captures_and_flows_one_by_one():
     one = clustered(rng, captures=5, flows=6, shared=1.0, own=0.5, shift=(1.0, 2.0))
     drawn = resample([one], 3000, seed=2).draws["a", "a"]
     by_capture = {name: np.flatnonzero(one.capture == name) for name in np.unique(one.capture)}
-    strata = [[name for name, members in by_capture.items() if one.attack[members].any() == hostile] for hostile in (True, False)]
+    strata = [
+        [name for name, members in by_capture.items() if one.attack[members].any() == hostile]
+        for hostile in (True, False)
+    ]
     oracle = []
     for _ in range(3000):
         names = [name for stratum in strata for name in rng.choice(stratum, len(stratum))]
@@ -109,7 +122,10 @@ def test_cells_of_one_target_share_their_weights():
 def known_areas(areas, where=lambda number: ("a", "a"), seed=lambda number: 0):
     """Cells with AUROC 1, ½ or 0 whatever is drawn: all scores of a class are alike."""
     attack, capture = np.repeat([False, True], 8), np.arange(16)
-    return [cell(np.where(attack, area, 0.5), attack, capture, where(number), seed(number)) for number, area in enumerate(areas)]
+    return [
+        cell(np.where(attack, area, 0.5), attack, capture, where(number), seed(number))
+        for number, area in enumerate(areas)
+    ]
 
 
 def test_spread_between_seeds_is_that_of_a_mean_of_three_draws():
@@ -133,7 +149,10 @@ def test_dataset_interval_is_students_where_nothing_else_varies():
 def test_what_comes_from_one_capture_has_no_interval_and_says_why():
     attack = np.repeat([False, True], [20, 10])
     scores = np.random.default_rng(5).normal(size=30)
-    for kind, capture in (("attack", np.where(attack, 99, np.arange(30) % 4)), ("benign", np.where(attack, np.arange(30) % 4, 99))):
+    for kind, capture in (
+        ("attack", np.where(attack, 99, np.arange(30) % 4)),
+        ("benign", np.where(attack, np.arange(30) % 4, 99)),
+    ):
         got = interval_of(resample([cell(scores, attack, capture)], 20), [("a", "a")], (1,), datasets=False)
         assert got.estimate == pytest.approx(roc_auc_score(attack, scores))
         assert (got.low, got.high, got.p) == (None, None, None)
@@ -146,7 +165,9 @@ def test_a_mean_with_such_a_cell_has_none_either_but_the_other_cells_do():
     bad = cell(good.scores, good.attack, np.where(good.attack, "only", good.capture), ("b", "b"))
     resampled = resample([good, bad], 50)
     assert interval_of(resampled, [("a", "a")], (1, -1), datasets=False).low is not None
-    assert "of b come from one capture" in interval_of(resampled, [("a", "a"), ("b", "b")], (1, -1), datasets=False).reason
+    assert (
+        "of b come from one capture" in interval_of(resampled, [("a", "a"), ("b", "b")], (1, -1), datasets=False).reason
+    )
 
 
 def test_two_datasets_cannot_be_resampled():
@@ -173,7 +194,7 @@ def test_cells_with_different_seeds_are_refused():
         resample(known_areas([1.0, 0.0]))
 
 
-# -- simulated truth ---------------------------------------------------------------------------------------------------------------
+# -- simulated truth ---------------------------------------------------------------------------------------------------
 
 
 def test_interval_covers_the_truth_on_clustered_flows_where_delong_raises_false_alarms():
@@ -194,7 +215,8 @@ def test_interval_covers_the_truth_on_clustered_flows_where_delong_raises_false_
 
 
 def simulated_networks(rng, spread, gap=0.0):
-    """Cross cells of four datasets; both detectors' AUROCs vary from target to target by ``spread``, and the first is better by ``gap``."""
+    """Cross cells of four datasets; both detectors' AUROCs vary from target to target by ``spread``, and the first is
+    better by ``gap``."""
     effect = {name: rng.normal(0, spread, 2) for name in "abcd"}
     cells = []
     for target in "abcd":
@@ -230,13 +252,14 @@ def test_paired_test_over_datasets_finds_a_large_difference():
     assert all((got.p < 0.05) == (got.low > 0) for got in found)
 
 
-# -- DeLong ------------------------------------------------------------------------------------------------------------------------
+# -- DeLong ------------------------------------------------------------------------------------------------------------
 
 
 def delong_by_definition(scores, attack):
     """Structural components pair by pair (DeLong et al. 1988, eqs. 4–6)."""
     hits, benign = scores[:, attack], scores[:, ~attack]
-    wins = (hits[:, :, None] > benign[:, None, :]) + 0.5 * (hits[:, :, None] == benign[:, None, :])  # (d, attacks, benign)
+    # (d, attacks, benign)
+    wins = (hits[:, :, None] > benign[:, None, :]) + 0.5 * (hits[:, :, None] == benign[:, None, :])
     of_attacks, of_benign = wins.mean(axis=2), wins.mean(axis=1)
     return wins.mean(axis=(1, 2)), np.cov(of_attacks) / hits.shape[1] + np.cov(of_benign) / benign.shape[1]
 
@@ -285,7 +308,7 @@ def test_more_seeds_on_the_same_flows_do_not_make_delongs_p_smaller():
     assert thrice.error == pytest.approx(once.error)
 
 
-# -- many tests, groups, warnings --------------------------------------------------------------------------------------------------
+# -- many tests, groups, warnings --------------------------------------------------------------------------------------
 
 
 def test_holm_by_hand():
@@ -306,7 +329,11 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
     assert {place for place, p in enumerate(holm(p_values)) if p <= alpha} == rejected
 
 
-@given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(list(combinations(range(7), 2)))))))
+@given(
+    st.integers(1, 7).flatmap(
+        lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(list(combinations(range(7), 2)))))
+    )
+)
 def test_detectors_share_a_letter_exactly_if_they_do_not_differ(drawn):
     n, pairs = drawn
     names = [f"d{number}" for number in range(n)]
@@ -344,11 +371,12 @@ def test_three_seeds_need_a_multiplier_of_430():
     assert seed_multiplier(1) is None
 
 
-# -- intervals and groups against closed forms -------------------------------------------------------------------------------------
+# -- intervals and groups against closed forms -------------------------------------------------------------------------
 
 
 def normal_draws(mean: float, error: float, pairs=(("a", "b"), ("b", "c"), ("c", "a")), n: int = 40_001) -> Resampled:
-    """Cells whose resamples are the quantiles of a normal distribution, so that every percentile of theirs is known; no two datasets differ."""
+    """Cells whose resamples are the quantiles of a normal distribution, so that every percentile of theirs is known; no
+    two datasets differ."""
     quantiles = stats.norm.ppf((np.arange(n) + 0.5) / n)
     draws = dict.fromkeys(pairs, (mean + error * quantiles)[:, None])
     datasets = {name: np.ones(n, dtype=np.int64) for pair in pairs for name in pair}

@@ -22,11 +22,21 @@ from datasets_registry.sequences import holds_sequences, ingest_sequences
 from datasets_registry.store import FlowStore, is_current
 from datasets_registry.verify import verify_store
 from datasets_registry.writing import StoreWriter, replacing
-from janus_bench.columns import CIC_FEATURES, FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, MAX_PACKETS, PACKET_ARRAYS, PACKET_CHANNELS
+from janus_bench.columns import (
+    CIC_FEATURES,
+    FLOW_COLUMNS,
+    FLOW_FEATURES,
+    LABEL_COLUMNS,
+    MAX_PACKETS,
+    PACKET_ARRAYS,
+    PACKET_CHANNELS,
+)
 from janus_bench.errors import DataError, UsageError
 from janus_bench.ragged import positions, starts_of
 
-PROTOCOL, FORWARD, BACKWARD = (CIC_FEATURES.index(name) for name in ("Protocol", "Total Fwd Packets", "Total Backward Packets"))
+PROTOCOL, FORWARD, BACKWARD = (
+    CIC_FEATURES.index(name) for name in ("Protocol", "Total Fwd Packets", "Total Backward Packets")
+)
 ABOUT = {
     "name": "made",
     "summary": "SYNTHETIC random flows",
@@ -70,7 +80,8 @@ def random_block(n: int, seed: int = 0, *, cic: bool = True) -> Block:
         "attack": attack,
         "label": np.where(attack, "attack", "benign"),
         "family": [
-            ("flöod" if number else "scan") if is_attack else "benign" for is_attack, number in zip(attack, rng.integers(0, 2, n), strict=True)
+            ("flöod" if number else "scan") if is_attack else "benign"
+            for is_attack, number in zip(attack, rng.integers(0, 2, n), strict=True)
         ],
         "source": [f"day {number}" for number in rng.integers(0, 3, n)],
         "file": ["a.pcap"] * n,
@@ -78,12 +89,22 @@ def random_block(n: int, seed: int = 0, *, cic: bool = True) -> Block:
         "site": [("", "öst", "west")[number] for number in rng.integers(0, 3, n)],
     }
     features = rng.random((n, len(CIC_FEATURES))).astype(np.float32)
-    features[:, PROTOCOL], features[:, FORWARD], features[:, BACKWARD] = flows["proto"], n_packets - n_packets // 2, n_packets // 2
+    features[:, PROTOCOL], features[:, FORWARD], features[:, BACKWARD] = (
+        flows["proto"],
+        n_packets - n_packets // 2,
+        n_packets // 2,
+    )
     frames = pl.DataFrame(flows).select(FLOW_FIELDS), pl.DataFrame(labels).select(LABEL_FIELDS)
     return Block(offsets, packets, *frames, features if cic else None)
 
 
-def write(folder: Path, block: Block, cuts: list[int], monkeypatch: pytest.MonkeyPatch | None = None, shard_flows: int | None = None) -> FlowStore:
+def write(
+    folder: Path,
+    block: Block,
+    cuts: list[int],
+    monkeypatch: pytest.MonkeyPatch | None = None,
+    shard_flows: int | None = None,
+) -> FlowStore:
     """The block as a store, added in pieces that end at ``cuts``."""
     if monkeypatch is not None:
         monkeypatch.setattr(StoreWriter, "shard_flows", shard_flows)
@@ -92,13 +113,18 @@ def write(folder: Path, block: Block, cuts: list[int], monkeypatch: pytest.Monke
         ends = sorted({*cuts, len(block)})
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             writer.add(block.slice(begin, end))
-        labels = {label: {"matched": flows, "unmatched_rows": 0, "ambiguous": 0, "flows": flows} for label, flows in writer.counts.by_label().items()}
+        labels = {
+            label: {"matched": flows, "unmatched_rows": 0, "ambiguous": 0, "flows": flows}
+            for label, flows in writer.counts.by_label().items()
+        }
         writer.finish(ABOUT | {"labels": labels})
     return FlowStore.open(folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +143,13 @@ def test_neither_blocks_nor_shards_show_in_what_a_store_gives(pair, block):
     whole, sharded = pair
     assert [shard.n_flows for shard in sharded.shards] == [110, 110, 110, 110, 60]
     assert not (whole.folder / "full_store").exists()
-    assert sorted(path.name for path in (sharded.folder / "full_store").iterdir()) == ["00000", "00001", "00002", "00003", "00004"]
+    assert sorted(path.name for path in (sharded.folder / "full_store").iterdir()) == [
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+        "00004",
+    ]
     assert whole.hash == sharded.hash
     for store in pair:
         assert store.packet_counts().tolist() == np.diff(block.offsets).tolist()
@@ -138,7 +170,10 @@ def test_the_bytes_of_a_store_do_not_depend_on_the_blocks_that_it_came_in(block,
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chosen=st.lists(st.integers(0, 499), max_size=60), inputs=st.sets(st.sampled_from(["packets", "features", "cic_features"])))
+@given(
+    chosen=st.lists(st.integers(0, 499), max_size=60),
+    inputs=st.sets(st.sampled_from(["packets", "features", "cic_features"])),
+)
 def test_taking_from_shards_is_taking_from_the_whole(pair, block, chosen, inputs):
     ids = np.arange(len(chosen), dtype=np.uint64)[::-1]
     taken = [store.take(np.array(chosen, np.int64), ids, frozenset(inputs)) for store in pair]
@@ -158,7 +193,9 @@ def test_taking_from_shards_is_taking_from_the_whole(pair, block, chosen, inputs
                 first, last = block.offsets[flow], block.offsets[flow + 1]
                 place = slice(int(batch.offsets[row]), int(batch.offsets[row + 1]))
                 assert batch.packet("win")[place].tolist() == block.packets["win"][first:last].tolist()
-                assert batch.packet("ack")[place].tolist() == [int(bits) >> 5 & 1 for bits in block.packets["bits"][first:last]]
+                assert batch.packet("ack")[place].tolist() == [
+                    int(bits) >> 5 & 1 for bits in block.packets["bits"][first:last]
+                ]
 
 
 def test_walking_in_blocks_is_taking_at_once(pair):
@@ -212,7 +249,13 @@ def test_the_hash_sees_every_packet(change, what, block):
         content.update(of)
         return content.hexdigest()
 
-    copied = Block(block.offsets, {name: values.copy() for name, values in block.packets.items()}, block.flows, block.labels, block.cic)
+    copied = Block(
+        block.offsets,
+        {name: values.copy() for name, values in block.packets.items()},
+        block.flows,
+        block.labels,
+        block.cic,
+    )
     assert digest(copied) == digest(block)
     change(copied)
     assert digest(copied) != digest(block), what
@@ -224,7 +267,15 @@ def test_the_hash_sees_where_a_text_and_a_flow_end(block):
         offsets = starts_of(np.array(lengths))
         frame = block.labels[:n].with_columns(family=pl.Series(labels))
         content = ContentHash()
-        content.update(Block(offsets, {name: values[: offsets[-1]] for name, values in block.packets.items()}, block.flows[:n], frame, None))
+        content.update(
+            Block(
+                offsets,
+                {name: values[: offsets[-1]] for name, values in block.packets.items()},
+                block.flows[:n],
+                frame,
+                None,
+            )
+        )
         return content.hexdigest()
 
     assert len({digest([2, 3], ["ab", "c"]), digest([2, 3], ["a", "bc"]), digest([3, 2], ["ab", "c"])}) == 3
@@ -243,7 +294,8 @@ def test_counts_agree_with_a_plain_count(block):
         assert (flows, longer) == (len(mine), sum(n >= 2 for n in mine))
     assert sum(flows for flows, _ in found["families"].values()) == 500
     sites = {
-        site: [sum((row["site"], row["attack"]) == (site, attack) for row, _ in rows) for attack in (False, True)] for site in ("", "west", "öst")
+        site: [sum((row["site"], row["attack"]) == (site, attack) for row, _ in rows) for attack in (False, True)]
+        for site in ("", "west", "öst")
     }
     assert found["sites"] == sites
     assert counts.by_label() == {label: sum(row["label"] == label for row, _ in rows) for label in ("attack", "benign")}
@@ -292,7 +344,11 @@ def test_a_damaged_shard_is_named(pair):
 
 @pytest.mark.parametrize(
     ("column", "value", "match"),
-    [(5, np.nan, "not finite"), (PROTOCOL, 1, "Protocol is not that of"), (FORWARD, 900, "its packets are not those of")],
+    [
+        (5, np.nan, "not finite"),
+        (PROTOCOL, 1, "Protocol is not that of"),
+        (FORWARD, 900, "its packets are not those of"),
+    ],
 )
 def test_cic_features_that_were_written_wrong_are_found(tmp_path, column, value, match):
     block = random_block(20)
@@ -317,7 +373,8 @@ def test_what_is_exported_can_be_added_again_and_is_the_same(pair, tmp_path, lay
     assert verify_store(tmp_path / "again").notes == []
     assert {key: manifest[key] for key in store.manifest} == store.manifest
     written, read = (
-        {name: data for name, data in contents(folder).items() if "/" in name or "." in name} for folder in (store.folder, tmp_path / "again")
+        {name: data for name, data in contents(folder).items() if "/" in name or "." in name}
+        for folder in (store.folder, tmp_path / "again")
     )
     del written["manifest.json"], read["manifest.json"]
     assert written == read
@@ -352,7 +409,12 @@ def test_the_dense_layout_is_what_the_original_has(pair, block, tmp_path):
     export_store(sharded, tmp_path / "full", "full_store")
     names = {path.name for path in (tmp_path / "full" / "full_store").iterdir()}
     assert len(names) == 5 * 4
-    assert {"packets-00004.npz", "flows-00000.parquet", "flow_features-00002.parquet", "cic_features-00001.parquet"} <= names
+    assert {
+        "packets-00004.npz",
+        "flows-00000.parquet",
+        "flow_features-00002.parquet",
+        "cic_features-00001.parquet",
+    } <= names
     with pytest.raises(UsageError, match="there already"):
         export_store(whole, tmp_path / "full", "original")
 
@@ -373,8 +435,16 @@ def bare(block, tmp_path) -> Path:
     dense[1, :1] = [[1500, 3, 0, 0, 0, 0, 1, 1, 65535]]
     dense[2, :5] = [[40, 10, 0, 0, 0, 0, 0, 0, 0]] * 5
     np.savez_compressed(folder / "packets.npz", X=dense, other=np.arange(3))
-    rows = {"src_ip": ["1.1.1.1"] * 3, "src_port": [1, 2, 3], "dst_ip": ["2.2.2.2"] * 3, "dst_port": [80] * 3, "proto": [6, 6, 17]}
-    pl.DataFrame({**rows, "ts_start": [1.0, 2.0, 3.0], "label": ["Benign", "flood", "BENIGN"]}).write_parquet(folder / "flows.parquet")
+    rows = {
+        "src_ip": ["1.1.1.1"] * 3,
+        "src_port": [1, 2, 3],
+        "dst_ip": ["2.2.2.2"] * 3,
+        "dst_port": [80] * 3,
+        "proto": [6, 6, 17],
+    }
+    pl.DataFrame({**rows, "ts_start": [1.0, 2.0, 3.0], "label": ["Benign", "flood", "BENIGN"]}).write_parquet(
+        folder / "flows.parquet"
+    )
     return folder
 
 
@@ -424,7 +494,11 @@ def test_sequences_that_are_wrong_are_one_line(bare, tmp_path):
     (bare / "flows.parquet").write_bytes(flows)
     with np.load(bare / "packets.npz") as archive:
         dense = archive["X"]
-    for place, value, what in ((3, 2.0, "syn 2; expected a whole number from 0 to 1"), (1, -1.0, "iat -1"), (8, 0.5, "win 0.5")):
+    for place, value, what in (
+        (3, 2.0, "syn 2; expected a whole number from 0 to 1"),
+        (1, -1.0, "iat -1"),
+        (8, 0.5, "win 0.5"),
+    ):
         changed = dense.copy()
         changed[2, 4, place] = value
         np.savez(bare / "packets.npz", changed)
@@ -437,7 +511,8 @@ def test_sequences_that_are_wrong_are_one_line(bare, tmp_path):
 
 
 def test_walking_a_large_store_takes_the_memory_of_a_block(tmp_path):
-    """SYNTHETIC: 300 000 flows of 64 packets, 173 MB of packets, of which a process that may not hold half reads every one."""
+    """SYNTHETIC: 300 000 flows of 64 packets, 173 MB of packets, of which a process that may not hold half reads every
+    one."""
     block = random_block(2000, 3)
     full = starts_of(np.full(2000, 64))
     packets = {name: np.resize(values, full[-1]) for name, values in block.packets.items()}
@@ -460,12 +535,15 @@ from janus_bench.ragged import positions, starts_of
 store = FlowStore.open(Path({str(folder)!r}))
 list(store.blocks(np.arange(100), frozenset({{"packets"}})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-total = sum(int(batch.packet("size").astype(np.int64).sum()) for batch in store.blocks(np.arange(store.n_flows), frozenset({{"packets"}}), 4096))
+blocks = store.blocks(np.arange(store.n_flows), frozenset({{"packets"}}), 4096)
+total = sum(int(batch.packet("size").astype(np.int64).sum()) for batch in blocks)
 print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     root = Path(__file__).resolve().parents[1]
     # A process that forks from a large one starts with its peak: a small one in between does the forking.
-    done = subprocess.run(["/bin/sh", "-c", f'"{sys.executable}" -'], input=code, capture_output=True, text=True, cwd=root, check=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"{sys.executable}" -'], input=code, capture_output=True, text=True, cwd=root, check=True
+    )
     total, grown_kb = map(int, done.stdout.split())
     assert total == 150 * int(packets["size"].astype(np.int64).sum())
     assert grown_kb < 80_000

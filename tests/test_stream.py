@@ -1,4 +1,5 @@
-"""The packet stream: names written out by hand and by the plain-Python oracle, flows as the flow table counts them, the folder."""
+"""The packet stream: names written out by hand and by the plain-Python oracle, flows as the flow table counts them, the
+folder."""
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ KEYS = ("sender", "source", "destination", "channel", "source_socket", "destinat
 SENDER, RECEIVER = bytes.fromhex("0a0b0c000e0f"), bytes.fromhex("ffffffffffff")
 FROM, TO = "0a:0b:0c:00:0e:0f", "ff:ff:ff:ff:ff:ff"
 SECOND = 10**9
-SMALL = ((extract, "WINDOW", 16), (extract, "HOLD", 5), (extract, "SESSIONS", 4), (extract, "FLOWS", 3), (names, "ROWS", 3))
+SMALL = (
+    (extract, "WINDOW", 16),
+    (extract, "HOLD", 5),
+    (extract, "SESSIONS", 4),
+    (extract, "FLOWS", 3),
+    (names, "ROWS", 3),
+)
 """Tables so small that they are emptied all the time."""
 
 
@@ -86,7 +93,8 @@ def streamed(tmp_path, frames, **options):
 
 
 def agrees(path, rules=None, records=None, named=None):
-    """Every row against the oracle, the names of the first ``named`` rows; every packet of every flow is there.  ``records``: those of the oracle."""
+    """Every row against the oracle, the names of the first ``named`` rows; every packet of every flow is there.
+    ``records``: those of the oracle."""
     rules = rules or FlowRules()
     stream, expected = read(path, rules), oracle.rows(flow_oracle.records(path) if records is None else records, rules)
     assert stream["flow"].tolist() == [row.flow for row in expected]
@@ -96,21 +104,32 @@ def agrees(path, rules=None, records=None, named=None):
     for column, key in enumerate(KEYS):
         assert stream[key][:named].tolist() == [hashed(text[column]) for text in texts]
     flows = read_flows(path, rules)[1]
-    np.testing.assert_array_equal(np.bincount(stream["flow"][stream["flow"] >= 0], minlength=len(flows)), flows.n_packets)
+    np.testing.assert_array_equal(
+        np.bincount(stream["flow"][stream["flow"] >= 0], minlength=len(flows)), flows.n_packets
+    )
     return stream
 
 
 RECORDS = {
-    "tcp": (ethernet(make.ipv4("10.0.0.1", "192.168.255.20", 6, make.tcp(180, 65535))), texts("10.0.0.1", "192.168.255.20", "180", "65535")),
+    "tcp": (
+        ethernet(make.ipv4("10.0.0.1", "192.168.255.20", 6, make.tcp(180, 65535))),
+        texts("10.0.0.1", "192.168.255.20", "180", "65535"),
+    ),
     "udp": (ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(53, 7))), texts("10.0.0.1", "10.0.0.2", "53", "7")),
     "options": (
         ethernet(make.ipv4("1.2.3.4", "5.6.7.8", 6, make.tcp(1, 2), options=b"\1" * 8)),
         texts("1.2.3.4", "5.6.7.8", "1", "2"),
     ),
-    "icmp": (ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 1, b"\x08\0\0\0" * 4)), texts("10.0.0.1", "10.0.0.2", "icmp", "icmp")),
+    "icmp": (
+        ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 1, b"\x08\0\0\0" * 4)),
+        texts("10.0.0.1", "10.0.0.2", "icmp", "icmp"),
+    ),
     "igmp": (ethernet(make.ipv4("10.0.0.1", "224.0.0.1", 2, bytes(8))), texts("10.0.0.1", "224.0.0.1")),
     "sctp": (ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 132, bytes(range(12)))), texts("10.0.0.1", "10.0.0.2")),
-    "later fragment": (ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(53, 7), fragment=5)), texts("10.0.0.1", "10.0.0.2")),
+    "later fragment": (
+        ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(53, 7), fragment=5)),
+        texts("10.0.0.1", "10.0.0.2"),
+    ),
     "tcp on ipv6": (
         ethernet(make.ipv6("fe80::1", "2001:db8::ff:0:1", 6, make.tcp(22, 23)), 0x86DD),
         texts("fe80::1", "2001:db8::ff:0:1", "22", "23"),
@@ -145,19 +164,30 @@ def test_addresses_are_written_as_the_standard_library_writes_them(tmp_path_fact
     packed = struct.pack(">8H", *groups)
     source, target = ipaddress.IPv6Address(packed), ipaddress.IPv4Address(v4)
     folder = tmp_path_factory.mktemp("addresses")
-    frames = [ethernet(make.ipv6(str(source), "::1", 59, b""), 0x86DD), ethernet(make.ipv4(str(target), "1.1.1.1", 2, b""))]
+    frames = [
+        ethernet(make.ipv6(str(source), "::1", 59, b""), 0x86DD),
+        ethernet(make.ipv4(str(target), "1.1.1.1", 2, b"")),
+    ]
     stream = streamed(folder, frames)
     assert stream["source"][0] == hashed(str(source))
     assert stream["source"][1] == hashed(str(target))
 
 
 def test_the_oracles_siphash_gives_the_published_vectors():
-    for length, expected in ((0, 0x726FDB47DD0E0E31), (7, 0xAB0200F58B01D137), (8, 0x93F5F5799A932462), (15, 0xA129CA6149BE45E5)):
+    for length, expected in (
+        (0, 0x726FDB47DD0E0E31),
+        (7, 0xAB0200F58B01D137),
+        (8, 0x93F5F5799A932462),
+        (15, 0xA129CA6149BE45E5),
+    ):
         assert siphash(KEY, bytes(range(length))) == expected
 
 
 def test_undelimited_names_collide_as_in_the_original(tmp_path):
-    frames = [ethernet(make.ipv4(source, "9.9.9.9", 6, make.tcp(port, 80))) for source, port in (("10.0.0.1", 180), ("10.0.0.11", 80))]
+    frames = [
+        ethernet(make.ipv4(source, "9.9.9.9", 6, make.tcp(port, 80)))
+        for source, port in (("10.0.0.1", 180), ("10.0.0.11", 80))
+    ]
     stream = streamed(tmp_path, frames)
     assert stream["source_socket"][0] == stream["source_socket"][1]
     assert stream["source"][0] != stream["source"][1]
@@ -181,23 +211,39 @@ CONTAINERS = {
     "big-endian": (make.pcap([(NS, FRAME)], order=">"), NS // 1000 * 1000),
     "nanoseconds": (make.pcap([(NS, FRAME)], ns=True), NS),
     "pcapng": (make.section() + make.interface() + make.enhanced(NS // 1000, FRAME), NS // 1000 * 1000),
-    "big-endian pcapng": (make.section(">") + make.interface(order=">", resolution=9) + make.enhanced(NS, FRAME, ">"), NS),
+    "big-endian pcapng": (
+        make.section(">") + make.interface(order=">", resolution=9) + make.enhanced(NS, FRAME, ">"),
+        NS,
+    ),
     "binary ticks": (
         make.section() + make.interface(resolution=0x80 | 10) + make.enhanced(1_700_000_000 * 1024 + 512, FRAME),
         17 * 10**17 + 5 * 10**8,
     ),
-    "shifted pcapng": (make.section() + make.interface(offset=-3600) + make.enhanced(NS // 1000, FRAME), NS // 1000 * 1000 - 3600 * SECOND),
+    "shifted pcapng": (
+        make.section() + make.interface(offset=-3600) + make.enhanced(NS // 1000, FRAME),
+        NS // 1000 * 1000 - 3600 * SECOND,
+    ),
     "picoseconds": (
         make.section() + make.interface(resolution=12) + make.enhanced(1_700_000 * 10**12 + 5 * 10**11, FRAME),
         1_700_000 * SECOND + SECOND // 2,
     ),
-    "2^-48 s": (make.section() + make.interface(resolution=0x80 | 48) + make.enhanced(50_000 << 48 | 1 << 47, FRAME), 50_000 * SECOND + SECOND // 2),
-    "unknown block": (make.section() + make.interface() + make.block(0xBAD, bytes(50)) + make.enhanced(NS // 1000, FRAME), NS // 1000 * 1000),
+    "2^-48 s": (
+        make.section() + make.interface(resolution=0x80 | 48) + make.enhanced(50_000 << 48 | 1 << 47, FRAME),
+        50_000 * SECOND + SECOND // 2,
+    ),
+    "unknown block": (
+        make.section() + make.interface() + make.block(0xBAD, bytes(50)) + make.enhanced(NS // 1000, FRAME),
+        NS // 1000 * 1000,
+    ),
 }
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda data: pa.Codec("zstd").compress(data, asbytes=True)], ids=["plain", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    "pack",
+    [bytes, gzip.compress, lambda data: pa.Codec("zstd").compress(data, asbytes=True)],
+    ids=["plain", "gzip", "zstd"],
+)
 def test_every_container_gives_the_same_record(tmp_path, container, pack):
     data, ns = CONTAINERS[container]
     stream = read(written(tmp_path, pack(data)))
@@ -208,7 +254,11 @@ def test_every_container_gives_the_same_record(tmp_path, container, pack):
 
 def test_records_without_a_usable_time_are_left_out_and_reading_goes_on(tmp_path):
     data = (
-        make.section() + make.interface() + make.enhanced(1, FRAME) + make.enhanced(2, FRAME, number=7) + make.block(3, struct.pack("<I", len(FRAME)))
+        make.section()
+        + make.interface()
+        + make.enhanced(1, FRAME)
+        + make.enhanced(2, FRAME, number=7)
+        + make.block(3, struct.pack("<I", len(FRAME)))
     )
     stream = agrees(written(tmp_path, data + make.enhanced(3 * 10**6, FRAME)))
     assert stream["flow"].tolist() == [0, 0]
@@ -222,7 +272,9 @@ def test_size_is_that_on_the_wire_and_short_records_are_read(tmp_path):
     assert stream["destination_socket"][0] == hashed("10.0.0.22")
 
 
-@pytest.mark.parametrize(("link", "head"), [(101, b""), (113, bytes(14) + b"\x08\0"), (276, b"\x08\0" + bytes(18)), (0, bytes([2, 0, 0, 0]))])
+@pytest.mark.parametrize(
+    ("link", "head"), [(101, b""), (113, bytes(14) + b"\x08\0"), (276, b"\x08\0" + bytes(18)), (0, bytes([2, 0, 0, 0]))]
+)
 def test_other_link_types_have_addresses_and_no_mac(tmp_path, link, head):
     stream = streamed(tmp_path, [head + make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(5, 6))], link=link)
     assert stream["sender"][0] == hashed("10.0.0.1")
@@ -280,7 +332,9 @@ def layers(noise, kind, packet):
         return struct.pack(">H", kind) + data
 
     def labelled(kind, data):
-        stack = [noise.getrandbits(20) << 12 | (0x100 if last else 0) | 64 for last in (*[False] * noise.randrange(3), True)]
+        stack = [
+            noise.getrandbits(20) << 12 | (0x100 if last else 0) | 64 for last in (*[False] * noise.randrange(3), True)
+        ]
         return 0x8847, struct.pack(f">{len(stack)}I", *stack) + data
 
     def ppp(kind, data):
@@ -289,7 +343,12 @@ def layers(noise, kind, packet):
 
     def wlan(kind, data):
         quality, four = noise.random() < 0.5, noise.random() < 0.3
-        head = bytes([0x88 if quality else 8, 3 if four else noise.choice([1, 2])]) + noise.randbytes(20) + b"\0\0" + noise.randbytes(6 * four)
+        head = (
+            bytes([0x88 if quality else 8, 3 if four else noise.choice([1, 2])])
+            + noise.randbytes(20)
+            + b"\0\0"
+            + noise.randbytes(6 * four)
+        )
         return head + bytes(2 * quality) + b"\xaa\xaa\x03\0\0\0" + struct.pack(">H", kind) + data
 
     if noise.random() < 0.3:
@@ -322,7 +381,8 @@ def layers(noise, kind, packet):
 
 
 def drawn_packet(noise):
-    """(EtherType, IP packet) between few hosts and ports: TCP, UDP, fragments, extension headers, tunnels, protocols without ports."""
+    """(EtherType, IP packet) between few hosts and ports: TCP, UDP, fragments, extension headers, tunnels, protocols
+    without ports."""
     hosts = noise.sample([1, 2, 3], 2)
     ends = [noise.randint(1, 2), noise.randint(1, 2)]
     payload = noise.randbytes(noise.randrange(30))
@@ -339,7 +399,13 @@ def drawn_packet(noise):
     )
     if noise.random() < 0.5:
         fragment = noise.choice([0, 0, 0x4000, 0x2000, 5])
-        return 0x0800, make.ipv4(*(f"10.0.0.{host}" for host in hosts), protocol, segment, fragment=fragment, options=bytes(noise.choice([0, 8])))
+        return 0x0800, make.ipv4(
+            *(f"10.0.0.{host}" for host in hosts),
+            protocol,
+            segment,
+            fragment=fragment,
+            options=bytes(noise.choice([0, 8])),
+        )
     following, head = protocol, b""
     for _ in range(noise.choice([0, 0, 1, 2])):
         extension = noise.choice([0, 43, 44, 60])
@@ -349,7 +415,8 @@ def drawn_packet(noise):
 
 
 def drawn_capture(noise):
-    """A pcapng with an interface for every link type, packets twice, late ones, frames of no flow, records cut short."""
+    """A pcapng with an interface for every link type, packets twice, late ones, frames of no flow, records cut
+    short."""
     links, blocks, ts = {}, [], 1_700_000_000 * SECOND
     described = b""
     for _ in range(noise.randrange(60)):
@@ -359,7 +426,11 @@ def drawn_capture(noise):
         frame = choices[link]()
         if noise.random() < 0.1:
             link, frame = noise.choice(
-                [(1, arp("10.0.0.1", "10.0.0.2")), (1, ethernet(bytes(40), 0x88CC)), (113, bytes(14) + b"\x08\x06" + message("10.0.0.3", "10.0.0.1"))]
+                [
+                    (1, arp("10.0.0.1", "10.0.0.2")),
+                    (1, ethernet(bytes(40), 0x88CC)),
+                    (113, bytes(14) + b"\x08\x06" + message("10.0.0.3", "10.0.0.1")),
+                ]
             )
         if link not in links:
             links[link] = len(links)
@@ -407,9 +478,13 @@ def test_mutated_captures_agree_with_the_oracle(tmp_path, which):
 
 @pytest.mark.parametrize("order", ["in order", "late", "appended"])
 def test_packets_that_come_late_stay_where_they_were_and_find_their_flows(tmp_path, order, monkeypatch):
-    packets = [(i * SECOND, ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(1 + i // 50 % 3, 9)))) for i in range(600)]
+    packets = [
+        (i * SECOND, ethernet(make.ipv4("10.0.0.1", "10.0.0.2", 17, make.udp(1 + i // 50 % 3, 9)))) for i in range(600)
+    ]
     if order == "late":
-        packets = [packet for i in range(0, 600, 4) for packet in (packets[i + 2], packets[i], packets[i + 3], packets[i + 1])]
+        packets = [
+            packet for i in range(0, 600, 4) for packet in (packets[i + 2], packets[i], packets[i + 3], packets[i + 1])
+        ]
     elif order == "appended":
         packets = packets[300:] + packets[:300]
     for module, name, value in SMALL:
@@ -458,7 +533,10 @@ def test_cases_and_odd_captures_agree_with_the_oracle(tmp_path, path, removed):
 
 
 def test_a_written_stream_is_read_back_capture_by_capture(tmp_path):
-    paths = [written(tmp_path, make.pcap(enumerate(frame for frame, _ in list(RECORDS.values())[:n])), f"{n}.pcap") for n in (3, 0, 7)]
+    paths = [
+        written(tmp_path, make.pcap(enumerate(frame for frame, _ in list(RECORDS.values())[:n])), f"{n}.pcap")
+        for n in (3, 0, 7)
+    ]
     streams = [read(path) for path in paths]
     with StreamWriter(tmp_path / "stream", KEY) as writer:
         for path in paths:

@@ -1,4 +1,5 @@
-"""The synthetic suite as files: an independent reader (dpkt) must find in the captures what labels.csv says, and nothing else."""
+"""The synthetic suite as files: an independent reader (dpkt) must find in the captures what labels.csv says, and
+nothing else."""
 
 from __future__ import annotations
 
@@ -121,18 +122,29 @@ def digest(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-# --- what is there ----------------------------------------------------------------------------------------------------------------------
+# --- what is there ----------------------------------------------------------------------------------------------------
 
 
 def test_the_plugin_lists_four_synthetic_sites_that_the_simulator_knows() -> None:
     datasets = list(janus_bench_datasets())
     assert sorted(dataset.name for dataset in datasets) == NAMES
-    assert all(dataset.synthetic and dataset.name.startswith("synthetic_") and "simulated" in dataset.summary for dataset in datasets)
+    assert all(
+        dataset.synthetic and dataset.name.startswith("synthetic_") and "simulated" in dataset.summary
+        for dataset in datasets
+    )
 
 
 def test_importing_the_plugin_does_not_import_the_simulator() -> None:
-    code = "import datasets_registry.plugin, sys; print([m for m in sys.modules if m.startswith('datasets_registry.synthetic')])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import datasets_registry.plugin, sys; print([m for m in sys.modules if "
+        "m.startswith('datasets_registry.synthetic')])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_the_hook_writes_the_same_files_as_the_simulator(tmp_path: Path) -> None:
@@ -153,7 +165,10 @@ def test_a_site_has_enough_captures_flows_and_families(name: str) -> None:
     assert set(families) == families_of(name)
     assert min(families.values()) >= 60
     assert 1_200 <= families.total() <= 2_500
-    captures = {family: len({row["source"] for row in rows if row["family"] == family and row["label"] == "attack"}) for family in families}
+    captures = {
+        family: len({row["source"] for row in rows if row["family"] == family and row["label"] == "attack"})
+        for family in families
+    }
     assert min(captures.values()) >= 3
     benign_lengths = [int(row["n_packets"]) for row in benign]
     assert 5 < np.mean(benign_lengths) < 20
@@ -192,7 +207,12 @@ def test_the_sites_differ_in_file_format_tags_address_family_and_path() -> None:
         frames = [frame for _, frame in dpkt.pcap.Reader(stream)]
     assert all(frame[12:14] == b"\x81\x00" and len(frame) >= 60 for frame in frames)
     v6 = {name: any(":" in row["src_ip"] for row in rows_of(name)) for name in NAMES}
-    assert v6 == {"synthetic_campus": True, "synthetic_factory": False, "synthetic_home": True, "synthetic_office": False}
+    assert v6 == {
+        "synthetic_campus": True,
+        "synthetic_factory": False,
+        "synthetic_home": True,
+        "synthetic_office": False,
+    }
     delays = {name: np.median(handshake_times(name)) for name in NAMES}
     assert delays["synthetic_office"] < 0.5 * delays["synthetic_home"]
 
@@ -208,14 +228,22 @@ def handshake_times(name: str) -> list[float]:
     return times
 
 
-# --- captures and labels agree ----------------------------------------------------------------------------------------------------------
+# --- captures and labels agree ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_is_a_flow_of_its_capture_and_every_flow_has_a_row(name: str) -> None:
     found = Counter((file, *flow.identity) for file, flows in flows_of(name).items() for flow in flows)
     told = Counter(
-        (row["file"], row["src_ip"], int(row["src_port"]), row["dst_ip"], int(row["dst_port"]), int(row["proto"]), int(row["n_packets"]))
+        (
+            row["file"],
+            row["src_ip"],
+            int(row["src_port"]),
+            row["dst_ip"],
+            int(row["dst_port"]),
+            int(row["proto"]),
+            int(row["n_packets"]),
+        )
         for row in rows_of(name)
     )
     assert found == told
@@ -223,10 +251,22 @@ def test_every_row_is_a_flow_of_its_capture_and_every_flow_has_a_row(name: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_times_of_rows_are_those_of_the_packets(name: str) -> None:
-    found = sorted((file, *flow.identity, flow.packets[0].time, flow.packets[-1].time) for file, flows in flows_of(name).items() for flow in flows)
+    found = sorted(
+        (file, *flow.identity, flow.packets[0].time, flow.packets[-1].time)
+        for file, flows in flows_of(name).items()
+        for flow in flows
+    )
     told = sorted(
         (
-            *(row["file"], row["src_ip"], int(row["src_port"]), row["dst_ip"], int(row["dst_port"]), int(row["proto"]), int(row["n_packets"])),
+            *(
+                row["file"],
+                row["src_ip"],
+                int(row["src_port"]),
+                row["dst_ip"],
+                int(row["dst_port"]),
+                int(row["proto"]),
+                int(row["n_packets"]),
+            ),
             *(float(row["ts_start"]), float(row["ts_end"])),
         )
         for row in rows_of(name)
@@ -247,7 +287,7 @@ def test_packets_of_a_capture_are_in_order_of_time() -> None:
         assert all(np.diff(times) >= 0)
 
 
-# --- headers ----------------------------------------------------------------------------------------------------------------------------
+# --- headers ----------------------------------------------------------------------------------------------------------
 
 
 def internet_checksum(data: bytes) -> int:
@@ -269,9 +309,19 @@ def test_lengths_and_checksums_are_valid(name: str) -> None:
             old = frame[at] >> 4 == 4
             if old:
                 assert internet_checksum(frame[at : at + 20]) == 0
-                proto, length, ends, begin = frame[at + 9], int.from_bytes(frame[at + 2 : at + 4], "big") - 20, frame[at + 12 : at + 20], at + 20
+                proto, length, ends, begin = (
+                    frame[at + 9],
+                    int.from_bytes(frame[at + 2 : at + 4], "big") - 20,
+                    frame[at + 12 : at + 20],
+                    at + 20,
+                )
             else:
-                proto, length, ends, begin = frame[at + 6], int.from_bytes(frame[at + 4 : at + 6], "big"), frame[at + 8 : at + 40], at + 40
+                proto, length, ends, begin = (
+                    frame[at + 6],
+                    int.from_bytes(frame[at + 4 : at + 6], "big"),
+                    frame[at + 8 : at + 40],
+                    at + 40,
+                )
             pseudo = b"" if proto == 1 else ends + length.to_bytes(4, "big") + proto.to_bytes(4, "big")
             assert internet_checksum(pseudo + frame[begin : begin + length]) == 0
             assert len(frame) >= min(96, begin + length)
@@ -310,7 +360,7 @@ def test_handshakes_come_in_order_and_offer_an_mss(name: str) -> None:
     assert opened > 200
 
 
-# --- determinism ------------------------------------------------------------------------------------------------------------------------
+# --- determinism ------------------------------------------------------------------------------------------------------
 
 
 def test_another_process_in_another_order_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -330,7 +380,7 @@ def test_another_seed_writes_other_captures(tmp_path: Path) -> None:
     assert all(ours[name] != theirs[name] for name in ours)
 
 
-# --- how hard -----------------------------------------------------------------------------------------------------------------------------
+# --- how hard ---------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -344,7 +394,12 @@ def simple_features(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.nd
     columns: dict[str, list[float]] = {"packets": [], "bytes": [], "seconds": []}
     attack, family = [], []
     rows = {
-        (row["file"], (row["src_ip"], int(row["src_port"])), (row["dst_ip"], int(row["dst_port"])), f"{float(row['ts_start']):.4f}"): row
+        (
+            row["file"],
+            (row["src_ip"], int(row["src_port"])),
+            (row["dst_ip"], int(row["dst_port"])),
+            f"{float(row['ts_start']):.4f}",
+        ): row
         for row in rows_of(name)
     }
     for key in flows.keys() & rows.keys():
@@ -367,7 +422,8 @@ def best_auroc(features: dict[str, np.ndarray], positive: np.ndarray, negative: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hard_attacks_resemble_the_benign_traffic_that_they_hide_in(name: str) -> None:
-    """The look-alike is the same application in innocent use.  Below .85 the two overlap on every simple feature, and no threshold divides them.
+    """The look-alike is the same application in innocent use.  Below .85 the two overlap on every simple feature, and
+    no threshold divides them.
 
     A flood of pages and a service scan, which take no care to hide, are above .95 against the visits that they imitate.
     """
@@ -378,7 +434,8 @@ def test_hard_attacks_resemble_the_benign_traffic_that_they_hide_in(name: str) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_threshold_on_a_simple_feature_finds_half_of_a_hard_family_at_one_percent_false_alerts(name: str) -> None:
-    """An attack that is built to pass for everyday traffic has to pass at the alert budget that an operator can afford."""
+    """An attack that is built to pass for everyday traffic has to pass at the alert budget that an operator can
+    afford."""
     features, attack, family = simple_features(name)
     for hard in HARD.keys() & families_of(name):
         for column in features.values():
@@ -395,16 +452,20 @@ def test_scans_are_far_from_benign_traffic(name: str) -> None:
         assert best_auroc(features, attack & (family == scan), ~attack) > 0.95, scan
 
 
-# --- documentation --------------------------------------------------------------------------------------------------------------------------
+# --- documentation ----------------------------------------------------------------------------------------------------
 
 
 def test_the_documentation_gives_the_numbers_of_every_site_and_family() -> None:
     text = (ROOT / "docs" / "synthetic.md").read_text(encoding="utf-8")
-    table = {tuple(cells[:2]): int(cells[2]) for cells in re.findall(r"^\| `(synthetic_\w+)` \| `(\w+)` \| (\d+) \|", text, flags=re.MULTILINE)}
+    table = {
+        tuple(cells[:2]): int(cells[2])
+        for cells in re.findall(r"^\| `(synthetic_\w+)` \| `(\w+)` \| (\d+) \|", text, flags=re.MULTILINE)
+    }
     counted = Counter((name, row["family"]) for name in NAMES for row in rows_of(name) if row["label"] == "attack")
     assert table == dict(counted)
     sites = {
-        cells[0]: [int(cell) for cell in cells[1:]] for cells in re.findall(r"^\| `(synthetic_\w+)`" + r" \| (\d+)" * 4, text, flags=re.MULTILINE)
+        cells[0]: [int(cell) for cell in cells[1:]]
+        for cells in re.findall(r"^\| `(synthetic_\w+)`" + r" \| (\d+)" * 4, text, flags=re.MULTILINE)
     }
     assert sites == {
         name: [
@@ -419,4 +480,6 @@ def test_the_documentation_gives_the_numbers_of_every_site_and_family() -> None:
 
 def test_the_documentation_marks_the_hard_families() -> None:
     text = (ROOT / "docs" / "synthetic.md").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^\| `synthetic_\w+` \| `(\w+)` \| \d+ \| hard \| `(\w+)`", text, flags=re.MULTILINE)) == HARD
+    assert (
+        dict(re.findall(r"^\| `synthetic_\w+` \| `(\w+)` \| \d+ \| hard \| `(\w+)`", text, flags=re.MULTILINE)) == HARD
+    )

@@ -41,7 +41,9 @@ PATHS = st.builds(
 CONNECTIONS = st.tuples(st.integers(0, 10**6), st.sampled_from(STACKS), st.sampled_from(STACKS), PATHS, SCRIPTS)
 
 
-def simulate(seed: int, client: Stack, server: Stack, path: Path, script: list[tuple[int, int, float]]) -> tuple[TcpConnection, list[tuple]]:
+def simulate(
+    seed: int, client: Stack, server: Stack, path: Path, script: list[tuple[int, int, float]]
+) -> tuple[TcpConnection, list[tuple]]:
     trace = Trace()
     connection = TcpConnection(trace, Dice(seed), 0, (client, server), path, 0.0)
     connection.open()
@@ -121,7 +123,11 @@ def test_loss_repeats_sequence_numbers_about_as_often_as_the_path_loses() -> Non
 def test_a_retransmission_after_silence_waits_for_the_timer() -> None:
     path = Path((0.001, 0.02), 0.0, 0.4, (1e7, 1e7), 1460)
     _, packets = simulate(3, network.LINUX, network.SERVER, path, [(0, 100, 0.1)] * 60)
-    gaps = [later[0] - earlier[0] for earlier, later in pairwise([p for p in packets if p[2] == 0 and p[4]]) if earlier[5] == later[5]]
+    gaps = [
+        later[0] - earlier[0]
+        for earlier, later in pairwise([p for p in packets if p[2] == 0 and p[4]])
+        if earlier[5] == later[5]
+    ]
     assert len(gaps) > 5
     assert min(gaps) >= 0.2 - 1e-6  # RFC 6298 as common stacks have it
 
@@ -162,15 +168,22 @@ def test_lost_datagrams_leave_only_the_senders_clock_moving() -> None:
 
 def test_silence_splits_a_flow_and_two_labels_in_one_flow_are_refused() -> None:
     trace = Trace()
-    entry = FlowEntry(UDP, (b"\x0a\0\0\x01", b"\x0a\0\0\x02"), (5, 6), (b"\0" * 6,) * 2, (64, 64), (b"", b""), False, "one")
+    entry = FlowEntry(
+        UDP, (b"\x0a\0\0\x01", b"\x0a\0\0\x02"), (5, 6), (b"\0" * 6,) * 2, (64, 64), (b"", b""), False, "one"
+    )
     flow = trace.add(entry)
     for time, side in ((1.0, 0), (120.9, 1), (241.0, 1), (999.0, 0)):
         trace.packets.append((time, flow, side, 0, 10, 0, 0, 0, 0))
     packets, clock = trace.sorted_packets(500.0, 10**6)
     rows = list(trace.flow_rows(packets, clock, 10**6))
-    assert [(row.first, row.last, row.initiator, row.packets) for row in rows] == [(1_000_000, 120_900_000, 0, 2), (241_000_000, 241_000_000, 1, 1)]
+    assert [(row.first, row.last, row.initiator, row.packets) for row in rows] == [
+        (1_000_000, 120_900_000, 0, 2),
+        (241_000_000, 241_000_000, 1, 1),
+    ]
     assert rows[1].endpoints == ("10.0.0.2", 6, "10.0.0.1", 5)
-    other = trace.add(FlowEntry(UDP, entry.addresses, entry.ports, entry.macs, entry.ttls, entry.syn_options, True, "two"))
+    other = trace.add(
+        FlowEntry(UDP, entry.addresses, entry.ports, entry.macs, entry.ttls, entry.syn_options, True, "two")
+    )
     trace.packets.append((2.0, other, 0, 0, 10, 0, 0, 0, 0))
     with pytest.raises(AssertionError, match="two labels"):
         list(trace.flow_rows(*trace.sorted_packets(500.0, 10**6), 10**6))

@@ -44,7 +44,11 @@ def test_an_entry_is_a_column_of_every_form(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_wide_table_continues_below_with_its_first_columns_and_loses_nothing() -> None:
-    table = text_table("Many", ["who", *(f"column {place}" for place in range(20))], [[name, *(f"{name}{n}" for n in range(20))] for name in "ab"])
+    table = text_table(
+        "Many",
+        ["who", *(f"column {place}" for place in range(20))],
+        [[name, *(f"{name}{n}" for n in range(20))] for name in "ab"],
+    )
     text = printed(terminal_tables(table, 50), 50, False)
     assert all(len(line) <= 50 for line in text.split("\n"))
     assert {f"{name}{n}" for name in "ab" for n in range(20)} <= set(text.split())
@@ -54,12 +58,28 @@ def test_a_wide_table_continues_below_with_its_first_columns_and_loses_nothing()
 def test_only_columns_without_any_number_are_left_out() -> None:
     table = text_table("", ["who", "none", "some", "note"], [["a", "–", "–", "–"], ["b", "–", ".5", "–"]], notes=1)
     assert [column.heading for column in table.without_empty({0, 3}).columns] == ["who", "some", "note"]
-    assert [[cell.text for cell in row.cells] for row in table.without_empty({0, 3}).rows] == [["a", "–", "–"], ["b", ".5", "–"]]
+    assert [[cell.text for cell in row.cells] for row in table.without_empty({0, 3}).rows] == [
+        ["a", "–", "–"],
+        ["b", ".5", "–"],
+    ]
 
 
 def test_markdown_keeps_labels_as_code_and_escapes_the_rest() -> None:
-    rows = [TableRow([Cell("knn[k=5]", label=True), Cell(".9|1", 0.9)]), TableRow([Cell("control"), Cell("–")], baseline=True)]
+    rows = [
+        TableRow([Cell("knn[k=5]", label=True), Cell(".9|1", 0.9)]),
+        TableRow([Cell("control"), Cell("–")], baseline=True),
+    ]
     table = Table("Title *", [Column("who", right=False), Column("a\nb")], rows, notes=["a note"])
     assert markdown_table(table) == [
-        *("### Title \\*", "", "| who | a b |", "| :-- | --: |", "| `knn[k=5]` | .9\\|1 |", "| *control* | – |", "", "a note", ""),
+        *(
+            "### Title \\*",
+            "",
+            "| who | a b |",
+            "| :-- | --: |",
+            "| `knn[k=5]` | .9\\|1 |",
+            "| *control* | – |",
+            "",
+            "a note",
+            "",
+        ),
     ]

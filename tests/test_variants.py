@@ -1,4 +1,5 @@
-"""Presets, a protocol's variants with parameters and aggregators of their own, and capabilities that follow the parameters."""
+"""Presets, a protocol's variants with parameters and aggregators of their own, and capabilities that follow the
+parameters."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def choice(preset: dict[str, object] | None = None, **given: object) -> Detector
 
 
 def planned(*variants: Variant, chosen: DetectorChoice | None = None) -> Plan:
-    protocol = ProtocolSpec("p", "", lambda names: [(name, name) for name in names], regimes=("transfer",), variants=variants)
+    protocol = ProtocolSpec(
+        "p", "", lambda names: [(name, name) for name in names], regimes=("transfer",), variants=variants
+    )
     return make_plan(protocol, DATASETS, [chosen or choice()], SETTINGS)
 
 
@@ -52,22 +55,31 @@ def test_variants_that_differ_in_the_aggregator_alone_share_their_runs_and_keep_
 
 
 def test_a_variant_overrides_the_user_who_overrides_the_preset():
-    plan = planned(Variant("deep", params={"depth": 9}), Variant("as asked"), chosen=choice({"depth": 3, "narrow": True}, depth=5))
+    plan = planned(
+        Variant("deep", params={"depth": 9}), Variant("as asked"), chosen=choice({"depth": 3, "narrow": True}, depth=5)
+    )
     depth = {fit.label: (fit.first.params["depth"], fit.first.params["narrow"]) for fit in plan.fits}
     assert depth == {"two · deep": (9, True), "two · as asked": (5, True)}
 
 
 def test_score_columns_and_aggregator_follow_the_parameters():
     plan = planned(Variant("whole"), Variant("narrow", params={"narrow": True}))
-    assert {fit.label: fit.loaded.capabilities.scores for fit in plan.fits} == {"two · whole": ("x", "y"), "two · narrow": ("x",)}
+    assert {fit.label: fit.loaded.capabilities.scores for fit in plan.fits} == {
+        "two · whole": ("x", "y"),
+        "two · narrow": ("x",),
+    }
     assert plan.record.detectors["two · narrow"].aggregator == "identity"
 
 
 def test_a_preset_is_listed_checked_and_shares_the_runs_of_the_same_parameters(plugin_cli):
     listed = json.loads(plugin_cli("detector", "list", "--format", "json").stdout)
-    assert [row["source"] for row in listed if row["detector"] == "example-zscore-tight"] == ["example-zscore with clip=3.0"]
+    assert [row["source"] for row in listed if row["detector"] == "example-zscore-tight"] == [
+        "example-zscore with clip=3.0"
+    ]
     assert plugin_cli("detector", "check", "example-zscore-tight").returncode == 0
-    assert '"parameters": "clip=3.0"' in plugin_cli("detector", "info", "example-zscore-tight", "--format", "json").stdout
+    assert (
+        '"parameters": "clip=3.0"' in plugin_cli("detector", "info", "example-zscore-tight", "--format", "json").stdout
+    )
     run = ("run", "--protocol", "within", "--datasets", "alpha,beta", "--seeds", "42", "--detectors")
     assert plugin_cli(*run, "example-zscore-tight").returncode == 0
     again = plugin_cli(*run, "example-zscore[clip=3.0]")

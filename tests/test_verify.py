@@ -30,7 +30,9 @@ def whole(home, tmp_path) -> Path:
 def resign(folder: Path) -> None:
     """Checksums of what is there now: whoever wrote it wrote it wrong."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    (folder / CHECKSUMS).write_text("".join(f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files))
+    (folder / CHECKSUMS).write_text(
+        "".join(f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    )
 
 
 def fails(folder: Path, match: str) -> None:
@@ -53,19 +55,26 @@ def test_a_whole_dataset_passes_and_its_checksums_are_those_of_sha256sum(whole):
     assert {check.file for check in report.checks if check.what == "checksum"} == there - {CHECKSUMS}
     assert there >= set(FILES)
     assert {check.file for check in report.checks if check.what != "checksum"} >= set(FILES)
-    done = subprocess.run(["sha256sum", "--strict", "-c", CHECKSUMS], cwd=whole, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", CHECKSUMS], cwd=whole, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_stream_that_does_not_fit_its_flows_is_found(whole):
     flow = np.load(whole / "stream" / "flow.npy")
     packet = int(np.flatnonzero(flow >= 0)[0])
-    for value, found in ((840, "numbers of flows that there are not"), (-1, "its flows have other packets than those of flows.parquet")):
+    for value, found in (
+        (840, "numbers of flows that there are not"),
+        (-1, "its flows have other packets than those of flows.parquet"),
+    ):
         np.save(whole / "stream" / "flow.npy", np.where(np.arange(len(flow)) == packet, value, flow))
         resign(whole)
         fails(whole, f"stream/flow.npy: {found}")
     manifest = json.loads((whole / MANIFEST).read_text())
-    (whole / MANIFEST).write_text(json.dumps({**manifest, "packets_not_in_stream": manifest["packets_not_in_stream"] + 1}))
+    (whole / MANIFEST).write_text(
+        json.dumps({**manifest, "packets_not_in_stream": manifest["packets_not_in_stream"] + 1})
+    )
     resign(whole)
     assert "stream" in {check.file for check in verify_store(whole).checks}
     np.save(whole / "stream" / "flow.npy", flow[:-1])
@@ -158,7 +167,11 @@ def test_arrays_that_were_written_wrong_are_found(whole, name, change, match):
 def first_row(column: str, value: Any) -> Callable[[pl.DataFrame], pl.DataFrame]:
     """Replace a column's value in the first row."""
     return lambda table: table.with_columns(
-        pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(value)).otherwise(pl.col(column)).cast(table[column].dtype).alias(column)
+        pl.when(pl.int_range(pl.len()) == 0)
+        .then(pl.lit(value))
+        .otherwise(pl.col(column))
+        .cast(table[column].dtype)
+        .alias(column)
     )
 
 
@@ -166,15 +179,31 @@ def first_row(column: str, value: Any) -> Callable[[pl.DataFrame], pl.DataFrame]
     ("name", "change", "match"),
     [
         ("flows", lambda t: t.drop("proto"), r"flows\.parquet: columns"),
-        ("flows", lambda t: t.with_columns(pl.col("proto").cast(pl.Int64)), r"flows\.parquet: column proto holds Int64, expected UInt8"),
+        (
+            "flows",
+            lambda t: t.with_columns(pl.col("proto").cast(pl.Int64)),
+            r"flows\.parquet: column proto holds Int64, expected UInt8",
+        ),
         ("flows", lambda t: t[:-1], r"flows\.parquet: 839 rows for 840 flows"),
-        ("flows", lambda t: t.with_columns(flow_id=pl.col("flow_id").reverse()), r"flows\.parquet: flow_id is not 0 … 839"),
+        (
+            "flows",
+            lambda t: t.with_columns(flow_id=pl.col("flow_id").reverse()),
+            r"flows\.parquet: flow_id is not 0 … 839",
+        ),
         ("flows", first_row("ts_end", 0.0), r"flows\.parquet: times"),
         ("flows", first_row("n_packets", 1000), r"flows\.parquet: n_packets disagrees"),
         ("flows", first_row("src_ip", "1.2.3.4"), "the content is not that of the hash"),
         ("labels", first_row("label", None), r"labels\.parquet: column label has 1 missing"),
-        ("labels", lambda t: t.with_columns(attack=~pl.col("attack")), r"manifest\.json: benign differs|manifest\.json: attack differs"),
-        ("labels", lambda t: t.with_columns(label=pl.lit("traffic")), r"labels\.parquet: one label is called both attack and benign"),
+        (
+            "labels",
+            lambda t: t.with_columns(attack=~pl.col("attack")),
+            r"manifest\.json: benign differs|manifest\.json: attack differs",
+        ),
+        (
+            "labels",
+            lambda t: t.with_columns(label=pl.lit("traffic")),
+            r"labels\.parquet: one label is called both attack and benign",
+        ),
         ("labels", first_row("family", "other"), r"manifest\.json: families differs"),
         ("labels", first_row("source", "other"), "the content is not that of the hash"),
         ("flow_features", first_row("size_std", np.nan), r"flow_features\.parquet: size_std is not"),
@@ -218,7 +247,9 @@ def test_the_command_prints_what_was_checked_and_raises_on_damage(whole, monkeyp
     document = json.loads(capsys.readouterr().out)
     assert document["dataset"] == "alpha"
     packets = FlowStore.open(whole).packet_counts().sum()
-    assert {"file": "packets/iat.npy", "what": "type, offsets, range", "extent": f"{packets} packets"} in document["checks"]
+    assert {"file": "packets/iat.npy", "what": "type, offsets, range", "extent": f"{packets} packets"} in document[
+        "checks"
+    ]
     (whole / MANIFEST).unlink()
     with pytest.raises(DataError, match=r"manifest\.json: missing"):
         command.verify("alpha", "table")

@@ -16,7 +16,10 @@ from harness.cli.watch import watch
 from janus_bench.errors import UsageError
 from tests.test_compare import write_folder
 
-PROGRAM = "import sys; from pathlib import Path; from harness.cli.watch import watch; watch(Path(sys.argv[1]), '', 'auroc', None, every_s=0.05)"
+PROGRAM = (
+    "import sys; from pathlib import Path; from harness.cli.watch import watch; watch(Path(sys.argv[1]), '', "
+    "'auroc', None, every_s=0.05)"
+)
 
 
 class Terminal:
@@ -26,7 +29,9 @@ class Terminal:
         self._main, child = pty.openpty()
         os.set_blocking(self._main, False)
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", "NO_COLOR": "1"}
-        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, folder], stdin=child, stdout=child, stderr=child, env=environment)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, folder], stdin=child, stdout=child, stderr=child, env=environment
+        )
         os.close(child)
         self.text = ""
 

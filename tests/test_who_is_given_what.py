@@ -1,5 +1,6 @@
-"""Who is given what, proven by probes that go through the real child process: which flows a detector is fitted on, validates, calibrates and
-scores with, in every regime and for every input, against a statement of the roles that shares nothing with ``protocols.roles``."""
+"""Who is given what, proven by probes that go through the real child process: which flows a detector is fitted on,
+validates, calibrates and scores with, in every regime and for every input, against a statement of the roles that shares
+nothing with ``protocols.roles``."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ class Network:
         return cls(OpenDataset(store), np.array([number_of(each) for each in sizes]))
 
     def part(self, seed: int, name: str, draw: Mapping[str, Any]) -> set[int]:
-        partition = self.dataset.partition(Draw(seed, draw["split"], draw["caps"], draw["train_size"], draw["contamination"]))
+        partition = self.dataset.partition(
+            Draw(seed, draw["split"], draw["caps"], draw["train_size"], draw["contamination"])
+        )
         flow_ids = partition.test if name == "test" else partition.parts[name]
         return set(self.numbers[flow_ids].tolist())
 
@@ -77,9 +80,21 @@ class Seen:
         return pl.read_parquet(self.runs / "scores" / f"{row['key']}.parquet")
 
 
-def probed(python: Path, home: Path, folder: Path, protocol: str, detectors: str, seeds: tuple[int, ...] = SEEDS) -> list[Seen]:
+def probed(
+    python: Path, home: Path, folder: Path, protocol: str, detectors: str, seeds: tuple[int, ...] = SEEDS
+) -> list[Seen]:
     cli = Cli(python, home, folder)
-    done = cli("run", "--protocol", protocol, "--detectors", detectors, "--seeds", ",".join(map(str, seeds)), "--datasets", "north,south")
+    done = cli(
+        "run",
+        "--protocol",
+        protocol,
+        "--detectors",
+        detectors,
+        "--seeds",
+        ",".join(map(str, seeds)),
+        "--datasets",
+        "north,south",
+    )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(path.read_text()) for path in (folder / "runs" / "results").glob("*.json")]
     found = []
@@ -132,7 +147,9 @@ def check_fit(seen: Seen, networks: Mapping[str, Network]) -> None:
         assert "CALIBRATION" not in order
     else:
         assert order[0] == "CALIBRATION"
-    calibrated_as = {row["key"]: seen.scores(row).get_column("calibrations", default=pl.Series([0.0]))[-1] for row in seen.rows}
+    calibrated_as = {
+        row["key"]: seen.scores(row).get_column("calibrations", default=pl.Series([0.0]))[-1] for row in seen.rows
+    }
     for row in sorted(seen.rows, key=lambda row: calibrated_as[row["key"]]):
         target = row["spec"]["target"]
         scores = seen.scores(row)
@@ -143,25 +160,37 @@ def check_fit(seen: Seen, networks: Mapping[str, Network]) -> None:
         if spec["calibration"] != "none":
             calibrated = set(next(calibrations))
             if spec["regime"] != "control":
-                assert calibrated == {"target_benign": flows(target, "cal_a"), "source_benign": flows(source, "val")}[spec["calibration"]]
+                assert (
+                    calibrated
+                    == {"target_benign": flows(target, "cal_a"), "source_benign": flows(source, "val")}[
+                        spec["calibration"]
+                    ]
+                )
                 assert by_role["cal_a"] == flows(target, "cal_a")
             else:
                 assert by_role["cal_a"] == calibrated
-            assert scores["calibrations"].n_unique() == 1  # all roles, the source's validation flows too, under this target's calibration
+            # all roles, the source's validation flows too, under this target's calibration
+            assert scores["calibrations"].n_unique() == 1
         assert not (set(fitted) | expected_validation) & (by_role["cal_b"] | by_role["test"])
         assert not by_role["cal_a"] & (by_role["cal_b"] | by_role["test"])
         n = row["counts"]
         assert (n["n_cal"], n["n_cal_b"]) == (len(by_role["cal_a"]), len(by_role["cal_b"]))
         assert n["n_test_benign"] + n["n_test_attack"] == len(by_role["test"])
         numbers = networks[target].numbers
-        recorded = scores.join(pl.DataFrame({"flow_id": np.arange(len(numbers)), "true": numbers.astype(np.float64)}), on="flow_id", how="left")
+        recorded = scores.join(
+            pl.DataFrame({"flow_id": np.arange(len(numbers)), "true": numbers.astype(np.float64)}),
+            on="flow_id",
+            how="left",
+        )
         mine = recorded.filter(pl.col("role") != "source_val")
         assert (mine["number"] == mine["true"]).all()  # each score stands beside the flow that it is the score of
 
 
 @pytest.mark.xdist_group("probes")
 @pytest.mark.parametrize("probe", PROBES)
-def test_every_input_of_every_fit_of_a_cross_run_holds_the_flows_of_its_role(crossed: list[Seen], networks: dict[str, Network], probe: str) -> None:
+def test_every_input_of_every_fit_of_a_cross_run_holds_the_flows_of_its_role(
+    crossed: list[Seen], networks: dict[str, Network], probe: str
+) -> None:
     mine = [seen for seen in crossed if seen.rows[0]["spec"]["detector"] == probe]
     assert len(mine) == (2 + 2) * len(SEEDS)
     for seen in mine:
@@ -174,7 +203,9 @@ def test_detectors_of_one_run_see_the_same_flows_in_the_same_order(crossed: list
     for seen in crossed:
         spec = seen.rows[0]["spec"]
         lines = [(kind, numbers) for kind, numbers in seen.lines if not kind.endswith("-OTHERS")]
-        seen_by.setdefault((spec["regime"], spec["source"], spec["target"] if spec["regime"] == "control" else "", spec["seed"]), []).append(lines)
+        seen_by.setdefault(
+            (spec["regime"], spec["source"], spec["target"] if spec["regime"] == "control" else "", spec["seed"]), []
+        ).append(lines)
     assert {len(each) for each in seen_by.values()} == {len(PROBES)}
     for first, *others in seen_by.values():
         assert all(other == first for other in others)
@@ -188,7 +219,9 @@ def test_seeds_are_the_runs_and_draw_differently(crossed: list[Seen]) -> None:
 
 
 @pytest.mark.xdist_group("probes")
-def test_a_stream_detector_learns_from_its_own_packets_and_scores_in_whole_captures(crossed: list[Seen], networks: dict[str, Network]) -> None:
+def test_a_stream_detector_learns_from_its_own_packets_and_scores_in_whole_captures(
+    crossed: list[Seen], networks: dict[str, Network]
+) -> None:
     for seen in crossed:
         if seen.rows[0]["spec"]["detector"] != "p-stream":
             continue
@@ -215,7 +248,12 @@ def test_a_stream_detector_learns_from_its_own_packets_and_scores_in_whole_captu
     ],
 )
 def test_roles_hold_in_every_protocol(
-    plugin_python: Path, numbered_home: Path, networks: dict[str, Network], tmp_path: Path, protocol: str, regimes: set[str]
+    plugin_python: Path,
+    numbered_home: Path,
+    networks: dict[str, Network],
+    tmp_path: Path,
+    protocol: str,
+    regimes: set[str],
 ) -> None:
     probe = "p-single" if protocol == "p-uncalibrated" else "p-features"
     found = probed(plugin_python, numbered_home, tmp_path, protocol, probe, SEEDS[:1])
@@ -224,5 +262,8 @@ def test_roles_hold_in_every_protocol(
         check_fit(seen, networks)
     if protocol == "contamination":
         attack = {name: set(each.numbers[each.dataset.index.attack].tolist()) for name, each in networks.items()}
-        shares = {round(len(set(seen.of("FIT")[0]) & (attack["north"] | attack["south"])) / len(seen.of("FIT")[0]), 2) for seen in found}
+        shares = {
+            round(len(set(seen.of("FIT")[0]) & (attack["north"] | attack["south"])) / len(seen.of("FIT")[0]), 2)
+            for seen in found
+        }
         assert shares == {0.0, 0.01, 0.02, 0.05, 0.1}

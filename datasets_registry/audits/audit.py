@@ -16,13 +16,18 @@ AUDIT_VERSION = 1  # Changes when a number or a threshold does.
 
 
 def audit_store(
-    store: FlowStore, grouped: Mapping[str, Ids], random: Mapping[str, Ids], seed: int, progress: Callable[[str, float], None] = ignore
+    store: FlowStore,
+    grouped: Mapping[str, Ids],
+    random: Mapping[str, Ids],
+    seed: int,
+    progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
     """Audit a dataset; the same store, partitions and seed give the same document.
 
-    ``grouped`` and ``random``: part → flow ids, uncapped, of the partition that the protocols use and of a random one (``protocols.splits``).
-    The document has ``audit_version``, ``dataset``, ``hash``, ``synthetic``, ``flows``, ``benign``, ``attack``, ``seed``, ``headline`` (the warnings
-    in a few words each), ``findings`` and ``measures`` (fields of ``view.Finding`` and ``view.Measured``).  DataError if a table is damaged.
+    ``grouped`` and ``random``: part → flow ids, uncapped, of the partition that the protocols use and of a random one
+    (``protocols.splits``). The document has ``audit_version``, ``dataset``, ``hash``, ``synthetic``, ``flows``,
+    ``benign``, ``attack``, ``seed``, ``headline`` (the warnings in a few words each), ``findings`` and ``measures``
+    (fields of ``view.Finding`` and ``view.Measured``).  DataError if a table is damaged.
     """
     view = AuditView.from_store(store)
     checks: dict[str, Callable[[], Any]] = {
@@ -37,7 +42,10 @@ def audit_store(
     for number, (name, check) in enumerate(checks.items()):
         progress(f"{store.name}: {name}", number / len(checks))
         answers.append(check())
-    findings = sorted((finding for answer in answers for finding in answer.findings), key=lambda finding: finding.severity != "warning")
+    findings = sorted(
+        (finding for answer in answers for finding in answer.findings),
+        key=lambda finding: finding.severity != "warning",
+    )
     return {
         "audit_version": AUDIT_VERSION,
         "dataset": store.name,

@@ -1,4 +1,5 @@
-"""Where flows come from: captures and hosts that attacks share with benign flows or not, captures that differ anyway, and how labels were matched."""
+"""Where flows come from: captures and hosts that attacks share with benign flows or not, captures that differ anyway,
+and how labels were matched."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from datasets_registry.audits.forest import class_aurocs
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 
 MIN_BENIGN, MIN_BENIGN_SHARE = 20, 0.01
-"""Benign flows that a capture or a host must have to count as one where benign traffic was seen: 20, or 1 % of them all where that is fewer."""
+"""Benign flows that a capture or a host must have to count as one where benign traffic was seen: 20, or 1 % of them all
+where that is fewer."""
 APART_NOTE, APART_WARNING = 0.20, 0.50
 """Share of attack flows from captures without benign traffic from which a note is made, and a warning given."""
 SAME_HOSTS = 0.90
-"""Share of attack flows that involve a host with benign flows (in any capture) from which they count as one network's."""
+"""Share of attack flows that involve a host with benign flows (in any capture) from which they count as one
+network's."""
 
 LARGEST = 5
 MIN_CAPTURE_FLOWS = 30
@@ -29,12 +32,23 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     """Do attacks come from where benign flows come from?"""
     attack = view.attack
     if not attack.any() or attack.all():
-        return Answer([Measured("origins.apart", "attack flows from captures without benign traffic", "share", None, {"reason": "one class only"})])
+        return Answer(
+            [
+                Measured(
+                    "origins.apart",
+                    "attack flows from captures without benign traffic",
+                    "share",
+                    None,
+                    {"reason": "one class only"},
+                )
+            ]
+        )
     enough = max(1, min(MIN_BENIGN, math.ceil(MIN_BENIGN_SHARE * int((~attack).sum()))))
     none, few = share(view.benign_in_capture[attack] == 0), float((view.benign_in_capture[attack] < enough).mean())
     same_capture, anywhere = _known_hosts(view, enough)
     code = view.capture
-    here = [np.bincount(code[attack == kind], minlength=view.n_captures) > 0 for kind in (False, True)]  # (C,) each: benign there, attack there
+    # (C,) each: benign there, attack there
+    here = [np.bincount(code[attack == kind], minlength=view.n_captures) > 0 for kind in (False, True)]
     both, training = int((here[0] & here[1]).sum()), np.unique(code[parts["train"]])
     counts = {"benign captures": int(here[0].sum()), "attack captures": int(here[1].sum()), "with both": both}
     beside = share(np.isin(code[attack], training))
@@ -43,12 +57,22 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
         Measured("origins.apart", f"attack flows from captures with {_few(enough)}", "share", few, {"with none": none}),
         Measured("origins.captures", "captures that hold both benign and attack flows", "count", both, counts),
         Measured("origins.training", "attack flows whose capture also holds training flows (grouped)", "share", beside),
-        Measured("origins.hosts_in_capture", f"attack flows with a host of ≥ {enough} benign flows in the same capture", "share", same_capture),
-        Measured("origins.hosts", f"attack flows with a host of ≥ {enough} benign flows anywhere", "share", anywhere, careful),
+        Measured(
+            "origins.hosts_in_capture",
+            f"attack flows with a host of ≥ {enough} benign flows in the same capture",
+            "share",
+            same_capture,
+        ),
+        Measured(
+            "origins.hosts", f"attack flows with a host of ≥ {enough} benign flows anywhere", "share", anywhere, careful
+        ),
     ]
     findings = _judge_origins(few, anywhere, enough)
     if not both:
-        text = "no capture holds both benign and attack flows: the label of a flow follows from its file, and nothing verifies it flow by flow"
+        text = (
+            "no capture holds both benign and attack flows: the label of a flow follows from its file, and nothing "
+            "verifies it flow by flow"
+        )
         findings.append(Finding("origins.captures", "warning", text, "labels by file, not verified", 0.0, 1.0))
     return Answer(measures, findings)
 
@@ -93,29 +117,44 @@ def separable_captures(view: AuditView, seed: int) -> Answer:
     kept: NDArray[np.bool_] = np.isin(code, chosen) & ~view.attack
     values = class_aurocs(view.features[kept], code[kept], seed, CAPTURE_CAP)
     mean = None if values is None else float(np.mean(values))
-    measure = Measured(key, what, "auroc", mean, {"captures": len(chosen), "flows": int(np.minimum(flows[chosen], CAPTURE_CAP).sum())})
+    measure = Measured(
+        key, what, "auroc", mean, {"captures": len(chosen), "flows": int(np.minimum(flows[chosen], CAPTURE_CAP).sum())}
+    )
     if mean is None:
         return Answer([measure])
     text = (
-        f"benign captures can be told apart with a mean AUROC of {mean:.3f}: they differ as much as attacks may, and a detector "
+        f"benign captures can be told apart with a mean AUROC of {mean:.3f}: they differ as much as attacks "
+        "may, and a detector "
         "fitted on some of them can raise alarms for the mere change of capture"
     )
-    return Answer([measure], judged(key, mean, text, "benign captures differ", note=SEPARABLE_NOTE, warning=SEPARABLE_WARNING))
+    return Answer(
+        [measure], judged(key, mean, text, "benign captures differ", note=SEPARABLE_NOTE, warning=SEPARABLE_WARNING)
+    )
 
 
 def coverage(view: AuditView) -> Answer:
     """How labels met flows, from the manifest."""
     labels, flows = view.manifest["labels"], int(view.manifest["unmatched_flows"])
-    total = {what: sum(int(row[what]) for row in labels.values()) for what in ("matched", "unmatched_rows", "ambiguous")}
+    total = {
+        what: sum(int(row[what]) for row in labels.values()) for what in ("matched", "unmatched_rows", "ambiguous")
+    }
     rows = sum(total.values())
     lost = {"unmatched_rows": "rows of the labels without a flow", "ambiguous": "ambiguous rows of the labels"}
     measures = [
-        Measured(f"coverage.{what}", text, "share", total[what] / rows if rows else None, {label: int(row[what]) for label, row in labels.items()})
+        Measured(
+            f"coverage.{what}",
+            text,
+            "share",
+            total[what] / rows if rows else None,
+            {label: int(row[what]) for label, row in labels.items()},
+        )
         for what, text in lost.items()
     ]
     seen = len(view) + flows
     dropped = flows / seen if seen else None
-    measures.append(Measured("coverage.unmatched_flows", "flows without a label (dropped)", "share", dropped, {"flows": flows}))
+    measures.append(
+        Measured("coverage.unmatched_flows", "flows without a label (dropped)", "share", dropped, {"flows": flows})
+    )
     findings: list[Finding] = []
     for measure in measures:
         text = f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic"

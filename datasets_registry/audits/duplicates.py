@@ -1,8 +1,8 @@
 """Flows that occur more than once: within a label, between training and test, between benign and attack.
 
-Two flows are *exact twins* when their stored packets agree one by one in direction, flags, size, TCP window and time gap rounded to 1 ms, and
-*near twins* when they agree in direction, flags and size.  Sequences are compared by a 64-bit hash: with a million flows two different ones
-meet with a probability of 3e-8.
+Two flows are *exact twins* when their stored packets agree one by one in direction, flags, size, TCP window and time
+gap rounded to 1 ms, and *near twins* when they agree in direction, flags and size.  Sequences are compared by a 64-bit
+hash: with a million flows two different ones meet with a probability of 3e-8.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,11 @@ Hashes = NDArray[np.uint64]
 def sequence_hashes(view: AuditView, *, exact: bool) -> Hashes:
     """Equal for flows whose packet sequences are exact (or near) twins, (N,) uint64."""
     position = np.arange(len(view.flow_of_packet)) - view.offsets[view.flow_of_packet]
-    word = view.bits.astype(np.uint64) | view.packets["size"].astype(np.uint64) << np.uint64(8) | position.astype(np.uint64) << np.uint64(48)
+    word = (
+        view.bits.astype(np.uint64)
+        | view.packets["size"].astype(np.uint64) << np.uint64(8)
+        | position.astype(np.uint64) << np.uint64(48)
+    )
     if exact:
         word |= view.packets["win"].astype(np.uint64) << np.uint64(24)
     mixed = splitmix64(word)
@@ -37,7 +41,8 @@ def sequence_hashes(view: AuditView, *, exact: bool) -> Hashes:
 
 
 def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str, Ids]) -> Answer:
-    """Twins within benign and attack flows, and of test flows in train, for the grouped partition and for a random one."""
+    """Twins within benign and attack flows, and of test flows in train, for the grouped partition and for a random
+    one."""
     measures: list[Measured] = []
     twins: dict[tuple[str, str, str], Measured] = {}
     for kind, exact in (("exact", True), ("near", False)):
@@ -52,7 +57,9 @@ def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str,
                 hit = np.isin(hashes[parts[part]], hashes[parts["train"]])
                 key = f"duplicates.{kind}_{label}_in_train_{split}"
                 what = f"{kind} twins: {label} test flows with one in benign train, {split} split"
-                twins[kind, label, split] = Measured(key, what, "share", share(hit), _of_longer(hit, longer[parts[part]]))
+                twins[kind, label, split] = Measured(
+                    key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])
+                )
                 measures.append(twins[kind, label, split])
     return Answer(measures, _judge(twins, measures))
 
@@ -69,12 +76,17 @@ def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_]
         "distinct": len(counts),
         "largest group": float(counts.max() / counts.sum()) if len(counts) else None,
     }
-    return Measured(f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail)
+    return Measured(
+        f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail
+    )
 
 
 def _judge(twins: Mapping[tuple[str, str, str], Measured], measures: list[Measured]) -> list[Finding]:
     near, at_random = twins["near", "benign", "grouped"], twins["near", "benign", "random"]
-    text = f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory does well on them"
+    text = (
+        f"{percent(near.value)} of the benign test flows repeat the sizes and flags of a training flow: memory "
+        "does well on them"
+    )
     findings = judged(near.key, near.value, text, "benign test flows repeat training flows", note=IN_TRAINING)
     text = (
         f"a random split raises the share of benign test flows with a near twin in training from {percent(near.value)} "
@@ -90,5 +102,8 @@ def _judge(twins: Mapping[tuple[str, str, str], Measured], measures: list[Measur
     findings += judged(hidden.key, hidden.value, text, "attack flows identical to benign ones", warning=LIKE_BENIGN)
     (repeated,) = (measure for measure in measures if measure.key == "duplicates.exact_attack")
     largest = repeated.detail["largest group"]
-    text = f"{percent(largest)} of the attack flows repeat one and the same packet sequence: the pooled AUROC is mostly that one pattern's"
+    text = (
+        f"{percent(largest)} of the attack flows repeat one and the same packet sequence: the pooled AUROC is "
+        "mostly that one pattern's"
+    )
     return findings + judged(repeated.key, largest, text, "one pattern is most of the attacks", note=ONE_PATTERN)

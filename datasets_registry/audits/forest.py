@@ -14,7 +14,8 @@ TREES = 50
 
 
 def class_aurocs(features: NDArray[np.float64], classes: NDArray[Any], seed: int, cap: int) -> list[float] | None:
-    """One-vs-rest AUROC of each class (in sorted order), out of fold; None with fewer than two classes, or one of fewer flows than folds.
+    """One-vs-rest AUROC of each class (in sorted order), out of fold; None with fewer than two classes, or one of fewer
+    flows than folds.
 
     features (n, 20); classes (n,); at most ``cap`` flows of a class are drawn.  Folds are random and stratified.
     """
@@ -28,7 +29,9 @@ def class_aurocs(features: NDArray[np.float64], classes: NDArray[Any], seed: int
     drawn = np.concatenate([rng.permutation(np.flatnonzero(classes == name))[:cap] for name in names])
     forest = RandomForestClassifier(TREES, min_samples_leaf=5, class_weight="balanced", random_state=seed, n_jobs=1)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    chances = cross_val_predict(forest, features[drawn].astype(np.float32), classes[drawn], cv=folds, method="predict_proba", n_jobs=1)
+    chances = cross_val_predict(
+        forest, features[drawn].astype(np.float32), classes[drawn], cv=folds, method="predict_proba", n_jobs=1
+    )
     values = [auroc(chances[:, column], classes[drawn] == name) for column, name in enumerate(names)]
     return [value for value in values if value is not None]
 

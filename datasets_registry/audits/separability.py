@@ -1,4 +1,5 @@
-"""How far one simple property separates attacks from benign flows: length, flags, ports, the best of the 20 features; and shuffled labels."""
+"""How far one simple property separates attacks from benign flows: length, flags, ports, the best of the 20 features;
+and shuffled labels."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from protocols.metrics import auroc
 NOTE, WARNING = 0.80, 0.95  # max(AUROC, 1 − AUROC) from which a single property is worth a note, and a warning.
 
 CONTROL_ERRORS = 5.0
-"""Standard errors of the AUROC of a random score by which a shuffled-label control may miss ½: the best of 40 tries lies above one try."""
+"""Standard errors of the AUROC of a random score by which a shuffled-label control may miss ½: the best of 40 tries
+lies above one try."""
 
 FLAG_BITS = 5
 
@@ -22,10 +24,13 @@ Score = Callable[[AuditView, NDArray[np.bool_]], NDArray[np.float64]]
 
 
 def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer:
-    """Length, flags, ports, features; ``parts``: the grouped partition (its train part is the benign half that histograms are made of)."""
+    """Length, flags, ports, features; ``parts``: the grouped partition (its train part is the benign half that
+    histograms are made of)."""
     length = [
         Measured("separability.length_stored", "length only: stored packets", "auroc", auroc(view.stored, view.attack)),
-        Measured("separability.length", "length only: all packets of the flow", "auroc", auroc(view.n_packets, view.attack)),
+        Measured(
+            "separability.length", "length only: all packets of the flow", "auroc", auroc(view.n_packets, view.attack)
+        ),
     ]
     flags = _rarity(view, parts, flag_rarity, "separability.flags", "TCP flags only: rarity among benign flows")
     ports = _rarity(view, parts, port_rarity, "separability.ports", "port only: rarity among benign flows")
@@ -42,15 +47,23 @@ def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer
 
 
 def _rarity(view: AuditView, parts: Mapping[str, Ids], score: Score, key: str, what: str) -> Measured:
-    """Histogram of the benign flows of train (half of them, whole captures); AUROC of −log frequency, the other benign flows against all attacks."""
+    """Histogram of the benign flows of train (half of them, whole captures); AUROC of −log frequency, the other benign
+    flows against all attacks."""
     fit = np.zeros(len(view), bool)
     fit[parts["train"]] = True
     value = auroc(score(view, fit)[~fit], view.attack[~fit])
-    return Measured(key, what, "auroc", value, {"benign flows counted": int(fit.sum()), "benign flows tested": int((~fit & ~view.attack).sum())})
+    return Measured(
+        key,
+        what,
+        "auroc",
+        value,
+        {"benign flows counted": int(fit.sum()), "benign flows tested": int((~fit & ~view.attack).sum())},
+    )
 
 
 def flag_rarity(view: AuditView, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean over a flow's packets of −ln of the add-one frequency of the packet's five flags among the packets of the flows ``fit``, (N,)."""
+    """Mean over a flow's packets of −ln of the add-one frequency of the packet's five flags among the packets of the
+    flows ``fit``, (N,)."""
     flags = view.bits.astype(np.int64) >> 1  # bit 0 is the direction
     counts = np.bincount(flags[fit[view.flow_of_packet]], minlength=1 << FLAG_BITS) + 1.0
     return np.add.reduceat(-np.log(counts / counts.sum())[flags], view.offsets[:-1]) / view.stored
@@ -66,8 +79,11 @@ def port_rarity(view: AuditView, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
     return -np.log(counts / counts.sum())[code]
 
 
-def best_feature(features: NDArray[np.float64], attack: NDArray[np.bool_]) -> tuple[float | None, list[tuple[str, str]]]:
-    """The largest max(AUROC, 1 − AUROC) of the columns of ``features`` (n, 20), and all (name, higher | lower), best first."""
+def best_feature(
+    features: NDArray[np.float64], attack: NDArray[np.bool_]
+) -> tuple[float | None, list[tuple[str, str]]]:
+    """The largest max(AUROC, 1 − AUROC) of the columns of ``features`` (n, 20), and all (name, higher | lower), best
+    first."""
     found = []
     for column, name in enumerate(FLOW_FEATURES):
         value = auroc(features[:, column], attack)
@@ -86,7 +102,10 @@ def _judge(measure: Measured) -> Finding | None:
         return None
     which = f" ({measure.detail['feature']}, chosen with labels)" if "feature" in measure.detail else ""
     turned = f" ({extreme:.3f} when turned round)" if measure.value < 0.5 else ""
-    text = f"{measure.what}{which} – that alone separates attacks from benign flows with an AUROC of {measure.value:.3f}{turned}"
+    text = (
+        f"{measure.what}{which} – that alone separates attacks from benign flows with an AUROC of "
+        f"{measure.value:.3f}{turned}"
+    )
     severity: Literal["note", "warning"] = "warning" if extreme >= WARNING else "note"
     short = f"{measure.what.split(':')[0]}: AUROC {measure.value:.2f}"
     return Finding(measure.key, severity, text, short, measure.value, WARNING if severity == "warning" else NOTE)
@@ -113,5 +132,8 @@ def _judge_control(measure: Measured, attack: NDArray[np.bool_]) -> Finding | No
     allowed = CONTROL_ERRORS * ((a + b + 1) / (12 * a * b)) ** 0.5
     if abs(measure.value - 0.5) <= allowed:
         return None
-    text = f"{measure.what} gives {measure.value:.3f} instead of ½ (allowed: ±{allowed:.3f}): the audit's own numbers cannot be trusted here"
+    text = (
+        f"{measure.what} gives {measure.value:.3f} instead of ½ (allowed: ±{allowed:.3f}): the audit's own numbers "
+        "cannot be trusted here"
+    )
     return Finding(measure.key, "warning", text, "shuffled-label control fails", measure.value, allowed)

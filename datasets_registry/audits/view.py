@@ -22,7 +22,8 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured number.  unit: ``auroc``, ``share`` (of 1), or ``count``; a value that does not exist is None and ``detail`` has the reason.
+    """One measured number.  unit: ``auroc``, ``share`` (of 1), or ``count``; a value that does not exist is None and
+    ``detail`` has the reason.
 
     key     ``check.name``, unique in a document
     detail  what belongs to the number: numbers per label or family, the name of a feature, n
@@ -47,7 +48,9 @@ class Finding:
     threshold: float
 
 
-def judged(key: str, value: float | None, text: str, short: str, *, note: float | None = None, warning: float | None = None) -> list[Finding]:
+def judged(
+    key: str, value: float | None, text: str, short: str, *, note: float | None = None, warning: float | None = None
+) -> list[Finding]:
     """The warning or the note where ``value`` reaches its threshold; nothing below, or where there is no value."""
     thresholds: Sequence[tuple[Literal["note", "warning"], float | None]] = (("warning", warning), ("note", note))
     for severity, threshold in thresholds:
@@ -68,9 +71,9 @@ class Answer:
 class AuditView:
     """A dataset as the audit sees it: N flows and P stored packets, labels beside them.
 
-    offsets (N + 1,); packets: ``columns.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to ``MAX_PACKETS``;
-    attack (N,) bool; family (N,) str; capture (N,) the number of the original capture, 0 … C − 1; ends (N, 2) numbers of the two addresses;
-    ports (N, 2), initiator first; proto (N,).
+    offsets (N + 1,); packets: ``columns.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to
+    ``MAX_PACKETS``; attack (N,) bool; family (N,) str; capture (N,) the number of the original capture, 0 … C − 1; ends
+    (N, 2) numbers of the two addresses; ports (N, 2), initiator first; proto (N,).
     """
 
     offsets: Ids

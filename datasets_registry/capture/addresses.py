@@ -26,14 +26,17 @@ def texts(versions: NDArray[np.int64], words: NDArray[np.uint64]) -> list[str]:
     for version, (high, low) in rows:
         text = known.get((version, high, low))
         if text is None:
-            text = ".".join(str(byte) for byte in low.to_bytes(4, "big")) if version == 4 else _ipv6_text(high << 64 | low)
+            text = (
+                ".".join(str(byte) for byte in low.to_bytes(4, "big")) if version == 4 else _ipv6_text(high << 64 | low)
+            )
             known[version, high, low] = text
         result.append(text)
     return result
 
 
 def _ipv6_text(value: int) -> str:
-    """RFC 5952 without dotted quads: systems and Python versions disagree on when to write those, and the text is part of a store's hash."""
+    """RFC 5952 without dotted quads: systems and Python versions disagree on when to write those, and the text is part
+    of a store's hash."""
     groups = [f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16)]
     for length in range(8, 1, -1):
         for start in range(9 - length):

@@ -1,7 +1,8 @@
-"""Packets of one capture → bidirectional flows with ragged packet sequences, in memory that the length of the capture does not decide.
+"""Packets of one capture → bidirectional flows with ragged packet sequences, in memory that the length of the capture
+does not decide.
 
-Open flows and their stored packets are kept in the tables of ``capture.kernels``, which see packets in time order; when one is full, the flows that
-no later packet can belong to leave as a segment of ``FileFlows``.
+Open flows and their stored packets are kept in the tables of ``capture.kernels``, which see packets in time order; when
+one is full, the flows that no later packet can belong to leave as a segment of ``FileFlows``.
 """
 
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ class FileFlows:
     first      (F,) int64, ns since the epoch, of the first packet; last: of the last one
     n_packets  (F,) int64, before the cut to the first 64
     serial     (F,) int64, position among all flows of the capture
-    macs       (F, 2) uint64, MAC addresses of the first packet's sender and receiver, 0 where the link layer is not Ethernet
+    macs       (F, 2) uint64, MAC addresses of the first packet's sender and receiver, 0 where the link layer is not
+               Ethernet
     offsets    (F + 1,) int64 into the packet columns
     size, iat, win, bits  (stored packets,), see ``columns.PACKET_ARRAYS``
-    whole      (F, N_ACCUMULATORS) float64 of ``cicflowmeter``, over all packets of a flow; None if they were not asked for
+    whole      (F, N_ACCUMULATORS) float64 of ``cicflowmeter``, over all packets of a flow; None if they were not asked
+               for
     """
 
     keys: NDArray[np.uint64]
@@ -69,7 +72,8 @@ class Sink(Protocol):
 def _finished(now: Any, rows: Any, rules: Any, flows: Any, n_flows: Any, place: Any) -> Any:
     """Which flows can get no packet at ``now`` or later: (their number, their stored packets).
 
-    ``place`` (n_flows,) becomes the row in the table after these have left, or -1 - position in the segment that they leave as.
+    ``place`` (n_flows,) becomes the row in the table after these have left, or -1 - position in the segment that they
+    leave as.
     """
     done, stored = 0, 0
     for row in range(n_flows):
@@ -135,7 +139,11 @@ def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segmen
 
 def _new_segment(columns: Columns, flows: int, packets: int) -> list[Any]:
     """The fields of FileFlows, to be filled."""
-    segment: list[Any] = [np.empty((flows, k.KEY_WORDS), np.uint64), np.empty(flows, np.bool_), *(np.empty(flows, np.int64) for _ in range(4))]
+    segment: list[Any] = [
+        np.empty((flows, k.KEY_WORDS), np.uint64),
+        np.empty(flows, np.bool_),
+        *(np.empty(flows, np.int64) for _ in range(4)),
+    ]
     segment += [np.empty((flows, 2), np.uint64), np.zeros(flows + 1, np.int64)]
     segment += [np.empty(packets, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8)]
     return [*segment, None if columns.whole is None else np.empty((flows, columns.whole.shape[1]))]

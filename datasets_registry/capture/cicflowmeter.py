@@ -1,11 +1,14 @@
-"""CICFlowMeter's features of a flow, from all of its packets: accumulators fed packet by packet, and the columns of ``columns.CIC_FEATURES``.
+"""CICFlowMeter's features of a flow, from all of its packets: accumulators fed packet by packet, and the columns of
+``columns.CIC_FEATURES``.
 
-Definitions, and where they differ from the published CSVs on purpose, are in ``docs/features.md``.  Times are kept as whole nanoseconds since the
-flow's first packet, which float64 holds exactly for 104 days.  Sums of lengths and of their squares are exact integers too.  Squares of gaps are
-summed around the first gap (a member of the sample, so that what cancels is at most 1 + n times what remains) with Kahan's correction: the standard
-deviation of a beacon with gaps of a minute and a jitter of a microsecond keeps its digits, and no packet costs a division.
+Definitions, and where they differ from the published CSVs on purpose, are in ``docs/features.md``.  Times are kept as
+whole nanoseconds since the flow's first packet, which float64 holds exactly for 104 days.  Sums of lengths and of their
+squares are exact integers too.  Squares of gaps are summed around the first gap (a member of the sample, so that what
+cancels is at most 1 + n times what remains) with Kahan's correction: the standard deviation of a beacon with gaps of a
+minute and a jitter of a microsecond keeps its digits, and no packet costs a division.
 
-``begin``, ``update`` and ``finish`` are called from other compiled code: numba's cache does not see that they changed, see ``capture.kernels``.
+``begin``, ``update`` and ``finish`` are called from other compiled code: numba's cache does not see that they changed,
+see ``capture.kernels``.
 """
 
 import math
@@ -23,12 +26,14 @@ IDLE_GAP = 5 * SECOND
 BULK_PACKETS = 4
 RARE_FLAGS = 0xE7  # FIN, SYN, RST, URG, ECE, CWR; the others, PSH and ACK, are in most segments
 
-# A spread of times, from its position on: the first value, the squares of the distances from it, their sum's correction, minimum, maximum.
+# A spread of times, from its position on: the first value, the squares of the distances from it, their sum's
+# correction, minimum, maximum.
 ORIGIN, SQUARES, CORRECTION, LOWEST, HIGHEST = range(5)
 SPREAD = 5
 
-# The flow: its first packet's time in two halves, the last one's, the gaps; counts of flags; gaps between subflows; the run of payload packets in one
-# direction (their number, negative if backward, bytes of its first four, times of first and last); active periods and idle gaps.
+# The flow: its first packet's time in two halves, the last one's, the gaps; counts of flags; gaps between subflows; the
+# run of payload packets in one direction (their number, negative if backward, bytes of its first four, times of first
+# and last); active periods and idle gaps.
 FIRST_HIGH, FIRST_LOW, LAST, GAPS = range(4)
 FIN, SYN, RST, ACK, ECE, CWR = range(GAPS + SPREAD, GAPS + SPREAD + 6)
 PAUSES, RUN, RUN_BYTES, RUN_FIRST, RUN_LAST = range(CWR + 1, CWR + 6)
@@ -74,10 +79,12 @@ def _add(row: Any, at: Any, value: Any, is_first: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def update(row: Any, ts: Any, payload: Any, header: Any, flags: Any, win: Any, backward: Any) -> None:
-    """Enter a packet into the accumulators ``row`` of its flow; packets come in time order, the first one has ``backward`` 0.
+    """Enter a packet into the accumulators ``row`` of its flow; packets come in time order, the first one has
+    ``backward`` 0.
 
-    ts int64, ns since the epoch; payload: bytes of transport payload by the packet's own lengths; header: bytes of the transport header (0 for other
-    protocols than TCP and UDP); flags: the TCP header's byte of flags, win: its window (0 and 0 if not TCP); backward: 0 or 1.
+    ts int64, ns since the epoch; payload: bytes of transport payload by the packet's own lengths; header: bytes of the
+    transport header (0 for other protocols than TCP and UDP); flags: the TCP header's byte of flags, win: its window (0
+    and 0 if not TCP); backward: 0 or 1.
     """
     side = BACKWARD if backward else FORWARD
     packets = row[FORWARD + N] + row[BACKWARD + N]
@@ -120,7 +127,8 @@ def update(row: Any, ts: Any, payload: Any, header: Any, flags: Any, win: Any, b
 
 @njit(cache=True, nogil=True)
 def _pause(row: Any, now: Any, gap: Any) -> None:
-    """A gap between subflows ends; if it is an idle one, so did the active period before it, unless that was a single moment."""
+    """A gap between subflows ends; if it is an idle one, so did the active period before it, unless that was a single
+    moment."""
     row[PAUSES] += 1
     if gap > IDLE_GAP:
         active = row[LAST] - row[ACTIVE_FIRST]
@@ -157,7 +165,8 @@ def _bulk(row: Any, now: Any, length: Any, side: Any, sign: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _times(row: Any, at: Any, n: Any, total: Any) -> Any:
-    """(mean, standard deviation, maximum, minimum) in µs of the n times that are in the spread at ``at`` and sum to ``total`` ns."""
+    """(mean, standard deviation, maximum, minimum) in µs of the n times that are in the spread at ``at`` and sum to
+    ``total`` ns."""
     if n == 0:
         return 0.0, 0.0, 0.0, 0.0
     deviation = 0.0
@@ -170,7 +179,8 @@ def _times(row: Any, at: Any, n: Any, total: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _variance(n: Any, total: Any, squares: Any) -> Any:
-    """Variance (n − 1) of n whole numbers from their sum and sum of squares: moved to the nearest whole number to the mean, half cancels at most."""
+    """Variance (n − 1) of n whole numbers from their sum and sum of squares: moved to the nearest whole number to the
+    mean, half cancels at most."""
     if n < 2:
         return 0.0
     centre = np.int64(np.rint(total / n))
@@ -188,7 +198,15 @@ def _ratio(over: Any, under: Any) -> Any:
 (PROTOCOL, DURATION, RATES, FLOW_IAT, LENGTHS, FLAG_COUNTS, RATIO, DATA_PACKETS, ACTIVE_COLUMNS, IDLE_COLUMNS) = (
     CIC_FEATURES.index(name)
     for name in (
-        *("Protocol", "Flow Duration", "Flow Bytes/s", "Flow IAT Mean", "Min Packet Length", "FIN Flag Count", "Down/Up Ratio"),
+        *(
+            "Protocol",
+            "Flow Duration",
+            "Flow Bytes/s",
+            "Flow IAT Mean",
+            "Min Packet Length",
+            "FIN Flag Count",
+            "Down/Up Ratio",
+        ),
         *("act_data_pkt_fwd", "Active Mean", "Idle Mean"),
     )
 )
@@ -213,7 +231,14 @@ class _Columns(NamedTuple):
 
 
 def _columns(side: str, packets: str, window: str) -> _Columns:
-    names = [packets, f"Total Length of {side} Packets", f"{side} Packet Length Max", f"{side} IAT Total", f"{side} PSH Flags", f"{side} URG Flags"]
+    names = [
+        packets,
+        f"Total Length of {side} Packets",
+        f"{side} Packet Length Max",
+        f"{side} IAT Total",
+        f"{side} PSH Flags",
+        f"{side} URG Flags",
+    ]
     names += [f"{side} Header Length", f"{side} Packets/s", f"Avg {side} Segment Size", f"{side} Avg Bytes/Bulk"]
     names += [f"Subflow {side} Packets", f"Subflow {side} Bytes", window]
     return _Columns(*(CIC_FEATURES.index(name) for name in names))
@@ -233,7 +258,9 @@ def _finish_side(row: Any, side: Any, is_tcp: Any, at: Any, out: Any) -> None:
     out[at.lengths], out[at.lengths + 1] = row[side + LONGEST], row[side + SHORTEST] if packets else 0.0
     out[at.lengths + 2], out[at.lengths + 3] = mean, math.sqrt(_variance(packets, total, row[side + BYTES_SQUARED]))
     out[at.iat] = elapsed / 1e3
-    out[at.iat + 1], out[at.iat + 2], out[at.iat + 3], out[at.iat + 4] = _times(row, side + SIDE_GAPS, max(packets - 1, 0), elapsed)
+    out[at.iat + 1], out[at.iat + 2], out[at.iat + 3], out[at.iat + 4] = _times(
+        row, side + SIDE_GAPS, max(packets - 1, 0), elapsed
+    )
     out[at.psh], out[at.urg], out[at.headers] = row[side + PSH], row[side + URG], row[side + HEADERS]
     out[at.rate] = _ratio(packets * 1e9, duration)
     bulks, bulk_bytes = row[side + BULKS], row[side + BULK_BYTES]
@@ -261,16 +288,24 @@ def finish(accumulators: Any, protocol: Any, out: Any) -> None:
         to[FLOW_IAT], to[FLOW_IAT + 1], to[FLOW_IAT + 2], to[FLOW_IAT + 3] = _times(row, GAPS, packets - 1, duration)
 
         variance = _variance(packets, total, row[FORWARD + BYTES_SQUARED] + row[BACKWARD + BYTES_SQUARED])
-        to[LENGTHS], to[LENGTHS + 1] = min(row[FORWARD + SHORTEST], row[BACKWARD + SHORTEST]), max(row[FORWARD + LONGEST], row[BACKWARD + LONGEST])
+        to[LENGTHS], to[LENGTHS + 1] = (
+            min(row[FORWARD + SHORTEST], row[BACKWARD + SHORTEST]),
+            max(row[FORWARD + LONGEST], row[BACKWARD + LONGEST]),
+        )
         to[LENGTHS + 2], to[LENGTHS + 3], to[LENGTHS + 4] = total / packets, math.sqrt(variance), variance
 
         to[FLAG_COUNTS], to[FLAG_COUNTS + 1], to[FLAG_COUNTS + 2] = row[FIN], row[SYN], row[RST]
         to[FLAG_COUNTS + 3], to[FLAG_COUNTS + 4] = row[FORWARD + PSH] + row[BACKWARD + PSH], row[ACK]
-        to[FLAG_COUNTS + 5], to[FLAG_COUNTS + 6], to[FLAG_COUNTS + 7] = row[FORWARD + URG] + row[BACKWARD + URG], row[CWR], row[ECE]
+        to[FLAG_COUNTS + 5], to[FLAG_COUNTS + 6], to[FLAG_COUNTS + 7] = (
+            row[FORWARD + URG] + row[BACKWARD + URG],
+            row[CWR],
+            row[ECE],
+        )
         to[RATIO], to[RATIO + 1] = backward / forward, total / packets
 
         to[DATA_PACKETS], to[DATA_PACKETS + 1] = row[FORWARD + WITH_PAYLOAD], row[FORWARD + SHORTEST_HEADER]
-        # Active periods and idle gaps take turns: together they last until the period begins that no idle gap has ended.
+        # Active periods and idle gaps take turns: together they last until the period begins that no idle gap has
+        # ended.
         active, at = row[ACTIVE_FIRST] - row[IDLE_TOTAL], ACTIVE_COLUMNS
         to[at], to[at + 1], to[at + 2], to[at + 3] = _times(row, ACTIVE, row[N_ACTIVE], active)
         at = IDLE_COLUMNS
@@ -278,7 +313,8 @@ def finish(accumulators: Any, protocol: Any, out: Any) -> None:
 
 
 def cic_features(accumulators: NDArray[np.float64], protocol: NDArray[Any]) -> NDArray[np.float64]:
-    """The features of F flows: (F, 77) float64, columns in the order of ``CIC_FEATURES``; arguments as of ``finish``."""
+    """The features of F flows: (F, 77) float64, columns in the order of ``CIC_FEATURES``; arguments as of
+    ``finish``."""
     out = np.empty((len(accumulators), len(CIC_FEATURES)))
     finish(accumulators, protocol, out)
     return out

@@ -1,8 +1,9 @@
 """A capture file → its flows.
 
-Packets go to their flows as they are decoded.  Where one is late, the capture is read again through a window, in which packets are sorted by time;
-the end of each window waits for the next, so that a packet may be late by that much.  A capture in worse order (two of them appended, say) is read a
-last time and sorted as a whole: the only case in which memory grows with it.
+Packets go to their flows as they are decoded.  Where one is late, the capture is read again through a window, in which
+packets are sorted by time; the end of each window waits for the next, so that a packet may be late by that much.  A
+capture in worse order (two of them appended, say) is read a last time and sorted as a whole: the only case in which
+memory grows with it.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,9 @@ FLOWS = 1 << 15
 class _Flows(Columns):
     """Packets on their way into flows: at once, or through a window of ``window`` packets."""
 
-    def __init__(self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0, row_sink: RowSink | None = None) -> None:
+    def __init__(
+        self, rules: FlowRules, sink: Sink, n_bytes: int, whole: bool, window: int = 0, row_sink: RowSink | None = None
+    ) -> None:
         """Room for few flows if the capture is small: fresh memory is dear."""
         small = max(n_bytes // 64, 64)
         sessions = min(SESSIONS, 1 << small.bit_length())
@@ -106,13 +109,20 @@ class _Flows(Columns):
 
 
 def extract_flows(
-    path: Path, rules: FlowRules, sink: Sink, advance: Callable[[int], None] = ignore, *, whole: bool = False, row_sink: RowSink | None = None
+    path: Path,
+    rules: FlowRules,
+    sink: Sink,
+    advance: Callable[[int], None] = ignore,
+    *,
+    whole: bool = False,
+    row_sink: RowSink | None = None,
 ) -> Scan:
     """Give the flows of one capture to ``sink``, segment by segment; what became of its packets.
 
-    ``whole``: with the accumulators of ``cicflowmeter``; ``row_sink``: every frame that has a time, mirrored copies only as far as flows have them,
-    goes there too, in the order of the file.  DataError if the file cannot be opened or is not a capture.  ``advance(n)`` is called as ``n`` more
-    bytes of the file have been read (more than once where packets are late).
+    ``whole``: with the accumulators of ``cicflowmeter``; ``row_sink``: every frame that has a time, mirrored copies
+    only as far as flows have them, goes there too, in the order of the file.  DataError if the file cannot be opened or
+    is not a capture.  ``advance(n)`` is called as ``n`` more bytes of the file have been read (more than once where
+    packets are late).
     """
     n_bytes = path.stat().st_size if path.is_file() else 0
     scan: Scan
@@ -146,7 +156,8 @@ class _Counted:
 
 
 def stream_rows(path: Path, rules: FlowRules, row_sink: RowSink) -> int:
-    """Give the packet stream of one capture to ``row_sink``, as ``extract_flows`` does; the number of flows that ``flow`` counts."""
+    """Give the packet stream of one capture to ``row_sink``, as ``extract_flows`` does; the number of flows that
+    ``flow`` counts."""
     flows = _Counted()
     extract_flows(path, rules, flows, row_sink=row_sink)
     return flows.n_flows

@@ -18,7 +18,8 @@ HALF_SQRT2 = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 
 @njit(cache=True, nogil=True, forceinline=True, error_model="numpy")
 def _log1p(x: Any) -> Any:
-    """log(1 + x) of x >= 0 without a branch, so that eight are computed at once: FreeBSD's e_log.c, and the rounding of 1 + x put right."""
+    """log(1 + x) of x >= 0 without a branch, so that eight are computed at once: FreeBSD's e_log.c, and the rounding of
+    1 + x put right."""
     u = 1.0 + x
     bits = bits_of(u)
     exponent = (bits - HALF_SQRT2) >> 52
@@ -27,7 +28,10 @@ def _log1p(x: Any) -> Any:
     z = s * s
     w = z * z
     odd = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
-    even = z * (6.666666666666735130e-01 + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)))
+    even = z * (
+        6.666666666666735130e-01
+        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01))
+    )
     half = 0.5 * f * f
     lost = (x - (u - 1.0)) / u
     return exponent * LN2_HIGH - ((half - (s * (half + odd + even) + (exponent * LN2_LOW + lost))) - f)
@@ -73,8 +77,17 @@ def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
             out[flow, 0], out[flow, 1], out[flow, 2], out[flow, 3] = duration, n, n - n_backward, n_backward
             # The sizes are whole numbers: their variance from sums is exact.
             out[flow, 4], out[flow, 5], out[flow, 6] = total - backward, backward, total / n
-            out[flow, 7], out[flow, 8], out[flow, 9] = np.sqrt(float(n * squares - total * total)) / n, smallest, largest
-            out[flow, 10], out[flow, 11], out[flow, 12], out[flow, 13] = duration / gaps, np.sqrt(deviation / gaps), shortest, longest
+            out[flow, 7], out[flow, 8], out[flow, 9] = (
+                np.sqrt(float(n * squares - total * total)) / n,
+                smallest,
+                largest,
+            )
+            out[flow, 10], out[flow, 11], out[flow, 12], out[flow, 13] = (
+                duration / gaps,
+                np.sqrt(deviation / gaps),
+                shortest,
+                longest,
+            )
             for flag in range(5):
                 out[flow, 14 + flag] = counts >> 8 * (1 + flag) & 0xFF
             out[flow, 19] = 0.0
@@ -84,11 +97,13 @@ def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
             out[flow, 19] = ratios[flow - start]
 
 
-def flow_features(offsets: NDArray[np.int64], size: NDArray[np.uint16], iat: NDArray[np.float32], bits: NDArray[np.uint8]) -> NDArray[np.float64]:
+def flow_features(
+    offsets: NDArray[np.int64], size: NDArray[np.uint16], iat: NDArray[np.float32], bits: NDArray[np.uint8]
+) -> NDArray[np.float64]:
     """The features of N flows, each of at least one packet: (N, 20) float64, columns in the order of ``FLOW_FEATURES``.
 
-    offsets (N + 1,); size (bytes), iat (µs, the first packet's is not a gap) and bits (see ``columns.BIT_OF``), each (offsets[-1],).
-    ``log_duration`` is log1p of the time from the first to the last stored packet in µs.
+    offsets (N + 1,); size (bytes), iat (µs, the first packet's is not a gap) and bits (see ``columns.BIT_OF``), each
+    (offsets[-1],). ``log_duration`` is log1p of the time from the first to the last stored packet in µs.
     """
     out = np.empty((len(offsets) - 1, len(FLOW_FEATURES)))
     _features(offsets, size, iat, bits, out)

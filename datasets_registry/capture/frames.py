@@ -1,4 +1,5 @@
-"""A captured frame → what is known of its packet: where its addresses and ports are, its lengths, its flags, and the key of its session.
+"""A captured frame → what is known of its packet: where its addresses and ports are, its lengths, its flags, and the
+key of its session.
 
 Flows and the packet stream are both made of these fields.  See ``links`` on offsets and bounds.
 """
@@ -12,8 +13,9 @@ from datasets_registry.capture import links as net
 from datasets_registry.capture.memory import be16, be32, be64, byte, put, word
 from datasets_registry.capture.sessions import long_key, short_key
 
-# ``fields`` of any frame: what its addresses are of (4 and 6: IP; ``links.ARP``; 0: they are not known) and where that begins; protocol behind IP,
-# and where the ports of TCP or UDP are (0: nowhere).  The others are those of a packet that is used.
+# ``fields`` of any frame: what its addresses are of (4 and 6: IP; ``links.ARP``; 0: they are not known) and where that
+# begins; protocol behind IP, and where the ports of TCP or UDP are (0: nowhere).  The others are those of a packet that
+# is used.
 KIND, IP, PROTOCOL, PORTS, LENGTH, WIN, FLAGS, A, B, SECOND, PAYLOAD, HEADER = range(12)
 N_FIELDS = 12
 

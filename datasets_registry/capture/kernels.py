@@ -1,8 +1,10 @@
-"""Numba kernels: the bytes of a capture → interned 5-tuples, flows (or packet columns) and, where it is asked for, the packet stream, in one pass.
+"""Numba kernels: the bytes of a capture → interned 5-tuples, flows (or packet columns) and, where it is asked for, the
+packet stream, in one pass.
 
-numba's on-disk cache notices a change in the file of the function that it compiled, not in the files of the functions which that one calls: whoever
-changes another module of kernels deletes the ``__pycache__`` here.  The loop reads up to ``PADDING`` bytes beyond what was captured before it has
-compared lengths; buffers end in so many spare bytes.  All arithmetic is int64 (mixed with uint64 it gives floats).
+numba's on-disk cache notices a change in the file of the function that it compiled, not in the files of the functions
+which that one calls: whoever changes another module of kernels deletes the ``__pycache__`` here.  The loop reads up to
+``PADDING`` bytes beyond what was captured before it has compared lengths; buffers end in so many spare bytes.  All
+arithmetic is int64 (mixed with uint64 it gives floats).
 """
 
 from typing import Any, NamedTuple
@@ -36,14 +38,18 @@ from janus_bench.columns import MAX_PACKETS
 # What a scan stopped for.
 NEED_DATA, NEED_ROOM, CORRUPT, BLOCK_FOR_CALLER, UNORDERED, PACKET, SKIPPED = range(7)
 
-# ``state``: packets in the window, sessions known, records seen, bytes to skip beyond the buffer, offset in the file of the buffer's first byte,
-# latest timestamp so far, packets before the latest one of their time, flows in the table, packets in their log, flows begun so far, whether packets
-# go to their flows at once (1) or to the window (0), rows of the stream that are filled, rows of the capture before these.
+# ``state``: packets in the window, sessions known, records seen, bytes to skip beyond the buffer, offset in the file of
+# the buffer's first byte, latest timestamp so far, packets before the latest one of their time, flows in the table,
+# packets in their log, flows begun so far, whether packets go to their flows at once (1) or to the window (0), rows of
+# the stream that are filled, rows of the capture before these.
 STATE_WORDS = 13
-N_PACKETS, N_SESSIONS, N_RECORDS, SKIP, BASE, LATEST, LATE, N_FLOWS, N_LOG, BEGUN, AT_ONCE, N_ROWS, ROWS_BEFORE = range(STATE_WORDS)
+N_PACKETS, N_SESSIONS, N_RECORDS, SKIP, BASE, LATEST, LATE, N_FLOWS, N_LOG, BEGUN, AT_ONCE, N_ROWS, ROWS_BEFORE = range(
+    STATE_WORDS
+)
 
-# Columns of the interface table (pcapng; classic pcap has one row): link type, ticks → ns as multiply, divide or binary shift, offset in ns, and
-# where in a frame of this link type the EtherType and an IP header behind it are (EtherType -1: nowhere fixed).
+# Columns of the interface table (pcapng; classic pcap has one row): link type, ticks → ns as multiply, divide or binary
+# shift, offset in ns, and where in a frame of this link type the EtherType and an IP header behind it are (EtherType
+# -1: nowhere fixed).
 INTERFACE_WORDS = 7
 LINK, MULTIPLY, DIVIDE, SHIFT, OFFSET, TYPE_AT, IP_AT = range(INTERFACE_WORDS)
 FIXED_HEADERS = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
@@ -63,9 +69,10 @@ MAX_SECONDS = 9_000_000_000  # int64 nanoseconds end in the year 2262
 class Packets(NamedTuple):
     """Packet columns; the first ``state[N_PACKETS]`` entries are filled.
 
-    ts int64, ns since the epoch; session int32; size uint16, IP length; win uint16; bits uint8: TCP flags as in ``columns.BIT_OF``, ``MIRRORED``, and
-    in place of the direction whether the sender is the session's second endpoint; macs (capacity, 2) int64 of sender and receiver; payload uint16
-    and header uint8, bytes behind the IP header; flags uint8, as TCP has them.
+    ts int64, ns since the epoch; session int32; size uint16, IP length; win uint16; bits uint8: TCP flags as in
+    ``columns.BIT_OF``, ``MIRRORED``, and in place of the direction whether the sender is the session's second endpoint;
+    macs (capacity, 2) int64 of sender and receiver; payload uint16 and header uint8, bytes behind the IP header; flags
+    uint8, as TCP has them.
     """
 
     ts: NDArray[np.int64]
@@ -106,7 +113,8 @@ def _same_bytes(buf: Any, one: Any, other: Any, size: Any) -> Any:
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _mirrored(buf: Any, at: Any, size: Any, ts: Any, session: Any, base: Any) -> Any:
-    """Whether the ``size`` bytes at ``at``, an IP packet as captured, repeat its session's packet before it; ``session``: its row's address.
+    """Whether the ``size`` bytes at ``at``, an IP packet as captured, repeat its session's packet before it;
+    ``session``: its row's address.
 
     A packet is the copy of one other at most: of three equal ones the second is a copy, and the third is not.
     """
@@ -121,10 +129,24 @@ def _mirrored(buf: Any, at: Any, size: Any, ts: Any, session: Any, base: Any) ->
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _enter(ts: Any, size: Any, win: Any, bits: Any, session: Any, row: Any, table: Any, heads: Any, gaps: Any, state: Any, rules: Any) -> Any:
-    """Enter a packet, none before it later than it, into its flow: (row of the flow, whether it begins with this packet).
+def _enter(
+    ts: Any,
+    size: Any,
+    win: Any,
+    bits: Any,
+    session: Any,
+    row: Any,
+    table: Any,
+    heads: Any,
+    gaps: Any,
+    state: Any,
+    rules: Any,
+) -> Any:
+    """Enter a packet, none before it later than it, into its flow: (row of the flow, whether it begins with this
+    packet).
 
-    ``session`` is the number of its session, ``row`` the address of that one's row; ``table``, ``heads`` and ``gaps`` those of ``FlowColumns``.
+    ``session`` is the number of its session, ``row`` the address of that one's row; ``table``, ``heads`` and ``gaps``
+    those of ``FlowColumns``.
     """
     flow, last, meta = word(row, FLOW), word(row, LAST), word(row, META)
     if flow >= 0 and ((meta & CLOSED != 0) | (ts - last > rules.idle) | (ts - word(row, FIRST) > rules.active)):
@@ -155,12 +177,22 @@ def _enter(ts: Any, size: Any, win: Any, bits: Any, session: Any, row: Any, tabl
 
 
 @njit(cache=True, nogil=True)
-def assemble(packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: Any, rules: Any, whole: Any, serials: Any) -> Any:
-    """Enter packets ``at`` to ``end`` of the window, in time order, into flows; returns the first that there was no room for.
+def assemble(
+    packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: Any, rules: Any, whole: Any, serials: Any
+) -> Any:
+    """Enter packets ``at`` to ``end`` of the window, in time order, into flows; returns the first that there was no
+    room for.
 
-    ``serials`` (window,), if it is not None, becomes the serial numbers of their flows, -1 for a packet that was left out.
+    ``serials`` (window,), if it is not None, becomes the serial numbers of their flows, -1 for a packet that was left
+    out.
     """
-    rows, table, heads, gaps, numbers = address(sessions.rows), address(flows.rows), address(flows.heads), address(flows.gaps), address(state)
+    rows, table, heads, gaps, numbers = (
+        address(sessions.rows),
+        address(flows.rows),
+        address(flows.heads),
+        address(flows.gaps),
+        address(state),
+    )
     while at < end and state[N_LOG] < len(flows.heads) and state[N_FLOWS] < len(flows.rows):
         bits = np.int64(packets.bits[at])
         if serials is not None:
@@ -168,7 +200,9 @@ def assemble(packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: 
         if not (bits & MIRRORED and rules.remove_mirrored):
             session, ts, win = np.int64(packets.session[at]), packets.ts[at], np.int64(packets.win[at])
             row = rows + 64 * session
-            flow, begins = _enter(ts, np.int64(packets.size[at]), win, bits, session, row, table, heads, gaps, numbers, rules)
+            flow, begins = _enter(
+                ts, np.int64(packets.size[at]), win, bits, session, row, table, heads, gaps, numbers, rules
+            )
             if begins:
                 flows.rows[flow, SRC_MAC], flows.rows[flow, DST_MAC] = packets.macs[at, 0], packets.macs[at, 1]
             if serials is not None:
@@ -177,14 +211,23 @@ def assemble(packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: 
                 if begins:
                     begin(whole[flow])
                 backward = (bits ^ word(row, META)) & 1
-                update(whole[flow], ts, np.int64(packets.payload[at]), np.int64(packets.header[at]), np.int64(packets.flags[at]), win, backward)
+                update(
+                    whole[flow],
+                    ts,
+                    np.int64(packets.payload[at]),
+                    np.int64(packets.header[at]),
+                    np.int64(packets.flags[at]),
+                    win,
+                    backward,
+                )
         at += 1
     return at
 
 
 @njit(cache=True, nogil=True)
 def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
-    """A pcapng timestamp in ns since the epoch, or -1 where int64 cannot hold it or the interface's resolution is nonsense."""
+    """A pcapng timestamp in ns since the epoch, or -1 where int64 cannot hold it or the interface's resolution is
+    nonsense."""
     ticks = np.uint64(high << 32 | low)
     if word(row, SHIFT) >= 0:
         shift = word(row, SHIFT)
@@ -207,9 +250,11 @@ def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _block(buf: Any, at: Any, end: Any, big: Any, interfaces: Any, n_interfaces: Any, counts: Any, state: Any) -> Any:
-    """A pcapng block: (status, first byte after it, packet's first byte, captured length, original length, ts, interface).
+    """A pcapng block: (status, first byte after it, packet's first byte, captured length, original length, ts,
+    interface).
 
-    Section headers and interface descriptions are left to the caller (``BLOCK_FOR_CALLER``); unknown blocks are skipped.
+    Section headers and interface descriptions are left to the caller (``BLOCK_FOR_CALLER``); unknown blocks are
+    skipped.
     """
     if at + 12 > end:
         return NEED_DATA, at, 0, 0, 0, 0, 0
@@ -248,7 +293,9 @@ def _block(buf: Any, at: Any, end: Any, big: Any, interfaces: Any, n_interfaces:
         if interface >= n_interfaces:
             reason = net.UNKNOWN_INTERFACE
         else:
-            ts = _nanoseconds(u32(buf, at + 12, big), u32(buf, at + 16, big), interfaces + 8 * INTERFACE_WORDS * interface)
+            ts = _nanoseconds(
+                u32(buf, at + 12, big), u32(buf, at + 16, big), interfaces + 8 * INTERFACE_WORDS * interface
+            )
             if ts < 0:
                 reason = net.BAD_TIMESTAMP
     if reason != net.USED:
@@ -289,17 +336,28 @@ def scan(
 ) -> Any:
     """Records of a capture in ``buffer[at:end]``: (first byte not consumed, what it stopped for).
 
-    ``classic``: a classic pcap, whose only interface's ``MULTIPLY`` is the nanoseconds of one unit of a record's fraction of a second; else pcapng.
-    ``AT_ONCE``: packets go to ``flows``, and to the accumulators ``whole`` (flows' capacity, K) if that is not None; else to ``packets``.
-    ``stream``: ``names.Rows``, which every frame goes to, or None.
+    ``classic``: a classic pcap, whose only interface's ``MULTIPLY`` is the nanoseconds of one unit of a record's
+    fraction of a second; else pcapng. ``AT_ONCE``: packets go to ``flows``, and to the accumulators ``whole`` (flows'
+    capacity, K) if that is not None; else to ``packets``. ``stream``: ``names.Rows``, which every frame goes to, or
+    None.
     """
     buf, numbers, tallies, lines = address(buffer), address(state), address(counts), address(interfaces)
-    rows, keys, table, mask = address(sessions.rows), address(sessions.keys), address(sessions.table), len(sessions.table) - 1
+    rows, keys, table, mask = (
+        address(sessions.rows),
+        address(sessions.keys),
+        address(sessions.table),
+        len(sessions.table) - 1,
+    )
     flow_rows, heads, gaps = address(flows.rows), address(flows.heads), address(flows.gaps)
     scratch, scratch_key = np.empty(frames.N_FIELDS, np.int64), np.empty(KEY_WORDS, np.int64)
     fields, key = address(scratch), address(scratch_key)
     at_once, base, latest = state[AT_ONCE] != 0, state[BASE], state[LATEST]
-    link, unit, type_at, ip_at = interfaces[0, LINK], interfaces[0, MULTIPLY], interfaces[0, TYPE_AT], interfaces[0, IP_AT]
+    link, unit, type_at, ip_at = (
+        interfaces[0, LINK],
+        interfaces[0, MULTIPLY],
+        interfaces[0, TYPE_AT],
+        interfaces[0, IP_AT],
+    )
     room = used = np.int64(0)
     while True:
         if room == 0:
@@ -322,7 +380,9 @@ def scan(
                 status = NEED_DATA
                 break
         else:
-            status, following, body, captured, wire, ts, interface = _block(buf, at, end, big, lines, n_interfaces, tallies, numbers)
+            status, following, body, captured, wire, ts, interface = _block(
+                buf, at, end, big, lines, n_interfaces, tallies, numbers
+            )
             if status == SKIPPED:
                 at = following
                 continue
@@ -333,12 +393,18 @@ def scan(
             link, type_at, ip_at = word(line, LINK), word(line, TYPE_AT), word(line, IP_AT)
         late = ts < latest
 
-        # Nearly all packets: IPv4 without options, not a fragment, TCP or UDP, headers captured.  The rest, and the odd ones, take the long way.
+        # Nearly all packets: IPv4 without options, not a fragment, TCP or UDP, headers captured.  The rest, and the odd
+        # ones, take the long way.
         ip = body + ip_at
         protocol, length = byte(buf, ip + 9), be16(buf, ip + 2)
         is_tcp = protocol == 6
         need = 36 if is_tcp else 24
-        plain = (type_at >= 0) & (be16(buf, body + type_at) == 0x0800) & (byte(buf, ip) == 0x45) & (be16(buf, ip + 6) & 0x3FFF == 0)
+        plain = (
+            (type_at >= 0)
+            & (be16(buf, body + type_at) == 0x0800)
+            & (byte(buf, ip) == 0x45)
+            & (be16(buf, ip + 6) & 0x3FFF == 0)
+        )
         if plain & (is_tcp | (protocol == 17)) & (length >= need) & (captured >= ip_at + need):
             a, b, second = short_key(be64(buf, ip + 12), protocol, be32(buf, ip + 20))
             tcp = be32(buf, ip + 32) if is_tcp else 0
@@ -348,13 +414,31 @@ def scan(
             kind, ports = np.int64(4), ip + 20
         else:
             reason = decode(buf, body, body + captured, wire, link, big, fields, key, tallies)
-            kind, ip, protocol, ports = word(fields, frames.KIND), word(fields, frames.IP), word(fields, frames.PROTOCOL), word(fields, frames.PORTS)
+            kind, ip, protocol, ports = (
+                word(fields, frames.KIND),
+                word(fields, frames.IP),
+                word(fields, frames.PROTOCOL),
+                word(fields, frames.PORTS),
+            )
             if reason != net.USED:
                 counts[reason] += 1
                 state[N_RECORDS] += 1
                 at = following
                 if stream is not None:
-                    add_row(stream, state[N_ROWS], buf, body, body + captured, wire, ts, link == 1, kind, ip, protocol, ports)
+                    add_row(
+                        stream,
+                        state[N_ROWS],
+                        buf,
+                        body,
+                        body + captured,
+                        wire,
+                        ts,
+                        link == 1,
+                        kind,
+                        ip,
+                        protocol,
+                        ports,
+                    )
                     state[N_ROWS] += 1
                     room -= 1
                 continue
@@ -387,8 +471,14 @@ def scan(
             flow, begins = _enter(ts, size, win, bits, session, row, flow_rows, heads, gaps, numbers, rules)
             if begins:
                 is_ethernet = link == 1
-                put(flow_rows, FLOW_WORDS * flow + SRC_MAC, be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if is_ethernet else 0)
-                put(flow_rows, FLOW_WORDS * flow + DST_MAC, be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if is_ethernet else 0)
+                put(
+                    flow_rows, FLOW_WORDS * flow + SRC_MAC, be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if is_ethernet else 0
+                )
+                put(
+                    flow_rows,
+                    FLOW_WORDS * flow + DST_MAC,
+                    be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if is_ethernet else 0,
+                )
             if whole is not None:
                 if begins:
                     begin(whole[flow])
@@ -397,7 +487,13 @@ def scan(
                 stream.flow[state[N_ROWS] - 1] = word(flow_rows, FLOW_WORDS * flow + SERIAL)
         else:
             n = state[N_PACKETS]
-            packets.ts[n], packets.session[n], packets.size[n], packets.win[n], packets.bits[n] = ts, session, size, win, bits
+            packets.ts[n], packets.session[n], packets.size[n], packets.win[n], packets.bits[n] = (
+                ts,
+                session,
+                size,
+                win,
+                bits,
+            )
             packets.macs[n, 0] = be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if link == 1 else 0
             packets.macs[n, 1] = be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if link == 1 else 0
             packets.payload[n], packets.header[n], packets.flags[n] = payload, header, flags

@@ -1,7 +1,8 @@
-"""The bytes of a frame → where its IP packet and its transport header are: every link type and encapsulation that is read.
+"""The bytes of a frame → where its IP packet and its transport header are: every link type and encapsulation that is
+read.
 
-``buf`` is the address of a buffer, offsets count from there.  Bounds are not checked: every read below is preceded by a comparison with ``end``, the
-first byte that was not captured.  All arithmetic is int64.
+``buf`` is the address of a buffer, offsets count from there.  Bounds are not checked: every read below is preceded by a
+comparison with ``end``, the first byte that was not captured.  All arithmetic is int64.
 """
 
 from typing import Any
@@ -11,10 +12,18 @@ from numba import njit
 
 from datasets_registry.capture.memory import be16, be32, byte, le16, le32
 
-# Why a packet was not used, or what about one that was is worth a count (``note_…``); the position is the code that the kernels count under.
+# Why a packet was not used, or what about one that was is worth a count (``note_…``); the position is the code that the
+# kernels count under.
 REASONS = (
     *("used", "non_ip", "unsupported_link_type", "unsupported_encapsulation", "encrypted", "truncated", "bad_header"),
-    *("bad_timestamp", "no_timestamp", "unknown_interface", "corrupt_record", "cut_by_end_of_file", "corrupt_compression"),
+    *(
+        "bad_timestamp",
+        "no_timestamp",
+        "unknown_interface",
+        "corrupt_record",
+        "cut_by_end_of_file",
+        "corrupt_compression",
+    ),
     *("note_tunnel", "note_later_fragment", "note_tcp_header_cut", "note_length_from_record", "note_vn_tag"),
     *("note_mirrored", "note_mirrored_without_id"),
 )
@@ -42,7 +51,8 @@ def u16(buf: Any, at: Any, big: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _by_version(buf: Any, at: Any, end: Any, otherwise: Any) -> Any:
-    """IP of the version in its first bits: (reason, layer, offset); ``otherwise``: the reason where that is no version of IP."""
+    """IP of the version in its first bits: (reason, layer, offset); ``otherwise``: the reason where that is no version
+    of IP."""
     if at >= end:
         return TRUNCATED, 0, at
     version = byte(buf, at) >> 4
@@ -51,7 +61,8 @@ def _by_version(buf: Any, at: Any, end: Any, otherwise: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _link_header(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
-    """Past the header of a link type other than Ethernet: (reason, layer, offset).  A new link type is one more branch here."""
+    """Past the header of a link type other than Ethernet: (reason, layer, offset).  A new link type is one more branch
+    here."""
     if link == 113 or link == 276:  # Linux cooked v1, v2
         size = 16 if link == 113 else 20
         if at + size > end:
@@ -72,7 +83,8 @@ def _link_header(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
         if family == 10 or family == 23 or family == 24 or family == 28 or family == 30:
             return USED, IPV6, at + 4
         return USED if family == 2 else NON_IP, IPV4, at + 4
-    if link == 9 or link == 50 or link == 204:  # PPP, with or without RFC 1662's address and control; 204: after a byte for the direction
+    # PPP, with or without RFC 1662's address and control; 204: after a byte for the direction
+    if link == 9 or link == 50 or link == 204:
         at += link == 204
         if at + 2 > end:
             return TRUNCATED, 0, at
@@ -193,7 +205,8 @@ def _wlan(buf: Any, at: Any, end: Any, padded: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _nflog(buf: Any, at: Any, end: Any, big: Any) -> Any:
-    """Linux netfilter log: an address family, then attributes in the capturing host's byte order; one of them is the packet."""
+    """Linux netfilter log: an address family, then attributes in the capturing host's byte order; one of them is the
+    packet."""
     if at + 4 > end:
         return TRUNCATED, 0, at
     family = byte(buf, at)
@@ -229,7 +242,8 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
                 return TRUNCATED, 0, at
             bottom = byte(buf, at + 2) & 1 != 0
             at += 4
-        return _by_version(buf, at, end, UNSUPPORTED_ENCAPSULATION)  # else a pseudowire: which one only the routers know
+        # else a pseudowire: which one only the routers know
+        return _by_version(buf, at, end, UNSUPPORTED_ENCAPSULATION)
     size = 1 if at < end and byte(buf, at) & 1 else 2  # PPP, its protocol possibly compressed
     if at + size > end:
         return TRUNCATED, 0, at
@@ -250,7 +264,8 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
-    """Where the IP header of a frame starts: (reason, IP version, offset, behind a VN-tag); of an ARP message (NON_IP, ARP, offset, …)."""
+    """Where the IP header of a frame starts: (reason, IP version, offset, behind a VN-tag); of an ARP message (NON_IP,
+    ARP, offset, …)."""
     layer: Any = np.int64(link)
     reason, vn_tag = USED if link < ETHERTYPE else UNSUPPORTED_LINK_TYPE, False
     while reason == USED:
@@ -267,7 +282,8 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
             reason, layer, at = _inner_layer(buf, at, end, layer)
         else:
             kind = layer - ETHERTYPE
-            if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200:  # 802.1Q, 802.1ad, the older QinQ values
+            # 802.1Q, 802.1ad, the older QinQ values
+            if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200:
                 tag = 4
             elif kind == 0x8926:
                 tag, vn_tag = 6, True
@@ -293,7 +309,8 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def ipv4(buf: Any, at: Any, end: Any, wire: Any) -> Any:
-    """(reason, protocol, transport offset, IP length, is a later fragment, length came from the record); ``wire``: bytes from ``at`` on the wire.
+    """(reason, protocol, transport offset, IP length, is a later fragment, length came from the record); ``wire``:
+    bytes from ``at`` on the wire.
 
     Protocol and offset are what the header says also where the reason is that it cannot be right.
     """
@@ -330,7 +347,14 @@ def ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
     at += 40
     # hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6
     while (
-        protocol == 0 or protocol == 43 or protocol == 44 or protocol == 51 or protocol == 60 or protocol == 135 or protocol == 139 or protocol == 140
+        protocol == 0
+        or protocol == 43
+        or protocol == 44
+        or protocol == 51
+        or protocol == 60
+        or protocol == 135
+        or protocol == 139
+        or protocol == 140
     ):
         if at + 8 > limit:
             return BAD_HEADER, protocol, at, 0, False, False

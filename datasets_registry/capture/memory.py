@@ -1,8 +1,9 @@
 """Loads and stores at an address plus an offset, one machine instruction each.
 
-The kernels work on addresses and not on arrays: numba counts references to an array wherever it is handed to a function, with two locked instructions
-that cost more than decoding a packet.  Bounds are not checked: the caller has compared the offset with the end of what it may touch, and keeps the
-array alive.  Values, addresses and offsets are int64 (numba makes floats of mixtures with uint64); a 64-bit value keeps its bits.
+The kernels work on addresses and not on arrays: numba counts references to an array wherever it is handed to a
+function, with two locked instructions that cost more than decoding a packet.  Bounds are not checked: the caller has
+compared the offset with the end of what it may touch, and keeps the array alive.  Values, addresses and offsets are
+int64 (numba makes floats of mixtures with uint64); a 64-bit value keeps its bits.
 """
 
 from typing import Any
@@ -42,7 +43,9 @@ def address(typing: Any, array: Any) -> Any:
     """Of the first element of a contiguous array."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ptrtoint(cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data, ir.IntType(64))
+        return builder.ptrtoint(
+            cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data, ir.IntType(64)
+        )
 
     return I64(array), code
 

@@ -1,12 +1,14 @@
-"""A decoded frame as a row of the packet stream: time, length, flow, and keyed hashes of who sent it to whom, named as Kitsune names them.
+"""A decoded frame as a row of the packet stream: time, length, flow, and keyed hashes of who sent it to whom, named as
+Kitsune names them.
 
-The names are texts (Kitsune-py, FeatureExtractor): MAC ``00:11:22:33:44:55``, address ``10.0.0.1`` or ``fe80::1``, port ``443``.  The addresses are
-those of the outermost IP header, of the ARP message, or else the two MACs; the ports those of TCP and UDP, ``icmp`` (of IPv4), or else nothing; the
-sockets of an ARP message are the two MACs.  The keys are what Kitsune concatenates of them, without delimiters, so that 10.0.0.1 port 180 and
-10.0.0.11 port 80 are one socket here as they are there.
+The names are texts (Kitsune-py, FeatureExtractor): MAC ``00:11:22:33:44:55``, address ``10.0.0.1`` or ``fe80::1``, port
+``443``.  The addresses are those of the outermost IP header, of the ARP message, or else the two MACs; the ports those
+of TCP and UDP, ``icmp`` (of IPv4), or else nothing; the sockets of an ARP message are the two MACs.  The keys are what
+Kitsune concatenates of them, without delimiters, so that 10.0.0.1 port 180 and 10.0.0.11 port 80 are one socket here as
+they are there.
 
-MACs are those of captures of Ethernet, as in the flows.  Elsewhere their text is empty: a sender is its address alone, the sockets of an ARP message
-are its addresses, and frames of which nothing else is known have the empty name.
+MACs are those of captures of Ethernet, as in the flows.  Elsewhere their text is empty: a sender is its address alone,
+the sockets of an ARP message are its addresses, and frames of which nothing else is known have the empty name.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -25,9 +27,12 @@ TEXT = 512  # bytes of scratch: the names of a row take less than half of it, an
 class Rows(NamedTuple):
     """Room for N rows of the stream.
 
-    time  (N,) float64, s since the epoch; size (N,) uint32, bytes on the wire; flow (N,) int64, serial number of the packet's flow, -1: of none (yet)
-    keys  (N, 6) uint64: SipHash-2-4 of the names: MAC and address of the sender, both addresses, the two after each other, the two sockets
-    of_packet  (packets of the window,) int64: the row, counted from the capture's first, of a packet that is not in its flow yet
+    time  (N,) float64, s since the epoch; size (N,) uint32, bytes on the wire; flow (N,) int64, serial number of the
+          packet's flow, -1: of none (yet)
+    keys  (N, 6) uint64: SipHash-2-4 of the names: MAC and address of the sender, both addresses, the two after each
+          other, the two sockets
+    of_packet  (packets of the window,) int64: the row, counted from the capture's first, of a packet that is not in its
+               flow yet
     secret  (2,) uint64, the key of the hashes; text (TEXT,) uint8
     """
 
@@ -92,7 +97,9 @@ def _siphash(secret: Any, text: Any, start: Any, stop: Any) -> Any:
     for at in range(start, stop + 1 - n % 8, 8):
         word = np.uint64(le64(letters, at))
         if stop - at < 8:
-            word = word & ((np.uint64(1) << np.uint64(8 * (n % 8))) - np.uint64(1)) | np.uint64(n & 255) << np.uint64(56)
+            word = word & ((np.uint64(1) << np.uint64(8 * (n % 8))) - np.uint64(1)) | np.uint64(n & 255) << np.uint64(
+                56
+            )
         d ^= word
         a, b, c, d = _rounds(a, b, c, d, 2)
         a ^= word
@@ -116,7 +123,8 @@ def _digits(text: Any, n: Any, value: Any, base: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _octets(text: Any, n: Any, buf: Any, at: Any, count: Any) -> Any:
-    """Append an IPv4 address (four octets, decimal, with dots) or a MAC (six, of two hexadecimal digits, with colons)."""
+    """Append an IPv4 address (four octets, decimal, with dots) or a MAC (six, of two hexadecimal digits, with
+    colons)."""
     base, between = (16, 58) if count == 6 else (10, 46)
     for i in range(count):
         if i:
@@ -154,9 +162,21 @@ def _ipv6(text: Any, n: Any, buf: Any, at: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def add_row(
-    rows: Any, n: Any, buf: Any, begin: Any, end: Any, wire: Any, ts: Any, has_mac: Any, kind: Any, ip: Any, protocol: Any, ports: Any
+    rows: Any,
+    n: Any,
+    buf: Any,
+    begin: Any,
+    end: Any,
+    wire: Any,
+    ts: Any,
+    has_mac: Any,
+    kind: Any,
+    ip: Any,
+    protocol: Any,
+    ports: Any,
 ) -> None:
-    """The frame at ``buf`` from ``begin`` to ``end`` as row ``n``, of no flow; ``kind``, ``ip``, ``protocol`` and ``ports`` as in ``frames``.
+    """The frame at ``buf`` from ``begin`` to ``end`` as row ``n``, of no flow; ``kind``, ``ip``, ``protocol`` and
+    ``ports`` as in ``frames``.
 
     ``wire``: bytes on the wire; ``ts``: ns since the epoch; ``has_mac``: the frame is of Ethernet.
     """

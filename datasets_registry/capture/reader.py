@@ -1,4 +1,5 @@
-"""Read one capture file: classic pcap (µs, ns, either byte order) or pcapng, plain or compressed with gzip or zstd, into packet columns.
+"""Read one capture file: classic pcap (µs, ns, either byte order) or pcapng, plain or compressed with gzip or zstd,
+into packet columns.
 
 A damaged file yields what precedes the damage, and the damage is counted; only a file that is no capture at all raises.
 """
@@ -76,7 +77,8 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Capture(Scan):
-    """The packets of one capture that an IP 5-tuple could be read from, in the order of the file, and what became of the others.
+    """The packets of one capture that an IP 5-tuple could be read from, in the order of the file, and what became of
+    the others.
 
     packets  P of them; their ``session`` is a row of ``keys``
     keys     (S, 5) uint64, interned 5-tuples, see ``sessions.Sessions``
@@ -132,12 +134,30 @@ class Columns(ABC):
     ``at_once``: packets go to ``flows`` as they are read, else to ``packets``.
     """
 
-    def __init__(self, packets: int, sessions: int, flows: int, rules: FlowRules, whole: bool, at_once: bool, row_sink: RowSink | None) -> None:
-        columns: list[Any] = [np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)]
-        columns += [np.empty((packets, 2), np.int64), *(np.empty(packets, dtype) for dtype in (np.uint16, np.uint8, np.uint8))]
+    def __init__(
+        self,
+        packets: int,
+        sessions: int,
+        flows: int,
+        rules: FlowRules,
+        whole: bool,
+        at_once: bool,
+        row_sink: RowSink | None,
+    ) -> None:
+        columns: list[Any] = [
+            np.empty(packets, dtype) for dtype in (np.int64, np.int32, np.uint16, np.uint16, np.uint8)
+        ]
+        columns += [
+            np.empty((packets, 2), np.int64),
+            *(np.empty(packets, dtype) for dtype in (np.uint16, np.uint8, np.uint8)),
+        ]
         self.packets = k.Packets(*columns)
         self.sessions = new_sessions(sessions)
-        self.flows = k.FlowColumns(np.empty((flows, k.FLOW_WORDS), np.int64), np.empty(LOG * flows, np.int64), np.empty(LOG * flows, np.float32))
+        self.flows = k.FlowColumns(
+            np.empty((flows, k.FLOW_WORDS), np.int64),
+            np.empty(LOG * flows, np.int64),
+            np.empty(LOG * flows, np.float32),
+        )
         self.whole = np.empty((flows, N_ACCUMULATORS)) if whole else None
         self.rules = rules.compiled()
         self.counts = np.zeros(len(REASONS), np.int64)
@@ -156,7 +176,9 @@ class Columns(ABC):
             return False
         rows, n = self.stream, int(self.state[k.N_ROWS])
         if n:
-            self.row_sink.append(rows._replace(time=rows.time[:n], size=rows.size[:n], flow=rows.flow[:n], keys=rows.keys[:n]))
+            self.row_sink.append(
+                rows._replace(time=rows.time[:n], size=rows.size[:n], flow=rows.flow[:n], keys=rows.keys[:n])
+            )
             self.state[k.ROWS_BEFORE] += n
             self.state[k.N_ROWS] = 0
         return n == len(rows.time)
@@ -193,10 +215,31 @@ def _set_link(interface: NDArray[np.int64], link: int) -> None:
 
 
 def _scan(
-    buf: NDArray[np.uint8], at: int, end: int, classic: bool, big: bool, interfaces: NDArray[np.int64], n_interfaces: int, to: Columns
+    buf: NDArray[np.uint8],
+    at: int,
+    end: int,
+    classic: bool,
+    big: bool,
+    interfaces: NDArray[np.int64],
+    n_interfaces: int,
+    to: Columns,
 ) -> tuple[int, int]:
     at, status = k.scan(
-        buf, at, end, classic, big, interfaces, n_interfaces, to.packets, to.sessions, to.flows, to.whole, to.rules, to.counts, to.state, to.stream
+        buf,
+        at,
+        end,
+        classic,
+        big,
+        interfaces,
+        n_interfaces,
+        to.packets,
+        to.sessions,
+        to.flows,
+        to.whole,
+        to.rules,
+        to.counts,
+        to.state,
+        to.stream,
     )
     if status == k.UNORDERED:
         raise Unordered
@@ -219,7 +262,8 @@ class _Pcap:
             if end - at < 24:
                 return at, k.NEED_DATA
             (network,) = struct.unpack_from(">I" if self.big else "<I", buf.data, at + 20)
-            _set_link(self.interface[0], network & 0x03FF_FFFF)  # the upper bits tell the length of a frame check sequence
+            # the upper bits tell the length of a frame check sequence
+            _set_link(self.interface[0], network & 0x03FF_FFFF)
             self.header_read, at = True, at + 24
         return _scan(buf, at, end, True, self.big, self.interface, 1, columns)
 
@@ -308,12 +352,15 @@ class _PcapNg:
 
 
 _Format = _Pcap | _PcapNg
-"""Fed with consecutive bytes.  ``scan`` consumes what is complete in ``buf[at:end]`` and returns (first byte not consumed, NEED_DATA or NEED_ROOM);
-_Damaged ends the file.  ``link_types``: those met so far."""
+"""Fed with consecutive bytes.  ``scan`` consumes what is complete in ``buf[at:end]`` and returns (first byte not
+consumed, NEED_DATA or NEED_ROOM); _Damaged ends the file.  ``link_types``: those met so far."""
 
 
-def read_capture(path: Path, advance: Callable[[int], None] = ignore, rules: FlowRules | None = None, row_sink: RowSink | None = None) -> Capture:
-    """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``, ``rules`` and ``row_sink`` for the rows of its stream."""
+def read_capture(
+    path: Path, advance: Callable[[int], None] = ignore, rules: FlowRules | None = None, row_sink: RowSink | None = None
+) -> Capture:
+    """All packets of one capture, in memory; errors and ``advance`` as in ``scan_file``, ``rules`` and ``row_sink`` for
+    the rows of its stream."""
     size = path.stat().st_size if path.is_file() else 0
     columns = _Growing(min(max(size // 96, 256), 1 << 22), rules or FlowRules(), row_sink)
     scan = scan_file(path, columns, advance)
@@ -358,8 +405,16 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ign
     )
 
 
-def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, columns: Columns, advance: Callable[[int], None]) -> _Format:
-    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is packed as ``packing`` says)."""
+def _read(
+    path: Path,
+    stream: _Stream,
+    plain: io.BufferedIOBase,
+    packing: str,
+    columns: Columns,
+    advance: Callable[[int], None],
+) -> _Format:
+    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is packed as
+    ``packing`` says)."""
     buf = np.empty(CHUNK + k.PADDING, np.uint8)
     fmt: _Format | None = None
     at = end = position = 0
@@ -390,11 +445,13 @@ def _read(path: Path, stream: _Stream, plain: io.BufferedIOBase, packing: str, c
 
 
 def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, bool]:
-    """Read until ``room`` is full: (bytes, the stream has ended).  Damaged compression is counted and ends the stream."""
+    """Read until ``room`` is full: (bytes, the stream has ended).  Damaged compression is counted and ends the
+    stream."""
     filled = 0
     try:
         while filled < len(room):
-            got = stream.readinto1(room[filled:])  # one read at a time: an error then loses nothing that was decompressed before it
+            # one read at a time: an error then loses nothing that was decompressed before it
+            got = stream.readinto1(room[filled:])
             if not got:
                 return filled, True
             filled += got
@@ -410,4 +467,6 @@ def _detect(path: Path, head: bytes, damaged: str) -> _Format:
     if head[:4] == PCAPNG:
         return _PcapNg()
     found = f"starts with {head.hex(' ')} ({head!r})" if head else f"is damaged {damaged}" if damaged else "is empty"
-    raise DataError(f"{path}: not a capture: it {found}; expected pcap, pcapng, or either of them compressed with gzip or zstd")
+    raise DataError(
+        f"{path}: not a capture: it {found}; expected pcap, pcapng, or either of them compressed with gzip or zstd"
+    )

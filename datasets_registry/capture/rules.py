@@ -25,10 +25,11 @@ class FlowRules:
 
     idle_timeout_s    a longer gap ends a flow
     active_timeout_s  a packet longer than this after the flow's first starts a new one; None: no limit
-    tcp_close         "idle": timeouts alone end a flow.  "cicflowmeter": the first FIN after a flow's first packet is its last packet, and RST ends
-                      nothing, as in the CICFlowMeter that made the published CSVs; its flow timeout counts from the first packet: it is
-                      ``active_timeout_s=120``.
-    remove_mirrored   leave out the second of two copies of a packet (see ``kernels.MIRROR_WINDOW``); they are counted in any case
+    tcp_close         "idle": timeouts alone end a flow.  "cicflowmeter": the first FIN after a flow's first packet is
+                      its last packet, and RST ends nothing, as in the CICFlowMeter that made the published CSVs; its
+                      flow timeout counts from the first packet: it is ``active_timeout_s=120``.
+    remove_mirrored   leave out the second of two copies of a packet (see ``kernels.MIRROR_WINDOW``); they are counted
+                      in any case
     """
 
     idle_timeout_s: float = 120.0
@@ -45,7 +46,9 @@ class FlowRules:
 
     def compiled(self) -> CompiledRules:
         active = NEVER if self.active_timeout_s is None else round(self.active_timeout_s * 1e9)
-        return CompiledRules(round(self.idle_timeout_s * 1e9), active, self.tcp_close == "cicflowmeter", self.remove_mirrored)
+        return CompiledRules(
+            round(self.idle_timeout_s * 1e9), active, self.tcp_close == "cicflowmeter", self.remove_mirrored
+        )
 
     def described(self) -> dict[str, Any]:
         return asdict(self)

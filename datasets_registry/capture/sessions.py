@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 
 from datasets_registry.capture.memory import address, be64, put, word
 
-# A session is one row of 8 words, a cache line: its key, its newest flow (times of first and last packet, row in the table of flows or -1, and
-# packets << 2 | closed << 1 | initiator is the second endpoint), its last packet in the file (time; offset << 20 | captured IP bytes, -1: nothing
-# equals it).
+# A session is one row of 8 words, a cache line: its key, its newest flow (times of first and last packet, row in the
+# table of flows or -1, and packets << 2 | closed << 1 | initiator is the second endpoint), its last packet in the file
+# (time; offset << 20 | captured IP bytes, -1: nothing equals it).
 KEY_A, KEY_B, FIRST, LAST, FLOW, META, RECENT_TS, RECENT_AT = range(8)
 CLOSED = 2
 SESSION = 0  # column of the table of flows, see ``kernels``
 N_SESSIONS = 1  # word of the scan's ``state``
 
 KEY_WORDS = 5
-# Copies of CIC-DDoS2019's mirror port: 88 % within 10 µs, all but three of the others within 100 µs; a retransmission takes longer.  Whether they are
-# copies or a sender that repeats itself shows in the identification of IPv4, which differs from packet to packet unless it is 0: docs/audits.md.
+# Copies of CIC-DDoS2019's mirror port: 88 % within 10 µs, all but three of the others within 100 µs; a retransmission
+# takes longer.  Whether they are copies or a sender that repeats itself shows in the identification of IPv4, which
+# differs from packet to packet unless it is 0: docs/audits.md.
 MIRROR_WINDOW = 100_000
 
 _MIX_A, _MIX_B = -7046029254386353131, -4417276706812531889  # odd, of random bits
@@ -26,11 +27,13 @@ _LOW_32 = (1 << 32) - 1
 
 
 class Sessions(NamedTuple):
-    """Interned 5-tuples: ``rows`` (capacity, 8) int64, and an open-addressing ``table`` (power of two) int64 into them: hash bits << 32 | row + 1.
+    """Interned 5-tuples: ``rows`` (capacity, 8) int64, and an open-addressing ``table`` (power of two) int64 into them:
+    hash bits << 32 | row + 1.
 
-    A key is the lower endpoint's address (two words), the upper one's, and IP version << 40 | protocol << 32 | lower port << 16 | upper port.
-    That of IPv4 fits into two words of the row: lower address << 24 | port << 8 | protocol, and upper address << 16 | port; ``keys`` (capacity, 5)
-    uint64 has the others, whose words in the row are hashes, the first of them negative.
+    A key is the lower endpoint's address (two words), the upper one's, and IP version << 40 | protocol << 32 | lower
+    port << 16 | upper port. That of IPv4 fits into two words of the row: lower address << 24 | port << 8 | protocol,
+    and upper address << 16 | port; ``keys`` (capacity, 5) uint64 has the others, whose words in the row are hashes, the
+    first of them negative.
     """
 
     rows: NDArray[np.int64]
@@ -39,7 +42,8 @@ class Sessions(NamedTuple):
 
 
 def new_sessions(capacity: int) -> Sessions:
-    """Room for ``capacity`` sessions, a power of two, with twice as many slots: a search in the table always ends at a free one."""
+    """Room for ``capacity`` sessions, a power of two, with twice as many slots: a search in the table always ends at a
+    free one."""
     spare = np.empty(capacity * 8 + 8, np.int64)
     begin_at = -spare.ctypes.data % 64 // 8  # rows that are cache lines
     rows = spare[begin_at : begin_at + capacity * 8].reshape(capacity, 8)
@@ -62,7 +66,8 @@ def _same_key(keys: Any, row: Any, key: Any) -> Any:
 
 @njit(cache=True, nogil=True, forceinline=True)
 def find_session(rows: Any, keys: Any, table: Any, mask: Any, state: Any, a: Any, b: Any, key: Any) -> Any:
-    """The session of a key, interned if it is new; ``key`` (5,) is read if ``a`` is negative.  All but numbers are addresses."""
+    """The session of a key, interned if it is new; ``key`` (5,) is read if ``a`` is negative.  All but numbers are
+    addresses."""
     hashed = _hash(a, b)
     slot = hashed & mask
     while True:
@@ -71,7 +76,11 @@ def find_session(rows: Any, keys: Any, table: Any, mask: Any, state: Any, a: Any
             break
         if (entry ^ hashed) >> 32 == 0:
             row = (entry & _LOW_32) - 1
-            if word(rows, 8 * row + KEY_A) == a and word(rows, 8 * row + KEY_B) == b and (a >= 0 or _same_key(keys, row, key)):
+            if (
+                word(rows, 8 * row + KEY_A) == a
+                and word(rows, 8 * row + KEY_B) == b
+                and (a >= 0 or _same_key(keys, row, key))
+            ):
                 return row
         slot = (slot + 1) & mask
     row = word(state, N_SESSIONS)
@@ -89,7 +98,8 @@ def find_session(rows: Any, keys: Any, table: Any, mask: Any, state: Any, a: Any
 
 @njit(cache=True, nogil=True)
 def forget(now: Any, pending: Any, flows: Any, old: Any, n_sessions: Any, new: Any) -> Any:
-    """Copy the sessions that have a flow in the table, a packet in ``pending`` (their sessions) or a recent one; the number of them.
+    """Copy the sessions that have a flow in the table, a packet in ``pending`` (their sessions) or a recent one; the
+    number of them.
 
     They are numbered anew, also in ``pending`` and ``flows`` (the table's rows); ``new`` may be ``old``.
     """
@@ -146,7 +156,8 @@ def spell_keys(sessions: Any, out: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def long_key(buf: Any, ip: Any, protocol: Any, ports: Any, key: Any) -> Any:
-    """Fill ``key`` for the IPv6 packet at ``ip``: (two hashes of it, the first negative; sender is the second endpoint)."""
+    """Fill ``key`` for the IPv6 packet at ``ip``: (two hashes of it, the first negative; sender is the second
+    endpoint)."""
     src = np.uint64(be64(buf, ip + 8)), np.uint64(be64(buf, ip + 16)), np.uint64(ports >> 16)
     dst = np.uint64(be64(buf, ip + 24)), np.uint64(be64(buf, ip + 32)), np.uint64(ports & 0xFFFF)
     second = dst < src

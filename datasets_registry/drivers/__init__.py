@@ -23,7 +23,8 @@ def driver_names() -> list[str]:
 
 
 def load_driver(name: str) -> Driver:
-    """The driver called ``name``, one of ``driver_names()``; PluginError if another package's cannot be loaded or is none."""
+    """The driver called ``name``, one of ``driver_names()``; PluginError if another package's cannot be loaded or is
+    none."""
     entry = _installed().get(name)
     if name in BUILT_IN or entry is None:
         return importlib.import_module(f"{__name__}.{name}").DRIVER

@@ -32,7 +32,10 @@ DRIVER = Driver(
     name="cicddos2019",
     summary="CIC-DDoS2019: reflection and flooding attacks of 1 December and 3 November 2018",
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
-    citation="Sharafaldin et al.: Developing Realistic Distributed Denial of Service (DDoS) Attack Dataset and Taxonomy, ICCST 2019",
+    citation=(
+        "Sharafaldin et al.: Developing Realistic Distributed Denial of Service (DDoS) Attack Dataset and "
+        "Taxonomy, ICCST 2019"
+    ),
     captures="SAT-01-12-2018_0 … _0818 and SAT-03-11-2018_0 … _0145",
     group_of=by_pattern({day: rf"SAT-{day}-2018_\d+(\.pcap(ng)?)?(\.gz|\.zst)?" for day in ("01-12", "03-11")}),
     labeller=CSVS.labeller,

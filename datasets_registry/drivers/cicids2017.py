@@ -19,7 +19,10 @@ LABELS = LabelMap(
         **{label: (label, "DoS") for label in ("DoS slowloris", "DoS Slowhttptest", "DoS Hulk", "DoS GoldenEye")},
         r"Heartbleed": ("Heartbleed", "Heartbleed"),
         # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else.
-        **{rf"Web Attack\W+{kind}": (f"Web Attack - {kind}", "web attack") for kind in ("Brute Force", "XSS", "Sql Injection")},
+        **{
+            rf"Web Attack\W+{kind}": (f"Web Attack - {kind}", "web attack")
+            for kind in ("Brute Force", "XSS", "Sql Injection")
+        },
         r"Infiltration": ("Infiltration", "infiltration"),
         r"Infiltration\W+Portscan": ("Infiltration - Portscan", "port scan"),
         r"Bot": ("Bot", "bot"),
@@ -48,8 +51,9 @@ def _attack(day: str, begin: str, end: str, label: str, **hosts: object) -> Wind
     return Window(day, begin, end, kind, **({"attackers": ATTACKER, "victims": VICTIM} | hosts))  # type: ignore[arg-type]
 
 
-# Attack windows of Engelen et al. (2021) and Liu et al. (2022).  Their classes "… - Attempted" (the attacker's flows without payload) and
-# the benign flows of attacking hosts need what labelling does not see; the first have the attack's label here, the second none.
+# Attack windows of Engelen et al. (2021) and Liu et al. (2022).  Their classes "… - Attempted" (the attacker's flows
+# without payload) and the benign flows of attacking hosts need what labelling does not see; the first have the attack's
+# label here, the second none.
 WINDOWS = WindowLabels(
     windows=(
         _attack("tuesday", "09:17", "10:30", "FTP-Patator"),
@@ -64,7 +68,16 @@ WINDOWS = WindowLabels(
         _attack("thursday", "10:13", "10:37", "Web Attack - XSS"),
         _attack("thursday", "10:39", "10:45", "Web Attack - Sql Injection"),
         _attack("thursday", "14:15", "15:50", "Infiltration", attackers=INFILTRATED, victims=OUTSIDE),
-        _attack("thursday", "14:15", "15:50", "Infiltration - Portscan", attackers=INFILTRATED, victims=INSIDE, protocol=6, attacker_begins=True),
+        _attack(
+            "thursday",
+            "14:15",
+            "15:50",
+            "Infiltration - Portscan",
+            attackers=INFILTRATED,
+            victims=INSIDE,
+            protocol=6,
+            attacker_begins=True,
+        ),
         Window("thursday", "14:15", "15:50", None, INFILTRATED),
         _attack("friday", "09:30", "12:59", "Bot", attackers=OUTSIDE, victims=INSIDE, port=8080),
         # At 15:40 both are on; the flood goes to one port of the server.
@@ -91,7 +104,10 @@ DRIVER = Driver(
     name="cicids2017",
     summary="CIC-IDS2017: an office network, 3 to 7 July 2017",
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
-    citation="Sharafaldin et al.: Toward Generating a New Intrusion Detection Dataset and Intrusion Traffic Characterization, ICISSP 2018",
+    citation=(
+        "Sharafaldin et al.: Toward Generating a New Intrusion Detection Dataset and Intrusion Traffic "
+        "Characterization, ICISSP 2018"
+    ),
     captures="Monday-WorkingHours.pcap … Friday-WorkingHours.pcap",
     group_of=by_pattern({day: rf"{day}-workinghours\.pcap(ng)?(\.gz|\.zst)?" for day in DAYS}),
     labeller=lambda request: LABELLERS[request.options.labels](request),

@@ -1,4 +1,5 @@
-"""CICIoT2023: 105 devices of a smart home and 33 attacks on them.  The label is the capture's name; the CSVs have neither addresses nor times."""
+"""CICIoT2023: 105 devices of a smart home and 33 attacks on them.  The label is the capture's name; the CSVs have
+neither addresses nor times."""
 
 from __future__ import annotations
 
@@ -23,8 +24,22 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "DDoS": (
-        *("DDoS-ACK_Fragmentation", "DDoS-HTTP_Flood", "DDoS-ICMP_Flood", "DDoS-ICMP_Fragmentation", "DDoS-PSHACK_Flood", "DDoS-RSTFINFlood"),
-        *("DDoS-SYN_Flood", "DDoS-SlowLoris", "DDoS-SynonymousIP_Flood", "DDoS-TCP_Flood", "DDoS-UDP_Flood", "DDoS-UDP_Fragmentation"),
+        *(
+            "DDoS-ACK_Fragmentation",
+            "DDoS-HTTP_Flood",
+            "DDoS-ICMP_Flood",
+            "DDoS-ICMP_Fragmentation",
+            "DDoS-PSHACK_Flood",
+            "DDoS-RSTFINFlood",
+        ),
+        *(
+            "DDoS-SYN_Flood",
+            "DDoS-SlowLoris",
+            "DDoS-SynonymousIP_Flood",
+            "DDoS-TCP_Flood",
+            "DDoS-UDP_Flood",
+            "DDoS-UDP_Fragmentation",
+        ),
     ),
     "DoS": ("DoS-HTTP_Flood", "DoS-SYN_Flood", "DoS-TCP_Flood", "DoS-UDP_Flood"),
     "Mirai": ("Mirai-greeth_flood", "Mirai-greip_flood", "Mirai-udpplain"),
@@ -45,7 +60,8 @@ ATTACKERS = (
 
 
 def _squeezed(name: str) -> str:
-    """What the spellings of a class have in common: ``DDoS-HTTP_Flood-``, ``DDOS_HTTP_FLOOD`` and ``DDoS-HTTP_Flood12`` → ``ddoshttpflood``."""
+    """What the spellings of a class have in common: ``DDoS-HTTP_Flood-``, ``DDOS_HTTP_FLOOD`` and ``DDoS-HTTP_Flood12``
+    → ``ddoshttpflood``."""
     return re.sub(r"[\W_]", "", name).rstrip("0123456789").casefold()
 
 
@@ -68,12 +84,13 @@ def _class_of(path: str) -> Label | None:
 class CicIoTOptions:
     """Which flows are labelled, and how many of the floods are kept.
 
-    label_scope  ``file``: every flow of an attack's capture is that attack.  ``attacker_mac``: only those whose first packet was sent by or to an
-                 attacker's machine; the others are unknown, not benign, and are left out.  Nobody attacks in the benign captures, so that
-                 everything in them is benign under both, what an attacker's machine sends included.
+    label_scope  ``file``: every flow of an attack's capture is that attack.  ``attacker_mac``: only those whose first
+                 packet was sent by or to an attacker's machine; the others are unknown, not benign, and are left out.
+                 Nobody attacks in the benign captures, so that everything in them is benign under both, what an
+                 attacker's machine sends included.
     attackers    file with the attackers' MAC addresses, one a line, in place of those of the dataset's paper
-    flood_flows  DDoS, DoS and Mirai: at most so many flows of each attack, drawn uniformly from all its captures; 0: all.  They are mostly one or
-                 two packets from spoofed ports, and far more than everything else.
+    flood_flows  DDoS, DoS and Mirai: at most so many flows of each attack, drawn uniformly from all its captures; 0:
+                 all.  They are mostly one or two packets from spoofed ports, and far more than everything else.
     seed         of that draw
     """
 
@@ -100,7 +117,9 @@ def _addresses(text: str) -> NDArray[np.uint64]:
     for number, line in enumerate(lines, 1):
         address = line.partition("#")[0].strip()
         if address and not re.fullmatch(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}", address):
-            raise DataError(f"{path}: line {number}: {address!r} is no MAC address; expected one a line, such as {ATTACKERS[0]}")
+            raise DataError(
+                f"{path}: line {number}: {address!r} is no MAC address; expected one a line, such as {ATTACKERS[0]}"
+            )
         if address:
             found.append(int(re.sub("[:-]", "", address), 16))
     if not found:
@@ -123,10 +142,14 @@ def _label(request: Request, attackers: NDArray[np.uint64] | None, group: str, f
     if attackers is not None and kind.attack:
         known = np.isin(flows["src_mac"].to_numpy(), attackers) | np.isin(flows["dst_mac"].to_numpy(), attackers)
         if flows.height and not known.any():
-            request.tell(f"{group}: no flow has an attacker's MAC address, all {flows.height} are left out; are these the attackers of this capture?")
+            request.tell(
+                f"{group}: no flow has an attacker's MAC address, all {flows.height} are left out; are these "
+                "the attackers of this capture?"
+            )
     kept = known.copy()
     if options.flood_flows and kind.family in FLOODS:
-        by_hash = np.argsort(_hashes(flows, options.seed)[known], kind="stable")  # of equal ones, those that come first are kept
+        # of equal ones, those that come first are kept
+        by_hash = np.argsort(_hashes(flows, options.seed)[known], kind="stable")
         kept[np.flatnonzero(known)[by_hash[options.flood_flows :]]] = False
     assignment = label_captures(flows, _class_of, pl.Series("kept", kept, pl.Boolean))
     sampled_out = int(known.sum() - kept.sum())
@@ -137,8 +160,9 @@ def _label(request: Request, attackers: NDArray[np.uint64] | None, group: str, f
     return replace(assignment, report=report)
 
 
-# A draw without replacement as a reservoir makes it, that depends on nothing but the flows themselves and the seed: the flows with the smallest
-# hashes (bottom-k sampling; Cohen & Kaplan 2007, 10.1145/1281100.1281133).  Captures may come in any order, and a larger draw contains a smaller one.
+# A draw without replacement as a reservoir makes it, that depends on nothing but the flows themselves and the seed: the
+# flows with the smallest hashes (bottom-k sampling; Cohen & Kaplan 2007, 10.1145/1281100.1281133).  Captures may come
+# in any order, and a larger draw contains a smaller one.
 
 
 def _hashes(flows: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
@@ -148,7 +172,10 @@ def _hashes(flows: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
     capture = flows["file"].replace_strict(names, np.array(words, np.uint64))
     hashed = np.full(flows.height, seed, np.int64).view(np.uint64)
     for column in (capture, *(flows[name] for name in KEY_COLUMNS), flows["first"]):
-        hashed = splitmix64(hashed ^ column.to_numpy().astype(np.int64 if column.dtype.is_signed_integer() else np.uint64).view(np.uint64))
+        hashed = splitmix64(
+            hashed
+            ^ column.to_numpy().astype(np.int64 if column.dtype.is_signed_integer() else np.uint64).view(np.uint64)
+        )
     return hashed
 
 
@@ -156,7 +183,10 @@ DRIVER = Driver(
     name="ciciot2023",
     summary="CICIoT2023: a smart home of 105 devices and 33 attacks",
     licence="free for research with citation (Canadian Institute for Cybersecurity, UNB)",
-    citation="Neto et al.: CICIoT2023: A Real-Time Dataset and Benchmark for Large-Scale Attacks in IoT Environment, Sensors 23(13), 2023",
+    citation=(
+        "Neto et al.: CICIoT2023: A Real-Time Dataset and Benchmark for Large-Scale Attacks in IoT Environment, "
+        "Sensors 23(13), 2023"
+    ),
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
     group_of=by_class(_class_of),
     labeller=_labeller,

@@ -1,4 +1,5 @@
-"""The engine of drivers whose labels are CICFlowMeter's CSVs with addresses and times: read, set the clock, match, account for every row."""
+"""The engine of drivers whose labels are CICFlowMeter's CSVs with addresses and times: read, set the clock, match,
+account for every row."""
 
 import re
 from collections import Counter
@@ -28,8 +29,10 @@ PIECE = 4_000_000  # rows and flows that are matched at a time
 class CsvLabels:
     """Where a dataset's CSVs are and how they are read.
 
-    files  group → regular expression of its CSVs' paths, from the labels folder's own name on ('/'-separated, case does not matter)
-    zones  group → hours that the CSVs' clock is ahead of UTC; any after the first are taken, too, if the captures say so
+    files  group → regular expression of its CSVs' paths, from the labels folder's own name on ('/'-separated, case does
+           not matter)
+    zones  group → hours that the CSVs' clock is ahead of UTC; any after the first are taken, too, if the captures say
+           so
     """
 
     form: CsvFormat
@@ -38,13 +41,16 @@ class CsvLabels:
     zones: Mapping[str, tuple[int, ...]]
 
     def labeller(self, request: Request) -> Labeller:
-        """See ``Driver.labeller``; the CSVs of all groups asked for are looked for, and at, before anything else is done."""
+        """See ``Driver.labeller``; the CSVs of all groups asked for are looked for, and at, before anything else is
+        done."""
         if request.labels is None:
             raise UsageError("this dataset's labels are in its CSVs: name their folder with --labels")
         found = self._find(request.labels)
         for group in sorted(request.groups):
             if group not in found:
-                raise DataError(f"{request.labels}: no CSV for the captures of {group}; expected {self.files.get(group, 'none')}")
+                raise DataError(
+                    f"{request.labels}: no CSV for the captures of {group}; expected {self.files.get(group, 'none')}"
+                )
             for path in found[group]:
                 check_header(path, self.form)
         return partial(self._label, request, found)
@@ -59,12 +65,19 @@ class CsvLabels:
                 if re.fullmatch(pattern, name, re.IGNORECASE):
                     found.setdefault(group, []).append(path)
         if not found:
-            raise DataError(f"{folder}: none of this dataset's CSVs; expected paths such as {' or '.join(list(self.files.values())[:2])}")
+            raise DataError(
+                f"{folder}: none of this dataset's CSVs; expected paths such as "
+                f"{' or '.join(list(self.files.values())[:2])}"
+            )
         return found
 
-    def _label(self, request: Request, found: Mapping[str, Sequence[Path]], group: str, flows: pl.DataFrame) -> Assignment:
+    def _label(
+        self, request: Request, found: Mapping[str, Sequence[Path]], group: str, flows: pl.DataFrame
+    ) -> Assignment:
         rows, noted = self._read(request, found[group])
-        table = flows.select("a_high", "a_low", "b_high", "b_low", _as_the_meter_sees("rest"), "first", "last").with_row_index("flow")
+        table = flows.select(
+            "a_high", "a_low", "b_high", "b_low", _as_the_meter_sees("rest"), "first", "last"
+        ).with_row_index("flow")
         counts: Counter[tuple[str, str]] = Counter(
             {(label, "duplicates"): count for label, count in rows.filter("copy").group_by("label").len().iter_rows()}
         )
@@ -76,7 +89,9 @@ class CsvLabels:
             chosen.append(match.flows)
             counts += _fates(match)
         kinds = rows.select("row", "family", "attack")
-        return assign(flows, pl.concat(chosen).join(kinds, on="row", how="left", maintain_order="left"), _report(counts, noted))
+        return assign(
+            flows, pl.concat(chosen).join(kinds, on="row", how="left", maintain_order="left"), _report(counts, noted)
+        )
 
     def _read(self, request: Request, paths: Sequence[Path]) -> tuple[pl.DataFrame, Counter[str]]:
         """Rows of all files, ``row`` counting on from file to file; and what was left out or odd."""
@@ -88,18 +103,26 @@ class CsvLabels:
             noted += read.left_out + read.noted
             if seen := {reason: count for reason, count in (read.left_out + read.noted).items() if count}:
                 request.tell(
-                    f"{path.name}: of {read.lines} rows, " + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in seen.items())
+                    f"{path.name}: of {read.lines} rows, "
+                    + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in seen.items())
                 )
             if read.unknown:
-                request.tell(f"{path.name}: labels that the driver does not know, left out: {', '.join(map(repr, read.unknown[:5]))}")
+                request.tell(
+                    f"{path.name}: labels that the driver does not know, left out: "
+                    f"{', '.join(map(repr, read.unknown[:5]))}"
+                )
         return pl.concat(tables), noted
 
     def _offset(self, request: Request, group: str, clock: Clock, n_rows: int) -> int:
-        """ns to subtract from the rows' times (in the CSVs' own clock): what the captures confirm and the driver expects, or what was given."""
+        """ns to subtract from the rows' times (in the CSVs' own clock): what the captures confirm and the driver
+        expects, or what was given."""
         zones = self.zones[group]
         zone = zones[0]
         if not clock.votes:
-            raise DataError(f"{group}: none of the 5-tuples of {n_rows} CSV rows occurs in the captures; do captures and CSVs belong together?")
+            raise DataError(
+                f"{group}: none of the 5-tuples of {n_rows} CSV rows occurs in the captures; do captures and "
+                "CSVs belong together?"
+            )
         clock = Clock(clock.votes, tuple((offset - zone * HOUR, share) for offset, share in clock.offsets))
         expected = "expected by the driver: " + " or ".join(f"UTC{known:+d}" for known in zones)
         request.tell(f"{group}: CSV start − first packet over {clock.votes} shared 5-tuples: {clock} ({expected})")
@@ -111,11 +134,13 @@ class CsvLabels:
             return round(given * NS) + zone * HOUR * NS
         if share < ENOUGH:
             raise DataError(
-                f"{group}: no time offset holds for {ENOUGH:.0%} of {clock.votes} shared 5-tuples ({clock}; {expected}); "
+                f"{group}: no time offset holds for {ENOUGH:.0%} of {clock.votes} shared 5-tuples ({clock}; "
+                f"{expected}); "
                 f"if the most frequent one is right, repeat with --time-offset {offset}"
             )
         raise DataError(
-            f"{group}: the CSVs' times are {offset:+d} s off the captures in {share:.1%} of {clock.votes} shared 5-tuples ({expected}); "
+            f"{group}: the CSVs' times are {offset:+d} s off the captures in {share:.1%} of {clock.votes} "
+            f"shared 5-tuples ({expected}); "
             f"to subtract that, repeat with --time-offset {offset}"
         )
 
@@ -128,12 +153,15 @@ def _as_the_meter_sees(rest: str) -> pl.Expr:
 
 
 def _pieces(rows: pl.DataFrame, flows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Both tables as ``with_sessions`` gives them, in pieces that have no 5-tuple in common: matching needs many times the memory of what it matches.
+    """Both tables as ``with_sessions`` gives them, in pieces that have no 5-tuple in common: matching needs many times
+    the memory of what it matches.
 
     A 5-tuple's piece is drawn by its hash, so that the first one is a fair sample of them for the clock.
     """
     number = 1 + (rows.height + flows.height) // PIECE
-    rows, flows = (table.with_columns(piece=(pl.struct(KEY_COLUMNS).hash() % number).cast(pl.UInt32)) for table in (rows, flows))
+    rows, flows = (
+        table.with_columns(piece=(pl.struct(KEY_COLUMNS).hash() % number).cast(pl.UInt32)) for table in (rows, flows)
+    )
     for piece in range(number):
         yield with_sessions(*(table.filter(pl.col("piece") == piece).drop("piece") for table in (rows, flows)))
 
@@ -148,7 +176,8 @@ def _fates(match: Overlap) -> Counter[tuple[str, str]]:
 
 
 def _report(counts: Mapping[tuple[str, str], int], noted: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """label → rows: matched, parts, ambiguous, duplicates, unmatched_rows; flows: flows, unmatched_flows, ambiguous_flows."""
+    """label → rows: matched, parts, ambiguous, duplicates, unmatched_rows; flows: flows, unmatched_flows,
+    ambiguous_flows."""
     report: dict[str, dict[str, int]] = {}
     for (label, fate), count in sorted(counts.items()):
         report.setdefault(label, empty_counts() | {"parts": 0, "duplicates": 0, "ambiguous_flows": 0})[fate] = count

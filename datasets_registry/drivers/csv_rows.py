@@ -16,10 +16,16 @@ from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_k
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
 
-DAY_FIRST = r"(?<day>\d{1,2})/(?<month>\d{1,2})/(?<year>\d{4}) (?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
+DAY_FIRST = (
+    r"(?<day>\d{1,2})/(?<month>\d{1,2})/(?<year>\d{4}) "
+    r"(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
+)
 """6/7/2017 9:15, 03/07/2017 08:55:58"""
 
-ISO = r"(?<year>\d{4})-(?<month>\d{2})-(?<day>\d{2})[ T](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
+ISO = (
+    r"(?<year>\d{4})-(?<month>\d{2})-(?<day>\d{2})[ "
+    r"T](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
+)
 """2018-11-03 10:01:35.983831"""
 
 TCP_UDP = (6, 17)  # CICFlowMeter knows these protocols; it writes every other one as 0, without ports.
@@ -38,7 +44,8 @@ class CsvFormat:
     src_ip … label  the columns that are needed
     duration        of the flow in µs; without the column every duration is 0
     watched         columns of which only infinite values and undecodable bytes are counted, if they are there
-    time_format     regular expression with the groups year, month, day, hour, minute, and optionally second and fraction
+    time_format     regular expression with the groups year, month, day, hour, minute, and optionally second and
+                    fraction
     afternoon       hours that are written without AM or PM and mean the afternoon
     """
 
@@ -59,8 +66,9 @@ class CsvFormat:
 class CsvRows:
     """What could be used of a CSV.
 
-    rows     position (Int64, among the lines of the file after the header, from 0), ``KEY_COLUMNS``, start (Int64, ns, in the CSV's own clock),
-             duration, precision (Int64, ns), label, family (Categorical), attack (Boolean), copy (Boolean: a row before it says the same)
+    rows     position (Int64, among the lines of the file after the header, from 0), ``KEY_COLUMNS``, start (Int64, ns,
+             in the CSV's own clock), duration, precision (Int64, ns), label, family (Categorical), attack (Boolean),
+             copy (Boolean: a row before it says the same)
     lines    lines after the header
     left_out reason → lines: blank_rows, repeated_headers, bad_rows, unknown_labels
     noted    what → lines that were used all the same: undecodable_bytes, bad_durations, infinite_values
@@ -86,12 +94,19 @@ def read_rows(path: Path, form: CsvFormat, labels: LabelMap) -> CsvRows:
         left_out += Counter(text.select(blank_rows=blank.sum(), repeated_headers=header.sum()).row(0, named=True))
         used = text.filter(~blank & header.fill_null(False).not_())
         noted += Counter(
-            undecodable_bytes=int(used["undecodable"].sum()), infinite_values=int(used["infinite"].sum()), bad_durations=_duration(used).null_count()
+            undecodable_bytes=int(used["undecodable"].sum()),
+            infinite_values=int(used["infinite"].sum()),
+            bad_durations=_duration(used).null_count(),
         )
         known, strange = _classified(used, labels)
         rows = _parsed(used, form).hstack(known).with_columns(pl.col("position") + lines)
-        readable, labelled = pl.all_horizontal(pl.col(*KEY_COLUMNS, "start").is_not_null()), pl.col("label").is_not_null()
-        left_out += Counter(rows.select(bad_rows=(~readable).sum(), unknown_labels=(readable & ~labelled).sum()).row(0, named=True))
+        readable, labelled = (
+            pl.all_horizontal(pl.col(*KEY_COLUMNS, "start").is_not_null()),
+            pl.col("label").is_not_null(),
+        )
+        left_out += Counter(
+            rows.select(bad_rows=(~readable).sum(), unknown_labels=(readable & ~labelled).sum()).row(0, named=True)
+        )
         tables.append(rows.filter(readable & labelled))
         lines += text.height
         unknown |= dict.fromkeys(strange)
@@ -108,7 +123,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _finished(rows: pl.DataFrame) -> pl.DataFrame:
-    """What only the whole file shows: rows that are there twice, and its precision, because writers drop a fraction of zero."""
+    """What only the whole file shows: rows that are there twice, and its precision, because writers drop a fraction of
+    zero."""
     finest = pl.when(pl.col("precision") <= NS).then(pl.col("precision").min()).otherwise(pl.col("precision"))
     return rows.with_columns(finest.alias("precision"), copy=~pl.col("said").is_first_distinct()).drop("said")
 
@@ -123,23 +139,35 @@ def check_header(path: Path, form: CsvFormat) -> list[str]:
     names = [name.strip() for name in next(csv.reader([first.strip()]), [])]
     missing = [getattr(form, name) for name in USED if getattr(form, name) not in names]
     if missing:
-        raise DataError(f"{path}: no column {', '.join(map(repr, missing))} in its header of {len(names)}; is it the CSV with addresses and times?")
+        raise DataError(
+            f"{path}: no column {', '.join(map(repr, missing))} in its header of {len(names)}; is it the CSV "
+            "with addresses and times?"
+        )
     return names
 
 
 def _read_text(path: Path, block: bytes, names: list[str], form: CsvFormat) -> pl.DataFrame:
-    """position (of the block's lines), the used columns and the duration as text (null where empty), infinite, undecodable (Boolean)."""
+    """position (of the block's lines), the used columns and the duration as text (null where empty), infinite,
+    undecodable (Boolean)."""
     column = {name: pl.col(f"c{names.index(getattr(form, name))}") for name in USED}
     column["duration"] = pl.col(f"c{names.index(form.duration)}") if form.duration in names else pl.lit("0")
     watched = [pl.col(f"c{names.index(name)}") for name in form.watched if name in names] + list(column.values())
-    cleaned = [expression.str.strip_chars(" \t\r\"'").replace("", None).alias(name) for name, expression in column.items()]
+    cleaned = [
+        expression.str.strip_chars(" \t\r\"'").replace("", None).alias(name) for name, expression in column.items()
+    ]
     columns = {f"c{number}": pl.String for number in range(len(names))}
     # A first line of full width, or the parser takes the width from the lines that follow, which may be damaged.
     block = b"," * (len(names) - 1) + b"\n" + block
     try:
         # Quotes have no meaning in these files: a stray one must not swallow the lines that follow.
         lines = pl.scan_csv(
-            block, has_header=False, schema=columns, quote_char=None, encoding="utf8-lossy", truncate_ragged_lines=True, row_index_name="position"
+            block,
+            has_header=False,
+            schema=columns,
+            quote_char=None,
+            encoding="utf8-lossy",
+            truncate_ragged_lines=True,
+            row_index_name="position",
         )
         return lines.select(
             pl.col("position").cast(pl.Int64) - 1,
@@ -162,7 +190,8 @@ def _duration(text: pl.DataFrame) -> pl.Series:
 
 
 def _parsed(text: pl.DataFrame, form: CsvFormat) -> pl.DataFrame:
-    """Columns of ``CsvRows.rows`` but those of the label, null keys or start where a text cannot be read; and said, a hash of the text."""
+    """Columns of ``CsvRows.rows`` but those of the label, null keys or start where a text cannot be read; and said, a
+    hash of the text."""
 
     def number(name: str, highest: int) -> pl.Series:
         value = text[name].cast(pl.Float64, strict=False)  # "80.0" is what a table that was edited elsewhere has
@@ -170,28 +199,43 @@ def _parsed(text: pl.DataFrame, form: CsvFormat) -> pl.DataFrame:
 
     protocol = number("proto", 255)
     protocol = protocol.set(~protocol.is_in(TCP_UDP).fill_null(True), 0)
-    source, destination = (addresses(text[f"{side}_ip"]).with_columns(port=number(f"{side}_port", 65535)) for side in ("src", "dst"))
+    source, destination = (
+        addresses(text[f"{side}_ip"]).with_columns(port=number(f"{side}_port", 65535)) for side in ("src", "dst")
+    )
     mixed = source["version"] != destination["version"]
-    keys = canonical_keys(source, destination, protocol).with_columns(pl.when(~mixed).then(pl.col("rest")).alias("rest"))
+    keys = canonical_keys(source, destination, protocol).with_columns(
+        pl.when(~mixed).then(pl.col("rest")).alias("rest")
+    )
     start, precision = _times(text["time"], form)
     duration = (_duration(text).fill_null(0.0) * MICROSECOND).round().cast(pl.Int64).alias("duration")
     said = text.select(said=pl.struct(*USED, "duration").hash())["said"]
-    return pl.concat([text.select("position"), keys, pl.DataFrame([start, duration, precision, said])], how="horizontal")
+    return pl.concat(
+        [text.select("position"), keys, pl.DataFrame([start, duration, precision, said])], how="horizontal"
+    )
 
 
 def _times(texts: pl.Series, form: CsvFormat) -> tuple[pl.Series, pl.Series]:
     """start, precision: Int64 ns, each by its own text."""
     parts = texts.to_frame("t").select(pl.col("t").str.extract_groups(f"^{form.time_format}$")).unnest("t")
     optional = [pl.lit(None, pl.String).alias(name) for name in ("second", "fraction") if name not in parts.columns]
-    parts = parts.with_columns(optional).with_columns(pl.col("year", "month", "day", "hour", "minute", "second").cast(pl.Int64, strict=False))
-    date = pl.concat_str([pl.col("year"), pl.col("month"), pl.col("day")], separator="-").str.to_date("%Y-%m-%d", strict=False)
+    parts = parts.with_columns(optional).with_columns(
+        pl.col("year", "month", "day", "hour", "minute", "second").cast(pl.Int64, strict=False)
+    )
+    date = pl.concat_str([pl.col("year"), pl.col("month"), pl.col("day")], separator="-").str.to_date(
+        "%Y-%m-%d", strict=False
+    )
     hour = pl.col("hour") + 12 * pl.col("hour").is_in(form.afternoon).cast(pl.Int64)
     seconds = date.dt.epoch("s") + 3600 * hour + 60 * pl.col("minute") + pl.col("second").fill_null(0)
     fraction = pl.col("fraction").fill_null("").str.pad_end(9, "0").cast(pl.Int64)
     valid = (pl.col("hour") < 24) & (pl.col("minute") < 60) & (pl.col("second").fill_null(0) < 60)
     times = parts.select(
         start=pl.when(valid).then(seconds * NS + fraction),
-        precision=pl.when(pl.col("second").is_null()).then(60 * NS).when(pl.col("fraction").is_null()).then(NS).otherwise(MICROSECOND).cast(pl.Int64),
+        precision=pl.when(pl.col("second").is_null())
+        .then(60 * NS)
+        .when(pl.col("fraction").is_null())
+        .then(NS)
+        .otherwise(MICROSECOND)
+        .cast(pl.Int64),
     )
     return times["start"], times["precision"]
 

@@ -1,7 +1,8 @@
 """What the driver of a published dataset declares, and what all drivers share.
 
-A driver is one file: a ``Driver`` with the dataset's constants, and a ``labeller`` made from one of the engines: ``csv_labels`` (rows of
-CICFlowMeter's CSVs), ``windows`` (hosts and times of day), or ``label_captures`` below (the capture's name is the label).
+A driver is one file: a ``Driver`` with the dataset's constants, and a ``labeller`` made from one of the engines:
+``csv_labels`` (rows of CICFlowMeter's CSVs), ``windows`` (hosts and times of day), or ``label_captures`` below (the
+capture's name is the label).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ NO_LABEL = "(no label)"  # Where a report counts flows that cannot be attributed
 
 @dataclass(frozen=True)
 class Label:
-    """A class of a dataset: its name, the family that it is counted in, and whether it is an attack (a positive, where nothing is attacked)."""
+    """A class of a dataset: its name, the family that it is counted in, and whether it is an attack (a positive, where
+    nothing is attacked)."""
 
     label: str
     family: str
@@ -64,7 +66,8 @@ class Request:
     labels         folder of the published label files; None if none was given
     groups         of the captures that are there
     options        an instance of the driver's ``options``; None if it has none
-    time_offset_s  seconds that the label files' clock is ahead of what the driver expects, in groups where that does not hold
+    time_offset_s  seconds that the label files' clock is ahead of what the driver expects, in groups where that does
+                   not hold
     tell           takes one line of diagnostics
     """
 
@@ -83,8 +86,9 @@ Labeller = Callable[[str, "pl.DataFrame"], Assignment]
 class Driver:
     """One published dataset.
 
-    group_of   a capture's path below the captures folder ('/'-separated) → the group of captures that are labelled together (a day, an attack);
-               None: not a capture of this dataset.  ``by_pattern`` makes one from regular expressions.
+    group_of   a capture's path below the captures folder ('/'-separated) → the group of captures that are labelled
+               together (a day, an attack); None: not a capture of this dataset.  ``by_pattern`` makes one from regular
+               expressions.
     captures   how the captures are named, for the message that none was found
     labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
     rules      what is a flow in this dataset
@@ -109,7 +113,8 @@ class Driver:
 
 
 def by_pattern(groups: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Group → regular expression of its captures' file names (without folders, case does not matter) as a ``group_of``."""
+    """Group → regular expression of its captures' file names (without folders, case does not matter) as a
+    ``group_of``."""
     compiled = {group: re.compile(pattern, re.IGNORECASE) for group, pattern in groups.items()}
 
     def group_of(path: str) -> str | None:
@@ -130,18 +135,22 @@ def by_class(class_of: Callable[[str], Label | None]) -> Callable[[str], str | N
 
 
 def find_captures(driver: Driver, folder: Path) -> dict[str, tuple[Path, str]]:
-    """Path below ``folder`` ('/'-separated) → (file, group) of every capture that the driver knows, sorted; DataError if there is none."""
+    """Path below ``folder`` ('/'-separated) → (file, group) of every capture that the driver knows, sorted; DataError
+    if there is none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     found = {name: (path, group) for name, path in files if (group := driver.group_of(name)) is not None}
     if not found:
-        raise DataError(f"{folder}: none of its {len(files)} files is a capture of {driver.name}; expected {driver.captures}")
+        raise DataError(
+            f"{folder}: none of its {len(files)} files is a capture of {driver.name}; expected {driver.captures}"
+        )
     return found
 
 
 def assign(flows: pl.DataFrame, chosen: pl.DataFrame, report: Mapping[str, Mapping[str, int]]) -> Assignment:
-    """An ``Assignment`` of ``chosen``: flow (position in ``flows``, each once), label, family, attack, and row (−1 without it).
+    """An ``Assignment`` of ``chosen``: flow (position in ``flows``, each once), label, family, attack, and row (−1
+    without it).
 
     The source of a flow, the unit that a partition never divides, is its capture.
     """
@@ -150,37 +159,54 @@ def assign(flows: pl.DataFrame, chosen: pl.DataFrame, report: Mapping[str, Mappi
     chosen = chosen.sort("flow")
     position = chosen["flow"].cast(pl.Int64).to_numpy()
     file = flows["file"][position] if len(position) else pl.Series("file", [], pl.String)
-    row = chosen["row"].cast(pl.Int64) if "row" in chosen.columns else pl.repeat(-1, chosen.height, dtype=pl.Int64, eager=True)
+    row = (
+        chosen["row"].cast(pl.Int64)
+        if "row" in chosen.columns
+        else pl.repeat(-1, chosen.height, dtype=pl.Int64, eager=True)
+    )
     text = chosen.select("attack", pl.col("label", "family").cast(pl.String))
     table = text.with_columns(source=file, file=file, row=row)
     return Assignment(position.astype(np.int64), table, report)
 
 
-def label_captures(flows: pl.DataFrame, label_of: Callable[[str], Label | None], keep: pl.Series | None = None) -> Assignment:
-    """Every flow has the label of its capture's name; none where ``label_of`` gives None or ``keep`` (n,) Boolean is False.
+def label_captures(
+    flows: pl.DataFrame, label_of: Callable[[str], Label | None], keep: pl.Series | None = None
+) -> Assignment:
+    """Every flow has the label of its capture's name; none where ``label_of`` gives None or ``keep`` (n,) Boolean is
+    False.
 
     The report counts, per label, ``flows`` that have it and ``unmatched_flows`` that ``keep`` left out.
     """
     import polars as pl
 
-    table = class_table("file", pl.String(), {name: label_of(name) for name in flows["file"].unique(maintain_order=True)})
+    table = class_table(
+        "file", pl.String(), {name: label_of(name) for name in flows["file"].unique(maintain_order=True)}
+    )
     kept = pl.repeat(True, flows.height, dtype=pl.Boolean, eager=True) if keep is None else keep
     labelled = (
         flows.select("file", flow=pl.int_range(pl.len(), dtype=pl.Int64), kept=kept)
         .join(table, on="file", how="left", maintain_order="left")
         .with_columns(kept=pl.col("kept") & pl.col("label").is_not_null())
     )
-    counts = labelled.group_by(pl.col("label").fill_null(NO_LABEL)).agg(flows=pl.col("kept").sum(), unmatched_flows=(~pl.col("kept")).sum())
-    report = {label: empty_counts() | {"flows": kept, "unmatched_flows": left} for label, kept, left in counts.sort("label").iter_rows()}
+    counts = labelled.group_by(pl.col("label").fill_null(NO_LABEL)).agg(
+        flows=pl.col("kept").sum(), unmatched_flows=(~pl.col("kept")).sum()
+    )
+    report = {
+        label: empty_counts() | {"flows": kept, "unmatched_flows": left}
+        for label, kept, left in counts.sort("label").iter_rows()
+    }
     return assign(flows, labelled.filter("kept"), report)
 
 
 def class_table(key: str, dtype: pl.DataType, classes: Mapping[Any, Label | None]) -> pl.DataFrame:
-    """The classes, without those that are None: their keys in the column ``key``, label, family (String) and attack (Boolean)."""
+    """The classes, without those that are None: their keys in the column ``key``, label, family (String) and attack
+    (Boolean)."""
     import polars as pl
 
     rows = [(name, found.label, found.family, found.attack) for name, found in classes.items() if found]
-    return pl.DataFrame(rows, schema={key: dtype, "label": pl.String, "family": pl.String, "attack": pl.Boolean}, orient="row")
+    return pl.DataFrame(
+        rows, schema={key: dtype, "label": pl.String, "family": pl.String, "attack": pl.Boolean}, orient="row"
+    )
 
 
 def empty_counts() -> dict[str, int]:

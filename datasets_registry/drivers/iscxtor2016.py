@@ -1,6 +1,8 @@
-"""ISCXTor2016: the same applications with and without Tor.  The label is the capture's folder; the CSV has no times to match by.
+"""ISCXTor2016: the same applications with and without Tor.  The label is the capture's folder; the CSV has no times to
+match by.
 
-Tor attacks nobody: it is the class to be told apart (the positive), and a result on this dataset is about a shift of classes, not about attacks.
+Tor attacks nobody: it is the class to be told apart (the positive), and a result on this dataset is about a shift of
+classes, not about attacks.
 """
 
 import re
@@ -18,7 +20,9 @@ def _class_of(path: str) -> Label | None:
     *folders, name = PurePosixPath(path).parts
     if not CAPTURE.fullmatch(name):
         return None
-    return next((FOLDERS[key] for part in reversed(folders) if (key := re.sub(r"[\W_]", "", part).casefold()) in FOLDERS), None)
+    return next(
+        (FOLDERS[key] for part in reversed(folders) if (key := re.sub(r"[\W_]", "", part).casefold()) in FOLDERS), None
+    )
 
 
 DRIVER = Driver(

@@ -8,7 +8,16 @@ from functools import partial
 
 import polars as pl
 
-from datasets_registry.drivers.driver import BENIGN, NO_LABEL, Label, Labeller, Request, assign, class_table, empty_counts
+from datasets_registry.drivers.driver import (
+    BENIGN,
+    NO_LABEL,
+    Label,
+    Labeller,
+    Request,
+    assign,
+    class_table,
+    empty_counts,
+)
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
@@ -19,7 +28,8 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class Window:
-    """Flows between two sets of hosts whose first packet lies from ``begin`` to the end of the minute ``end`` (HH:MM of the dataset's clock).
+    """Flows between two sets of hosts whose first packet lies from ``begin`` to the end of the minute ``end`` (HH:MM of
+    the dataset's clock).
 
     label      None: they cannot be told apart, and stay unlabelled
     attackers, victims  IPv4 addresses or networks; either side may begin, unless ``attacker_begins``
@@ -40,7 +50,8 @@ class Window:
 
 @dataclass(frozen=True)
 class WindowLabels:
-    """The first window that a flow belongs to labels it; a flow of none is benign: the attacks of these datasets were all made on purpose.
+    """The first window that a flow belongs to labels it; a flow of none is benign: the attacks of these datasets were
+    all made on purpose.
 
     days  group → its date;  zone: hours that the windows' clock is ahead of UTC
     """
@@ -59,20 +70,31 @@ class WindowLabels:
         table = flows.with_columns(at=(pl.col("first") / NS + ahead - midnight), version=pl.col("rest") // 2**40)
         on_the_day = table.select(((pl.col("at") >= 0) & (pl.col("at") < 24 * HOUR)).mean()).item()
         if flows.height and on_the_day < 0.5:
-            raise DataError(f"{group}: {1 - on_the_day:.0%} of its flows are not of {self.days[group]}; are these the captures of that day?")
+            raise DataError(
+                f"{group}: {1 - on_the_day:.0%} of its flows are not of {self.days[group]}; are these the "
+                "captures of that day?"
+            )
         windows = [window for window in self.windows if window.group == group]
-        number = pl.coalesce(*(pl.when(_inside(window)).then(index) for index, window in enumerate(windows)), pl.lit(len(windows)))
+        number = pl.coalesce(
+            *(pl.when(_inside(window)).then(index) for index, window in enumerate(windows)), pl.lit(len(windows))
+        )
         names = class_table("number", pl.Int32(), dict(enumerate([*(window.label for window in windows), BENIGN])))
         found = table.select(flow=pl.int_range(pl.len(), dtype=pl.Int64), number=number.cast(pl.Int32))
         chosen = found.join(names, on="number", maintain_order="left")
-        report = {label: empty_counts() | {"flows": count} for label, count in chosen.group_by("label").len().sort("label").iter_rows()}
+        report = {
+            label: empty_counts() | {"flows": count}
+            for label, count in chosen.group_by("label").len().sort("label").iter_rows()
+        }
         if left := flows.height - chosen.height:
             report[NO_LABEL] = empty_counts() | {"unmatched_flows": left}
         return assign(flows, chosen.drop("number"), report)
 
 
 def _inside(window: Window) -> pl.Expr:
-    begin, end = (int(hours) * HOUR + int(minutes) * 60 for hours, minutes in (time.split(":") for time in (window.begin, window.end)))
+    begin, end = (
+        int(hours) * HOUR + int(minutes) * 60
+        for hours, minutes in (time.split(":") for time in (window.begin, window.end))
+    )
     here = (pl.col("at") >= begin) & (pl.col("at") < end + 60)
     a_attacks = _among("a", window.attackers) & _among("b", window.victims)
     b_attacks = _among("b", window.attackers) & _among("a", window.victims)

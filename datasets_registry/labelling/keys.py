@@ -1,4 +1,5 @@
-"""5-tuples of label files in the form in which flows have them: endpoints in canonical order, protocol and ports in one word."""
+"""5-tuples of label files in the form in which flows have them: endpoints in canonical order, protocol and ports in one
+word."""
 
 import polars as pl
 
@@ -10,7 +11,8 @@ WITH_PORTS = (6, 17, 33, 132, 136)
 
 
 def addresses(texts: pl.Series) -> pl.DataFrame:
-    """version (Int64), high, low (UInt64) of each address, every distinct text parsed once; null where a text is none."""
+    """version (Int64), high, low (UInt64) of each address, every distinct text parsed once; null where a text is
+    none."""
     distinct = texts.unique(maintain_order=True)
     columns = {"text": pl.String, "version": pl.Int64, "high": pl.UInt64, "low": pl.UInt64}
     table = pl.DataFrame([(text, *_parsed(text)) for text in distinct], schema=columns, orient="row")
@@ -27,9 +29,13 @@ def _parsed(text: str | None) -> tuple[int | None, int | None, int | None]:
 def canonical_keys(source: pl.DataFrame, destination: pl.DataFrame, protocol: pl.Series) -> pl.DataFrame:
     """``KEY_COLUMNS`` of n rows.
 
-    ``source``, ``destination``: version, high, low (see ``addresses``) and port (Int64); the ports of a protocol without ports are taken as 0.
+    ``source``, ``destination``: version, high, low (see ``addresses``) and port (Int64); the ports of a protocol
+    without ports are taken as 0.
     """
-    ends = [end.rename({name: f"{side}_{name}" for name in end.columns}) for side, end in (("src", source), ("dst", destination))]
+    ends = [
+        end.rename({name: f"{side}_{name}" for name in end.columns})
+        for side, end in (("src", source), ("dst", destination))
+    ]
     frame = pl.concat([*ends, protocol.alias("protocol").to_frame()], how="horizontal").with_columns(
         pl.col("src_port", "dst_port") * pl.col("protocol").is_in(WITH_PORTS).cast(pl.Int64)
     )
@@ -38,7 +44,9 @@ def canonical_keys(source: pl.DataFrame, destination: pl.DataFrame, protocol: pl
     swap = (
         (pl.col("dst_high") < pl.col("src_high"))
         | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") < pl.col("src_low"))
-        | (pl.col("dst_high") == pl.col("src_high")) & (pl.col("dst_low") == pl.col("src_low")) & (pl.col("dst_port") < pl.col("src_port"))
+        | (pl.col("dst_high") == pl.col("src_high"))
+        & (pl.col("dst_low") == pl.col("src_low"))
+        & (pl.col("dst_port") < pl.col("src_port"))
     )
 
     def end(lower: bool, part: int) -> pl.Expr:
@@ -46,4 +54,6 @@ def canonical_keys(source: pl.DataFrame, destination: pl.DataFrame, protocol: pl
 
     ports = end(True, 2) * 65536 + end(False, 2)
     rest = (pl.col("src_version") * 256 + pl.col("protocol")) * 2**32 + ports
-    return frame.select(a_high=end(True, 0), a_low=end(True, 1), b_high=end(False, 0), b_low=end(False, 1), rest=rest.cast(pl.UInt64))
+    return frame.select(
+        a_high=end(True, 0), a_low=end(True, 1), b_high=end(False, 0), b_low=end(False, 1), rest=rest.cast(pl.UInt64)
+    )

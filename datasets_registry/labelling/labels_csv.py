@@ -12,7 +12,18 @@ from janus_bench.errors import DataError
 LABELS_FILE = "labels.csv"
 REQUIRED = ("file", "ts_start", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "label")
 OPTIONAL = ("ts_end", "family", "source", "site")
-PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "icmp6": 58, "icmpv6": 58, "ipv6-icmp": 58}
+PROTOCOLS = {
+    "icmp": 1,
+    "igmp": 2,
+    "tcp": 6,
+    "udp": 17,
+    "dccp": 33,
+    "gre": 47,
+    "esp": 50,
+    "icmp6": 58,
+    "icmpv6": 58,
+    "ipv6-icmp": 58,
+}
 PROTOCOLS |= {"sctp": 132, "udplite": 136}
 BENIGN = "benign"
 
@@ -21,7 +32,8 @@ BENIGN = "benign"
 class LabelRows:
     """The rows of a ``labels.csv``.
 
-    rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label, family, source, site
+    rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label,
+               family, source, site
     precision  ns: how exact the file's times are
     """
 
@@ -107,7 +119,12 @@ def _protocols(path: Path, texts: pl.Series) -> pl.Series:
     named = texts.str.to_lowercase().replace_strict(PROTOCOLS, default=None, return_dtype=pl.Int64)
     numbers = texts.cast(pl.Int64, strict=False)
     protocols = numbers.zip_with(numbers.is_not_null(), named)
-    _require(path, texts, ~protocols.is_between(0, 255).fill_null(False), f"a protocol number, or one of {', '.join(PROTOCOLS)}")
+    _require(
+        path,
+        texts,
+        ~protocols.is_between(0, 255).fill_null(False),
+        f"a protocol number, or one of {', '.join(PROTOCOLS)}",
+    )
     return protocols
 
 
@@ -122,7 +139,13 @@ def _keys(path: Path, frame: pl.DataFrame) -> list[pl.Series]:
     """The 5-tuple of each row with its endpoints in canonical order, as ``KEY_COLUMNS``."""
     protocol = _protocols(path, frame["proto"])
     source, destination = (
-        _addresses(path, frame[f"{side}_ip"]).with_columns(port=_integers(path, frame[f"{side}_port"], 65535)) for side in ("src", "dst")
+        _addresses(path, frame[f"{side}_ip"]).with_columns(port=_integers(path, frame[f"{side}_port"], 65535))
+        for side in ("src", "dst")
     )
-    _require(path, frame["dst_ip"], source["version"] != destination["version"], "an address of the same IP version as src_ip")
+    _require(
+        path,
+        frame["dst_ip"],
+        source["version"] != destination["version"],
+        "an address of the same IP version as src_ip",
+    )
     return canonical_keys(source, destination, protocol).get_columns()

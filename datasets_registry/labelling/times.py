@@ -19,9 +19,9 @@ _ISO = r"^\s*(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::(\d{2})(?:\.(\d*))?)?\s*(?:
 def parse_times(texts: pl.Series, fail: Callable[[int, str], Exception]) -> tuple[pl.Series, int]:
     """(n,) Int64 ns since the epoch (null where the text is null) and the precision in ns of the whole column.
 
-    Accepted: seconds since the epoch with any number of decimals, and ``YYYY-MM-DD HH:MM[:SS[.ffffff]]`` in UTC.  The precision is that of the
-    most exact value (writers drop trailing zeros): a minute, a second, or a power of ten down to 1 µs.  For a text that is neither, raises
-    ``fail(row, text)``.
+    Accepted: seconds since the epoch with any number of decimals, and ``YYYY-MM-DD HH:MM[:SS[.ffffff]]`` in UTC.  The
+    precision is that of the most exact value (writers drop trailing zeros): a minute, a second, or a power of ten down
+    to 1 µs.  For a text that is neither, raises ``fail(row, text)``.
     """
     epoch = pl.col("text").str.extract(_EPOCH, 1).cast(pl.Int64)
     iso = pl.concat_str([pl.col("text").str.extract(_ISO, 1), pl.lit(" "), pl.col("text").str.extract(_ISO, 2)])

@@ -29,7 +29,8 @@ class Container:
 def _write_pcap(magic: int, ticks: int) -> Callable[[Path, Frames, NDArray[np.int64]], None]:
     def write(file: Path, frames: Frames, times: NDArray[np.int64]) -> None:
         header = struct.pack("<IHHiIII", magic, 2, 4, 0, 0, SNAPLEN, ETHERNET)
-        records = np.stack([times // ticks, times % ticks, frames.captured, frames.length], axis=1).astype("<u4")  # (P, 4)
+        # (P, 4)
+        records = np.stack([times // ticks, times % ticks, frames.captured, frames.length], axis=1).astype("<u4")
         rows = np.concatenate([records.view(np.uint8), frames.data], axis=1)  # (P, 16 + SNAPLEN)
         kept = np.arange(rows.shape[1]) < (16 + frames.captured)[:, None]
         file.write_bytes(header + rows[kept].tobytes())
@@ -40,12 +41,20 @@ def _write_pcap(magic: int, ticks: int) -> Callable[[Path, Frames, NDArray[np.in
 def _write_pcapng(file: Path, frames: Frames, times: NDArray[np.int64]) -> None:
     section = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
     options = struct.pack("<HHBxxxHH", 9, 1, 6, 0, 0)  # if_tsresol: 10^-6, then the end of the options
-    interface = struct.pack("<IIHHI", 1, 20 + len(options), ETHERNET, 0, SNAPLEN) + options + struct.pack("<I", 20 + len(options))
+    interface = (
+        struct.pack("<IIHHI", 1, 20 + len(options), ETHERNET, 0, SNAPLEN)
+        + options
+        + struct.pack("<I", 20 + len(options))
+    )
     padded = (frames.captured + 3) // 4 * 4
     length = 32 + padded
     zero = np.zeros_like(times)
-    head = np.stack([zero + 6, length, zero, times >> 32, times & 0xFFFFFFFF, frames.captured, frames.length], axis=1).astype("<u4")  # (P, 7)
-    rows = np.concatenate([head.view(np.uint8), frames.data, np.zeros((len(times), 4), dtype=np.uint8)], axis=1)  # (P, 28 + SNAPLEN + 4)
+    # (P, 7)
+    head = np.stack(
+        [zero + 6, length, zero, times >> 32, times & 0xFFFFFFFF, frames.captured, frames.length], axis=1
+    ).astype("<u4")
+    # (P, 28 + SNAPLEN + 4)
+    rows = np.concatenate([head.view(np.uint8), frames.data, np.zeros((len(times), 4), dtype=np.uint8)], axis=1)
     inside = np.arange(SNAPLEN) < frames.captured[:, None]
     rows[:, 28 : 28 + SNAPLEN] *= inside
     trailer = length.astype("<u4")[:, None].view(np.uint8)  # (P, 4)

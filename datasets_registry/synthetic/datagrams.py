@@ -10,7 +10,8 @@ QUIC_BURST = 10  # Bytes of a full QUIC datagram, and datagrams of an initial co
 
 
 class DatagramExchange:
-    """Datagrams between client (side 0) and server (side 1); ``clock[side]`` is when that side can act next, in seconds."""
+    """Datagrams between client (side 0) and server (side 1); ``clock[side]`` is when that side can act next, in
+    seconds."""
 
     def __init__(self, trace: Trace, dice: Dice, flow: int, path: Path, start: float) -> None:
         self.trace, self.dice, self.flow, self.path = trace, dice, flow, path
@@ -18,7 +19,8 @@ class DatagramExchange:
         self.sent = [0, 0]
 
     def send(self, side: int, size: int, wait: float = 0.0, kind: int = 0) -> bool:
-        """One datagram of ``size`` payload bytes; False if it was lost, and then only the sender's clock moves.  ``kind`` is the ICMP type."""
+        """One datagram of ``size`` payload bytes; False if it was lost, and then only the sender's clock moves.
+        ``kind`` is the ICMP type."""
         at = self.clock[side] + wait
         self.clock[side] = at + (size + 42) / self.path.rate[side]
         lost = self.dice.chance(self.path.loss)

@@ -14,8 +14,9 @@ from datasets_registry.synthetic.web import page_requests
 
 @dataclass(frozen=True)
 class SynFlood:
-    """SYNs to one port of one host, each with another source port, from forged senders (``forged``: nobody answers the SYN-ACK, which is repeated) or
-    from the machines themselves (whose kernel answers RST).  ``window`` None: the stack's own, else the flooding program's."""
+    """SYNs to one port of one host, each with another source port, from forged senders (``forged``: nobody answers the
+    SYN-ACK, which is repeated) or from the machines themselves (whose kernel answers RST).  ``window`` None: the
+    stack's own, else the flooding program's."""
 
     target: str
     port: int = 80
@@ -30,7 +31,9 @@ class SynFlood:
             sender = dice.pick(attackers)
             stack = sender.stack
             if self.window is not None:
-                stack = replace(stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000))
+                stack = replace(
+                    stack, syn_window=self.window, wscale=None, mss=0, timestamps=False, sack=False, ports=(1024, 65000)
+                )
             sender = scene.stranger(stack) if self.forged else replace(sender, stack=stack)
             connection = scene.tcp(sender, victim, self.port, at)
             if dice.chance(number / flows):  # the backlog fills
@@ -43,7 +46,8 @@ class SynFlood:
 
 @dataclass(frozen=True)
 class UdpFlood:
-    """Datagrams of a few sizes to changing ports of one host outside (``target`` empty) or inside; a flow is the burst that one port gets."""
+    """Datagrams of a few sizes to changing ports of one host outside (``target`` empty) or inside; a flow is the burst
+    that one port gets."""
 
     target: str = ""
     sizes: tuple[int, ...] = (512,)
@@ -100,8 +104,8 @@ class HttpFlood:
 
 @dataclass(frozen=True)
 class SlowHttp:
-    """Requests that never end, so that the server's connections run out: a header line (slowloris) or a piece of body (slow POST) every ``every``
-    seconds, until the server gives up."""
+    """Requests that never end, so that the server's connections run out: a header line (slowloris) or a piece of body
+    (slow POST) every ``every`` seconds, until the server gives up."""
 
     target: str = "public"
     port: int = 80

@@ -1,6 +1,7 @@
 """Packets → Ethernet frames, with correct lengths and checksums, for a whole capture at once.
 
-Payloads are zero bytes (the simulator has sizes, not contents), so a checksum over the headers is the checksum over the packet.
+Payloads are zero bytes (the simulator has sizes, not contents), so a checksum over the headers is the checksum over the
+packet.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Frames:
-    """data (P, SNAPLEN) uint8, zero beyond ``captured``; captured, length (P,) int64: bytes kept and bytes on the wire."""
+    """data (P, SNAPLEN) uint8, zero beyond ``captured``; captured, length (P,) int64: bytes kept and bytes on the
+    wire."""
 
     data: Bytes
     captured: NDArray[np.int64]
@@ -27,7 +29,8 @@ class Frames:
 
 
 def build_frames(packets: NDArray[np.void], entries: list[FlowEntry], vlan: int | None, padded: bool) -> Frames:
-    """Frames of sorted packets (P,).  ``vlan``: 802.1Q tag; ``padded``: short frames are filled to 60 bytes, as a tap on the wire sees them."""
+    """Frames of sorted packets (P,).  ``vlan``: 802.1Q tag; ``padded``: short frames are filled to 60 bytes, as a tap
+    on the wire sees them."""
     total = len(packets)
     table = _FlowTable(entries)
     flow, side = packets["flow"].astype(np.int64), packets["side"].astype(np.int64)
@@ -77,7 +80,9 @@ class _FlowTable:
         self.address = _rows([a.ljust(16, b"\0") for entry in entries for a in entry.addresses], 16)  # (F, 2, 16)
         self.mac = _rows([mac for entry in entries for mac in entry.macs], 6)
         self.options = _rows([o.ljust(20, b"\0") for entry in entries for o in entry.syn_options], 20)
-        self.options_length = np.array([[len(o) for o in entry.syn_options] for entry in entries], dtype=np.int64).reshape(-1, 2)
+        self.options_length = np.array(
+            [[len(o) for o in entry.syn_options] for entry in entries], dtype=np.int64
+        ).reshape(-1, 2)
 
 
 def _rows(texts: list[bytes], width: int) -> Bytes:
@@ -89,7 +94,9 @@ def _big_endian(values: NDArray[np.int64], size: int) -> Bytes:
     return (values[:, None] >> np.arange(8 * (size - 1), -1, -8)).astype(np.uint8)
 
 
-def _transport(packets: NDArray[np.void], table: _FlowTable, flow: NDArray[np.int64], side: NDArray[np.int64]) -> tuple[Bytes, NDArray[np.int64]]:
+def _transport(
+    packets: NDArray[np.void], table: _FlowTable, flow: NDArray[np.int64], side: NDArray[np.int64]
+) -> tuple[Bytes, NDArray[np.int64]]:
     """TCP, UDP or ICMP headers without checksum, (R, 40), and header plus payload bytes, (R,)."""
     header = np.zeros((len(packets), L4_ROOM), dtype=np.uint8)
     proto, payload = table.proto[flow], packets["payload"].astype(np.int64)
@@ -123,10 +130,19 @@ def _transport(packets: NDArray[np.void], table: _FlowTable, flow: NDArray[np.in
     return header, np.where(tcp, 20 + options_length, 8) + payload
 
 
-def _stamp(header: Bytes, packets: NDArray[np.void], flow: NDArray[np.int64], side: NDArray[np.int64], rows: NDArray[np.bool_], at: int) -> None:
-    """Timestamps: each side's millisecond clock.  The echo is the other clock now, not of the packet echoed; a SYN echoes nothing."""
+def _stamp(
+    header: Bytes,
+    packets: NDArray[np.void],
+    flow: NDArray[np.int64],
+    side: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    at: int,
+) -> None:
+    """Timestamps: each side's millisecond clock.  The echo is the other clock now, not of the packet echoed; a SYN
+    echoes nothing."""
     now = (packets["time"][rows] * 1000).astype(np.int64)
-    base = (flow[rows, None] * 2 + np.stack([side[rows], 1 - side[rows]], axis=1)) * 2_654_435_761  # (S, 2), spread over 32 bits
+    # (S, 2), spread over 32 bits
+    base = (flow[rows, None] * 2 + np.stack([side[rows], 1 - side[rows]], axis=1)) * 2_654_435_761
     header[rows, at : at + 4] = _big_endian(base[:, 0] + now, 4)
     echo = _big_endian(base[:, 1] + now, 4)
     echo[(packets["flags"][rows] & 0x12) == 0x02] = 0
@@ -140,7 +156,8 @@ def _put(l4: Bytes, column: NDArray[np.int64], checksum: NDArray[np.int64], prot
 
 
 def _pseudo(proto: NDArray[np.int64], length: NDArray[np.int64], version: int) -> Bytes:
-    """Length and protocol of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1); ICMP over IPv4 has none, marked by zeros later."""
+    """Length and protocol of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1); ICMP over IPv4 has none, marked by zeros
+    later."""
     pseudo = np.concatenate([_big_endian(length, 4), _big_endian(proto, 4)], axis=1)
     if version == 4:
         pseudo[proto == ICMP] = 0
@@ -164,11 +181,14 @@ def _fold(total: NDArray[np.int64]) -> NDArray[np.int64]:
     return ~total & 0xFFFF
 
 
-def _ipv4(proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes) -> Bytes:
+def _ipv4(
+    proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes
+) -> Bytes:
     header = np.zeros((len(proto), 20), dtype=np.uint8)
     header[:, 0] = 0x45
     header[:, 2:4] = _big_endian(20 + l4_length, 2)
-    header[:, 4:6] = _big_endian(np.arange(len(proto)) * 40_503, 2)  # identification: any value does, DF is set (RFC 6864)
+    # identification: any value does, DF is set (RFC 6864)
+    header[:, 4:6] = _big_endian(np.arange(len(proto)) * 40_503, 2)
     header[:, 6] = 0x40
     header[:, 8], header[:, 9] = ttl, proto
     header[:, 12:16], header[:, 16:20] = source[:, :4], target[:, :4]
@@ -176,7 +196,9 @@ def _ipv4(proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[n
     return header
 
 
-def _ipv6(proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes) -> Bytes:
+def _ipv6(
+    proto: NDArray[np.int64], ttl: NDArray[np.int64], l4_length: NDArray[np.int64], source: Bytes, target: Bytes
+) -> Bytes:
     header = np.zeros((len(proto), 40), dtype=np.uint8)
     header[:, 0] = 0x60
     header[:, 4:6] = _big_endian(l4_length, 2)

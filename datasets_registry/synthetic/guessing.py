@@ -13,7 +13,8 @@ from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 @dataclass(frozen=True)
 class SshGuessing:
-    """Dictionary attack over SSH (hydra, ncrack, patator): several connections at once, as many passwords on each as the server allows."""
+    """Dictionary attack over SSH (hydra, ncrack, patator): several connections at once, as many passwords on each as
+    the server allows."""
 
     target: str = "shell"
     attempts: tuple[int, int] = (2, 6)
@@ -33,7 +34,8 @@ class SshGuessing:
 
 @dataclass(frozen=True)
 class SshSlowGuessing:
-    """The same below every threshold: many machines, one or two passwords each, ``pace`` seconds apart.  A flow is a failed login, no more."""
+    """The same below every threshold: many machines, one or two passwords each, ``pace`` seconds apart.  A flow is a
+    failed login, no more."""
 
     target: str = "shell"
     pace: float = 12.0
@@ -50,7 +52,8 @@ class SshSlowGuessing:
 
 @dataclass(frozen=True)
 class TelnetGuessing:
-    """A bot tries factory passwords over telnet: negotiation, prompts, and names and passwords of a few bytes (Mirai)."""
+    """A bot tries factory passwords over telnet: negotiation, prompts, and names and passwords of a few bytes
+    (Mirai)."""
 
     target: str
     pace: float = 1.5
@@ -63,12 +66,19 @@ class TelnetGuessing:
                 connection.refused()
                 continue
             connection.open()
-            connection.play([(SERVER_SIDE, dice.integer(12, 24), dice.lognormal(0.01, 0.6)), (CLIENT, dice.integer(9, 21), 2e-3)])
+            connection.play(
+                [(SERVER_SIDE, dice.integer(12, 24), dice.lognormal(0.01, 0.6)), (CLIENT, dice.integer(9, 21), 2e-3)]
+            )
             connection.send(SERVER_SIDE, dice.integer(7, 40), dice.lognormal(0.02, 0.6))
             for _ in range(dice.integer(1, 4)):
-                connection.play([(CLIENT, dice.integer(6, 9), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(10, 18), 5e-3)])
                 connection.play(
-                    [(CLIENT, dice.integer(4, 12), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(18, 30), dice.lognormal(1.5, 0.4))]
+                    [(CLIENT, dice.integer(6, 9), dice.lognormal(0.05, 0.8)), (SERVER_SIDE, dice.integer(10, 18), 5e-3)]
+                )
+                connection.play(
+                    [
+                        (CLIENT, dice.integer(4, 12), dice.lognormal(0.05, 0.8)),
+                        (SERVER_SIDE, dice.integer(18, 30), dice.lognormal(1.5, 0.4)),
+                    ]
                 )
             if dice.chance(0.6):
                 connection.finish(SERVER_SIDE, 0.01)

@@ -13,7 +13,8 @@ from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 @dataclass(frozen=True)
 class Telemetry:
-    """A device reports over a TLS connection of its own: same server, similar sizes, at nearly regular times (the site's rate says how often)."""
+    """A device reports over a TLS connection of its own: same server, similar sizes, at nearly regular times (the
+    site's rate says how often)."""
 
     report: float = 420.0
     answer: float = 240.0
@@ -22,7 +23,15 @@ class Telemetry:
     def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         cloud = scene.hosts("cloud")
         server = cloud[client.v4[3] % len(cloud)]  # a device has one vendor
-        connection = tls_connection(scene, client, server, 443, start if dice.chance(0.6) else resolve(scene, client, start), hello=260, resumed=0.5)
+        connection = tls_connection(
+            scene,
+            client,
+            server,
+            443,
+            start if dice.chance(0.6) else resolve(scene, client, start),
+            hello=260,
+            resumed=0.5,
+        )
         for _ in range(dice.count(1.4)):
             connection.send(CLIENT, dice.size(self.report, 0.45, 20_000), dice.lognormal(0.01, 0.8))
             connection.send(SERVER_SIDE, dice.size(self.answer, 0.5, 20_000), dice.lognormal(0.03, 0.7))
@@ -49,7 +58,9 @@ class PersistentTelemetry:
                 connection.send(CLIENT, dice.size(self.report, 0.35), dice.exponential(self.ping))
                 connection.send(SERVER_SIDE, 33, dice.lognormal(0.02, 0.4))
             else:
-                connection.play([(CLIENT, 31, self.ping + dice.exponential(0.05)), (SERVER_SIDE, 31, dice.lognormal(0.02, 0.4))])
+                connection.play(
+                    [(CLIENT, 31, self.ping + dice.exponential(0.05)), (SERVER_SIDE, 31, dice.lognormal(0.02, 0.4))]
+                )
             if dice.chance(0.01):
                 connection.reset(SERVER_SIDE, 1.0)
                 return

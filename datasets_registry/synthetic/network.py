@@ -47,10 +47,29 @@ SERVER = Stack("linux server", 65160, 65152, 3_145_728, 7, quick_ack=0.8, ack_ev
 CDN = Stack("content network", 65535, 67_584, 4_194_304, 10, quick_ack=0.8, ack_every=4, first_burst=20)
 OLD_LINUX = Stack("old linux", 29200, 29_312, 1_048_576, 7, quick_ack=0.7)
 FREEBSD = Stack("freebsd", 65535, 65_728, 1_048_576, 6, delayed_ack=0.1, quick_ack=0.2)
-WINDOWS = Stack("windows", 64240, 262_656, 1_048_576, 8, timestamps=False, ttl=128, delayed_ack=0.05, quick_ack=0.1, ports=_HIGH_PORTS)
+WINDOWS = Stack(
+    "windows",
+    64240,
+    262_656,
+    1_048_576,
+    8,
+    timestamps=False,
+    ttl=128,
+    delayed_ack=0.05,
+    quick_ack=0.1,
+    ports=_HIGH_PORTS,
+)
 WINDOWS_SERVER = replace(WINDOWS, name="windows server", syn_window=65535, window=2_097_920, window_max=2_097_920)
 OLD_WINDOWS = replace(
-    WINDOWS, name="windows xp", syn_window=65535, window=65535, window_max=65535, wscale=None, delayed_ack=0.2, first_burst=2, ports=(1025, 5000)
+    WINDOWS,
+    name="windows xp",
+    syn_window=65535,
+    window=65535,
+    window_max=65535,
+    wscale=None,
+    delayed_ack=0.2,
+    first_burst=2,
+    ports=(1025, 5000),
 )
 APPLE = Stack("apple", 65535, 131_712, 1_048_576, 6, delayed_ack=0.1, quick_ack=0.3, ack_every=3, ports=_HIGH_PORTS)
 ANDROID = Stack("android", 65535, 87_808, 2_097_152, 8, quick_ack=0.6, ports=(32768, 61000))
@@ -87,7 +106,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Host:
-    """An endpoint.  ``distance`` is the one-way delay to the capture point in seconds, ``rate`` in bytes per second; ``v6`` is None without IPv6."""
+    """An endpoint.  ``distance`` is the one-way delay to the capture point in seconds, ``rate`` in bytes per second;
+    ``v6`` is None without IPv6."""
 
     v4: bytes
     v6: bytes | None
@@ -103,7 +123,8 @@ class Host:
 
 @dataclass(frozen=True)
 class Path:
-    """Between initiator (index 0) and responder (index 1), seen from the capture point; seconds, probabilities, bytes per second, bytes."""
+    """Between initiator (index 0) and responder (index 1), seen from the capture point; seconds, probabilities, bytes
+    per second, bytes."""
 
     distance: tuple[float, float]
     jitter: float

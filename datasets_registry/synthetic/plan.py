@@ -36,7 +36,8 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class Activity:
-    """How often a host starts a session; ``per_hour`` None: it runs one session without end, already under way when the capture begins."""
+    """How often a host starts a session; ``per_hour`` None: it runs one session without end, already under way when the
+    capture begins."""
 
     application: Application
     per_hour: float | None
@@ -44,7 +45,8 @@ class Activity:
 
 @dataclass(frozen=True)
 class HostGroup:
-    """Hosts with the same habits; ``present`` (fewest, most) of the ``count`` are seen at once.  Those not ``inside`` are beyond the WAN."""
+    """Hosts with the same habits; ``present`` (fewest, most) of the ``count`` are seen at once.  Those not ``inside``
+    are beyond the WAN."""
 
     name: str
     count: int
@@ -66,7 +68,8 @@ class ServerRole:
 
 @dataclass(frozen=True)
 class Campaign:
-    """An attack by ``machines`` hosts of a group (so with their stacks and paths), in ``captures`` captures with about ``flows`` flows each."""
+    """An attack by ``machines`` hosts of a group (so with their stacks and paths), in ``captures`` captures with about
+    ``flows`` flows each."""
 
     attack: Attack
     attackers: str

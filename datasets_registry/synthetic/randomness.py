@@ -1,6 +1,7 @@
 """Seeded scalar draws.
 
-A simulator draws millions of single numbers; numpy's generator is fast only in blocks, so ``Dice`` draws blocks and hands them out one by one.
+A simulator draws millions of single numbers; numpy's generator is fast only in blocks, so ``Dice`` draws blocks and
+hands them out one by one.
 """
 
 import hashlib

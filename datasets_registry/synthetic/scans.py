@@ -13,7 +13,8 @@ from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 @dataclass(frozen=True)
 class PortScan:
-    """Half-open scan of many ports of a few hosts, as nmap -sS: raw SYNs from one port; closed ports answer RST, filtered ones nothing.
+    """Half-open scan of many ports of a few hosts, as nmap -sS: raw SYNs from one port; closed ports answer RST,
+    filtered ones nothing.
 
     pace   mean seconds between probes
     """
@@ -43,7 +44,8 @@ class PortScan:
 
 @dataclass(frozen=True)
 class ServiceScan:
-    """Full connections that read a banner or provoke an answer and leave, from the machine's own stack (nmap -sV, masscan --banners)."""
+    """Full connections that read a banner or provoke an answer and leave, from the machine's own stack (nmap -sV,
+    masscan --banners)."""
 
     target: str
     pace: float = 1.5
@@ -52,7 +54,9 @@ class ServiceScan:
 
     def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
-            connection = scene.connect(dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), at)
+            connection = scene.connect(
+                dice.pick(attackers), dice.pick(scene.hosts(self.target)), dice.pick(self.ports), at
+            )
             if dice.chance(0.35):
                 connection.send(SERVER_SIDE, dice.size(60, 0.4), dice.lognormal(0.02, 0.8))
             else:
@@ -65,7 +69,8 @@ class ServiceScan:
 
 @dataclass(frozen=True)
 class HostSweep:
-    """One SYN to each of many addresses, most of which do not exist: a worm or bot that looks for the next victim (Mirai's SYN has no options)."""
+    """One SYN to each of many addresses, most of which do not exist: a worm or bot that looks for the next victim
+    (Mirai's SYN has no options)."""
 
     ports: tuple[int, ...] = (23, 23, 2323)
     pace: float = 0.08
@@ -76,7 +81,9 @@ class HostSweep:
     def run(self, scene: Scene, dice: Dice, attackers: Sequence[Host], start: float, flows: int) -> None:
         for at in scene.arrivals(start, self.pace, flows):
             host = dice.pick(attackers)
-            connection = scene.tcp(replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), at)
+            connection = scene.tcp(
+                replace(host, stack=MIRAI) if self.raw else host, scene.stranger(host.stack), dice.pick(self.ports), at
+            )
             if dice.chance(self.answered):
                 connection.refused()
             else:
@@ -103,7 +110,9 @@ class UdpScan:
             exchange.send(CLIENT, size)
             fate = dice.random()
             if fate < 0.2:
-                scene.icmp(victim, attacker, exchange.clock[SERVER_SIDE]).send(CLIENT, 28 + size, 1e-4, PORT_UNREACHABLE)
+                scene.icmp(victim, attacker, exchange.clock[SERVER_SIDE]).send(
+                    CLIENT, 28 + size, 1e-4, PORT_UNREACHABLE
+                )
             elif fate < 0.25:
                 exchange.send(SERVER_SIDE, dice.size(80, 0.6), 1e-3)
             elif fate < 0.7:

@@ -61,7 +61,8 @@ class Scene:
                 return port
 
     def arrivals(self, start: float, pace: float, flows: int, sigma: float | None = None) -> Iterator[float]:
-        """When each of ``flows`` flows begins: seconds apart that are exponential with mean ``pace``, or log-normal about it with ``sigma``."""
+        """When each of ``flows`` flows begins: seconds apart that are exponential with mean ``pace``, or log-normal
+        about it with ``sigma``."""
         for _ in range(flows):
             start += self.dice.exponential(pace) if sigma is None else pace * self.dice.lognormal(1.0, sigma)
             yield start
@@ -80,7 +81,9 @@ class Scene:
         connection.open()
         return connection
 
-    def udp(self, client: Host, server: Host, port: int, start: float, source_port: int | None = None) -> DatagramExchange:
+    def udp(
+        self, client: Host, server: Host, port: int, start: float, source_port: int | None = None
+    ) -> DatagramExchange:
         """A UDP exchange; IPv6 is preferred where both ends have it."""
         addresses, path = self._way(client, server)
         flow = self._add(UDP, client, server, addresses, (source_port or self.port(client), port))
@@ -95,9 +98,20 @@ class Scene:
         """Datagrams to an IPv4 or IPv6 group (port 0: ICMPv6), which nobody answers in the same flow."""
         source = sender.v4 if len(group) == 4 else b"\xfe\x80" + bytes(6) + b"\x00\x00\x5e\xff" + sender.v4
         everyone = group == b"\xff\xff\xff\xff"
-        mac = group[:4] + b"\xff\xff" if everyone else (b"\x01\x00\x5e" + group[1:] if len(group) == 4 else b"\x33\x33" + group[12:])
+        mac = (
+            group[:4] + b"\xff\xff"
+            if everyone
+            else (b"\x01\x00\x5e" + group[1:] if len(group) == 4 else b"\x33\x33" + group[12:])
+        )
         entry = FlowEntry(
-            UDP if port else ICMPV6, (source, group), (source_port, port), (sender.mac, mac), (255, 255), (b"", b""), self.attack, self.family
+            UDP if port else ICMPV6,
+            (source, group),
+            (source_port, port),
+            (sender.mac, mac),
+            (255, 255),
+            (b"", b""),
+            self.attack,
+            self.family,
         )
         path = Path((sender.distance, 0.0), sender.jitter, sender.loss, (sender.rate, sender.rate), sender.mss)
         return DatagramExchange(self.trace, self.dice, self.trace.add(entry), path, start)
@@ -108,6 +122,16 @@ class Scene:
             return (client.v6, server.v6), replace(path, mss=path.mss - 20)
         return (client.v4, server.v4), path
 
-    def _add(self, proto: int, client: Host, server: Host, addresses: Sides, ports: tuple[int, int], options: Sides = (b"", b"")) -> int:
+    def _add(
+        self,
+        proto: int,
+        client: Host,
+        server: Host,
+        addresses: Sides,
+        ports: tuple[int, int],
+        options: Sides = (b"", b""),
+    ) -> int:
         ttls = (client.stack.ttl - client.hops, server.stack.ttl - server.hops)
-        return self.trace.add(FlowEntry(proto, addresses, ports, (client.mac, server.mac), ttls, options, self.attack, self.family))
+        return self.trace.add(
+            FlowEntry(proto, addresses, ports, (client.mac, server.mac), ttls, options, self.attack, self.family)
+        )

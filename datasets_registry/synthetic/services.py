@@ -1,4 +1,5 @@
-"""Benign background: names, clocks, announcements, monitoring, directory and file services, and connections that fail."""
+"""Benign background: names, clocks, announcements, monitoring, directory and file services, and connections that
+fail."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +19,8 @@ NEIGHBOUR_SOLICITATION = 135
 
 @dataclass(frozen=True)
 class Lookup:
-    """Names that are asked for without a connection that follows; the longest are service discovery and mail checks (TXT)."""
+    """Names that are asked for without a connection that follows; the longest are service discovery and mail checks
+    (TXT)."""
 
     text_share: float = 0.06
     family: ClassVar[str] = "dns"
@@ -49,7 +51,8 @@ class Ntp:
 
 @dataclass(frozen=True)
 class Announcements:
-    """mDNS and SSDP: datagrams to groups, answered (if at all) in other flows; with ``v6`` also neighbour solicitations."""
+    """mDNS and SSDP: datagrams to groups, answered (if at all) in other flows; with ``v6`` also neighbour
+    solicitations."""
 
     v6: bool = False
     family: ClassVar[str] = "announcement"
@@ -109,7 +112,8 @@ class Ping:
 
 @dataclass(frozen=True)
 class Failure:
-    """Connections that come to nothing: no answer (after retries), or refused; ``port`` and ``role`` say what was tried."""
+    """Connections that come to nothing: no answer (after retries), or refused; ``port`` and ``role`` say what was
+    tried."""
 
     role: str = "web"
     port: int = 443
@@ -135,11 +139,20 @@ class Directory:
         ticket = dice.chance(0.55)
         connection = scene.connect(client, server, 88 if ticket else 389, start)
         if ticket:
-            connection.play([(CLIENT, dice.integer(230, 320), 2e-4), (SERVER_SIDE, dice.size(1500, 0.1), dice.lognormal(2e-3, 0.5))])
+            connection.play(
+                [(CLIENT, dice.integer(230, 320), 2e-4), (SERVER_SIDE, dice.size(1500, 0.1), dice.lognormal(2e-3, 0.5))]
+            )
         else:
-            connection.play([(CLIENT, dice.size(1700, 0.2), 2e-4), (SERVER_SIDE, dice.integer(180, 230), dice.lognormal(2e-3, 0.5))])
+            connection.play(
+                [(CLIENT, dice.size(1700, 0.2), 2e-4), (SERVER_SIDE, dice.integer(180, 230), dice.lognormal(2e-3, 0.5))]
+            )
             for _ in range(dice.count(2.5)):
-                connection.play([(CLIENT, dice.size(260, 0.3), dice.lognormal(5e-3, 1.0)), (SERVER_SIDE, dice.size(700, 1.0, 20_000), 2e-3)])
+                connection.play(
+                    [
+                        (CLIENT, dice.size(260, 0.3), dice.lognormal(5e-3, 1.0)),
+                        (SERVER_SIDE, dice.size(700, 1.0, 20_000), 2e-3),
+                    ]
+                )
         connection.finish(CLIENT, dice.lognormal(2e-3, 1.0))
 
 
@@ -155,7 +168,10 @@ class FileShare:
         smb_login(scene, connection, dice.integer(0, 1))
         for _ in range(dice.count(2.5)):
             connection.play(
-                [(CLIENT, dice.size(230, 0.25), dice.lognormal(0.05, 1.6)), (SERVER_SIDE, dice.size(220, 0.2), dice.lognormal(1e-3, 0.6))]
+                [
+                    (CLIENT, dice.size(230, 0.25), dice.lognormal(0.05, 1.6)),
+                    (SERVER_SIDE, dice.size(220, 0.2), dice.lognormal(1e-3, 0.6)),
+                ]
             )
             if dice.chance(0.35):
                 connection.play([(CLIENT, 117, 5e-4), (SERVER_SIDE, dice.size(9000, 1.3, 200_000), 2e-3)])
@@ -174,7 +190,9 @@ def smb_login(scene: Scene, connection: TcpConnection, failures: int) -> None:
     connection.play([(CLIENT, dice.integer(200, 240), 2e-4), (SERVER_SIDE, dice.integer(250, 460), 1e-3)])
     for _ in range(1 + failures):
         connection.play([(CLIENT, 166, 5e-4), (SERVER_SIDE, dice.integer(300, 360), 1e-3)])
-        connection.play([(CLIENT, dice.size(520, 0.2), 5e-4), (SERVER_SIDE, dice.integer(76, 130), dice.lognormal(4e-3, 0.6))])
+        connection.play(
+            [(CLIENT, dice.size(520, 0.2), 5e-4), (SERVER_SIDE, dice.integer(76, 130), dice.lognormal(4e-3, 0.6))]
+        )
     connection.play([(CLIENT, dice.integer(100, 130), 5e-4), (SERVER_SIDE, 84, 5e-4)])
 
 

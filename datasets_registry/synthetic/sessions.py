@@ -8,15 +8,22 @@ from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 
 def tls_handshake(connection: TcpConnection, dice: Dice, hello: int = 560, resumed: float = 0.35) -> None:
-    """Client hello, the server's flight (short when a session is resumed), the client's finish, perhaps tickets (RFC 5246, RFC 8446)."""
+    """Client hello, the server's flight (short when a session is resumed), the client's finish, perhaps tickets (RFC
+    5246, RFC 8446)."""
     connection.send(CLIENT, dice.size(hello, 0.15, 1900), dice.uniform(1e-4, 2e-3))
-    connection.send(SERVER_SIDE, dice.integer(180, 320) if dice.chance(resumed) else dice.size(3900, 0.3, 9000), dice.lognormal(1e-3, 0.7))
+    connection.send(
+        SERVER_SIDE,
+        dice.integer(180, 320) if dice.chance(resumed) else dice.size(3900, 0.3, 9000),
+        dice.lognormal(1e-3, 0.7),
+    )
     connection.send(CLIENT, dice.pick((64, 74, 80, 93, 126)), dice.lognormal(1.5e-3, 0.8))
     if dice.chance(0.6):
         connection.send(SERVER_SIDE, dice.pick((51, 258, 510, 543)), dice.lognormal(5e-4, 0.5))
 
 
-def tls_connection(scene: Scene, client: Host, server: Host, port: int, start: float, hello: int = 560, resumed: float = 0.35) -> TcpConnection:
+def tls_connection(
+    scene: Scene, client: Host, server: Host, port: int, start: float, hello: int = 560, resumed: float = 0.35
+) -> TcpConnection:
     connection = scene.connect(client, server, port, start)
     tls_handshake(connection, scene.dice, hello, resumed)
     return connection
@@ -28,8 +35,8 @@ def web_connection(scene: Scene, client: Host, server: Host, start: float, secur
 
 
 def hang_up(connection: TcpConnection, dice: Dice, idle: float = 4.0) -> None:
-    """How connections of browsers and apps end: by either side after a while (log-normal, median ``idle`` seconds), with RST, or not at all; some
-    are kept alive by a probe every 45 seconds."""
+    """How connections of browsers and apps end: by either side after a while (log-normal, median ``idle`` seconds),
+    with RST, or not at all; some are kept alive by a probe every 45 seconds."""
     wait = dice.lognormal(idle, 1.3)
     way = dice.random()
     if way < 0.45:
@@ -49,7 +56,8 @@ def hang_up(connection: TcpConnection, dice: Dice, idle: float = 4.0) -> None:
 def resolve(scene: Scene, client: Host, start: float) -> float:
     """Ask the resolver for A and AAAA records; returns when the client has its answer.
 
-    The two questions share a port or not, as the operating system does it; a lost question is asked again after a few seconds.
+    The two questions share a port or not, as the operating system does it; a lost question is asked again after a few
+    seconds.
     """
     scene = scene.labelled("dns", attack=False)
     dice, resolver = scene.dice, scene.server("resolver")

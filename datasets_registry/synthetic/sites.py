@@ -1,4 +1,5 @@
-"""The four sites.  Each number is what such a network could plausibly show; none was chosen by looking at a detector."""
+"""The four sites.  Each number is what such a network could plausibly show; none was chosen by looking at a
+detector."""
 
 from datasets_registry.synthetic.containers import PCAP, PCAP_NANOSECOND, PCAPNG
 from datasets_registry.synthetic.floods import Amplification, HttpFlood, SlowHttp, SynFlood, UdpFlood
@@ -22,8 +23,26 @@ from datasets_registry.synthetic.network import (
 from datasets_registry.synthetic.plan import Activity, Campaign, HostGroup, Place, ServerRole
 from datasets_registry.synthetic.remote import Desktop, OnionCircuit, SecureShell, SecureShellFailure
 from datasets_registry.synthetic.scans import HostSweep, PortScan, ServiceScan, UdpScan
-from datasets_registry.synthetic.services import Announcements, Directory, Failure, FileShare, Lease, Lookup, Monitor, Ntp, Ping, Syslog
-from datasets_registry.synthetic.stealth import Beacon, DnsExfiltration, LateralMovement, ModbusTampering, WebAttack, WebExfiltration
+from datasets_registry.synthetic.services import (
+    Announcements,
+    Directory,
+    Failure,
+    FileShare,
+    Lease,
+    Lookup,
+    Monitor,
+    Ntp,
+    Ping,
+    Syslog,
+)
+from datasets_registry.synthetic.stealth import (
+    Beacon,
+    DnsExfiltration,
+    LateralMovement,
+    ModbusTampering,
+    WebAttack,
+    WebExfiltration,
+)
 from datasets_registry.synthetic.web import Imap, SiteVisit, Submission, Transfer, Video, Web
 
 MEGABIT = 125_000.0
@@ -50,7 +69,12 @@ OFFICE_WORKSTATIONS = (
     Activity(Failure("files", 445, silent=0.3), 0.2),
 )
 
-OFFICE_ADMINS = (Activity(SecureShell(), 1.6), Activity(SecureShellFailure(), 0.4), Activity(Ping(), 2.0), Activity(Monitor("workstations"), 3.0))
+OFFICE_ADMINS = (
+    Activity(SecureShell(), 1.6),
+    Activity(SecureShellFailure(), 0.4),
+    Activity(Ping(), 2.0),
+    Activity(Monitor("workstations"), 3.0),
+)
 
 OFFICE = Place(
     name="synthetic_office",
@@ -62,7 +86,9 @@ OFFICE = Place(
     groups=(
         HostGroup("workstations", 70, (3, 9), (WINDOWS, WINDOWS, WINDOWS, APPLE), OFFICE_WORKSTATIONS),
         HostGroup("admins", 4, (1, 2), (LINUX,), OFFICE_ADMINS),
-        HostGroup("visitors", 160, (2, 7), (WINDOWS, APPLE, ANDROID, LINUX), (Activity(SiteVisit(), 2.2),), inside=False),
+        HostGroup(
+            "visitors", 160, (2, 7), (WINDOWS, APPLE, ANDROID, LINUX), (Activity(SiteVisit(), 2.2),), inside=False
+        ),
     ),
     servers=(
         ServerRole("resolver", 2, (WINDOWS_SERVER,), inside=True),
@@ -139,7 +165,13 @@ HOME = Place(
         Campaign(HostSweep(), "things", captures=4, flows=65, machines=2),
         Campaign(TelnetGuessing("things"), "things", captures=4, flows=33),
         Campaign(PortScan("things", pace=0.2, filtered=0.05), "phones", captures=3, flows=65),
-        Campaign(SynFlood("cloud", port=443, pace=0.01, forged=False, window=None), "things", captures=3, flows=65, machines=3),
+        Campaign(
+            SynFlood("cloud", port=443, pace=0.01, forged=False, window=None),
+            "things",
+            captures=3,
+            flows=65,
+            machines=3,
+        ),
         Campaign(UdpFlood(sizes=(512, 1024), pace=0.015), "things", captures=4, flows=65, machines=3),
         Campaign(Amplification("phones"), "phones", captures=3, flows=58),
         Campaign(Beacon(period=40.0, request=310.0, answer=180.0), "things", captures=6, flows=33, machines=2),
@@ -169,8 +201,17 @@ FACTORY_PANELS = (
     Activity(Failure("cloud", 502, silent=0.7), 0.4),
     Activity(Ntp(), 1.0),
 )
-FACTORY_COLLECTORS = (Activity(Monitor("controllers"), 18.0), Activity(Ping(), 6.0), Activity(Transfer("history", "history", up=1500.0), 4.0))
-FACTORY_GATEWAYS = (Activity(Telemetry(report=700.0), 4.0), Activity(Syslog(), None), Activity(Ntp(), 1.5), Activity(Lookup(text_share=0.0), 3.0))
+FACTORY_COLLECTORS = (
+    Activity(Monitor("controllers"), 18.0),
+    Activity(Ping(), 6.0),
+    Activity(Transfer("history", "history", up=1500.0), 4.0),
+)
+FACTORY_GATEWAYS = (
+    Activity(Telemetry(report=700.0), 4.0),
+    Activity(Syslog(), None),
+    Activity(Ntp(), 1.5),
+    Activity(Lookup(text_share=0.0), 3.0),
+)
 
 FACTORY = Place(
     name="synthetic_factory",
@@ -237,9 +278,21 @@ CAMPUS = Place(
     v6_share=0.5,
     groups=(
         HostGroup("devices", 140, (4, 10), (APPLE, ANDROID, LINUX, WINDOWS), CAMPUS_DEVICES),
-        HostGroup("researchers", 40, (2, 5), (LINUX, APPLE), (Activity(SecureShell(), 1.2), Activity(SecureShellFailure(), 0.9)), inside=False),
         HostGroup(
-            "visitors", 220, (3, 8), (WINDOWS, APPLE, ANDROID, LINUX, OLD_LINUX), (Activity(SiteVisit(tls=0.8, response=3600.0), 2.2),), inside=False
+            "researchers",
+            40,
+            (2, 5),
+            (LINUX, APPLE),
+            (Activity(SecureShell(), 1.2), Activity(SecureShellFailure(), 0.9)),
+            inside=False,
+        ),
+        HostGroup(
+            "visitors",
+            220,
+            (3, 8),
+            (WINDOWS, APPLE, ANDROID, LINUX, OLD_LINUX),
+            (Activity(SiteVisit(tls=0.8, response=3600.0), 2.2),),
+            inside=False,
         ),
         HostGroup("monitors", 3, (1, 1), (SERVER,), (Activity(Ping(), 6.0), Activity(Monitor("public"), 12.0))),
     ),
@@ -264,7 +317,9 @@ CAMPUS = Place(
         Campaign(WebAttack(tls=0.8, response=3600.0), "visitors", captures=5, flows=29, machines=3),
         Campaign(SlowHttp(every=10.0, pieces=(2, 120), patience=60.0), "visitors", captures=3, flows=40, machines=2),
         Campaign(Amplification("devices", services=((53, 900), (123, 440))), "visitors", captures=3, flows=51),
-        Campaign(Beacon(period=35.0, jitter=0.5, request=420.0, answer=330.0), "devices", captures=5, flows=29, machines=2),
+        Campaign(
+            Beacon(period=35.0, jitter=0.5, request=420.0, answer=330.0), "devices", captures=5, flows=29, machines=2
+        ),
         Campaign(WebExfiltration(piece=12_000.0, pace=12.0), "devices", captures=4, flows=30),
     ),
 )

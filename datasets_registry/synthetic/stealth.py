@@ -1,4 +1,5 @@
-"""Attacks in the protocols of everyday traffic; what tells them apart is a matter of sizes and times, and sometimes nothing."""
+"""Attacks in the protocols of everyday traffic; what tells them apart is a matter of sizes and times, and sometimes
+nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from datasets_registry.synthetic.web import page_requests
 
 @dataclass(frozen=True)
 class Beacon:
-    """An implant asks its server for orders every ``period`` seconds ± ``jitter``; mostly there are none, now and then a task or a result.
+    """An implant asks its server for orders every ``period`` seconds ± ``jitter``; mostly there are none, now and then
+    a task or a result.
 
     Sizes and times are those of common frameworks' HTTPS profiles: one short exchange per connection.
     """
@@ -49,7 +51,8 @@ class Beacon:
 class WebAttack:
     """SQL injection, cross-site scripting and directory search on the public web server.
 
-    By hand (``manual``): a visit with one odd form.  With a tool: longer requests, answers that are the same page or an error, hardly a pause.
+    By hand (``manual``): a visit with one odd form.  With a tool: longer requests, answers that are the same page or an
+    error, hardly a pause.
     """
 
     manual: float = 0.35
@@ -87,7 +90,8 @@ class WebAttack:
 
 @dataclass(frozen=True)
 class DnsExfiltration:
-    """Data in names: each query carries an encoded piece (``piece`` bytes of name), each answer an acknowledgement or an order."""
+    """Data in names: each query carries an encoded piece (``piece`` bytes of name), each answer an acknowledgement or
+    an order."""
 
     piece: float = 75.0
     pace: float = 1.2
@@ -104,7 +108,8 @@ class DnsExfiltration:
 
 @dataclass(frozen=True)
 class WebExfiltration:
-    """Stolen data in pieces over TLS, each piece a connection of its own and small enough to pass for an upload (ATT&CK T1030)."""
+    """Stolen data in pieces over TLS, each piece a connection of its own and small enough to pass for an upload (ATT&CK
+    T1030)."""
 
     piece: float = 9000.0
     pace: float = 15.0
@@ -122,7 +127,8 @@ class WebExfiltration:
 
 @dataclass(frozen=True)
 class LateralMovement:
-    """From a taken workstation to its neighbours: log in over SMB (some passwords fail), copy a program, start it through a named pipe."""
+    """From a taken workstation to its neighbours: log in over SMB (some passwords fail), copy a program, start it
+    through a named pipe."""
 
     target: str
     program: float = 25_000.0
@@ -136,17 +142,28 @@ class LateralMovement:
             connection = scene.connect(attacker, dice.pick(others), 445, at)
             smb_login(scene, connection, dice.integer(0, 2))
             if dice.chance(0.45):
-                connection.play([(CLIENT, dice.size(240, 0.2), dice.lognormal(0.02, 1.0)), (SERVER_SIDE, 156, dice.lognormal(1e-3, 0.6))])
+                connection.play(
+                    [
+                        (CLIENT, dice.size(240, 0.2), dice.lognormal(0.02, 1.0)),
+                        (SERVER_SIDE, 156, dice.lognormal(1e-3, 0.6)),
+                    ]
+                )
                 connection.send(CLIENT, dice.size(self.program, 0.6, 150_000), 1e-3)
                 connection.send(SERVER_SIDE, 84, 3e-3)
                 for _ in range(dice.integer(4, 9)):
-                    connection.play([(CLIENT, dice.size(260, 0.3), dice.lognormal(5e-3, 0.8)), (SERVER_SIDE, dice.size(180, 0.3), 2e-3)])
+                    connection.play(
+                        [
+                            (CLIENT, dice.size(260, 0.3), dice.lognormal(5e-3, 0.8)),
+                            (SERVER_SIDE, dice.size(180, 0.3), 2e-3),
+                        ]
+                    )
             connection.finish(CLIENT, dice.lognormal(0.3, 1.5))
 
 
 @dataclass(frozen=True)
 class ModbusTampering:
-    """A machine that is no master reads out a controller and writes set-points: more writes than a panel, and addresses that raise exceptions."""
+    """A machine that is no master reads out a controller and writes set-points: more writes than a panel, and addresses
+    that raise exceptions."""
 
     writes: float = 0.5
     errors: float = 0.2
@@ -160,9 +177,13 @@ class ModbusTampering:
                 kind = dice.random()
                 if kind < self.writes:
                     size = dice.pick((12, 12, 17, 23))
-                    connection.play([(CLIENT, size, dice.lognormal(0.05, 1.2)), (SERVER_SIDE, 12, dice.uniform(2e-3, 2.5e-2))])
+                    connection.play(
+                        [(CLIENT, size, dice.lognormal(0.05, 1.2)), (SERVER_SIDE, 12, dice.uniform(2e-3, 2.5e-2))]
+                    )
                 elif kind < self.writes + self.errors:
-                    connection.play([(CLIENT, 12, dice.lognormal(0.01, 0.8)), (SERVER_SIDE, 9, dice.uniform(2e-3, 2.5e-2))])
+                    connection.play(
+                        [(CLIENT, 12, dice.lognormal(0.01, 0.8)), (SERVER_SIDE, 9, dice.uniform(2e-3, 2.5e-2))]
+                    )
                 else:
                     modbus_read(connection, scene, dice.pick((1, 8, 10, 16, 20, 60)), dice.lognormal(5e-3, 0.8))
             connection.finish(CLIENT, dice.lognormal(2e-3, 0.8))

@@ -18,7 +18,20 @@ SUITE_SEED = 20_240_304
 WARM_UP = 120.0
 """Sessions begin this many seconds before the capture does, so that it starts in the middle of things."""
 
-LABEL_COLUMNS = ("file", "ts_start", "ts_end", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "n_packets", "label", "family", "source")
+LABEL_COLUMNS = (
+    "file",
+    "ts_start",
+    "ts_end",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "proto",
+    "n_packets",
+    "label",
+    "family",
+    "source",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class CapturePlan:
 
 
 def write_site(name: str, folder: Path, seed: int = SUITE_SEED) -> None:
-    """Write the captures of a site and its labels.csv into ``folder``; the same bytes for the same seed, whatever else runs."""
+    """Write the captures of a site and its labels.csv into ``folder``; the same bytes for the same seed, whatever else
+    runs."""
     site = SITES[name]
     folder.mkdir(parents=True, exist_ok=True)
     world = World(site, Dice(seed, name, "world"))
@@ -47,18 +61,28 @@ def write_site(name: str, folder: Path, seed: int = SUITE_SEED) -> None:
 
 
 def plan_captures(site: Place, dice: Dice) -> list[CapturePlan]:
-    """Which hour each capture is of, and which attacks it holds: every campaign is dealt to as many captures as it asks for, evenly."""
+    """Which hour each capture is of, and which attacks it holds: every campaign is dealt to as many captures as it asks
+    for, evenly."""
     busy = site.captures - site.quiet
     dealt: list[list[Campaign]] = [[] for _ in range(busy)]
     for campaign in site.campaigns:
         free = [number for number in range(busy) if campaign not in dealt[number]]
         for number in sorted(dice.sample(free, len(free)), key=lambda n: len(dealt[n]))[: campaign.captures]:
             dealt[number].append(campaign)
-    contents = [(tuple(campaigns), number >= site.bare) for number, campaigns in enumerate(dealt)] + [((), True)] * site.quiet
+    contents = [(tuple(campaigns), number >= site.bare) for number, campaigns in enumerate(dealt)] + [
+        ((), True)
+    ] * site.quiet
     plans = []
     for number, (campaigns, background) in enumerate(dice.sample(contents, len(contents))):
-        begin = site.first_day + 86_400 * (number * 5 // site.captures) + 3_600 * dice.integer(7, 20) + dice.integer(0, 1_799)
-        plans.append(CapturePlan(f"{site.name}_{number:02d}", begin, 60 * dice.uniform(*site.minutes), background, campaigns))
+        begin = (
+            site.first_day
+            + 86_400 * (number * 5 // site.captures)
+            + 3_600 * dice.integer(7, 20)
+            + dice.integer(0, 1_799)
+        )
+        plans.append(
+            CapturePlan(f"{site.name}_{number:02d}", begin, 60 * dice.uniform(*site.minutes), background, campaigns)
+        )
     return plans
 
 
@@ -73,7 +97,9 @@ def simulate(plan: CapturePlan, world: World, dice: Dice) -> Trace:
                 habit = dice.lognormal(1.0, 0.6)  # this segment, this hour
                 quiet = scene.labelled(activity.application.family, attack=False)
                 for host in present[group.name]:
-                    for start in _starts(dice, None if activity.per_hour is None else habit * activity.per_hour, plan.duration):
+                    for start in _starts(
+                        dice, None if activity.per_hour is None else habit * activity.per_hour, plan.duration
+                    ):
                         activity.application.run(quiet, dice, host, start)
     for campaign in plan.campaigns:
         attackers: list[Host] = dice.sample(scene.hosts(campaign.attackers), campaign.machines)

@@ -1,8 +1,9 @@
 """TCP as a capture shows it: handshake, segmentation, congestion window, acknowledgements, windows, loss and closing.
 
-The model is turn-based: an application *write* is cut into segments and sent in bursts of one congestion window, each burst released by the
-acknowledgement of the previous one; the next write begins when its sender has received what came before.  Sources: RFC 9293 (TCP), RFC 5681
-(congestion control, delayed and duplicate acknowledgements), RFC 6298 (retransmission timer), RFC 6928 (initial window), RFC 7323 (options).
+The model is turn-based: an application *write* is cut into segments and sent in bursts of one congestion window, each
+burst released by the acknowledgement of the previous one; the next write begins when its sender has received what came
+before.  Sources: RFC 9293 (TCP), RFC 5681 (congestion control, delayed and duplicate acknowledgements), RFC 6298
+(retransmission timer), RFC 6928 (initial window), RFC 7323 (options).
 """
 
 import struct
@@ -10,7 +11,19 @@ from collections.abc import Iterable
 
 from datasets_registry.synthetic.network import Path, Stack
 from datasets_registry.synthetic.randomness import Dice
-from datasets_registry.synthetic.trace import ACK, CLIENT, FIN, NO_OPTIONS, PSH, RST, SERVER_SIDE, SYN, SYN_OPTIONS, TIMESTAMPS, Trace
+from datasets_registry.synthetic.trace import (
+    ACK,
+    CLIENT,
+    FIN,
+    NO_OPTIONS,
+    PSH,
+    RST,
+    SERVER_SIDE,
+    SYN,
+    SYN_OPTIONS,
+    TIMESTAMPS,
+    Trace,
+)
 
 STEP = 1e-6  # Two packets of one direction are at least this far apart at the capture point, seconds.
 
@@ -35,12 +48,16 @@ def syn_options(stack: Stack, mss: int, peer: Stack | None = None) -> bytes:
 
 
 class TcpConnection:
-    """One connection between ``stacks[0]`` (client) and ``stacks[1]`` (server); times in seconds after the capture's start.
+    """One connection between ``stacks[0]`` (client) and ``stacks[1]`` (server); times in seconds after the capture's
+    start.
 
-    ``clock[side]`` is when that side's application can act next: it has sent what it wrote and received what it was sent.
+    ``clock[side]`` is when that side's application can act next: it has sent what it wrote and received what it was
+    sent.
     """
 
-    def __init__(self, trace: Trace, dice: Dice, flow: int, stacks: tuple[Stack, Stack], path: Path, start: float) -> None:
+    def __init__(
+        self, trace: Trace, dice: Dice, flow: int, stacks: tuple[Stack, Stack], path: Path, start: float
+    ) -> None:
         self.trace, self.dice, self.flow, self.stacks, self.path = trace, dice, flow, stacks, path
         self.clock = [start, start]
         stamps = stacks[0].timestamps and stacks[1].timestamps
@@ -61,10 +78,11 @@ class TcpConnection:
         self.last_sent = [start, start]
         self.queue = [0.0, 0.0]
 
-    # --- opening -------------------------------------------------------------------------------------------------------------------
+    # --- opening ------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """SYN, SYN-ACK, ACK; a SYN that is lost beyond the capture point is sent again after one, two and four seconds."""
+        """SYN, SYN-ACK, ACK; a SYN that is lost beyond the capture point is sent again after one, two and four
+        seconds."""
         at = self.clock[CLIENT]
         self._draw_queues()
         for retry in SYN_RETRIES:
@@ -100,7 +118,8 @@ class TcpConnection:
             at = back + pause
 
     def half_open(self, reset: bool, retries: Iterable[float] = ()) -> None:
-        """SYN and SYN-ACK, which the server repeats after each of ``retries``; with ``reset`` the client's kernel answers RST."""
+        """SYN and SYN-ACK, which the server repeats after each of ``retries``; with ``reset`` the client's kernel
+        answers RST."""
         arrival = self._syn(CLIENT, self.clock[CLIENT], SYN)
         self.ack_value[SERVER_SIDE] = self.next_seq[CLIENT] + 1
         at = arrival + self.dice.uniform(2e-5, 3e-4)
@@ -109,9 +128,11 @@ class TcpConnection:
             at += wait
             back = self._syn(SERVER_SIDE, at, SYN | ACK)
         if reset:
-            self._transmit(CLIENT, back + self.dice.uniform(2e-5, 2e-4), RST, 0, self.next_seq[CLIENT] + 1, 0, NO_OPTIONS)
+            self._transmit(
+                CLIENT, back + self.dice.uniform(2e-5, 2e-4), RST, 0, self.next_seq[CLIENT] + 1, 0, NO_OPTIONS
+            )
 
-    # --- data ----------------------------------------------------------------------------------------------------------------------
+    # --- data ---------------------------------------------------------------------------------------------------------
 
     def send(self, side: int, size: int, wait: float = 0.0) -> None:
         """``side`` writes ``size`` bytes, ``wait`` seconds after it could; both clocks move on."""
@@ -145,7 +166,8 @@ class TcpConnection:
         self.last_sent[side] = at
 
     def _round(self, side: int, remaining: int, start: float) -> tuple[int, float, float]:
-        """One congestion window of segments and its acknowledgements; returns what is left, when the next may start, and the last arrival."""
+        """One congestion window of segments and its acknowledgements; returns what is left, when the next may start,
+        and the last arrival."""
         peer, dice, loss, mss = 1 - side, self.dice, self.path.loss, self.mss
         room = max(1, (self._buffer(peer) - self.unread[peer]) // mss)
         count = min(self.cwnd[side], room, -(-remaining // mss))
@@ -188,8 +210,11 @@ class TcpConnection:
             return None
         return self._acknowledge(peer, arrival + 3e-5)
 
-    def _repair(self, side: int, holes: list[tuple[int, int, int, float]], duplicates: list[float]) -> tuple[float, float]:
-        """Retransmit lost segments: on the third duplicate acknowledgement, else after the timer; returns (next start, last arrival)."""
+    def _repair(
+        self, side: int, holes: list[tuple[int, int, int, float]], duplicates: list[float]
+    ) -> tuple[float, float]:
+        """Retransmit lost segments: on the third duplicate acknowledgement, else after the timer; returns (next start,
+        last arrival)."""
         peer = 1 - side
         round_trip = 2 * (self.path.distance[0] + self.path.distance[1])
         at = duplicates[2] if len(duplicates) >= 3 else holes[0][3] + max(MIN_RTO, 2 * round_trip)
@@ -205,7 +230,7 @@ class TcpConnection:
         self.cwnd[side] = self.threshold[side]
         return at, arrival
 
-    # --- closing -------------------------------------------------------------------------------------------------------------------
+    # --- closing ------------------------------------------------------------------------------------------------------
 
     def finish(self, first: int, wait: float = 0.0) -> None:
         """``first`` closes with a FIN; the other acknowledges with its own FIN, or before it."""
@@ -234,7 +259,9 @@ class TcpConnection:
         at = max(self.clock[first], self.last_sent[first]) + wait
         self._settle_both(at)
         arrival = self._close_one(first, at)
-        back = self._transmit(other, arrival + 2e-4, PSH | ACK, 24, self.next_seq[other], self._window(other), self.options)
+        back = self._transmit(
+            other, arrival + 2e-4, PSH | ACK, 24, self.next_seq[other], self._window(other), self.options
+        )
         self.next_seq[other] += 24
         self._transmit(first, back + 3e-5, RST, 0, self.next_seq[first], 0, NO_OPTIONS)
 
@@ -245,10 +272,11 @@ class TcpConnection:
         self.last_sent[side] = at
         return arrival
 
-    # --- packets -------------------------------------------------------------------------------------------------------------------
+    # --- packets ------------------------------------------------------------------------------------------------------
 
     def _settle(self, side: int, now: float, piggyback: bool = True) -> None:
-        """A delayed acknowledgement leaves when its timer ends before ``now``; otherwise the data of ``side`` carry it."""
+        """A delayed acknowledgement leaves when its timer ends before ``now``; otherwise the data of ``side`` carry
+        it."""
         due = self.ack_due[side]
         if due is not None and due < now:
             self._acknowledge(side, due)
@@ -280,8 +308,11 @@ class TcpConnection:
         """Queueing delay changes from burst to burst, not from packet to packet."""
         self.queue = [self.dice.exponential(self.path.jitter), self.dice.exponential(self.path.jitter)]
 
-    def _transmit(self, side: int, at: float, flags: int, payload: int, seq: int, window: int, options: int, visible: bool = True) -> float:
-        """One packet leaves ``side`` at ``at`` and passes the capture point in order; returns when it arrives at the other end."""
+    def _transmit(
+        self, side: int, at: float, flags: int, payload: int, seq: int, window: int, options: int, visible: bool = True
+    ) -> float:
+        """One packet leaves ``side`` at ``at`` and passes the capture point in order; returns when it arrives at the
+        other end."""
         seen = max(at + self.path.distance[side] + self.queue[side], self.last_seen[side] + STEP)
         self.last_seen[side] = seen
         if visible:

@@ -68,7 +68,12 @@ class FlowRow:
     def endpoints(self) -> tuple[str, int, str, int]:
         """Source address and port (the sender of the first packet), destination address and port."""
         source, target = self.initiator, 1 - self.initiator
-        return _text(self.entry.addresses[source]), self.entry.ports[source], _text(self.entry.addresses[target]), self.entry.ports[target]
+        return (
+            _text(self.entry.addresses[source]),
+            self.entry.ports[source],
+            _text(self.entry.addresses[target]),
+            self.entry.ports[target],
+        )
 
 
 def _text(address: bytes) -> str:
@@ -88,9 +93,11 @@ class Trace:
         return len(self.entries) - 1
 
     def sorted_packets(self, duration: float, ticks: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
-        """Packets with 0 ≤ time < duration in order of time, and their times in whole ticks (``ticks`` per second) after the start.
+        """Packets with 0 ≤ time < duration in order of time, and their times in whole ticks (``ticks`` per second)
+        after the start.
 
-        A capture is a window: connections that were open before it, or still are after it, lose their beginning or their end.
+        A capture is a window: connections that were open before it, or still are after it, lose their beginning or
+        their end.
         """
         packets = np.array(self.packets, dtype=PACKET)
         packets = packets[(packets["time"] >= 0) & (packets["time"] < duration)]
@@ -99,7 +106,8 @@ class Trace:
         return packets[order], clock[order]
 
     def flow_rows(self, packets: NDArray[np.void], clock: NDArray[np.int64], ticks: int) -> Iterator[FlowRow]:
-        """The flows of sorted packets: bidirectional 5-tuples, split after 120 s of silence, in order of their first packet."""
+        """The flows of sorted packets: bidirectional 5-tuples, split after 120 s of silence, in order of their first
+        packet."""
         if not len(packets):
             return
         numbers: dict[tuple[Any, ...], int] = {}
@@ -117,7 +125,10 @@ class Trace:
             yield FlowRow(int(times[begin]), int(times[end - 1]), entry, initiator, end - begin)
 
     def _refuse_mixed_labels(self, flow: NDArray[np.int32], starts: NDArray[np.int64]) -> None:
-        families = {name: number for number, name in enumerate(sorted({f"{entry.attack}/{entry.family}" for entry in self.entries}))}
+        families = {
+            name: number
+            for number, name in enumerate(sorted({f"{entry.attack}/{entry.family}" for entry in self.entries}))
+        }
         of_entry = np.array([families[f"{entry.attack}/{entry.family}"] for entry in self.entries])
         labels = of_entry[flow]
         if np.any(np.minimum.reduceat(labels, starts) != np.maximum.reduceat(labels, starts)):

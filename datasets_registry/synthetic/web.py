@@ -12,18 +12,21 @@ from datasets_registry.synthetic.trace import CLIENT, SERVER_SIDE
 
 
 def page_requests(scene: Scene, connection: TcpConnection, count: int, request: int, response: float) -> None:
-    """``count`` requests of about ``request`` bytes and responses with a log-normal body (median ``response`` bytes), with pauses between them."""
+    """``count`` requests of about ``request`` bytes and responses with a log-normal body (median ``response`` bytes),
+    with pauses between them."""
     dice = scene.dice
     for number in range(count):
         pause = dice.lognormal(0.08, 1.8) if number else dice.lognormal(0.002, 0.8)
         connection.send(CLIENT, dice.size(request, 0.35, 4000), min(pause, 100.0))
-        body = dice.integer(120, 420) if dice.chance(0.25) else dice.size(response, 1.25, 250_000)  # not modified, redirect, or a body
+        # not modified, redirect, or a body
+        body = dice.integer(120, 420) if dice.chance(0.25) else dice.size(response, 1.25, 250_000)
         connection.send(SERVER_SIDE, body, dice.lognormal(0.012, 0.9))
 
 
 @dataclass(frozen=True)
 class Web:
-    """Page visits: look up names, then several connections to a page's servers, over TLS, QUIC (``quic``) or in the clear (``plain``)."""
+    """Page visits: look up names, then several connections to a page's servers, over TLS, QUIC (``quic``) or in the
+    clear (``plain``)."""
 
     quic: float = 0.2
     plain: float = 0.08
@@ -59,7 +62,8 @@ class Web:
 
 @dataclass(frozen=True)
 class SiteVisit:
-    """Somebody outside reads the site's own web server (role ``public``): one or a few connections with forms now and then."""
+    """Somebody outside reads the site's own web server (role ``public``): one or a few connections with forms now and
+    then."""
 
     tls: float = 0.7
     response: float = 3000.0
@@ -125,7 +129,13 @@ class Submission:
 
     def run(self, scene: Scene, dice: Dice, client: Host, start: float) -> None:
         connection = scene.connect(client, scene.server("mail"), 587, resolve(scene, client, start))
-        connection.play([(SERVER_SIDE, dice.size(70, 0.3), 0.02), (CLIENT, dice.size(24, 0.2), 1e-3), (SERVER_SIDE, dice.size(160, 0.2), 5e-3)])
+        connection.play(
+            [
+                (SERVER_SIDE, dice.size(70, 0.3), 0.02),
+                (CLIENT, dice.size(24, 0.2), 1e-3),
+                (SERVER_SIDE, dice.size(160, 0.2), 5e-3),
+            ]
+        )
         connection.play([(CLIENT, 10, 1e-3), (SERVER_SIDE, 30, 2e-3)])
         tls_handshake(connection, dice)
         for _ in range(5):
@@ -138,7 +148,8 @@ class Submission:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Files to or from a service over TLS: backups, cloud folders, updates; in pieces of which each is a request of its own."""
+    """Files to or from a service over TLS: backups, cloud folders, updates; in pieces of which each is a request of its
+    own."""
 
     family: str
     role: str

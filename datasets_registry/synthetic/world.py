@@ -15,13 +15,16 @@ class World:
         self.hosts: dict[str, list[Host]] = {}
         self.popularity: dict[str, list[float]] = {}
         for group in site.groups:
-            self.hosts[group.name] = [self.host(dice, dice.pick(group.stacks), group.inside) for _ in range(group.count)]
+            self.hosts[group.name] = [
+                self.host(dice, dice.pick(group.stacks), group.inside) for _ in range(group.count)
+            ]
         for role in site.servers:
             self.hosts[role.name] = [self.host(dice, dice.pick(role.stacks), role.inside) for _ in range(role.count)]
             self.popularity[role.name] = zipf_weights(role.count)
 
     def host(self, dice: Dice, stack: Stack, inside: bool) -> Host:
-        """A new host with an address of its own: inside the site's subnet, or in 198.18.0.0/15, the benchmarking range (RFC 2544)."""
+        """A new host with an address of its own: inside the site's subnet, or in 198.18.0.0/15, the benchmarking range
+        (RFC 2544)."""
         while True:
             if inside:
                 v4 = bytes((*self.site.subnet, dice.integer(0, 3), dice.integer(10, 250)))

@@ -37,8 +37,8 @@ class MemAEParams(AEParams):
     """Parameters of ``memae``: those of ``ae`` and
 
     items    N, codes in the memory
-    shrink   λ·N of the hard shrinkage, from 1 to 3 (the paper's λ between 1/N and 3/N), with λ below the largest weight that a softmax of N
-             cosines can have, e² / (e² + N − 1): beyond it no item could ever be addressed
+    shrink   λ·N of the hard shrinkage, from 1 to 3 (the paper's λ between 1/N and 3/N), with λ below the largest weight
+             that a softmax of N cosines can have, e² / (e² + N − 1): beyond it no item could ever be addressed
     entropy  weight of the address's entropy in the loss; the paper's 0.0002
     """
 
@@ -75,8 +75,8 @@ class SparseMemAEParams(AEParams):
 class AE(NetworkDetector):
     """Score = reconstruction error of a fully connected autoencoder, (n,) float64 ≥ 0 (``network.ERRORS``).
 
-    Inputs are standardised on the benign training flows and clipped to ±10.  The weights of the epoch with the lowest error on the benign
-    validation flows are kept (those of the last epoch where there are none).
+    Inputs are standardised on the benign training flows and clipped to ±10.  The weights of the epoch with the lowest
+    error on the benign validation flows are kept (those of the last epoch where there are none).
     """
 
     Params = AEParams
@@ -104,10 +104,12 @@ class AE(NetworkDetector):
 
 
 class MemAE(AE):
-    """Score = reconstruction error of an autoencoder whose decoder sees only combinations of learned prototypes, (n,) float64 ≥ 0.
+    """Score = reconstruction error of an autoencoder whose decoder sees only combinations of learned prototypes, (n,)
+    float64 ≥ 0.
 
-    Gong et al., ICCV 2019: address = softmax of the cosine similarities between code and items, hard shrinkage, L1 renormalisation; loss = error
-    + 0.0002 · entropy of the address.  ``adapted``: a network for flows instead of the paper's for images and KDD'99.
+    Gong et al., ICCV 2019: address = softmax of the cosine similarities between code and items, hard shrinkage, L1
+    renormalisation; loss = error + 0.0002 · entropy of the address.  ``adapted``: a network for flows instead of the
+    paper's for images and KDD'99.
     """
 
     Params = MemAEParams
@@ -127,7 +129,8 @@ class MemAE(AE):
 
 
 class SparseMemAE(AE):
-    """As ``memae``, but the address is a softmax over the ``k`` most similar items and the loss has no entropy term; (n,) float64 ≥ 0.
+    """As ``memae``, but the address is a softmax over the ``k`` most similar items and the loss has no entropy term;
+    (n,) float64 ≥ 0.
 
     There is no public code: ``our reading``.
     """

@@ -1,4 +1,5 @@
-"""The networks: a fully connected autoencoder, with a memory between encoder and decoder or without, and the reconstruction errors."""
+"""The networks: a fully connected autoencoder, with a memory between encoder and decoder or without, and the
+reconstruction errors."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -12,9 +13,11 @@ from detectors.shared.inputs import INPUTS, N_CONTINUOUS, PACKET_COLUMNS, Input
 
 
 def shrink(similarity: Tensor, threshold: float) -> Tensor:
-    """Softmax of cosine similarities (B, N), weights ≤ ``threshold`` set to 0, the others scaled to sum 1 (Gong et al., eq. 4, 6, 7).
+    """Softmax of cosine similarities (B, N), weights ≤ ``threshold`` set to 0, the others scaled to sum 1 (Gong et al.,
+    eq. 4, 6, 7).
 
-    Where no weight exceeds the threshold the paper's code divides 0 by 0 (ε) and the decoder sees the zero vector; here the largest weight stays.
+    Where no weight exceeds the threshold the paper's code divides 0 by 0 (ε) and the decoder sees the zero vector; here
+    the largest weight stays.
     """
     weights = similarity.softmax(dim=1)  # (B, N)
     kept = weights * ((weights > threshold) | (weights == weights.amax(dim=1, keepdim=True)))
@@ -33,7 +36,8 @@ def address_entropy(weights: Tensor) -> Tensor:
 
 
 class _Memory(nn.Module):
-    """Replaces a code by a convex combination of ``items`` learned codes; the address comes from cosine similarities (Gong et al., eq. 3–5)."""
+    """Replaces a code by a convex combination of ``items`` learned codes; the address comes from cosine similarities
+    (Gong et al., eq. 3–5)."""
 
     def __init__(self, items: int, code: int, address: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -48,12 +52,16 @@ class _Memory(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """D → hidden → hidden/2 → code → hidden/2 → hidden → D′, tanh between the layers as in Gong's network for tabular data.
+    """D → hidden → hidden/2 → code → hidden/2 → hidden → D′, tanh between the layers as in Gong's network for tabular
+    data.
 
-    D = D′ = 20 for features; D = 640 (``PACKET_COLUMNS``) and D′ = 576 for packets, whose presence is given and not reconstructed.
+    D = D′ = 20 for features; D = 640 (``PACKET_COLUMNS``) and D′ = 576 for packets, whose presence is given and not
+    reconstructed.
     """
 
-    def __init__(self, kind: Input, hidden: int, code: int, memory: tuple[int, Callable[[Tensor], Tensor]] | None) -> None:
+    def __init__(
+        self, kind: Input, hidden: int, code: int, memory: tuple[int, Callable[[Tensor], Tensor]] | None
+    ) -> None:
         super().__init__()
         inputs = INPUTS[kind].width
         self.encoder = _layers(inputs, hidden, hidden // 2, code)
@@ -83,7 +91,9 @@ def _packet_errors(rows: Tensor, output: Tensor) -> Tensor:
     packets = rows.unflatten(1, (-1, len(PACKET_COLUMNS)))  # (B, T, 10)
     output = output.unflatten(1, (-1, len(PACKET_COLUMNS) - 1))  # (B, T, 9)
     squares = (packets[..., :N_CONTINUOUS] - output[..., :N_CONTINUOUS]).square().mean(dim=2)  # (B, T)
-    bits = functional.binary_cross_entropy_with_logits(output[..., N_CONTINUOUS:], packets[..., N_CONTINUOUS:-1], reduction="none").mean(dim=2)
+    bits = functional.binary_cross_entropy_with_logits(
+        output[..., N_CONTINUOUS:], packets[..., N_CONTINUOUS:-1], reduction="none"
+    ).mean(dim=2)
     present = packets[..., -1]  # (B, T)
     return ((squares + bits) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)  # (B,)
 
@@ -96,5 +106,5 @@ _OUTPUTS: Mapping[str, Callable[[int], int]] = {
 ERRORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"features": _feature_errors, "packets": _packet_errors}
 """Input → reconstruction error per flow, rows (B, D) and reconstructions (B, D′) → (B,).
 
-``features``: mean squared error.  ``packets``: mean over the flow's packets of the mean squared error of the continuous channels plus the mean
-binary cross-entropy of the bits."""
+``features``: mean squared error.  ``packets``: mean over the flow's packets of the mean squared error of the continuous
+channels plus the mean binary cross-entropy of the bits."""

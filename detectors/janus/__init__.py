@@ -1,8 +1,9 @@
 """JANUS: mixed continuous and discrete flow matching over packet sequences, trained on benign flows only.
 
-Read in this order: ``config`` (what can be set), ``preprocess`` (flows → standardised sequences), ``model`` (the Transformer), ``matching`` (paths,
-coupling, losses, training) and ``scoring`` (the reverse ODE and the score columns).  ``packing`` is speed, ``binned`` the variants, ``detector`` the
-contract; ``patches`` and ``plus`` are ``janus-plus``.  Importing this package does not import torch.
+Read in this order: ``config`` (what can be set), ``preprocess`` (flows → standardised sequences), ``model`` (the
+Transformer), ``matching`` (paths, coupling, losses, training) and ``scoring`` (the reverse ODE and the score columns).
+``packing`` is speed, ``binned`` the variants, ``detector`` the contract; ``patches`` and ``plus`` are ``janus-plus``.
+Importing this package does not import torch.
 """
 
 from detectors.janus.config import JanusParams

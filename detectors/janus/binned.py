@@ -1,4 +1,5 @@
-"""The variants, kept out of the main path: continuous entries as categories (B4), heads trained apart (B5), other pairings of noise and data."""
+"""The variants, kept out of the main path: continuous entries as categories (B4), heads trained apart (B5), other
+pairings of noise and data."""
 
 from __future__ import annotations
 
@@ -38,11 +39,13 @@ def restored_path(params: JanusParams, arrays: Mapping[str, NDArray[Any]]) -> Fl
 
 @dataclass(frozen=True)
 class Binning:
-    """Quantile bins of the F + C entries: the F of the FLOW token, then the C continuous packet channels, whatever the packet's position.
+    """Quantile bins of the F + C entries: the F of the FLOW token, then the C continuous packet channels, whatever the
+    packet's position.
 
     edges    (F + C, K − 1) float32, inner edges; a bin holds its lower edge
-    centres  (F + C, K) float32, the middle training value of each bin, by which the network is shown it.  Where values repeat, quantiles coincide
-             and leave bins empty: such a bin is shown as its lower edge, and no value is in it
+    centres  (F + C, K) float32, the middle training value of each bin, by which the network is shown it.  Where values
+             repeat, quantiles coincide and leave bins empty: such a bin is shown as its lower edge, and no value is in
+             it
     """
 
     edges: NDArray[np.float32]
@@ -75,13 +78,16 @@ class Binning:
         flow = np.take_along_axis(self.centres[:features].T, self.index(data.flow, 0), axis=0)
         packets = data.packets.copy()
         continuous = len(self.edges) - features
-        packets[:, :continuous] = np.take_along_axis(self.centres[features:].T, self.index(packets[:, :continuous], features), axis=0)
+        packets[:, :continuous] = np.take_along_axis(
+            self.centres[features:].T, self.index(packets[:, :continuous], features), axis=0
+        )
         return replace(data, flow=flow, packets=packets)
 
 
 @dataclass(frozen=True)
 class BinnedPath:
-    """The discrete path of bins: an entry shows its own bin's centre with probability t, else that of any bin; the target is its bin.
+    """The discrete path of bins: an entry shows its own bin's centre with probability t, else that of any bin; the
+    target is its bin.
 
     There is no continuous loss: every entry is a cell of the discrete one, a mean over entries and bits together.
     """
@@ -96,11 +102,15 @@ class BinnedPath:
     def arrays(self) -> Mapping[str, NDArray[np.float32]]:
         return vars(self.binning)
 
-    def sample(self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         channels = len(self.binning.edges) - self.features
         packets = (entries.shape[1] - self.features) // channels
-        kinds = np.concatenate([np.arange(self.features), np.tile(self.features + np.arange(channels), packets)])  # (E,) entry of the binning
-        edges, centres = torch.from_numpy(self.binning.edges)[kinds], torch.from_numpy(self.binning.centres)[kinds]  # (E, K − 1), (E, K)
+        # (E,) entry of the binning
+        kinds = np.concatenate([np.arange(self.features), np.tile(self.features + np.arange(channels), packets)])
+        # (E, K − 1), (E, K)
+        edges, centres = torch.from_numpy(self.binning.edges)[kinds], torch.from_numpy(self.binning.centres)[kinds]
         bins = torch.searchsorted(edges, entries.T.contiguous(), right=True)  # (E, B)
         other = torch.randint(centres.shape[1], bins.shape, generator=generator)  # (E, B)
         kept = torch.rand(bins.shape, generator=generator) < t  # (E, B)
@@ -115,7 +125,9 @@ class BinnedPath:
         """Sum over ``logits`` (m, e K) of −log p(bin), ``bins`` (m, e)."""
         return cross_entropy(logits.reshape(-1, self.binning.centres.shape[1]), bins.flatten().long(), reduction="sum")
 
-    def frozen(self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def frozen(
+        self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         kept = (torch.rand(shape, generator=generator) < t.view(-1, *[1] * (len(shape) - 1))).float()  # 0 or 1
         centres = torch.from_numpy(self.binning.centres)[first : first + shape[-1]]  # (e, K)
         bins = torch.randint(centres.shape[1], shape, generator=generator)
@@ -126,9 +138,15 @@ class BinnedPath:
 
 
 def train_apart(
-    data: Sequences, validation: Sequences, params: JanusParams, generators: Sequence[torch.Generator], device: torch.device, progress: Progress
+    data: Sequences,
+    validation: Sequences,
+    params: JanusParams,
+    generators: Sequence[torch.Generator],
+    device: torch.device,
+    progress: Progress,
 ) -> tuple[Network, Network]:
-    """Two networks of the same form with a generator each, the first trained on the continuous loss alone, the second on the discrete."""
+    """Two networks of the same form with a generator each, the first trained on the continuous loss alone, the second
+    on the discrete."""
 
     def trained(weights: Weights, generator: torch.Generator, first: float) -> Network:
         def half(fraction: float, text: str) -> None:
@@ -143,8 +161,8 @@ def train_apart(
 def _stratified(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
     """Sinkhorn among flows of equal length.
 
-    A pairing over all lengths lets the cost, which grows with the length, choose which noise goes to long flows, so p(c0 | length) is not N(0, I)
-    any more and terminal scores can depend on length; here it is.
+    A pairing over all lengths lets the cost, which grows with the length, choose which noise goes to long flows, so
+    p(c0 | length) is not N(0, I) any more and terminal scores can depend on length; here it is.
     """
     chosen = np.empty(len(cost), dtype=np.int64)
     for length in np.unique(lengths):

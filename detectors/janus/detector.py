@@ -36,7 +36,9 @@ def _declared(params: JanusParams) -> Capabilities:
         scores=score_columns(params),
         aggregator=default_aggregator(params),
         provenance="our reading",
-        source="JANUS project README; OT-CFM (Tong et al., TMLR 2024), discrete flow matching (Gat et al., NeurIPS 2024)",
+        source=(
+            "JANUS project README; OT-CFM (Tong et al., TMLR 2024), discrete flow matching (Gat et al., NeurIPS 2024)"
+        ),
         version="2",
     )
 
@@ -59,15 +61,21 @@ class _Fitted:
         """Part of a file's tensor names → its arrays and tensors by name."""
         bit_network = {} if self.bit_network is None else self.bit_network.state_dict()
         networks = {"network": self.network.state_dict(), "bit_network": bit_network}
-        return networks | {"standardiser": vars(self.standardiser), "binning": self.path.arrays(), "bank": vars(self.bank)}
+        return networks | {
+            "standardiser": vars(self.standardiser),
+            "binning": self.path.arrays(),
+            "bank": vars(self.bank),
+        }
 
 
 class Janus:
-    """JANUS: one packet-causal Transformer with a continuous and a discrete flow-matching head, trained on benign flows only.
+    """JANUS: one packet-causal Transformer with a continuous and a discrete flow-matching head, trained on benign flows
+    only.
 
-    ``score`` returns twenty columns: the project's ten, six more of the mechanism study, curvature and arc length.  The harness's aggregator
-    (Mahalanobis with the OAS covariance, fitted on the target's benign calibration scores) makes the scalar from the ten.  The total NLL is the mean
-    of six others, so the covariance of the ten has rank 9.  Variants have fewer columns, see ``declare``.
+    ``score`` returns twenty columns: the project's ten, six more of the mechanism study, curvature and arc length.  The
+    harness's aggregator (Mahalanobis with the OAS covariance, fitted on the target's benign calibration scores) makes
+    the scalar from the ten.  The total NLL is the mean of six others, so the covariance of the ten has rank 9.
+    Variants have fewer columns, see ``declare``.
 
     Source: the JANUS project's README for architecture, hyper-parameters and score names; formulas are our reading.
     """
@@ -87,7 +95,8 @@ class Janus:
 
     @classmethod
     def declare(cls, params: JanusParams) -> Capabilities:
-        """The inputs, the score columns and the default aggregator that ``params`` give: what a variant lacks has no column."""
+        """The inputs, the score columns and the default aggregator that ``params`` give: what a variant lacks has no
+        column."""
         return _declared(params)
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
@@ -119,7 +128,8 @@ class Janus:
         self._fitted = _Fitted(standardiser, path, network, bit_network, NoiseBank.drawn(params, path, banking))
 
     def score(self, flows: FlowBatch) -> dict[str, NDArray[np.float64]]:
-        """The columns of ``declare(params).scores``, each (n,) float64; higher = more anomalous in those of the default aggregator.
+        """The columns of ``declare(params).scores``, each (n,) float64; higher = more anomalous in those of the default
+        aggregator.
 
         A flow's scores depend on that flow alone, up to rounding.  Raises UsageError before ``fit`` or ``load``.
         """
@@ -130,7 +140,9 @@ class Janus:
         for start in range(0, len(flows), CHUNK):
             chunk = flows if len(flows) <= CHUNK else flows.take(slice(start, start + CHUNK))
             data = fitted.sequences(chunk, self.params)
-            chunks.append(score_sequences(fitted.network, data, fitted.bank, self.params, bit_network=fitted.bit_network))
+            chunks.append(
+                score_sequences(fitted.network, data, fitted.bank, self.params, bit_network=fitted.bit_network)
+            )
         table = np.concatenate(chunks)
         return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)}
 
@@ -140,20 +152,29 @@ class Janus:
         return fitted.network, fitted.sequences(flows, self.params)
 
     def save(self, folder: Path) -> None:
-        """Write ``janus.json`` (parameters) and ``janus.safetensors`` (weights, statistics, bins, noise bank) to ``folder``, which is created."""
+        """Write ``janus.json`` (parameters) and ``janus.safetensors`` (weights, statistics, bins, noise bank) to
+        ``folder``, which is created."""
         import torch
         from safetensors.torch import save_file
 
         fitted = self._need_fit()
-        tensors = {f"{part}.{name}": torch.as_tensor(value) for part, values in fitted.parts().items() for name, value in values.items()}
+        tensors = {
+            f"{part}.{name}": torch.as_tensor(value)
+            for part, values in fitted.parts().items()
+            for name, value in values.items()
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}, folder / TENSORS_FILE)
+        save_file(
+            {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()},
+            folder / TENSORS_FILE,
+        )
         document = {"version": self.capabilities.version, "params": asdict(self.params)}
         (folder / PARAMS_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, params: JanusParams) -> Janus:
-        """A detector ready to score, on the CPU; raises DataError when ``folder`` holds no model, a damaged one, or one of other parameters."""
+        """A detector ready to score, on the CPU; raises DataError when ``folder`` holds no model, a damaged one, or one
+        of other parameters."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -165,10 +186,15 @@ class Janus:
             saved = {"version": document["version"], **document["params"]}
             tensors = load_file(folder / TENSORS_FILE)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise DataError(f"janus: no readable model in {folder} ({type(error).__name__}: {error}); fit again") from None
+            raise DataError(
+                f"janus: no readable model in {folder} ({type(error).__name__}: {error}); fit again"
+            ) from None
         for name, value in {"version": cls.capabilities.version, **asdict(params)}.items():
             if saved.get(name) != value:
-                raise DataError(f"janus: the model in {folder} has {name} = {saved.get(name)!r}, not {value!r}; load it with its own or fit again")
+                raise DataError(
+                    f"janus: the model in {folder} has {name} = {saved.get(name)!r}, not {value!r}; load it "
+                    "with its own or fit again"
+                )
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
             part, _, key = name.partition(".")

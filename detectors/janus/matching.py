@@ -1,13 +1,16 @@
 """Mixed flow matching: the path from noise to data, the pairing of noise with data, the losses, and training.
 
-Continuous entries (OT-CFM: Lipman et al. 2023; Tong et al., TMLR 2024) and bits (discrete flow matching: Gat et al. 2024, mixture path with κ_t = t)
-of a flow share one time t ~ U(0, 1):
+Continuous entries (OT-CFM: Lipman et al. 2023; Tong et al., TMLR 2024) and bits (discrete flow matching: Gat et al.
+2024, mixture path with κ_t = t) of a flow share one time t ~ U(0, 1):
 
-    c_t = (1 − t) c0 + t c1 + σ ε,   u = c1 − c0,   c0, ε ~ N(0, I),   (c0, c1) paired by entropic optimal transport in the batch
+    c_t = (1 − t) c0 + t c1 + σ ε,   u = c1 − c0,   c0, ε ~ N(0, I),   (c0, c1) paired by entropic optimal transport in
+                                     the batch
     x_t = x1 with probability t, else x0 from the source, bit by bit
-    L   = mean ‖v(c_t, x_t, t) − u‖² + λ_disc · mean −log p(x1 | c_t, x_t, t),   means over the valid entries, and over the valid bits, of the batch
+    L   = mean ‖v(c_t, x_t, t) − u‖² + λ_disc · mean −log p(x1 | c_t, x_t, t),   means over the valid entries, and over
+    the valid bits, of the batch
 
-Shapes: B flows of the batch, L packets of the longest, P packets of a micro-batch; F, C, D: ``config.Widths``, C + D = 9; E = F + C L entries.
+Shapes: B flows of the batch, L packets of the longest, P packets of a micro-batch; F, C, D: ``config.Widths``, C + D =
+9; E = F + C L entries.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from detectors.janus.model import Network, Prediction
 from detectors.janus.packing import Group, Layout, on_device, packed
 from detectors.janus.preprocess import Sequences
 
-REGULARISATION = 0.05  # of the median cost: squared distances over 23 … 212 dimensions are in the hundreds, where a fixed 0.05 underflows
+# of the median cost: squared distances over 23 … 212 dimensions are in the hundreds, where a fixed 0.05 underflows
+REGULARISATION = 0.05
 TOLERANCE = 1e-3  # relative error of the plan's row sums
 MAX_ROUNDS = 50
 SCALINGS_PER_ROUND = 10
@@ -44,7 +48,8 @@ VALIDATION_SEED = 0
 Progress = Callable[[float, str], None]
 Cost = NDArray[np.float64]
 Pairing = Callable[[Cost, NDArray[np.int64], torch.Generator], NDArray[np.int64]]
-"""From the cost (B, B) of every data row i and noise row j, and the flows' lengths (B,): the noise row of each data row, a permutation (B,)."""
+"""From the cost (B, B) of every data row i and noise row j, and the flows' lengths (B,): the noise row of each data
+row, a permutation (B,)."""
 
 
 # the paths
@@ -58,24 +63,32 @@ class Weights(NamedTuple):
 
 
 class FlowPath(Protocol):
-    """How continuous entries get from noise to data, and what the network is to say on the way: ``GaussianPath``, or a variant's."""
+    """How continuous entries get from noise to data, and what the network is to say on the way: ``GaussianPath``, or a
+    variant's."""
 
     def prepared(self, data: Sequences) -> Sequences:
         """``data`` as the path ends in it."""
 
-    def sample(self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """A state at ``t`` (B,) and its target for ``entries`` (B, E), of which ``valid`` (B, E) count, each (B, E)."""
 
     def arrays(self) -> Mapping[str, NDArray[np.float32]]:
         """What a saved model must hold to make it again, by name."""
 
     def loss(self, out: Prediction, target: Prediction, entries: int, bits: int) -> Tensor:
-        """The share of the batch's loss that ``out`` has, where the batch has so many valid ``entries`` and ``bits``, a scalar."""
+        """The share of the batch's loss that ``out`` has, where the batch has so many valid ``entries`` and ``bits``, a
+        scalar."""
 
-    def frozen(self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noise that is drawn once for all flows, at the times ``t`` (R,): what is added to the kept data, and how much of the data is kept.
+    def frozen(
+        self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise that is drawn once for all flows, at the times ``t`` (R,): what is added to the kept data, and how much
+        of the data is kept.
 
-        Each is of ``shape`` (R, …, e), of the e entries from number ``first`` on; they count the F of FLOW, then the C of a packet.
+        Each is of ``shape`` (R, …, e), of the e entries from number ``first`` on; they count the F of FLOW, then the C
+        of a packet.
         """
 
 
@@ -93,7 +106,9 @@ class GaussianPath:
     def arrays(self) -> Mapping[str, NDArray[np.float32]]:
         return {}
 
-    def sample(self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, entries: Tensor, valid: Tensor, t: Tensor, lengths: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         noise = torch.randn(entries.shape, generator=generator)  # (B, E)
         cost = transport_cost(entries, valid, noise).double().numpy()  # (B, B)
         noise = noise[torch.from_numpy(self.pair(cost, lengths, generator))]  # (B, E) c0
@@ -103,10 +118,14 @@ class GaussianPath:
 
     def loss(self, out: Prediction, target: Prediction, entries: int, bits: int) -> Tensor:
         in_bits = binary_cross_entropy_with_logits(out.logits, target.logits, reduction="sum")
-        squares = mse_loss(out.flow, target.flow, reduction="sum") + mse_loss(out.packet, target.packet, reduction="sum")
+        squares = mse_loss(out.flow, target.flow, reduction="sum") + mse_loss(
+            out.packet, target.packet, reduction="sum"
+        )
         return self.weights.continuous * squares / max(entries, 1) + self.weights.discrete * in_bits / max(bits, 1)
 
-    def frozen(self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def frozen(
+        self, t: Tensor, shape: tuple[int, ...], first: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         t = t.view(-1, *[1] * (len(shape) - 1))  # (R, 1, …)
         std = torch.sqrt((1.0 - t) ** 2 + self.sigma**2)  # of (1 − t) c0 + σ ε
         return std * torch.randn(shape, generator=generator), t.expand(shape)
@@ -115,7 +134,8 @@ class GaussianPath:
 def noised_bits(source: str, bits: Tensor, t: Tensor | float, uniform: Tensor, source_bits: Tensor) -> Tensor:
     """x_t of the mixture path, as the network reads bits: −1 / +1, and 0 for masked.
 
-    ``bits`` (..., D) data in {0, 1}; a cell keeps its bit where ``uniform`` < t, else it shows the source: its ``source_bits`` (bool), or the mask.
+    ``bits`` (..., D) data in {0, 1}; a cell keeps its bit where ``uniform`` < t, else it shows the source: its
+    ``source_bits`` (bool), or the mask.
     """
     return torch.where(uniform < t, 2.0 * bits - 1.0, _SOURCES[source](source_bits))
 
@@ -141,10 +161,12 @@ def transport_cost(data: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
 
 
 def sinkhorn(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:  # noqa: ARG001 — a Pairing
-    """A permutation drawn from the entropic plan: row after row, each from its row of the plan over the noise that is still free.
+    """A permutation drawn from the entropic plan: row after row, each from its row of the plan over the noise that is
+    still free.
 
-    Free noise only, so that every draw of c0 is used once and the batch's noise stays N(0, I); sampling with replacement would not.  Training
-    shuffles the rows of its batches, so no flow is favoured.  Drawn by the Gumbel-max trick.
+    Free noise only, so that every draw of c0 is used once and the batch's noise stays N(0, I); sampling with
+    replacement would not.  Training shuffles the rows of its batches, so no flow is favoured.  Drawn by the Gumbel-max
+    trick.
     """
     uniform = torch.rand(cost.shape, generator=generator).clamp_min(torch.finfo(torch.float32).tiny)
     gumbel = -(-uniform.log()).log().numpy()
@@ -160,12 +182,14 @@ def sinkhorn(cost: Cost, lengths: NDArray[np.int64], generator: torch.Generator)
 def sinkhorn_log_plan(cost: Cost) -> Cost:
     """Log of the entropic transport plan between uniform marginals, (B, B), each row and column summing to 1 / B.
 
-    Sinkhorn in the log domain with ε = 0.05 × the median cost: the potentials live in the log domain, and each round scales the kernel that
-    they stabilise by a few matrix–vector products, then absorbs the scalings (Schmitzer 2019): as safe as log-sum-exp, and much faster.
+    Sinkhorn in the log domain with ε = 0.05 × the median cost: the potentials live in the log domain, and each round
+    scales the kernel that they stabilise by a few matrix–vector products, then absorbs the scalings (Schmitzer 2019):
+    as safe as log-sum-exp, and much faster.
     """
     size = len(cost)
     scaled = -cost / (REGULARISATION * max(float(np.median(cost)), 1e-12))  # (B, B)
-    # Both potentials start so that the largest entry of every row and of every column of the kernel is 1: no sum can vanish.
+    # Both potentials start so that the largest entry of every row and of every column of the kernel is 1: no sum can
+    # vanish.
     f = -scaled.max(axis=1)  # (B,)
     g = -(scaled + f[:, None]).max(axis=0)  # (B,)
     for _ in range(MAX_ROUNDS):
@@ -208,7 +232,9 @@ class NoisyBatch:
         return NoisyBatch(t, flow, packets, change(self.flow_target), change(self.packet_target), self.lengths)
 
 
-def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator) -> NoisyBatch:
+def noisy_batch(
+    data: Sequences, rows: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator
+) -> NoisyBatch:
     """Draw t, noise and source bits for the flows ``rows``, and place them on the path."""
     lengths = data.lengths[rows]
     size, width = len(rows), int(lengths.max())
@@ -217,7 +243,8 @@ def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, p
     packets, valid = torch.from_numpy(dense), torch.from_numpy(mask)  # (B, L, 9), (B, L)
     bits = packets[..., continuous:]  # (B, L, D)
     entries = torch.cat([torch.from_numpy(data.flow[rows]), packets[..., :continuous].flatten(1)], dim=1)  # (B, E)
-    entry_valid = torch.cat([valid.new_ones(size, features), valid.repeat_interleave(continuous, dim=1)], dim=1)  # (B, E)
+    # (B, E)
+    entry_valid = torch.cat([valid.new_ones(size, features), valid.repeat_interleave(continuous, dim=1)], dim=1)
 
     t = torch.rand(size, generator=generator)  # (B,)
     state, target = path.sample(entries, entry_valid, t, lengths, generator)  # each (B, E)
@@ -238,21 +265,24 @@ def noisy_batch(data: Sequences, rows: NDArray[np.int64], params: JanusParams, p
 def batch_loss(network: Network, batch: NoisyBatch, layout: Layout, path: FlowPath) -> Tensor:
     """The part of the batch's loss that the flows of ``layout`` carry, a scalar.
 
-    Normalised by the valid entries of the whole batch, so the sum over any partition into micro-batches is the whole batch's loss, and so is
-    its gradient.
+    Normalised by the valid entries of the whole batch, so the sum over any partition into micro-batches is the whole
+    batch's loss, and so is its gradient.
     """
     features, continuous, bits = network.widths
     count = int(batch.lengths.sum())
     device = batch.t.device
     rows = torch.from_numpy(layout.rows).to(device)  # (b,) of the batch's B
-    packets = rows[torch.from_numpy(layout.flow_of).to(device)], torch.from_numpy(layout.position).to(device)  # rows and columns, each (P,)
+    # rows and columns, each (P,)
+    packets = rows[torch.from_numpy(layout.flow_of).to(device)], torch.from_numpy(layout.position).to(device)
     out = network(batch.flow[rows], batch.packets[packets], network.condition(batch.t[rows]), network.place(layout))
     at_packets = batch.packet_target[packets]  # (P, 9)
     target = Prediction(batch.flow_target[rows], at_packets[:, :continuous], at_packets[:, continuous:])
     return path.loss(out, target, len(batch.lengths) * features + count * continuous, count * bits)
 
 
-def accumulate_gradient(network: Network, batch: NoisyBatch, path: FlowPath, groups: list[Group] | None = None) -> float:
+def accumulate_gradient(
+    network: Network, batch: NoisyBatch, path: FlowPath, groups: list[Group] | None = None
+) -> float:
     """Add the gradient of the whole batch's loss to the network's, one micro-batch after the other; the loss.
 
     ``groups`` is any partition of the batch's flows; by default the fast one.
@@ -269,9 +299,16 @@ def accumulate_gradient(network: Network, batch: NoisyBatch, path: FlowPath, gro
 
 
 def train(
-    data: Sequences, validation: Sequences, params: JanusParams, path: FlowPath, generator: torch.Generator, device: torch.device, progress: Progress
+    data: Sequences,
+    validation: Sequences,
+    params: JanusParams,
+    path: FlowPath,
+    generator: torch.Generator,
+    device: torch.device,
+    progress: Progress,
 ) -> Network:
-    """The averaged weights of the epoch with the lowest benign validation loss (of the last epoch where there are no validation flows)."""
+    """The averaged weights of the epoch with the lowest benign validation loss (of the last epoch where there are no
+    validation flows)."""
     network = Network(params, generator).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
@@ -306,18 +343,23 @@ def train(
 def averaging(step: int, decay: float) -> float:
     """Decay of the averaged weights after optimiser step ``step`` (0, 1, …).
 
-    Warmed up: with a constant .999 a fit of a few hundred steps (``quick`` has 500) would still hold e^(−500/1000) = 61 % of the random
-    initial weights.  (1 + s) / (10 + s) averages over about the last tenth of the steps so far, until ``decay`` is reached (at 8 990).
+    Warmed up: with a constant .999 a fit of a few hundred steps (``quick`` has 500) would still hold e^(−500/1000) = 61
+    % of the random initial weights.  (1 + s) / (10 + s) averages over about the last tenth of the steps so far, until
+    ``decay`` is reached (at 8 990).
     """
     return min(decay, (1 + step) / (10 + step))
 
 
-def _batches(data: Sequences, order: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator) -> Iterator[NoisyBatch]:
+def _batches(
+    data: Sequences, order: NDArray[np.int64], params: JanusParams, path: FlowPath, generator: torch.Generator
+) -> Iterator[NoisyBatch]:
     for start in range(0, len(order), params.batch):
         yield noisy_batch(data, order[start : start + params.batch], params, path, generator)
 
 
-def _validation_batches(validation: Sequences, params: JanusParams, path: FlowPath, device: torch.device) -> list[NoisyBatch]:
+def _validation_batches(
+    validation: Sequences, params: JanusParams, path: FlowPath, device: torch.device
+) -> list[NoisyBatch]:
     generator = torch.Generator().manual_seed(VALIDATION_SEED)
     order = torch.randperm(len(validation), generator=generator).numpy()[:VALIDATION_FLOWS]
     return list(on_device(_batches(validation, order, params, path, generator), device))
@@ -325,5 +367,7 @@ def _validation_batches(validation: Sequences, params: JanusParams, path: FlowPa
 
 @torch.no_grad()
 def _validation_loss(network: Network, batches: list[NoisyBatch], path: FlowPath) -> float:
-    losses = [sum(float(batch_loss(network, batch, layout, path)) for layout in packed(batch.lengths)) for batch in batches]
+    losses = [
+        sum(float(batch_loss(network, batch, layout, path)) for layout in packed(batch.lengths)) for batch in batches
+    ]
     return float(np.average(losses, weights=[len(batch.lengths) for batch in batches]))

@@ -1,13 +1,14 @@
-"""The network: a Transformer over ``[FLOW, P_1 … P_L]`` conditioned on the time t, with a continuous and a discrete head.
+"""The network: a Transformer over ``[FLOW, P_1 … P_L]`` conditioned on the time t, with a continuous and a discrete
+head.
 
     x_0 = [W_f c_flow,  W_p c_i + p_i]                       tokens; p_i is the learned position of packet i
-    x  ← x + g_1 ⊙ Attention(LN(x) ⊙ (1 + s_1) + b_1)        the six modulations b, s, g of each block are linear in a(t),
-    x  ← x + g_2 ⊙ MLP(LN(x) ⊙ (1 + s_2) + b_2)              zero at the start: AdaLN-Zero (DiT, Peebles & Xie 2023)
-    v  = W_v (LN(x) ⊙ (1 + s) + b)                           velocity of continuous entries
+    x  ← x + g_1 ⊙ Attention(LN(x) ⊙ (1 + s_1) + b_1)        the six modulations b, s, g of each block are linear in
+    a(t), x  ← x + g_2 ⊙ MLP(LN(x) ⊙ (1 + s_2) + b_2)              zero at the start: AdaLN-Zero (DiT, Peebles & Xie
+    2023) v  = W_v (LN(x) ⊙ (1 + s) + b)                           velocity of continuous entries
     log p(b = 1) / p(b = 0) = W_b (LN(x) ⊙ (1 + s) + b)      posterior of bits
 
-Shapes: B flows, P packets of all of them, N token slots (see ``packing.Layout``), D = ``d_model``, H heads; a rectangle of attention has
-m flows of S slots.
+Shapes: B flows, P packets of all of them, N token slots (see ``packing.Layout``), D = ``d_model``, H heads; a rectangle
+of attention has m flows of S slots.
 """
 
 import math
@@ -26,7 +27,8 @@ from detectors.janus.packing import Layout, Placement
 from detectors.janus.preprocess import CHANNELS
 
 TIME_FEATURES = 64
-TIME_SCALE = 1000.0  # t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
+# t in [0, 1] spread over the periods of the sinusoidal embedding, which was made for steps 0 … 1000
+TIME_SCALE = 1000.0
 EXPANSION = 4
 
 
@@ -37,7 +39,8 @@ class Prediction(NamedTuple):
     packet  (P, C) velocity of the continuous packet channels
     logits  (P, D) log-odds that each bit of the data is 1; as a target the bits
 
-    Where continuous entries are binned, ``flow`` and ``packet`` hold the K logits of each entry's bins, (B, F K) and (P, C K); as targets the bins.
+    Where continuous entries are binned, ``flow`` and ``packet`` hold the K logits of each entry's bins, (B, F K) and
+    (P, C K); as targets the bins.
     """
 
     flow: Tensor
@@ -62,7 +65,8 @@ class Network(nn.Module):
         self.time_in = _linear(TIME_FEATURES, width)
         self.time_out = _linear(width, width)
         self.blocks = nn.ModuleList(TransformerBlock(width, params.n_heads) for _ in range(params.n_layers))
-        self.modulation = _linear(width, (6 * params.n_layers + 2) * width)  # of all blocks, then of the heads: one product
+        # of all blocks, then of the heads: one product
+        self.modulation = _linear(width, (6 * params.n_layers + 2) * width)
         self.flow_head = _linear(width, self.widths.flow * params.outputs)
         self.packet_head = _linear(width, self.widths.continuous * params.outputs + self.widths.bits)
         self._initialise(generator)
@@ -80,7 +84,8 @@ class Network(nn.Module):
                 nn.init.xavier_uniform_(parameter, generator=generator)
 
     def condition(self, t: Tensor) -> tuple[Tensor, ...]:
-        """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the heads."""
+        """The modulations by times ``t`` (B,) or (1,) in [0, 1]: (B, 6 D) for each block, then (B, 2 D) for the
+        heads."""
         hidden = silu(self.time_out(silu(self.time_in(_time_features(t)))))  # (B, D) a(t)
         return self.modulation(hidden).split([6 * hidden.shape[1]] * len(self.blocks) + [2 * hidden.shape[1]], dim=1)
 
@@ -96,19 +101,24 @@ class Network(nn.Module):
 
     def states(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Tensor:
         """What the heads read, (N, D): arguments as in ``forward``."""
-        tokens = torch.cat([self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)])  # (B + P, D)
+        # (B + P, D)
+        tokens = torch.cat(
+            [self.flow_in(flow), self.packet_in(packets) + self.position.index_select(0, placement.position)]
+        )
         x = tokens.index_select(0, placement.content)  # (N, D)
         for block, modulation in zip(self.blocks, condition, strict=False):
             x = block(x, _per_slot(modulation.chunk(6, dim=1), placement), placement)  # (N, D)
         return _modulated(x, *_per_slot(condition[-1].chunk(2, dim=1), placement))  # (N, D)
 
     def forward(self, flow: Tensor, packets: Tensor, condition: tuple[Tensor, ...], placement: Placement) -> Prediction:
-        """``flow`` (B, F), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or of one for all."""
+        """``flow`` (B, F), ``packets`` (P, 9) with bits as −1 / +1 (0: masked), ``condition`` of the flows' times, or
+        of one for all."""
         with self.autocast():
             x = self.states(flow, packets, condition, placement)  # (N, D)
             flow_out = self.flow_head(x.index_select(0, placement.flow_slot)).float()  # (B, F)
             packet_out = self.packet_head(x.index_select(0, placement.packet_slot)).float()  # (P, C + D)
-        velocities, logits = packet_out.split([packet_out.shape[1] - self.widths.bits, self.widths.bits], dim=1)  # (P, C), (P, D)
+        # (P, C), (P, D)
+        velocities, logits = packet_out.split([packet_out.shape[1] - self.widths.bits, self.widths.bits], dim=1)
         return Prediction(flow_out, velocities, logits)
 
 
@@ -136,7 +146,8 @@ class TransformerBlock(nn.Module):
         seen = []
         parts = qkv.split([rows * size for rows, size in placement.shapes])  # each (m S, 3 D)
         for part, (rows, size), mask in zip(parts, placement.shapes, placement.masks, strict=True):
-            q, k, v = part.view(rows, size, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # each (m, H, S, D / H)
+            # each (m, H, S, D / H)
+            q, k, v = part.view(rows, size, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
             out = scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (m, H, S, D / H)
             seen.append(out.transpose(1, 2).reshape(rows * size, width))  # (m S, D)
         return torch.cat(seen)
@@ -151,10 +162,12 @@ _VISIBLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _mask(mode: str, size: int, real: NDArray[np.int64] | None, *, flow_token: bool) -> Tensor | None:
-    """Who (row) sees whom (column) in a rectangle of ``size`` slots, added to the attention logits: 0, or −∞ for hidden.
+    """Who (row) sees whom (column) in a rectangle of ``size`` slots, added to the attention logits: 0, or −∞ for
+    hidden.
 
-    (S, S), or (m, 1, S, S) with ``real`` (m,), the tokens of each row before its padding, which nobody sees (what padding sees is never read);
-    None where everyone sees everyone.  Without a FLOW token nothing sees slot 0, nor does it see anything.
+    (S, S), or (m, 1, S, S) with ``real`` (m,), the tokens of each row before its padding, which nobody sees (what
+    padding sees is never read); None where everyone sees everyone.  Without a FLOW token nothing sees slot 0, nor does
+    it see anything.
     """
     slots = torch.arange(size)
     visible = _VISIBLE[mode](slots[:, None], slots)  # (S, S)
@@ -168,7 +181,8 @@ def _mask(mode: str, size: int, real: NDArray[np.int64] | None, *, flow_token: b
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a variant without FLOW features or bits
+        # a variant without FLOW features or bits
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         return nn.utils.skip_init(nn.Linear, inputs, outputs)  # nn.Linear alone would draw from the global generator
 
 

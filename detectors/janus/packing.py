@@ -1,9 +1,10 @@
-"""Speed: where the tokens of ragged flows sit, so that next to nothing is computed on padding, and batches drawn ahead.  No result depends on it.
+"""Speed: where the tokens of ragged flows sit, so that next to nothing is computed on padding, and batches drawn ahead.
+No result depends on it.
 
-Real flows have some 3 to 15 packets of the 64 that a padded batch would hold.  Everything but attention works token by token, so all tokens of
-a micro-batch lie in one long row; attention alone needs rectangles, and gets one for each group of flows of equal length.  Rare lengths join the
-next longer ones, where their padding is cheaper than a rectangle of their own.  Masks hide padding, so every grouping gives the same result up to
-rounding; only the time differs.
+Real flows have some 3 to 15 packets of the 64 that a padded batch would hold.  Everything but attention works token by
+token, so all tokens of a micro-batch lie in one long row; attention alone needs rectangles, and gets one for each group
+of flows of equal length.  Rare lengths join the next longer ones, where their padding is cheaper than a rectangle of
+their own.  Masks hide padding, so every grouping gives the same result up to rounding; only the time differs.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MAX_TOKENS = 4096
-"""Tokens of one micro-batch: enough to amortise the dispatch of some hundred operations, few enough for the processor's cache."""
+"""Tokens of one micro-batch: enough to amortise the dispatch of some hundred operations, few enough for the processor's
+cache."""
 
 OVERHEAD_TOKENS = 40  # What one more rectangle costs, in tokens of computation.
 
 SIDE_BY_SIDE = 34
-"""Slots of a row of attention that short flows share on the CPU; beyond it, hidden pairs cost more than the calls saved."""
+"""Slots of a row of attention that short flows share on the CPU; beyond it, hidden pairs cost more than the calls
+saved."""
 
 T = TypeVar("T")
 
@@ -42,7 +45,8 @@ Batch = TypeVar("Batch", bound=Movable)
 
 @dataclass(frozen=True)
 class Group:
-    """Flows that share a rectangle: ``rows`` (m,) int64 among the flows that were grouped, ``width`` packets, those of the longest."""
+    """Flows that share a rectangle: ``rows`` (m,) int64 among the flows that were grouped, ``width`` packets, those of
+    the longest."""
 
     rows: NDArray[np.int64]
     width: int
@@ -55,7 +59,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """The tokens of one micro-batch: B flows and their P packets, flow by flow, placed in the N slots of consecutive rectangles.
+    """The tokens of one micro-batch: B flows and their P packets, flow by flow, placed in the N slots of consecutive
+    rectangles.
 
     rows       (B,) int64, the flows, in the order in which a batch holds them
     lengths    (B,) int64, packets of each
@@ -84,7 +89,8 @@ class Layout:
         """The layout of ``groups`` of flows with ``lengths``; the batch holds the flows group after group."""
         rows = np.concatenate([group.rows for group in groups])
         lengths = lengths[rows]
-        tokens = np.repeat([group.width + 1 for group in groups], [len(group.rows) for group in groups])  # (B,) slots of each flow
+        # (B,) slots of each flow
+        tokens = np.repeat([group.width + 1 for group in groups], [len(group.rows) for group in groups])
         flow_slot = np.cumsum(tokens) - tokens
         starts = np.cumsum(lengths) - lengths
         flow_of = np.repeat(np.arange(len(rows)), lengths)
@@ -99,7 +105,9 @@ class Layout:
             shapes.append((len(group.rows), group.width + 1))
             padded.append(None if (real == group.width + 1).all() else real)
             done += len(group.rows)
-        return cls(rows, lengths, flow_of, position, content, slot_flow, flow_slot, packet_slot, tuple(shapes), tuple(padded))
+        return cls(
+            rows, lengths, flow_of, position, content, slot_flow, flow_slot, packet_slot, tuple(shapes), tuple(padded)
+        )
 
     def packet_rows(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the P packets stand in ragged data whose flows begin at ``starts`` (n,), (P,)."""
@@ -107,10 +115,11 @@ class Layout:
 
 
 def group_by_length(lengths: NDArray[np.int64], max_tokens: int = MAX_TOKENS) -> list[Group]:
-    """A partition of flows with ``lengths`` (n,) packets into rectangles of at most ``max_tokens`` tokens (or one flow), shortest first.
+    """A partition of flows with ``lengths`` (n,) packets into rectangles of at most ``max_tokens`` tokens (or one
+    flow), shortest first.
 
-    Consecutive lengths are merged where that is cheaper, by dynamic programming over the distinct lengths: a merged class costs its tokens,
-    FLOW tokens and padding included, plus ``OVERHEAD_TOKENS`` for each rectangle that it makes.
+    Consecutive lengths are merged where that is cheaper, by dynamic programming over the distinct lengths: a merged
+    class costs its tokens, FLOW tokens and padding included, plus ``OVERHEAD_TOKENS`` for each rectangle that it makes.
     """
     distinct, counts = np.unique(lengths, return_counts=True)
     before = np.concatenate([[0], np.cumsum(counts)])  # before[j]: flows among the j shortest distinct lengths
@@ -147,13 +156,17 @@ def micro_batches(groups: list[Group], max_tokens: int = MAX_TOKENS) -> list[lis
 
 
 def packed(lengths: NDArray[np.int64], groups: list[Group] | None = None) -> Iterator[Layout]:
-    """Flows with ``lengths`` (n,) packets as micro-batches; ``groups`` is any partition of the flows, by default the fast one."""
-    return (Layout.of(batch, lengths) for batch in micro_batches(group_by_length(lengths) if groups is None else groups))
+    """Flows with ``lengths`` (n,) packets as micro-batches; ``groups`` is any partition of the flows, by default the
+    fast one."""
+    return (
+        Layout.of(batch, lengths) for batch in micro_batches(group_by_length(lengths) if groups is None else groups)
+    )
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None (all visible).
+    """A ``Layout`` as tensors on one device, with the attention mask of each rectangle: (S, S), (m, 1, S, S), or None
+    (all visible).
 
     On the CPU short flows share a rectangle, side by side, and do not see each other.
     """
@@ -179,7 +192,8 @@ class Placement:
 
 
 def _side_by_side(rows: int, size: int, mask: Tensor | None) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
-    """Rectangles with masks in place of one: as many flows to a row as fit into ``SIDE_BY_SIDE`` slots, then the flows that remain.
+    """Rectangles with masks in place of one: as many flows to a row as fit into ``SIDE_BY_SIDE`` slots, then the flows
+    that remain.
 
     A head of a row is one call of the processor's attention kernel, which takes about as long for 11 slots as for 33.
     """
@@ -210,7 +224,8 @@ def prefetched(batches: Iterator[T]) -> Iterator[T]:
 
 
 def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """``batches`` where the network is.  For a GPU a thread draws the next one, into pinned memory, while the last is learnt from."""
+    """``batches`` where the network is.  For a GPU a thread draws the next one, into pinned memory, while the last is
+    learnt from."""
     if device.type == "cpu":
         return batches
     pinned = prefetched(batch.each(Tensor.pin_memory) for batch in batches)

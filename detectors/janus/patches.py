@@ -1,7 +1,9 @@
-"""Packets as points: where a trained network puts them, how far apart benign ones of different captures lie, and the nearest known one.
+"""Packets as points: where a trained network puts them, how far apart benign ones of different captures lie, and the
+nearest known one.
 
-Memory banks of patches are PatchCore's (Roth et al., CVPR 2022), for images; whitening by what differs within a class is the within-class covariance
-normalisation of speaker recognition (Hatch et al., Interspeech 2006).  Shapes: P packets, M packets of a bank, E = d_model + 9 entries of a point.
+Memory banks of patches are PatchCore's (Roth et al., CVPR 2022), for images; whitening by what differs within a class
+is the within-class covariance normalisation of speaker recognition (Hatch et al., Interspeech 2006).  Shapes: P
+packets, M packets of a bank, E = d_model + 9 entries of a point.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ from detectors.janus.packing import packed
 from detectors.janus.preprocess import Sequences
 
 STD_FLOOR = 0.1  # of the mean standard deviation: entries that hardly vary are not magnified further
-RIDGE = 0.1  # of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
+# of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
+RIDGE = 0.1
 SHORTEST = 1e-3  # a displacement shorter than this is rounding, not a direction
-QUERIES = 128  # packets whose distances to the whole bank are held at a time: few enough for the cache, enough for the product to be fast
+# packets whose distances to the whole bank are held at a time: few enough for the cache, enough for the product to be
+# fast
+QUERIES = 128
 
 Points = NDArray[np.float32]
 
 
 @torch.inference_mode()
 def packet_points(network: Network, data: Sequences) -> Points:
-    """Every packet of ``data``, in its order, as (P, d_model + 9): what the heads read of it at t = 1, from clean data, and its nine channels."""
+    """Every packet of ``data``, in its order, as (P, d_model + 9): what the heads read of it at t = 1, from clean data,
+    and its nine channels."""
     device = network.position.device
     condition = network.condition(torch.ones(1, device=device))
     states = np.empty((len(data.packets), network.position.shape[1]), dtype=np.float32)
@@ -37,7 +43,8 @@ def packet_points(network: Network, data: Sequences) -> Points:
         shown = torch.cat([packets[:, :continuous], 2.0 * packets[:, continuous:] - 1.0], dim=1)  # (p, 9)
         placement = network.place(layout)
         with network.autocast():
-            x = network.states(torch.from_numpy(data.flow[layout.rows]).to(device), shown, condition, placement)  # (N, d_model)
+            # (N, d_model)
+            x = network.states(torch.from_numpy(data.flow[layout.rows]).to(device), shown, condition, placement)
         states[rows] = x.index_select(0, placement.packet_slot).float().cpu().numpy()
     return np.concatenate([states, data.packets], axis=1)
 
@@ -56,10 +63,12 @@ class PointMetric:
 
     @classmethod
     def fitted(cls, training: Points, validation: Points, channels: int) -> PointMetric:
-        """From packets of benign training (n, E) and validation flows (m, E) of the source, of which the last ``channels`` entries are channels.
+        """From packets of benign training (n, E) and validation flows (m, E) of the source, of which the last
+        ``channels`` entries are channels.
 
-        A validation packet less its nearest training packet is a displacement d.  Its direction alone counts, S = mean of d dᵀ / ‖d‖²;
-        with S = U Λ Uᵀ points are mapped by U (Λ / mean Λ + .1)^−½.  Without validation packets all directions are alike.
+        A validation packet less its nearest training packet is a displacement d.  Its direction alone counts, S = mean
+        of d dᵀ / ‖d‖²; with S = U Λ Uᵀ points are mapped by U (Λ / mean Λ + .1)^−½.  Without validation packets all
+        directions are alike.
         """
         entries = training.shape[1]
         deviation: NDArray[np.float64] = training.std(axis=0, dtype=np.float64)
@@ -72,11 +81,13 @@ class PointMetric:
         if not len(validation):
             return plain
         known, unseen = plain(training), plain(validation)
-        moved: NDArray[np.float64] = (unseen - known[_nearest(unseen, known, torch.device("cpu"))]).astype(np.float64)  # (m, E)
+        # (m, E)
+        moved: NDArray[np.float64] = (unseen - known[_nearest(unseen, known, torch.device("cpu"))]).astype(np.float64)
         moved = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), SHORTEST)
         values, vectors = np.linalg.eigh(moved.T @ moved / len(moved))
         values = np.maximum(values, 0.0)
-        relative = values / values.mean() if values.any() else np.ones(entries)  # no displacement at all: nothing to learn from
+        # no displacement at all: nothing to learn from
+        relative = values / values.mean() if values.any() else np.ones(entries)
         return cls(plain.mean, plain.scale, (vectors / np.sqrt(relative + RIDGE)).astype(np.float32))
 
     def __call__(self, points: Points) -> Points:
@@ -87,7 +98,8 @@ class PointMetric:
 def nearest_distance(points: Points, bank: Points, device: torch.device) -> NDArray[np.float64]:
     """Euclidean distance of each of ``points`` (P, E) to the nearest of ``bank`` (M, E), (P,)."""
     chosen = _nearest(points, bank, device)
-    # From the difference itself: ‖x‖² + ‖y‖² − 2⟨x, y⟩ in float32 would make a packet that is in the bank anything up to .01 away from it.
+    # From the difference itself: ‖x‖² + ‖y‖² − 2⟨x, y⟩ in float32 would make a packet that is in the bank anything up
+    # to .01 away from it.
     distance: NDArray[np.float64] = np.linalg.norm(points.astype(np.float64) - bank[chosen], axis=1)
     return distance
 
@@ -100,6 +112,7 @@ def _nearest(points: Points, bank: Points, device: torch.device) -> NDArray[np.i
     found = np.empty(len(points), dtype=np.int64)
     for start in range(0, len(points), QUERIES):
         part = torch.from_numpy(points[start : start + QUERIES]).to(device)  # (q, E)
-        half_squares = torch.addmm(halves, part, known.T, alpha=-1.0, out=room[: len(part)])  # (q, M): ‖x − y‖² / 2 − ‖x‖² / 2
+        # (q, M): ‖x − y‖² / 2 − ‖x‖² / 2
+        half_squares = torch.addmm(halves, part, known.T, alpha=-1.0, out=room[: len(part)])
         found[start : start + len(part)] = half_squares.argmin(dim=1).cpu().numpy()
     return found

@@ -1,4 +1,5 @@
-"""``janus-plus``: JANUS's network, and how far a flow's packets lie from the nearest benign packets of the target (``docs/janus-plus.md``)."""
+"""``janus-plus``: JANUS's network, and how far a flow's packets lie from the nearest benign packets of the target
+(``docs/janus-plus.md``)."""
 
 from __future__ import annotations
 
@@ -39,14 +40,19 @@ class JanusPlusParams(JanusParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        wanted = ("T", self.T > 0, "at least 1"), ("cont_as_disc", not self.cont_as_disc, "false"), ("joint", self.joint, "true")
+        wanted = (
+            ("T", self.T > 0, "at least 1"),
+            ("cont_as_disc", not self.cont_as_disc, "false"),
+            ("joint", self.joint, "true"),
+        )
         for field, holds, expected in wanted:
             self.require(holds, field, f"{expected} in janus-plus, which reads packets with one continuous network")
 
 
 @dataclass(frozen=True)
 class _Known:
-    """``metric`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source before."""
+    """``metric`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source
+    before."""
 
     metric: PointMetric
     bank: NDArray[np.float32]
@@ -54,11 +60,13 @@ class _Known:
 
 
 class JanusPlus:
-    """Score = mean over a flow's packets of the distance to the nearest benign packet of the calibration flows, (n,) float64 ≥ 0.
+    """Score = mean over a flow's packets of the distance to the nearest benign packet of the calibration flows, (n,)
+    float64 ≥ 0.
 
-    A packet is a point: its state in JANUS's network, which has seen the flow so far, beside its nine channels.  The metric is learnt from how
-    packets of benign validation flows, which training has not seen, differ from their nearest training packets: what varies among benign flows anyway
-    counts less.  Nothing is learnt from attacks.  One pass of the network scores a flow, where ``janus`` takes K + 3.
+    A packet is a point: its state in JANUS's network, which has seen the flow so far, beside its nine channels.  The
+    metric is learnt from how packets of benign validation flows, which training has not seen, differ from their nearest
+    training packets: what varies among benign flows anyway counts less.  Nothing is learnt from attacks.  One pass of
+    the network scores a flow, where ``janus`` takes K + 3.
     """
 
     Params: ClassVar[type[JanusPlusParams]] = JanusPlusParams
@@ -66,7 +74,10 @@ class JanusPlus:
         inputs=frozenset({"packets", "features"}),
         calibrates=True,
         provenance="our reading",
-        source="JANUS with a memory bank (PatchCore, CVPR 2022) under within-class whitening (Hatch et al., Interspeech 2006); docs/janus-plus.md",
+        source=(
+            "JANUS with a memory bank (PatchCore, CVPR 2022) under within-class whitening (Hatch et al., "
+            "Interspeech 2006); docs/janus-plus.md"
+        ),
     )
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = Janus.profiles
 
@@ -80,7 +91,8 @@ class JanusPlus:
         return replace(cls.capabilities, inputs=Janus.declare(params).inputs)
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Train JANUS's network on ``benign``, learn the metric, and remember training packets until ``calibrate`` brings the target's."""
+        """Train JANUS's network on ``benign``, learn the metric, and remember training packets until ``calibrate``
+        brings the target's."""
         from detectors.janus.patches import PointMetric
 
         self._janus.fit(benign, ctx)
@@ -89,7 +101,8 @@ class JanusPlus:
         self._known = _Known(metric, metric(training), ctx.seed)
 
     def calibrate(self, benign: FlowBatch) -> None:
-        """Remember the packets of the target's benign calibration flows in place of any others; without any flow, what was known stays."""
+        """Remember the packets of the target's benign calibration flows in place of any others; without any flow, what
+        was known stays."""
         known = self._need_fit()
         if len(benign):
             self._known = _Known(known.metric, known.metric(self._points(benign, known.seed)), known.seed)
@@ -102,7 +115,8 @@ class JanusPlus:
         scores = np.empty(len(flows))
         for start in range(0, len(flows), BLOCK):
             network, data = self._janus.read(flows.take(slice(start, start + BLOCK)))
-            distance = nearest_distance(known.metric(packet_points(network, data)), known.bank, network.position.device)  # (P,)
+            # (P,)
+            distance = nearest_distance(known.metric(packet_points(network, data)), known.bank, network.position.device)
             total = np.bincount(np.repeat(np.arange(len(data)), data.lengths), weights=distance, minlength=len(data))
             scores[start : start + BLOCK] = total / np.maximum(data.lengths, 1)
         return scores
@@ -111,11 +125,14 @@ class JanusPlus:
         """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
         known = self._need_fit()
         self._janus.save(folder)
-        save_arrays(folder, SAVED, self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])})
+        save_arrays(
+            folder, SAVED, self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])}
+        )
 
     @classmethod
     def load(cls, folder: Path, params: JanusPlusParams) -> JanusPlus:
-        """A detector ready to score, on the CPU; DataError when ``folder`` holds no model, or one of other parameters."""
+        """A detector ready to score, on the CPU; DataError when ``folder`` holds no model, or one of other
+        parameters."""
         from detectors.janus.patches import PointMetric
 
         detector = cls(params)
@@ -126,14 +143,17 @@ class JanusPlus:
         return detector
 
     def _points(self, flows: FlowBatch, seed: int) -> NDArray[np.float32]:
-        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows without one are not computed."""
+        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows
+        without one are not computed."""
         from detectors.janus.patches import packet_points
 
         lengths = np.minimum(flows.lengths, self.params.T)
         ends = np.cumsum(lengths)
         total, most = int(lengths.sum()), self.params.bank
         chosen = (
-            np.arange(total) if total <= most else np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+            np.arange(total)
+            if total <= most
+            else np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
         )  # (M,) among all packets
         flow_of = np.searchsorted(ends, chosen, side="right")  # (M,)
         kept, place = np.unique(flow_of, return_inverse=True)

@@ -1,17 +1,19 @@
 """The score columns of a flow, from that flow, the network and a fixed noise bank only.
 
-The reverse ODE takes a flow's continuous entries c1 from t = 1 to the source by K Euler steps, with its bits b shown as observed:
+The reverse ODE takes a flow's continuous entries c1 from t = 1 to the source by K Euler steps, with its bits b shown as
+observed:
 
     z_0 = c1,   v_k = v(z_k, b, t_k),   z_(k+1) = z_k − v_k / K,   t_k = 1 − k / K
     terminal    √ mean z_K²           how far from N(0, I) the flow ends
     velocity    √ mean (v_0 − c1)²    v(c1, 1) − c1 estimates −E[c0 | c1]: zero for an independent coupling and σ = 0
     kinetic     mean_k mean v_k²
-    curvature   mean_k mean (v_k − mean_k v_k)²    zero for a straight path at even speed (Liu et al., rectified flow, ICLR 2023)
+    curvature   mean_k mean (v_k − mean_k v_k)²    zero for a straight path at even speed (Liu et al., rectified flow,
+                ICLR 2023)
     arc_length  mean_k √ mean v_k²
     disc_nll    mean over t ∈ {¼, ½, ¾} of −log p(b | c_t, x_t, t), with the bank's noise
 
-The means are over FLOW entries, over packet entries (or of the worst packet: ``reduction``), or over all; a sum would measure the flow's length.
-Shapes: B flows with P packets in all; F, C, D: ``config.Widths``.
+The means are over FLOW entries, over packet entries (or of the worst packet: ``reduction``), or over all; a sum would
+measure the flow's length. Shapes: B flows with P packets in all; F, C, D: ``config.Widths``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ NLL_TIMES = (0.25, 0.5, 0.75)  # Never t = 1 with x_t = x_1: there the posterior
 
 @dataclass(frozen=True)
 class NoiseBank:
-    """The noise of scoring, the same for every flow: R = 3 times of ``NLL_TIMES``, then (for the bits) the K times of the reverse ODE.
+    """The noise of scoring, the same for every flow: R = 3 times of ``NLL_TIMES``, then (for the bits) the K times of
+    the reverse ODE.
 
     flow, packets            (R, F) and (R, T, C), what is added to the kept data: (1 − t) c0 + σ ε of the Gaussian path
     flow_kept, packets_kept  the same shapes, how much of the data is kept: t
@@ -67,11 +70,17 @@ class NoiseBank:
 
 @torch.inference_mode()
 def score_sequences(
-    network: Network, data: Sequences, bank: NoiseBank, params: JanusParams, groups: list[Group] | None = None, bit_network: Network | None = None
+    network: Network,
+    data: Sequences,
+    bank: NoiseBank,
+    params: JanusParams,
+    groups: list[Group] | None = None,
+    bit_network: Network | None = None,
 ) -> NDArray[np.float64]:
     """The columns of ``score_columns(params)`` for each flow, (n, columns).
 
-    ``groups`` is any partition of the flows; by default the fast one.  ``bit_network`` scores the bits, if it is another than ``network``.
+    ``groups`` is any partition of the flows; by default the fast one.  ``bit_network`` scores the bits, if it is
+    another than ``network``.
     """
     device = network.position.device
     bank = bank.to(device)
@@ -125,48 +134,64 @@ class _Flows:
     def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
         """x_t of the observed bits by the bank's noise number ``time``, (P, D)."""
         position = self.placement.position
-        return noised_bits(params.discrete_source, self.bits, t, bank.uniform[time, position], bank.coin[time, position])
+        return noised_bits(
+            params.discrete_source, self.bits, t, bank.uniform[time, position], bank.coin[time, position]
+        )
 
     def sum_packets(self, values: Tensor) -> Tensor:
-        """Per-flow sums of ``values`` (P, n), (B, n) float64, each in packet order, so that company does not change them."""
-        return torch.zeros(len(self.flow), values.shape[1], dtype=torch.float64, device=values.device).index_add_(0, self.flow_of, values.double())
+        """Per-flow sums of ``values`` (P, n), (B, n) float64, each in packet order, so that company does not change
+        them."""
+        return torch.zeros(len(self.flow), values.shape[1], dtype=torch.float64, device=values.device).index_add_(
+            0, self.flow_of, values.double()
+        )
 
     def means(self, flow: Tensor, packets: Tensor) -> Tensor:
-        """Means of a flow's FLOW entries ``flow`` (B, F), of its packet entries ``packets`` (P, C), reduced, and of all, (B, 3) float64."""
+        """Means of a flow's FLOW entries ``flow`` (B, F), of its packet entries ``packets`` (P, C), reduced, and of
+        all, (B, 3) float64."""
         packet_sums = packets.sum(1, keepdim=True)  # (P, 1)
         packet_entries = self.lengths * packets.shape[1]  # (B,)
         entries = torch.stack([torch.full_like(packet_entries, flow.shape[1]), packet_entries], dim=1)  # (B, 2)
         sums = torch.cat([flow.double().sum(1, keepdim=True), self.sum_packets(packet_sums)], dim=1)  # (B, 2)
         each = sums / entries.clamp_min(1)  # (B, 2)
         packet = self.reduction(each[:, 1:], packet_sums, packets.shape[1], self.flow_of)  # (B, 1)
-        return torch.cat([each[:, :1], packet, sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)], dim=1)
+        return torch.cat(
+            [each[:, :1], packet, sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)], dim=1
+        )
 
 
 Reduction = Callable[[Tensor, Tensor, int, Tensor], Tensor]
-"""From means (B, n) over the packets' entries, and each packet's sums (P, n) over its so many entries, and its flow (P,): scores (B, n) float64."""
+"""From means (B, n) over the packets' entries, and each packet's sums (P, n) over its so many entries, and its flow
+(P,): scores (B, n) float64."""
 
 
 def _max(means: Tensor, sums: Tensor, entries: int, flow_of: Tensor) -> Tensor:
     """The largest of a flow's packets' own means; 0 without packets."""
-    largest = torch.zeros_like(means).scatter_reduce_(0, flow_of[:, None].expand_as(sums), sums.double(), "amax", include_self=False)
+    largest = torch.zeros_like(means).scatter_reduce_(
+        0, flow_of[:, None].expand_as(sums), sums.double(), "amax", include_self=False
+    )
     return largest / entries
 
 
 _REDUCTIONS: dict[str, Reduction] = {"mean": lambda means, *_: means, "max": _max}
 
 
-def _path_scores(network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams) -> dict[str, Tensor]:
+def _path_scores(
+    network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams
+) -> dict[str, Tensor]:
     """What the reverse ODE tells, per flow (B,)."""
     steps, observed = params.k_steps, 2.0 * flows.bits - 1.0  # (P, D)
     at_data = torch.empty(0)
     energy = arc = torch.zeros(len(flows.flow), 3, dtype=torch.float64, device=flows.flow.device)  # (B, 3)
-    # Per entry, the mean velocity so far and the sum of squares around it (Welford 1962): the difference of two means of squares would cancel.
+    # Per entry, the mean velocity so far and the sum of squares around it (Welford 1962): the difference of two means
+    # of squares would cancel.
     average, around = ([torch.zeros_like(flows.flow), torch.zeros_like(flows.packets)] for _ in range(2))
     z_flow, z_packets = flows.flow, flows.packets  # (B, F), (P, C)
     for k in range(steps):
         time = len(NLL_TIMES) + k
-        shown = observed if params.bits == "clamped" else flows.shown_bits(time, 1.0 - k / steps, bank, params)  # (P, D)
-        v_flow, v_packets, _ = network(z_flow, torch.cat([z_packets, shown], dim=1), conditions[time], flows.placement)  # (B, F), (P, C)
+        # (P, D)
+        shown = observed if params.bits == "clamped" else flows.shown_bits(time, 1.0 - k / steps, bank, params)
+        # (B, F), (P, C)
+        v_flow, v_packets, _ = network(z_flow, torch.cat([z_packets, shown], dim=1), conditions[time], flows.placement)
         z_flow, z_packets = z_flow - v_flow / steps, z_packets - v_packets / steps
         if k == 0:
             at_data = flows.means((v_flow - flows.flow).square(), (v_packets - flows.packets).square())  # (B, 3)
@@ -191,8 +216,11 @@ def _path_scores(network: Network, conditions: Conditions, flows: _Flows, bank: 
     return found
 
 
-def _bit_nll(network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams) -> dict[str, Tensor]:
-    """−log p of the observed bits, reduced over packets, per flow (B,): of each discrete channel, and the mean over channels."""
+def _bit_nll(
+    network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams
+) -> dict[str, Tensor]:
+    """−log p of the observed bits, reduced over packets, per flow (B,): of each discrete channel, and the mean over
+    channels."""
     position = flows.placement.position  # (P,)
     total = torch.zeros_like(flows.bits)  # (P, D)
     for time, t in enumerate(NLL_TIMES):

@@ -1,4 +1,5 @@
-"""Kitsune and KitNET (Mirsky, Doitshman, Elovici, Shabtai, NDSS 2018): ``kitsune`` on packet streams, ``kitnet-flow`` on flow features."""
+"""Kitsune and KitNET (Mirsky, Doitshman, Elovici, Shabtai, NDSS 2018): ``kitsune`` on packet streams, ``kitnet-flow``
+on flow features."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ _BLOCK = 1 << 15  # packets whose 100 features are in memory at once
 
 @dataclass(frozen=True)
 class KitNETParams(CheckedParams):
-    """Parameters of ``kitnet-flow``, and those that both share; the defaults are those of the public code and its example.
+    """Parameters of ``kitnet-flow``, and those that both share; the defaults are those of the public code and its
+    example.
 
     largest   m, the most features of one autoencoder
     rate      step size of the gradient descent
     hidden    hidden units of an autoencoder per visible unit, in (0, 1], rounded up
-    fm_grace  first training rows, from which (and, as in the public code, one more) the feature mapper learns the groups; the autoencoders learn from
-              all the others
+    fm_grace  first training rows, from which (and, as in the public code, one more) the feature mapper learns the
+              groups; the autoencoders learn from all the others
     fm_share  upper limit of ``fm_grace`` as a share of the training rows: 5 000 would be all of a small training set
     """
 
@@ -36,10 +38,14 @@ class KitNETParams(CheckedParams):
     fm_share: Annotated[float, Limit(">", 0), Limit("<", 1)] = 0.1
 
     def mapped(self, rows: int) -> int:
-        """Of so many training rows, how many the feature mapper takes; DataError where nothing is left for the autoencoders."""
+        """Of so many training rows, how many the feature mapper takes; DataError where nothing is left for the
+        autoencoders."""
         taken = min(self.fm_grace, int(self.fm_share * rows)) + 1
         if taken >= rows:
-            raise DataError(f"{self.name}: {rows} training rows; at least two are needed, one for the feature mapper and one for the autoencoders")
+            raise DataError(
+                f"{self.name}: {rows} training rows; at least two are needed, one for the feature mapper and "
+                "one for the autoencoders"
+            )
         return taken
 
 
@@ -74,8 +80,8 @@ class _Ensemble(SavedLearner):
 class KitNETFlow(_Ensemble, Tabular):
     """Score = RMSE of KitNET's output autoencoder on the 20 flow features, (n,) float64 ≥ 0.
 
-    It learns from the training flows once, in the order of the batch: the groups of features from the first, the autoencoders from the others.
-    ``adapted``: flow features instead of AfterImage's packet statistics.
+    It learns from the training flows once, in the order of the batch: the groups of features from the first, the
+    autoencoders from the others. ``adapted``: flow features instead of AfterImage's packet statistics.
     """
 
     Params = KitNETParams
@@ -93,16 +99,20 @@ class KitNETFlow(_Ensemble, Tabular):
 
 
 class Kitsune(_Ensemble):
-    """Score of a flow = largest (or mean) RMSE of KitNET over its packets, each seen in the stream of its capture, (n,) float64 ≥ 0.
+    """Score of a flow = largest (or mean) RMSE of KitNET over its packets, each seen in the stream of its capture, (n,)
+    float64 ≥ 0.
 
-    The statistics start anew with every capture.  ``fit`` learns from every packet of the training captures that it is given, whether it belongs to
-    a training flow or to none; ``score`` replays whole captures and keeps the packets of the flows that are asked for.  Features are scaled by their
-    range in training, unclipped, so that scores can be very large.  A flow without packets in the stream scores 0, as a perfect reconstruction does.
+    The statistics start anew with every capture.  ``fit`` learns from every packet of the training captures that it is
+    given, whether it belongs to a training flow or to none; ``score`` replays whole captures and keeps the packets of
+    the flows that are asked for.  Features are scaled by their range in training, unclipped, so that scores can be very
+    large.  A flow without packets in the stream scores 0, as a perfect reconstruction does.
     """
 
     Params = KitsuneParams
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"stream"}), provenance="faithful", source="Mirsky et al., NDSS 2018; Kitsune-py (100 features, per-unit biases)"
+        inputs=frozenset({"stream"}),
+        provenance="faithful",
+        source="Mirsky et al., NDSS 2018; Kitsune-py (100 features, per-unit biases)",
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
@@ -137,7 +147,8 @@ class Kitsune(_Ensemble):
 
 
 def _vectors(stream: PacketStream) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Blocks of packets: (number of the first, their features (B, 100)); the statistics start anew with every capture."""
+    """Blocks of packets: (number of the first, their features (B, 100)); the statistics start anew with every
+    capture."""
     from detectors.kitsune.afterimage import AfterImage, PacketKeys
 
     ends = np.flatnonzero(np.diff(stream.capture, append=-1)) + 1

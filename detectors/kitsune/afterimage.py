@@ -1,13 +1,16 @@
-"""AfterImage: Kitsune's damped incremental statistics of packet streams (Mirsky et al., NDSS 2018, section V; Kitsune-py), a vector per packet.
+"""AfterImage: Kitsune's damped incremental statistics of packet streams (Mirsky et al., NDSS 2018, section V;
+Kitsune-py), a vector per packet.
 
-Of every stream (an address, a socket, …) and every decay λ it keeps a weight w, a linear sum LS and a sum of squares SS, all multiplied by
-2^(−λΔt) when the next packet comes; of every pair of streams a damped sum of products of residuals.  The recursions (``pairs``) are those of the
-public code, in its order of operations.  What the code does and the paper does not say:
+Of every stream (an address, a socket, …) and every decay λ it keeps a weight w, a linear sum LS and a sum of squares
+SS, all multiplied by 2^(−λΔt) when the next packet comes; of every pair of streams a damped sum of products of
+residuals.  The recursions (``pairs``) are those of the public code, in its order of operations.  What the code does and
+the paper does not say:
 
 - A host has one statistic for both of its roles, and one of a pair of hosts for both directions.
 - A packet updates the residual sums of all the pairs of its source, and that of its own pair a second time.
 - Mean and variance are those of the statistic's last packet: decay alone does not touch them.
-- A packet from a host to itself takes the pair that its host got first; if there is none yet, the pair of the host with itself, which counts twice.
+- A packet from a host to itself takes the pair that its host got first; if there is none yet, the pair of the host with
+  itself, which counts twice.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from numpy.typing import NDArray
 from detectors.kitsune.pairs import Pairs, insert, insert_pair, no_pairs, no_streams, scratch
 
 FEATURES = 100
-"""3 × 5 of the sender (MAC with IP), 7 × 5 of the hosts, 3 × 5 of the gaps between the packets of a channel, 7 × 5 of the sockets; five λ each.
-Three: weight, mean, variance; seven: those, and radius, magnitude, covariance, correlation of the pair."""
+"""3 × 5 of the sender (MAC with IP), 7 × 5 of the hosts, 3 × 5 of the gaps between the packets of a channel, 7 × 5 of
+the sockets; five λ each. Three: weight, mean, variance; seven: those, and radius, magnitude, covariance, correlation of
+the pair."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -42,7 +46,8 @@ class PacketKeys(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _intern(first: Any, second: Any, numbers: Any) -> Any:
-    """Number the distinct pairs ``(first[i], second[i])`` in the order of their first appearance: ``numbers[i]``; returns how many."""
+    """Number the distinct pairs ``(first[i], second[i])`` in the order of their first appearance: ``numbers[i]``;
+    returns how many."""
     slots = 16
     while slots < 2 * len(first):
         slots *= 2
@@ -65,7 +70,18 @@ def _intern(first: Any, second: Any, numbers: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _replay(time: Any, size: Any, ids: Any, senders: Any, hosts: Any, channels: Any, sockets: Any, now: Any, factors: Any, out: Any) -> Any:
+def _replay(
+    time: Any,
+    size: Any,
+    ids: Any,
+    senders: Any,
+    hosts: Any,
+    channels: Any,
+    sockets: Any,
+    now: Any,
+    factors: Any,
+    out: Any,
+) -> Any:
     """Features of consecutive packets into ``out`` (B, 100); ``ids`` (8, B) int64, the rows as ``_Capture`` has them.
 
     ``now``: the latest time before them; returns that after them.
@@ -141,6 +157,8 @@ class AfterImage:
         c = self._capture
         ids = np.ascontiguousarray(c.ids[:, block])
         time, size = self._time[block], self._size[block]
-        self._now = _replay(time, size, ids, c.senders, tuple(c.hosts), c.channels, tuple(c.sockets), self._now, scratch(), out)
+        self._now = _replay(
+            time, size, ids, c.senders, tuple(c.hosts), c.channels, tuple(c.sockets), self._now, scratch(), out
+        )
         self._done = block.stop
         return out

@@ -1,4 +1,5 @@
-"""KitNET: small autoencoders and one more over their errors, trained a row at a time (Mirsky et al., NDSS 2018, section IV; KitNET-py)."""
+"""KitNET: small autoencoders and one more over their errors, trained a row at a time (Mirsky et al., NDSS 2018, section
+IV; KitNET-py)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from janus_bench.ragged import starts_of
 
 _EPSILON = 1e-16  # added to a feature's range
 _SATURATED = 500.0  # beyond, a sigmoid is 0 or 1; subnormal numbers would make the products ten times slower
-_BLOCK = 256  # rows that are scored at once: too few for a BLAS to share them among threads, which costs more than it gains
+# rows that are scored at once: too few for a BLAS to share them among threads, which costs more than it gains
+_BLOCK = 256
 _UNITS = 32  # visible units of the autoencoders that are scored at once
 _WEIGHT_SEED = 1234  # the public code starts every autoencoder from the legacy generator with this seed
 
@@ -23,7 +25,8 @@ class _Layer(NamedTuple):
     """Autoencoders side by side, over disjoint columns.
 
     columns  (V,) int64: column of the input that each visible unit reads
-    visible, hidden  (A + 1,) int64: the units of autoencoder i are ``visible[i]:visible[i + 1]`` and ``hidden[i]:hidden[i + 1]``
+    visible, hidden  (A + 1,) int64: the units of autoencoder i are ``visible[i]:visible[i + 1]`` and
+                     ``hidden[i]:hidden[i + 1]``
     weights  (sum of visible × hidden,), row by row, autoencoder by autoencoder; the decoder has the same, transposed
     low, high, visible_bias  (V,); hidden_bias (H,)
     """
@@ -46,7 +49,8 @@ def _new_layer(groups: list[list[int]], ratio: float) -> _Layer:
     sizes = np.array([len(group) for group in groups])
     hidden = np.ceil(sizes * ratio).astype(np.int64)
     weights = [
-        np.random.RandomState(_WEIGHT_SEED).uniform(-1 / v, 1 / v, size=(v, h)).ravel() for v, h in zip(sizes.tolist(), hidden.tolist(), strict=True)
+        np.random.RandomState(_WEIGHT_SEED).uniform(-1 / v, 1 / v, size=(v, h)).ravel()
+        for v, h in zip(sizes.tolist(), hidden.tolist(), strict=True)
     ]
     units = int(sizes.sum())
     return _Layer(
@@ -64,16 +68,28 @@ def _new_layer(groups: list[list[int]], ratio: float) -> _Layer:
 # Sums may be taken in another order than written: the public code leaves theirs to a BLAS.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _train(
-    rows: Any, columns: Any, visible: Any, hidden: Any, weights: Any, low: Any, high: Any, v_bias: Any, h_bias: Any, rate: Any, errors: Any
+    rows: Any,
+    columns: Any,
+    visible: Any,
+    hidden: Any,
+    weights: Any,
+    low: Any,
+    high: Any,
+    v_bias: Any,
+    h_bias: Any,
+    rate: Any,
+    errors: Any,
 ) -> Any:
-    """One step of gradient descent of each autoencoder on each of ``rows`` (n, D) in turn; RMSEs before the step into ``errors`` (n, A)."""
+    """One step of gradient descent of each autoencoder on each of ``rows`` (n, D) in turn; RMSEs before the step into
+    ``errors`` (n, A)."""
     x, error = np.empty(len(columns)), np.empty(len(columns))
     y, slope = np.empty(len(h_bias)), np.empty(len(h_bias))
     for r in range(len(rows)):
         begin = 0
         for a in range(len(visible) - 1):
             v0, v, h0, h = visible[a], visible[a + 1] - visible[a], hidden[a], hidden[a + 1] - hidden[a]
-            # Views: an index that is a sum might be negative, and the check for that would keep the compiler from vector instructions.
+            # Views: an index that is a sum might be negative, and the check for that would keep the compiler from
+            # vector instructions.
             w, c, b = weights[begin : begin + v * h].reshape((v, h)), v_bias[v0 : v0 + v], h_bias[h0 : h0 + h]
             begin += v * h
             for j in range(h):
@@ -107,7 +123,8 @@ def _train(
 
 
 class _Block(NamedTuple):
-    """Some autoencoders of a trained layer in matrix form: each is a block of block-diagonal weights (V, H), so that all of them are two products."""
+    """Some autoencoders of a trained layer in matrix form: each is a block of block-diagonal weights (V, H), so that
+    all of them are two products."""
 
     columns: NDArray[np.int64]
     low: NDArray[np.float64]
@@ -129,7 +146,15 @@ class _Block(NamedTuple):
             weights[across, down] = layer.weights[start[a] : start[a + 1]].reshape(weights[across, down].shape)
             average[across, a - members.start] = 1 / (across.stop - across.start)
         span = layer.high[units] - layer.low[units] + _EPSILON
-        return cls(layer.columns[units], layer.low[units], span, weights, layer.visible_bias[units], layer.hidden_bias[cells], average)
+        return cls(
+            layer.columns[units],
+            layer.low[units],
+            span,
+            weights,
+            layer.visible_bias[units],
+            layer.hidden_bias[cells],
+            average,
+        )
 
     def errors(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """RMSE of each autoencoder on rows (B, D), (B, A)."""
@@ -145,7 +170,8 @@ class _Block(NamedTuple):
 
 
 def _blocks(layer: _Layer) -> list[_Block]:
-    """The autoencoders of a layer in a few blocks: in one, nearly all of the work would be with zeros; alone, it would be in the calls."""
+    """The autoencoders of a layer in a few blocks: in one, nearly all of the work would be with zeros; alone, it would
+    be in the calls."""
     blocks, first = [], 0
     for a in range(len(layer.visible) - 1):
         if a + 2 == len(layer.visible) or layer.visible[a + 2] - layer.visible[first] > _UNITS:
@@ -184,13 +210,15 @@ class KitNET:
     def train(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """One step on each of ``rows`` (n, D), in their order; the RMSE (n,) of each before its step."""
         errors = np.ascontiguousarray(rows, np.float64)
-        for layer in self._trained():  # the ensemble learns nothing from the output, so that each may take all rows in turn
+        # the ensemble learns nothing from the output, so that each may take all rows in turn
+        for layer in self._trained():
             inputs, errors = errors, np.empty((len(rows), len(layer.visible) - 1))
             _train(inputs, *layer, self._rate, errors)  # type: ignore[call-arg]
         return errors[:, 0]
 
     def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """RMSE (n,) of the output autoencoder on ``rows`` (n, D), as large as it gets: features are scaled by their range in training, unclipped."""
+        """RMSE (n,) of the output autoencoder on ``rows`` (n, D), as large as it gets: features are scaled by their
+        range in training, unclipped."""
         ensemble, output = (_blocks(layer) for layer in self._trained())
         scores = np.empty(len(rows))
         for start in range(0, len(rows), _BLOCK):
@@ -202,10 +230,16 @@ class KitNET:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The whole state, for ``from_arrays``."""
         ensemble, output = self._trained()
-        return {f"{name}.{key}": value for name, layer in (("ensemble", ensemble), ("output", output)) for key, value in layer._asdict().items()}
+        return {
+            f"{name}.{key}": value
+            for name, layer in (("ensemble", ensemble), ("output", output))
+            for key, value in layer._asdict().items()
+        }
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._ensemble, self._output = (_Layer(*(arrays[f"{name}.{key}"] for key in _Layer._fields)) for name in ("ensemble", "output"))
+        self._ensemble, self._output = (
+            _Layer(*(arrays[f"{name}.{key}"] for key in _Layer._fields)) for name in ("ensemble", "output")
+        )
 
     def _trained(self) -> tuple[_Layer, _Layer]:
         if self._ensemble is None or self._output is None:

@@ -11,7 +11,8 @@ _NONE = 1e-100  # divides where a feature is constant; its distance is then 1
 
 @njit(cache=True, nogil=True)
 def _residual_sums(rows: Any, sums: Any, products: Any) -> Any:
-    """Add to ``products`` (D, D) the products of the residuals of each row against the mean of the rows so far, that row included."""
+    """Add to ``products`` (D, D) the products of the residuals of each row against the mean of the rows so far, that
+    row included."""
     n, width = rows.shape
     residual = np.empty(width)
     for i in range(n):
@@ -24,7 +25,8 @@ def _residual_sums(rows: Any, sums: Any, products: Any) -> Any:
 
 
 def correlation_distances(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 − correlation of the columns of ``rows`` (n, D), (D, D) ≥ 0, with residuals against the running mean, as the paper keeps them."""
+    """1 − correlation of the columns of ``rows`` (n, D), (D, D) ≥ 0, with residuals against the running mean, as the
+    paper keeps them."""
     width = rows.shape[1]
     products = np.zeros((width, width))
     _residual_sums(np.ascontiguousarray(rows), np.zeros(width), products)

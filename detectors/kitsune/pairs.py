@@ -1,12 +1,14 @@
-"""Damped statistics of streams and of pairs of streams: the recursions of AfterImage (Kitsune-py), and how a hub is spared most of them.
+"""Damped statistics of streams and of pairs of streams: the recursions of AfterImage (Kitsune-py), and how a hub is
+spared most of them.
 
-The public code updates, with every packet, the residual sums of all the pairs of its source, which takes a server with n clients n steps a
-packet.  Here a member with more than ``HUB`` partners is a hub.  It sums its residuals once, S ← S · 2^(−λΔt) + residual, and its pair with a
-smaller partner waits: while that partner is silent, its last residual r is a factor of all that the pair misses, which is
-r · (S − S₀ · 2^(−λ(t − t₀))) with S₀ at t₀ as it was when the pair was last up to date.  The pair catches up when its partner sends, or when its
-features are asked for.  Pairs of two hubs, and of none, do not wait.  That holds as long as time does not go back; at a packet that is earlier
-than one before it all the pairs of its source catch up, and none waits.  In exact arithmetic the results are the same; in float64 they differ from
-those of single steps by rounding, which shows where a variance, covariance or correlation is nearly zero.
+The public code updates, with every packet, the residual sums of all the pairs of its source, which takes a server with
+n clients n steps a packet.  Here a member with more than ``HUB`` partners is a hub.  It sums its residuals once, S ← S
+· 2^(−λΔt) + residual, and its pair with a smaller partner waits: while that partner is silent, its last residual r is a
+factor of all that the pair misses, which is r · (S − S₀ · 2^(−λ(t − t₀))) with S₀ at t₀ as it was when the pair was
+last up to date.  The pair catches up when its partner sends, or when its features are asked for.  Pairs of two hubs,
+and of none, do not wait.  That holds as long as time does not go back; at a packet that is earlier than one before it
+all the pairs of its source catch up, and none waits.  In exact arithmetic the results are the same; in float64 they
+differ from those of single steps by rounding, which shows where a variance, covariance or correlation is nearly zero.
 """
 
 import math
@@ -21,19 +23,23 @@ DECAYS = (5.0, 3.0, 1.0, 0.1, 0.01)  # λ of 2^(−λΔt), in 1/s, in the order 
 HUB = 16  # Partners that a member may have without being a hub.
 
 _N = len(DECAYS)
-_GONE = 1e-300  # smaller sums are as good as none, and subnormal numbers would make the processor a hundred times slower
+# smaller sums are as good as none, and subnormal numbers would make the processor a hundred times slower
+_GONE = 1e-300
 _TINY = 1e-20  # weight of a statistic without packets
 
-# Rows of a stream or member: times; linear sum, sum of squares, weight; mean, variance; of a hub: damped sum of its residuals, damped number of
-# its packets, last residual.
+# Rows of a stream or member: times; linear sum, sum of squares, weight; mean, variance; of a hub: damped sum of its
+# residuals, damped number of its packets, last residual.
 _TIMES, _LS, _SS, _W, _MEAN, _VAR, _SUM, _SENT, _RESIDUAL = range(9)
-# Of a pair: times; damped sum of products of residuals, its weight; last residual of either member; the hub's sums when the pair was up to date.
+# Of a pair: times; damped sum of products of residuals, its weight; last residual of either member; the hub's sums when
+# the pair was up to date.
 _CROSS, _COUNT, _FIRST, _SECOND, _SUM_THEN, _SENT_THEN = range(1, 7)
 # Columns of ``_TIMES``: last packet; as a hub (of a pair: of its hub, when the pair was up to date).
 _LAST, _HUB_LAST = range(2)
-# Columns of ``ties``: first and last entry on a member's list of pairs, the same of its pairs with hubs, pairs, packets since it is a hub, is it one.
+# Columns of ``ties``: first and last entry on a member's list of pairs, the same of its pairs with hubs, pairs, packets
+# since it is a hub, is it one.
 _HEAD, _TAIL, _HUB_HEAD, _HUB_TAIL, _DEGREE, _PACKETS, _IS_HUB = range(7)
-# Columns of ``ends``: the two members, the side of the hub that the pair waits for (-1: none), packets of the hub when the pair was up to date.
+# Columns of ``ends``: the two members, the side of the hub that the pair waits for (-1: none), packets of the hub when
+# the pair was up to date.
 _A, _B, _WAITS, _PACKETS_THEN = range(4)
 
 
@@ -42,10 +48,12 @@ class Pairs(NamedTuple):
 
     members    (n, 9, λ) float64, the times NaN before the first packet; ties (n, 7) int64
     links      (L, 7, λ) float64; ends (L, 4) int64, the members -1 before the pair is made
-    following  (2 L, 2) int64: entry 2 l + s stands for pair l on the lists of its member s; the entry after it, of all pairs and of those with hubs
+    following  (2 L, 2) int64: entry 2 l + s stands for pair l on the lists of its member s; the entry after it, of all
+               pairs and of those with hubs
     """
 
-    # The kernels take these arrays one by one: of a tuple they would count references at every access, which takes longer than the arithmetic.
+    # The kernels take these arrays one by one: of a tuple they would count references at every access, which takes
+    # longer than the arithmetic.
     members: NDArray[np.float64]
     ties: NDArray[np.int64]
     links: NDArray[np.float64]
@@ -74,7 +82,8 @@ def no_pairs(n: int, pairs: int) -> Pairs:
 def scratch() -> NDArray[np.float64]:
     """The λs, and two gaps with their factors: (3, λ + 1), the last column the base of the powers and the gaps.
 
-    The base is no literal in the kernels, for of that the compiler would make exp2, whose last bits differ from those of pow.
+    The base is no literal in the kernels, for of that the compiler would make exp2, whose last bits differ from those
+    of pow.
     """
     return np.array([[*DECAYS, 2.0], np.zeros(_N + 1), np.zeros(_N + 1)])
 
@@ -83,7 +92,8 @@ def scratch() -> NDArray[np.float64]:
 def _factors(gap: Any, factors: Any) -> Any:
     """The row of ``factors`` with 2^(−λ · gap).
 
-    Row 1 stays as it is: the pairs of a host that sends have nearly all waited since its last packet, and a power costs more than all the rest.
+    Row 1 stays as it is: the pairs of a host that sends have nearly all waited since its last packet, and a power costs
+    more than all the rest.
     """
     row = 1 if gap == factors[1, _N] else 2
     if row == 2 and gap != factors[2, _N]:
@@ -108,7 +118,8 @@ def _decay(values: Any, i: Any, rows: Any, t: Any, factors: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def insert(values: Any, i: Any, t: Any, v: Any, factors: Any, out: Any, at: Any, width: Any) -> Any:
-    """Add ``v`` at ``t`` to stream ``i``; weight, mean and variance of each λ go to ``out[at]`` and on, ``width`` columns apart."""
+    """Add ``v`` at ``t`` to stream ``i``; weight, mean and variance of each λ go to ``out[at]`` and on, ``width``
+    columns apart."""
     if math.isnan(values[i, _TIMES, _LAST]):
         values[i, _TIMES, _LAST] = t
         values[i, _W, :] = _TINY
@@ -224,7 +235,9 @@ def _make(members: Any, ties: Any, links: Any, ends: Any, following: Any, link: 
 
 
 @njit(cache=True, nogil=True)
-def _become_hub(members: Any, ties: Any, links: Any, ends: Any, following: Any, member: Any, t: Any, factors: Any) -> Any:
+def _become_hub(
+    members: Any, ties: Any, links: Any, ends: Any, following: Any, member: Any, t: Any, factors: Any
+) -> Any:
     """From now on the pairs of ``member`` wait for it, except those with hubs and with itself, which never wait."""
     ties[member, _IS_HUB], members[member, _TIMES, _HUB_LAST] = 1, t
     entry = ties[member, _HEAD]
@@ -253,7 +266,18 @@ def _catch_up_all(members: Any, ties: Any, links: Any, ends: Any, following: Any
 
 
 @njit(cache=True, nogil=True)
-def _update_all(members: Any, ties: Any, links: Any, ends: Any, following: Any, a: Any, t: Any, v: Any, everything: Any, factors: Any) -> Any:
+def _update_all(
+    members: Any,
+    ties: Any,
+    links: Any,
+    ends: Any,
+    following: Any,
+    a: Any,
+    t: Any,
+    v: Any,
+    everything: Any,
+    factors: Any,
+) -> Any:
     """``a`` has sent ``v`` at ``t``: update its pairs, of a hub only those with hubs unless ``everything``."""
     which = 1 if ties[a, _IS_HUB] and not everything else 0
     entry = ties[a, _HEAD + 2 * which]
@@ -287,7 +311,8 @@ def insert_pair(
     out: Any,
     at: Any,
 ) -> Any:
-    """``a`` has sent ``v`` to ``b`` at ``t``; ``link``: number of the pair; ``late``: an earlier packet of the capture has a later time.
+    """``a`` has sent ``v`` to ``b`` at ``t``; ``link``: number of the pair; ``late``: an earlier packet of the capture
+    has a later time.
 
     Seven features of each λ go to ``out[at]`` and on.
     """

@@ -1,6 +1,8 @@
-"""Shafir NF: the negative log density of a neural spline flow on flow features (Shafir, Giryes, Wool, IEEE ToN 34, 2026).
+"""Shafir NF: the negative log density of a neural spline flow on flow features (Shafir, Giryes, Wool, IEEE ToN 34,
+2026).
 
-Settings are those of the authors' released script, which uses pzflow's defaults; ``flow.py`` has the density model, ``features.py`` the feature sets.
+Settings are those of the authors' released script, which uses pzflow's defaults; ``flow.py`` has the density model,
+``features.py`` the feature sets.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from janus_bench.errors import PluginError
 __all__ = ["ShafirNF", "ShafirParams"]
 
 _SCALED_BOUND = 4.0  # training data fill [-4, 4]; the splines end at 5
-_SCALED_LIMIT = 1e6  # squares of anything larger lose themselves in float32; reached at 250 000 half-ranges from the training data
+# squares of anything larger lose themselves in float32; reached at 250 000 half-ranges from the training data
+_SCALED_LIMIT = 1e6
 _SCORE_BLOCK = 8192
 _EXPLAINED = 200
 _PERMUTATIONS = 8
@@ -34,7 +37,8 @@ _PERMUTATIONS = 8
 class _Scaling:
     """Affine map of each training column onto [−4, 4].
 
-    The released script standardises and then shifts to [−4, 4]; the composition of the two affine maps is this one, whatever the standardisation.
+    The released script standardises and then shifts to [−4, 4]; the composition of the two affine maps is this one,
+    whatever the standardisation.
     """
 
     middle: NDArray[np.float64]  # (D,)
@@ -44,7 +48,8 @@ class _Scaling:
     def of(cls, columns: NDArray[np.float64]) -> _Scaling:
         low, high = columns.min(axis=0), columns.max(axis=0)  # (D,)
         half_range = (high - low) / 2
-        constant = half_range <= 1e-12 * np.maximum(np.abs(low), np.abs(high))  # no wider than rounding: keep the unit of the feature
+        # no wider than rounding: keep the unit of the feature
+        constant = half_range <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
         return cls((low + high) / 2, np.where(constant, 1.0, half_range))
 
     def __call__(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -73,7 +78,10 @@ class _Density:
 
     def arrays(self, prefix: str) -> Arrays:
         """Scaling and weights, for ``restored``."""
-        return {**{f"{prefix}scaling.{name}": value for name, value in vars(self.scaling).items()}, **weights_of(self.flow, f"{prefix}flow.")}
+        return {
+            **{f"{prefix}scaling.{name}": value for name, value in vars(self.scaling).items()},
+            **weights_of(self.flow, f"{prefix}flow."),
+        }
 
     @classmethod
     def restored(cls, prefix: str, names: Sequence[str], params: ShafirParams, arrays: Arrays) -> _Density:
@@ -82,7 +90,11 @@ class _Density:
 
         flow = build_flow(len(names), params.bins, 0, params.latent)
         load_weights(flow, arrays, f"{prefix}flow.")
-        return cls(tuple(names), _Scaling(arrays[f"{prefix}scaling.middle"], arrays[f"{prefix}scaling.half_range"]), flow.eval())
+        return cls(
+            tuple(names),
+            _Scaling(arrays[f"{prefix}scaling.middle"], arrays[f"{prefix}scaling.half_range"]),
+            flow.eval(),
+        )
 
     def surprise(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """−log p in nats of raw rows (n, D), (n,)."""
@@ -90,18 +102,22 @@ class _Density:
 
         scores = np.empty(len(columns))
         for start in range(0, len(columns), _SCORE_BLOCK):
-            scores[start : start + _SCORE_BLOCK] = -log_density(self.flow, self.scaling(columns[start : start + _SCORE_BLOCK]))
+            scores[start : start + _SCORE_BLOCK] = -log_density(
+                self.flow, self.scaling(columns[start : start + _SCORE_BLOCK])
+            )
         return scores
 
 
 class ShafirNF(SavedLearner):
     """Score = −log p(x) in nats, x the features scaled to [−4, 4] on the training flows; (n,) float64, always finite.
 
-    A rational-quadratic neural spline coupling flow.  The released script's latent is bounded, so that every point outside has density 0; a normal
-    latent and linear tails order those points by their distance instead, and so does the tangent that ``latent=beta`` goes on along
-    (``latent.py``).  The context's validation flows serve a benign selection only: the released training runs a fixed number of epochs.
+    A rational-quadratic neural spline coupling flow.  The released script's latent is bounded, so that every point
+    outside has density 0; a normal latent and linear tails order those points by their distance instead, and so does
+    the tangent that ``latent=beta`` goes on along (``latent.py``).  The context's validation flows serve a benign
+    selection only: the released training runs a fixed number of epochs.
 
-    With ``second`` there are two columns, one per flow, and the smaller of the calibrated scores decides: flagged is what both flag.
+    With ``second`` there are two columns, one per flow, and the smaller of the calibrated scores decides: flagged is
+    what both flag.
     """
 
     Params = ShafirParams
@@ -111,7 +127,11 @@ class ShafirNF(SavedLearner):
         source="Shafir, Giryes, Wool, IEEE ToN 34, 2026; released script with pzflow's defaults",
         version="2",
     )
-    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 3, "bins": 4}}
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {},
+        "paper": {},
+        "check": {"epochs": 3, "bins": 4},
+    }
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "shafir-beta": {"latent": "beta"},
@@ -125,11 +145,18 @@ class ShafirNF(SavedLearner):
 
     @classmethod
     def declare(cls, params: ShafirParams) -> Capabilities:
-        """Inputs by the feature sets, two columns for two flows, a dagger for a selection that sees attacks or test flows."""
-        own = replace(cls.capabilities, inputs=inputs_of(params.features, params.second or params.features), hints=HINTS[params.select])
+        """Inputs by the feature sets, two columns for two flows, a dagger for a selection that sees attacks or test
+        flows."""
+        own = replace(
+            cls.capabilities,
+            inputs=inputs_of(params.features, params.second or params.features),
+            hints=HINTS[params.select],
+        )
         if params.second:
             own = replace(own, scores=(f"nll_{params.features}", f"nll_{params.second}"), aggregator="min_quantile")
-        as_released = params.optimiser == "sgd" and params.latent == "beta" and "flow" not in (params.features, params.second)
+        as_released = (
+            params.optimiser == "sgd" and params.latent == "beta" and "flow" not in (params.features, params.second)
+        )
         return replace(own, provenance="faithful" if as_released and params.select != "benign" else "adapted")
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
@@ -163,7 +190,8 @@ class ShafirNF(SavedLearner):
         return columns[0] if len(columns) == 1 else dict(zip(self.declare(self.params).scores, columns, strict=True))
 
     def save(self, folder: Path) -> None:
-        """``shafir.safetensors`` (scaling and weights), ``shafir.json`` (parameters) and ``features.json`` in ``folder``."""
+        """``shafir.safetensors`` (scaling and weights), ``shafir.json`` (parameters) and ``features.json`` in
+        ``folder``."""
         super().save(folder)
         (folder / "features.json").write_text(json.dumps([density.names for density in self._model]))
 
@@ -178,4 +206,8 @@ class ShafirNF(SavedLearner):
         return detector
 
     def _arrays(self) -> Arrays:
-        return {name: array for number, density in enumerate(self._model) for name, array in density.arrays(f"{number}.").items()}
+        return {
+            name: array
+            for number, density in enumerate(self._model)
+            for name, array in density.arrays(f"{number}.").items()
+        }

@@ -12,7 +12,12 @@ Selection = Literal["none", "benign", "few_shot", "transductive"]
 Latent = Literal["normal", "beta"]
 Optimiser = Literal["sgd", "adam"]
 
-HINTS: Mapping[Selection, Hints] = {"none": "none", "benign": "none", "few_shot": "few_shot", "transductive": "transductive"}
+HINTS: Mapping[Selection, Hints] = {
+    "none": "none",
+    "benign": "none",
+    "few_shot": "few_shot",
+    "transductive": "transductive",
+}
 """What a selection is given that a detector of benign flows is not."""
 
 
@@ -21,12 +26,13 @@ class ShafirParams(CheckedParams):
     """Parameters of ``shafir``.
 
     features   a set of ``features.FEATURE_SETS``
-    second     another set: a flow of its own is fitted on it, and the smaller of the two calibrated scores decides (the paper's 2-NF ensemble);
-               empty: one flow
+    second     another set: a flow of its own is fitted on it, and the smaller of the two calibrated scores decides (the
+               paper's 2-NF ensemble); empty: one flow
     latent     ``normal``, or ``beta`` as released
     optimiser  ``sgd`` as released, or ``adam``
-    select     how the ``keep`` features with the largest Shapley values are chosen from the set: ``none``: all of them; ``benign``: explaining
-               −log p of benign validation flows; ``few_shot``: of 20 labelled attacks; ``transductive``: of 200 unlabelled test flows
+    select     how the ``keep`` features with the largest Shapley values are chosen from the set: ``none``: all of them;
+               ``benign``: explaining −log p of benign validation flows; ``few_shot``: of 20 labelled attacks;
+               ``transductive``: of 200 unlabelled test flows
     keep       features that a selection keeps
     epochs, lr, batch   of the training; no early stopping, as released
     bins       of each rational-quadratic spline

@@ -1,7 +1,7 @@
 """Neural spline coupling flow (Durkan et al., NeurIPS 2019) on nflows, laid out as pzflow's ``RollingSplineCoupling``.
 
-D coupling layers for D features.  Each transforms the last ⌈D/2⌉ dimensions by rational-quadratic splines on [−5, 5], identity outside,
-whose knots an MLP computes from the others; the dimensions roll by one between layers.
+D coupling layers for D features.  Each transforms the last ⌈D/2⌉ dimensions by rational-quadratic splines on [−5, 5],
+identity outside, whose knots an MLP computes from the others; the dimensions roll by one between layers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ HIDDEN = 128
 
 
 class _Conditioner(nn.Sequential):
-    """Two hidden layers of 128, leaky ReLU; initial weights Glorot normal and biases N(0, 0.01²), as pzflow's (they matter: training is short)."""
+    """Two hidden layers of 128, leaky ReLU; initial weights Glorot normal and biases N(0, 0.01²), as pzflow's (they
+    matter: training is short)."""
 
     hidden_features = 1  # nflows divides the knots' logits by the root of this; pzflow does not divide
 
@@ -55,7 +56,8 @@ _LATENTS: dict[str, Callable[[int], Any]] = {
 
 
 def build_flow(dimensions: int, bins: int, seed: int, latent: str = "normal") -> Any:
-    """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a single free spline."""
+    """An untrained flow with ``log_prob((B, D)) → (B,)``.  With one dimension there is nothing to condition on: a
+    single free spline."""
     with seeded_initialisation(seed):
         if dimensions == 1:
             spline = PiecewiseRationalQuadraticCDF(shape=[1], num_bins=bins, tails="linear", tail_bound=BOUND)
@@ -65,14 +67,17 @@ def build_flow(dimensions: int, bins: int, seed: int, latent: str = "normal") ->
         layers: list[nn.Module] = []
         for _ in range(dimensions):
             layers += [
-                PiecewiseRationalQuadraticCouplingTransform(moved.int(), _Conditioner, num_bins=bins, tails="linear", tail_bound=BOUND),
+                PiecewiseRationalQuadraticCouplingTransform(
+                    moved.int(), _Conditioner, num_bins=bins, tails="linear", tail_bound=BOUND
+                ),
                 Permutation(roll),
             ]
         return Flow(CompositeTransform(layers), _LATENTS[latent](dimensions))
 
 
 def train(flow: Any, data: NDArray[np.float32], params: ShafirParams, ctx: FitContext) -> None:
-    """Minimise the mean −log p over ``data`` (n, D) in place; the last, smaller batch of an epoch counts as a step, as in pzflow."""
+    """Minimise the mean −log p over ``data`` (n, D) in place; the last, smaller batch of an epoch counts as a step, as
+    in pzflow."""
     schedule = Schedule(params.epochs, params.batch, params.lr, optimiser=params.optimiser)
     training.train(flow, data, lambda rows, _: -flow.log_prob(rows).mean(), schedule, ctx)
 

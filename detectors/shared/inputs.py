@@ -17,10 +17,11 @@ Input = Literal["features", "packets"]
 
 N_CONTINUOUS = len(CONTINUOUS_CHANNELS)
 PACKET_COLUMNS = (*CONTINUOUS_CHANNELS, *DISCRETE_CHANNELS, "present")
-"""Columns of a packet in a row of the input ``packets``; ``present`` is 1 for a packet and 0 for padding, whose other columns are 0 too."""
+"""Columns of a packet in a row of the input ``packets``; ``present`` is 1 for a packet and 0 for padding, whose other
+columns are 0 too."""
 
-# A column that hardly varies among the benign training flows must not turn the smallest change into a huge one: below a tenth of a log unit
-# (10 % of the quantity) differences are not magnified further.
+# A column that hardly varies among the benign training flows must not turn the smallest change into a huge one: below a
+# tenth of a log unit (10 % of the quantity) differences are not magnified further.
 STD_FLOOR = 0.1
 
 _CONTINUOUS = [PACKET_CHANNELS.index(name) for name in CONTINUOUS_CHANNELS]
@@ -29,7 +30,8 @@ _DISCRETE = [PACKET_CHANNELS.index(name) for name in DISCRETE_CHANNELS]
 
 @dataclass(frozen=True)
 class ZScores:
-    """Means and floored standard deviations of the benign training flows' columns: (20,) for ``features``, (3,) for ``packets``."""
+    """Means and floored standard deviations of the benign training flows' columns: (20,) for ``features``, (3,) for
+    ``packets``."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -73,14 +75,19 @@ def _padded_packets(flows: FlowBatch) -> NDArray[np.float64]:
 
 
 def _packet_columns(flows: FlowBatch) -> NDArray[np.float64]:
-    """log1p of the continuous channels of every stored packet, (total packets, 3); a negative gap, from packets out of order, counts as none."""
-    return np.column_stack([np.log1p(np.maximum(flows.packet(name).astype(np.float64), 0)) for name in CONTINUOUS_CHANNELS])
+    """log1p of the continuous channels of every stored packet, (total packets, 3); a negative gap, from packets out of
+    order, counts as none."""
+    return np.column_stack(
+        [np.log1p(np.maximum(flows.packet(name).astype(np.float64), 0)) for name in CONTINUOUS_CHANNELS]
+    )
 
 
 def _packet_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
     dense, mask = flows.padded()  # (n, 64, 9), (n, 64)
     rows = np.zeros((*mask.shape, len(PACKET_COLUMNS)), dtype=dtype)  # (n, 64, 10)
-    rows[mask, :N_CONTINUOUS] = standardiser(np.log1p(np.maximum(dense[mask][:, _CONTINUOUS].astype(np.float64), 0)), limit)
+    rows[mask, :N_CONTINUOUS] = standardiser(
+        np.log1p(np.maximum(dense[mask][:, _CONTINUOUS].astype(np.float64), 0)), limit
+    )
     rows[..., N_CONTINUOUS:-1] = dense[..., _DISCRETE] > 0
     rows[..., -1] = mask
     return rows.reshape(len(flows), MAX_PACKETS * len(PACKET_COLUMNS))  # (n, 640)

@@ -29,7 +29,10 @@ def load_arrays(folder: Path, name: str, params: Any) -> dict[str, NDArray[Any]]
 
     saved = json.loads((folder / f"{name}.json").read_text())
     if {**asdict(type(params)()), **saved} != asdict(params):
-        raise DataError(f"{folder / f'{name}.json'}: saved with {saved}, asked for {asdict(params)}; load it with its own parameters")
+        raise DataError(
+            f"{folder / f'{name}.json'}: saved with {saved}, asked for {asdict(params)}; load it with its own "
+            "parameters"
+        )
     return load_file(folder / f"{name}.safetensors")
 
 
@@ -42,4 +45,10 @@ def load_weights(network: Any, arrays: Mapping[str, NDArray[Any]], prefix: str =
     """Put back what ``weights_of`` took; arrays under other names are left alone."""
     import torch
 
-    network.load_state_dict({name.removeprefix(prefix): torch.from_numpy(array) for name, array in arrays.items() if name.startswith(prefix)})
+    network.load_state_dict(
+        {
+            name.removeprefix(prefix): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+    )

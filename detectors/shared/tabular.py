@@ -1,7 +1,9 @@
-"""What the detectors on plain matrices have in common: flows → rows → what is learned → scores, and the folder that a fit is saved in.
+"""What the detectors on plain matrices have in common: flows → rows → what is learned → scores, and the folder that a
+fit is saved in.
 
-``Tabular`` reads rows as they are and ``Standardised`` as z-scores of the training flows; ``SavedLearner`` adds ``save`` and ``load``;
-``NetworkDetector`` is a torch network on standardised rows.  What can be read is said once, in ``inputs.INPUTS``.
+``Tabular`` reads rows as they are and ``Standardised`` as z-scores of the training flows; ``SavedLearner`` adds
+``save`` and ``load``; ``NetworkDetector`` is a torch network on standardised rows.  What can be read is said once, in
+``inputs.INPUTS``.
 """
 
 from abc import ABC, abstractmethod
@@ -43,7 +45,8 @@ class Learner:
 
 
 class SavedLearner(Learner):
-    """``save`` and ``load`` as ``detectors.shared.saving`` has them; by default what was learned is a mapping of arrays."""
+    """``save`` and ``load`` as ``detectors.shared.saving`` has them; by default what was learned is a mapping of
+    arrays."""
 
     def save(self, folder: Path) -> None:
         """``NAME.safetensors`` (what was learned) and ``NAME.json`` (parameters) in ``folder``."""
@@ -125,7 +128,8 @@ class Standardised(Tabular):
 
 
 class NetworkDetector(Standardised, SavedLearner):
-    """A torch network trained by Adam; ``Params`` has ``epochs``, ``batch``, ``lr`` and, where it stops early on validation flows, ``patience``."""
+    """A torch network trained by Adam; ``Params`` has ``epochs``, ``batch``, ``lr`` and, where it stops early on
+    validation flows, ``patience``."""
 
     prefix: ClassVar[str] = ""
     """Of the weights' names in a saved folder."""
@@ -152,7 +156,14 @@ class NetworkDetector(Standardised, SavedLearner):
             self._model = self._build().to(ctx.device)
         patience = getattr(self.params, "patience", 0)
         validate = (lambda: float(self.score(ctx.validation).mean())) if patience and len(ctx.validation) else None
-        train(self._model, rows, self._loss, Schedule(self.params.epochs, self.params.batch, self.params.lr, patience), ctx, validate)
+        train(
+            self._model,
+            rows,
+            self._loss,
+            Schedule(self.params.epochs, self.params.batch, self.params.lr, patience),
+            ctx,
+            validate,
+        )
         return self._model
 
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,4 +1,5 @@
-"""Mini-batch training that the networks on plain matrices share: shuffled batches, optional early stopping on benign validation flows."""
+"""Mini-batch training that the networks on plain matrices share: shuffled batches, optional early stopping on benign
+validation flows."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,8 @@ from janus_bench.contract import FitContext
 
 @dataclass(frozen=True)
 class Schedule:
-    """``patience``: epochs without a better validation loss after which training stops (where there is a validation loss)."""
+    """``patience``: epochs without a better validation loss after which training stops (where there is a validation
+    loss)."""
 
     epochs: int
     batch: int
@@ -46,7 +48,8 @@ def train(
 ) -> None:
     """Minimise ``loss`` (batch (B, D) on the context's device, CPU generator → ()) over ``data`` (n, D), in place.
 
-    With ``validate`` (→ validation loss) the weights of the best epoch are kept.  FloatingPointError if the loss is not finite.
+    With ``validate`` (→ validation loss) the weights of the best epoch are kept.  FloatingPointError if the loss is not
+    finite.
     """
     rows = torch.from_numpy(data)  # (n, D) stays on the CPU: packets of a large training set need not fit on the device
     generator = torch.Generator().manual_seed(ctx.seed)

@@ -34,7 +34,8 @@ def audit(name: DatasetName, output: ListFormat = "table") -> None:
 
 
 def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
-    """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition that it used."""
+    """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition
+    that it used."""
     from datasets_registry.audits import audit_store
     from protocols.flow_index import FlowIndex
     from protocols.splits import Caps, Draw, draw_partition
@@ -72,19 +73,36 @@ def _number(value: object) -> str:
 
 
 def verify(name: DatasetName, output: ListFormat = "table") -> None:
-    """Check a dataset's files against their checksums, and their contents against each other.  Exit code 3 if one is damaged."""
+    """Check a dataset's files against their checksums, and their contents against each other.  Exit code 3 if one is
+    damaged."""
     from datasets_registry.registry import dataset_folder, home
     from datasets_registry.verify import verify_store
 
-    there = sorted(path.name for path in (home() / "datasets").glob("*") if path.is_dir() and not path.name.startswith("."))
+    there = sorted(
+        path.name for path in (home() / "datasets").glob("*") if path.is_dir() and not path.name.startswith(".")
+    )
     if name not in there:
-        hint = "It is made when first used." if name in plugins.datasets() else f"Add one with: janus-bench data add {name} FOLDER"
+        hint = (
+            "It is made when first used."
+            if name in plugins.datasets()
+            else f"Add one with: janus-bench data add {name} FOLDER"
+        )
         raise unknown("dataset", name, there, hint)
     with PreparationProgress() as progress:
         report = verify_store(dataset_folder(name), progress)
     if output == "json":
-        console.out(json.dumps({"dataset": name, "checks": [check.as_row() for check in report.checks], "notes": list(report.notes)}, indent=1))
+        console.out(
+            json.dumps(
+                {"dataset": name, "checks": [check.as_row() for check in report.checks], "notes": list(report.notes)},
+                indent=1,
+            )
+        )
         return
-    console.table(("file", "checked", ""), [(check.file, check.what, check.extent) for check in report.checks], "table", f"{name}: whole")
+    console.table(
+        ("file", "checked", ""),
+        [(check.file, check.what, check.extent) for check in report.checks],
+        "table",
+        f"{name}: whole",
+    )
     for note in report.notes:
         console.say(f"note: {note}")

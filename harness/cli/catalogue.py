@@ -26,7 +26,9 @@ def detectors(output: ListFormat = "table") -> None:
         except JanusBenchError as error:
             rows.append((name, origin, "broken", "", str(error)))
             continue
-        rows.append((name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source))
+        rows.append(
+            (name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source)
+        )
     for name, preset in plugins.presets().items():
         rows.append((name, "preset", *_declared(preset), f"{preset.detector} with {_assignments(preset.params)}"))
     rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
@@ -56,7 +58,13 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
     loaded = loaded.declaring(params)
     fields: dict[str, Any] = {"detector": name}
     for key, value in dataclasses.asdict(loaded.capabilities).items():
-        fields[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else ", ".join(value) if isinstance(value, tuple) else value
+        fields[key] = (
+            ", ".join(sorted(value))
+            if isinstance(value, frozenset)
+            else ", ".join(value)
+            if isinstance(value, tuple)
+            else value
+        )
     if params is not None:
         fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
@@ -64,14 +72,22 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
     console.document(fields, output)
 
 
-def check(target: Annotated[str, typer.Argument(help="Registered name, or module:Class.")], output: ListFormat = "table") -> None:
-    """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a check fails."""
+def check(
+    target: Annotated[str, typer.Argument(help="Registered name, or module:Class.")], output: ListFormat = "table"
+) -> None:
+    """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a
+    check fails."""
     from janus_bench.conformance import check_detector
 
     results = check_detector(*_subject(target))
-    console.table(("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output)
+    console.table(
+        ("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output
+    )
     failed = [result.name for result in results if result.status == "failed"]
-    console.say(f"{target}: {len(results) - len(failed)} of {len(results)} checks passed" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    console.say(
+        f"{target}: {len(results) - len(failed)} of {len(results)} checks passed"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     raise typer.Exit(1 if failed else 0)
 
 
@@ -102,7 +118,9 @@ def _imported(target: str) -> Any:
 
 def protocols(output: ListFormat = "table") -> None:
     """Every protocol."""
-    rows = [(spec.name, ", ".join(spec.regimes), spec.calibration, spec.summary) for spec in plugins.protocols().values()]
+    rows = [
+        (spec.name, ", ".join(spec.regimes), spec.calibration, spec.summary) for spec in plugins.protocols().values()
+    ]
     console.table(("protocol", "regimes", "calibration", "summary"), rows, output)
     console.say_broken_plugins()
 
@@ -131,12 +149,19 @@ def protocol(name: Annotated[str, typer.Argument()], output: ListFormat = "table
 
 def metrics(output: ListFormat = "table") -> None:
     """Every metric."""
-    rows = [(metric.name, "higher" if metric.higher_is_better else "lower", metric.summary) for metric in plugins.metrics().values()]
+    rows = [
+        (metric.name, "higher" if metric.higher_is_better else "lower", metric.summary)
+        for metric in plugins.metrics().values()
+    ]
     console.table(("metric", "better", "summary"), rows, output)
     console.say_broken_plugins()
 
 
 def renderers(output: ListFormat = "table") -> None:
     """Every leaderboard format."""
-    console.table(("renderer", "summary"), [(renderer.name, renderer.summary) for renderer in plugins.renderers().values()], output)
+    console.table(
+        ("renderer", "summary"),
+        [(renderer.name, renderer.summary) for renderer in plugins.renderers().values()],
+        output,
+    )
     console.say_broken_plugins()

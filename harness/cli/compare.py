@@ -1,4 +1,5 @@
-"""``janus-bench compare``: two detectors, one detector in two results folders, or one and its control, on the flows that they share."""
+"""``janus-bench compare``: two detectors, one detector in two results folders, or one and its control, on the flows
+that they share."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def compare(
     runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
     protocol: ProtocolName = "",
     detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
-    control: Annotated[bool, typer.Option("--control", help="Each detector against its own target-only control.")] = False,
+    control: Annotated[
+        bool, typer.Option("--control", help="Each detector against its own target-only control.")
+    ] = False,
     metric: MetricName = "auroc",
     output: ListFormat = "table",
 ) -> None:
@@ -55,14 +58,43 @@ def compare(
 def _print(document: Comparison) -> None:
     from reports.tables.fields import metric_name
 
-    setting = f"{metric_name(document['metric'])}, {document['regime']}, {document['protocol']} ({document['profile']}, {document['split']} split)"
-    columns = ["source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)"]
+    setting = (
+        f"{metric_name(document['metric'])}, {document['regime']}, {document['protocol']} ({document['profile']}, "
+        f"{document['split']} split)"
+    )
+    columns = [
+        "source → target",
+        "A",
+        "B",
+        "A − B",
+        "95 %",
+        "DeLong p",
+        "Holm",
+        "benign (captures)",
+        "attack (captures)",
+    ]
     for pair in document["pairs"]:
         seeds = ", ".join(map(str, pair["seeds"]))
-        console.out(f"A = {pair['first']}\nB = {pair['second']}\n{setting}, seeds {seeds}; difference = A − B, 95 % interval for these datasets\n")
+        console.out(
+            f"A = {pair['first']}\nB = {pair['second']}\n{setting}, seeds {seeds}; difference = A − B, 95 % "
+            "interval for these datasets\n"
+        )
         _table(columns, [_cell(row) for row in pair["cells"]], [row["reason"] for row in pair["cells"]])
     rows = [(pair, row) for pair in document["pairs"] for row in pair["means"]]
-    columns = ["mean", "A", "B", "A", "B", "A − B", "these datasets 95 %", "p", "Holm", "other datasets 95 %", "p", "Holm"]
+    columns = [
+        "mean",
+        "A",
+        "B",
+        "A",
+        "B",
+        "A − B",
+        "these datasets 95 %",
+        "p",
+        "Holm",
+        "other datasets 95 %",
+        "p",
+        "Holm",
+    ]
     body = [[row["summary"].replace("_", " "), pair["first"], pair["second"], *_mean(row)] for pair, row in rows]
     _table(columns, body, [row["reason"] for _, row in rows])
     for note in document["notes"]:
@@ -80,7 +112,12 @@ def _table(columns: list[str], rows: list[list[str]], reasons: list[str]) -> Non
 def _cell(row: ComparedCell) -> list[str]:
     counts = ((row["n_benign"], row["captures_benign"]), (row["n_attack"], row["captures_attack"]))
     flows = [f"{flows} ({captures})" if flows is not None else "–" for flows, captures in counts]
-    numbers = (_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"), _range(row["low"], row["high"]))
+    numbers = (
+        _number(row["first"]),
+        _number(row["second"]),
+        _number(row["difference"], "+"),
+        _range(row["low"], row["high"]),
+    )
     return [f"{row['source']} → {row['target']}", *numbers, _p(row["delong_p"]), _p(row["delong_p_holm"]), *flows]
 
 

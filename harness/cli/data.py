@@ -20,14 +20,24 @@ from janus_bench.errors import UsageError
 def add(
     name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
     folder: Annotated[
-        Path, typer.Argument(help="Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source).")
+        Path,
+        typer.Argument(
+            help=(
+                "Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source)."
+            )
+        ),
     ],
     idle_timeout: Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")] = 120.0,
-    active_timeout: Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")] = None,
+    active_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")
+    ] = None,
     tcp_close: Annotated[
-        Literal["idle", "cicflowmeter"], typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too.")
+        Literal["idle", "cicflowmeter"],
+        typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too."),
     ] = "idle",
-    remove_mirrored: Annotated[bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")] = False,
+    remove_mirrored: Annotated[
+        bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")
+    ] = False,
     stream: Stream = True,
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
@@ -40,7 +50,10 @@ def add(
     check_new_name(name)
     sequences = holds_sequences(folder) and not (folder / LABELS_FILE).is_file()
     if sequences and rules != FlowRules():
-        raise UsageError(f"{folder}: holds packet sequences, whose flows are made already; leave out the options that say what a flow is")
+        raise UsageError(
+            f"{folder}: holds packet sequences, whose flows are made already; leave out the options that say "
+            "what a flow is"
+        )
     if sequences and stream:
         raise UsageError(f"{folder}: holds packet sequences; a packet stream can only be written from captures")
     try:
@@ -49,15 +62,24 @@ def add(
                 summary = f"packet sequences of {folder.resolve().name}"
                 manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
             else:
-                # What was extracted stays if this is killed, and goes when the dataset is there: another label file is a matter of reading again.
+                # What was extracted stays if this is killed, and goes when the dataset is there: another label file is
+                # a matter of reading again.
                 summary, cache = f"captures of {folder.resolve().name}", extracted_folder(name)
                 manifest = ingest_folder(
-                    folder, dataset_folder(name), name=name, summary=summary, rules=rules, cache=cache, stream=stream, progress=progress
+                    folder,
+                    dataset_folder(name),
+                    name=name,
+                    summary=summary,
+                    rules=rules,
+                    cache=cache,
+                    stream=stream,
+                    progress=progress,
                 )
                 shutil.rmtree(cache, ignore_errors=True)
     except OSError as error:
         raise UsageError(
-            f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets are written to ({home()})"
+            f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets "
+            f"are written to ({home()})"
         ) from None
     _print(manifest)
 
@@ -79,10 +101,12 @@ def export(
     name: DatasetName,
     folder: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     layout: Annotated[
-        Literal["original", "full_store"], typer.Option(help="original: one packets.npz; full_store: numbered ones, for datasets larger than memory.")
+        Literal["original", "full_store"],
+        typer.Option(help="original: one packets.npz; full_store: numbered ones, for datasets larger than memory."),
     ] = "original",
 ) -> None:
-    """Write a dataset as dense arrays and tables that others read: packets.npz (flows, 64, 9), flows.parquet with labels, flow_features.parquet."""
+    """Write a dataset as dense arrays and tables that others read: packets.npz (flows, 64, 9), flows.parquet with
+    labels, flow_features.parquet."""
     from datasets_registry.export import export_store
 
     try:
@@ -123,9 +147,15 @@ def _print(manifest: Mapping[str, Any]) -> None:
     """Families on standard output; where it comes from, what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
     kind = "SYNTHETIC, " if manifest["synthetic"] else ""
-    title = f"{manifest['name']}: {kind}{manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} attack"
+    title = (
+        f"{manifest['name']}: {kind}{manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} "
+        "attack"
+    )
     console.table(("family", "flows", "with ≥ 2 packets"), rows, "table", title)
-    console.say(f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash {manifest['hash'][:16]}")
+    console.say(
+        f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash "
+        f"{manifest['hash'][:16]}"
+    )
     if "citation" in manifest:
         console.say(f"cite: {manifest['citation']}")
     sites = manifest.get("sites", {})
@@ -133,16 +163,21 @@ def _print(manifest: Mapping[str, Any]) -> None:
         console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
     packets = manifest["packets"]
     console.say(
-        f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; noted: {_counts(packets['noted'])}"
+        f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
+        f"noted: {_counts(packets['noted'])}"
     )
     for label, match in sorted(manifest["labels"].items()):
         matched = f"{match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous"
         console.say(f"label {label!r}: {match['flows']} flows; {matched}")
     if manifest["unmatched_flows"]:
-        console.say(f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)")
+        console.say(
+            f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)"
+        )
     for name, file in manifest["files"].items():
         if file["dropped"]:
-            console.say(f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}")
+            console.say(
+                f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}"
+            )
     for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")
 

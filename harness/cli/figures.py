@@ -1,4 +1,5 @@
-"""``janus-bench figure``: from a results folder to a figure in SVG, PDF or PNG.  Nothing is run; every number comes from stored scores."""
+"""``janus-bench figure``: from a results folder to a figure in SVG, PDF or PNG.  Nothing is run; every number comes
+from stored scores."""
 
 from __future__ import annotations
 
@@ -50,12 +51,18 @@ def heatmap(
         row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
         means = {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]}
-        matrices.append(np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64))
+        matrices.append(
+            np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64)
+        )
     names = tuple(_score_name(aggregator, row) for aggregator in (first, second))
     if not board["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
-        raise UsageError(f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one")
+        raise UsageError(
+            f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one"
+        )
     figure = cross_heat_maps(
-        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(board["metric"])), form, _warning(board)
+        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(board["metric"])),
+        form,
+        _warning(board),
     )
     console.save(file, figure, f": {detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, board['seeds']))}")
 
@@ -89,7 +96,12 @@ def roc(
 
 
 def density(
-    file: File, detector: DetectorName, aggregator: Scalar = "", seed: Seed = None, protocol: ProtocolName = "", runs: Runs = DEFAULT_RUNS
+    file: File,
+    detector: DetectorName,
+    aggregator: Scalar = "",
+    seed: Seed = None,
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Densities of the scores of benign and attack flows, per source and target."""
     import numpy as np
@@ -106,13 +118,21 @@ def density(
         panels.append(ScorePanel(*run.pair, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
     warning = _warning(document(table, "auroc"))
     score = f"{detector}, {name.removeprefix('column:')}"
-    console.save(file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}")
+    console.save(
+        file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}"
+    )
 
 
 def ablation(
     file: File,
     reference: Annotated[
-        str, typer.Option(help="Row that the others are compared with, default: the protocol's; or `published` for the literature's deltas.")
+        str,
+        typer.Option(
+            help=(
+                "Row that the others are compared with, default: the protocol's; or `published` for the "
+                "literature's deltas."
+            )
+        ),
     ] = "",
     detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
     protocol: ProtocolName = "",
@@ -143,7 +163,9 @@ def ablation(
     deltas = ablation_deltas(board, reference, names, variants)
     if not deltas:
         raise DataError(f"{runs} has no detector besides {reference}")
-    console.save(file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f": differences to {reference}")
+    console.save(
+        file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f": differences to {reference}"
+    )
 
 
 def _format(file: Path) -> Format:
@@ -151,7 +173,9 @@ def _format(file: Path) -> Format:
 
     found = next((form for form in FORMATS if file.suffix == f".{form}"), None)
     if found is None:
-        raise UsageError(f"cannot tell the format of {file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}")
+        raise UsageError(
+            f"cannot tell the format of {file}: end its name with {', '.join(f'.{form}' for form in FORMATS)}"
+        )
     return found
 
 
@@ -182,7 +206,8 @@ def _seed(table: ResultTable, seed: int | None) -> int:
 
 
 def _runs(table: ResultTable, label: str, seed: int, source: str = "", target: str = "") -> list[Run]:
-    """A detector's runs with one seed, by cell in the plan's order; of ``source`` and ``target`` alone, where they are named."""
+    """A detector's runs with one seed, by cell in the plan's order; of ``source`` and ``target`` alone, where they are
+    named."""
     row = table.row(label)
     found = [run for pair in row.cells if (run := row.run(pair, seed)) is not None]
     for name, position in ((source, 0), (target, 1)):
@@ -191,5 +216,8 @@ def _runs(table: ResultTable, label: str, seed: int, source: str = "", target: s
             raise unknown("dataset", name, known)
     chosen = [run for run in found if run.pair == (source or run.pair[0], target or run.pair[1])]
     if not chosen:
-        raise DataError(f"no cell {source or '*'} → {target or '*'} of {label} with seed {seed} was asked for: choose a protocol that has it")
+        raise DataError(
+            f"no cell {source or '*'} → {target or '*'} of {label} with seed {seed} was asked for: choose a "
+            "protocol that has it"
+        )
     return chosen

@@ -1,4 +1,5 @@
-"""``janus-bench merge`` and ``janus-bench export``: results folders made into one, and one made into a file with checksums."""
+"""``janus-bench merge`` and ``janus-bench export``: results folders made into one, and one made into a file with
+checksums."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,16 +19,24 @@ def merge(
     from reports.results import merge as folders_of_results
 
     done = folders_of_results.merge(folders, destination)
-    console.say(f"wrote {destination}: {done.runs} runs ({done.shared} of them in several folders, alike), {done.plans} plans")
+    console.say(
+        f"wrote {destination}: {done.runs} runs ({done.shared} of them in several folders, alike), {done.plans} plans"
+    )
     for note in done.notes:
         console.say(f"note: {note}")
 
 
-def export(file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")], runs: Runs = DEFAULT_RUNS) -> None:
+def export(
+    file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")],
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
     """Write a folder of results as one archive with checksums; the same results give the same bytes."""
     from reports.results import archive
 
     with PreparationProgress() as progress:
         digest = archive.export(runs, file, progress)
     console.out(f"{digest}  {file}")  # as ``sha256sum`` prints it
-    console.say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); unpacked, `sha256sum -c SHA256SUMS` in its folder checks every file")
+    console.say(
+        f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); unpacked, `sha256sum -c SHA256SUMS` in its folder "
+        "checks every file"
+    )

@@ -26,18 +26,33 @@ def leaderboard(
     protocol: ProtocolName = "",
     metric: MetricName = "auroc",
     aggregator: Annotated[
-        str, typer.Option(help="Make the scalar another way: oas[standardize=zscore], knn, max_z, mahalanobis, ledoit_wolf, column:NAME.")
+        str,
+        typer.Option(
+            help=(
+                "Make the scalar another way: oas[standardize=zscore], knn, max_z, mahalanobis, ledoit_wolf, "
+                "column:NAME."
+            )
+        ),
     ] = "",
     output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     table: Annotated[
-        str, typer.Option(help="leaderboard, thresholds, alerts, families, stability, ablation or mechanism; default: the protocol's.")
+        str,
+        typer.Option(
+            help="leaderboard, thresholds, alerts, families, stability, ablation or mechanism; default: the protocol's."
+        ),
     ] = "",
     intervals: Annotated[
-        bool | None, typer.Option("--intervals/--no-intervals", help="95 % intervals and tie groups; default: for AUROC. Computed once, then kept.")
+        bool | None,
+        typer.Option(
+            "--intervals/--no-intervals",
+            help="95 % intervals and tie groups; default: for AUROC. Computed once, then kept.",
+        ),
     ] = None,
     flows_per_day: Annotated[int | None, typer.Option(min=1, help="For --table alerts; default: 1 000 000.")] = None,
-    base_rates: Annotated[str, typer.Option(help="For --table alerts: shares of attacks among all flows; default: 0.01,0.001,0.0001.")] = "",
+    base_rates: Annotated[
+        str, typer.Option(help="For --table alerts: shares of attacks among all flows; default: 0.01,0.001,0.0001.")
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Redraw while a run fills the folder; terminal only.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
@@ -79,7 +94,10 @@ def find_renderer(name: str, file: Path | None = None) -> Renderer:
     if name not in found:
         raise unknown("format", name, found)
     if found[name].binary and file is None:
-        raise UsageError(f"--format {name} is not text: write it to a file, as in `janus-bench leaderboard --format {name} -o table.{name}`")
+        raise UsageError(
+            f"--format {name} is not text: write it to a file, as in `janus-bench leaderboard --format {name} "
+            f"-o table.{name}`"
+        )
     return found[name]
 
 
@@ -109,8 +127,11 @@ def _with_intervals(table: ResultTable, measure: Measure, intervals: bool | None
     return build_leaderboard(table, measure, statistics)
 
 
-def with_table(table: ResultTable, board: Board, name: str, flows_per_day: int | None = None, base_rates: str = "") -> Board:
-    """The document, with the details of a table other than the leaderboard; flows a day and shares of attacks are for ``alerts``."""
+def with_table(
+    table: ResultTable, board: Board, name: str, flows_per_day: int | None = None, base_rates: str = ""
+) -> Board:
+    """The document, with the details of a table other than the leaderboard; flows a day and shares of attacks are for
+    ``alerts``."""
     from reports.tables.details import LEADERBOARD, TABLES, Operations, with_details
 
     if name == LEADERBOARD:
@@ -134,7 +155,9 @@ def _base_rates(text: str) -> tuple[float, ...]:
     except ValueError:
         rates = (0.0,)
     if not all(0 < rate < 1 for rate in rates) or len(set(rates)) < len(rates):
-        raise UsageError(f"--base-rates {text!r}: give different numbers between 0 and 1 separated by commas, as in 0.01,0.001")
+        raise UsageError(
+            f"--base-rates {text!r}: give different numbers between 0 and 1 separated by commas, as in 0.01,0.001"
+        )
     return rates
 
 

@@ -1,4 +1,5 @@
-"""``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is called."""
+"""``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is
+called."""
 
 import sys
 from collections.abc import Callable
@@ -39,7 +40,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         leaderboard.leaderboard,
         examples("leaderboard", "leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"),
     ),
-    "compare": (compare.compare, examples("compare runs --detectors janus,iforest", "compare runs --control", "compare runs_before runs_after")),
+    "compare": (
+        compare.compare,
+        examples("compare runs --detectors janus,iforest", "compare runs --control", "compare runs_before runs_after"),
+    ),
     "merge": (folders.merge, examples("merge runs_a runs_b -o runs")),
     "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
     "report": (report.report, examples("report", "report --runs runs -o report.html")),
@@ -52,14 +56,20 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
         ),
     ),
-    "data export": (data.export, examples("data export campus -o ./campus", "data export campus --layout full_store -o ./campus")),
+    "data export": (
+        data.export,
+        examples("data export campus -o ./campus", "data export campus --layout full_store -o ./campus"),
+    ),
     "data list": (data.show_list, ""),
     "data info": (data.show_info, ""),
     "data audit": (audit.audit, examples("data audit campus", "data audit campus --format json")),
     "data verify": (audit.verify, examples("data verify campus")),
     "detector list": (catalogue.detectors, ""),
     "detector info": (catalogue.detector, ""),
-    "detector check": (catalogue.check, examples("detector check iforest", "detector check my_package.module:MyDetector")),
+    "detector check": (
+        catalogue.check,
+        examples("detector check iforest", "detector check my_package.module:MyDetector"),
+    ),
     "protocol list": (catalogue.protocols, ""),
     "protocol info": (catalogue.protocol, ""),
     "metric list": (catalogue.metrics, ""),
@@ -78,7 +88,8 @@ for words, (function, epilog) in COMMANDS.items():
 
 
 def main() -> None:
-    """Entry point: an error that the user can act on is one line on standard error and its exit code, never a traceback."""
+    """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
+    traceback."""
     try:
         app()
     except JanusBenchError as error:
@@ -89,5 +100,6 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         where = error.filename or "the operating system"
-        print(f"janus-bench: {where}: {error.strerror}; run it again when that is mended: {retry_command()}", file=sys.stderr)  # noqa: T201
+        what = f"janus-bench: {where}: {error.strerror}; run it again when that is mended: {retry_command()}"
+        print(what, file=sys.stderr)  # noqa: T201
         sys.exit(1)

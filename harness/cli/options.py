@@ -10,10 +10,16 @@ DEFAULT_RUNS = Path("runs")
 Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="Folder of results.")]
 ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", help="Table for people, JSON for programs.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="Default: the protocol that was run last.")]
-MetricName = Annotated[str, typer.Option("--metric", help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")]
+MetricName = Annotated[
+    str, typer.Option("--metric", help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")
+]
 DatasetName = Annotated[str, typer.Argument(help="See `janus-bench data list`.")]
 Stream = Annotated[
-    bool, typer.Option("--stream/--no-stream", help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune).")
+    bool,
+    typer.Option(
+        "--stream/--no-stream",
+        help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune).",
+    ),
 ]
 
 

@@ -21,18 +21,40 @@ from janus_bench.params import build_params, parse_request
 if TYPE_CHECKING:
     from datasets_registry.drivers.driver import Driver
 
-KINDS = ("matched", "parts", "duplicates", "ambiguous", "unmatched_rows", "flows", "sampled_out", "ambiguous_flows", "unmatched_flows")
+KINDS = (
+    "matched",
+    "parts",
+    "duplicates",
+    "ambiguous",
+    "unmatched_rows",
+    "flows",
+    "sampled_out",
+    "ambiguous_flows",
+    "unmatched_flows",
+)
 """What is shown of a label's account, if there is any; what was wrong with lines of the label files has been said."""
 
 
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets."
+        ),
+    ],
     captures: Annotated[Path, typer.Option(help="Folder of the published captures.")],
-    labels: Annotated[Path | None, typer.Option(help="Folder of the published label files, where the dataset has any.")] = None,
-    time_offset: Annotated[
-        float | None, typer.Option(help="Seconds to subtract from the labels' times where the dataset's own time zone does not hold.")
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of the published label files, where the dataset has any.")
     ] = None,
-    name: Annotated[str, typer.Option("--as", help="Name of the dataset that is made; default: that of the published one.")] = "",
+    time_offset: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to subtract from the labels' times where the dataset's own time zone does not hold."
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--as", help="Name of the dataset that is made; default: that of the published one.")
+    ] = "",
     stream: Stream = False,
 ) -> None:
     """Extract, match labels, store and audit one of the published datasets."""
@@ -42,7 +64,12 @@ def prepare(
 
     asked, given = parse_request(dataset)
     if asked not in driver_names():
-        raise unknown("dataset to prepare", asked, driver_names(), "Captures with a labels.csv are added with: janus-bench data add NAME FOLDER")
+        raise unknown(
+            "dataset to prepare",
+            asked,
+            driver_names(),
+            "Captures with a labels.csv are added with: janus-bench data add NAME FOLDER",
+        )
     driver = load_driver(asked)
     options = build_params(driver.name, driver.options, given, kind="dataset")
     name = name or driver.name
@@ -56,7 +83,14 @@ def prepare(
         with PreparationProgress() as progress:
             about, cache = _about(driver, name, options), extracted_folder(name)
             manifest = ingest_captures(
-                files, label, dataset_folder(name), about=about, rules=driver.rules, cache=cache, stream=stream, progress=progress
+                files,
+                label,
+                dataset_folder(name),
+                about=about,
+                rules=driver.rules,
+                cache=cache,
+                stream=stream,
+                progress=progress,
             )
         shutil.rmtree(cache, ignore_errors=True)  # it stays where this stops before: the captures are not read again
     finally:
@@ -90,6 +124,8 @@ def _print(manifest: Mapping[str, Any]) -> None:
     title = f"{manifest['name']}: {manifest['n_flows']} flows, {manifest['benign']} benign, {manifest['attack']} attack"
     console.table(("label", *(kind.replace("_", " ") for kind in kinds)), rows, "table", title)
     if manifest["unmatched_flows"]:
-        console.say(f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)")
+        console.say(
+            f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)"
+        )
     for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")

@@ -31,9 +31,22 @@ class _Bars(AbstractContextManager[Any]):
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
 
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._main = self._bar.add_task(self._title, total=self._total)
@@ -45,7 +58,8 @@ class _Bars(AbstractContextManager[Any]):
 
 
 class PreparationProgress(_Bars):
-    """Progress of one long step (extraction): a bar on a terminal, a line every few seconds elsewhere.  Call it with (text, fraction)."""
+    """Progress of one long step (extraction): a bar on a terminal, a line every few seconds elsewhere.  Call it with
+    (text, fraction)."""
 
     def __init__(self) -> None:
         super().__init__("", 1.0)

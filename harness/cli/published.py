@@ -1,4 +1,5 @@
-"""``janus-bench published``: numbers of the literature beside the measured rows of a results folder, if one is named."""
+"""``janus-bench published``: numbers of the literature beside the measured rows of a results folder, if one is
+named."""
 
 import json
 from pathlib import Path
@@ -11,11 +12,14 @@ from janus_bench import plugins
 
 
 def published(
-    runs: Annotated[Path | None, typer.Option("--runs", help="Show measured rows of this results folder beside them.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Show measured rows of this results folder beside them.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="Of the results folder; default: the protocol that was run last.")] = "",
     output: Annotated[Literal["table", "markdown", "latex", "json"], typer.Option("--format")] = "table",
 ) -> None:
-    """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are `reported only`."""
+    """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are
+    `reported only`."""
     from reports.published.render import published_markdown, published_text
     from reports.published.table import published_table
     from reports.render.latex import latex_published

@@ -22,20 +22,25 @@ def report(
     protocol: ProtocolName = "",
     file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs, provenance."""
+    """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs,
+    provenance."""
     from reports.render.html.collect import collect
     from reports.render.html.page import render_page
 
     table = leaderboard.read(runs, protocol)
     if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
-        raise UsageError(f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another file with -o")
+        raise UsageError(
+            f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another "
+            "file with -o"
+        )
     with PreparationProgress() as progress:
         page = render_page(collect(table, _audits(table, progress), progress)).encode()
     console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
 
 
 def _audits(table: ResultTable, progress: Callable[[str, float], None]) -> dict[str, dict[str, Any]]:
-    """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is none."""
+    """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is
+    none."""
     from datasets_registry.registry import added, dataset_folder
     from datasets_registry.store import FlowStore, is_current
     from harness.cli.audit import document

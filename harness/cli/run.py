@@ -27,35 +27,62 @@ DEFAULT_JOBS = 4
 
 
 def run(
-    protocol: Annotated[str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")] = "cross",
+    protocol: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")
+    ] = "cross",
     detectors: Annotated[
         str,
         typer.Option(
             envvar="JANUS_BENCH_DETECTORS",
-            help="Comma-separated; name or name[parameter=value,…]; `all` for every one installed.  Default: the protocol's own, or all.",
+            help=(
+                "Comma-separated; name or name[parameter=value,…]; `all` for every one installed.  Default: the "
+                "protocol's own, or all."
+            ),
         ),
     ] = "",
     datasets: Annotated[
-        str, typer.Option(envvar="JANUS_BENCH_DATASETS", help="Comma-separated; default: all added, or the synthetic suite if there are none.")
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_DATASETS",
+            help="Comma-separated; default: all added, or the synthetic suite if there are none.",
+        ),
     ] = "",
     seeds: Annotated[str, typer.Option(envvar="JANUS_BENCH_SEEDS", help="Comma-separated whole numbers.")] = "42,43,44",
     profile: Annotated[
-        Literal["quick", "paper"], typer.Option(envvar="JANUS_BENCH_PROFILE", help="quick: capped parts, small models; paper: full size.")
+        Literal["quick", "paper"],
+        typer.Option(envvar="JANUS_BENCH_PROFILE", help="quick: capped parts, small models; paper: full size."),
     ] = "quick",
     split: Annotated[
-        Literal["grouped", "random"], typer.Option(envvar="JANUS_BENCH_SPLIT", help="random only to compare with the literature: it rewards memory.")
+        Literal["grouped", "random"],
+        typer.Option(envvar="JANUS_BENCH_SPLIT", help="random only to compare with the literature: it rewards memory."),
     ] = "grouped",
     runs: Runs = DEFAULT_RUNS,
-    jobs: Annotated[int | None, typer.Option(envvar="JANUS_BENCH_JOBS", min=1, help="Fits at a time; default: one per core, at most 4.")] = None,
-    timeout: Annotated[str, typer.Option(envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring: 90s, 30m, 2h.")] = "2h",
-    max_memory: Annotated[str, typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit: 500M, 8G.")] = "",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(envvar="JANUS_BENCH_JOBS", min=1, help="Fits at a time; default: one per core, at most 4."),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring: 90s, 30m, 2h.")
+    ] = "2h",
+    max_memory: Annotated[
+        str, typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit: 500M, 8G.")
+    ] = "",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")
+    ] = "auto",
     params: Annotated[
         Path | None,
-        typer.Option(envvar="JANUS_BENCH_PARAMS", help="TOML file with a table of parameters per detector; brackets on the command line win."),
+        typer.Option(
+            envvar="JANUS_BENCH_PARAMS",
+            help="TOML file with a table of parameters per detector; brackets on the command line win.",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and the size of every part, and stop.")] = False,
-    output: Annotated[str, typer.Option("--format", help="How to print the leaderboard: see `janus-bench renderer list`.")] = "table",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would run, and the size of every part, and stop.")
+    ] = False,
+    output: Annotated[
+        str, typer.Option("--format", help="How to print the leaderboard: see `janus-bench renderer list`.")
+    ] = "table",
 ) -> None:
     """Fit every detector on every source, score every target, and print the leaderboard.
 
@@ -90,7 +117,8 @@ def run(
     with PreparationProgress() as progress:
         opened = load_datasets(names, progress)
     plan = make_plan(spec, describe(opened), choices, settings)
-    for each in (each for fit in plan.fits for each in fit.runs):  # refused now where a split is impossible, and not drawn again later
+    # refused now where a split is impossible, and not drawn again later
+    for each in (each for fit in plan.fits for each in fit.runs):
         for name in {each.source or each.target, each.target}:
             opened[name].partition(draw_of(each))
     if store is None:
@@ -98,7 +126,8 @@ def run(
         return
 
     missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, opened, store)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: rows are written, workers ended
+    # a polite kill is an interrupt: rows are written, workers ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cores = len(os.sched_getaffinity(0))
     jobs = jobs or (1 if settings.device == "cuda" else min(DEFAULT_JOBS, cores))
     machine = Machine(jobs, max(1, cores // jobs), timeout_s, most_bytes, LocalExecutor())
@@ -176,7 +205,10 @@ def _dataset_names(text: str) -> list[str]:
     suite = synthetic_suite()
     names = split_requests(text) or [name for name in added() if name not in suite]
     if not names:
-        console.say("no datasets added: using the built-in SYNTHETIC suite (add your own with `janus-bench data add NAME FOLDER`)")
+        console.say(
+            "no datasets added: using the built-in SYNTHETIC suite (add your own with `janus-bench data add "
+            "NAME FOLDER`)"
+        )
         names = suite
     known = {*added(), *plugins.datasets()}
     for name in names:
@@ -230,13 +262,26 @@ def _print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str)
     for fit in plan.fits:
         run = fit.first
         parameters = ", ".join(f"{key}={value}" for key, value in run.params.items())
-        rows.append((fit.label, run.regime, run.source or "–", ", ".join(other.target for other in fit.runs), str(run.seed), parameters))
+        rows.append(
+            (
+                fit.label,
+                run.regime,
+                run.source or "–",
+                ", ".join(other.target for other in fit.runs),
+                str(run.seed),
+                parameters,
+            )
+        )
     console.table(("detector", "regime", "source", "targets", "seed", "parameters"), rows, output)
     if output != "json":
         console.table(
-            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"), _sizes(plan, datasets), output
+            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"),
+            _sizes(plan, datasets),
+            output,
         )
-    console.say(f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)")
+    console.say(
+        f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)"
+    )
 
 
 def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence[str]]:
@@ -248,5 +293,13 @@ def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence
     for name, dataset in datasets.items():
         for draw in draws:
             partition = dataset.partition(draw)
-            rows.append((name, str(draw.seed), partition.kind, *(str(len(flow_ids)) for flow_ids in partition.parts.values()), partition.reason))
+            rows.append(
+                (
+                    name,
+                    str(draw.seed),
+                    partition.kind,
+                    *(str(len(flow_ids)) for flow_ids in partition.parts.values()),
+                    partition.reason,
+                )
+            )
     return list(dict.fromkeys(rows))

@@ -13,7 +13,8 @@ EVERY_S = 1.0
 
 
 def watch(runs: Path, protocol: str, metric: str, aggregator: str | None, every_s: float = EVERY_S) -> None:
-    """Redraw until every expected run has a row, or until an interrupt.  UsageError where standard output is no terminal."""
+    """Redraw until every expected run has a row, or until an interrupt.  UsageError where standard output is no
+    terminal."""
     if not sys.stdout.isatty():
         raise UsageError("--watch redraws a terminal, and standard output is none: leave --watch out")
     from rich.console import Console
@@ -56,6 +57,8 @@ def _frame(table: ResultTable, metric: str, aggregator: str | None, width: int) 
 def _progress(table: ResultTable) -> tuple[str, bool]:
     counts = Counter({run.key: run.status for run in table.runs}.values())
     expected, missing = counts.total(), counts.pop(MISSING, 0)
-    listed = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda status: (status != "ok", status)))
+    listed = ", ".join(
+        f"{counts[status]} {status}" for status in sorted(counts, key=lambda status: (status != "ok", status))
+    )
     said = f"{expected - missing} of {expected} runs: {listed or 'none yet'}"
     return f"{said} · {'all there' if not missing else 'Ctrl-C stops watching, not the run'}", not missing

@@ -11,7 +11,8 @@ from janus_bench.records import Status
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it was never seen alive."""
+    """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it
+    was never seen alive."""
 
     status: Status
     reason: str
@@ -20,7 +21,9 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """One way to run jobs.  The job's folder has ``in/`` on the way there, ``out/`` and ``log`` (standard error) on the way back."""
+    """One way to run jobs.  The job's folder has ``in/`` on the way there, ``out/`` and ``log`` (standard error) on the
+    way back."""
 
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
-        """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the caller's thread."""
+        """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the
+        caller's thread."""

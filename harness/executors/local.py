@@ -28,7 +28,8 @@ LAUNCH = (
     "from harness.worker import main\n"
     "sys.exit(main())\n"
 )
-"""The child dies with its parent from the first moment on, before any slow import; a parent that died still earlier is noticed."""
+"""The child dies with its parent from the first moment on, before any slow import; a parent that died still earlier is
+noticed."""
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "VIRTUAL_ENV")
 
 
@@ -38,7 +39,8 @@ class LocalExecutor:
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run ``harness.worker`` on a staged job and wait for it; see ``Executor``.
 
-        The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child where labels are.
+        The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child
+        where labels are.
         """
         started, folder = time.monotonic(), Path(job.folder)
         child = subprocess.Popen(
@@ -71,17 +73,27 @@ class LocalExecutor:
 
 
 class _Watch:
-    """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must end."""
+    """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must
+    end."""
 
-    def __init__(self, child: subprocess.Popen[bytes], pipe: EventPipe, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        pipe: EventPipe,
+        job: Job,
+        stop: threading.Event,
+        on_event: Callable[[Event], None],
+    ) -> None:
         self.events: list[Event] = []
         self.peak = 0
         self._child, self._pipe, self._job, self._stop, self._on_event = child, pipe, job, stop, on_event
 
     def until_the_end(self, started: float) -> tuple[Status, str] | None:
-        """Poll until the child ends (None) or must end (why).  One that has said that it is finished is given no more than a moment to end.
+        """Poll until the child ends (None) or must end (why).  One that has said that it is finished is given no more
+        than a moment to end.
 
-        The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size, inherited through fork.
+        The peak is the kernel's high-water mark VmHWM; ru_maxrss of wait4 would start from the parent's own size,
+        inherited through fork.
         """
         limits, finished = self._job, None
         while self._child.poll() is None:
@@ -90,9 +102,15 @@ class _Watch:
                 return "interrupted", "interrupted by the user"
             if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
                 return "timeout", f"still running after {limits.timeout_s:g} s (--timeout)"
-            if limits.max_memory is not None and (used := _used(self._child.pid, limits.max_memory)) > limits.max_memory:
+            if (
+                limits.max_memory is not None
+                and (used := _used(self._child.pid, limits.max_memory)) > limits.max_memory
+            ):
                 self.peak = max(self.peak, used)
-                return "oom", f"used {used / 2**20:.0f} MiB, more than {limits.max_memory / 2**20:.0f} MiB (--max-memory)"
+                return (
+                    "oom",
+                    f"used {used / 2**20:.0f} MiB, more than {limits.max_memory / 2**20:.0f} MiB (--max-memory)",
+                )
             self.drain()
             if self.events and isinstance(self.events[-1], Finished):
                 finished = finished or time.monotonic()
@@ -114,7 +132,8 @@ def _explain(code: int, events: Sequence[Event], log: bytes) -> tuple[Status, st
     for event in events:
         if isinstance(event, Failed) and event.target is None:
             return event.status, event.reason
-    if any(isinstance(event, Finished) for event in events):  # what is left of it afterwards, such as a thread, is ended without a word
+    # what is left of it afterwards, such as a thread, is ended without a word
+    if any(isinstance(event, Finished) for event in events):
         return "ok", ""
     if code == -signal.SIGKILL:
         return "killed", "the worker was killed (signal 9), by someone else or by the system when memory ran out"
@@ -125,21 +144,33 @@ def _explain(code: int, events: Sequence[Event], log: bytes) -> tuple[Status, st
 
 
 def _environment(folder: Path, threads: int) -> dict[str, str]:
-    """Nothing of the parent's environment but what programs need to start; home, temporary and cache folders are the stage's scratch."""
+    """Nothing of the parent's environment but what programs need to start; home, temporary and cache folders are the
+    stage's scratch."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     scratch = str(folder / "scratch")
-    threading_variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
-    return kept | threading_variables | {"HOME": scratch, "TMPDIR": scratch, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    threading_variables = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)
+    )
+    return (
+        kept
+        | threading_variables
+        | {"HOME": scratch, "TMPDIR": scratch, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    )
 
 
 def _used(child: int, limit: int) -> int:
     """Bytes of memory of a process and its descendants.
 
-    Where their resident memory is above the limit, each counts its share of the pages that several have (PSS): a fork has all of its parent's.
+    Where their resident memory is above the limit, each counts its share of the pages that several have (PSS): a fork
+    has all of its parent's.
     """
     processes = _family(child)
     resident = sum(_bytes_of(process, "rss") for process in processes)
-    return resident if resident <= limit or len(processes) == 1 else sum(_bytes_of(process, "pss") for process in processes)
+    return (
+        resident
+        if resident <= limit or len(processes) == 1
+        else sum(_bytes_of(process, "pss") for process in processes)
+    )
 
 
 def _family(child: int) -> list[psutil.Process]:
@@ -158,7 +189,8 @@ def _bytes_of(process: psutil.Process, kind: str) -> int:
 
 
 def _end(child: subprocess.Popen[bytes], folder: Path) -> None:
-    """End the child's whole session, and whoever has left it but still lives in the stage's environment, so that nothing outlives a fit."""
+    """End the child's whole session, and whoever has left it but still lives in the stage's environment, so that
+    nothing outlives a fit."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -1,4 +1,5 @@
-"""What comes back from a child through its pipes: events, line by line, and its log, of which the beginning and the end are kept."""
+"""What comes back from a child through its pipes: events, line by line, and its log, of which the beginning and the end
+are kept."""
 
 import os
 import queue
@@ -15,7 +16,8 @@ KEPT = 1 << 22  # Bytes of a log that are kept from its beginning, and again fro
 
 
 class _Pipe:
-    """Reads a pipe in a thread until it is closed, or until ``stop``: a process that outlives the child may hold it open for ever."""
+    """Reads a pipe in a thread until it is closed, or until ``stop``: a process that outlives the child may hold it
+    open for ever."""
 
     def __init__(self, stream: IO[bytes], take: Callable[[bytes], None]) -> None:
         self._stream, self._take = stream, take
@@ -82,4 +84,8 @@ class LogPipe(_Pipe):
     def text(self) -> bytes:
         """What was kept, with a line where something is missing."""
         missing = self._size - len(self._head) - self._in_tail
-        return bytes(self._head) + (b"\n[... %d bytes left out ...]\n" % missing if missing else b"") + b"".join(self._tail)
+        return (
+            bytes(self._head)
+            + (b"\n[... %d bytes left out ...]\n" % missing if missing else b"")
+            + b"".join(self._tail)
+        )

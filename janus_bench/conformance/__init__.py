@@ -1,4 +1,5 @@
-"""Does a detector keep the contract?  Small named checks on small synthetic flows, in the manner of scikit-learn's ``estimator_checks``.
+"""Does a detector keep the contract?  Small named checks on small synthetic flows, in the manner of scikit-learn's
+``estimator_checks``.
 
 From code: ``check_detector(MyDetector)`` returns one ``CheckResult`` per check.  In a test suite::
 
@@ -30,15 +31,15 @@ class CheckResult:
 def check_detector(target: Callable[..., Any], params: object = None) -> list[CheckResult]:
     """Every check on a detector class, or on a function without arguments that makes an unfitted detector.
 
-    ``params`` is an instance of the class's ``Params``, used as it is; by default its ``check`` profile, else its ``quick`` profile, else its
-    defaults.  A failing check never stops the others.
+    ``params`` is an instance of the class's ``Params``, used as it is; by default its ``check`` profile, else its
+    ``quick`` profile, else its defaults.  A failing check never stops the others.
     """
     return [run_check(name, check) for name, check in detector_checks(target, params)]
 
 
 def detector_checks(target: Callable[..., Any], params: object = None) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(name, check) pairs.  ``check()`` raises AssertionError, or whatever the detector raises, where the contract is broken, and
-    ``unittest.SkipTest`` with the reason where the detector is exempt; pytest understands both."""
+    """(name, check) pairs.  ``check()`` raises AssertionError, or whatever the detector raises, where the contract is
+    broken, and ``unittest.SkipTest`` with the reason where the detector is exempt; pytest understands both."""
     subject = Subject(target, params)
     for check in CHECKS:
         yield name_of(check), partial(_unless_exempt, subject, check)
@@ -62,13 +63,16 @@ def parametrize_with_detectors(targets: Iterable[Callable[..., Any]]) -> Any:
     import pytest
 
     cases = [
-        pytest.param(check, id=f"{getattr(target, '__name__', 'detector')}-{name}") for target in targets for name, check in detector_checks(target)
+        pytest.param(check, id=f"{getattr(target, '__name__', 'detector')}-{name}")
+        for target in targets
+        for name, check in detector_checks(target)
     ]
     return pytest.mark.parametrize("check", cases)
 
 
 def _unless_exempt(subject: Subject, check: Callable[[Subject], None]) -> None:
-    declared = subject.capabilities if hasattr(subject.cls, "capabilities") else None  # a class without is a finding of the first check
+    # a class without is a finding of the first check
+    declared = subject.capabilities if hasattr(subject.cls, "capabilities") else None
     reason = getattr(declared, "exemptions", {}).get(name_of(check))
     if reason is not None:
         raise unittest.SkipTest(reason)

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
-from janus_bench.conformance.flows import MIXED_BENIGN, constant_flows, mixed_flows, synthetic_benign, with_cic_features, with_stream
+from janus_bench.conformance.flows import (
+    MIXED_BENIGN,
+    constant_flows,
+    mixed_flows,
+    synthetic_benign,
+    with_cic_features,
+    with_stream,
+)
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 
@@ -62,7 +69,8 @@ class Subject:
         return self._asked(mixed_flows())
 
     def _asked(self, flows: FlowBatch) -> FlowBatch:
-        """With CICFlowMeter's features only where they are declared: most detectors take every feature that is there."""
+        """With CICFlowMeter's features only where they are declared: most detectors take every feature that is
+        there."""
         inputs = self.capabilities.inputs
         flows = with_cic_features(flows) if "cic_features" in inputs else flows
         return with_stream(flows) if "stream" in inputs else flows
@@ -98,8 +106,12 @@ class Subject:
         scratch = Path(tempfile.mkdtemp(dir=self._scratch))
         hints = None
         if self.capabilities.hints != "none":
-            hints = self.mixed().take(slice(MIXED_BENIGN - (10 if self.capabilities.hints == "transductive" else 0), MIXED_BENIGN + 10))
-        return FitContext(self.benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch, hints=hints)
+            hints = self.mixed().take(
+                slice(MIXED_BENIGN - (10 if self.capabilities.hints == "transductive" else 0), MIXED_BENIGN + 10)
+            )
+        return FitContext(
+            self.benign(2, 60), seed=SEED, rng=np.random.default_rng(SEED), device="cpu", scratch=scratch, hints=hints
+        )
 
     @cached_property
     def fitted(self) -> Any:
@@ -130,18 +142,23 @@ def _require_finite(detector: Any, flows: FlowBatch, when: str = "") -> None:
         _require(bad == 0, f"column {name!r} has {bad} of {column.size} values that are NaN or infinite{when}")
 
 
-def _assert_same(expected: dict[str, NDArray[np.float64]], got: dict[str, NDArray[np.float64]], tolerance: float, what: str) -> None:
+def _assert_same(
+    expected: dict[str, NDArray[np.float64]], got: dict[str, NDArray[np.float64]], tolerance: float, what: str
+) -> None:
     _require(set(expected) == set(got), f"{what}: columns {sorted(got)} instead of {sorted(expected)}")
     for name, before in expected.items():
         after = got[name]
-        _require(before.shape == after.shape, f"{what}: column {name!r} has {after.size} scores instead of {before.size}")
+        _require(
+            before.shape == after.shape, f"{what}: column {name!r} has {after.size} scores instead of {before.size}"
+        )
         finite = before[np.isfinite(before)]
         spread = float(finite.std()) if finite.size else 0.0
         different = ~np.isclose(after, before, rtol=tolerance, atol=tolerance * spread, equal_nan=True)
         if different.any():
             largest = np.abs(after - before)[different].max()
             raise AssertionError(
-                f"{what}: {different.sum()} of {different.size} scores of {name!r} differ, by up to {largest:.3g} (their spread is {spread:.3g})"
+                f"{what}: {different.sum()} of {different.size} scores of {name!r} differ, by up to "
+                f"{largest:.3g} (their spread is {spread:.3g})"
             )
 
 
@@ -153,7 +170,8 @@ def check_capabilities(subject: Subject) -> None:
         _require(callable(getattr(subject.cls, method, None)), f"there is no method {method}()")
     has = callable(getattr(subject.cls, "calibrate", None))
     _require(
-        has == capabilities.calibrates, f"capabilities.calibrates is {capabilities.calibrates}, but calibrate() is {'there' if has else 'missing'}"
+        has == capabilities.calibrates,
+        f"capabilities.calibrates is {capabilities.calibrates}, but calibrate() is {'there' if has else 'missing'}",
     )
     known = [name_of(check) for check in CHECKS]
     unknown = sorted(set(capabilities.exemptions) - set(known))
@@ -163,7 +181,8 @@ def check_capabilities(subject: Subject) -> None:
 
 
 def check_params(subject: Subject) -> None:
-    """``Params`` is a frozen dataclass with defaults, its values fit into JSON, NaN is refused, and every profile builds."""
+    """``Params`` is a frozen dataclass with defaults, its values fit into JSON, NaN is refused, and every profile
+    builds."""
     params_type = getattr(subject.cls, "Params", None)
     profiles = getattr(subject.cls, "profiles", {})
     if params_type is None:
@@ -189,16 +208,24 @@ def check_score_columns(subject: Subject) -> None:
     """``score`` returns the declared columns; a bare array only where there is one."""
     raw, declared = subject.fitted.score(subject.mixed()), subject.capabilities.scores
     if not isinstance(raw, Mapping):
-        _require(len(declared) == 1, f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}")
+        _require(
+            len(declared) == 1,
+            f"score() returned a bare {type(raw).__name__}; declared are the columns {', '.join(declared)}",
+        )
         return
-    _require(set(raw) == set(declared), f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(declared)}")
+    _require(
+        set(raw) == set(declared),
+        f"score() returned columns {', '.join(map(str, raw))}; declared are {', '.join(declared)}",
+    )
 
 
 def check_score_shape(subject: Subject) -> None:
     """One score per flow: each column has shape (n,)."""
     flows = subject.mixed()
     for name, column in _raw(subject.fitted, flows).items():
-        _require(np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows")
+        _require(
+            np.shape(column) == (len(flows),), f"column {name!r} has shape {np.shape(column)} for {len(flows)} flows"
+        )
 
 
 def check_score_dtype(subject: Subject) -> None:
@@ -206,7 +233,9 @@ def check_score_dtype(subject: Subject) -> None:
     for name, column in _raw(subject.fitted, subject.mixed()).items():
         kind = str(column.dtype) if isinstance(column, np.ndarray) else type(column).__name__
         _require(kind in ("float64", "float32", "float16"), f"column {name!r} is {kind}; return a float64 array")
-        _require(not isinstance(column, np.ma.MaskedArray), f"column {name!r} is a masked array; every flow needs a score")
+        _require(
+            not isinstance(column, np.ma.MaskedArray), f"column {name!r} is a masked array; every flow needs a score"
+        )
 
 
 def check_score_finite(subject: Subject) -> None:
@@ -215,7 +244,8 @@ def check_score_finite(subject: Subject) -> None:
 
 
 def check_orientation(subject: Subject) -> None:
-    """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns that the default aggregator reads."""
+    """Higher means more anomalous: planted outliers rank above benign flows, on average over the columns that the
+    default aggregator reads."""
     from janus_bench.params import columns_of
 
     scores = _scores(subject.fitted, subject.mixed())
@@ -224,7 +254,11 @@ def check_orientation(subject: Subject) -> None:
     aurocs = [float(np.mean((outlier > benign) + 0.5 * (outlier == benign))) for outlier, benign in pairs]
     mean = float(np.mean(aurocs))
     _require(
-        mean >= ORIENTED, f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must be more anomalous"
+        mean >= ORIENTED,
+        (
+            f"planted outliers have AUROC {mean:.2f} (mean of {len(aurocs)}), expected ≥ {ORIENTED}; higher must "
+            "be more anomalous"
+        ),
     )
 
 
@@ -248,7 +282,12 @@ def check_opaque_ids(subject: Subject) -> None:
     """Other ids, same scores."""
     flows = subject.mixed()
     renumbered = dataclasses.replace(flows, ids=np.random.default_rng(99).permutation(len(flows)).astype(np.uint64))
-    _assert_same(_scores(subject.fitted, flows), _scores(subject.fitted, renumbered), REPEATED, "scores of the same flows under other ids")
+    _assert_same(
+        _scores(subject.fitted, flows),
+        _scores(subject.fitted, renumbered),
+        REPEATED,
+        "scores of the same flows under other ids",
+    )
 
 
 def check_single_flow(subject: Subject) -> None:
@@ -259,7 +298,8 @@ def check_single_flow(subject: Subject) -> None:
 
 
 def check_constant_columns(subject: Subject) -> None:
-    """Training flows in which channels and features do not vary give finite scores, for flows in which they do as well."""
+    """Training flows in which channels and features do not vary give finite scores, for flows in which they do as
+    well."""
     constant = subject.constant(0, 200)
     detector = subject.fit(subject.new(), constant)
     for flows in (constant, subject.benign(1, 300)):
@@ -297,7 +337,11 @@ def check_no_mutation(subject: Subject) -> None:
     subject.calibrate(detector, calibration)
     detector.score(test)
     for name, batch in batches.items():
-        changed = [column for column, value in _snapshot(batch).items() if not np.array_equal(value, before[name][column], equal_nan=True)]
+        changed = [
+            column
+            for column, value in _snapshot(batch).items()
+            if not np.array_equal(value, before[name][column], equal_nan=True)
+        ]
         _require(not changed, f"the {name} flows were changed in {', '.join(changed)}: work on a copy")
 
 
@@ -308,7 +352,13 @@ def check_global_random_state(subject: Subject) -> None:
     before = _global_states()
     subject.fit(subject.new(), subject.benign(0, 300)).score(subject.mixed())
     changed = [name for name, state in _global_states().items() if state != before[name]]
-    _require(not changed, f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded with ctx.seed")
+    _require(
+        not changed,
+        (
+            f"the global generator of {', '.join(changed)} was used: draw from ctx.rng, or from a generator seeded "
+            "with ctx.seed"
+        ),
+    )
 
 
 def check_declared_inputs(subject: Subject) -> None:
@@ -316,7 +366,10 @@ def check_declared_inputs(subject: Subject) -> None:
     inputs = subject.capabilities.inputs
     detector = subject.new()
     context = subject.context()
-    detector.fit(_restricted(subject.benign(0, 300), inputs), dataclasses.replace(context, validation=_restricted(context.validation, inputs)))
+    detector.fit(
+        _restricted(subject.benign(0, 300), inputs),
+        dataclasses.replace(context, validation=_restricted(context.validation, inputs)),
+    )
     subject.calibrate(detector, _restricted(subject.benign(3, 100), inputs))
     detector.score(_restricted(subject.mixed(), inputs))
 
@@ -334,7 +387,8 @@ def check_calibration_replaces(subject: Subject) -> None:
 
 
 def check_save_load(subject: Subject) -> None:
-    """``load(folder, params)`` of what ``save(folder)`` wrote after ``fit`` scores alike; calibration is not part of a saved fit."""
+    """``load(folder, params)`` of what ``save(folder)`` wrote after ``fit`` scores alike; calibration is not part of a
+    saved fit."""
     members = [callable(getattr(subject.cls, name, None)) for name in ("save", "load")]
     if not any(members):
         raise unittest.SkipTest("it has neither save() nor load()")
@@ -344,7 +398,10 @@ def check_save_load(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder))
         loaded = subject.cls.load(Path(folder), subject.params)
-        _require(isinstance(loaded, subject.cls), f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector")
+        _require(
+            isinstance(loaded, subject.cls),
+            f"load() returned {type(loaded).__name__}: make it a class method that returns a fitted detector",
+        )
     subject.calibrate(detector)
     subject.calibrate(loaded)
     flows = subject.mixed()
@@ -377,7 +434,13 @@ def _snapshot(batch: FlowBatch) -> dict[str, NDArray[Any]]:
 def _restricted(batch: FlowBatch, inputs: frozenset[str]) -> FlowBatch:
     offsets, packets = (batch.offsets, batch.packets) if "packets" in inputs else (None, {})
     names = (*(FLOW_FEATURES if "features" in inputs else ()), *(CIC_FEATURES if "cic_features" in inputs else ()))
-    return FlowBatch(batch.ids, offsets, packets, {name: batch.features[name] for name in names}, batch.stream if "stream" in inputs else None)
+    return FlowBatch(
+        batch.ids,
+        offsets,
+        packets,
+        {name: batch.features[name] for name in names},
+        batch.stream if "stream" in inputs else None,
+    )
 
 
 def _advance_global_generators() -> None:

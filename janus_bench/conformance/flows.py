@@ -16,7 +16,12 @@ from janus_bench.contract import FlowBatch, PacketStream, concatenated
 from janus_bench.ragged import positions, starts_of
 
 MIXED_BENIGN = 300
-_STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
+_STATISTICS: Mapping[str, Callable[[NDArray[np.float64]], Any]] = {
+    "mean": np.mean,
+    "std": np.std,
+    "min": np.min,
+    "max": np.max,
+}
 _DTYPES = {"size": np.uint16, "iat": np.float32, "win": np.uint16}  # the other channels: uint8
 
 
@@ -36,14 +41,16 @@ def mixed_flows() -> FlowBatch:
 
 
 def with_cic_features(flows: FlowBatch) -> FlowBatch:
-    """The same with columns under CICFlowMeter's names: stand-ins, each one of a flow's other features without its logarithm."""
+    """The same with columns under CICFlowMeter's names: stand-ins, each one of a flow's other features without its
+    logarithm."""
     raw = np.expm1(flows.feature_matrix(FLOW_FEATURES))  # (n, 20)
     named = {name: raw[:, column % len(FLOW_FEATURES)].copy() for column, name in enumerate(CIC_FEATURES)}
     return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
 
 
 def with_stream(flows: FlowBatch) -> FlowBatch:
-    """The same with its packets as one capture: flows of ten hosts that begin within a minute, in the order of their ids."""
+    """The same with its packets as one capture: flows of ten hosts that begin within a minute, in the order of their
+    ids."""
     assert flows.offsets is not None
     flow = np.repeat(np.arange(len(flows)), flows.lengths)  # (P,)
     begin = np.argsort(np.argsort(flows.ids)) * (60.0 / max(len(flows), 1))
@@ -124,7 +131,10 @@ def _batch(rng: np.random.Generator, lengths: NDArray[np.int64], **channels: NDA
     nothing = np.zeros(offsets[-1])
     packets = {name: channels.get(name, nothing).astype(_DTYPES.get(name, np.uint8)) for name in PACKET_CHANNELS}
     flows = pairwise(offsets.tolist())
-    rows = [_flow_features({name: column[start:stop].astype(np.float64) for name, column in packets.items()}) for start, stop in flows]
+    rows = [
+        _flow_features({name: column[start:stop].astype(np.float64) for name, column in packets.items()})
+        for start, stop in flows
+    ]
     features = {name: np.array([row[name] for row in rows]) for name in FLOW_FEATURES}
     ids = rng.choice(2**63, size=len(lengths), replace=True).astype(np.uint64)
     return FlowBatch(ids, offsets, packets, features)

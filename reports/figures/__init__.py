@@ -6,4 +6,14 @@ from reports.figures.heatmap import Matrices, cross_heat_maps
 from reports.figures.roc import roc, roc_curves
 from reports.figures.style import FORMATS, Format
 
-__all__ = ["FORMATS", "Format", "Matrices", "ScorePanel", "ablation_bars", "cross_heat_maps", "roc", "roc_curves", "score_densities"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Matrices",
+    "ScorePanel",
+    "ablation_bars",
+    "cross_heat_maps",
+    "roc",
+    "roc_curves",
+    "score_densities",
+]

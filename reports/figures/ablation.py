@@ -18,16 +18,26 @@ BAR = 0.26
 
 
 def ablation_bars(
-    deltas: Mapping[str, Mapping[str, float | None]], reference: str, unit: str = "AUROC points", form: Format = "svg", note: str = ""
+    deltas: Mapping[str, Mapping[str, float | None]],
+    reference: str,
+    unit: str = "AUROC points",
+    form: Format = "svg",
+    note: str = "",
 ) -> bytes:
-    """Horizontal bars: ablation → {summary: difference to ``reference``}; at most three summaries (within mean, cross mean, cross worst).
+    """Horizontal bars: ablation → {summary: difference to ``reference``}; at most three summaries (within mean, cross
+    mean, cross worst).
 
     None leaves its bar out and says so.  ValueError if the ablations do not have the same one to three summaries.
     """
     summaries = list(next(iter(deltas.values()), {}))
     if not 1 <= len(summaries) <= len(STYLES) or any(list(row) != summaries for row in deltas.values()):
         raise ValueError(f"every ablation needs the same 1 to {len(STYLES)} summaries")
-    return draw(lambda figure: _paint(figure, deltas, summaries, f"difference to {reference}, {unit}"), (6.2, 0.54 * len(deltas) + 0.9), form, note)
+    return draw(
+        lambda figure: _paint(figure, deltas, summaries, f"difference to {reference}, {unit}"),
+        (6.2, 0.54 * len(deltas) + 0.9),
+        form,
+        note,
+    )
 
 
 def _paint(figure: Figure, deltas: Mapping[str, Mapping[str, float | None]], summaries: list[str], label: str) -> None:
@@ -37,11 +47,24 @@ def _paint(figure: Figure, deltas: Mapping[str, Mapping[str, float | None]], sum
         offset = (position - (len(summaries) - 1) / 2) * BAR
         values = [row[summary] for row in deltas.values()]
         widths = [0.0 if value is None else value for value in values]
-        axes.barh(places + offset, widths, BAR * 0.92, color=color, hatch=hatch, edgecolor="white" if hatch else color, linewidth=0, label=summary)
+        axes.barh(
+            places + offset,
+            widths,
+            BAR * 0.92,
+            color=color,
+            hatch=hatch,
+            edgecolor="white" if hatch else color,
+            linewidth=0,
+            label=summary,
+        )
         for place, value in zip(places + offset, values, strict=True):
             text = "no number" if value is None else f"{value:+.2f}".replace("-", "−")
             left = value is not None and value < 0
-            where: dict[str, Any] = {"xytext": (-3 if left else 3, 0), "textcoords": "offset points", "ha": "right" if left else "left"}
+            where: dict[str, Any] = {
+                "xytext": (-3 if left else 3, 0),
+                "textcoords": "offset points",
+                "ha": "right" if left else "left",
+            }
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
             axes.annotate(text, (value or 0.0, place), va="center", fontsize=6.5, bbox=box, **where)
     axes.axvline(0, color=INK, linewidth=0.8)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 BINS = 48
 SHADE = "#eeeeee"
-SPAN = (0.001, 0.999)  # Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins.
+# Quantiles of all scores of a target that its axis spans; flows beyond are counted in the outermost bins.
+SPAN = (0.001, 0.999)
 MARGIN = 0.02
 LOG_RATIO = 50.0  # Positive scores whose span is wider than this factor are shown on a logarithmic axis.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -42,7 +43,9 @@ class ScorePanel:
     threshold: float | None = None
 
 
-def score_densities(panels: Sequence[ScorePanel], score: str, threshold: str = "", form: Format = "svg", note: str = "") -> bytes:
+def score_densities(
+    panels: Sequence[ScorePanel], score: str, threshold: str = "", form: Format = "svg", note: str = ""
+) -> bytes:
     """Small multiples, a row per source and a column per target; every group is normalised to its own highest bin.
 
     score      name of the score, under the axis
@@ -58,7 +61,9 @@ def score_densities(panels: Sequence[ScorePanel], score: str, threshold: str = "
     return draw(lambda figure: _paint(figure, panels, sources, targets, (score, threshold)), size, form, note)
 
 
-def _paint(figure: Figure, panels: Sequence[ScorePanel], sources: list[str], targets: list[str], words: tuple[str, str]) -> None:
+def _paint(
+    figure: Figure, panels: Sequence[ScorePanel], sources: list[str], targets: list[str], words: tuple[str, str]
+) -> None:
     from matplotlib.patches import Patch
 
     grid = figure.subplots(len(sources), len(targets), squeeze=False, sharex="col", sharey=True)
@@ -82,12 +87,22 @@ def _paint(figure: Figure, panels: Sequence[ScorePanel], sources: list[str], tar
         handles[words[1] or "threshold"] = handles.pop("threshold")
     # the legend's title stands where the name of the x axis belongs
     title = f"{words[0]} (outermost bins: all beyond)"
-    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=len(handles), frameon=False, title=title, title_fontsize=8)
+    figure.legend(
+        [*handles.values()],
+        [*handles],
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        title=title,
+        title_fontsize=8,
+    )
 
 
 def _edges(panels: Sequence[ScorePanel]) -> tuple[NDArray[np.float64], bool]:
     """Bin edges that all cells of a target share, and whether they are logarithmic."""
-    values = np.concatenate([np.asarray(scores, dtype=np.float64) for panel in panels for scores in panel.groups.values()])
+    values = np.concatenate(
+        [np.asarray(scores, dtype=np.float64) for panel in panels for scores in panel.groups.values()]
+    )
     thresholds = [panel.threshold for panel in panels if panel.threshold is not None]
     low, high = np.quantile(values, SPAN)
     low, high = min([low, *thresholds]), max([high, *thresholds])
@@ -116,7 +131,9 @@ def _panel(axes: Axes, panel: ScorePanel, edges: NDArray[np.float64], logarithmi
         if style["filled"]:
             handles[name] = axes.stairs(height, edges, fill=True, color=style["color"], alpha=0.45, linewidth=0)
         else:
-            handles[name] = axes.stairs(height, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.1)
+            handles[name] = axes.stairs(
+                height, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.1
+            )
     if panel.threshold is not None:
         handles["threshold"] = axes.axvline(panel.threshold, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
     if panel.source == panel.target:

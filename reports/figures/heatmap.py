@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
-LOW, HIGH = 0.4, 1.0  # Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow.
+# Ends of the colour scale; what is below LOW has the colour of LOW, and the bar says so by its arrow.
+LOW, HIGH = 0.4, 1.0
 DIFFERENCE = 0.6
 CELL = 0.42  # Side of a cell in inches.
 
@@ -26,7 +27,8 @@ CELL = 0.42  # Side of a cell in inches.
 class Matrices:
     """Two matrices over the same networks.
 
-    first, second   (S, T): the metric, NaN where there is no number; ``names`` of the two, e.g. ``("terminal_norm", "oas")``
+    first, second   (S, T): the metric, NaN where there is no number; ``names`` of the two, e.g. ``("terminal_norm",
+                    "oas")``
     sources, targets  the S and T names
     metric          for the colour bar; between 0 and 1, higher is better
     """
@@ -41,11 +43,15 @@ class Matrices:
     def __post_init__(self) -> None:
         for matrix in (self.first, self.second):
             if np.shape(matrix) != (len(self.sources), len(self.targets)):
-                raise ValueError(f"a matrix of shape {np.shape(matrix)} does not fit {len(self.sources)} sources and {len(self.targets)} targets")
+                raise ValueError(
+                    f"a matrix of shape {np.shape(matrix)} does not fit {len(self.sources)} sources and "
+                    f"{len(self.targets)} targets"
+                )
 
 
 def cross_heat_maps(matrices: Matrices, form: Format = "svg", note: str = "") -> bytes:
-    """Three panels: first, second, second − first.  Rows are sources; cells whose source is their target are framed, collapse cells underlined."""
+    """Three panels: first, second, second − first.  Rows are sources; cells whose source is their target are framed,
+    collapse cells underlined."""
     rows, columns = len(matrices.sources), len(matrices.targets)
     size = (3 * columns * CELL + 2.1, rows * CELL + 1.6)
     return draw(lambda figure: _paint(figure, matrices), size, form, note)
@@ -70,18 +76,28 @@ def _paint(figure: Figure, matrices: Matrices) -> None:
     bars: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.06, "aspect": 30, "pad": 0.04}
     bar = figure.colorbar(mpl.cm.ScalarMappable(level, sequential), ax=list(panels[:2]), extend="min", **bars)
     bar.set_label(f"{matrices.metric}; ≤ {number(COLLAPSE)} underlined, source = target framed")
-    bar = figure.colorbar(mpl.cm.ScalarMappable(change, diverging), ax=panels[2], extend="both", **(bars | {"aspect": 15}))
+    bar = figure.colorbar(
+        mpl.cm.ScalarMappable(change, diverging), ax=panels[2], extend="both", **(bars | {"aspect": 15})
+    )
     bar.set_label("difference")
     bar.set_ticks([-DIFFERENCE, 0, DIFFERENCE])
 
 
-def _panel(axes: Axes, values: ArrayLike, matrices: Matrices, colors: Colormap, scale: Normalize, signed: bool = False) -> None:
+def _panel(
+    axes: Axes, values: ArrayLike, matrices: Matrices, colors: Colormap, scale: Normalize, signed: bool = False
+) -> None:
     from matplotlib.patches import Rectangle
 
     values = np.asarray(values)
     shown = colors.with_extremes(bad="#ffffff")
     axes.imshow(np.ma.masked_invalid(values), cmap=shown, norm=scale, aspect="equal")
-    axes.set_xticks(range(len(matrices.targets)), [wrapped(name) for name in matrices.targets], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(matrices.targets)),
+        [wrapped(name) for name in matrices.targets],
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+    )
     axes.set_yticks(range(len(matrices.sources)), [wrapped(name, 16) for name in matrices.sources])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -97,6 +113,21 @@ def _panel(axes: Axes, values: ArrayLike, matrices: Matrices, colors: Colormap, 
         dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5  # relative luminance decides the ink
         axes.text(column, row, number(value, signed), ha="center", va="center", color="white" if dark else INK)
         if not signed and value <= COLLAPSE:
-            axes.plot([column - 0.24, column + 0.24], [row + 0.22, row + 0.22], color="white", linewidth=1.2, solid_capstyle="butt")
+            axes.plot(
+                [column - 0.24, column + 0.24],
+                [row + 0.22, row + 0.22],
+                color="white",
+                linewidth=1.2,
+                solid_capstyle="butt",
+            )
         if matrices.sources[row] == matrices.targets[column]:
-            axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="white" if dark else INK, linewidth=1.0))
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.46, row - 0.46),
+                    0.92,
+                    0.92,
+                    fill=False,
+                    edgecolor="white" if dark else INK,
+                    linewidth=1.0,
+                )
+            )

@@ -13,12 +13,14 @@ from reports.figures.style import GREY, LINES, Format, draw, number, tidy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOW_FPR = 0.05  # Right end of the enlarged region: the false positive rates that an operator can bear lie at its left edge.
+# Right end of the enlarged region: the false positive rates that an operator can bear lie at its left edge.
+LOW_FPR = 0.05
 OPERATING = 0.01
 
 
 def roc(score: ArrayLike, attack: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False and true positive rate at every distinct threshold, from (0, 0) to (1, 1); tied scores move together, so ties count one half in the area.
+    """False and true positive rate at every distinct threshold, from (0, 0) to (1, 1); tied scores move together, so
+    ties count one half in the area.
 
     score (n,), higher = more anomalous; attack (n,) bool.  ValueError unless there are both attacks and benign flows.
     """
@@ -33,7 +35,8 @@ def roc(score: ArrayLike, attack: ArrayLike) -> tuple[NDArray[np.float64], NDArr
 
 
 def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], form: Format = "svg", note: str = "") -> bytes:
-    """One line per name: (score (n,), attack (n,) bool).  Left the whole curve, right FPR ≤ 5 % with the operating point of 1 % marked.
+    """One line per name: (score (n,), attack (n,) bool).  Left the whole curve, right FPR ≤ 5 % with the operating
+    point of 1 % marked.
 
     The legend has the area and the TPR at 1 % FPR.  ValueError for more lines than there are distinguishable styles.
     """

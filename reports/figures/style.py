@@ -1,6 +1,7 @@
 """What all figures share: a palette for print and colour-blind readers, sizes in inches, and deterministic bytes.
 
-matplotlib is used without pyplot, so nothing is global; it is imported inside functions because the command line lists formats without it.
+matplotlib is used without pyplot, so nothing is global; it is imported inside functions because the command line lists
+formats without it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ INK = "#1a1a1a"
 GREY = "#767676"
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
-# Okabe & Ito (2008), without the yellow that vanishes on paper; every line also has its own dashes, for print without colour
+# Okabe & Ito (2008), without the yellow that vanishes on paper; every line also has its own dashes, for print without
+# colour
 LINES: tuple[tuple[str, Any], ...] = (
     (BLUE, "-"),
     (VERMILION, (0, (5, 1.5))),
@@ -60,7 +62,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def draw(paint: Callable[[Figure], None], size: tuple[float, float], form: Format, note: str = "") -> bytes:
-    """Paint a figure of ``size`` inches and return it as ``form``; equal input gives equal bytes.  ValueError for another format.
+    """Paint a figure of ``size`` inches and return it as ``form``; equal input gives equal bytes.  ValueError for
+    another format.
 
     note  a line over the figure that must not get lost: SYNTHETIC DATA, RANDOM SPLIT
     """

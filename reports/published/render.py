@@ -39,13 +39,16 @@ def _within(table: PublishedTable) -> Table:
     for method in _shown(table):
         figures = ["\n".join(map(_figure, method["numbers"][name])) or NONE for name in datasets]
         rows.append((method["name"], method["venue"] or NONE, method["status"], *figures))
-        rows += [(f"  {row['detector']}", "", _here(table), *_measured(row, datasets)) for row in _measured_rows(method)]
+        rows += [
+            (f"  {row['detector']}", "", _here(table), *_measured(row, datasets)) for row in _measured_rows(method)
+        ]
     title = f"{table['titles']['within']} (AUROC %, mean ± std)"
     return text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
 
 
 def within_groups(table: PublishedTable) -> Table:
-    """As the literature prints it: first what is reported only, then what is built, with its measured rows below it; JANUS last and bold."""
+    """As the literature prints it: first what is reported only, then what is built, with its measured rows below it;
+    JANUS last and bold."""
     datasets = table["datasets"]
     groups: dict[str, list[TableRow]] = {"reported only": [], "built here, too": [], "": []}
     for method in _shown(table):
@@ -55,12 +58,22 @@ def within_groups(table: PublishedTable) -> Table:
         first = [Cell(method["name"], best=own), Cell(method["venue"] or NONE)]
         group.append(TableRow([*first, *(Cell(text, best=own and text != NONE) for text in figures)]))
         for row in _measured_rows(method):
-            group.append(TableRow([Cell(f"  {row['detector']}", label=True), Cell("measured here"), *map(Cell, _measured(row, datasets))]))
+            group.append(
+                TableRow(
+                    [
+                        Cell(f"  {row['detector']}", label=True),
+                        Cell("measured here"),
+                        *map(Cell, _measured(row, datasets)),
+                    ]
+                )
+            )
     rows: list[TableRow] = []
     for name, members in groups.items():
         lines = [*([TableRow([Cell(name)])] if name and members else []), *members]
         rows += [replace(line, rule=place == 0 and bool(rows)) for place, line in enumerate(lines)]
-    title = f"{table['titles']['within']}, AUROC in %, mean ± std; published numbers, not measured here unless marked so."
+    title = (
+        f"{table['titles']['within']}, AUROC in %, mean ± std; published numbers, not measured here unless marked so."
+    )
     return Table(title, [Column("method", right=False), Column("venue", right=False), *map(Column, datasets)], rows)
 
 
@@ -83,23 +96,32 @@ def _measured_cell(cell: MeasuredCell, scale: int, digits: int) -> str:
 
 
 def cross_table(table: PublishedTable, print_form: bool = False) -> Table:
-    """The matrix of the literature, measured ones below it; ``print_form``: under a title of its own, and without the method's name in each row."""
+    """The matrix of the literature, measured ones below it; ``print_form``: under a title of its own, and without the
+    method's name in each row."""
     names = in_order(number["target"] for number in table["cross"])
     cells = {(number["source"], number["target"]): number for number in table["cross"]}
     best = {name: max(number["value"] for (_, target), number in cells.items() if target == name) for name in names}
     rows, absent = [], "–" if print_form else NONE
     for source in names:
         numbers = [cells[source, target] for target in names]
-        figures = [Cell(_figure(each), within=each["target"] == source, best=each["value"] == best[each["target"]]) for each in numbers]
+        figures = [
+            Cell(_figure(each), within=each["target"] == source, best=each["value"] == best[each["target"]])
+            for each in numbers
+        ]
         rows.append(TableRow([Cell(source if print_form else f"JANUS: {source}"), *figures]))
     for row in (row for method in table["methods"] for row in _measured_rows(method)):
         measured = {(cell["source"], cell["target"]): _measured_cell(cell, 1, 4) for cell in row["cells"]}
         for source in names:
             figures = [Cell(measured.get((source, target), absent), within=source == target) for target in names]
-            rows.append(TableRow([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0]))
+            rows.append(
+                TableRow([Cell(f"{row['detector']}, {_here(table)}: {source}"), *figures], rule=source == names[0])
+            )
     title, first = f"{table['titles']['cross']} (AUROC, source ↓ / target →)", "source → target"
     if print_form:
-        title, first = f"{table['titles']['cross']}: JANUS, AUROC, mean ± std. Italic: within; bold: maximum of its column.", "source ↓ / target →"
+        title, first = (
+            f"{table['titles']['cross']}: JANUS, AUROC, mean ± std. Italic: within; bold: maximum of its column.",
+            "source ↓ / target →",
+        )
     return replace(text_table(title, (first, *names), (), stack=False), rows=rows)
 
 
@@ -119,13 +141,20 @@ def other_tables(table: PublishedTable) -> list[Table]:
         others.append((what, where, metric, value, number["note"]))
     title = f"{table['titles']['ablation']} (AUROC points, published)"
     first = text_table(title, ("JANUS with", *columns), ablations, stack=False)
-    second = text_table("Other published figures", ("what", "where", "metric", "value", "note"), others, left=3, notes=1, stack=False)
+    second = text_table(
+        "Other published figures", ("what", "where", "metric", "value", "note"), others, left=3, notes=1, stack=False
+    )
     return [_ragged(first, (0,)), _ragged(second, (0, 1, 4))]
 
 
 def _ragged(table: Table, places: Sequence[int]) -> Table:
     """Columns of running text at the places; in print the others are set right."""
-    return replace(table, columns=[replace(column, latex=RAGGED if place in places else "r") for place, column in enumerate(table.columns)])
+    return replace(
+        table,
+        columns=[
+            replace(column, latex=RAGGED if place in places else "r") for place, column in enumerate(table.columns)
+        ],
+    )
 
 
 def closing_lines(table: PublishedTable) -> list[str]:
@@ -136,7 +165,11 @@ def closing_lines(table: PublishedTable) -> list[str]:
     lines = [f"{mark} {text}" for mark, text in table["footnotes"].items() if mark in used]
     protocols = grouped((_protocol(number), number["name"]) for number in shown if not number["footnote"])
     lines += [f"{', '.join(in_order(names))}: {protocol}" for protocol, names in protocols.items()]
-    lines += [f"{number['name']} on {number['target']}: {number['note']}" for number in shown if number["note"] and number["kind"] == "within"]
+    lines += [
+        f"{number['name']} on {number['target']}: {number['note']}"
+        for number in shown
+        if number["note"] and number["kind"] == "within"
+    ]
     return [*lines, *table["notes"]]
 
 
@@ -160,4 +193,6 @@ def published_text(table: PublishedTable, width: int, color: bool) -> str:
 def published_markdown(table: PublishedTable) -> str:
     """GitHub tables."""
     tables = [line for each in all_tables(table) for line in markdown_table(each)]
-    return "\n".join([f"## {escape(table['title'])}", "", *tables, *(f"- {escape(line)}" for line in closing_lines(table))])
+    return "\n".join(
+        [f"## {escape(table['title'])}", "", *tables, *(f"- {escape(line)}" for line in closing_lines(table))]
+    )

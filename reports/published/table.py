@@ -1,7 +1,8 @@
-"""Numbers from the literature: ``published.toml``, and the table that stands beside measured rows.  Standard library only.
+"""Numbers from the literature: ``published.toml``, and the table that stands beside measured rows.  Standard library
+only.
 
-They are shown with venue, protocol, footnote and provenance, and never take part in a rank.  A predicted number is refused; the other rules
-that the file keeps (marks that agree with protocols, possible values …) are those of its test.
+They are shown with venue, protocol, footnote and provenance, and never take part in a rank.  A predicted number is
+refused; the other rules that the file keeps (marks that agree with protocols, possible values …) are those of its test.
 """
 
 import re
@@ -74,7 +75,8 @@ class PublishedNumber(TypedDict):
 
 @dataclass(frozen=True)
 class Published:
-    """The whole file.  ``datasets``: name → normalised spellings; ``dataset_notes``: name → note; ``titles``: kind of table → title."""
+    """The whole file.  ``datasets``: name → normalised spellings; ``dataset_notes``: name → note; ``titles``: kind of
+    table → title."""
 
     methods: tuple[PublishedMethod, ...]
     numbers: tuple[PublishedNumber, ...]
@@ -96,10 +98,17 @@ def read_published(path: Path = FILE) -> Published:
     """The file.  DataError if it cannot be read, or lacks what a number or a method needs."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        methods = {key: PublishedMethod(key, **entry | {"detectors": tuple(entry["detectors"])}) for key, entry in content["methods"].items()}
+        methods = {
+            key: PublishedMethod(key, **entry | {"detectors": tuple(entry["detectors"])})
+            for key, entry in content["methods"].items()
+        }
         return Published(
             tuple(methods.values()),
-            tuple(_number(content, table, entry, methods[entry["method"]]) for table in content["tables"] for entry in table["numbers"]),
+            tuple(
+                _number(content, table, entry, methods[entry["method"]])
+                for table in content["tables"]
+                for entry in table["numbers"]
+            ),
             dict(content["footnotes"]),
             {name: frozenset(map(_normal, [name, *entry["aliases"]])) for name, entry in content["datasets"].items()},
             {name: entry["note"] for name, entry in content["datasets"].items() if "note" in entry},
@@ -173,7 +182,8 @@ class MeasuredRow(TypedDict):
 
 
 class MethodRow(TypedDict):
-    """A method; ``status``: ``built as NAME`` or ``reported only``; ``rank`` is always None; ``numbers``: dataset → its within-dataset figures."""
+    """A method; ``status``: ``built as NAME`` or ``reported only``; ``rank`` is always None; ``numbers``: dataset → its
+    within-dataset figures."""
 
     method: str
     name: str
@@ -229,14 +239,20 @@ def published_table(document: Board | None, registered: Collection[str]) -> Publ
     }
 
 
-def _method_row(method: PublishedMethod, published: Published, document: Board | None, registered: Collection[str], metric: str) -> MethodRow:
+def _method_row(
+    method: PublishedMethod, published: Published, document: Board | None, registered: Collection[str], metric: str
+) -> MethodRow:
     detector = next((name for name in method.detectors if name in registered), None)
     within: dict[str, list[NumberRow]] = {name: [] for name in published.datasets}
     for number in published.numbers:
         alike = number["method"] == method.key and number["target"] in within
         if alike and (number["kind"] == "within" or (number["kind"] == "thresholded" and not number["variant"])):
             within[number["target"]].append(_number_row(number, metric))
-    rows = [] if document is None else [row for row in document["rows"] if row["detector"].partition("[")[0] in method.detectors]
+    rows = (
+        []
+        if document is None
+        else [row for row in document["rows"] if row["detector"].partition("[")[0] in method.detectors]
+    )
     return {
         "method": method.key,
         "name": method.name,
@@ -269,12 +285,22 @@ def _measured(row: BoardRow, published: Published) -> list[MeasuredCell]:
 def _notes(methods: Sequence[MethodRow], metric: str, published: Published) -> list[str]:
     """What a reader has to know, most important first."""
     missing = [row["name"] for row in methods if row["detector"] is None]
-    lines = ["from the literature: other partitions and protocols than the measured rows; never ranked, and no rank counts them"]
+    lines = [
+        (
+            "from the literature: other partitions and protocols than the measured rows; never ranked, and no rank "
+            "counts them"
+        )
+    ]
     measured = [row for method in methods for row in method["measured"]]
     if measured and not any(row["cells"] for row in measured):
         lines += ["nothing measured stands beside them: none of the measured datasets is a published one"]
     lines += [f"{REPORTED_ONLY} (no such detector is registered): {', '.join(missing)}"] if missing else []
-    lines += [f"every number is an AUROC unless it names its metric; ≠ marks another metric than {metric}: not comparable along its column"]
+    lines += [
+        (
+            f"every number is an AUROC unless it names its metric; ≠ marks another metric than {metric}: not "
+            "comparable along its column"
+        )
+    ]
     lines += [f"{name}: {note}" for name, note in published.dataset_notes.items()]
     lines += ["CIC-DDoS2019 → CIC-IDS2017: JANUS matches Shafir's .93"]
     lines += ["calibrated cross-domain transfer: the aggregator is fitted on benign flows of the target"]

@@ -1,4 +1,5 @@
-r"""The leaderboard, its matrices and the published tables in LaTeX (booktabs), to be read with ``\input``.  Standard library only.
+r"""The leaderboard, its matrices and the published tables in LaTeX (booktabs), to be read with ``\input``.  Standard
+library only.
 
 What has to be in the preamble is ``PREAMBLE``, which the first line of the output repeats.
 """
@@ -20,11 +21,31 @@ PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 ROWS = 48  # A table has at most so many rows on a page; the rest continues in another one.
 MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")  # A hyphen that is a sign.
 
-# Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its default fonts lack.
-SYMBOLS = {"±": "pm", "×": "times", "→": "rightarrow", "↓": "downarrow", "≤": "leq", "≥": "geq", "≈": "approx", "≠": "neq", "√": "surd", "·": "cdot"}
+# Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its
+# default fonts lack.
+SYMBOLS = {
+    "±": "pm",
+    "×": "times",
+    "→": "rightarrow",
+    "↓": "downarrow",
+    "≤": "leq",
+    "≥": "geq",
+    "≈": "approx",
+    "≠": "neq",
+    "√": "surd",
+    "·": "cdot",
+}
 GREEK = {"Δ": "Delta", "λ": "lambda", "µ": "mu", "σ": "sigma", "τ": "tau"}
 RAISED = {"†": "dagger", "‡": "ddagger", "★": "star"}
-NAMED = {"\\": "textbackslash", "~": "textasciitilde", "^": "textasciicircum", "<": "textless", ">": "textgreater", "|": "textbar", "…": "dots"}
+NAMED = {
+    "\\": "textbackslash",
+    "~": "textasciitilde",
+    "^": "textasciicircum",
+    "<": "textless",
+    ">": "textgreater",
+    "|": "textbar",
+    "…": "dots",
+}
 SPECIAL = (
     {character: rf"\{character}" for character in "&%$#_{}"}
     | {character: rf"\{name}{{}}" for character, name in NAMED.items()}
@@ -36,7 +57,9 @@ SPECIAL = (
 
 def escape(text: str, side: str = "r") -> str:
     """Text as LaTeX that prints it; several lines are stacked, set ``l``eft or ``r``ight."""
-    lines = ["".join(SPECIAL.get(character, character) for character in line) for line in MINUS.sub("−", text).split("\n")]
+    lines = [
+        "".join(SPECIAL.get(character, character) for character in line) for line in MINUS.sub("−", text).split("\n")
+    ]
     return lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}"
 
 
@@ -45,7 +68,8 @@ def _code(text: str) -> str:
 
 
 def _float(label: str, table: Table, text: str) -> list[str]:
-    r"""A ``table`` with its caption ``text``, which is LaTeX already, above, as booktabs advises; its notes in small print under it."""
+    r"""A ``table`` with its caption ``text``, which is LaTeX already, above, as booktabs advises; its notes in small
+    print under it."""
     below = r" \par ".join(escape(note) for note in table.notes)
     spec = "".join(column.latex or ("r" if column.right else "l") for column in table.columns)
     header = [escape(column.heading_in("latex")) for column in table.columns]
@@ -59,7 +83,14 @@ def _float(label: str, table: Table, text: str) -> list[str]:
         rf"\label{{tab:{label}}}",
         r"\small\setlength{\tabcolsep}{4pt}",
         r"\begin{adjustbox}{max width=\linewidth}",
-        *(rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", r"\toprule", " & ".join(header) + r" \\", *body, r"\bottomrule", r"\end{tabular}"),
+        *(
+            rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+            r"\toprule",
+            " & ".join(header) + r" \\",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ),
         r"\end{adjustbox}",
         *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {below}}}"] if below else []),
         r"\end{table}",
@@ -75,7 +106,8 @@ def _row(columns: Sequence[Column], row: TableRow) -> list[str]:
 
 
 def _cell(column: Column, cell: Cell) -> str:
-    """Emphasised where the source is the target or nothing is better; mathematics (±) keeps its own font, as usual in tables of results."""
+    """Emphasised where the source is the target or nothing is better; mathematics (±) keeps its own font, as usual in
+    tables of results."""
     if cell.label:
         return _code(cell.text) if cell.text == cell.text.lstrip() else rf"\quad {_code(cell.text.lstrip())}"
     text = escape(cell.text, "r" if column.right else "l")
@@ -84,8 +116,13 @@ def _cell(column: Column, cell: Cell) -> str:
 
 
 def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
-    """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions, notes."""
-    lines = [f"% preamble: {PREAMBLE}", "", *(_details(document) if "details" in document else [*_leaderboard(document), *_matrices(document)])]
+    """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions,
+    notes."""
+    lines = [
+        f"% preamble: {PREAMBLE}",
+        "",
+        *(_details(document) if "details" in document else [*_leaderboard(document), *_matrices(document)]),
+    ]
     parts = parts_table(document)
     lines += _float("parts", parts, f"{escape(parts.title)}.")
     found = [rf"{_code(name)} {escape(what)}" for name, what in problems(document)]
@@ -121,7 +158,8 @@ def _matrices(document: Board) -> list[str]:
 
 
 def _details(document: Board) -> list[str]:
-    """A table may be longer than a page, which a float may not: ``longtable`` would be, but not narrower than its columns."""
+    """A table may be longer than a page, which a float may not: ``longtable`` would be, but not narrower than its
+    columns."""
     lines = []
     for position, table in enumerate(tables_of(document), 1):
         for part, start in enumerate(range(0, len(table.rows), ROWS), 1):
@@ -132,7 +170,8 @@ def _details(document: Board) -> list[str]:
 
 
 def latex_published(table: PublishedTable) -> str:
-    """The document of ``published_table``: the two tables of the literature in their printed form, ablations, other figures, footnotes and notes."""
+    """The document of ``published_table``: the two tables of the literature in their printed form, ablations, other
+    figures, footnotes and notes."""
     lines = [f"% preamble: {PREAMBLE}", ""]
     for label, shown in (("within", within_groups(table)), ("cross", cross_table(table, print_form=True))):
         lines += _float(f"published-{label}", shown, escape(shown.title))

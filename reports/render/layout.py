@@ -33,7 +33,8 @@ class TerminalColumn:
 
 
 def wrap_name(name: str, width: int) -> str:
-    """Break a name into lines of at most ``width``: after a separator (``,`` ``[`` ``_`` ``-`` or a space) where possible, anywhere otherwise."""
+    """Break a name into lines of at most ``width``: after a separator (``,`` ``[`` ``_`` ``-`` or a space) where
+    possible, anywhere otherwise."""
     lines = [""]
     for piece in re.findall(r"[^,\[_\- ]*[,\[_\- ]|[^,\[_\- ]+", name):
         if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:
@@ -44,10 +45,13 @@ def wrap_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def paged(labels: Sequence[TerminalColumn], columns: Sequence[TerminalColumn], width: int) -> list[list[TerminalColumn]]:
+def paged(
+    labels: Sequence[TerminalColumn], columns: Sequence[TerminalColumn], width: int
+) -> list[list[TerminalColumn]]:
     """Divide ``columns`` into tables that fit ``width``, each beginning with ``labels``.
 
-    Columns of one priority stay together if they can; the lower the number, the earlier the table.  Inside a table they keep their given order.
+    Columns of one priority stay together if they can; the lower the number, the earlier the table.  Inside a table they
+    keep their given order.
     """
     room = width - sum(column.width + GAP for column in labels)
     pages: list[list[TerminalColumn]] = []
@@ -65,7 +69,9 @@ def paged(labels: Sequence[TerminalColumn], columns: Sequence[TerminalColumn], w
 def _groups(columns: Sequence[TerminalColumn], room: int) -> list[list[TerminalColumn]]:
     """Columns by priority; a group wider than a whole table is taken apart."""
     groups: list[list[TerminalColumn]] = []
-    for group in grouped((column.priority, column) for column in sorted(columns, key=lambda column: column.priority)).values():
+    for group in grouped(
+        (column.priority, column) for column in sorted(columns, key=lambda column: column.priority)
+    ).values():
         fits = sum(column.width + GAP for column in group) <= room + GAP
         groups += [group] if fits else [[column] for column in group]
     return groups
@@ -73,17 +79,29 @@ def _groups(columns: Sequence[TerminalColumn], room: int) -> list[list[TerminalC
 
 def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
     """A rich table with exactly the columns' own widths, a rule under the header."""
-    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold")
+    table = RichTable(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold"
+    )
     for column in columns:
         justify, width = "right" if column.right else "left", column.width
-        table.add_column(Text(column.header), justify=justify, vertical="top", min_width=width, max_width=width, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(
+            Text(column.header),
+            justify=justify,  # type: ignore[arg-type]
+            vertical="top",
+            min_width=width,
+            max_width=width,
+            no_wrap=True,
+        )
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*cells)
     return table
 
 
 def terminal_columns(table: Table) -> list[TerminalColumn]:
-    return [_terminal_column(column, [row.cells[place].text for row in table.rows]) for place, column in enumerate(table.columns)]
+    return [
+        _terminal_column(column, [row.cells[place].text for row in table.rows])
+        for place, column in enumerate(table.columns)
+    ]
 
 
 def _terminal_column(column: Column, texts: Sequence[str]) -> TerminalColumn:
@@ -95,7 +113,8 @@ def _terminal_column(column: Column, texts: Sequence[str]) -> TerminalColumn:
 
 
 def terminal_tables(table: Table, width: int) -> list[RichTable]:
-    """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room for others."""
+    """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room
+    for others."""
     columns = terminal_columns(table)
     labels = table.labels if sum(column.width + GAP for column in columns[: table.labels]) <= width / 2 else 1
     return [to_table(page) for page in paged(columns[:labels], columns[labels:], width)]

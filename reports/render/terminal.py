@@ -1,4 +1,5 @@
-"""The leaderboard for a terminal: summary table, what went wrong, a source × target matrix per detector, partitions, notes."""
+"""The leaderboard for a terminal: summary table, what went wrong, a source × target matrix per detector, partitions,
+notes."""
 
 from dataclasses import replace
 
@@ -6,7 +7,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from reports.render.layout import GAP, TerminalColumn, paged, printed, stacked, terminal_columns, terminal_tables, wrap_name
+from reports.render.layout import (
+    GAP,
+    TerminalColumn,
+    paged,
+    printed,
+    stacked,
+    terminal_columns,
+    terminal_tables,
+    wrap_name,
+)
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
 from reports.tables.document import Board
@@ -19,7 +29,8 @@ MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
 SHADES = ((0.14, 174, "▁"), (0.40, 252, "▂"), (0.60, 153, "▃"), (0.80, 117, "▅"), (0.90, 75, "▆"), (1.01, 69, "█"))
-"""(upper bound of the value's place between chance and ideal, colour, bar): the bars say the same where there is no colour."""
+"""(upper bound of the value's place between chance and ideal, colour, bar): the bars say the same where there is no
+colour."""
 
 
 def render_table(document: Board, width: int, color: bool) -> str:
@@ -38,7 +49,14 @@ def render_table(document: Board, width: int, color: bool) -> str:
     columns = terminal_columns(sizes)
     notes = [Text(note, "dim") for note in sizes.notes]
     parts += [Group(Text(sizes.title, "bold"), stacked(paged(columns[:1], columns[1:], width)), *notes)]
-    parts += [Group(*(_item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else "")) for note in document["notes"]))]
+    parts += [
+        Group(
+            *(
+                _item(Text(note, "bold yellow" if note.startswith("SYNTHETIC DATA") else ""))
+                for note in document["notes"]
+            )
+        )
+    ]
     return printed(parts, width, color)
 
 
@@ -46,18 +64,23 @@ def _leaderboard(table: Table, width: int) -> RenderableType:
     table = table.without_empty((0, 1, len(table.columns) - 1))
     columns = terminal_columns(table)
     ends = [row.cells[-1] for row in table.rows]
-    status = TerminalColumn("status", [Text(cell.text, "bold red" if cell.failed else "green") for cell in ends], right=False)
+    status = TerminalColumn(
+        "status", [Text(cell.text, "bold red" if cell.failed else "green") for cell in ends], right=False
+    )
     rank, others = columns[0], [*columns[2:-1], status]
     first = sum(column.width + GAP for column in others if column.priority == 0) + rank.width
     low, high = NAME_WIDTH
     names = [row.cells[1] for row in table.rows]
     longest = max((len(text) for name in names for text in (name.text, name.small)), default=low)
     room = min(longest, max(low, min(high, width - first - GAP)))
-    return stacked(paged([rank, TerminalColumn("detector", [_name(name, room) for name in names], right=False)], others, width))
+    return stacked(
+        paged([rank, TerminalColumn("detector", [_name(name, room) for name in names], right=False)], others, width)
+    )
 
 
 def _name(name: Cell, width: int) -> Text:
-    """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across networks."""
+    """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across
+    networks."""
     text = Text(wrap_name(name.text, width), "bold")
     bracket = text.plain.find("[")
     if bracket >= 0:
@@ -105,12 +128,16 @@ def _matrix(table: Table, scale: tuple[float, float], width: int) -> tuple[Rende
     """The matrix of one detector, and its width."""
     columns = []
     for place, column in enumerate(terminal_columns(table)):
-        shown = replace(column, cells=[_shaded(row, place, text, scale) for row, text in zip(table.rows, column.cells, strict=True)])
+        shown = replace(
+            column, cells=[_shaded(row, place, text, scale) for row, text in zip(table.rows, column.cells, strict=True)]
+        )
         columns.append(_aligned(shown) if place else shown)
     pages = paged(columns[:1], columns[1:], width)
     widest = max(sum(column.width + GAP for column in page) - GAP for page in pages)
     under = [Text(line, "dim", overflow="fold") for line in table.notes]
-    return Group(Text(table.about, "bold", overflow="fold"), stacked(pages), *under), max(widest, min(width, len(table.about)))
+    return Group(Text(table.about, "bold", overflow="fold"), stacked(pages), *under), max(
+        widest, min(width, len(table.about))
+    )
 
 
 def _scale(document: Board) -> tuple[float, float]:
@@ -125,24 +152,34 @@ def _legend(scale: tuple[float, float], relation: str) -> Text:
     chance, ideal = scale
     legend = Text()
     for bound, color, bar in SHADES[:-1]:
-        legend.append(f"{bar} {relation} {number(chance + bound * (ideal - chance))[:-1]}", f"color(16) on color({color})").append("  ")
+        legend.append(
+            f"{bar} {relation} {number(chance + bound * (ideal - chance))[:-1]}", f"color(16) on color({color})"
+        ).append("  ")
     _, color, bar = SHADES[-1]
     return legend.append(f"{bar} better", f"color(16) on color({color})")
 
 
 def _shaded(row: TableRow, place: int, text: Text, scale: tuple[float, float]) -> Text:
-    """A cell of a matrix: names of sources as they are, the baseline dim, numbers by their place between chance and ideal."""
+    """A cell of a matrix: names of sources as they are, the baseline dim, numbers by their place between chance and
+    ideal."""
     cell = row.cells[place]
     if row.baseline:
         return Text(text.plain, "dim")
     if cell.value is None:
         return text if cell.head else Text(wrap_name(cell.text, TARGET_WIDTH), "bold red" if cell.failed else "")
     chance, ideal = scale
-    _, shade, bar = next((shade for shade in SHADES if (cell.value - chance) / (ideal - chance) <= shade[0] + 1e-9), SHADES[-1])
+    _, shade, bar = next(
+        (shade for shade in SHADES if (cell.value - chance) / (ideal - chance) <= shade[0] + 1e-9), SHADES[-1]
+    )
     return Text(f"{bar} {cell.text}", f"color(16) on color({shade})")
 
 
 def _aligned(column: TerminalColumn) -> TerminalColumn:
     """Pad every line to the column's width, so that a background fills its cell."""
     width = column.width
-    return replace(column, cells=[Text("\n".join(line.rjust(width) for line in cell.plain.split("\n")), cell.style) for cell in column.cells])
+    return replace(
+        column,
+        cells=[
+            Text("\n".join(line.rjust(width) for line in cell.plain.split("\n")), cell.style) for cell in column.cells
+        ],
+    )

@@ -25,7 +25,8 @@ def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG00
 
 
 def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
-    """Columns and lines of the tidy forms: one line per cell, or per record of the document's details; every setting repeated on it.
+    """Columns and lines of the tidy forms: one line per cell, or per record of the document's details; every setting
+    repeated on it.
 
     What a row's means are, and their intervals and tie groups, is repeated on its cells.
     """
@@ -33,7 +34,9 @@ def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
     if "details" in document:
         records = document["details"]["records"]
         columns = list(dict.fromkeys(name for record in records for name in record))
-        return [*SETTINGS, "table", *columns], [[*settings, document["details"]["table"], *_values(record, columns)] for record in records]
+        return [*SETTINGS, "table", *columns], [
+            [*settings, document["details"]["table"], *_values(record, columns)] for record in records
+        ]
     of_means = [f"{name}{number}" for name in MEANS for number in ("", *(f"_{number}" for number in OF_INTERVAL))]
     lines = []
     for row in document["rows"]:
@@ -65,7 +68,8 @@ def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001
 
 
 def render_parquet(document: Board, width: int, color: bool) -> bytes:
-    """The tidy form; a number that does not exist is null; params as JSON; the whole document under the key ``janus-bench`` of its metadata."""
+    """The tidy form; a number that does not exist is null; params as JSON; the whole document under the key
+    ``janus-bench`` of its metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,7 +86,8 @@ def _params(value: Any) -> Any:
 
 
 def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
-    """GitHub tables: leaderboard and a matrix per detector, or the document's details; what is not ok, partitions, notes."""
+    """GitHub tables: leaderboard and a matrix per detector, or the document's details; what is not ok, partitions,
+    notes."""
     details = "details" in document
     lines = [f"## {escape(title(document))}", "", escape(subtitle(document)), ""]
     for table in tables_of(document) if details else ():
@@ -92,7 +97,9 @@ def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: A
     lines += ["**Not ok**", "", *found, ""] if found else []
     for row in () if details else filter(has_numbers, document["rows"]):
         lines += markdown_table(matrix_table(document, row))
-    return "\n".join([*lines, *markdown_table(parts_table(document)), *(f"- {escape(note)}" for note in document["notes"])])
+    return "\n".join(
+        [*lines, *markdown_table(parts_table(document)), *(f"- {escape(note)}" for note in document["notes"])]
+    )
 
 
 def markdown_table(table: Table) -> list[str]:

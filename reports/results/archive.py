@@ -1,4 +1,5 @@
-"""A results folder as one file for an archive: ``.tar.zst`` or ``.tar.gz`` with checksums.  The same results give the same bytes."""
+"""A results folder as one file for an archive: ``.tar.zst`` or ``.tar.gz`` with checksums.  The same results give the
+same bytes."""
 
 import gzip
 import hashlib
@@ -20,20 +21,30 @@ def _zstd(file: BinaryIO) -> Any:
     return pa.CompressedOutputStream(file, "zstd")
 
 
-SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {".tar.zst": _zstd, ".tar.gz": lambda file: gzip.GzipFile("", "wb", fileobj=file, mtime=0)}
+SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {
+    ".tar.zst": _zstd,
+    ".tar.gz": lambda file: gzip.GzipFile("", "wb", fileobj=file, mtime=0),
+}
 
 
 def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) -> str:
-    """Write the archive, whole or not at all, and give its SHA-256.  Its one folder has its name; ``sha256sum -c SHA256SUMS`` checks it there.
+    """Write the archive, whole or not at all, and give its SHA-256.  Its one folder has its name; ``sha256sum -c
+    SHA256SUMS`` checks it there.
 
-    Owners and times are left out.  UsageError for another suffix or a place that cannot be written, DataError where a row lacks its scores.
+    Owners and times are left out.  UsageError for another suffix or a place that cannot be written, DataError where a
+    row lacks its scores.
     """
     suffix = next((suffix for suffix in SUFFIXES if archive.name.endswith(suffix) and archive.name != suffix), None)
     if suffix is None:
         raise UsageError(f"cannot tell the format of {archive}: end its name with {' or '.join(SUFFIXES)}")
     store = RunStore.open(folder)
     _check(store)
-    files = sorted(path for name in FOLDERS for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(
+        path
+        for name in FOLDERS
+        for path in (folder / name).rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
     top = archive.name.removesuffix(suffix)
     temporary = archive.with_name(f".{archive.name}.part")
     try:
@@ -67,6 +78,12 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _check(store: RunStore) -> None:
     """Every ok row has its scores and truth: an archive without them could not be looked into."""
     for key, record in store.records().items():
-        for path in (store.folder / "scores" / f"{key}.parquet", store.folder / "truth" / f"{record.spec['target_hash']}.parquet"):
+        for path in (
+            store.folder / "scores" / f"{key}.parquet",
+            store.folder / "truth" / f"{record.spec['target_hash']}.parquet",
+        ):
             if record.status == "ok" and not path.exists():
-                raise DataError(f"{path} is missing though run {key} is ok: delete its row in results/ and run it again before exporting")
+                raise DataError(
+                    f"{path} is missing though run {key} is ok: delete its row in results/ and run it again "
+                    "before exporting"
+                )

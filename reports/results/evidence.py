@@ -1,4 +1,5 @@
-"""From stored scores to numbers: aggregate on benign calibration scores, join the labels, compute the metrics.  Nothing is re-trained."""
+"""From stored scores to numbers: aggregate on benign calibration scores, join the labels, compute the metrics.  Nothing
+is re-trained."""
 
 from __future__ import annotations
 
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
     from protocols.operations import SourceLikeness
 
 VIEWS = {"": 1, "@2+": 2}
-"""Suffix of a metric's name → the fewest packets a test flow must have: every number also exists without the single-packet flows."""
+"""Suffix of a metric's name → the fewest packets a test flow must have: every number also exists without the
+single-packet flows."""
 
 KEYS = ("flow_id", "target", "role")
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredFlows:
-    """The test flows of one run under one aggregator, ascending by ``flow`` (n,), with the packets (n,) and the captures (n,) of each.
+    """The test flows of one run under one aggregator, ascending by ``flow`` (n,), with the packets (n,) and the
+    captures (n,) of each.
 
-    capture  the group of captures that hold the same flows, named by the first; in truths of schema version 1 the original capture alone
+    capture  the group of captures that hold the same flows, named by the first; in truths of schema version 1 the
+             original capture alone
     """
 
     flow: NDArray[np.int64]
@@ -50,7 +54,8 @@ def score_columns(scores: pl.DataFrame) -> tuple[str, ...]:
 def scored_flows(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> ScoredFlows:
     """Every test flow with the scalar that ``aggregator`` makes of its scores, and its truth.
 
-    spec: of the run (``janus_bench.records.RunSpec``).  UsageError if the columns do not allow the aggregator, DataError if the truth lacks a flow.
+    spec: of the run (``janus_bench.records.RunSpec``).  UsageError if the columns do not allow the aggregator,
+    DataError if the truth lacks a flow.
     """
     from protocols.aggregators import fit_aggregator
     from protocols.roles import aggregator_role
@@ -61,15 +66,21 @@ def scored_flows(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, A
     scalar = fit_aggregator(aggregator, calibration.select(columns).to_numpy(), columns)
     test = roles["test"].sort("flow_id").join(truth, on="flow_id", how="left", maintain_order="left")
     if test["attack"].null_count():
-        raise DataError(f"scores of {spec['target']} name flows that its truth file does not have: they come from another version of the dataset")
+        raise DataError(
+            f"scores of {spec['target']} name flows that its truth file does not have: they come from another "
+            "version of the dataset"
+        )
     captures = test["group" if "group" in test.columns else "source"]
     value, cal_b = (scalar(part.select(columns).to_numpy()) for part in (test, roles["cal_b"]))
     evidence = TestScores(value, test["attack"].to_numpy(), test["family"].to_numpy().astype(np.str_), cal_b)
     return ScoredFlows(test["flow_id"].to_numpy(), test["n_packets"].to_numpy(), captures, evidence)
 
 
-def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> dict[str, TestScores]:
-    """One TestScores per view (see ``VIEWS``): the scalar of every test flow with its label, and of the calibration flows B."""
+def cell_scores(
+    scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str
+) -> dict[str, TestScores]:
+    """One TestScores per view (see ``VIEWS``): the scalar of every test flow with its label, and of the calibration
+    flows B."""
     flows = scored_flows(scores, truth, spec, aggregator)
     return {suffix: flows.view(suffix).evidence for suffix in VIEWS}
 
@@ -77,8 +88,8 @@ def cell_scores(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, An
 def likeness_of(scores: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> SourceLikeness | None:
     """How much a row's scalar tells benign flows of the source from those of the target; ``aggregator`` is the row's.
 
-    None where there are not both, where the scalar is fitted on one of them, and for ``BEST_FIXED``, which has no scalar.  UsageError if the
-    columns do not allow the aggregator.
+    None where there are not both, where the scalar is fitted on one of them, and for ``BEST_FIXED``, which has no
+    scalar.  UsageError if the columns do not allow the aggregator.
     """
     from protocols.roles import aggregator_role
     from protocols.studies import scalar_likeness
@@ -87,11 +98,16 @@ def likeness_of(scores: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) 
     if aggregator == BEST_FIXED or fitted_on != "cal_a":
         return None
     columns = score_columns(scores)
-    parts = {role: scores.filter(scores["role"] == role).select(columns).to_numpy() for role in ("cal_a", "source_val", "cal_b")}
+    parts = {
+        role: scores.filter(scores["role"] == role).select(columns).to_numpy()
+        for role in ("cal_a", "source_val", "cal_b")
+    }
     return scalar_likeness(aggregator, columns, parts["cal_a"], parts["source_val"], parts["cal_b"])
 
 
-def compute_metrics(views: Mapping[str, TestScores], metrics: Mapping[str, Metric], report: Callable[[str], None]) -> dict[str, float | None]:
+def compute_metrics(
+    views: Mapping[str, TestScores], metrics: Mapping[str, Metric], report: Callable[[str], None]
+) -> dict[str, float | None]:
     """``auroc``, ``auroc@2+``, …; what is not a finite number, or raises (a line to ``report``), is None."""
     values: dict[str, float | None] = {}
     for suffix, evidence in views.items():

@@ -1,9 +1,11 @@
-"""A folder of results.  Append-only: an attempt is a new file, written beside its place and renamed, so every file is whole at every moment.
+"""A folder of results.  Append-only: an attempt is a new file, written beside its place and renamed, so every file is
+whole at every moment.
 
 plans/<key>.json              what was asked for (PlanRecord)
 results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest attempt counts
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
-truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the parent, never seen by a child
+truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
+                              parent, never seen by a child
 models/<fit>/                 what a detector saved
 logs/<fit>.log                the child's standard error
 """
@@ -46,7 +48,10 @@ class RunStore:
     def open(cls, folder: Path) -> RunStore:
         """An existing results folder, for reading.  DataError if there is none."""
         if not (folder / "results").is_dir():
-            raise DataError(f"no results in {folder}: start with `janus-bench run --runs {folder}`, or name another folder with --runs")
+            raise DataError(
+                f"no results in {folder}: start with `janus-bench run --runs {folder}`, or name another folder "
+                "with --runs"
+            )
         return cls(folder)
 
     @classmethod
@@ -58,7 +63,9 @@ class RunStore:
                 with tempfile.TemporaryFile(dir=folder / name):
                     pass
         except OSError as error:
-            raise UsageError(f"results folder {folder} cannot be written ({error.strerror}): choose another with --runs") from None
+            raise UsageError(
+                f"results folder {folder} cannot be written ({error.strerror}): choose another with --runs"
+            ) from None
         return cls(folder)
 
     def append(self, record: RunRecord) -> RunRecord:
@@ -72,7 +79,8 @@ class RunStore:
         return record
 
     def write_plan(self, plan: PlanRecord) -> PlanRecord:
-        """Store a plan as the one that was asked for last; the same request is the same file, so asking again renews ``made``."""
+        """Store a plan as the one that was asked for last; the same request is the same file, so asking again renews
+        ``made``."""
         plan = replace(plan, made=datetime.now(UTC).isoformat(timespec="microseconds"))
         self._write(self.folder / "plans" / f"{plan.key}.json", _json(plan.to_json()))
         return plan
@@ -90,7 +98,8 @@ class RunStore:
     def write_model(self, fit_key: str, saved: Path) -> None:
         """Keep what a detector saved: regular files only, and links are never followed.
 
-        DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model is whole or not there.
+        DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model
+        is whole or not there.
         """
         place = self.model_folder(fit_key)
         try:
@@ -103,7 +112,9 @@ class RunStore:
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
-            raise WriteFailed(f"cannot write {place}: {error.strerror or error}. Make room and run the same command again") from None
+            raise WriteFailed(
+                f"cannot write {place}: {error.strerror or error}. Make room and run the same command again"
+            ) from None
 
     def write_log(self, fit_key: str, log: Path) -> None:
         """Keep a child's standard error."""
@@ -134,7 +145,8 @@ class RunStore:
             return write_atomically(path, data, exclusive)
         except OSError as error:
             raise WriteFailed(
-                f"cannot write {path}: {error.strerror}; what was finished before is kept. Make room and run the same command again"
+                f"cannot write {path}: {error.strerror}; what was finished before is kept. Make room and run "
+                "the same command again"
             ) from None
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
@@ -148,9 +160,13 @@ class RunStore:
         try:
             return pl.read_parquet(path)
         except FileNotFoundError:
-            raise DataError(f"{path} is missing: its row cannot be derived; delete the row in results/ and run again") from None
+            raise DataError(
+                f"{path} is missing: its row cannot be derived; delete the row in results/ and run again"
+            ) from None
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it and its row in results/, and run again") from None
+            raise DataError(
+                f"{path} is damaged ({str(error).splitlines()[0]}): delete it and its row in results/, and run again"
+            ) from None
 
 
 def _copy_regular(source: Path, destination: Path) -> None:

@@ -1,4 +1,5 @@
-"""Several results folders made into one.  Nothing is run; what two folders disagree on is refused, never averaged or dropped silently."""
+"""Several results folders made into one.  Nothing is run; what two folders disagree on is refused, never averaged or
+dropped silently."""
 
 import os
 import shutil
@@ -18,7 +19,8 @@ from reports.tables.fields import grouped
 
 @dataclass(frozen=True)
 class Merged:
-    """What came together: runs kept, runs that several folders had alike, plans; and notes about what now stands side by side."""
+    """What came together: runs kept, runs that several folders had alike, plans; and notes about what now stands side
+    by side."""
 
     runs: int
     shared: int
@@ -29,9 +31,10 @@ class Merged:
 def merge(folders: Sequence[Path], destination: Path) -> Merged:
     """Write the union of ``folders`` to ``destination``, which appears whole or not at all.
 
-    A run that several folders have counts once: an ok one before any other, then that of the folder named first, with all its attempts.  UsageError
-    for fewer than two folders, a destination that is not empty, or folders of different schema versions; DataError if two folders have different
-    scores for the same run, or different flows under the same data hash.
+    A run that several folders have counts once: an ok one before any other, then that of the folder named first, with
+    all its attempts.  UsageError for fewer than two folders, a destination that is not empty, or folders of different
+    schema versions; DataError if two folders have different scores for the same run, or different flows under the same
+    data hash.
     """
     if len({folder.resolve() for folder in folders}) < 2:
         raise UsageError("name two or more different results folders to merge")
@@ -69,7 +72,9 @@ def _check_versions(parts: Sequence[Results]) -> None:
     """Rows of different schema versions were not made under the same rules."""
     seen: dict[int, Results] = {}
     for part in parts:
-        for version in {record.schema_version for record in part.records.values()} | {plan.schema_version for plan in part.plans}:
+        for version in {record.schema_version for record in part.records.values()} | {
+            plan.schema_version for plan in part.plans
+        }:
             seen.setdefault(version, part)
     if len(seen) > 1:
         found = ", ".join(f"{version} (as in {part.folder})" for version, part in sorted(seen.items()))
@@ -107,11 +112,15 @@ def _check_truth(parts: Sequence[Results]) -> None:
         for path in sorted((part.folder / "truth").glob("*.parquet")):
             first = seen.setdefault(path.stem, part)
             if first is not part and not _equal(first.truth(path.stem), part.truth(path.stem), ["flow_id"]):
-                raise DataError(f"{first.folder} and {part.folder} have different flows under the data hash {path.stem[:12]}: one of them is damaged")
+                raise DataError(
+                    f"{first.folder} and {part.folder} have different flows under the data hash "
+                    f"{path.stem[:12]}: one of them is damaged"
+                )
 
 
 def _plans(parts: Sequence[Results]) -> Collection[Path]:
-    """The plans to keep; where several folders have one, the one that was asked for last (a table shows the latest plan)."""
+    """The plans to keep; where several folders have one, the one that was asked for last (a table shows the latest
+    plan)."""
     latest = sorted((plan.made, f"{plan.key}.json", place) for place, part in enumerate(parts) for plan in part.plans)
     return {name: parts[place].folder / "plans" / name for _, name, place in latest}.values()
 
@@ -138,7 +147,15 @@ def _link_or_copy(source: str, target: str) -> None:
 def _notes(records: Sequence[RunRecord]) -> list[str]:
     """What a table made of these rows marks, too."""
     made = sorted({_made_by(record) for record in records})
-    notes = [f"rows were made by {len(made)} versions or machines ({'; '.join(made)}): tables say so"] if len(made) > 1 else []
+    notes = (
+        [f"rows were made by {len(made)} versions or machines ({'; '.join(made)}): tables say so"]
+        if len(made) > 1
+        else []
+    )
     versions = grouped((record.spec["detector"], record.spec["version"]) for record in records)
-    notes += [f"{name}: runs of versions {', '.join(sorted(set(found)))}" for name, found in sorted(versions.items()) if len(set(found)) > 1]
+    notes += [
+        f"{name}: runs of versions {', '.join(sorted(set(found)))}"
+        for name, found in sorted(versions.items())
+        if len(set(found)) > 1
+    ]
     return notes

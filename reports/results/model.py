@@ -1,7 +1,8 @@
 """The reading model: what is stored in a results folder, as tables of rows of runs.
 
-Every reader of results goes through it.  It alone knows which plan counts (of plans of one table the later one, per cell and seed), which aggregator
-makes a row's number, and which numbers are stored and which are derived from the scores.  Nothing is run.
+Every reader of results goes through it.  It alone knows which plan counts (of plans of one table the later one, per
+cell and seed), which aggregator makes a row's number, and which numbers are stored and which are derived from the
+scores.  Nothing is run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
 """Of a plan: what tables must agree in, besides their data, to be one or to be compared."""
 
 TRUTHS, SCORES, SCORED = 4, 8, 32
-"""So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target, or run by run."""
+"""So many truths, tables of scores, and scored test flows are kept for the next question: readers ask target by target,
+or run by run."""
 
 Pair = tuple[str, str]  # (source, target); a target-only baseline names the source of the cell that it stands beside.
 Progress = Callable[[str, float], None]
@@ -42,7 +44,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measure:
-    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``), under an aggregator.
+    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``),
+    under an aggregator.
 
     aggregator  None: each row's own
     """
@@ -90,7 +93,8 @@ class Number:
 
 
 class Results:
-    """A results folder.  Its plans and rows are read once, when it is opened; scores and truths when they are asked for."""
+    """A results folder.  Its plans and rows are read once, when it is opened; scores and truths when they are asked
+    for."""
 
     def __init__(self, stored: Stored, say: Say = ignore) -> None:
         """``say`` gets a line for what a reader should know: tables that are not shown, a metric that raised."""
@@ -112,16 +116,29 @@ class Results:
         return self.stored.folder
 
     def __repr__(self) -> str:
-        shown = [f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}" for table in self.tables()]
-        return "\n".join([f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)])
+        shown = [
+            f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}"
+            for table in self.tables()
+        ]
+        return "\n".join(
+            [f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)]
+        )
 
     def _made(self, plan: PlanRecord) -> tuple[str, str, str]:
-        """Plans that do not say when they were made (schema version 1) come first, by when the last of their runs finished."""
-        finished = "" if plan.made else max((self.records[cell.run_key].finished for cell in plan.cells if cell.run_key in self.records), default="")
+        """Plans that do not say when they were made (schema version 1) come first, by when the last of their runs
+        finished."""
+        finished = (
+            ""
+            if plan.made
+            else max(
+                (self.records[cell.run_key].finished for cell in plan.cells if cell.run_key in self.records), default=""
+            )
+        )
         return plan.made, finished, plan.key
 
     def tables(self) -> list[ResultTable]:
-        """Plans that agree in everything but detectors and seeds are one table; the one that was asked for last comes last."""
+        """Plans that agree in everything but detectors and seeds are one table; the one that was asked for last comes
+        last."""
         found: dict[str, list[PlanRecord]] = {}
         for plan in self.plans:
             key = _table_of(plan)
@@ -131,11 +148,15 @@ class Results:
     def table(self, plans: Sequence[PlanRecord]) -> ResultTable:
         """The table of these plans, oldest first.  ValueError unless they belong together."""
         if len({_table_of(plan) for plan in plans}) != 1:
-            raise ValueError(f"{'plans of different tables' if plans else 'a table needs at least one plan'}: {[plan.key for plan in plans]}")
+            raise ValueError(
+                f"{'plans of different tables' if plans else 'a table needs at least one plan'}: "
+                f"{[plan.key for plan in plans]}"
+            )
         return ResultTable(self, tuple(plans))
 
     def select(self, protocol: str = "") -> ResultTable:
-        """The table that was asked for last (of the protocol, if one is named).  What else there is, and that a table is an old one, is said."""
+        """The table that was asked for last (of the protocol, if one is named).  What else there is, and that a table
+        is an old one, is said."""
         tables = [table for table in self.tables() if protocol in ("", table.plan.protocol)]
         if not tables and protocol and self.plans:
             if protocol not in plugins.protocols():
@@ -146,7 +167,9 @@ class Results:
             raise DataError(f"no results in {self.folder}: start with `janus-bench run --runs {self.folder}`")
         *others, chosen = tables
         for table in others:
-            self.say(f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last")
+            self.say(
+                f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last"
+            )
         if chosen.schema_version < SCHEMA_VERSION:
             self.say(
                 f"note: {chosen.title} was made by an older janus-bench (schema version {chosen.schema_version}): "
@@ -160,7 +183,8 @@ class Results:
         return scored_flows(self.scores(key), self.truth(spec["target_hash"]), spec, aggregator)
 
     def number(self, record: RunRecord, measure: Measure, aggregator: str) -> Number:
-        """As stored for the run's own aggregator; derived from the scores for any other, or for a metric that is new.  Kept: numbers are small."""
+        """As stored for the run's own aggregator; derived from the scores for any other, or for a metric that is new.
+        Kept: numbers are small."""
         where = (record.key, measure.name, aggregator)
         if where not in self._numbers:
             try:
@@ -176,8 +200,12 @@ class Results:
         if aggregator != BEST_FIXED:
             return self._derived(record, measure, aggregator)
         # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
-        derived = [self._derived(record, measure, f"column:{column}") for column in score_columns(self.scores(record.key))]
-        return (max if measure.metric.higher_is_better else min)([value for value in derived if value is not None], default=None)
+        derived = [
+            self._derived(record, measure, f"column:{column}") for column in score_columns(self.scores(record.key))
+        ]
+        return (max if measure.metric.higher_is_better else min)(
+            [value for value in derived if value is not None], default=None
+        )
 
     def _derived(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
         evidence = self.scored(record.key, aggregator).view(measure.view).evidence
@@ -221,9 +249,16 @@ class ResultTable:
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """In the order of the plans.  A baseline's run stands beside several cells and comes as often."""
-        keys = {(cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key for plan in self.plans for cell in plan.cells}
+        keys = {
+            (cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key
+            for plan in self.plans
+            for cell in plan.cells
+        }
         declared, records = self._declared, self.results.records
-        return tuple(Run(self.results, *where, key, declared[where[0]].aggregator, records.get(key)) for where, key in keys.items())
+        return tuple(
+            Run(self.results, *where, key, declared[where[0]].aggregator, records.get(key))
+            for where, key in keys.items()
+        )
 
     @property
     def _declared(self) -> dict[str, DetectorRow]:
@@ -261,12 +296,15 @@ class ResultTable:
         for row in self.rows:
             if row.label == label:
                 return row
-        raise unknown("detector", label, [row.label for row in self.rows], f"Those are the ones in {self.results.folder}.")
+        raise unknown(
+            "detector", label, [row.label for row in self.rows], f"Those are the ones in {self.results.folder}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a table: a detector in one variant, or (``baseline``) the same fitted on the target's calibration flows alone.
+    """One row of a table: a detector in one variant, or (``baseline``) the same fitted on the target's calibration
+    flows alone.
 
     name   what it is called where it stands beside others
     cells  (source, target) → its runs, in the order of their seeds
@@ -303,7 +341,10 @@ class Row:
         """UsageError for a cell or a seed that was not asked for."""
         run = self.run(pair, seed)
         if run is None:
-            raise UsageError(f"no cell {pair[0]} → {pair[1]} of {self.name} with seed {seed} was asked for; seeds are {sorted(self.seeds)}")
+            raise UsageError(
+                f"no cell {pair[0]} → {pair[1]} of {self.name} with seed {seed} was asked for; seeds are "
+                f"{sorted(self.seeds)}"
+            )
         return run
 
 
@@ -337,7 +378,10 @@ class Run:
         """The record of an ok run; DataError unless it is one."""
         if self.ok is None:
             what = f"is {self.status}: {self.reason}" if self.record else "has not been run"
-            raise DataError(f"{self.label}, {self.pair[0]} → {self.pair[1]}, seed {self.seed} {what}; run it, or choose another detector or seed")
+            raise DataError(
+                f"{self.label}, {self.pair[0]} → {self.pair[1]}, seed {self.seed} {what}; run it, or choose "
+                "another detector or seed"
+            )
         return self.ok
 
     @property
@@ -355,24 +399,31 @@ class Run:
         return "identity" if self.single_score else asked or self.row_aggregator
 
     def scored(self, asked: str | None = None) -> ScoredFlows:
-        """UsageError if the run's columns do not allow the aggregator, or if it has no scalar of its own.  DataError unless it is ok."""
+        """UsageError if the run's columns do not allow the aggregator, or if it has no scalar of its own.  DataError
+        unless it is ok."""
         record, chosen = self.done(), self.aggregator(asked)
         if chosen == BEST_FIXED:
             raise UsageError(
-                f"{self.label} chooses its score with the labels of the test and has none of its own: name one with --aggregator column:NAME"
+                f"{self.label} chooses its score with the labels of the test and has none of its own: name one "
+                "with --aggregator column:NAME"
             )
         return self.results.scored(record.key, chosen)
 
     def found(self, measure: Measure) -> Number:
         """The number, or why there is none though the run is ok."""
-        return Number(None) if self.ok is None else self.results.number(self.ok, measure, self.aggregator(measure.aggregator))
+        return (
+            Number(None)
+            if self.ok is None
+            else self.results.number(self.ok, measure, self.aggregator(measure.aggregator))
+        )
 
     def number(self, measure: Measure) -> float | None:
         """None unless the run is ok and the number exists."""
         return self.found(measure).value
 
     def likeness(self, asked: str | None = None) -> SourceLikeness | None:
-        """How much its scalar tells the networks apart; None where it has none (``reports.results.evidence.likeness_of``) and unless it is ok."""
+        """How much its scalar tells the networks apart; None where it has none
+        (``reports.results.evidence.likeness_of``) and unless it is ok."""
         if self.ok is None:
             return None
         try:

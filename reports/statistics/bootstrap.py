@@ -1,11 +1,14 @@
-"""Paired cluster bootstrap: dataset → capture → seed → flow, of AUROC or of any number that can be had from weighted flows.  numpy and scipy only.
+"""Paired cluster bootstrap: dataset → capture → seed → flow, of AUROC or of any number that can be had from weighted
+flows.  numpy and scipy only.
 
-Flows of one capture resemble one another, and so do cells of one network; an interval that takes flows for independent is too short.  Here captures,
-seeds, and flows inside a capture are drawn with replacement, as weights of the flows that there are, and on top of that datasets, as weights of the
-cells (``interval_of`` says how the two are joined).  All detectors get the same weights, so differences are paired.
+Flows of one capture resemble one another, and so do cells of one network; an interval that takes flows for independent
+is too short.  Here captures, seeds, and flows inside a capture are drawn with replacement, as weights of the flows that
+there are, and on top of that datasets, as weights of the cells (``interval_of`` says how the two are joined).  All
+detectors get the same weights, so differences are paired.
 
-Captures and seeds are crossed, not nested: a capture and its attack flows are scored under every seed, so they keep one weight under all of them.
-A dataset's weight counts for its cells as source and as target (Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007).
+Captures and seeds are crossed, not nested: a capture and its attack flows are scored under every seed, so they keep one
+weight under all of them. A dataset's weight counts for its cells as source and as target (Owen, "The pigeonhole
+bootstrap", Ann. Appl. Stat. 2007).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +21,12 @@ from numpy.typing import NDArray
 from janus_bench.quiet import ignore
 from reports.tables.fields import grouped
 
-FEWEST_DATASETS = 3  # With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all.
+# With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all.
+FEWEST_DATASETS = 3
 
 FEWEST_RESAMPLES = 0.9
-"""A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe the rest only."""
+"""A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe
+the rest only."""
 
 CHUNK = 2**19  # Weights (flows × resamples) drawn at a time, 4 MiB.
 
@@ -33,8 +38,8 @@ Floats = NDArray[np.float64]
 class CellScores:
     """Test flows of one cell under one seed, with the scores of every detector under comparison.
 
-    flow (n,) ids, unique within the target; capture (n,) the original capture of a flow; attack (n,) bool; scores (d, n), higher = more anomalous.
-    ``source`` is None where nothing of a source is used.
+    flow (n,) ids, unique within the target; capture (n,) the original capture of a flow; attack (n,) bool; scores (d,
+    n), higher = more anomalous. ``source`` is None where nothing of a source is used.
     """
 
     source: str | None
@@ -51,7 +56,8 @@ class CellScores:
 
 
 Statistic = Callable[[CellScores, int], Callable[[Floats], Floats]]
-"""(cell, place of a detector in it) → whole-number weights of its flows (n, r) → that detector's numbers (r,), NaN where there is none."""
+"""(cell, place of a detector in it) → whole-number weights of its flows (n, r) → that detector's numbers (r,), NaN
+where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,8 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95 % interval, and for a difference the two-sided p value of "it is 0"; None where they do not exist, with the reason."""
+    """A number with its 95 % interval, and for a difference the two-sided p value of "it is 0"; None where they do not
+    exist, with the reason."""
 
     estimate: float
     low: float | None = None
@@ -88,22 +95,30 @@ def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
 
 
 def resample(
-    cells: Sequence[CellScores], resamples: int = 1000, seed: int = 0, statistic: Statistic = _auroc_of, progress: Callable[[float], None] = ignore
+    cells: Sequence[CellScores],
+    resamples: int = 1000,
+    seed: int = 0,
+    statistic: Statistic = _auroc_of,
+    progress: Callable[[float], None] = ignore,
 ) -> Resampled:
     """Resample captures, seeds and flows of every cell; datasets' weights are drawn too, and used by ``interval_of``.
 
     statistic  what is computed, by default AUROC;  progress  gets the fraction done.
 
-    Captures without and with attacks are drawn apart, each as many as there are, so a resample keeps both.  A class of a target whose flows come from
-    one capture (under any seed) has no spread between captures that could be seen: ``reasons`` says so.  ValueError unless all cells have the same
-    seeds, each once.  Takes some tens of MiB besides the cells.
+    Captures without and with attacks are drawn apart, each as many as there are, so a resample keeps both.  A class of
+    a target whose flows come from one capture (under any seed) has no spread between captures that could be seen:
+    ``reasons`` says so.  ValueError unless all cells have the same seeds, each once.  Takes some tens of MiB besides
+    the cells.
     """
     seeds = _common_seeds(cells)
     rng = np.random.default_rng(seed)
     names = sorted({name for cell in cells for name in cell.pair if name is not None})
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)  # (R, datasets)
     sources = sorted({cell.source or "" for cell in cells})
-    seed_weight = {source: rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples) / len(seeds) for source in sources}
+    seed_weight = {
+        source: rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples) / len(seeds)
+        for source in sources
+    }
     estimate: dict[Pair, Floats] = {}
     draws: dict[Pair, Floats] = {}
     targets = sorted({cell.target for cell in cells})
@@ -113,7 +128,9 @@ def resample(
         def part(done: float, place: int = place) -> None:
             progress((place + done) / len(targets))
 
-        for cell, point, drawn in zip(members, *_resample_target(members, resamples, rng, statistic, part), strict=True):
+        for cell, point, drawn in zip(
+            members, *_resample_target(members, resamples, rng, statistic, part), strict=True
+        ):
             weight = seed_weight[cell.source or ""][:, seeds.index(cell.seed)]
             # a seed that was not drawn must not spoil the mean with a NaN of its own
             weighted = np.where(weight[:, None] > 0, weight[:, None] * drawn, 0.0)
@@ -126,16 +143,19 @@ def resample(
 
 
 def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[float], *, datasets: bool) -> Interval:
-    """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean number over ``cells``, with its interval.
+    """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean number over ``cells``, with its
+    interval.
 
-    datasets=False  for these very datasets, other captures, seeds and flows: the percentiles of the resamples; p from the normal distribution.
-    datasets=True   for other datasets like these: estimate ± the larger of t · E and 1.96 · SE.  E is the spread of the observed mean when datasets
-                    are resampled, times √(N / (N − 1)); t has N − 1 degrees of freedom; SE is the spread over captures, seeds and flows.  p is the
-                    larger of theirs.  Needs ``FEWEST_DATASETS``.
+    datasets=False  for these very datasets, other captures, seeds and flows: the percentiles of the resamples; p from
+                    the normal distribution.
+    datasets=True   for other datasets like these: estimate ± the larger of t · E and 1.96 · SE.  E is the spread of the
+                    observed mean when datasets are resampled, times √(N / (N − 1)); t has N − 1 degrees of freedom; SE
+                    is the spread over captures, seeds and flows.  p is the larger of theirs.  Needs
+                    ``FEWEST_DATASETS``.
 
-    E already contains the noise inside datasets: percentiles of resamples that draw datasets and all below count it twice where datasets are alike
-    (0 % false alarms at the 5 % level in simulations) and are too short where they differ (up to 20 %).  This rule keeps to about 5 % in both:
-    docs/statistics.md.
+    E already contains the noise inside datasets: percentiles of resamples that draw datasets and all below count it
+    twice where datasets are alike (0 % false alarms at the 5 % level in simulations) and are too short where they
+    differ (up to 20 %).  This rule keeps to about 5 % in both: docs/statistics.md.
     """
     from scipy.special import ndtr, stdtr, stdtrit
 
@@ -146,11 +166,15 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     if reasons := dict.fromkeys(resampled.reasons[target] for _, target in cells if target in resampled.reasons):
         return Interval(estimate, reason="; ".join(reasons))
     if datasets and len(names) < FEWEST_DATASETS:
-        return Interval(estimate, reason=f"{len(names)} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed")
+        return Interval(
+            estimate, reason=f"{len(names)} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed"
+        )
     values = np.mean([resampled.draws[pair] @ weights for pair in cells], axis=0)  # (R,)
     whole = np.isfinite(values)
     if whole.mean() < FEWEST_RESAMPLES:
-        return Interval(estimate, reason="a class rests on so few captures that it vanishes from more than one resample in ten")
+        return Interval(
+            estimate, reason="a class rests on so few captures that it vanishes from more than one resample in ten"
+        )
     spread = float(values[whole].std(ddof=1))
     p = _p_value(estimate, spread, ndtr) if difference else None
     if not datasets:
@@ -168,7 +192,8 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
 
 @dataclass(frozen=True, eq=False)
 class _Ranked:
-    """Where each attack stands among the benign flows, found once, for the AUROCs of many weightings: those of flows repeated ``weights`` times."""
+    """Where each attack stands among the benign flows, found once, for the AUROCs of many weightings: those of flows
+    repeated ``weights`` times."""
 
     benign: NDArray[np.intp]  # (b,) rows of the benign flows, ascending by score
     attack: NDArray[np.intp]  # (a,) rows of the attacks, ascending by score
@@ -183,7 +208,8 @@ class _Ranked:
         return cls(benign, hits, left, right)
 
     def auroc(self, weights: Floats) -> Floats:
-        """(n, r) ≥ 0 → (r,), ties ½, NaN where a class has no weight.  Rows of ``weights`` are contiguous, so gathering them anew is cheap."""
+        """(n, r) ≥ 0 → (r,), ties ½, NaN where a class has no weight.  Rows of ``weights`` are contiguous, so gathering
+        them anew is cheap."""
         below = np.zeros((len(self.benign) + 1, weights.shape[1]))
         np.cumsum(weights[self.benign], axis=0, out=below[1:])  # (b + 1, r): weight of the k lowest benign flows
         hits = weights[self.attack]  # (a, r)
@@ -193,15 +219,25 @@ class _Ranked:
 
 
 def _resample_target(
-    cells: Sequence[CellScores], resamples: int, rng: np.random.Generator, statistic: Statistic, progress: Callable[[float], None]
+    cells: Sequence[CellScores],
+    resamples: int,
+    rng: np.random.Generator,
+    statistic: Statistic,
+    progress: Callable[[float], None],
 ) -> tuple[list[Floats], list[Floats]]:
-    """For every cell of one target: its numbers (d,), and (R, d) under weights of captures and flows that all these cells share."""
-    flow, first, place = np.unique(np.concatenate([cell.flow for cell in cells]), return_index=True, return_inverse=True)
+    """For every cell of one target: its numbers (d,), and (R, d) under weights of captures and flows that all these
+    cells share."""
+    flow, first, place = np.unique(
+        np.concatenate([cell.flow for cell in cells]), return_index=True, return_inverse=True
+    )
     attack = np.concatenate([cell.attack for cell in cells])[first]
     captures, capture = np.unique(np.concatenate([cell.capture for cell in cells])[first], return_inverse=True)
     rows = np.split(place, np.cumsum([len(cell.flow) for cell in cells])[:-1])  # of a cell's flows among all
     numbers = [[statistic(cell, detector) for detector in range(len(cell.scores))] for cell in cells]
-    points = [np.array([number(np.ones((len(cell.flow), 1)))[0] for number in own]) for cell, own in zip(cells, numbers, strict=True)]
+    points = [
+        np.array([number(np.ones((len(cell.flow), 1)))[0] for number in own])
+        for cell, own in zip(cells, numbers, strict=True)
+    ]
     hostile = np.bincount(capture, weights=attack, minlength=len(captures)) > 0
     drawn = [np.empty((resamples, len(cell.scores))) for cell in cells]
     for start in range(0, resamples, step := max(1, CHUNK // len(flow))):
@@ -225,8 +261,8 @@ def _draw_captures(hostile: NDArray[np.bool_], size: int, rng: np.random.Generat
 
 
 def _draw_flows(capture: NDArray[np.intp], drawn: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each flow is drawn, (flows, size), where each capture is drawn ``drawn`` (captures, size) times: every time anew, as many flows as
-    the capture has."""
+    """How often each flow is drawn, (flows, size), where each capture is drawn ``drawn`` (captures, size) times: every
+    time anew, as many flows as the capture has."""
     n, size = len(capture), drawn.shape[1]
     order = np.argsort(capture, kind="stable")
     members = np.bincount(capture, minlength=len(drawn))
@@ -267,7 +303,9 @@ def _single_captures(cells: Sequence[CellScores]) -> dict[str, str]:
         for kind, members in (("attack", cell.attack), ("benign", ~cell.attack)):
             found = np.unique(cell.capture[members])
             if len(found) < 2:
-                reasons[cell.target] = f"the {kind} test flows of {cell.target} come from {'one capture' if len(found) else 'no capture'}"
+                reasons[cell.target] = (
+                    f"the {kind} test flows of {cell.target} come from {'one capture' if len(found) else 'no capture'}"
+                )
     return reasons
 
 

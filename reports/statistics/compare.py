@@ -1,4 +1,5 @@
-"""Rows compared on the flows that they share (``reports.statistics.joining``): differences are first − second.  Nothing is run."""
+"""Rows compared on the flows that they share (``reports.statistics.joining``): differences are first − second.  Nothing
+is run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ Part = TypeVar("Part")
 
 
 class ComparedCell(TypedDict):
-    """Flows and captures are the fewest that stand behind any seed; every number is None where there is a ``reason``."""
+    """Flows and captures are the fewest that stand behind any seed; every number is None where there is a
+    ``reason``."""
 
     source: str
     target: str
@@ -84,7 +86,8 @@ class Comparison(TypedDict):
 
 
 def rows_within(table: ResultTable, labels: Sequence[str]) -> list[tuple[Row, Row]]:
-    """Every pair of the named rows of one table, in the order given.  UsageError for an unknown one, fewer than two, or one chosen with labels."""
+    """Every pair of the named rows of one table, in the order given.  UsageError for an unknown one, fewer than two, or
+    one chosen with labels."""
     rows = _named(table, labels)
     if len(rows) < 2:
         raise UsageError("name two or more different detectors with --detectors a,b, or a second results folder")
@@ -100,18 +103,26 @@ def rows_with_baselines(table: ResultTable, labels: Sequence[str]) -> list[tuple
     for row, baseline in pairs:
         if baseline is None and labels:
             raise UsageError(
-                f"{row.label} has no target-only control in {table.results.folder}: it learns nothing, or its protocol has none; try --protocol cross"
+                f"{row.label} has no target-only control in {table.results.folder}: it learns nothing, or its "
+                "protocol has none; try --protocol cross"
             )
     found = [(row, baseline) for row, baseline in pairs if baseline is not None]
     if not found:
-        raise UsageError(f"no detector in {table.results.folder} has a target-only control: run a protocol that has them, such as cross")
+        raise UsageError(
+            f"no detector in {table.results.folder} has a target-only control: run a protocol that has them, "
+            "such as cross"
+        )
     return found
 
 
 def rows_between(first: ResultTable, second: ResultTable, labels: Sequence[str]) -> list[tuple[Row, Row]]:
-    """Each row that both tables have (of ``labels``, if any), first − second.  UsageError if there is none, or if the tables differ in more."""
+    """Each row that both tables have (of ``labels``, if any), first − second.  UsageError if there is none, or if the
+    tables differ in more."""
     _check_alike(first, second)
-    ours, theirs = ({row.label: replace(row, name=f"{row.label} in {table.results.folder}") for row in table.comparable} for table in (first, second))
+    ours, theirs = (
+        {row.label: replace(row, name=f"{row.label} in {table.results.folder}") for row in table.comparable}
+        for table in (first, second)
+    )
     common = [label for label in ours if label in theirs]
     for label in labels:
         if label not in common:
@@ -126,24 +137,36 @@ def _named(table: ResultTable, labels: Sequence[str]) -> list[Row]:
     rows = [table.row(label) for label in dict.fromkeys(labels)]
     for row in rows:
         if row.chosen_with_labels:
-            raise UsageError(f"{row.label} chooses its score with the labels of the test: it is an upper bound and cannot be compared")
+            raise UsageError(
+                f"{row.label} chooses its score with the labels of the test: it is an upper bound and cannot "
+                "be compared"
+            )
     return rows
 
 
 def _check_alike(first: ResultTable, second: ResultTable) -> None:
-    """UsageError, naming what differs, unless two tables have the same schema version, protocol, profile, split, calibration and data."""
+    """UsageError, naming what differs, unless two tables have the same schema version, protocol, profile, split,
+    calibration and data."""
     where = f"{first.results.folder} and {second.results.folder}"
     for name in SETTINGS:
         ours, theirs = getattr(first.plan, name), getattr(second.plan, name)
         if ours != theirs:
-            raise UsageError(f"cannot compare {where}: {name.replace('_', ' ')} is {ours} in the first and {theirs} in the second; run both alike")
+            raise UsageError(
+                f"cannot compare {where}: {name.replace('_', ' ')} is {ours} in the first and {theirs} in the "
+                "second; run both alike"
+            )
     only = sorted(set(first.datasets) ^ set(second.datasets))
     if only:
-        raise UsageError(f"cannot compare {where}: only one of them has {', '.join(only)}; run both on the same datasets")
+        raise UsageError(
+            f"cannot compare {where}: only one of them has {', '.join(only)}; run both on the same datasets"
+        )
     for name, entry in first.datasets.items():
         ours, theirs = entry.hash, second.datasets[name].hash
         if ours != theirs:
-            raise UsageError(f"cannot compare {where}: the data of {name} differ (hash {ours[:12]} and {theirs[:12]}); run both on the same data")
+            raise UsageError(
+                f"cannot compare {where}: the data of {name} differ (hash {ours[:12]} and {theirs[:12]}); run "
+                "both on the same data"
+            )
 
 
 @dataclass(frozen=True)
@@ -157,13 +180,18 @@ class _How:
 
 
 def compare(
-    pairs: Sequence[tuple[Row, Row]], table: ResultTable, measure: Measure, resamples: int | None = None, progress: Progress = ignore
+    pairs: Sequence[tuple[Row, Row]],
+    table: ResultTable,
+    measure: Measure,
+    resamples: int | None = None,
+    progress: Progress = ignore,
 ) -> Comparison:
-    """For every pair of rows its cells, its means, and p values corrected across what stands beside it; ``table``: of the first row.
+    """For every pair of rows its cells, its means, and p values corrected across what stands beside it; ``table``: of
+    the first row.
 
-    A mean exists only if every one of its cells has a number for every shared seed.  DeLong's p (of AUROC alone) is corrected (Holm) across the cells
-    of a pair, the means' p across pairs.  resamples: ``resamples_of(measure)`` by default.  UsageError if a pair shares no seed, or was tested on
-    different flows.
+    A mean exists only if every one of its cells has a number for every shared seed.  DeLong's p (of AUROC alone) is
+    corrected (Holm) across the cells of a pair, the means' p across pairs.  resamples: ``resamples_of(measure)`` by
+    default.  UsageError if a pair shares no seed, or was tested on different flows.
     """
     how = _How(table, measure, resamples or resamples_of(measure), progress)
     compared = [_compare_rows(first, second, how) for first, second in pairs]
@@ -192,7 +220,11 @@ def compare(
 def _notes(compared: Sequence[ComparedRows], how: _How) -> list[str]:
     detectors = {name for pair in compared for name in (pair["first"], pair["second"])}
     across = f"a mean's p across all pairs ({len(compared)})"
-    notes = [DELONG_CAVEAT, f"Holm: DeLong's p across the cells of a pair, {across}"] if how.measure.is_auroc else [f"Holm: {across}"]
+    notes = (
+        [DELONG_CAVEAT, f"Holm: DeLong's p across the cells of a pair, {across}"]
+        if how.measure.is_auroc
+        else [f"Holm: {across}"]
+    )
     if not how.measure.is_auroc:
         notes.append(f"{how.resamples} resamples, and no DeLong test: it is for AUROC alone")
     if not how.measure.metric.higher_is_better:
@@ -212,9 +244,13 @@ def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
     there = [pair for pair in pairs if pair not in missing]
     found = joined_cells(rows, there, seeds, how.measure, lambda done: how.progress(f"{title}: reading scores", done))
     without = {each.cell.pair for each in found if any(value is None for value in each.values)}
-    missing |= {pair: f"{how.measure.name} does not exist there (see docs/statistics.md)" for pair in there if pair in without}
+    missing |= {
+        pair: f"{how.measure.name} does not exist there (see docs/statistics.md)" for pair in there if pair in without
+    }
     cells = [each for each in found if each.cell.pair not in without]
-    resampled = resample_cells(cells, how.measure, how.resamples, lambda done: how.progress(title, done)) if cells else None
+    resampled = (
+        resample_cells(cells, how.measure, how.resamples, lambda done: how.progress(title, done)) if cells else None
+    )
     compared = [
         _without(ComparedCell, source=pair[0], target=pair[1], reason=missing[pair])
         if resampled is None or pair in missing
@@ -223,7 +259,10 @@ def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
     ]
     for cell, corrected in zip(compared, holm([cell["delong_p"] for cell in compared]), strict=True):
         cell["delong_p_holm"] = corrected
-    wanted = {summary: [pair for pair in pairs if belongs(pair) and how.table.in_means(pair)] for summary, belongs in SUMMARIES.items()}
+    wanted = {
+        summary: [pair for pair in pairs if belongs(pair) and how.table.in_means(pair)]
+        for summary, belongs in SUMMARIES.items()
+    }
     means = [_mean(summary, chosen, missing, resampled) for summary, chosen in wanted.items() if chosen]
     return {"first": first.name, "second": second.name, "seeds": seeds, "cells": compared, "means": means}
 
@@ -231,7 +270,11 @@ def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
 def _cell(pair: Pair, joined: Sequence[Joined], resampled: Resampled, measure: Measure) -> ComparedCell:
     cells: list[CellScores] = [each.cell for each in joined if each.cell.pair == pair]
     interval = interval_of(resampled, [pair], (1, -1), datasets=False)
-    tested = delong_over_seeds([(cell.scores[0], cell.scores[1], cell.attack) for cell in cells]) if measure.is_auroc else None
+    tested = (
+        delong_over_seeds([(cell.scores[0], cell.scores[1], cell.attack) for cell in cells])
+        if measure.is_auroc
+        else None
+    )
     return {
         "source": pair[0],
         "target": pair[1],
@@ -259,7 +302,9 @@ def _captures(cell: CellScores, members: NDArray[np.bool_]) -> int:
     return len(np.unique(cell.capture[members]))
 
 
-def _mean(summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], resampled: Resampled | None) -> ComparedMean:
+def _mean(
+    summary: str, wanted: Sequence[Pair], missing: Mapping[Pair, str], resampled: Resampled | None
+) -> ComparedMean:
     """Its numbers are None unless every cell is there."""
     absent = [pair for pair in wanted if pair in missing]
     if resampled is None or absent:

@@ -1,4 +1,5 @@
-"""Intervals and tie groups of a leaderboard's rows, from stored scores; kept in the results folder, because they take seconds to minutes."""
+"""Intervals and tie groups of a leaderboard's rows, from stored scores; kept in the results folder, because they take
+seconds to minutes."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ FOLDER = "statistics"
 
 
 def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = ignore) -> TableStatistics:
-    """``leaderboard_statistics`` of these very rows: as kept in the folder, else computed and kept; it is said where that is impossible."""
+    """``leaderboard_statistics`` of these very rows: as kept in the folder, else computed and kept; it is said where
+    that is impossible."""
     path = table.results.folder / FOLDER / f"{_key(table, measure)}.json"
     try:
         found: TableStatistics = json.loads(path.read_text(encoding="utf-8"))
@@ -31,7 +33,10 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(found, allow_nan=False))
         except OSError as error:
-            table.results.say(f"note: intervals could not be kept in {path.parent} ({error.strerror}): they are computed again next time")
+            table.results.say(
+                f"note: intervals could not be kept in {path.parent} ({error.strerror}): they are computed "
+                "again next time"
+            )
     return found
 
 
@@ -39,19 +44,28 @@ def _key(table: ResultTable, measure: Measure) -> str:
     """Of everything that the statistics depend on."""
     planned = [cell for plan in table.plans for cell in plan.cells if cell.regime == "transfer"]
     records = table.results.records
-    attempts = {cell.run_key: [records[cell.run_key].attempt, records[cell.run_key].finished] for cell in planned if cell.run_key in records}
+    attempts = {
+        cell.run_key: [records[cell.run_key].attempt, records[cell.run_key].finished]
+        for cell in planned
+        if cell.run_key in records
+    }
     of = {
         "rows": [(cell.label, cell.source, cell.target, cell.seed, cell.run_key) for cell in planned],
         "of": {row.label: row.aggregator for row in table.rows},
     }
-    return key_of({"version": VERSION, "metric": measure.name, "resamples": resamples_of(measure), "attempts": attempts, **of})
+    return key_of(
+        {"version": VERSION, "metric": measure.name, "resamples": resamples_of(measure), "attempts": attempts, **of}
+    )
 
 
-def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int, progress: Progress = ignore) -> TableStatistics:
+def leaderboard_statistics(
+    table: ResultTable, measure: Measure, resamples: int, progress: Progress = ignore
+) -> TableStatistics:
     """Intervals and tie groups of the means of all rows of one table.
 
-    A row without a number in every cell and seed of a summary is not in it, but in ``absent`` with the reason; nor is one that chooses its score
-    with labels.  Two rows share a letter of ``group`` unless their difference is significant at 5 % after Holm's correction; ``a`` is the best one's.
+    A row without a number in every cell and seed of a summary is not in it, but in ``absent`` with the reason; nor is
+    one that chooses its score with labels.  Two rows share a letter of ``group`` unless their difference is significant
+    at 5 % after Holm's correction; ``a`` is the best one's.
     """
     rows = table.comparable
     seeds = sorted({seed for row in rows for seed in row.seeds})
@@ -68,12 +82,22 @@ def leaderboard_statistics(table: ResultTable, measure: Measure, resamples: int,
             cells = joined_cells(complete, wanted, seeds, measure)
             if all(value is not None for each in cells for value in each.values):
                 resampled = resample_cells(cells, measure, resamples, lambda done: progress("intervals", done))
-                summaries[summary] = _summary(complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better)
+                summaries[summary] = _summary(
+                    complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better
+                )
     warning = rank_test_warning(len(table.rows), len(table.datasets))
-    return {"metric": measure.name, "resamples": resamples, "warning": warning, "summaries": summaries, "absent": absent}
+    return {
+        "metric": measure.name,
+        "resamples": resamples,
+        "warning": warning,
+        "summaries": summaries,
+        "absent": absent,
+    }
 
 
-def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, *, higher_is_better: bool) -> SummaryStatistics:
+def _summary(
+    rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, *, higher_is_better: bool
+) -> SummaryStatistics:
     contrast = dict(zip([row.label for row in rows], np.eye(len(rows)), strict=True))
     found: dict[str, RowStatistics] = {}
     for label, own in contrast.items():
@@ -87,7 +111,10 @@ def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, 
             "low_these": fixed.low,
             "high_these": fixed.high,
             "reason_these": fixed.reason,
-            "cells": [{"source": pair[0], "target": pair[1], "low": of.low, "high": of.high, "reason": of.reason} for pair, of in of_cells.items()],
+            "cells": [
+                {"source": pair[0], "target": pair[1], "low": of.low, "high": of.high, "reason": of.reason}
+                for pair, of in of_cells.items()
+            ],
             "group": "",
             "group_these": "",
         }
@@ -96,13 +123,26 @@ def _summary(rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, 
     pairs = list(combinations(order, 2))
     corrected, groups = [], []
     for datasets in (True, False):
-        p_values = [interval_of(resampled, wanted, (contrast[one] - contrast[two]).tolist(), datasets=datasets).p for one, two in pairs]
+        p_values = [
+            interval_of(resampled, wanted, (contrast[one] - contrast[two]).tolist(), datasets=datasets).p
+            for one, two in pairs
+        ]
         corrected.append(holm(p_values))
-        different = [frozenset(pair) for pair, p in zip(pairs, corrected[-1], strict=True) if p is not None and p <= ALPHA]
+        different = [
+            frozenset(pair) for pair, p in zip(pairs, corrected[-1], strict=True) if p is not None and p <= ALPHA
+        ]
         groups.append(tie_groups(order, different))
     duels: list[Duel] = [
-        {"first": one, "second": two, "difference": found[one]["mean"] - found[two]["mean"], "p_holm": p, "p_these_holm": p_fixed}
+        {
+            "first": one,
+            "second": two,
+            "difference": found[one]["mean"] - found[two]["mean"],
+            "p_holm": p,
+            "p_these_holm": p_fixed,
+        }
         for (one, two), p, p_fixed in zip(pairs, *corrected, strict=True)
     ]
-    rows_of: dict[str, RowStatistics] = {label: {**found[label], "group": groups[0][label], "group_these": groups[1][label]} for label in order}
+    rows_of: dict[str, RowStatistics] = {
+        label: {**found[label], "group": groups[0][label], "group_these": groups[1][label]} for label in order
+    }
     return {"detectors": rows_of, "tests": duels}

@@ -19,7 +19,8 @@ SUMMARIES: Mapping[SummaryName, Callable[[Pair], bool]] = {
 }
 
 RESAMPLES, RESAMPLES_REPEATED = 1000, 200
-"""Of AUROC, which resamples by weights alone; and of any other metric, which is computed anew on the repeated flows of each."""
+"""Of AUROC, which resamples by weights alone; and of any other metric, which is computed anew on the repeated flows of
+each."""
 
 
 def resamples_of(measure: Measure) -> int:
@@ -28,7 +29,8 @@ def resamples_of(measure: Measure) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """One cell under one seed: all rows on the same test flows, ascending by flow id, and what the metric is there (None: no such number)."""
+    """One cell under one seed: all rows on the same test flows, ascending by flow id, and what the metric is there
+    (None: no such number)."""
 
     cell: CellScores
     evidence: tuple[TestScores, ...]
@@ -36,9 +38,14 @@ class Joined:
 
 
 def joined_cells(
-    rows: Sequence[Row], pairs: Sequence[Pair], seeds: Sequence[int], measure: Measure, progress: Callable[[float], None] = ignore
+    rows: Sequence[Row],
+    pairs: Sequence[Pair],
+    seeds: Sequence[int],
+    measure: Measure,
+    progress: Callable[[float], None] = ignore,
 ) -> list[Joined]:
-    """Every cell under every seed; ``progress`` gets the fraction read.  UsageError if the rows were tested on different flows.
+    """Every cell under every seed; ``progress`` gets the fraction read.  UsageError if the rows were tested on
+    different flows.
 
     Read target by target, so that each truth is read once.
     """
@@ -56,7 +63,8 @@ def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joi
         scored.append(row.asked(pair, seed).scored(measure.aggregator).view(measure.view))
         if not np.array_equal(scored[0].flow, scored[-1].flow):
             raise UsageError(
-                f"{rows[0].name} and {row.name} were tested on different flows of {pair[1]} (seed {seed}): run both with one version of janus-bench"
+                f"{rows[0].name} and {row.name} were tested on different flows of {pair[1]} (seed {seed}): run "
+                "both with one version of janus-bench"
             )
     first, evidence = scored[0], tuple(flows.evidence for flows in scored)
     scores = np.stack([found.score for found in evidence])
@@ -64,8 +72,11 @@ def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joi
     return Joined(cell, evidence, tuple(measure.metric.compute(found) for found in evidence))
 
 
-def resample_cells(cells: Sequence[Joined], measure: Measure, resamples: int, progress: Callable[[float], None] = ignore) -> Resampled:
-    """Resamples of captures, seeds and flows.  AUROC is had from weights; any other metric is computed on the flows repeated as often as drawn."""
+def resample_cells(
+    cells: Sequence[Joined], measure: Measure, resamples: int, progress: Callable[[float], None] = ignore
+) -> Resampled:
+    """Resamples of captures, seeds and flows.  AUROC is had from weights; any other metric is computed on the flows
+    repeated as often as drawn."""
     if measure.is_auroc:
         return resample([each.cell for each in cells], resamples, progress=progress)
     evidence = {(each.cell.pair, each.cell.seed): each.evidence for each in cells}
@@ -75,7 +86,9 @@ def resample_cells(cells: Sequence[Joined], measure: Measure, resamples: int, pr
 
         def value(times: NDArray[np.float64]) -> float:
             flows = np.repeat(np.arange(len(times)), times.astype(np.int64))
-            found = measure.metric.compute(TestScores(own.score[flows], own.attack[flows], own.family[flows], own.cal_b))
+            found = measure.metric.compute(
+                TestScores(own.score[flows], own.attack[flows], own.family[flows], own.cal_b)
+            )
             return np.nan if found is None else found
 
         return lambda weights: np.array([value(times) for times in weights.T])

@@ -1,4 +1,5 @@
-"""Tests on AUROCs that take flows for independent (DeLong), correction for many tests, tie groups, and what so few datasets and seeds cannot show.
+"""Tests on AUROCs that take flows for independent (DeLong), correction for many tests, tie groups, and what so few
+datasets and seeds cannot show.
 
 The headline intervals are in ``bootstrap``.  numpy and scipy only.
 """
@@ -24,10 +25,11 @@ class PairedTest:
 
 
 def delong(scores: Floats, attack: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """AUROCs of d detectors on the same flows, and the covariance of these AUROCs (DeLong et al., Biometrics 1988), flows assumed independent.
+    """AUROCs of d detectors on the same flows, and the covariance of these AUROCs (DeLong et al., Biometrics 1988),
+    flows assumed independent.
 
-    scores (d, n), attack (n,) → (d,), (d, d).  By midranks in O(d n log n) (Sun and Xu, IEEE SPL 2014).  ValueError with fewer than two flows in a
-    class.
+    scores (d, n), attack (n,) → (d,), (d, d).  By midranks in O(d n log n) (Sun and Xu, IEEE SPL 2014).  ValueError
+    with fewer than two flows in a class.
     """
     from scipy.stats import rankdata
 
@@ -44,12 +46,14 @@ def delong(scores: Floats, attack: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 
 def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) -> PairedTest:
-    """AUROC of first minus that of second, mean over the seeds of a cell; a run is (first (n,), second (n,), attack (n,)).  See ``DELONG_CAVEAT``.
+    """AUROC of first minus that of second, mean over the seeds of a cell; a run is (first (n,), second (n,), attack
+    (n,)).  See ``DELONG_CAVEAT``.
 
-    p is 1 where both have the same placements throughout, None where the difference has no variance though it is not 0 or a class has one flow.
+    p is 1 where both have the same placements throughout, None where the difference has no variance though it is not 0
+    or a class has one flow.
 
-    The seeds' test flows overlap (attacks are the same), so their errors are averaged as if perfectly correlated: the largest error that the mean can
-    have.  More seeds thus never make p small.
+    The seeds' test flows overlap (attacks are the same), so their errors are averaged as if perfectly correlated: the
+    largest error that the mean can have.  More seeds thus never make p small.
     """
     from scipy.special import ndtr
 
@@ -67,7 +71,8 @@ def delong_over_seeds(runs: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]]) 
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p values corrected for the number of tests (Holm, Scand. J. Stat. 1979): reject where ≤ α, and a false rejection anywhere has probability ≤ α.
+    """p values corrected for the number of tests (Holm, Scand. J. Stat. 1979): reject where ≤ α, and a false rejection
+    anywhere has probability ≤ α.
 
     None stays None and does not count as a test.
     """
@@ -81,9 +86,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def tie_groups(names: Sequence[str], different: Collection[frozenset[str]]) -> dict[str, str]:
-    """Compact letter display: two names share a letter exactly if they are not in ``different`` (insert and absorb; Piepho, JCGS 2004).
+    """Compact letter display: two names share a letter exactly if they are not in ``different`` (insert and absorb;
+    Piepho, JCGS 2004).
 
-    names: best first, so that ``a`` is the group of the best.  A pair that could not be tested is not different: no evidence is a tie.
+    names: best first, so that ``a`` is the group of the best.  A pair that could not be tested is not different: no
+    evidence is a tie.
     """
     groups: list[frozenset[str]] = [frozenset(names)] if names else []
     for pair in different:
@@ -93,8 +100,11 @@ def tie_groups(names: Sequence[str], different: Collection[frozenset[str]]) -> d
         groups = [group for group in groups if not any(group < other for other in groups)]
     place = {name: number for number, name in enumerate(names)}
     ordered = sorted(groups, key=lambda group: sorted(place[name] for name in group))
-    letters = [chr(ord("a") + number % 26) + "'" * (number // 26) for number in range(len(ordered))]  # a … z, then a', b', …
-    return {name: "".join(letter for letter, group in zip(letters, ordered, strict=True) if name in group) for name in names}
+    # a … z, then a', b', …
+    letters = [chr(ord("a") + number % 26) + "'" * (number // 26) for number in range(len(ordered))]
+    return {
+        name: "".join(letter for letter, group in zip(letters, ordered, strict=True) if name in group) for name in names
+    }
 
 
 def wilcoxon_floor(n_datasets: int) -> float:
@@ -113,11 +123,16 @@ def nemenyi_critical_difference(n_detectors: int, n_datasets: int) -> float:
 def rank_test_warning(n_detectors: int, n_datasets: int) -> str | None:
     """Why rank tests over datasets are refused, or None if they can tell detectors apart.
 
-    Refused where the Wilcoxon test cannot reach 5 % at all, or where the critical difference is more than half of the range of mean ranks.
+    Refused where the Wilcoxon test cannot reach 5 % at all, or where the critical difference is more than half of the
+    range of mean ranks.
     """
     if n_detectors < 2:
         return None
-    floor, critical, widest = wilcoxon_floor(n_datasets), nemenyi_critical_difference(n_detectors, n_datasets), n_detectors - 1
+    floor, critical, widest = (
+        wilcoxon_floor(n_datasets),
+        nemenyi_critical_difference(n_detectors, n_datasets),
+        n_detectors - 1,
+    )
     said = []
     if floor > 0.05:
         said.append(f"a Wilcoxon test on {n_datasets} datasets cannot go below p = {floor:.3g}")
@@ -127,7 +142,8 @@ def rank_test_warning(n_detectors: int, n_datasets: int) -> str | None:
 
 
 def seed_multiplier(n_seeds: int) -> float | None:
-    """Multiplies std / √n into the half width of a 95 % interval: Student's t with n − 1 degrees of freedom, 4.30 for three seeds; None for one."""
+    """Multiplies std / √n into the half width of a 95 % interval: Student's t with n − 1 degrees of freedom, 4.30 for
+    three seeds; None for one."""
     from scipy.special import stdtrit
 
     return float(stdtrit(n_seeds - 1, 0.975)) if n_seeds > 1 else None

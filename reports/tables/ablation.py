@@ -1,4 +1,5 @@
-"""What each piece is worth: the rows of a protocol with groups, as differences to one of its rows, and how much their scores tell networks apart.
+"""What each piece is worth: the rows of a protocol with groups, as differences to one of its rows, and how much their
+scores tell networks apart.
 
 ``reports.tables.studies`` makes tables of them.  Standard library only.
 """
@@ -20,7 +21,8 @@ HEADERS: Mapping[SummaryName, str] = dict(zip(SUMMARIES, ("within", "cross mean"
 
 @dataclass(frozen=True)
 class CellLikeness:
-    """How much the scalar of one row tells the source's benign flows from the target's (``protocols.operations.source_likeness``), means over seeds.
+    """How much the scalar of one row tells the source's benign flows from the target's
+    (``protocols.operations.source_likeness``), means over seeds.
 
     variant  of the row's protocol, empty where it has only one
     index  max(a, 1 − a): ½ no leak … 1 a domain classifier; None unless every seed has one
@@ -36,22 +38,30 @@ class CellLikeness:
 
 
 def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> list[AblationRecord]:
-    """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where there is no number.
+    """One record per row of ``document`` (``reports.tables.leaderboard``) and summary or cell, as fractions; None where
+    there is no number.
 
-    likeness  of cells, rows in the order in which they are to be shown; rows that it does not have come last, by group and name
+    likeness  of cells, rows in the order in which they are to be shown; rows that it does not have come last, by group
+              and name
 
-    ``what`` is a name of ``SUMMARIES`` or ``cell``.  Deltas are taken against the variant that the protocol declares as its reference; without such a
-    row there are none.  ``likeness`` of a mean is the mean over its cells, if all have one; cells that test on a class shift are ``in_means`` no more
-    than in the metric's.
+    ``what`` is a name of ``SUMMARIES`` or ``cell``.  Deltas are taken against the variant that the protocol declares as
+    its reference; without such a row there are none.  ``likeness`` of a mean is the mean over its cells, if all have
+    one; cells that test on a class shift are ``in_means`` no more than in the metric's.
     """
     outside = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
     reference = study_of(document)[0]
     variants = {cell.detector: cell.variant for cell in likeness}
-    base = {without_variant(row["detector"], reference): row for row in document["rows"] if variants.get(row["detector"], "") == reference}
+    base = {
+        without_variant(row["detector"], reference): row
+        for row in document["rows"]
+        if variants.get(row["detector"], "") == reference
+    }
     place = {label: position for position, label in enumerate(dict.fromkeys(cell.detector for cell in likeness))}
     found = {(cell.detector, cell.source, cell.target): cell for cell in likeness}
     records: list[AblationRecord] = []
-    for row in sorted(document["rows"], key=lambda row: (place.get(row["detector"], len(place)), row["group"], row["detector"])):
+    for row in sorted(
+        document["rows"], key=lambda row: (place.get(row["detector"], len(place)), row["group"], row["detector"])
+    ):
         cells = [(cell, found.get((row["detector"], cell["source"], cell["target"]))) for cell in row["cells"]]
         variant = variants.get(row["detector"], "")
         records += _records_of(row, variant, base.get(without_variant(row["detector"], variant)), cells, outside)
@@ -61,22 +71,38 @@ def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> 
 Measured = tuple[BoardCell, CellLikeness | None]
 
 
-def _records_of(row: BoardRow, variant: str, base: BoardRow | None, cells: Sequence[Measured], outside: Collection[str]) -> list[AblationRecord]:
+def _records_of(
+    row: BoardRow, variant: str, base: BoardRow | None, cells: Sequence[Measured], outside: Collection[str]
+) -> list[AblationRecord]:
     """``outside``: targets that are in no mean."""
     who = {"detector": row["detector"], "group": row["group"], "variant": variant, "upper_bound": row["upper_bound"]}
     who |= {"reference": base is not None and base["detector"] == row["detector"], "aggregator": row["aggregator"]}
 
-    def record(what: str, own: Sequence[Measured], of: Mapping[str, Any], minus: float | None, in_means: bool = True) -> AblationRecord:
-        found: dict[str, Any] = {"what": what, "source": of.get("source"), "target": of.get("target"), "mean": of["mean"], "std": of["std"]}
+    def record(
+        what: str, own: Sequence[Measured], of: Mapping[str, Any], minus: float | None, in_means: bool = True
+    ) -> AblationRecord:
+        found: dict[str, Any] = {
+            "what": what,
+            "source": of.get("source"),
+            "target": of.get("target"),
+            "mean": of["mean"],
+            "std": of["std"],
+        }
         likes = [like for _, like in own] if what != "cross_worst" else []
-        index, area = (mean_of_all([None if like is None else getattr(like, name) for like in likes]) for name in ("index", "area"))
+        index, area = (
+            mean_of_all([None if like is None else getattr(like, name) for like in likes]) for name in ("index", "area")
+        )
         found |= {"delta": _minus(of["mean"], minus), "likeness": index, "likeness_auroc": area}
         found |= {"n_seeds": min((cell["n_seeds"] for cell, _ in own), default=0), "in_means": in_means}
         return cast("AblationRecord", {**who, **found, **_status([cell for cell, _ in own], of["mean"])})
 
     records = []
     for name in SUMMARIES:
-        own = [each for each in cells if (each[0]["source"] == each[0]["target"]) is (name == "within_mean") and each[0]["target"] not in outside]
+        own = [
+            each
+            for each in cells
+            if (each[0]["source"] == each[0]["target"]) is (name == "within_mean") and each[0]["target"] not in outside
+        ]
         of = {"mean": row["summary"][name], "std": row["summary_std"][name]}
         records.append(record(name, own, of, None if base is None else base["summary"][name]))
     base_cells = {} if base is None else {(cell["source"], cell["target"]): cell["mean"] for cell in base["cells"]}
@@ -92,7 +118,8 @@ def without_variant(label: str, variant: str) -> str:
 
 
 def study_of(document: Board) -> tuple[str, str]:
-    """The variants that the document's protocol declares as its reference and as the one beside it; empty where it declares none."""
+    """The variants that the document's protocol declares as its reference and as the one beside it; empty where it
+    declares none."""
     protocol = plugins.protocols().get(document["protocol"])
     return (protocol.reference, protocol.beside) if protocol is not None else ("", "")
 
@@ -110,7 +137,8 @@ def _minus(value: float | None, base: float | None) -> float | None:
 
 
 def reference_label(document: Board, variants: Mapping[str, str]) -> str | None:
-    """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol declares none.
+    """The row that the protocol's others are compared with, of the first detector that has it; None if the protocol
+    declares none.
 
     variants  label → the row's variant
     """
@@ -121,9 +149,11 @@ def reference_label(document: Board, variants: Mapping[str, str]) -> str | None:
 def ablation_deltas(
     document: Board, reference: str, labels: Sequence[str] = (), variants: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, dict[str, float | None]]:
-    """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars`` draws it.
+    """Name → summary → difference to the row ``reference`` in points, as ``reports.figures.ablation.ablation_bars``
+    draws it.
 
-    labels    rows to compare; by default the other variants of the same detector, by group and name; all other rows where the reference is no variant
+    labels    rows to compare; by default the other variants of the same detector, by group and name; all other rows
+              where the reference is no variant
     variants  label → the row's variant
     """
     rows = {row["detector"]: row for row in document["rows"]}

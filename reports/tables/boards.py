@@ -1,4 +1,5 @@
-"""The tables made of a leaderboard document itself: the leaderboard, a matrix per detector, and the parts of the datasets.  Standard library only.
+"""The tables made of a leaderboard document itself: the leaderboard, a matrix per detector, and the parts of the
+datasets.  Standard library only.
 
 Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
 """
@@ -21,8 +22,9 @@ SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as h
 
 @dataclass(frozen=True)
 class BoardColumn:
-    """A column of the leaderboard: ``text`` is its heading in a terminal, in markdown and in LaTeX, ``report`` that on the HTML page; where it has
-    none, the column is absent.  ``priority``, ``right`` and ``hint`` as those of ``Column``."""
+    """A column of the leaderboard: ``text`` is its heading in a terminal, in markdown and in LaTeX, ``report`` that on
+    the HTML page; where it has none, the column is absent.  ``priority``, ``right`` and ``hint`` as those of
+    ``Column``."""
 
     text: str
     report: str
@@ -33,7 +35,8 @@ class BoardColumn:
 
 
 def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = ()) -> list[BoardColumn]:
-    """All columns behind rank and detector; ``beside``: (heading, document of the same rows under another metric), for the report."""
+    """All columns behind rank and detector; ``beside``: (heading, document of the same rows under another metric), for
+    the report."""
     ranking = ranking_summary(document)
     word = ranking.replace("_mean", "")
     mean, cross = ("cross mean", ", cross mean") if word == "cross" else (word, "")
@@ -57,16 +60,26 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
     ]
 
 
-def leaderboard_table(document: Board, form: Literal["text", "report"] = "text", beside: Sequence[tuple[str, Board]] = ()) -> Table:
+def leaderboard_table(
+    document: Board, form: Literal["text", "report"] = "text", beside: Sequence[tuple[str, Board]] = ()
+) -> Table:
     """Rank, detector (the parameters that vary below it), and the columns of the form; the last one is the status."""
     chosen = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
     columns = [Column("#"), Column("detector", right=False, headings={"html": "Detector"})]
     columns += [Column(getattr(column, form), column.right, column.priority, hint=column.hint) for column in chosen]
     rows = []
     for row in document["rows"]:
-        name = Cell(fields.name_of(row), small=fields.varying_params(row) if form == "text" else "", label=True, css="d", head=True)
+        name = Cell(
+            fields.name_of(row),
+            small=fields.varying_params(row) if form == "text" else "",
+            label=True,
+            css="d",
+            head=True,
+        )
         rows.append(TableRow([_whole(row["rank"]), name, *(column.cell(row) for column in chosen)]))
-    return Table(f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2)
+    return Table(
+        f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2
+    )
 
 
 Show = Callable[[BoardRow], Cell]
@@ -87,17 +100,23 @@ def _elsewhere(document: Board, name: SummaryName) -> Show:
 
 
 def _intervals(ranking: SummaryName, word: str) -> list[BoardColumn]:
-    """Intervals and tie groups of the mean that rows are ranked by: for other networks, and for these very ones.  They sort by their lower end."""
+    """Intervals and tie groups of the mean that rows are ranked by: for other networks, and for these very ones.  They
+    sort by their lower end."""
 
     def of(text: Callable[[BoardInterval], Cell]) -> Show:
         return lambda row: text(row["intervals"][ranking]) if ranking in row["intervals"] else Cell(NONE)
 
-    others, fixed = of(lambda own: _bounds(own["low"], own["high"])), of(lambda own: _bounds(own["low_these"], own["high_these"]))
+    others, fixed = (
+        of(lambda own: _bounds(own["low"], own["high"])),
+        of(lambda own: _bounds(own["low_these"], own["high_these"])),
+    )
     return [
         BoardColumn(f"{word}\n95 %\nnetworks", "95 %", others, 1, hint=f"of the {word} mean, other networks"),
         BoardColumn("tie", "Tie", of(lambda own: Cell(own["group"] or NONE)), 1, right=False, hint="other networks"),
         BoardColumn(f"{word}\n95 %\nthese", "95 %", fixed, 1, hint=f"of the {word} mean, these networks"),
-        BoardColumn("tie\nthese", "Tie", of(lambda own: Cell(own["group_these"] or NONE)), 1, right=False, hint="these networks"),
+        BoardColumn(
+            "tie\nthese", "Tie", of(lambda own: Cell(own["group_these"] or NONE)), 1, right=False, hint="these networks"
+        ),
     ]
 
 
@@ -132,12 +151,23 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
     cells = {(cell["source"], cell["target"]): cell for cell in row["cells"]}
     sources, targets = in_order(source for source, _ in cells), in_order(target for _, target in cells)
     best = _best(document, row)
-    rows = [TableRow([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)]) for source in sources]
+    rows = [
+        TableRow([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)])
+        for source in sources
+    ]
     for place, (word, values) in enumerate(_baselines(row, targets)):
         rows.append(TableRow([Cell(word, head=True), *map(figure, values)], baseline=True, rule=place == 0))
-    first = Column("source → target", right=False, wrap=SOURCE_WIDTH, headings={"terminal": "", "html": "source ↓  target →"})
+    first = Column(
+        "source → target", right=False, wrap=SOURCE_WIDTH, headings={"terminal": "", "html": "source ↓  target →"}
+    )
     title = f"{fields.metric_name(document['metric'])}{fields.flags(document)}"
-    return Table(title, [first, *(Column(target, wrap=TARGET_WIDTH) for target in targets)], rows, fields.name_of(row), fields.caption(row))
+    return Table(
+        title,
+        [first, *(Column(target, wrap=TARGET_WIDTH) for target in targets)],
+        rows,
+        fields.name_of(row),
+        fields.caption(row),
+    )
 
 
 def _best(document: Board, row: BoardRow) -> dict[str, float]:
@@ -151,18 +181,31 @@ def _matrix_cell(cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
     if cell is None:
         return Cell("")
     mean, within, failed = cell["mean"], cell["source"] == cell["target"], cell["status"] != "ok"
-    return Cell(fields.cell_text(cell), mean, within=within, failed=failed, best=mean is not None and mean == best.get(cell["target"]))
+    return Cell(
+        fields.cell_text(cell),
+        mean,
+        within=within,
+        failed=failed,
+        best=mean is not None and mean == best.get(cell["target"]),
+    )
 
 
 def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[float | None]]]:
-    """The target-only baseline per target: one line, or two where its parameters within and across differ; none without a baseline."""
+    """The target-only baseline per target: one line, or two where its parameters within and across differ; none without
+    a baseline."""
     if not row["control_status_counts"]:
         return []
-    within, cross = ({cell["target"]: cell["control"] for cell in row["cells"] if (cell["source"] == cell["target"]) is own} for own in (True, False))
+    within, cross = (
+        {cell["target"]: cell["control"] for cell in row["cells"] if (cell["source"] == cell["target"]) is own}
+        for own in (True, False)
+    )
     both = {**within, **cross}
     if all(within.get(target, both[target]) == cross.get(target, both[target]) for target in targets):
         return [("control", [both[target] for target in targets])]
-    return [(f"control, {word}", [values.get(target) for target in targets]) for word, values in (("within", within), ("cross", cross))]
+    return [
+        (f"control, {word}", [values.get(target) for target in targets])
+        for word, values in (("within", within), ("cross", cross))
+    ]
 
 
 @dataclass(frozen=True)
@@ -189,7 +232,10 @@ PARTS: tuple[tuple[Column, Callable[[_Parts], str]], ...] = (
     (Column("attack"), lambda of: count(of.info["attack"])),
     (Column("seed", False, 1, markdown="--:"), lambda of: "\n".join(of.seeds) or NONE),
     (Column("partition", False, 1, markdown="--:"), lambda of: of.lines(lambda partition: partition.get("kind", NONE))),
-    *((Column(name, priority=1), partial(_Parts.size, part=name.lower().replace(" ", "_").replace("\n", "_"))) for name in SIZES),
+    *(
+        (Column(name, priority=1), partial(_Parts.size, part=name.lower().replace(" ", "_").replace("\n", "_")))
+        for name in SIZES
+    ),
     (
         Column("attacks\nshared*", priority=1, headings={"markdown": "attacks shared*"}),
         lambda of: of.lines(lambda partition: count(partition.get("attacks_sharing_a_training_capture"))),
@@ -204,8 +250,13 @@ def parts_table(document: Board) -> Table:
         alike: dict[str, tuple[list[str], BoardPartition]] = {}
         for seed, partition in info["partitions"].items():
             alike.setdefault(repr([partition.get("kind"), partition.get("sizes")]), ([], partition))[0].append(seed)
-        own = _Parts(info, [", ".join(seeds) for seeds, _ in alike.values()], [partition for _, partition in alike.values()])
+        own = _Parts(
+            info, [", ".join(seeds) for seeds, _ in alike.values()], [partition for _, partition in alike.values()]
+        )
         first = Cell(name, small="synthetic" if info["synthetic"] else "", head=True)
         rows.append(TableRow([first, *(Cell(text(own)) for _, text in PARTS)]))
-    columns = [Column("dataset", right=False, wrap=SOURCE_WIDTH, headings={"html": "Dataset"}), *(column for column, _ in PARTS)]
+    columns = [
+        Column("dataset", right=False, wrap=SOURCE_WIDTH, headings={"html": "Dataset"}),
+        *(column for column, _ in PARTS),
+    ]
     return Table(f"Flows of each part{fields.flags(document)}", columns, rows, notes=[SHARING], sortable=False)

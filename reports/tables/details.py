@@ -1,7 +1,8 @@
-"""Tables in place of the leaderboard and its matrices: attack families, thresholds, alerts a day, spread over seeds.  Standard library only.
+"""Tables in place of the leaderboard and its matrices: attack families, thresholds, alerts a day, spread over seeds.
+Standard library only.
 
-A table is made of *records* (what CSV, Parquet and JSON hold) and shown as tables of text.  Adding one is adding an entry to ``TABLES``.
-All functions that make records have one signature.
+A table is made of *records* (what CSV, Parquet and JSON hold) and shown as tables of text.  Adding one is adding an
+entry to ``TABLES``. All functions that make records have one signature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,31 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from reports.tables.ablation import SEPARATOR, ablation_records
-from reports.tables.document import SUMMARIES, AlertRecord, Board, DetailRecord, FamilyRecord, StabilityRecord, ThresholdRecord
+from reports.tables.document import (
+    SUMMARIES,
+    AlertRecord,
+    Board,
+    DetailRecord,
+    FamilyRecord,
+    StabilityRecord,
+    ThresholdRecord,
+)
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
-from reports.tables.fields import NONE, SMALL_FAMILY, bounds, count, flags, in_order, mean_of_all, metric_name, name_of, number, share, spread, whole
+from reports.tables.fields import (
+    NONE,
+    SMALL_FAMILY,
+    bounds,
+    count,
+    flags,
+    in_order,
+    mean_of_all,
+    metric_name,
+    name_of,
+    number,
+    share,
+    spread,
+    whole,
+)
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
@@ -30,9 +53,11 @@ class Operations:
 
 @dataclass(frozen=True)
 class DetailTable:
-    """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``tables``: the same as text.
+    """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``tables``: the
+    same as text.
 
-    evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness`` (``reports.tables.ablation.CellLikeness``) or ``none``
+    evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
+              (``reports.tables.ablation.CellLikeness``) or ``none``
     """
 
     summary: str
@@ -44,10 +69,15 @@ class DetailTable:
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:
-    """The leaderboard document with ``details`` and the table's notes; ``name``: one of ``TABLES``, ``cells``: the evidence that it wants."""
+    """The leaderboard document with ``details`` and the table's notes; ``name``: one of ``TABLES``, ``cells``: the
+    evidence that it wants."""
     table = TABLES[name]
     records = table.records(document, cells, operations)
-    return {**document, "details": {"table": name, "title": table.title, "records": records}, "notes": [*document["notes"], *table.notes]}
+    return {
+        **document,
+        "details": {"table": name, "title": table.title, "records": records},
+        "notes": [*document["notes"], *table.notes],
+    }
 
 
 def tables_of(document: Board) -> list[Table]:
@@ -93,23 +123,48 @@ def _threshold_records(document: Board, cells: Sequence[CellEvidence], operation
 
 def _threshold_tables(document: Board, records: Sequence[ThresholdRecord]) -> list[Table]:
     names = _names(document)
-    shown = [name for name in THRESHOLDS if any(record["fpr"] is not None for record in records if record["threshold"] == name)]
+    shown = [
+        name
+        for name in THRESHOLDS
+        if any(record["fpr"] is not None for record in records if record["threshold"] == name)
+    ]
     summary = []
     for label in in_order(record["detector"] for record in records):
         means = []
         for threshold in shown:
-            own = [record for record in records if (record["detector"], record["threshold"]) == (label, threshold) and record["source"] is not None]
+            own = [
+                record
+                for record in records
+                if (record["detector"], record["threshold"]) == (label, threshold) and record["source"] is not None
+            ]
             for within in (True, False):
                 chosen = [record for record in own if (record["source"] == record["target"]) is within]
-                means += [share(mean_of_all([record["fpr"] for record in chosen])), number(mean_of_all([record["recall"] for record in chosen]))]
+                means += [
+                    share(mean_of_all([record["fpr"] for record in chosen])),
+                    number(mean_of_all([record["recall"] for record in chosen])),
+                ]
         summary.append((names[label], *means))
-    heads = [f"{threshold} {where} {what}" for threshold in shown for where in ("within", "cross") for what in ("FPR", "recall")]
-    found = [text_table(f"Mean realised FPR and recall, τ from calibration flows B{flags(document)}", ("detector", *heads), summary)]
+    heads = [
+        f"{threshold} {where} {what}"
+        for threshold in shown
+        for where in ("within", "cross")
+        for what in ("FPR", "recall")
+    ]
+    found = [
+        text_table(
+            f"Mean realised FPR and recall, τ from calibration flows B{flags(document)}", ("detector", *heads), summary
+        )
+    ]
     header = ("detector", "source → target", "FPR", "95 %", "recall", "precision", "F1", "benign", "attack", "cal B")
     for threshold in shown:
         rows = [
             (
-                *(names[at["detector"]], _cell_name(at), share(at["fpr"]), bounds(share(at["fpr_low"]), share(at["fpr_high"]))),
+                *(
+                    names[at["detector"]],
+                    _cell_name(at),
+                    share(at["fpr"]),
+                    bounds(share(at["fpr_low"]), share(at["fpr_high"])),
+                ),
                 *(number(at["recall"]), number(at["precision"]), number(at["f1"])),
                 *(count(at["n_benign"]), count(at["n_attack"]), count(at["n_cal"])),
             )
@@ -131,7 +186,12 @@ def _alert_records(document: Board, cells: Sequence[CellEvidence], operations: O
             at = cell.thresholds.get(name)
             for base_rate in operations.base_rates:
                 asked = {"threshold": name, "base_rate": base_rate, "flows_per_day": operations.flows_per_day}
-                records.append(cast("AlertRecord", _where(cell) | asked | _at(at, ("fpr", "recall")) | _a_day(at, operations, base_rate)))
+                records.append(
+                    cast(
+                        "AlertRecord",
+                        _where(cell) | asked | _at(at, ("fpr", "recall")) | _a_day(at, operations, base_rate),
+                    )
+                )
     return records
 
 
@@ -151,7 +211,15 @@ def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table
     """False alerts hardly depend on the base rate: those of the lowest are shown, and the PPV of every one."""
     names = _names(document)
     rates = sorted({record["base_rate"] for record in records}, reverse=True)
-    header = ("detector", "source → target", "FPR", "recall", "false alerts a day", "95 %", *(f"PPV at {rate:g}" for rate in rates))
+    header = (
+        "detector",
+        "source → target",
+        "FPR",
+        "recall",
+        "false alerts a day",
+        "95 %",
+        *(f"PPV at {rate:g}" for rate in rates),
+    )
     found = []
     for threshold in THRESHOLDS:
         cells: dict[tuple[str, str], dict[float, AlertRecord]] = {}
@@ -161,17 +229,40 @@ def _alert_tables(document: Board, records: Sequence[AlertRecord]) -> list[Table
         rows = []
         for (label, where), by_rate in cells.items():
             rare = by_rate[rates[-1]]
-            day = (whole(rare["false_alerts"]), bounds(whole(rare["false_alerts_low"]), whole(rare["false_alerts_high"])))
-            rows.append((names[label], where, share(rare["fpr"]), number(rare["recall"]), *day, *(share(by_rate[rate]["ppv"]) for rate in rates)))
+            day = (
+                whole(rare["false_alerts"]),
+                bounds(whole(rare["false_alerts_low"]), whole(rare["false_alerts_high"])),
+            )
+            rows.append(
+                (
+                    names[label],
+                    where,
+                    share(rare["fpr"]),
+                    number(rare["recall"]),
+                    *day,
+                    *(share(by_rate[rate]["ppv"]) for rate in rates),
+                )
+            )
         if rows:
             flows = records[0]["flows_per_day"]
-            found.append(text_table(f"{flows:,} flows a day, τ = {threshold} of calibration flows B{flags(document)}", header, rows, left=2))
+            found.append(
+                text_table(
+                    f"{flows:,} flows a day, τ = {threshold} of calibration flows B{flags(document)}",
+                    header,
+                    rows,
+                    left=2,
+                )
+            )
     return found
 
 
 def _family_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[FamilyRecord]:  # noqa: ARG001
     return [
-        cast("FamilyRecord", _where(cell) | {"family": family, "auroc": area.auroc, "n_test": area.n, "in_macro": area.n >= SMALL_FAMILY})
+        cast(
+            "FamilyRecord",
+            _where(cell)
+            | {"family": family, "auroc": area.auroc, "n_test": area.n, "in_macro": area.n >= SMALL_FAMILY},
+        )
         for cell in _ordered(document, cells)
         for family, area in sorted(cell.families.items())
     ]
@@ -185,17 +276,27 @@ KINDS: Mapping[str, Callable[[FamilyRecord], bool]] = {
 
 
 def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Table]:
-    """Per target and kind of source: families in rows, detectors in columns; the mean over sources, if every one of them has a number."""
-    names = {label: name for label, name in _names(document).items() if any(record["detector"] == label for record in records)}
+    """Per target and kind of source: families in rows, detectors in columns; the mean over sources, if every one of
+    them has a number."""
+    names = {
+        label: name
+        for label, name in _names(document).items()
+        if any(record["detector"] == label for record in records)
+    }
     found = []
     for target in document["datasets"]:
         for kind, belongs in KINDS.items():
             own = [record for record in records if record["target"] == target and belongs(record)]
             rows = []
-            for family in in_order(record["family"] for record in sorted(own, key=lambda record: (-record["n_test"], record["family"]))):
+            for family in in_order(
+                record["family"] for record in sorted(own, key=lambda record: (-record["n_test"], record["family"]))
+            ):
                 members = [record for record in own if record["family"] == family]
                 n = min(record["n_test"] for record in members)
-                areas = [number(mean_of_all([record["auroc"] for record in members if record["detector"] == label])) for label in names]
+                areas = [
+                    number(mean_of_all([record["auroc"] for record in members if record["detector"] == label]))
+                    for label in names
+                ]
                 rows.append((f"{family}{' *' if n < SMALL_FAMILY else ''}", count(n), *areas))
             if rows:
                 title = f"{target}, {kind}: AUROC per attack family{flags(document)}"
@@ -213,10 +314,20 @@ def _stability_records(document: Board, cells: Sequence[CellEvidence], operation
     for row in document["rows"]:
         n = min((cell["n_seeds"] for cell in row["cells"]), default=0)
         found: list[dict[str, Any]] = [
-            {"what": name, "source": None, "target": None, "mean": row["summary"][name], "std": row["summary_std"][name], "n_seeds": n}
+            {
+                "what": name,
+                "source": None,
+                "target": None,
+                "mean": row["summary"][name],
+                "std": row["summary_std"][name],
+                "n_seeds": n,
+            }
             for name in SUMMARIES
         ]
-        found += [{"what": "cell", **{name: cell[name] for name in ("source", "target", "mean", "std", "n_seeds")}} for cell in row["cells"]]
+        found += [
+            {"what": "cell", **{name: cell[name] for name in ("source", "target", "mean", "std", "n_seeds")}}
+            for cell in row["cells"]
+        ]
         for of in found:
             factor = seed_multiplier(of["n_seeds"])
             half = None if of["std"] is None or factor is None else factor * of["std"] / of["n_seeds"] ** 0.5
@@ -229,7 +340,8 @@ def _place(record: StabilityRecord) -> str:
 
 
 def _spread_beside(document: Board, records: Sequence[StabilityRecord]) -> list[Table]:
-    """Per detector with variants: their standard deviations in points beside each other and, of two, the second's over the first's."""
+    """Per detector with variants: their standard deviations in points beside each other and, of two, the second's over
+    the first's."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in records:
         detector, dot, variant = record["detector"].partition(SEPARATOR)
@@ -243,9 +355,18 @@ def _spread_beside(document: Board, records: Sequence[StabilityRecord]) -> list[
             rows = []
             for where, stds in by_place.items():
                 first, second = (stds.get(variant) for variant in variants[:2])
-                share_of = [NONE if first is None or second is None or first < TINY else f"{second / first:.2f}"] if ratio else []
-                rows.append((where, *(f"{stds[variant]:.2f}" if variant in stds else NONE for variant in variants), *share_of))
-            title = f"{detector}: standard deviation of {metric_name(document['metric'])} over seeds in points{flags(document)}"
+                share_of = (
+                    [NONE if first is None or second is None or first < TINY else f"{second / first:.2f}"]
+                    if ratio
+                    else []
+                )
+                rows.append(
+                    (where, *(f"{stds[variant]:.2f}" if variant in stds else NONE for variant in variants), *share_of)
+                )
+            title = (
+                f"{detector}: standard deviation of {metric_name(document['metric'])} over seeds in "
+                f"points{flags(document)}"
+            )
             tables.append(text_table(title, ("where", *variants, *ratio), rows))
     return tables
 
@@ -255,19 +376,33 @@ def _stability_tables(document: Board, records: Sequence[StabilityRecord]) -> li
     means, cells = [], []
     for record in records:
         half = NONE if record["half_width"] is None else f"±{number(record['half_width'])}"
-        row = (names[record["detector"]], _place(record), spread(record["mean"], record["std"]), half, str(record["n_seeds"]))
+        row = (
+            names[record["detector"]],
+            _place(record),
+            spread(record["mean"], record["std"]),
+            half,
+            str(record["n_seeds"]),
+        )
         if record["what"] == "cell":
             cells.append(row)
         elif record["mean"] is not None:
             means.append(row)
     title, header = f"{metric_name(document['metric'])} over seeds{flags(document)}", ("mean±std", "95 %", "seeds")
     of_means = [text_table(f"{title}: means", ("detector", "mean", *header), means, left=2)] if means else []
-    return [*_spread_beside(document, records), *of_means, text_table(f"{title}: cells", ("detector", "source → target", *header), cells, left=2)]
+    return [
+        *_spread_beside(document, records),
+        *of_means,
+        text_table(f"{title}: cells", ("detector", "source → target", *header), cells, left=2),
+    ]
 
 
 ABLATION_NOTES = (
-    "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, not of the difference",
-    "source-likeness: mean over cross cells and seeds of max(a, 1 − a), where a = AUROC of benign flows alone, calibration flows B of the target "
+    (
+        "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, "
+        "not of the difference"
+    ),
+    "source-likeness: mean over cross cells and seeds of max(a, 1 − a), where a = AUROC of benign flows alone, "
+    "calibration flows B of the target "
     "against validation flows of the source: 0.5 is no leak, 1 a domain classifier",
     "(+n −m): in n cells the target's benign flows look the more anomalous, in m the source's",
 )
@@ -280,9 +415,15 @@ TABLES: Mapping[str, DetailTable] = {
         _threshold_records,
         _threshold_tables,
         (
-            "τ = P95, P99, P99.9 of calibration flows B (of the target, unseen by detector and aggregator); an alert is score > τ",
+            (
+                "τ = P95, P99, P99.9 of calibration flows B (of the target, unseen by detector and aggregator); an "
+                "alert is score > τ"
+            ),
             "P-q needs 1 / (1 − q) calibration flows B: 20, 100, 1 000; without them it is left out",
-            "means over seeds; 95 %: Clopper–Pearson on the benign test flows for a given τ, flows assumed independent; n: the fewest of any seed",
+            (
+                "means over seeds; 95 %: Clopper–Pearson on the benign test flows for a given τ, flows assumed "
+                "independent; n: the fewest of any seed"
+            ),
             "precision and F1 depend on the share of attacks in the test flows",
         ),
     ),
@@ -294,7 +435,10 @@ TABLES: Mapping[str, DetailTable] = {
         (
             "false alerts a day = flows × (1 − base rate) × realised FPR; PPV = share of attacks among the alerts",
             "95 %: Clopper–Pearson on the benign test flows, flows assumed independent, at the lowest base rate",
-            f"{NONE} where fewer than ten benign test flows were above τ: the false-positive rate is then known to less than a factor of two",
+            (
+                f"{NONE} where fewer than ten benign test flows were above τ: the false-positive rate is then "
+                "known to less than a factor of two"
+            ),
         ),
     ),
     "families": DetailTable(
@@ -302,7 +446,10 @@ TABLES: Mapping[str, DetailTable] = {
         "Attack families",
         _family_records,
         _family_tables,
-        (f"* fewer than {SMALL_FAMILY} test flows: in no macro average", "a family from one capture is one experiment, however many flows it has"),
+        (
+            f"* fewer than {SMALL_FAMILY} test flows: in no macro average",
+            "a family from one capture is one experiment, however many flows it has",
+        ),
     ),
     "stability": DetailTable(
         "Mean and standard deviation over seeds, with the half width of a 95 % interval.",
@@ -310,7 +457,10 @@ TABLES: Mapping[str, DetailTable] = {
         _stability_records,
         _stability_tables,
         (
-            "95 %: Student's t over seeds alone (4.30 · std / √3 for three); it knows nothing of other captures or networks",
+            (
+                "95 %: Student's t over seeds alone (4.30 · std / √3 for three); it knows nothing of other "
+                "captures or networks"
+            ),
             f"{NONE}: one seed has no spread",
         ),
         evidence="none",
@@ -324,7 +474,10 @@ TABLES: Mapping[str, DetailTable] = {
         evidence="likeness",
     ),
     "mechanism": DetailTable(
-        "Single scores × backbones: cross mean beside source-likeness, differences to the whole, two matrices beside each other.",
+        (
+            "Single scores × backbones: cross mean beside source-likeness, differences to the whole, two matrices "
+            "beside each other."
+        ),
         "Single scores",
         lambda document, cells, _: ablation_records(document, cells),
         mechanism_tables,

@@ -1,4 +1,5 @@
-"""The leaderboard document, key by key: what every renderer is given and what ``leaderboard --format json`` prints.  Standard library only.
+"""The leaderboard document, key by key: what every renderer is given and what ``leaderboard --format json`` prints.
+Standard library only.
 
 A renderer of a plugin receives it as a plain mapping.  A number that does not exist is None, never 0.
 """
@@ -21,7 +22,8 @@ class Cost(TypedDict):
 
 
 class BoardInterval(TypedDict):
-    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these very networks.
+    """Of a row's mean: for other networks like these, and (``_these``) for other captures, seeds and flows of these
+    very networks.
 
     reason  why there is no interval, else empty; group: letters of the tie groups
     """
@@ -129,7 +131,8 @@ class BoardStatistics(TypedDict):
 
 
 class _OfCell(TypedDict):
-    """Of one cell, in a record of a table that stands in place of the leaderboard; ``source`` None: of the target-only baseline."""
+    """Of one cell, in a record of a table that stands in place of the leaderboard; ``source`` None: of the target-only
+    baseline."""
 
     detector: str
     source: str | None
@@ -225,7 +228,8 @@ class Details(TypedDict):
 
 
 class Board(TypedDict):
-    """Rows best first; ``datasets_info``: name → sizes and partitions; ``made_by``: versions of janus-bench that wrote the rows."""
+    """Rows best first; ``datasets_info``: name → sizes and partitions; ``made_by``: versions of janus-bench that wrote
+    the rows."""
 
     schema_version: int
     protocol: str
@@ -249,7 +253,8 @@ class Board(TypedDict):
 
 
 class CellInterval(TypedDict):
-    """For these very networks; kept in a results folder, as ``reports.statistics.intervals.leaderboard_statistics`` makes it."""
+    """For these very networks; kept in a results folder, as ``reports.statistics.intervals.leaderboard_statistics``
+    makes it."""
 
     source: str
     target: str

@@ -1,4 +1,5 @@
-"""What tables are made of besides the leaderboard document: of every cell, numbers derived from stored scores.  Standard library only.
+"""What tables are made of besides the leaderboard document: of every cell, numbers derived from stored scores.
+Standard library only.
 
 A number that does not exist is None.
 """
@@ -11,7 +12,8 @@ CONTROL = ""  # The ``source`` of a target-only baseline: it has none.
 
 @dataclass(frozen=True)
 class FamilyArea:
-    """AUROC of one attack family against all benign test flows: mean over seeds, and the fewest test flows of the family."""
+    """AUROC of one attack family against all benign test flows: mean over seeds, and the fewest test flows of the
+    family."""
 
     auroc: float | None
     n: int
@@ -23,7 +25,8 @@ class ThresholdEvidence:
 
     fpr            realised on benign test flows
     fpr_low, fpr_high  95 % Clopper-Pearson interval of it for ``n_benign`` independent flows and a given τ
-    measured       whether enough benign test flows were above τ to state alerts a day (``protocols.operations.FALSE_ALERTS``)
+    measured       whether enough benign test flows were above τ to state alerts a day
+                   (``protocols.operations.FALSE_ALERTS``)
     n_benign, n_attack, n_cal  the fewest of any seed
     """
 
@@ -43,7 +46,8 @@ class ThresholdEvidence:
 class CellEvidence:
     """One detector on one source → target, or its target-only baseline (``source`` = ``CONTROL``).
 
-    fpr, tpr     the thinned ROC curve, rising; tpr[i] is the mean over seeds of the largest TPR with a false-positive rate of at most fpr[i]
+    fpr, tpr     the thinned ROC curve, rising; tpr[i] is the mean over seeds of the largest TPR with a false-positive
+                 rate of at most fpr[i]
     families     family → area
     thresholds   ``P95``, ``P99``, ``P99.9`` → numbers; absent where the percentile does not exist
     """

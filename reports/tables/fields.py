@@ -56,7 +56,15 @@ def bounds(low: str, high: str) -> str:
 
 
 def seconds(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 0.1 else f"{value:.3f}"
+    return (
+        NONE
+        if value is None
+        else f"{value:,.0f}"
+        if value >= 100
+        else f"{value:.1f}"
+        if value >= 0.1
+        else f"{value:.3f}"
+    )
 
 
 def count(value: float | None) -> str:
@@ -69,7 +77,8 @@ def whole(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A percentage: ``12 %``, ``1.2 %``, ``0.012 %`` (two significant digits below one).  The report's script writes it in the same way."""
+    """A percentage: ``12 %``, ``1.2 %``, ``0.012 %`` (two significant digits below one).  The report's script writes it
+    in the same way."""
     if value is None:
         return NONE
     percent = 100 * value * (1 + 1e-12)  # no exact halves, which the two languages round differently
@@ -102,16 +111,21 @@ def title(document: Board) -> str:
 def subtitle(document: Board) -> str:
     parts = [f"profile {document['profile']}", f"split {document['split']}", f"calibration {document['calibration']}"]
     parts += [f"{len(document['datasets'])} datasets, {document['n_expected_cells']} cells"]
-    return " · ".join([*parts, f"seed{'s' if len(document['seeds']) > 1 else ''} {', '.join(map(str, document['seeds']))}"])
+    return " · ".join(
+        [*parts, f"seed{'s' if len(document['seeds']) > 1 else ''} {', '.join(map(str, document['seeds']))}"]
+    )
 
 
 def flags(document: Board) -> str:
     """What stands in the title of every single table."""
-    return f"{' · SYNTHETIC DATA' if document['synthetic'] else ''}{' · RANDOM SPLIT' if document['split'] == 'random' else ''}"
+    synthetic = " · SYNTHETIC DATA" if document["synthetic"] else ""
+    return f"{synthetic}{' · RANDOM SPLIT' if document['split'] == 'random' else ''}"
 
 
 def name_of(row: BoardRow) -> str:
-    return " ".join(filter(None, (row["detector"], DAGGER if row["uses_labels"] else "", UPPER_BOUND if row["upper_bound"] else "")))
+    return " ".join(
+        filter(None, (row["detector"], DAGGER if row["uses_labels"] else "", UPPER_BOUND if row["upper_bound"] else ""))
+    )
 
 
 def varying_params(row: BoardRow) -> str:
@@ -160,8 +174,12 @@ def problems(document: Board) -> list[tuple[str, str]]:
         failed = [cell for cell in row["cells"] if cell["status"] != "ok"]
         cells = grouped(((cell["status"], cell["reason"]), f"{cell['source']} → {cell['target']}") for cell in failed)
         for (status, reason), where in cells.items():
-            listed = ", ".join(where[:MAX_LISTED]) + (f" and {len(where) - MAX_LISTED} more" if len(where) > MAX_LISTED else "")
-            found.append((name_of(row), f"{status} ({'all cells' if len(where) == len(row['cells']) else listed}): {reason}"))
+            listed = ", ".join(where[:MAX_LISTED]) + (
+                f" and {len(where) - MAX_LISTED} more" if len(where) > MAX_LISTED else ""
+            )
+            found.append(
+                (name_of(row), f"{status} ({'all cells' if len(where) == len(row['cells']) else listed}): {reason}")
+            )
         if row["control_reason"]:
             counts = ", ".join(f"{n} {status}" for status, n in row["control_status_counts"].items() if n)
             found.append((name_of(row), f"control ({counts}): {row['control_reason']}"))

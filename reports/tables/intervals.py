@@ -3,23 +3,42 @@
 from collections.abc import Mapping
 from typing import TypeVar, cast
 
-from reports.tables.document import Board, BoardCell, BoardInterval, BoardRow, BoardStatistics, SummaryName, TableStatistics
+from reports.tables.document import (
+    Board,
+    BoardCell,
+    BoardInterval,
+    BoardRow,
+    BoardStatistics,
+    SummaryName,
+    TableStatistics,
+)
 
 Part = TypeVar("Part")
 
 
 def with_statistics(document: Board, statistics: TableStatistics) -> Board:
-    """Rows get ``intervals``, cells ``low`` and ``high``; the document the rest under ``statistics``, which is of the same rows."""
+    """Rows get ``intervals``, cells ``low`` and ``high``; the document the rest under ``statistics``, which is of the
+    same rows."""
     rows: list[BoardRow] = []
     for row in document["rows"]:
         label = row["detector"]
-        own = {name: found["detectors"][label] for name, found in statistics["summaries"].items() if label in found["detectors"]}
-        bounds = {(cell["source"], cell["target"]): (cell["low"], cell["high"]) for found in own.values() for cell in found["cells"]}
+        own = {
+            name: found["detectors"][label]
+            for name, found in statistics["summaries"].items()
+            if label in found["detectors"]
+        }
+        bounds = {
+            (cell["source"], cell["target"]): (cell["low"], cell["high"])
+            for found in own.values()
+            for cell in found["cells"]
+        }
         cells: list[BoardCell] = []
         for cell in row["cells"]:
             low, high = bounds.get((cell["source"], cell["target"]), (None, None))
             cells.append({**cell, "low": low, "high": high})
-        rows.append({**row, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells})
+        rows.append(
+            {**row, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells}
+        )
     return {**document, "rows": rows, "statistics": part_of(statistics, BoardStatistics)}
 
 
@@ -40,12 +59,19 @@ def interval_notes(document: Board) -> list[str]:
     if statistics is None:
         return []
     lines = [
-        "95 % networks: for other networks like these; 95 % these: for other captures, seeds and flows of these very networks; paired cluster "
+        "95 % networks: for other networks like these; 95 % these: for other captures, seeds and flows of "
+        "these very networks; paired cluster "
         f"bootstrap (dataset, capture, seed, flow; {statistics['resamples']} resamples)",
-        "tie: rows that share a letter do not differ significantly (5 %, Holm over all pairs); for other networks, and for these",
+        (
+            "tie: rows that share a letter do not differ significantly (5 %, Holm over all pairs); for other "
+            "networks, and for these"
+        ),
     ]
     found = [interval for row in document["rows"] for interval in row["intervals"].values()]
-    others, fixed = (dict.fromkeys(filter(None, reasons)) for reasons in ((of["reason"] for of in found), (of["reason_these"] for of in found)))
+    others, fixed = (
+        dict.fromkeys(filter(None, reasons))
+        for reasons in ((of["reason"] for of in found), (of["reason_these"] for of in found))
+    )
     lines += [*(f"no 95 % networks: {reason}" for reason in others), *(f"no 95 % these: {reason}" for reason in fixed)]
     absent = statistics["absent"].get(ranking_summary(document), {})
     lines += [f"no intervals for {label}: {reason}" for label, reason in absent.items()]

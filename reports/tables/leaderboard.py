@@ -10,7 +10,18 @@ from statistics import fmean, stdev
 from janus_bench.errors import UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
-from reports.tables.document import SUMMARIES, Board, BoardCell, BoardPartition, BoardRow, Cost, DatasetInfo, Summary, SummaryName, TableStatistics
+from reports.tables.document import (
+    SUMMARIES,
+    Board,
+    BoardCell,
+    BoardPartition,
+    BoardRow,
+    Cost,
+    DatasetInfo,
+    Summary,
+    SummaryName,
+    TableStatistics,
+)
 from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
@@ -24,12 +35,14 @@ WORST_FIRST = ("error", "invalid_output", "oom", "timeout", "killed", "interrupt
 def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableStatistics | None = None) -> Board:
     """The document of a table: ``measure`` of every run.
 
-    statistics  intervals and tie groups of these very rows (``reports.statistics.intervals.leaderboard_statistics``), if they are wanted
+    statistics  intervals and tie groups of these very rows (``reports.statistics.intervals.leaderboard_statistics``),
+                if they are wanted
 
-    A detector is expected for the seeds that its own plans name.  A cell's mean and std (sample standard deviation, None for one seed) are over its
-    ``n_seeds`` seeds with a number.  A target-only baseline counts only if all its seeds are ok.  A summary is made from the cells' means and exists
-    only if every one of its cells is complete; ``cross_worst`` is the lowest of them (the highest where lower is better); ``summary_std`` is the
-    spread of the summaries made from each seed alone.  UsageError if no row's score columns allow the aggregator that was asked for.
+    A detector is expected for the seeds that its own plans name.  A cell's mean and std (sample standard deviation,
+    None for one seed) are over its ``n_seeds`` seeds with a number.  A target-only baseline counts only if all its
+    seeds are ok.  A summary is made from the cells' means and exists only if every one of its cells is complete;
+    ``cross_worst`` is the lowest of them (the highest where lower is better); ``summary_std`` is the spread of the
+    summaries made from each seed alone.  UsageError if no row's score columns allow the aggregator that was asked for.
     """
     _check_aggregator(table, measure)
     plan = table.plan
@@ -58,7 +71,8 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
 
 
 def _check_aggregator(table: ResultTable, measure: Measure) -> None:
-    """Derives what is not stored, run by run in the order of targets, so that no file of scores or truth is read twice."""
+    """Derives what is not stored, run by run in the order of targets, so that no file of scores or truth is read
+    twice."""
     runs = {(run.key, run.row_aggregator): run for run in table.runs if run.record is not None}
     for _, run in sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0])):
         run.number(measure)
@@ -70,14 +84,18 @@ def _check_aggregator(table: ResultTable, measure: Measure) -> None:
 def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
     aggregator = measure.aggregator or row.aggregator
     transfer: Mapping[Pair, Sequence[Run]] = {pair: row.cells.get(pair, ()) for pair in table.pairs}
-    baseline: Mapping[Pair, Sequence[Run]] = {pair: row.baseline.cells.get(pair, ()) if row.baseline else () for pair in table.pairs}
+    baseline: Mapping[Pair, Sequence[Run]] = {
+        pair: row.baseline.cells.get(pair, ()) if row.baseline else () for pair in table.pairs
+    }
     cells = [_cell(pair, transfer[pair], baseline[pair], aggregator, measure) for pair in table.pairs]
     complete = {pair: _mean_if_all(seeds, measure) for pair, seeds in transfer.items()}
     runs = [run for seeds in transfer.values() for run in seeds]
     baseline_runs = {run.key: run for seeds in baseline.values() for run in seeds}.values()
     first, *others = [cell["params"] for cell in cells if cell["status"] != MISSING] or [{}]
     # σ within and across may differ, and is then found in the cells
-    params = {name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)}
+    params = {
+        name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)
+    }
     all_there = all(value is not None for value in complete.values())
     collapsed = sum(value <= COLLAPSE for pair, value in complete.items() if value is not None and table.in_means(pair))
     return {
@@ -96,7 +114,9 @@ def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
         "control_reason": _baseline_reason(baseline),
         "summary": _summary(complete, table, measure),
         "summary_std": _summary_std(transfer, table, measure),
-        "control_summary": _summary({pair: _mean_if_all(seeds, measure) for pair, seeds in baseline.items()}, table, measure),
+        "control_summary": _summary(
+            {pair: _mean_if_all(seeds, measure) for pair, seeds in baseline.items()}, table, measure
+        ),
         "control_summary_std": _summary_std(baseline, table, measure),
         "collapse_cells": collapsed if all_there and measure.metric.name in AUROC_LIKE else None,
         "cost": _cost([run.ok for run in runs if run.ok is not None]),
@@ -162,14 +182,20 @@ def _fewest(name: str, records: Sequence[RunRecord]) -> int | None:
 
 def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
     counts = Counter(run.status for run in runs)
-    return {status: counts[status] for status in ("ok", *WORST_FIRST[:-1]) if counts[status] or (status == "ok" and counts)}
+    return {
+        status: counts[status] for status in ("ok", *WORST_FIRST[:-1]) if counts[status] or (status == "ok" and counts)
+    }
 
 
 def _summary(values: Mapping[Pair, float | None], table: ResultTable, measure: Measure) -> Summary:
     within = [value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair)]
     cross = [value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair)]
     worst = min if measure.metric.higher_is_better else max
-    return {"within_mean": mean_of_all(within), "cross_mean": mean_of_all(cross), "cross_worst": worst(all_or_none(cross), default=None)}
+    return {
+        "within_mean": mean_of_all(within),
+        "cross_mean": mean_of_all(cross),
+        "cross_worst": worst(all_or_none(cross), default=None),
+    }
 
 
 def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measure: Measure) -> Summary:
@@ -183,7 +209,8 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
 
 
 def _cost(records: Sequence[RunRecord]) -> Cost:
-    """fit_s and flows_per_s: the mean over fits (a fit's cells first averaged among themselves); peak_rss_mb: the highest."""
+    """fit_s and flows_per_s: the mean over fits (a fit's cells first averaged among themselves); peak_rss_mb: the
+    highest."""
     fits = grouped((record.fit_key, record) for record in records)
 
     def numbers(name: str, members: Sequence[RunRecord]) -> list[float]:
@@ -201,11 +228,15 @@ def _cost(records: Sequence[RunRecord]) -> Cost:
 
 
 def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> list[BoardRow]:
-    """Complete rows by cross mean (within mean where there is no cross cell), best first, equal numbers sharing a rank; then incomplete ones, by the
-    number of cells they have; then those without any number.  An upper bound stands in its place without a rank."""
+    """Complete rows by cross mean (within mean where there is no cross cell), best first, equal numbers sharing a rank;
+    then incomplete ones, by the number of cells they have; then those without any number.  An upper bound stands in its
+    place without a rank."""
     has_cross = any(pair[0] != pair[1] and table.in_means(pair) for pair in table.pairs)
     deciding: SummaryName = "cross_mean" if has_cross else "within_mean"
-    values = {row["detector"]: row["summary"][deciding] if all(cell["status"] == "ok" for cell in row["cells"]) else None for row in rows}
+    values = {
+        row["detector"]: row["summary"][deciding] if all(cell["status"] == "ok" for cell in row["cells"]) else None
+        for row in rows
+    }
 
     def place(row: BoardRow) -> tuple[int, float, str]:
         value = values[row["detector"]]
@@ -247,4 +278,7 @@ def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
 def _made_by(table: ResultTable) -> list[str]:
     """Versions of janus-bench (with the commit, if known) that wrote the ok rows of this table."""
     environments = [run.ok.environment for run in table.runs if run.ok is not None]
-    return sorted({" ".join(filter(None, (found.get("janus-bench", ""), found.get("commit", "")))) for found in environments} - {""})
+    return sorted(
+        {" ".join(filter(None, (found.get("janus-bench", ""), found.get("commit", "")))) for found in environments}
+        - {""}
+    )

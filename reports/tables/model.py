@@ -1,4 +1,5 @@
-"""The one model of tables: whoever shows a table makes this of it, and every renderer only draws it.  Standard library only."""
+"""The one model of tables: whoever shows a table makes this of it, and every renderer only draws it.  Standard library
+only."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,10 @@ class Cell:
     text    may have several lines;  small: in small print below it (in a report, and below a name in a terminal)
     value   what it is sorted and shaded by, where that is not its text
     label   it names a detector, as it is written on a command line
-    within  the source is the target;  best: of its column;  failed: there is a status in place of a number, or beside it
-    css, detector, head  of a report: further classes, the number that its filter knows a detector by, and whether the cell names its row
+    within  the source is the target;  best: of its column;  failed: there is a status in place of a number, or beside
+            it
+    css, detector, head  of a report: further classes, the number that its filter knows a detector by, and whether the
+                         cell names its row
     """
 
     text: str
@@ -37,11 +40,13 @@ class Cell:
 class Column:
     """A column of a table.
 
-    heading   may have two lines;  headings: what one form (``terminal``, ``markdown``, ``latex``, ``html``) says in its place
+    heading   may have two lines;  headings: what one form (``terminal``, ``markdown``, ``latex``, ``html``) says in its
+              place
     right     how it is set;  latex, markdown: column type and rule where those are not of the same side
     priority  columns with the lowest number stay in the first table where the terminal is too narrow for one
     wrap      width at which the heading, and text that is set left, wraps in a terminal; 0: never
-    hint, css, detector  of a report: a line below the heading, classes, and the number that its filter knows a detector by
+    hint, css, detector  of a report: a line below the heading, classes, and the number that its filter knows a detector
+                         by
     """
 
     heading: str
@@ -65,7 +70,8 @@ class TableRow:
 
     cells     one per column, or a single one that is a heading of the rows below it
     baseline  it is the target-only baseline below a matrix;  rule: a rule stands above it in print
-    detector, data  of a report: the number that its filter knows the row's detector by, and further ``data-`` attributes
+    detector, data  of a report: the number that its filter knows the row's detector by, and further ``data-``
+                    attributes
     """
 
     cells: Sequence[Cell]
@@ -81,8 +87,10 @@ class Table:
 
     about     the detector that it is of, named before the title
     notes     lines below it
-    labels    so many columns begin every part of a table that is too wide for a terminal, or one where they would take half of it
-    view      of a report: the choice that shows it (``metric=auroc``), empty if it is always shown; sortable, css and detector: of a report, too
+    labels    so many columns begin every part of a table that is too wide for a terminal, or one where they would take
+              half of it
+    view      of a report: the choice that shows it (``metric=auroc``), empty if it is always shown; sortable, css and
+              detector: of a report, too
     """
 
     title: str
@@ -112,7 +120,14 @@ def figure(mean: float | None, std: float | None = None) -> Cell:
     return Cell(spread(mean, std), mean)
 
 
-def text_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, notes: int = 0, stack: bool = True) -> Table:
+def text_table(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int = 1,
+    notes: int = 0,
+    stack: bool = True,
+) -> Table:
     """A table of text: the first ``left`` and the last ``notes`` columns are set left, the others right.
 
     stack  long headings stand on several lines in print

@@ -27,9 +27,18 @@ def notes_of(document: Board) -> list[str]:
     synthetic = ", ".join(name for name, info in infos.items() if info["synthetic"])
     shifted = ", ".join(name for name, info in infos.items() if info["task"] == CLASS_SHIFT)
     return [
-        *_if(synthetic, f"SYNTHETIC DATA: {synthetic} (generated, not captured); these numbers say nothing about real networks"),
-        *(f"{', '.join(names)}: {note}" for note, names in grouped((note, name) for name, info in infos.items() for note in info["notes"]).items()),
-        *_if(shifted, f"{shifted}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells"),
+        *_if(
+            synthetic,
+            f"SYNTHETIC DATA: {synthetic} (generated, not captured); these numbers say nothing about real networks",
+        ),
+        *(
+            f"{', '.join(names)}: {note}"
+            for note, names in grouped((note, name) for name, info in infos.items() for note in info["notes"]).items()
+        ),
+        *_if(
+            shifted,
+            f"{shifted}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells",
+        ),
         _calibration(document),
         *_if(any(row["control_status_counts"] for row in rows), BASELINE),
         *_partitions(document),
@@ -37,7 +46,10 @@ def notes_of(document: Board) -> list[str]:
         _seeds(document),
         *interval_notes(document),
         *_metric(document),
-        *_if(document["aggregator"], f"several score columns are combined by {document['aggregator']} instead of the detector's own aggregator"),
+        *_if(
+            document["aggregator"],
+            f"several score columns are combined by {document['aggregator']} instead of the detector's own aggregator",
+        ),
         *_versions(document),
         *_chosen_afterwards(document),
         *_if(any(row["uses_labels"] for row in rows), f"{DAGGER} uses attack labels or unlabelled test flows"),
@@ -45,9 +57,17 @@ def notes_of(document: Board) -> list[str]:
     ]
 
 
-BASELINE = "control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer minus control"
-RANDOM_SPLIT = "--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the literature only"
-CHOSEN_BY_LABELS = "best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"
+BASELINE = (
+    "control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer "
+    "minus control"
+)
+RANDOM_SPLIT = (
+    "--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the "
+    "literature only"
+)
+CHOSEN_BY_LABELS = (
+    "best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"
+)
 
 
 def _if(true: object, note: str) -> list[str]:
@@ -70,7 +90,9 @@ def _partitions(document: Board) -> list[str]:
             only = f"seeds {', '.join(seeds)}" if len(drawn) > 1 else ""
             details = "; ".join(filter(None, [only, info["partitions"][seeds[0]].get("reason", "")]))
             members.append((kind, f"{name} ({details})" if details else name))
-    return [f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in grouped(members).items()]
+    return [
+        f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in grouped(members).items()
+    ]
 
 
 def _seeds(document: Board) -> str:
@@ -105,15 +127,20 @@ def _base_rates(cells: Sequence[BoardCell]) -> list[str]:
 def _versions(document: Board) -> list[str]:
     """Numbers of different versions may stand in one table, but not unmarked."""
     made_by = document["made_by"]
-    mixed = "; ".join(f"{row['detector']} ({', '.join(row['versions'])})" for row in document["rows"] if len(row["versions"]) > 1)
+    mixed = "; ".join(
+        f"{row['detector']} ({', '.join(row['versions'])})" for row in document["rows"] if len(row["versions"]) > 1
+    )
     lines = _if(len(made_by) > 1, f"MIXED VERSIONS: rows were made by janus-bench {', '.join(made_by)}")
     return [*lines, *_if(mixed, f"MIXED VERSIONS of a detector in one row: {mixed}")]
 
 
 def _chosen_afterwards(document: Board) -> list[str]:
-    """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the test."""
+    """Rows that differ in nothing but the aggregator: whoever picks the best of them has chosen with the labels of the
+    test."""
     own = [row for row in document["rows"] if not row["upper_bound"]]
-    alike = grouped((repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), row) for row in own)
+    alike = grouped(
+        (repr((row["name"], [sorted(cell["params"].items()) for cell in row["cells"]])), row) for row in own
+    )
     lines = []
     for rows in alike.values():
         names = sorted({row["aggregator"] for row in rows})

@@ -1,7 +1,7 @@
 """The tables of a study, from ``reports.tables.ablation.ablation_records``.
 
-The form is that of the JANUS project's tables: within, cross mean, cross worst, and what a change to the reference row costs or gains; scores ×
-backbones; one source × target matrix beside another.  Standard library only.
+The form is that of the JANUS project's tables: within, cross mean, cross worst, and what a change to the reference row
+costs or gains; scores × backbones; one source × target matrix beside another.  Standard library only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,9 @@ def _likeness(label: str, summaries: Summaries, records: Sequence[AblationRecord
     index = summaries["cross_mean"]["likeness"]
     if index is None:
         return NONE
-    own = [record for record in records if (record["detector"], record["what"]) == (label, "cell") and record["in_means"]]
+    own = [
+        record for record in records if (record["detector"], record["what"]) == (label, "cell") and record["in_means"]
+    ]
     areas = [record["likeness_auroc"] for record in own if record["source"] != record["target"]]
     target, source = (sum(area is not None and sign * (area - 0.5) > 0 for area in areas) for sign in (1, -1))
     return f"{index:.3f} (+{target} −{source})"
@@ -98,28 +100,51 @@ def _grids(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
     for detector, cells in found.items():
         scores, groups = in_order(score for score, _ in cells), in_order(group for _, group in cells)
         rows = [(score, *(cells.get((score, group), NONE) for group in groups)) for score in scores]
-        title = f"{detector}, scores × backbones: cross mean of {metric_name(document['metric'])} in % | source-likeness{flags(document)}"
+        title = (
+            f"{detector}, scores × backbones: cross mean of {metric_name(document['metric'])} in % | "
+            f"source-likeness{flags(document)}"
+        )
         tables.append(text_table(title, ("score", *groups), rows))
     return tables
 
 
 def _beside(document: Board, records: Sequence[AblationRecord]) -> list[Table]:
-    """Per detector: the metric, then the likeness index, of the protocol's two rows beside each other; nothing where it has not both."""
+    """Per detector: the metric, then the likeness index, of the protocol's two rows beside each other; nothing where it
+    has not both."""
     second, first = study_of(document)
     there = {(_detector(record), record["variant"]): record["detector"] for record in records}
-    cells = {(record["detector"], record["source"], record["target"]): record for record in records if record["what"] == "cell"}
+    cells = {
+        (record["detector"], record["source"], record["target"]): record
+        for record in records
+        if record["what"] == "cell"
+    }
     names, tables = document["datasets"], []
     for detector in in_order(detector for detector, _ in there):
         labels = [there[detector, variant] for variant in (first, second) if (detector, variant) in there]
         if len(labels) < 2:
             continue
 
-        def matrix(what: str, text: Callable[[AblationRecord | None], str], labels: Sequence[str] = labels, detector: str = detector) -> Table:
+        def matrix(
+            what: str,
+            text: Callable[[AblationRecord | None], str],
+            labels: Sequence[str] = labels,
+            detector: str = detector,
+        ) -> Table:
             """One source × target matrix, ``first | second`` in each cell."""
-            rows = [(source, *(" | ".join(text(cells.get((label, source, target))) for label in labels) for target in names)) for source in names]
-            return text_table(f"{detector}: {first} | {second}, {what}{flags(document)}", ("source ↓ target →", *names), rows)
+            rows = [
+                (
+                    source,
+                    *(" | ".join(text(cells.get((label, source, target))) for label in labels) for target in names),
+                )
+                for source in names
+            ]
+            return text_table(
+                f"{detector}: {first} | {second}, {what}{flags(document)}", ("source ↓ target →", *names), rows
+            )
 
-        tables.append(matrix(f"{metric_name(document['metric'])} in %", lambda record: _percent(record and record["mean"])))
+        tables.append(
+            matrix(f"{metric_name(document['metric'])} in %", lambda record: _percent(record and record["mean"]))
+        )
         if any(record["likeness"] is not None for record in records if record["detector"] in labels):
             tables.append(matrix("source-likeness", lambda record: _index(record and record["likeness"])))
     return tables

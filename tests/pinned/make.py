@@ -1,8 +1,9 @@
-"""Writes the pinned results folder, dataset and outputs: what must stay readable, and stay the same, whatever is rebuilt around it.
+"""Writes the pinned results folder, dataset and outputs: what must stay readable, and stay the same, whatever is
+rebuilt around it.
 
-``python tests/pinned/make.py FOLDER`` made ``pinned.tar.gz`` at commit 73ba003, with stored results of schema version 1.  Two small
-SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their places do.
-A later commit writes later versions of the schema: make another archive then, and keep this one.
+``python tests/pinned/make.py FOLDER`` made ``pinned.tar.gz`` at commit 73ba003, with stored results of schema version
+1.  Two small SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their
+places do. A later commit writes later versions of the schema: make another archive then, and keep this one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ RUNS = (
     ("thresholded", "mahalanobis,knn,random", "42,43"),
     ("contamination", "knn", "42"),
 )
-"""(protocol, detectors, seeds, options …), in this order, into one results folder; no process starts within .05 s, so one row has no numbers."""
+"""(protocol, detectors, seeds, options …), in this order, into one results folder; no process starts within .05 s, so
+one row has no numbers."""
 
 BOARDS = ("table", "markdown", "csv", "json", "latex")
 TABLES = ("thresholds", "alerts", "families", "stability")
@@ -52,10 +54,30 @@ def commands() -> dict[str, list[str]]:
         "cross.column.json": [*cross, "--aggregator", "column:terminal_norm", "--format", "json"],
         "cross.metric-intervals.json": [*cross, "--metric", "tpr_at_fpr_5pct", "--intervals", "--format", "json"],
         "compare.txt": ["compare", "runs", "--protocol", "cross", "--detectors", "mahalanobis,knn,random"],
-        "compare.json": ["compare", "runs", "--protocol", "cross", "--detectors", "mahalanobis,knn,random", "--format", "json"],
+        "compare.json": [
+            "compare",
+            "runs",
+            "--protocol",
+            "cross",
+            "--detectors",
+            "mahalanobis,knn,random",
+            "--format",
+            "json",
+        ],
         "compare.control.json": ["compare", "runs", "--protocol", "cross", "--control", "--format", "json"],
         "compare.metric.json": [
-            *("compare", "runs", "--protocol", "cross", "--detectors", "mahalanobis,knn", "--metric", "macro_auroc", "--format", "json")
+            *(
+                "compare",
+                "runs",
+                "--protocol",
+                "cross",
+                "--detectors",
+                "mahalanobis,knn",
+                "--metric",
+                "macro_auroc",
+                "--format",
+                "json",
+            )
         ],
         "compare.ablation.json": [
             *("compare", "runs", "--protocol", "ablation", "--format", "json", "--detectors"),
@@ -64,7 +86,20 @@ def commands() -> dict[str, list[str]]:
         "published.json": ["published", "--runs", "runs", "--protocol", "cross", "--format", "json"],
         "heatmap.svg": ["figure", "heatmap", "--protocol", "cross", "--detector", SMALL_JANUS, "-o", "{file}"],
         "roc.svg": [
-            *("figure", "roc", "--protocol", "cross", "--detectors", "mahalanobis,knn", "--source", "north", "--target", "south", "-o", "{file}")
+            *(
+                "figure",
+                "roc",
+                "--protocol",
+                "cross",
+                "--detectors",
+                "mahalanobis,knn",
+                "--source",
+                "north",
+                "--target",
+                "south",
+                "-o",
+                "{file}",
+            )
         ],
         "density.svg": ["figure", "density", "--protocol", "cross", "--detector", "mahalanobis", "-o", "{file}"],
         "ablation.svg": ["figure", "ablation", "--protocol", "ablation", "-o", "{file}"],
@@ -81,7 +116,9 @@ def janus_bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JANUS_BENCH_")}
     environment = kept | {"JANUS_BENCH_HOME": "home", "NO_COLOR": "1", "COLUMNS": "160"}
     command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 def output(folder: Path, name: str, arguments: list[str]) -> str:
@@ -120,7 +157,19 @@ def main() -> None:
     for name in ("north", "south"):
         print(janus_bench(folder, "data", "add", name, f"captures/{name}").stderr)
     for protocol, detectors, seeds, *options in RUNS:
-        asked = ("--protocol", protocol, "--detectors", detectors, "--seeds", seeds, "--datasets", "north,south", "--device", "cpu", *options)
+        asked = (
+            "--protocol",
+            protocol,
+            "--detectors",
+            detectors,
+            "--seeds",
+            seeds,
+            "--datasets",
+            "north,south",
+            "--device",
+            "cpu",
+            *options,
+        )
         result = janus_bench(folder, "run", *asked)
         print(result.stderr)
     shutil.rmtree(folder / "captures")

@@ -1,7 +1,9 @@
-"""SYNTHETIC replicas of published datasets: captures and CSVs in exactly the published layout, with a truth that the writer knows.
+"""SYNTHETIC replicas of published datasets: captures and CSVs in exactly the published layout, with a truth that the
+writer knows.
 
-No code is shared with the drivers, the labelling or the extractor: what these files mean is stated here a second time, from the datasets'
-publications.  A replica is a folder with ``captures/`` and ``labels/``; it depends on nothing but the seed and the ``Traps``.
+No code is shared with the drivers, the labelling or the extractor: what these files mean is stated here a second time,
+from the datasets' publications.  A replica is a folder with ``captures/`` and ``labels/``; it depends on nothing but
+the seed and the ``Traps``.
 """
 
 from __future__ import annotations
@@ -12,4 +14,13 @@ from tests.replicas.ciciot2023 import write_ciciot2023
 from tests.replicas.iscxtor2016 import write_iscxtor2016
 from tests.replicas.truth import Traps, TrueFlow, TrueRow, Truth
 
-__all__ = ["Traps", "TrueFlow", "TrueRow", "Truth", "write_cicddos2019", "write_cicids2017", "write_ciciot2023", "write_iscxtor2016"]
+__all__ = [
+    "Traps",
+    "TrueFlow",
+    "TrueRow",
+    "Truth",
+    "write_cicddos2019",
+    "write_cicids2017",
+    "write_ciciot2023",
+    "write_iscxtor2016",
+]

@@ -1,4 +1,5 @@
-"""Rows of CICFlowMeter's CSVs, as CIC-IDS2017 and CIC-DDoS2019 were published with them, and the traps that are set in them."""
+"""Rows of CICFlowMeter's CSVs, as CIC-IDS2017 and CIC-DDoS2019 were published with them, and the traps that are set in
+them."""
 
 from __future__ import annotations
 
@@ -13,22 +14,40 @@ import numpy as np
 from tests.replicas.packets import ACK, FIN, PSH, SYN, TCP, US, Ends, Packet, write_pcap
 from tests.replicas.truth import Traps, TrueFlow, TrueRow, Truth
 
-__all__ = ["FEATURES_AFTER", "FEATURES_BEFORE", "IDENTITY", "CsvStyle", "Session", "columns", "finish_replica", "with_tails"]
+__all__ = [
+    "FEATURES_AFTER",
+    "FEATURES_BEFORE",
+    "IDENTITY",
+    "CsvStyle",
+    "Session",
+    "columns",
+    "finish_replica",
+    "with_tails",
+]
 
 # As printed in the published files, the leading spaces included.
 IDENTITY = "Flow ID, Source IP, Source Port, Destination IP, Destination Port, Protocol, Timestamp"
 FEATURES_BEFORE = (
-    " Flow Duration, Total Fwd Packets, Total Backward Packets,Total Length of Fwd Packets, Total Length of Bwd Packets, Fwd Packet Length Max,"
-    " Fwd Packet Length Min, Fwd Packet Length Mean, Fwd Packet Length Std,Bwd Packet Length Max, Bwd Packet Length Min, Bwd Packet Length Mean,"
-    " Bwd Packet Length Std,Flow Bytes/s, Flow Packets/s, Flow IAT Mean, Flow IAT Std, Flow IAT Max, Flow IAT Min,Fwd IAT Total, Fwd IAT Mean,"
-    " Fwd IAT Std, Fwd IAT Max, Fwd IAT Min,Bwd IAT Total, Bwd IAT Mean, Bwd IAT Std, Bwd IAT Max, Bwd IAT Min,Fwd PSH Flags, Bwd PSH Flags,"
-    " Fwd URG Flags, Bwd URG Flags, Fwd Header Length, Bwd Header Length,Fwd Packets/s, Bwd Packets/s, Min Packet Length, Max Packet Length,"
-    " Packet Length Mean, Packet Length Std, Packet Length Variance,FIN Flag Count, SYN Flag Count, RST Flag Count, PSH Flag Count, ACK Flag Count,"
-    " URG Flag Count, CWE Flag Count, ECE Flag Count, Down/Up Ratio, Average Packet Size, Avg Fwd Segment Size, Avg Bwd Segment Size"
+    " Flow Duration, Total Fwd Packets, Total Backward Packets,Total Length of Fwd Packets, Total Length of "
+    "Bwd Packets, Fwd Packet Length Max,"
+    " Fwd Packet Length Min, Fwd Packet Length Mean, Fwd Packet Length Std,Bwd Packet Length Max, Bwd Packet "
+    "Length Min, Bwd Packet Length Mean,"
+    " Bwd Packet Length Std,Flow Bytes/s, Flow Packets/s, Flow IAT Mean, Flow IAT Std, Flow IAT Max, Flow IAT "
+    "Min,Fwd IAT Total, Fwd IAT Mean,"
+    " Fwd IAT Std, Fwd IAT Max, Fwd IAT Min,Bwd IAT Total, Bwd IAT Mean, Bwd IAT Std, Bwd IAT Max, Bwd IAT "
+    "Min,Fwd PSH Flags, Bwd PSH Flags,"
+    " Fwd URG Flags, Bwd URG Flags, Fwd Header Length, Bwd Header Length,Fwd Packets/s, Bwd Packets/s, Min "
+    "Packet Length, Max Packet Length,"
+    " Packet Length Mean, Packet Length Std, Packet Length Variance,FIN Flag Count, SYN Flag Count, RST Flag "
+    "Count, PSH Flag Count, ACK Flag Count,"
+    " URG Flag Count, CWE Flag Count, ECE Flag Count, Down/Up Ratio, Average Packet Size, Avg Fwd Segment "
+    "Size, Avg Bwd Segment Size"
 )
 FEATURES_AFTER = (
-    "Fwd Avg Bytes/Bulk, Fwd Avg Packets/Bulk, Fwd Avg Bulk Rate, Bwd Avg Bytes/Bulk, Bwd Avg Packets/Bulk,Bwd Avg Bulk Rate,Subflow Fwd Packets,"
-    " Subflow Fwd Bytes, Subflow Bwd Packets, Subflow Bwd Bytes,Init_Win_bytes_forward, Init_Win_bytes_backward, act_data_pkt_fwd,"
+    "Fwd Avg Bytes/Bulk, Fwd Avg Packets/Bulk, Fwd Avg Bulk Rate, Bwd Avg Bytes/Bulk, Bwd Avg Packets/Bulk,Bwd "
+    "Avg Bulk Rate,Subflow Fwd Packets,"
+    " Subflow Fwd Bytes, Subflow Bwd Packets, Subflow Bwd Bytes,Init_Win_bytes_forward, "
+    "Init_Win_bytes_backward, act_data_pkt_fwd,"
     " min_seg_size_forward,Active Mean, Active Std, Active Max, Active Min,Idle Mean, Idle Std, Idle Max, Idle Min"
 )
 
@@ -39,10 +58,11 @@ def columns(*parts: str) -> list[str]:
 
 @dataclass
 class Session:
-    """A flow while a replica is made: its packets (mirror copies included, where the dataset has them) and where its row goes.
+    """A flow while a replica is made: its packets (mirror copies included, where the dataset has them) and where its
+    row goes.
 
-    day: the group of captures with one clock; file: the CSV, below ``labels/``, "" for none.  last, n_packets: without copies, where there are any.
-    cut: CICFlowMeter has it in several rows.
+    day: the group of captures with one clock; file: the CSV, below ``labels/``, "" for none.  last, n_packets: without
+    copies, where there are any. cut: CICFlowMeter has it in several rows.
     """
 
     capture: str
@@ -56,10 +76,15 @@ class Session:
     cut: bool = False
 
     def parts(self) -> list[Session]:
-        """What CICFlowMeter makes of it: after 120 s, or after a FIN that is not its first packet, another flow begins."""
+        """What CICFlowMeter makes of it: after 120 s, or after a FIN that is not its first packet, another flow
+        begins."""
         pieces: list[list[Packet]] = []
         for packet in self.packets:
-            if not pieces or packet.ts - pieces[-1][0].ts > 120 * 10**9 or (len(pieces[-1]) > 1 and pieces[-1][-1].flags & FIN):
+            if (
+                not pieces
+                or packet.ts - pieces[-1][0].ts > 120 * 10**9
+                or (len(pieces[-1]) > 1 and pieces[-1][-1].flags & FIN)
+            ):
                 pieces.append([])
             pieces[-1].append(packet)
         return [replace(self, packets=piece) for piece in pieces]
@@ -118,7 +143,8 @@ def _stats(values: Sequence[float]) -> tuple[float, float, float, float, float]:
 
 
 def _features(session: Session, rng: np.random.Generator) -> dict[str, object]:
-    """Plausible features: the ones that a row is recognised by are exact, others are rough, some are Infinity or NaN."""
+    """Plausible features: the ones that a row is recognised by are exact, others are rough, some are Infinity or
+    NaN."""
     packets = session.packets
     duration = (packets[-1].ts - packets[0].ts) // US
     seconds = duration / 1e6
@@ -130,17 +156,37 @@ def _features(session: Session, rng: np.random.Generator) -> dict[str, object]:
         gaps = np.diff([packet.ts // US for packet in side]).tolist()
         names = ("Total", "Mean", "Std", "Max", "Min")
         values |= {f"{way} IAT {name}": value for name, value in zip(names, _stats(gaps), strict=True)}
-        values |= {f"Total Length of {way} Packets": total, f"{way} Packet Length Mean": mean, f"{way} Packet Length Std": std}
+        values |= {
+            f"Total Length of {way} Packets": total,
+            f"{way} Packet Length Mean": mean,
+            f"{way} Packet Length Std": std,
+        }
         values |= {f"{way} Packet Length Max": high, f"{way} Packet Length Min": low, f"Avg {way} Segment Size": mean}
-        values |= {f"{way} Header Length": sum(packet.header for packet in side), f"{way} Packets/s": len(side) / seconds if seconds else 0.0}
+        values |= {
+            f"{way} Header Length": sum(packet.header for packet in side),
+            f"{way} Packets/s": len(side) / seconds if seconds else 0.0,
+        }
         values |= {f"Subflow {way} Packets": len(side), f"Subflow {way} Bytes": total}
     gaps = np.diff([packet.ts // US for packet in packets]).tolist()
-    values |= {f"Flow IAT {name}": value for name, value in zip(("Mean", "Std", "Max", "Min"), _stats(gaps)[1:], strict=True)}
+    values |= {
+        f"Flow IAT {name}": value for name, value in zip(("Mean", "Std", "Max", "Min"), _stats(gaps)[1:], strict=True)
+    }
     total, mean, std, high, low = _stats([packet.payload for packet in packets])
-    values |= {"Min Packet Length": low, "Max Packet Length": high, "Packet Length Mean": mean, "Packet Length Std": std}
+    values |= {
+        "Min Packet Length": low,
+        "Max Packet Length": high,
+        "Packet Length Mean": mean,
+        "Packet Length Std": std,
+    }
     values |= {"Packet Length Variance": float(std) ** 2, "Average Packet Size": mean, "Init_Win_bytes_forward": 8192}
-    values |= {"SYN Flag Count": int(any(p.flags & SYN for p in packets)), "PSH Flag Count": int(any(p.flags & PSH for p in packets))}
-    values |= {"Init_Win_bytes_backward": 8192 if backward and packets[0].ends.proto == TCP else -1, "min_seg_size_forward": 20}
+    values |= {
+        "SYN Flag Count": int(any(p.flags & SYN for p in packets)),
+        "PSH Flag Count": int(any(p.flags & PSH for p in packets)),
+    }
+    values |= {
+        "Init_Win_bytes_backward": 8192 if backward and packets[0].ends.proto == TCP else -1,
+        "min_seg_size_forward": 20,
+    }
     odd = rng.random() < 0.03
     rate: object = total / seconds if seconds and not odd else ("Infinity" if total else "NaN")
     values |= {"Flow Bytes/s": rate, "Flow Packets/s": len(packets) / seconds if seconds and not odd else "Infinity"}
@@ -161,14 +207,24 @@ def _write(path: Path, style: CsvStyle, rows: list[_Row], n_blank: int, rng: np.
         mark = f"<bad{len(marks)}>" if row.bad else ""
         marks += [mark] if row.bad else []
         values = _features(row.session, rng) | style.extra(rng)
-        values |= {"Flow ID": f"{ends.src}-{ends.dst}-{ends.sport}-{ends.dport}-{ends.proto}{mark}", "Timestamp": row.time, "Label": row.label}
-        values |= {"Source IP": ends.src, "Source Port": ends.sport, "Destination IP": ends.dst, "Destination Port": ends.dport}
+        values |= {
+            "Flow ID": f"{ends.src}-{ends.dst}-{ends.sport}-{ends.dport}-{ends.proto}{mark}",
+            "Timestamp": row.time,
+            "Label": row.label,
+        }
+        values |= {
+            "Source IP": ends.src,
+            "Source Port": ends.sport,
+            "Destination IP": ends.dst,
+            "Destination Port": ends.dport,
+        }
         values |= {"Protocol": ends.proto, "Fwd Header Length.1": values["Fwd Header Length"]}
         writer.writerow([values.get(name, 0) for name in names])
     data = text.getvalue().encode(style.encoding)
     data += (b"," * (len(names) - 1) + b"\r\n") * n_blank
     for mark in marks:
-        data = data.replace(mark.encode(), b"\xff\x81\x9d")  # 0x81 and 0x9d mean nothing in cp1252, 0xff nothing in UTF-8
+        # 0x81 and 0x9d mean nothing in cp1252, 0xff nothing in UTF-8
+        data = data.replace(mark.encode(), b"\xff\x81\x9d")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
@@ -177,7 +233,9 @@ def _share(positions: list[int], share: float, rng: np.random.Generator) -> set[
     return set(rng.permutation(positions)[: int(share * len(positions))].tolist())
 
 
-def _rows(sessions: list[Session], style: CsvStyle, traps: Traps, rng: np.random.Generator) -> tuple[list[str], list[_Row]]:
+def _rows(
+    sessions: list[Session], style: CsvStyle, traps: Traps, rng: np.random.Generator
+) -> tuple[list[str], list[_Row]]:
     """What becomes of each flow, and all rows."""
     groups: dict[tuple[str, str], list[int]] = {}
     for i, session in enumerate(sessions):
@@ -185,13 +243,16 @@ def _rows(sessions: list[Session], style: CsvStyle, traps: Traps, rng: np.random
             groups.setdefault((session.file, session.label), []).append(i)
     unlisted = {i for i, session in enumerate(sessions) if not session.file}
     missing, doubled, swapped = (
-        {i for key in groups for i in _share(groups[key], share, rng)} for share in (traps.missing, traps.duplicated, traps.swapped)
+        {i for key in groups for i in _share(groups[key], share, rng)}
+        for share in (traps.missing, traps.duplicated, traps.swapped)
     )
     missing |= unlisted
     ambiguous: set[int] = set()
     for day in dict.fromkeys(session.day for session in sessions):
         free = [
-            i for i, session in enumerate(sessions) if session.day == day and not session.cut and i not in missing | doubled and style.other(session)
+            i
+            for i, session in enumerate(sessions)
+            if session.day == day and not session.cut and i not in missing | doubled and style.other(session)
         ]
         ambiguous |= set(rng.permutation(free)[: traps.ambiguous].tolist())
     fate, rows = [], []
@@ -227,7 +288,11 @@ def _rows(sessions: list[Session], style: CsvStyle, traps: Traps, rng: np.random
 
 
 def _orphans(
-    sessions: list[Session], style: CsvStyle, traps: Traps, groups: dict[tuple[str, str], list[int]], rng: np.random.Generator
+    sessions: list[Session],
+    style: CsvStyle,
+    traps: Traps,
+    groups: dict[tuple[str, str], list[int]],
+    rng: np.random.Generator,
 ) -> list[_Row]:
     """Rows without a flow: every other one of a 5-tuple that does occur, half an hour before the flow."""
     rows = []
@@ -252,7 +317,14 @@ def with_tails(sessions: list[Session], share: float, rng: np.random.Generator) 
 def _with_tail(session: Session) -> Session:
     last = session.packets[-1]
     tail = [
-        replace(last, ts=last.ts + (i + 1) * 1_500 * US, forward=last.forward == bool(i), flags=flags, payload=0, number=last.number + 1 + i)
+        replace(
+            last,
+            ts=last.ts + (i + 1) * 1_500 * US,
+            forward=last.forward == bool(i),
+            flags=flags,
+            payload=0,
+            number=last.number + 1 + i,
+        )
         for i, flags in enumerate((FIN | ACK, ACK))
     ]
     return replace(session, packets=session.packets + tail, cut=True)

@@ -1,7 +1,7 @@
 """A SYNTHETIC CIC-DDoS2019: captures that hold every packet twice, and the CSVs of two days in two time zones.
 
-Source: the dataset's page (https://www.unb.ca/cic/datasets/ddos-2019.html) and Sharafaldin et al. 2019 (10.1109/CCST.2019.8888419) for attacks and
-their times of day.
+Source: the dataset's page (https://www.unb.ca/cic/datasets/ddos-2019.html) and Sharafaldin et al. 2019
+(10.1109/CCST.2019.8888419) for attacks and their times of day.
 """
 
 from __future__ import annotations
@@ -13,20 +13,31 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.replicas.cic_rows import FEATURES_AFTER, FEATURES_BEFORE, IDENTITY, CsvStyle, Session, columns, finish_replica
+from tests.replicas.cic_rows import (
+    FEATURES_AFTER,
+    FEATURES_BEFORE,
+    IDENTITY,
+    CsvStyle,
+    Session,
+    columns,
+    finish_replica,
+)
 from tests.replicas.packets import TCP, UDP, Ends, Packet, conversation, doubled, long_conversation
 from tests.replicas.truth import Traps, Truth
 
 __all__ = ["DAYS", "HEADER", "write_cicddos2019"]
 
-HEADER = columns("Unnamed: 0", IDENTITY, FEATURES_BEFORE, " Fwd Header Length.1", FEATURES_AFTER, "SimillarHTTP, Inbound, Label")
+HEADER = columns(
+    "Unnamed: 0", IDENTITY, FEATURES_BEFORE, " Fwd Header Length.1", FEATURES_AFTER, "SimillarHTTP, Inbound, Label"
+)
 BENIGN = "BENIGN"
 ATTACKER = "172.16.0.5"
 
 
 @dataclass(frozen=True)
 class Attack:
-    """label; the CSV that holds it; local times of day; protocol, and the reflector's port (0: the victim's ports at random)."""
+    """label; the CSV that holds it; local times of day; protocol, and the reflector's port (0: the victim's ports at
+    random)."""
 
     label: str
     csv: str
@@ -110,7 +121,9 @@ def _moment(rng: np.random.Generator, begin: int, end: int) -> int:
 
 
 def _session(rng: np.random.Generator, name: str, capture: str, csv: str, packets: list[Packet], label: str) -> Session:
-    return Session(capture, name, f"{name}/{csv}.csv", doubled(rng, packets), label, last=packets[-1].ts, n_packets=len(packets))
+    return Session(
+        capture, name, f"{name}/{csv}.csv", doubled(rng, packets), label, last=packets[-1].ts, n_packets=len(packets)
+    )
 
 
 def _attack(rng: np.random.Generator, name: str, number: int, ports: count[int]) -> list[Session]:
@@ -130,14 +143,30 @@ def _attack(rng: np.random.Generator, name: str, number: int, ports: count[int])
         )
         n = 1 if flood and i % SINGLE == 0 else int(rng.integers(2, 5)) if flood else int(rng.integers(6, 20))
         span = int(rng.integers(10, 200)) * 10 if flood else int(rng.integers(1000, 3_000_000)) * 10
-        packets = conversation(rng, ends, _moment(rng, begin, end), n=n, span_us=span, one_way=flood, payload=460 if attack.proto == UDP else 200)
-        sessions.append(_session(rng, name, capture, before.csv if i % STRAY == 5 else attack.csv, packets, attack.label))
+        packets = conversation(
+            rng,
+            ends,
+            _moment(rng, begin, end),
+            n=n,
+            span_us=span,
+            one_way=flood,
+            payload=460 if attack.proto == UDP else 200,
+        )
+        sessions.append(
+            _session(rng, name, capture, before.csv if i % STRAY == 5 else attack.csv, packets, attack.label)
+        )
     for i in range(N_BENIGN):
         inside, outside = f"192.168.50.{5 + i % 4}", f"172.217.{rng.integers(1, 250)}.{rng.integers(1, 250)}"
         ends = (
-            Ends(inside, 40000 + next(ports) % 20000, outside, 443, TCP) if i % 2 else Ends(inside, 40000 + next(ports) % 20000, "8.8.8.8", 53, UDP)
+            Ends(inside, 40000 + next(ports) % 20000, outside, 443, TCP)
+            if i % 2
+            else Ends(inside, 40000 + next(ports) % 20000, "8.8.8.8", 53, UDP)
         )
-        n, span = (int(rng.integers(4, 20)), int(rng.integers(1000, 6_000_000)) * 10) if i % 2 else (2, int(rng.integers(10, 5000)) * 10)
+        n, span = (
+            (int(rng.integers(4, 20)), int(rng.integers(1000, 6_000_000)) * 10)
+            if i % 2
+            else (2, int(rng.integers(10, 5000)) * 10)
+        )
         packets = conversation(rng, ends, _moment(rng, begin, end), n=n, span_us=span)
         sessions.append(_session(rng, name, capture, attack.csv, packets, BENIGN))
     return sessions
@@ -148,7 +177,9 @@ def _long(rng: np.random.Generator, name: str, n: int) -> list[Session]:
     day = DAYS[name]
     attack, capture = day.attacks[-1], _capture(name, day.captures - 1)
     ends = [Ends(f"192.168.50.{5 + i % 4}", 61000 + i, f"74.125.{1 + i}.188", 443, TCP) for i in range(n)]
-    talks = [long_conversation(rng, each, _moment(rng, _clock(day, attack.begin), _clock(day, "17:00"))) for each in ends]
+    talks = [
+        long_conversation(rng, each, _moment(rng, _clock(day, attack.begin), _clock(day, "17:00"))) for each in ends
+    ]
     return [replace(_session(rng, name, capture, attack.csv, packets, BENIGN), cut=True) for packets in talks]
 
 
@@ -156,7 +187,9 @@ def _other(session: Session) -> str:
     """A label that the session's file holds besides the session's."""
     if session.label != BENIGN:
         return BENIGN
-    return next(attack.label for attack in DAYS[session.day].attacks if session.file == f"{session.day}/{attack.csv}.csv")
+    return next(
+        attack.label for attack in DAYS[session.day].attacks if session.file == f"{session.day}/{attack.csv}.csv"
+    )
 
 
 def _extra(rng: np.random.Generator) -> dict[str, object]:
@@ -164,10 +197,12 @@ def _extra(rng: np.random.Generator) -> dict[str, object]:
 
 
 def write_cicddos2019(folder: Path, seed: int = 0, traps: Traps = Traps()) -> Truth:  # noqa: B008 — frozen
-    """``captures/PCAP-01-12/SAT-01-12-2018_0…_011``, ``captures/PCAP-03-11/SAT-03-11-2018_0…_03``, ``labels/01-12/*.csv``, ``labels/03-11/*.csv``.
+    """``captures/PCAP-01-12/SAT-01-12-2018_0…_011``, ``captures/PCAP-03-11/SAT-03-11-2018_0…_03``,
+    ``labels/01-12/*.csv``, ``labels/03-11/*.csv``.
 
-    Groups (days): 01-12 and 03-11.  Every packet is there twice; the truth counts it once, the CSVs twice (as the published ones do).  A tenth of
-    an attack's rows are in the file of the attack before it.  No flow crosses from one capture to the next, which real ones do.
+    Groups (days): 01-12 and 03-11.  Every packet is there twice; the truth counts it once, the CSVs twice (as the
+    published ones do).  A tenth of an attack's rows are in the file of the attack before it.  No flow crosses from one
+    capture to the next, which real ones do.
     """
     rng = np.random.default_rng([2019, seed])
     sessions = []

@@ -1,7 +1,7 @@
 """A SYNTHETIC CIC-IDS2017: five pcapng captures and the eight CSVs of ``TrafficLabelling``.
 
-Sources: the dataset's page (https://www.unb.ca/cic/datasets/ids-2017.html) for schedule and hosts; Engelen et al. 2021 (10.1109/SPW53761.2021.00009)
-and Liu et al. 2022 (10.1109/CNS56114.2022.9947235) for what the published labels miss.
+Sources: the dataset's page (https://www.unb.ca/cic/datasets/ids-2017.html) for schedule and hosts; Engelen et al. 2021
+(10.1109/SPW53761.2021.00009) and Liu et al. 2022 (10.1109/CNS56114.2022.9947235) for what the published labels miss.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.replicas.cic_rows import FEATURES_AFTER, FEATURES_BEFORE, IDENTITY, CsvStyle, Session, columns, finish_replica, with_tails
+from tests.replicas.cic_rows import (
+    FEATURES_AFTER,
+    FEATURES_BEFORE,
+    IDENTITY,
+    CsvStyle,
+    Session,
+    columns,
+    finish_replica,
+    with_tails,
+)
 from tests.replicas.packets import ICMP, TCP, UDP, Ends, arp, conversation, long_conversation, write_pcapng
 from tests.replicas.truth import Traps, Truth
 
@@ -22,7 +31,13 @@ __all__ = ["DAYS", "HEADER", "write_cicids2017"]
 HEADER = columns(IDENTITY, FEATURES_BEFORE, " Fwd Header Length", FEATURES_AFTER, " Label")
 ADT_HOURS = -3
 BENIGN = "BENIGN"
-KALI, ATTACKER, WEB_SERVER, UBUNTU12, VISTA = "205.174.165.73", "172.16.0.1", "192.168.10.50", "192.168.10.51", "192.168.10.8"
+KALI, ATTACKER, WEB_SERVER, UBUNTU12, VISTA = (
+    "205.174.165.73",
+    "172.16.0.1",
+    "192.168.10.50",
+    "192.168.10.51",
+    "192.168.10.8",
+)
 BOTS = ("192.168.10.15", "192.168.10.9", "192.168.10.14", "192.168.10.5", VISTA)
 WEB, INFILTRATION = "TrafficLabelling/Thursday-WorkingHours-Morning-WebAttacks.pcap_ISCX.csv", "Infiltration - Portscan"
 
@@ -43,7 +58,10 @@ DAYS = {
     "Thursday": Day(
         6,
         "Thursday-WorkingHours.pcap",
-        (("00:00", "Thursday-WorkingHours-Morning-WebAttacks"), ("13:00", "Thursday-WorkingHours-Afternoon-Infilteration")),
+        (
+            ("00:00", "Thursday-WorkingHours-Morning-WebAttacks"),
+            ("13:00", "Thursday-WorkingHours-Afternoon-Infilteration"),
+        ),
     ),
     "Friday": Day(
         7,
@@ -59,7 +77,8 @@ DAYS = {
 
 @dataclass(frozen=True)
 class Attack:
-    """A class of the dataset: ``n`` flows from ``src`` to ``dst``, local times of day.  port 0: another one for every flow."""
+    """A class of the dataset: ``n`` flows from ``src`` to ``dst``, local times of day.  port 0: another one for every
+    flow."""
 
     day: str
     label: str
@@ -85,7 +104,18 @@ ATTACKS = (
     Attack("Thursday", "Web Attack – XSS", "10:13", "10:37", 20, (ATTACKER,), (WEB_SERVER,), 80, 14),
     Attack("Thursday", "Web Attack – Sql Injection", "10:39", "10:45", 5, (ATTACKER,), (WEB_SERVER,), 80, 8),
     Attack("Thursday", "Infiltration", "14:15", "15:50", 8, (VISTA,), (KALI,), 444, 20),
-    Attack("Thursday", BENIGN, "15:04", "15:45", 60, (VISTA,), tuple(f"192.168.10.{i}" for i in (9, 12, 14, 15, 16)), 0, 2, INFILTRATION),
+    Attack(
+        "Thursday",
+        BENIGN,
+        "15:04",
+        "15:45",
+        60,
+        (VISTA,),
+        tuple(f"192.168.10.{i}" for i in (9, 12, 14, 15, 16)),
+        0,
+        2,
+        INFILTRATION,
+    ),
     Attack("Friday", "Bot", "09:30", "12:59", 40, BOTS, (KALI,), 8080, 12),
     Attack("Friday", "PortScan", "13:05", "15:23", 120, (ATTACKER,), (WEB_SERVER,), 0, 2),
     Attack("Friday", "DDoS", "15:56", "16:16", 120, (ATTACKER,), (WEB_SERVER,), 80, 8),
@@ -143,12 +173,21 @@ def _benign(name: str, rng: np.random.Generator) -> list[Session]:
     day, sessions = DAYS[name], []
     for i, port in zip(range(N_BENIGN), count(49152), strict=False):
         begin = _moment(rng, _clock(day, "09:00"), _clock(day, "16:55"))
-        hosts = [3, 5, 9, 12, 14, 15, 16, 17, 19, 25] + [8] * (name != "Thursday")  # what the intruder's foothold does that day is attack
+        # what the intruder's foothold does that day is attack
+        hosts = [3, 5, 9, 12, 14, 15, 16, 17, 19, 25] + [8] * (name != "Thursday")
         inside, outside = f"192.168.10.{rng.choice(hosts)}", f"93.184.{rng.integers(1, 250)}.{rng.integers(1, 250)}"
         if i % 3 == 0:
-            ends, n, span = Ends(inside, port, "192.168.10.3" if inside != "192.168.10.3" else "8.8.8.8", 53, UDP), 2, int(rng.integers(1, 5000)) * 10
+            ends, n, span = (
+                Ends(inside, port, "192.168.10.3" if inside != "192.168.10.3" else "8.8.8.8", 53, UDP),
+                2,
+                int(rng.integers(1, 5000)) * 10,
+            )
         elif i % 10 == 1:  # the web server's ordinary visitors, all day long
-            ends, n, span = Ends(inside, port, WEB_SERVER, 80, TCP), int(rng.integers(4, 12)), int(rng.integers(100, 500_000)) * 10
+            ends, n, span = (
+                Ends(inside, port, WEB_SERVER, 80, TCP),
+                int(rng.integers(4, 12)),
+                int(rng.integers(100, 500_000)) * 10,
+            )
         else:
             ends, n = Ends(inside, port, outside, int(rng.choice([80, 443])), TCP), int(rng.integers(2, 20))
             span = 0 if i % 20 == 2 else int(rng.integers(100, 6_000_000)) * 10
@@ -164,7 +203,9 @@ def _portless(name: str, rng: np.random.Generator) -> list[Session]:
     """Pings, which CICFlowMeter knows nothing of: flows without a row, whatever the traps."""
     begin = _clock(DAYS[name], "10:00")
     pings = [Ends(f"192.168.10.{5 + i}", 0, "192.168.10.3", 0, ICMP) for i in range(N_PORTLESS)]
-    talks = [conversation(rng, ends, _moment(rng, begin, begin + 3600 * 10**9), n=4, span_us=3_000_000) for ends in pings]
+    talks = [
+        conversation(rng, ends, _moment(rng, begin, begin + 3600 * 10**9), n=4, span_us=3_000_000) for ends in pings
+    ]
     return [replace(_session(name, packets, BENIGN), file="") for packets in talks]
 
 
@@ -181,9 +222,17 @@ def _attacks(name: str, rng: np.random.Generator) -> list[Session]:
     for attack in (attack for attack in ATTACKS if attack.day == name):
         begin, end = _clock(day, attack.begin), _clock(day, attack.end)
         for i in range(attack.n):
-            ends = Ends(attack.src[i % len(attack.src)], next(port), attack.dst[i % len(attack.dst)], attack.port or 1 + 7 * i, TCP)
+            ends = Ends(
+                attack.src[i % len(attack.src)],
+                next(port),
+                attack.dst[i % len(attack.dst)],
+                attack.port or 1 + 7 * i,
+                TCP,
+            )
             n = attack.packets if attack.packets < 3 else int(rng.integers(3, attack.packets + 1))
-            packets = conversation(rng, ends, _moment(rng, begin, end), n=n, span_us=int(rng.integers(50, 2_000_000)) * 10)
+            packets = conversation(
+                rng, ends, _moment(rng, begin, end), n=n, span_us=int(rng.integers(50, 2_000_000)) * 10
+            )
             sessions.append(_session(name, packets, attack.label, attack.corrected))
     return sessions
 
@@ -192,13 +241,21 @@ def write_cicids2017(folder: Path, seed: int = 0, traps: Traps = Traps()) -> Tru
     """``captures/<Day>-WorkingHours.pcap`` and ``labels/TrafficLabelling/*.csv``; groups (days): Monday, Tuesday, …
 
     Each day's capture also holds ARP frames, and three pings that have no row whatever the traps.
-    ``corrected`` differs from ``label`` for ``Infiltration - Portscan``, which the CSVs call BENIGN.  There are no "- Attempted" flows.
+    ``corrected`` differs from ``label`` for ``Infiltration - Portscan``, which the CSVs call BENIGN.  There are no "-
+    Attempted" flows.
     """
     rng = np.random.default_rng([2017, seed])
-    sessions = [session for day in DAYS for session in [*_benign(day, rng), *_portless(day, rng), *_long(day, rng, traps.long), *_attacks(day, rng)]]
+    sessions = [
+        session
+        for day in DAYS
+        for session in [*_benign(day, rng), *_portless(day, rng), *_long(day, rng, traps.long), *_attacks(day, rng)]
+    ]
     sessions = with_tails(sessions, traps.tails, rng)
     others = {
-        day.capture: [(_clock(day, "09:30") + i * 10**9, arp("02:00:00:00:00:01", "192.168.10.5", "192.168.10.3")) for i in range(5)]
+        day.capture: [
+            (_clock(day, "09:30") + i * 10**9, arp("02:00:00:00:00:01", "192.168.10.5", "192.168.10.3"))
+            for i in range(5)
+        ]
         for day in DAYS.values()
     }
     style = CsvStyle(HEADER, _time, _other, "cp1252", {WEB: 40})

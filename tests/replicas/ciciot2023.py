@@ -1,7 +1,8 @@
-"""A SYNTHETIC CICIoT2023: a folder of captures per attack, in both published spellings, and CSVs that say nothing about flows.
+"""A SYNTHETIC CICIoT2023: a folder of captures per attack, in both published spellings, and CSVs that say nothing about
+flows.
 
-Source: the dataset's page (https://www.unb.ca/cic/datasets/iotdataset-2023.html) and Neto et al. 2023 (10.3390/s23135941): classes, and Table 1
-for the attackers' machines.
+Source: the dataset's page (https://www.unb.ca/cic/datasets/iotdataset-2023.html) and Neto et al. 2023
+(10.3390/s23135941): classes, and Table 1 for the attackers' machines.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from tests.replicas.truth import TrueFlow, Truth
 __all__ = ["ATTACKERS", "ATTACKS", "MERGED_HEADER", "PART_HEADER", "write_ciciot2023"]
 
 MERGED_HEADER = columns(
-    "Header_Length,Protocol Type,Time_To_Live,Rate,fin_flag_number,syn_flag_number,rst_flag_number,psh_flag_number,ack_flag_number,ece_flag_number,"
-    "cwr_flag_number,ack_count,syn_count,fin_count,rst_count,HTTP,HTTPS,DNS,Telnet,SMTP,SSH,IRC,TCP,UDP,DHCP,ARP,ICMP,IGMP,IPv,LLC,Tot sum,Min,Max,"
-    "AVG,Std,Tot size,IAT,Number,Variance,Label"
+    "Header_Length,Protocol Type,Time_To_Live,Rate,fin_flag_number,syn_flag_number,rst_flag_number,psh_flag_number,"
+    "ack_flag_number,ece_flag_number,cwr_flag_number,ack_count,syn_count,fin_count,rst_count,HTTP,HTTPS,DNS,Telnet,"
+    "SMTP,SSH,IRC,TCP,UDP,DHCP,ARP,ICMP,IGMP,IPv,LLC,Tot sum,Min,Max,AVG,Std,Tot size,IAT,Number,Variance,Label"
 )
 PART_HEADER = columns(
-    "flow_duration,Header_Length,Protocol Type,Duration,Rate,Srate,Drate,fin_flag_number,syn_flag_number,rst_flag_number,psh_flag_number,"
-    "ack_flag_number,ece_flag_number,cwr_flag_number,ack_count,syn_count,fin_count,urg_count,rst_count,HTTP,HTTPS,DNS,Telnet,SMTP,SSH,IRC,TCP,UDP,"
-    "DHCP,ARP,ICMP,IPv,LLC,Tot sum,Min,Max,AVG,Std,Tot size,IAT,Number,Magnitue,Radius,Covariance,Variance,Weight,label"
+    "flow_duration,Header_Length,Protocol Type,Duration,Rate,Srate,Drate,fin_flag_number,syn_flag_number,"
+    "rst_flag_number,psh_flag_number,ack_flag_number,ece_flag_number,cwr_flag_number,ack_count,syn_count,fin_count,"
+    "urg_count,rst_count,HTTP,HTTPS,DNS,Telnet,SMTP,SSH,IRC,TCP,UDP,DHCP,ARP,ICMP,IPv,LLC,Tot sum,Min,Max,AVG,Std,"
+    "Tot size,IAT,Number,Magnitue,Radius,Covariance,Variance,Weight,label"
 )
 ATTACKERS = (
     "DC:A6:32:DC:27:D5",
@@ -44,7 +46,8 @@ BENIGN = "BenignTraffic"
 
 @dataclass(frozen=True)
 class Attack:
-    """A class: its family; flood (one or two packets from spoofed ports), protocol and port; share of its flows that an attacker takes part in."""
+    """A class: its family; flood (one or two packets from spoofed ports), protocol and port; share of its flows that an
+    attacker takes part in."""
 
     label: str
     family: str
@@ -74,7 +77,14 @@ ATTACKS = (
     Attack("MITM-ArpSpoofing", "Spoofing", share=0.13),
     *(
         Attack(name, "Web", share=0.25)
-        for name in ("BrowserHijacking", "Backdoor_Malware", "XSS", "Uploading_Attack", "SqlInjection", "CommandInjection")
+        for name in (
+            "BrowserHijacking",
+            "Backdoor_Malware",
+            "XSS",
+            "Uploading_Attack",
+            "SqlInjection",
+            "CommandInjection",
+        )
     ),
     Attack("DictionaryBruteForce", "BruteForce", False, TCP, 22, 0.5),
 )
@@ -82,7 +92,8 @@ N_FLOOD, N_OTHER, N_BENIGN = 150, 30, 80
 
 
 def _paths() -> dict[str, list[str]]:
-    """Label → its captures: folder and file in mixed or in upper case; big ones are in parts; one folder has another dash than its file."""
+    """Label → its captures: folder and file in mixed or in upper case; big ones are in parts; one folder has another
+    dash than its file."""
     paths = {}
     for i, attack in enumerate(ATTACKS):
         folder = file = attack.label
@@ -101,7 +112,15 @@ def _paths() -> dict[str, list[str]]:
 def _household(rng: np.random.Generator, i: int, start: int) -> list[Packet]:
     """A device of the house and its cloud."""
     name, mac = f"192.168.137.{20 + i % 30}", HOMES[i % len(HOMES)]
-    ends = Ends(name, 20000 + i, f"52.{rng.integers(1, 250)}.{rng.integers(1, 250)}.9", 443, TCP, mac, HOMES[1 if i % len(HOMES) != 1 else 0])
+    ends = Ends(
+        name,
+        20000 + i,
+        f"52.{rng.integers(1, 250)}.{rng.integers(1, 250)}.9",
+        443,
+        TCP,
+        mac,
+        HOMES[1 if i % len(HOMES) != 1 else 0],
+    )
     if i % 4 == 0:
         ends = replace(ends, dst="192.168.137.1", dport=53, proto=UDP)
     return conversation(rng, ends, start, n=int(rng.integers(2, 15)), span_us=int(rng.integers(100, 2_000_000)) * 10)
@@ -110,7 +129,11 @@ def _household(rng: np.random.Generator, i: int, start: int) -> list[Packet]:
 def _attack(rng: np.random.Generator, attack: Attack, i: int, start: int) -> list[Packet]:
     """The attacker is the flow's sender, but for every fourth flow of a slow attack: there the victim begins."""
     mac, victim = ATTACKERS[i % len(ATTACKERS)], f"192.168.137.{60 + i % 5}"
-    src = f"192.168.137.{200 + i % 7}" if not attack.flood else f"10.{rng.integers(1, 250)}.{rng.integers(1, 250)}.{rng.integers(1, 250)}"
+    src = (
+        f"192.168.137.{200 + i % 7}"
+        if not attack.flood
+        else f"10.{rng.integers(1, 250)}.{rng.integers(1, 250)}.{rng.integers(1, 250)}"
+    )
     ends = Ends(src, 1024 + i, victim, attack.port or 1 + i, attack.proto, mac, HOMES[0])
     if attack.proto == ICMP:
         ends = replace(ends, sport=0, dport=0, src=f"10.7.{i // 250}.{1 + i % 250}")
@@ -123,11 +146,14 @@ def _attack(rng: np.random.Generator, attack: Attack, i: int, start: int) -> lis
 def _true(path: str, label: str, packets: list[Packet], attacker: bool) -> TrueFlow:
     ends = packets[0].ends
     times = packets[0].ts, packets[-1].ts
-    return TrueFlow(path, ends.src, ends.sport, ends.dst, ends.dport, ends.proto, *times, len(packets), label, label, "", attacker)
+    return TrueFlow(
+        path, ends.src, ends.sport, ends.dst, ends.dport, ends.proto, *times, len(packets), label, label, "", attacker
+    )
 
 
 def _flows_of(rng: np.random.Generator, label: str, start: int) -> list[tuple[list[Packet], bool]]:
-    """(packets, whether an attacker takes part) of one capture.  In benign captures an attacker's machine is up as well, and says little."""
+    """(packets, whether an attacker takes part) of one capture.  In benign captures an attacker's machine is up as
+    well, and says little."""
     attack = next((attack for attack in ATTACKS if attack.label == label), None)
     n = N_BENIGN if attack is None else N_FLOOD if attack.flood else N_OTHER
     flows = []
@@ -144,20 +170,30 @@ def _flows_of(rng: np.random.Generator, label: str, start: int) -> list[tuple[li
 
 def _write_csvs(folder: Path, rng: np.random.Generator) -> None:
     """Both published forms: windows of packets without addresses, ports or times, which no flow can be found by."""
-    for path, header, upper in (("MERGED_CSV/Merged01.csv", MERGED_HEADER, True), ("part-00000.csv", PART_HEADER, False)):
+    for path, header, upper in (
+        ("MERGED_CSV/Merged01.csv", MERGED_HEADER, True),
+        ("part-00000.csv", PART_HEADER, False),
+    ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with (folder / path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(header)
             for label in [*(attack.label for attack in ATTACKS), "BENIGN" if upper else BENIGN]:
-                writer.writerow([*(round(float(value), 4) for value in rng.random(len(header) - 1)), label.upper() if upper else label])
+                writer.writerow(
+                    [
+                        *(round(float(value), 4) for value in rng.random(len(header) - 1)),
+                        label.upper() if upper else label,
+                    ]
+                )
 
 
 def write_ciciot2023(folder: Path, seed: int = 0) -> Truth:
-    """``captures/<class>/<class>[number].pcap`` for 33 attacks, three benign captures, and ``labels/`` with CSVs of both published forms.
+    """``captures/<class>/<class>[number].pcap`` for 33 attacks, three benign captures, and ``labels/`` with CSVs of
+    both published forms.
 
-    ``TrueFlow.label`` is the class as in ``ATTACKS`` or ``BenignTraffic``; ``attacker_mac`` says whether one of ``ATTACKERS`` takes part, which
-    ``write_ciciot2023`` also lets happen in benign captures, as in the real ones.  The MITM capture holds ARP frames.
+    ``TrueFlow.label`` is the class as in ``ATTACKS`` or ``BenignTraffic``; ``attacker_mac`` says whether one of
+    ``ATTACKERS`` takes part, which ``write_ciciot2023`` also lets happen in benign captures, as in the real ones.  The
+    MITM capture holds ARP frames.
     """
     rng = np.random.default_rng([2023, seed])
     flows, day = [], int(datetime(2022, 9, 13, 12, tzinfo=UTC).timestamp()) * 10**9
@@ -165,9 +201,13 @@ def write_ciciot2023(folder: Path, seed: int = 0) -> Truth:
         for path in paths:
             made = _flows_of(rng, label, day)
             spoofed = (
-                [(day + i * 10**9, arp(ATTACKERS[0], "192.168.137.1", f"192.168.137.{i}")) for i in range(20)] if label.startswith("MITM") else []
+                [(day + i * 10**9, arp(ATTACKERS[0], "192.168.137.1", f"192.168.137.{i}")) for i in range(20)]
+                if label.startswith("MITM")
+                else []
             )
             write_pcap(folder / "captures" / path, [packet for packets, _ in made for packet in packets], spoofed)
             flows += [_true(path, label, packets, attacker) for packets, attacker in made]
     _write_csvs(folder / "labels", rng)
-    return Truth(folder / "captures", folder / "labels", tuple(sorted(flows, key=lambda flow: (flow.capture, flow.first))), ())
+    return Truth(
+        folder / "captures", folder / "labels", tuple(sorted(flows, key=lambda flow: (flow.capture, flow.first))), ()
+    )

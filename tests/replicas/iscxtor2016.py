@@ -1,6 +1,7 @@
 """A SYNTHETIC ISCXTor2016: the folders ``Tor`` and ``NonTor``, and the CSV that cannot be matched by time.
 
-Source: the dataset's page (https://www.unb.ca/cic/datasets/tor.html) and Lashkari et al. 2017 (10.5220/0006105602530262).
+Source: the dataset's page (https://www.unb.ca/cic/datasets/tor.html) and Lashkari et al. 2017
+(10.5220/0006105602530262).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from tests.replicas.truth import TrueFlow, Truth
 __all__ = ["CAPTURES", "HEADER", "write_iscxtor2016"]
 
 HEADER = columns(
-    "Source IP, Source Port, Destination IP, Destination Port, Protocol, Flow Duration, Flow Bytes/s, Flow Packets/s, Flow IAT Mean, Flow IAT Std,"
-    " Flow IAT Max, Flow IAT Min,Fwd IAT Mean, Fwd IAT Std, Fwd IAT Max, Fwd IAT Min,Bwd IAT Mean, Bwd IAT Std, Bwd IAT Max, Bwd IAT Min,Active Mean,"
+    "Source IP, Source Port, Destination IP, Destination Port, Protocol, Flow Duration, Flow Bytes/s, Flow "
+    "Packets/s, Flow IAT Mean, Flow IAT Std,"
+    " Flow IAT Max, Flow IAT Min,Fwd IAT Mean, Fwd IAT Std, Fwd IAT Max, Fwd IAT Min,Bwd IAT Mean, Bwd IAT "
+    "Std, Bwd IAT Max, Bwd IAT Min,Active Mean,"
     " Active Std, Active Max, Active Min,Idle Mean, Idle Std, Idle Max, Idle Min,label"
 )
 # Gateway captures of the Tor side and workstation captures of the other, named after the application.
@@ -51,11 +54,15 @@ N_FLOWS = 30
 
 
 def _sessions(rng: np.random.Generator, tor: bool, start: int) -> list[list[list[Packet]]]:
-    """Sessions as lists of flows of a 10 s active timeout, each a list of packets: every third lasts longer than that."""
+    """Sessions as lists of flows of a 10 s active timeout, each a list of packets: every third lasts longer than
+    that."""
     sessions = []
     for i in range(N_FLOWS):
-        relay = Ends("10.0.2.15", 50000 + i % 2, f"171.25.193.{9 + i}", 9001, TCP)  # few connections from few ports: the guard's
-        other = Ends("10.0.2.15", 50000 + i, f"216.58.{rng.integers(1, 250)}.46", 443 if i % 4 else 53, TCP if i % 4 else UDP)
+        # few connections from few ports: the guard's
+        relay = Ends("10.0.2.15", 50000 + i % 2, f"171.25.193.{9 + i}", 9001, TCP)
+        other = Ends(
+            "10.0.2.15", 50000 + i, f"216.58.{rng.integers(1, 250)}.46", 443 if i % 4 else 53, TCP if i % 4 else UDP
+        )
         at = start + int(rng.integers(0, 600_000_000)) * 1000
         parts = int(rng.integers(2, 5)) if i % 3 == 0 else 1
         flows = []
@@ -78,11 +85,14 @@ def _write_csv(path: Path, flows: list[TrueFlow], rng: np.random.Generator) -> N
             duration = (flow.last - flow.first) // 1000
             rates = ["NaN", "Infinity"] if rng.random() < 0.02 else [0.0, flow.n_packets / max(duration, 1) * 1e6]
             rest = [round(float(value), 3) for value in rng.random(len(HEADER) - 9)]
-            writer.writerow([flow.src, flow.sport, flow.dst, flow.dport, flow.proto, duration, *rates, *rest, flow.label])
+            writer.writerow(
+                [flow.src, flow.sport, flow.dst, flow.dport, flow.proto, duration, *rates, *rest, flow.label]
+            )
 
 
 def write_iscxtor2016(folder: Path, seed: int = 0) -> Truth:
-    """``captures/Tor/*.pcap``, ``captures/NonTor/*.pcap`` (some in pcapng) and ``labels/SelectedFeatures-10s-TOR-NonTOR.csv``.
+    """``captures/Tor/*.pcap``, ``captures/NonTor/*.pcap`` (some in pcapng) and
+    ``labels/SelectedFeatures-10s-TOR-NonTOR.csv``.
 
     The truth's flows are those of an active timeout of 10 s; labels are TOR and nonTOR, as in the CSV.
     """
@@ -96,6 +106,21 @@ def write_iscxtor2016(folder: Path, seed: int = 0) -> Truth:
             write(folder / "captures" / capture, [packet for packets in made for packet in packets])
             for packets in made:
                 ends, times = packets[0].ends, (packets[0].ts, packets[-1].ts)
-                flows.append(TrueFlow(capture, ends.src, ends.sport, ends.dst, ends.dport, ends.proto, *times, len(packets), label, label))
+                flows.append(
+                    TrueFlow(
+                        capture,
+                        ends.src,
+                        ends.sport,
+                        ends.dst,
+                        ends.dport,
+                        ends.proto,
+                        *times,
+                        len(packets),
+                        label,
+                        label,
+                    )
+                )
     _write_csv(folder / "labels" / "SelectedFeatures-10s-TOR-NonTOR.csv", flows, rng)
-    return Truth(folder / "captures", folder / "labels", tuple(sorted(flows, key=lambda flow: (flow.capture, flow.first))), ())
+    return Truth(
+        folder / "captures", folder / "labels", tuple(sorted(flows, key=lambda flow: (flow.capture, flow.first))), ()
+    )

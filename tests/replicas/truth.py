@@ -15,14 +15,16 @@ class Traps:
 
     duplicated        share of flows whose row is written twice
     missing           share of flows without a row
-    orphans           rows without a flow, as a share of the flows: half of another 5-tuple, half at a time when their 5-tuple was silent
+    orphans           rows without a flow, as a share of the flows: half of another 5-tuple, half at a time when their
+                      5-tuple was silent
     swapped           share of flows whose row has source and destination exchanged
     ambiguous         flows per day with a second row of the same time and 5-tuple, but another label
     bad_bytes         rows per file with bytes in ``Flow ID`` that are no UTF-8, and none that cp1252 knows
     broken            rows per file whose time cannot be read
     repeated_headers  lines per file that are its header again, as where several files were put together
     long              benign flows per day of some five minutes, in three rows: CICFlowMeter cuts after 120 s
-    tails             share of the TCP flows with a FIN that go on after it, in two rows: CICFlowMeter begins a flow from the other side (cicids2017)
+    tails             share of the TCP flows with a FIN that go on after it, in two rows: CICFlowMeter begins a flow
+                      from the other side (cicids2017)
 
     No other trap is set for a flow that is ``long`` or has a tail.
     wrong_zone_day    the day (group) whose CSV clock is ``wrong_zone_hours`` ahead of the published one
@@ -47,10 +49,12 @@ class TrueFlow:
     """A flow: its initiator is ``src``.
 
     capture        path below ``captures/``
-    first, last    ns since the epoch (UTC), of its packets; copies that a mirror port made are neither here nor in ``n_packets``
+    first, last    ns since the epoch (UTC), of its packets; copies that a mirror port made are neither here nor in
+                   ``n_packets``
     label          as published: the CSV's label, or the name of the capture's class
     corrected      label by hosts and times of day, where the dataset has corrected labels; otherwise ``label``
-    row            how the CSVs have it: "plain", "swapped", "none" (no row), "ambiguous" (two rows that contradict each other), or "" without CSV
+    row            how the CSVs have it: "plain", "swapped", "none" (no row), "ambiguous" (two rows that contradict each
+                   other), or "" without CSV
     attacker_mac   whether the attacker's machine sent or received it (ciciot2023)
     """
 
@@ -73,8 +77,8 @@ class TrueFlow:
 class TrueRow:
     """A row of a CSV: ``line`` counts the file's rows from 0, the header and nothing else left out.
 
-    kind   "row" (a flow's first), "part" (other rows of a flow that was cut), "duplicate", "orphan" (no flow), "ambiguous" (see TrueFlow),
-           "broken" (its time cannot be read; no flow), "header", "blank"
+    kind   "row" (a flow's first), "part" (other rows of a flow that was cut), "duplicate", "orphan" (no flow),
+           "ambiguous" (see TrueFlow), "broken" (its time cannot be read; no flow), "header", "blank"
     flow   position in ``Truth.flows``; None without one
     """
 

@@ -51,7 +51,12 @@ def _web(rng: np.random.Generator, host: str, port: int) -> Iterator[tuple[float
     out, back = (host, port, *server), (*server, host, port)
     sizes = [1400] * int(rng.pareto(1.3) + 1)
     script = [(out, SYN, 0), (back, SYN_ACK, 0), (out, ACK, 0), (out, PSH_ACK, int(rng.integers(200, 900)))]
-    script += [(back, PSH_ACK, size) for size in sizes[:40]] + [(out, ACK, 0), (out, FIN_ACK, 0), (back, FIN_ACK, 0), (out, ACK, 0)]
+    script += [(back, PSH_ACK, size) for size in sizes[:40]] + [
+        (out, ACK, 0),
+        (out, FIN_ACK, 0),
+        (back, FIN_ACK, 0),
+        (out, ACK, 0),
+    ]
     for ends, flags, size in script:
         yield when, _tcp(*ends, flags, size)
         when += float(rng.lognormal(-4.5, 0.5))
@@ -66,7 +71,9 @@ def _udp(src: str, sport: int, dst: str, dport: int, size: int) -> bytes:
 
 
 def _ip(src: str, dst: str, proto: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, proto, 0, socket.inet_aton(src), socket.inet_aton(dst))
+    header = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, proto, 0, socket.inet_aton(src), socket.inet_aton(dst)
+    )
     return bytes(12) + b"\x08\x00" + header + payload
 
 

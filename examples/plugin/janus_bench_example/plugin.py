@@ -13,7 +13,16 @@ from janus_bench_example.captures import write
 
 @hookimpl
 def janus_bench_datasets() -> list[Dataset]:
-    return [Dataset("example_lan", "SYNTHETIC: DNS, web and one port scan", write, synthetic=True, version="1", licence="MIT (generated)")]
+    return [
+        Dataset(
+            "example_lan",
+            "SYNTHETIC: DNS, web and one port scan",
+            write,
+            synthetic=True,
+            version="1",
+            licence="MIT (generated)",
+        )
+    ]
 
 
 @hookimpl
@@ -32,7 +41,11 @@ def janus_bench_metrics() -> list[Metric]:
             return None
         return float(np.mean(attacks > np.quantile(benign, 0.9, method="higher")))
 
-    return [Metric("example_tpr_at_fpr_10pct", "True positive rate at a false positive rate of at most 10 %.", tpr_at_fpr_10pct)]
+    return [
+        Metric(
+            "example_tpr_at_fpr_10pct", "True positive rate at a false positive rate of at most 10 %.", tpr_at_fpr_10pct
+        )
+    ]
 
 
 @hookimpl

@@ -1,4 +1,5 @@
-"""Cells and tables in the dress of the report: real minus signs, classes of the style sheet.  The template escapes text, never these functions."""
+"""Cells and tables in the dress of the report: real minus signs, classes of the style sheet.  The template escapes
+text, never these functions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,19 +40,35 @@ def right(heading: str, hint: str = "") -> Column:
 Pairs = list[tuple[Column, Cell]]
 
 
-def paired(title: str, lines: Sequence[tuple[Pairs, TableRow]], *, view: str = "", sortable: bool = True, css: str = "") -> Table:
+def paired(
+    title: str, lines: Sequence[tuple[Pairs, TableRow]], *, view: str = "", sortable: bool = True, css: str = ""
+) -> Table:
     """A table of at least one line, each its (column, cell) pairs and the row that they are put into."""
     columns = [column for column, _ in lines[0][0]]
-    return Table(title, columns, [replace(row, cells=[cell for _, cell in pairs]) for pairs, row in lines], view=view, sortable=sortable, css=css)
+    return Table(
+        title,
+        columns,
+        [replace(row, cells=[cell for _, cell in pairs]) for pairs, row in lines],
+        view=view,
+        sortable=sortable,
+        css=css,
+    )
 
 
 def for_report(table: Table) -> Table:
-    """A table that every form shares: cells get the classes of their columns, except the one that names its row; headings stand on one line."""
-    columns = [replace(column, headings={"html": column.heading_in("html").replace("\n", " ")}) for column in table.columns]
-    return replace(table, columns=columns, rows=[replace(row, cells=[*map(_dressed, columns, row.cells)]) for row in table.rows])
+    """A table that every form shares: cells get the classes of their columns, except the one that names its row;
+    headings stand on one line."""
+    columns = [
+        replace(column, headings={"html": column.heading_in("html").replace("\n", " ")}) for column in table.columns
+    ]
+    return replace(
+        table, columns=columns, rows=[replace(row, cells=[*map(_dressed, columns, row.cells)]) for row in table.rows]
+    )
 
 
 def _dressed(column: Column, cell: Cell) -> Cell:
     if cell.head:
         return cell
-    return replace(cell, css=" ".join(filter(None, ("n" if column.right else "l", cell.css, "bad" if cell.failed else ""))))
+    return replace(
+        cell, css=" ".join(filter(None, ("n" if column.right else "l", cell.css, "bad" if cell.failed else "")))
+    )

@@ -1,4 +1,5 @@
-"""What the HTML report needs beyond the leaderboard document: curves, families, thresholds, environments.  Derived from stored scores."""
+"""What the HTML report needs beyond the leaderboard document: curves, families, thresholds, environments.  Derived from
+stored scores."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -22,18 +23,25 @@ from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
 HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
-IN_ALERTS = ("base_rate", *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")))
+IN_ALERTS = (
+    "base_rate",
+    *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")),
+)
 """Metrics without a leaderboard of their own on the page: the section on alerts shows them with their intervals."""
 MAX_POINTS = 100  # Points of a thinned curve.
-EXACT_POINTS = 50  # So many of them are the smallest false-positive rates that the test flows can tell apart, all of them.
+# So many of them are the smallest false-positive rates that the test flows can tell apart, all of them.
+EXACT_POINTS = 50
 LANDMARKS = (0.001, 0.01, 0.05)  # False-positive rates that every curve has a point at.
-PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}  # Name of a threshold → 1 / (the share of calibration flows above it).
+# Name of a threshold → 1 / (the share of calibration flows above it).
+PERCENTILES = {"P95": 20, "P99": 100, "P99.9": 1000}
 
 Cell = tuple[str, str, str]  # (row's label, source or ``CONTROL``, target).
 Scores = NDArray[np.float64]
 
 
-def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None = None, progress: Progress = ignore) -> ReportData:
+def collect(
+    table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None = None, progress: Progress = ignore
+) -> ReportData:
     """Everything on the page.  DataError if a stored file is missing or damaged.
 
     audits    dataset → audit (``reports.render.html.evidence.Audit``); a dataset without one is shown as such
@@ -59,14 +67,17 @@ def collect(table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None =
     )
 
 
-def cell_likeness(table: ResultTable, aggregator: str | None = None, progress: Progress = ignore) -> tuple[CellLikeness, ...]:
+def cell_likeness(
+    table: ResultTable, aggregator: str | None = None, progress: Progress = ignore
+) -> tuple[CellLikeness, ...]:
     """Source-likeness of every row in every cell that it is planned for, rows in the order of the plans.
 
     ``aggregator``: in place of every row's own.
     """
     runs = {(run.key, run.row_aggregator): run for row in table.rows for run in row.runs}
     found = {}
-    for place, key in enumerate(sorted(runs)):  # rows that differ in their aggregators alone share runs: each is read once
+    # rows that differ in their aggregators alone share runs: each is read once
+    for place, key in enumerate(sorted(runs)):
         progress("reading scores", place / len(runs))
         found[key] = runs[key].likeness(aggregator)
     cells = []
@@ -87,16 +98,22 @@ def _measures() -> tuple[Measure, ...]:
 
 
 def _planned(table: ResultTable) -> dict[Cell, list[Run]]:
-    """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell, if any."""
+    """Cells across networks come first.  A baseline has one cell per target: the one that stands beside a cross cell,
+    if any."""
     found: dict[Cell, dict[int, Run]] = {}
     for run in sorted(table.runs, key=lambda run: run.pair[0] == run.pair[1]):
         source, target = run.pair
-        found.setdefault((run.label, CONTROL if run.regime == "control" else source, target), {}).setdefault(run.seed, run)
+        found.setdefault((run.label, CONTROL if run.regime == "control" else source, target), {}).setdefault(
+            run.seed, run
+        )
     return {cell: [seeds[seed] for seed in sorted(seeds)] for cell, seeds in found.items()}
 
 
-def cell_evidence(table: ResultTable, progress: Progress = ignore, measures: Sequence[Measure] = ()) -> tuple[CellEvidence, ...]:
-    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with labels has none.
+def cell_evidence(
+    table: ResultTable, progress: Progress = ignore, measures: Sequence[Measure] = ()
+) -> tuple[CellEvidence, ...]:
+    """Curves, families and thresholds of every cell and baseline with an ok run; a row that chooses its score with
+    labels has none.
 
     They are read target by target; ``measures`` are made of the same scores while they are there.
     """
@@ -141,14 +158,18 @@ def _evidence(cell: Cell, seeds: Sequence[TestScores]) -> CellEvidence:
         fpr=tuple(grid.tolist()),
         tpr=tuple(curves.mean(axis=0).tolist()) if both else (),
         families=_families(seeds),
-        thresholds={name: found for name, one_in in PERCENTILES.items() if (found := _threshold(seeds, one_in)) is not None},
+        thresholds={
+            name: found for name, one_in in PERCENTILES.items() if (found := _threshold(seeds, one_in)) is not None
+        },
     )
 
 
 def roc_grid(n_benign: Sequence[int], points: int = MAX_POINTS) -> Scores:
-    """False-positive rates, rising from 0 to 1, at most ``points``: every k / n for the smallest rates, landmarks, then evenly in the logarithm.
+    """False-positive rates, rising from 0 to 1, at most ``points``: every k / n for the smallest rates, landmarks, then
+    evenly in the logarithm.
 
-    n_benign  benign test flows of each seed; the steps of all seeds are kept, so that the mean of their curves is exact there.
+    n_benign  benign test flows of each seed; the steps of all seeds are kept, so that the mean of their curves is exact
+              there.
     """
     if not n_benign:
         return np.empty(0)
@@ -167,7 +188,8 @@ def tpr_at(benign: Scores, hits: Scores, fpr: Scores) -> Scores:
     """
     n = len(benign)
     allowed = np.floor(fpr * n + 1e-9).astype(int)  # k / n · n may fall short of k by a rounding error
-    threshold = np.concatenate([[-np.inf], benign])[n - np.minimum(allowed, n)]  # (p,): the (allowed + 1)-th largest benign score
+    # (p,): the (allowed + 1)-th largest benign score
+    threshold = np.concatenate([[-np.inf], benign])[n - np.minimum(allowed, n)]
     return 1.0 - np.searchsorted(hits, threshold, "right") / len(hits)
 
 
@@ -189,12 +211,17 @@ def _threshold(seeds: Sequence[TestScores], one_in: int) -> ThresholdEvidence | 
     from protocols.metrics import alerts_at_quantile
     from protocols.operations import FALSE_ALERTS, clopper_pearson
 
-    found = [alerts for seed in seeds if (alerts := alerts_at_quantile(seed.score, seed.attack, seed.cal_b, one_in)) is not None]
+    found = [
+        alerts
+        for seed in seeds
+        if (alerts := alerts_at_quantile(seed.score, seed.attack, seed.cal_b, one_in)) is not None
+    ]
     fpr = _mean([alerts.fpr for alerts in found])
     if fpr is None:
         return None
     n_benign = min(alerts.n_benign for alerts in found)
-    false = round(fpr * n_benign)  # of one seed: the test parts of different seeds overlap, so their sizes must not be added
+    # of one seed: the test parts of different seeds overlap, so their sizes must not be added
+    false = round(fpr * n_benign)
     low, high = clopper_pearson(false, n_benign)
     return ThresholdEvidence(
         fpr=fpr,
@@ -217,7 +244,9 @@ def _family_sizes(results: Results, data_hash: str) -> dict[str, FamilySize]:
     """Attack families of a dataset, largest first; empty if no run was ever scored on it."""
     import polars as pl
 
-    if not any(record.status == "ok" and record.spec["target_hash"] == data_hash for record in results.records.values()):
+    if not any(
+        record.status == "ok" and record.spec["target_hash"] == data_hash for record in results.records.values()
+    ):
         return {}
     attacks = results.truth(data_hash).filter("attack")
     sizes = attacks.group_by("family").agg(pl.len().alias("flows"), pl.col("source").n_unique().alias("captures"))

@@ -12,8 +12,8 @@ from reports.tables.evidence import CellEvidence
 from reports.tables.fields import flags
 
 Audit = Mapping[str, Any]
-"""An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}] (``datasets_registry.audits.audit_store``), and
-``tables`` [{title, columns, rows}]; each may be absent."""
+"""An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}]
+(``datasets_registry.audits.audit_store``), and ``tables`` [{title, columns, rows}]; each may be absent."""
 
 
 @dataclass(frozen=True)

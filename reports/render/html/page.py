@@ -1,4 +1,5 @@
-"""From the collected data to the page: tables are made here, laid out by the template; style and script are put inside it."""
+"""From the collected data to the page: tables are made here, laid out by the template; style and script are put inside
+it."""
 
 import base64
 import hashlib
@@ -18,14 +19,21 @@ from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems
 
 
 def render_page(data: ReportData) -> str:
-    """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data give the same page."""
+    """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data
+    give the same page."""
     style, script, template = (
-        files("reports.render.html").joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "page.js", "template.html.j2")
+        files("reports.render.html").joinpath(name).read_text(encoding="utf-8")
+        for name in ("style.css", "page.js", "template.html.j2")
     )
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["breakable"] = _breakable
     return jinja.from_string(template).render(
-        style=style, script=script, style_hash=_hash(style), script_hash=_hash(script), payload=_payload(data), **_context(data)
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        payload=_payload(data),
+        **_context(data),
     )
 
 
@@ -35,7 +43,8 @@ def _hash(source: str) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are long."""
+    """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are
+    long."""
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,])(?=.)|(?=\[)", text))
 
 
@@ -48,16 +57,27 @@ def _context(data: ReportData) -> dict[str, Any]:
         "title": f"Network anomaly detectors · {document['protocol']}{data.flags}",
         "subtitle": subtitle(document),
         "notes": document["notes"],
-        "extra_notes": {name: [note for note in other["notes"] if note not in document["notes"]] for name, other in data.documents.items()},
+        "extra_notes": {
+            name: [note for note in other["notes"] if note not in document["notes"]]
+            for name, other in data.documents.items()
+        },
         "problems": problems(document),
-        "metrics": [(name, metric_name(other["metric"]), data.summaries.get(name.partition("@")[0], "")) for name, other in data.documents.items()],
+        "metrics": [
+            (name, metric_name(other["metric"]), data.summaries.get(name.partition("@")[0], ""))
+            for name, other in data.documents.items()
+        ],
         "provenances": sorted({row["provenance"] for row in document["rows"]}),
         "leaderboards": results.leaderboards(data),
         "matrices": results.matrices(data),
         "families": results.family_tables(data),
-        "family_sources": in_order(choice for target in document["datasets"] for choice in results.sources_of(data, target)),
+        "family_sources": in_order(
+            choice for target in document["datasets"] for choice in results.sources_of(data, target)
+        ),
         "alerts": results.alert_tables(data),
-        "alert_sources": [*document["datasets"], *([results.BASELINE_NAME] if any(cell.source == CONTROL for cell in data.cells) else [])],
+        "alert_sources": [
+            *document["datasets"],
+            *([results.BASELINE_NAME] if any(cell.source == CONTROL for cell in data.cells) else []),
+        ],
         "base_rate": results.BASE_RATE,
         "flows_a_day": results.FLOWS_A_DAY,
         "datasets": records.dataset_table(data),
@@ -78,14 +98,19 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def _payload(data: ReportData) -> dict[str, Any]:
-    """What the script draws curves from: grids of false-positive rates, and per source and target detector → [grid, TPR · 10⁵, benign test flows]."""
+    """What the script draws curves from: grids of false-positive rates, and per source and target detector → [grid, TPR
+    · 10⁵, benign test flows]."""
     grids: dict[tuple[float, ...], int] = {}
     curves: dict[str, dict[str, dict[int, Any]]] = {name: {} for name in data.first["datasets"]}
     for cell in data.cells:
         if cell.fpr:
             grid = grids.setdefault(cell.fpr, len(grids))
             points = [round(value * 1e5) for value in cell.tpr]
-            curves[cell.target].setdefault(results.source_name(cell.source), {})[data.numbers[cell.detector]] = [grid, points, cell.n_benign]
+            curves[cell.target].setdefault(results.source_name(cell.source), {})[data.numbers[cell.detector]] = [
+                grid,
+                points,
+                cell.n_benign,
+            ]
     return {
         "detectors": list(data.numbers),
         "sources": [*data.first["datasets"], results.BASELINE_NAME],

@@ -39,7 +39,11 @@ def audits(data: ReportData) -> list[AuditSection]:
     views = []
     for name, info in data.first["datasets_info"].items():
         audit = data.audits.get(name)
-        findings = None if audit is None else [(str(finding["severity"]), str(finding["text"])) for finding in audit.get("findings", ())]
+        findings = (
+            None
+            if audit is None
+            else [(str(finding["severity"]), str(finding["text"])) for finding in audit.get("findings", ())]
+        )
         tables = [] if audit is None else [_audit_table(data, name, table) for table in audit.get("tables", ())]
         if audit is not None and audit.get("measures"):
             tables.insert(0, _measures(data, name, audit["measures"]))
@@ -51,10 +55,15 @@ def _measures(data: ReportData, dataset: str, measures: Sequence[Mapping[str, An
     rows = []
     for measure in measures:
         value = measure["value"]
-        found = {name: share(each) if isinstance(each, float) else NONE if each is None else each for name, each in measure["detail"].items()}
+        found = {
+            name: share(each) if isinstance(each, float) else NONE if each is None else each
+            for name, each in measure["detail"].items()
+        }
         detail = ", ".join(f"{name} {each}" for name, each in found.items())
         shown = NONE if value is None else UNITS[measure["unit"]](value)
-        rows.append(TableRow([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")]))
+        rows.append(
+            TableRow([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")])
+        )
     return Table(f"{dataset} · audit{data.flags}", [left("Measured"), right("Value"), left("Detail")], rows)
 
 
@@ -93,7 +102,10 @@ def environment_table(data: ReportData) -> Table:
     found = [(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     names = in_order(name for values, _ in found for name in values)
     columns = [left(""), *(left(f"Environment {place}", f"{runs} runs") for place, (_, runs) in enumerate(found, 1))]
-    rows = [TableRow([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)]) for name in names]
+    rows = [
+        TableRow([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)])
+        for name in names
+    ]
     if "commit" not in names:
         rows.append(TableRow([text("commit", head=True), *(text("not recorded", "l") for _ in found)]))
     return Table(f"Versions and machine{data.flags}", columns, rows, sortable=False)
@@ -103,7 +115,9 @@ def params_table(data: ReportData) -> Table:
     """Detectors with their resolved parameters and the aggregator."""
     lines = []
     for row in data.first["rows"]:
-        versions = in_order(run.record.spec["version"] for run in data.runs if run.label == row["detector"] and run.record is not None)
+        versions = in_order(
+            run.record.spec["version"] for run in data.runs if run.label == row["detector"] and run.record is not None
+        )
         pairs: Pairs = [
             (left("Detector"), text(name_of(row), "d", head=True)),
             (left("Version"), text(", ".join(versions) or NONE, "l")),
@@ -115,12 +129,16 @@ def params_table(data: ReportData) -> Table:
 
 
 def run_table(data: ReportData) -> Table:
-    return paired(f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs")
+    return paired(
+        f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs"
+    )
 
 
 def _run_line(run: Run, detector: int | None) -> tuple[Pairs, TableRow]:
     record = run.record
-    attempt, finished, fit_s = (NONE, "", None) if record is None else (str(record.attempt), record.finished, record.cost.get("fit_s"))
+    attempt, finished, fit_s = (
+        (NONE, "", None) if record is None else (str(record.attempt), record.finished, record.cost.get("fit_s"))
+    )
     return [
         (left("Run"), text(run.key, "c", head=True)),
         (left("Detector"), text(run.label)),

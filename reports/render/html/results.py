@@ -7,14 +7,26 @@ from reports.render.html.evidence import ReportData
 from reports.tables.boards import leaderboard_table, matrix_table
 from reports.tables.document import Board, BoardRow
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
-from reports.tables.fields import COLLAPSE, NONE, SMALL_FAMILY, in_order, mean_of_all, metric_name, name_of, seconds, share, whole
+from reports.tables.fields import (
+    COLLAPSE,
+    NONE,
+    SMALL_FAMILY,
+    in_order,
+    mean_of_all,
+    metric_name,
+    name_of,
+    seconds,
+    share,
+    whole,
+)
 from reports.tables.model import Cell, Column, Table, TableRow
 
 BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
 BASELINE_NAME = "target only (control)"
 CROSS = "mean of other sources"
-SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)  # Upper bounds of a value's place between chance and ideal; one shade more than bounds.
+# Upper bounds of a value's place between chance and ideal; one shade more than bounds.
+SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
 
 
 def source_name(source: str) -> str:
@@ -27,17 +39,29 @@ def leaderboards(data: ReportData) -> list[Table]:
 
 
 def _leaderboard(data: ReportData, document: Board) -> Table:
-    table = for_report(leaderboard_table(document, "report", [(_short(other, document), other) for other in _beside(data, document)]))
+    table = for_report(
+        leaderboard_table(document, "report", [(_short(other, document), other) for other in _beside(data, document)])
+    )
     rows = []
     for row, shown in zip(document["rows"], table.rows, strict=True):
         complete = "1" if all(cell["status"] == "ok" for cell in row["cells"]) else "0"
-        cells = [replace(cell, text=signs(cell.text)) if column.right else cell for column, cell in zip(table.columns, shown.cells, strict=True)]
-        rows.append(TableRow(cells, detector=data.numbers[row["detector"]], data={"provenance": row["provenance"], "complete": complete}))
+        cells = [
+            replace(cell, text=signs(cell.text)) if column.right else cell
+            for column, cell in zip(table.columns, shown.cells, strict=True)
+        ]
+        rows.append(
+            TableRow(
+                cells,
+                detector=data.numbers[row["detector"]],
+                data={"provenance": row["provenance"], "complete": complete},
+            )
+        )
     return replace(table, rows=rows, view=f"metric={document['metric']}")
 
 
 def _beside(data: ReportData, document: Board) -> list[Board]:
-    """The numbers that a reader has to see in the same line: pooled and macro AUROC, and the same metric without single-packet flows."""
+    """The numbers that a reader has to see in the same line: pooled and macro AUROC, and the same metric without
+    single-packet flows."""
     name, at, view = document["metric"].partition("@")
     partner = {"auroc": "macro_auroc", "macro_auroc": "auroc"}.get(name)
     wanted = [f"{partner}{at}{view}"] if partner else []
@@ -60,7 +84,15 @@ def matrices(data: ReportData) -> list[Table]:
         for row in document["rows"]:
             table = matrix_table(document, row)
             rows = [_matrix_row(document, line) for line in table.rows]
-            own = for_report(replace(table, rows=[], title=f"{table.about} · {table.title}", view=f"metric={document['metric']}", sortable=False))
+            own = for_report(
+                replace(
+                    table,
+                    rows=[],
+                    title=f"{table.about} · {table.title}",
+                    view=f"metric={document['metric']}",
+                    sortable=False,
+                )
+            )
             notes = [line for line in table.notes[:1] if line.startswith("aggregator")]
             found.append(replace(own, rows=rows, css="m", notes=notes, detector=data.numbers[row["detector"]]))
     return found
@@ -97,22 +129,36 @@ def sources_of(data: ReportData, target: str) -> list[str]:
 
 
 def family_tables(data: ReportData) -> list[Table]:
-    """One per target and choice of source: families in rows, detectors in columns; the mean over sources, if every one of them has a number."""
-    return [_family_table(data, target, choice) for target in data.first["datasets"] for choice in sources_of(data, target)]
+    """One per target and choice of source: families in rows, detectors in columns; the mean over sources, if every one
+    of them has a number."""
+    return [
+        _family_table(data, target, choice) for target in data.first["datasets"] for choice in sources_of(data, target)
+    ]
 
 
 def _family_table(data: ReportData, target: str, choice: str) -> Table:
-    wanted = {CROSS: [name for name in data.first["datasets"] if name != target], BASELINE_NAME: [CONTROL]}.get(choice, [choice])
+    wanted = {CROSS: [name for name in data.first["datasets"] if name != target], BASELINE_NAME: [CONTROL]}.get(
+        choice, [choice]
+    )
     found: dict[str, list[CellEvidence]] = {label: [] for label in data.numbers}
     for cell in data.cells:
         if cell.target == target and cell.source in wanted:
             found[cell.detector].append(cell)
-    columns = [left("Family"), right("Flows", "dataset"), right("Captures", "dataset"), right("Flows", "in test, fewest of any seed")]
+    columns = [
+        left("Family"),
+        right("Flows", "dataset"),
+        right("Captures", "dataset"),
+        right("Flows", "in test, fewest of any seed"),
+    ]
     columns += [Column(label, css="d", detector=place) for label, place in data.numbers.items()]
     rows = []
     for family, size in data.families.get(target, {}).items():
         areas = {label: [cell.families.get(family) for cell in cells] for label, cells in found.items()}
-        means = {label: mean_of_all([area.auroc if area else None for area in own]) for label, own in areas.items() if len(own) == len(wanted)}
+        means = {
+            label: mean_of_all([area.auroc if area else None for area in own])
+            for label, own in areas.items()
+            if len(own) == len(wanted)
+        }
         n = min((area.n for own in areas.values() for area in own if area), default=0)
         few = n < SMALL_FAMILY
         cells = [
@@ -122,7 +168,9 @@ def _family_table(data: ReportData, target: str, choice: str) -> Table:
         ]
         rows.append(TableRow(cells))
     where = f"sources: {choice}" if choice == CROSS else f"source: {choice}"
-    return Table(f"{target} · AUROC per attack family · {where}{data.flags}", columns, rows, view=f"source={choice}", css="fam")
+    return Table(
+        f"{target} · AUROC per attack family · {where}{data.flags}", columns, rows, view=f"source={choice}", css="fam"
+    )
 
 
 def alert_tables(data: ReportData) -> list[Table]:
@@ -134,8 +182,14 @@ def alert_tables(data: ReportData) -> list[Table]:
 def _alert_table(data: ReportData, name: str) -> Table:
     order = {source: place for place, source in enumerate([*data.first["datasets"], CONTROL])}
     cells = sorted(data.cells, key=lambda cell: (order[cell.target], data.numbers[cell.detector], order[cell.source]))
-    lines = [_alert_line(cell, cell.thresholds[name], data.numbers[cell.detector]) for cell in cells if name in cell.thresholds]
-    return paired(f"Alerts, threshold at {name} of calibration flows B{data.flags}", lines, view=f"threshold={name}", css="alerts")
+    lines = [
+        _alert_line(cell, cell.thresholds[name], data.numbers[cell.detector])
+        for cell in cells
+        if name in cell.thresholds
+    ]
+    return paired(
+        f"Alerts, threshold at {name} of calibration flows B{data.flags}", lines, view=f"threshold={name}", css="alerts"
+    )
 
 
 def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tuple[Pairs, TableRow]:
@@ -156,7 +210,10 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
         ),
         (right("PPV", "at the chosen base rate"), numeric(share(ppv), ppv, "ppv", ends)),
         (right("True alerts", "a day"), numeric(whole(true), true, "ta")),
-        (right("FPR", "realised, 95 %"), numeric(share(at.fpr), at.fpr, small=f"{share(at.fpr_low)} to {share(at.fpr_high)}")),
+        (
+            right("FPR", "realised, 95 %"),
+            numeric(share(at.fpr), at.fpr, small=f"{share(at.fpr_low)} to {share(at.fpr_high)}"),
+        ),
         (right("Recall"), figure(at.recall)),
         (right("F1"), figure(at.f1)),
         (right("Precision", "at the base rate of the test part"), figure(at.precision)),

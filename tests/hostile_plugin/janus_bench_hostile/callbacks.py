@@ -1,4 +1,5 @@
-"""Run callbacks: one that writes down what it is told where the environment says, in a plugin that afterwards raises."""
+"""Run callbacks: one that writes down what it is told where the environment says, in a plugin that afterwards
+raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Detectors whose scores are right, but that leave something behind or get in the way of whoever reads what they wrote."""
+"""Detectors whose scores are right, but that leave something behind or get in the way of whoever reads what they
+wrote."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class LeavesDaemon(_Honest):
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         super().fit(benign, ctx)
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)  # left by h-daemon"], start_new_session=True)
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)  # left by h-daemon"], start_new_session=True
+        )
 
 
 class Chatters(_Honest):
@@ -52,7 +55,10 @@ class Babbles(_Honest):
         super().fit(benign, ctx)
         for descriptor in range(3, 20):
             try:
-                os.write(descriptor, b'{"message": "Scored"}\n\xff\xfe[]\n{"message": "FitDone", "fit_s": 1, "more": 2}\nnull\n')
+                os.write(
+                    descriptor,
+                    b'{"message": "Scored"}\n\xff\xfe[]\n{"message": "FitDone", "fit_s": 1, "more": 2}\nnull\n',
+                )
             except OSError:
                 continue
 

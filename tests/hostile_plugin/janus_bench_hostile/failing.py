@@ -60,7 +60,8 @@ class Exits(_Honest):
 
 
 class SlowScore(_Honest):
-    """Scores one target and the validation flows (four batches) at once; then, while the marker file exists, each batch takes a minute."""
+    """Scores one target and the validation flows (four batches) at once; then, while the marker file exists, each batch
+    takes a minute."""
 
     @dataclass(frozen=True)
     class Params:

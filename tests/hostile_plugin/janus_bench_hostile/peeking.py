@@ -12,8 +12,16 @@ from janus_bench import Capabilities, FitContext, FlowBatch
 
 
 def everything_in_sight(flows: FlowBatch, ctx: FitContext | None) -> str:
-    """Batch, arguments, environment, open files, working folder and its parents with the names in them, and the text of small files there."""
-    seen = [repr(vars(flows)), repr(list(flows.packets)), repr(list(flows.features)), repr(sys.argv), repr(dict(os.environ)), repr(ctx)]
+    """Batch, arguments, environment, open files, working folder and its parents with the names in them, and the text of
+    small files there."""
+    seen = [
+        repr(vars(flows)),
+        repr(list(flows.packets)),
+        repr(list(flows.features)),
+        repr(sys.argv),
+        repr(dict(os.environ)),
+        repr(ctx),
+    ]
     seen.append(Path("/proc/self/cmdline").read_text())
     for descriptor in Path("/proc/self/fd").iterdir():
         try:

@@ -1,5 +1,5 @@
-"""Probes: detectors that write down which flows they were given, for what, and in which order.  They read the numbers that
-``tests/numbered.py`` has written into the sizes of packets, out of whichever input they declare."""
+"""Probes: detectors that write down which flows they were given, for what, and in which order.  They read the numbers
+that ``tests/numbered.py`` has written into the sizes of packets, out of whichever input they declare."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class _Probe:
 
     def score(self, flows: FlowBatch) -> dict[str, np.ndarray]:
         self._tell("SCORE", flows)
-        return {"number": self.numbers(flows).astype(np.float64), "calibrations": np.full(len(flows), float(self.calibrations))}
+        return {
+            "number": self.numbers(flows).astype(np.float64),
+            "calibrations": np.full(len(flows), float(self.calibrations)),
+        }
 
     def _tell(self, what: str, flows: FlowBatch) -> None:
         self._say(what, self.numbers(flows))
@@ -46,7 +49,9 @@ def _number(there: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def _declared(name: str) -> Capabilities:
-    return Capabilities(inputs=frozenset({name}), scores=("number", "calibrations"), aggregator="column:number", calibrates=True)
+    return Capabilities(
+        inputs=frozenset({name}), scores=("number", "calibrations"), aggregator="column:number", calibrates=True
+    )
 
 
 class FeatureProbe(_Probe):

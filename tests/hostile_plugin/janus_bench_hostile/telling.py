@@ -36,17 +36,30 @@ class BenignOnly(_Hinted):
 
 
 class Replay:
-    """Its columns: packets of the flow in the stream, packets of any flow, and of no flow, in the streams of scoring and of training."""
+    """Its columns: packets of the flow in the stream, packets of any flow, and of no flow, in the streams of scoring
+    and of training."""
 
     capabilities = Capabilities(
         inputs=frozenset({"stream"}),
-        scores=("of_flow", "of_flows", "of_none", "trained_of_flows", "trained_of_none", "validated_of_none", "captures"),
+        scores=(
+            "of_flow",
+            "of_flows",
+            "of_none",
+            "trained_of_flows",
+            "trained_of_none",
+            "validated_of_none",
+            "captures",
+        ),
         aggregator="column:of_flow",
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         stream = benign.packet_stream()
-        self._trained = [int((stream.flow >= 0).sum()), int((stream.flow < 0).sum()), int((ctx.validation.packet_stream().flow < 0).sum())]
+        self._trained = [
+            int((stream.flow >= 0).sum()),
+            int((stream.flow < 0).sum()),
+            int((ctx.validation.packet_stream().flow < 0).sum()),
+        ]
 
     def score(self, flows: FlowBatch) -> dict[str, np.ndarray]:
         stream = flows.packet_stream()
@@ -64,7 +77,8 @@ class Replay:
 
 
 class OneParameter:
-    """Random directions, drawn with the run's generator: whatever reaches it otherwise than before shows in its scores."""
+    """Random directions, drawn with the run's generator: whatever reaches it otherwise than before shows in its
+    scores."""
 
     capabilities = Capabilities(inputs=frozenset({"features"}))
 
