@@ -1,13 +1,14 @@
 """JANUS: flows grouped by length against flows padded to 64 packets, in scoring and in a training step; share of the
 GEMM peak; flows/s by K.
 
-Run:  python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick] [--device cuda --precision bf16]
+    python benchmarks/janus.py [--threads 1] [--repeats 3] [--profile quick] [--device cuda --precision bf16]
 
 Lengths are those of the benign flows of the shared captures' label files when they are there (``../shared/data``),
 otherwise drawn from a log-normal of like median and tail; contents are random, which costs the same.  Both variants and
-a plain matrix product are timed in turns in one run, so that a busy machine slows all; the ratio of the best times is
-printed.  The bound of the ratio is 65 / (mean tokens of a flow).  On a GPU the peak is that of a product in bfloat16
-and large enough to fill it, more flows are scored, and the most memory that torch held is printed.
+a plain matrix product are timed in turns in one run, on the CPU in seconds of the processor (of all threads together),
+so that other work on the machine counts little; the ratio of the best times is printed.  The bound of the ratio is 65 /
+(mean tokens of a flow).  On a GPU the peak is that of a product in bfloat16 and large enough to fill it, more flows are
+scored, and the most memory that torch held is printed.
 """
 
 from __future__ import annotations
@@ -66,16 +67,18 @@ def padded(flows: int, width: int) -> list[Group]:
 
 
 def in_turns(*works: Callable[[], object], repeats: int) -> list[float]:
-    """Best seconds of each, after one warm-up, until a GPU has finished."""
+    """Best seconds of each, after one warm-up: the processor's, or where there is a GPU the clock's, until it has
+    finished."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     best = [float("inf")] * len(works)
     for repeat in range(repeats + 1):
         for index, work in enumerate(works):
-            start = time.perf_counter()
+            start = clock()
             work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if repeat:
-                best[index] = min(best[index], time.perf_counter() - start)
+                best[index] = min(best[index], clock() - start)
     return best
 
 

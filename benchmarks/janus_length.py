@@ -1,7 +1,7 @@
 """JANUS: do terminal scores depend on the length of a flow?  Rank correlations by coupling, on synthetic flows where
 the answer is known.
 
-Run:  python benchmarks/janus_length.py [--epochs 15] [--flows 2000]
+    python benchmarks/janus_length.py [--epochs 15] [--flows 2000]
 
 Every continuous entry is N(0, I), whatever the length of the flow, so a score that depends on the length has learnt it
 from the coupling: optimal transport over a whole batch lets p(c0 | length) differ from N(0, I), among flows of equal

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -20,6 +21,30 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(
     not SHARED_DATA.is_dir(), reason="the shared real captures are not on this machine"
 )
+
+
+def insisted(report: Any) -> Any:
+    """A skip whose reason names a tool of ``JANUS_BENCH_PROVIDED`` is a failure: whoever runs the tests has put that
+    tool there for them."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if tools := [tool for tool in os.environ.get("JANUS_BENCH_PROVIDED", "").split() if tool in reason.lower()]:
+            report.outcome, report.longrepr = (
+                "failed",
+                f"JANUS_BENCH_PROVIDED names {', '.join(tools)}, and yet: {reason}",
+            )
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return insisted((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return insisted((yield))
+
 
 CAPTURES = ROOT / "examples" / "plugin" / "janus_bench_example" / "captures.py"
 
