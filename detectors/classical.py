@@ -17,7 +17,8 @@ from janus_bench.params import CheckedParams, Count, Limit, Share
 class IsolationForestParams(CheckedParams):
     """Parameters of ``iforest``; defaults are scikit-learn's.
 
-    input         ``features``: the 20 flow features; ``packets``: the padded packets, flattened to 64 × 9 = 576 columns
+    input         ``features`` of the flow, ``context`` (its neighbours) or ``features+context``; ``packets``: the
+                  padded packets, flattened to 64 × 9 = 576 columns
     n_estimators  trees
     max_samples   flows that each tree sees; all of them where there are fewer
     """
@@ -55,7 +56,8 @@ class IsolationForest(Tabular):
 class OneClassSVMParams(CheckedParams):
     """Parameters of ``ocsvm``; defaults are scikit-learn's.
 
-    input  ``features``: the 20 flow features; ``packets``: the padded packets, flattened to 64 × 9 = 576 columns
+    input  ``features`` of the flow, ``context`` (its neighbours) or ``features+context``; ``packets``: the padded
+           packets, flattened to 64 × 9 = 576 columns
     nu     bound on the share of training flows outside, and on the share of support vectors from below; in (0, 1]
     """
 

@@ -33,8 +33,8 @@ _TRANSDUCTIVE = frozenset({"CD", "COF", "COPOD", "ECOD", "LMDD", "LOCI", "RGraph
 class PyodParams(CheckedParams):
     """Parameters that every PyOD detector has here; a class made by ``pyod_detector`` adds those of PyOD's constructor.
 
-    input  ``features``: the 20 flow features; ``packets``: the 64 packets as 640 columns; both standardised on the
-           training flows
+    input  ``features`` of the flow, ``context`` (its neighbours) or ``features+context``; ``packets``: the 64 packets
+           as 640 columns; both standardised on the training flows
     """
 
     name: ClassVar[str] = "pyod"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.shared.inputs import TableInput
 from detectors.shared.tabular import NetworkDetector, features_only
 from janus_bench.params import CheckedParams, Count, Positive
 
@@ -17,12 +18,14 @@ from janus_bench.params import CheckedParams, Count, Positive
 class RFMParams(CheckedParams):
     """Parameters of ``rfm``.
 
+    input      what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
     epochs, batch, lr   of Adam; no early stopping.  Rows and noise are coupled within a batch
     steps      of the midpoint rule that carries a flow from t = 0 to t = 1
     """
 
     name: ClassVar[str] = "rfm"
 
+    input: TableInput = "features"
     epochs: Count = 100
     batch: Count = 128
     lr: Positive = 1e-3
@@ -48,7 +51,7 @@ def integrate(field: Callable[[Any, Any], Any], rows: Any, steps: int) -> Any:
 
 
 class RFM(NetworkDetector):
-    """Score = |‖z‖ − √D|, (n,) float64 ≥ 0: z is where the learned flow carries the D = 20 standardised features; noise
+    """Score = |‖z‖ − √D|, (n,) float64 ≥ 0: z is where the learned flow carries the D standardised features; noise
     has ‖z‖ ≈ √D.
 
     Conditional flow matching on straight paths from a benign row x (t = 0) to noise z ~ N(0, I) (t = 1), squared error

@@ -1,5 +1,5 @@
-"""Simple strong detectors on the 20 flow features: Mahalanobis distance, nearest neighbours, principal components,
-Gaussian mixture, ECOD.
+"""Simple strong detectors on the 20 flow features, their context, or both: Mahalanobis distance, nearest neighbours,
+principal components, Gaussian mixture, ECOD.
 
 All standardise on the benign training flows, and a fit is a handful of arrays, so that all of them save and load
 without a pickle.
@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.inputs import ZScores
+from detectors.shared.inputs import TableInput, ZScores
 from detectors.shared.tabular import Arrays, SavedLearner, Standardised, features_only
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Positive
@@ -36,9 +36,14 @@ class _Simple(Standardised, SavedLearner):
 
 @dataclass(frozen=True)
 class MahalanobisParams(CheckedParams):
-    """There is nothing to choose."""
+    """Parameters of ``mahalanobis``.
+
+    input  what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
+    """
 
     name: ClassVar[str] = "mahalanobis"
+
+    input: TableInput = "features"
 
 
 class Mahalanobis(_Simple):
@@ -55,7 +60,7 @@ class Mahalanobis(_Simple):
         return {"location": estimate.location_, "precision": estimate.precision_}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        centred = rows - self._model["location"]  # (b, 20)
+        centred = rows - self._model["location"]  # (b, D)
         return np.maximum(np.einsum("bi,ij,bj->b", centred, self._model["precision"], centred, optimize=True), 0)
 
 
@@ -63,11 +68,13 @@ class Mahalanobis(_Simple):
 class KNNParams(CheckedParams):
     """Parameters of ``knn``.
 
-    k  which neighbour; the farthest training flow where there are fewer
+    input  what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
+    k      which neighbour; the farthest training flow where there are fewer
     """
 
     name: ClassVar[str] = "knn"
 
+    input: TableInput = "features"
     k: Count = 5
 
 
@@ -99,11 +106,13 @@ class KNN(_Simple):
 class PCAParams(CheckedParams):
     """Parameters of ``pca``.
 
+    input     what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
     variance  share of the training variance that the kept components explain at least, in (0, 1)
     """
 
     name: ClassVar[str] = "pca"
 
+    input: TableInput = "features"
     variance: Annotated[float, Limit(">", 0), Limit("<", 1)] = 0.9
 
 
@@ -116,10 +125,10 @@ class PCA(_Simple):
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         location = rows.mean(axis=0)
-        variances, axes = np.linalg.eigh(np.cov(rows, rowvar=False, ddof=0))  # (20,) ascending, (20, 20)
+        variances, axes = np.linalg.eigh(np.cov(rows, rowvar=False, ddof=0))  # (D,) ascending, (D, D)
         unexplained = variances.cumsum()  # by all components but the leading ones
         left_out = int(np.searchsorted(unexplained, (1 - self.params.variance) * variances.sum(), side="right"))
-        return {"location": location, "residual": axes[:, :left_out]}  # (20, r)
+        return {"location": location, "residual": axes[:, :left_out]}  # (D, r)
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.square((rows - self._model["location"]) @ self._model["residual"]).sum(axis=1)
@@ -129,12 +138,14 @@ class PCA(_Simple):
 class GMMParams(CheckedParams):
     """Parameters of ``gmm``.
 
+    input           what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
     components      Gaussians; as many as training flows where there are fewer
     regularisation  added to the diagonal of every covariance, in squared standardised units
     """
 
     name: ClassVar[str] = "gmm"
 
+    input: TableInput = "features"
     components: Count = 10
     regularisation: Positive = 1e-3
 
@@ -154,7 +165,7 @@ class GMM(_Simple):
         mixture = GaussianMixture(
             components, reg_covar=self.params.regularisation, max_iter=200, random_state=ctx.seed
         ).fit(rows)
-        # (C,), (C, 20), (C, 20, 20)
+        # (C,), (C, D), (C, D, D)
         return {"weights": mixture.weights_, "means": mixture.means_, "whitening": mixture.precisions_cholesky_}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,7 +175,7 @@ class GMM(_Simple):
         for c, (weight, mean, whitening) in enumerate(
             zip(self._model["weights"], self._model["means"], self._model["whitening"], strict=True)
         ):
-            white = (rows - mean) @ whitening  # (b, 20)
+            white = (rows - mean) @ whitening  # (b, D)
             log_volume = np.log(np.diag(whitening)).sum() - 0.5 * len(mean) * math.log(2 * math.pi)
             joint[:, c] = np.log(weight) + log_volume - 0.5 * np.square(white).sum(axis=1)
         return -logsumexp(joint, axis=1)
@@ -172,9 +183,14 @@ class GMM(_Simple):
 
 @dataclass(frozen=True)
 class ECODParams(CheckedParams):
-    """There is nothing to choose."""
+    """Parameters of ``ecod``.
+
+    input  what a row is: ``features`` of the flow, ``context`` (its neighbours), or both
+    """
 
     name: ClassVar[str] = "ecod"
+
+    input: TableInput = "features"
 
 
 class ECOD(_Simple):
@@ -191,7 +207,7 @@ class ECOD(_Simple):
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         centred = rows - rows.mean(axis=0)
-        # (n, 20), (20,): the sign is that of the moment
+        # (n, D), (D,): the sign is that of the moment
         return {"sorted": np.sort(rows, axis=0), "skew": np.sign((centred**3).mean(axis=0))}
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:

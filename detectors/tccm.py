@@ -13,7 +13,8 @@ from janus_bench.params import CheckedParams, Count, Positive
 class TCCMParams(CheckedParams):
     """Parameters of ``tccm``; defaults are the paper's.
 
-    input   ``features``: the 20 flow features; ``packets``: the 64 packets as 640 columns
+    input   ``features`` of the flow, ``context`` (its neighbours) or ``features+context``; ``packets``: the 64 packets
+            as 640 columns
     epochs, batch, lr   of Adam; no early stopping
     """
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from janus_bench.columns import CONTEXT_VERSION
 from janus_bench.errors import UsageError
 from janus_bench.extensions import ProtocolSpec, Variant
 from janus_bench.params import build_params
@@ -136,6 +137,12 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
     return rows
 
 
+def _version(loaded: LoadedDetector) -> str:
+    """A detector's own version, and the context's where it reads one: scores follow from both."""
+    capabilities = loaded.capabilities
+    return capabilities.version + (f", context {CONTEXT_VERSION}" if "context" in capabilities.inputs else "")
+
+
 def _run_spec(
     protocol: ProtocolSpec,
     row: _Row,
@@ -153,7 +160,7 @@ def _run_spec(
     loaded = row.choice.loaded.declaring(params)
     spec = RunSpec(
         detector=loaded.name,
-        version=loaded.capabilities.version,
+        version=_version(loaded),
         params={} if params is None else asdict(params),
         regime=regime,
         source=None if regime == "control" else source,

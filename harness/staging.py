@@ -193,6 +193,12 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
         np.save(folder / "ids.npy", drawn)
     elif name == "packets":
         _write_packets(folder, store, rows)
+    elif name == "context":
+        from datasets_registry.context import part_context
+        from protocols.roles import neighbours_of_part
+
+        there = neighbours_of_part(dataset.index, dataset.partition(part.draw), part.name)
+        np.save(folder / "context.npy", part_context(store, rows, there).astype(np.float64))
     elif name in FEATURE_INPUTS:
         _write_features(folder / f"{name}.npy", store, rows, name, FEATURE_INPUTS[name])
     else:

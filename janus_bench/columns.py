@@ -55,13 +55,27 @@ CIC_FEATURES = (
 """CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow;
 definitions in ``docs/features.md``."""
 
-FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES}
+CONTEXT_FEATURES = (
+    *(f"{key}_count_{life}s" for key in ("src", "dst", "pair") for life in (1, 10, 100, 1000)),
+    *(f"{key}_service_count_{life}s" for key in ("src", "dst") for life in (1, 10, 100, 1000)),
+    *("src_gap", "dst_gap", "pair_gap", "src_service_gap", "dst_service_gap"),
+    *(f"{of}_{window}s" for of in ("src_dsts", "src_services", "dst_srcs", "pair_services") for window in (10, 300)),
+    *(f"{key}_unanswered_{life}s" for key in ("src", "dst", "pair") for life in (10, 100)),
+    *("regular_gap", "regular_deviation"),
+)
+"""What the other flows of its capture did until a flow started: log1p of counts and of ms, and shares; definitions in
+``docs/context.md``."""
+
+CONTEXT_VERSION = 1  # Changes when a number of the context does, and with it the keys of runs that read one.
+
+FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES, "context": CONTEXT_FEATURES}
 """Inputs that are a table of features → its columns."""
 
-INPUTS = ("packets", "features", "cic_features", "stream")
-"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, and
-whole captures packet by packet with host identities, in the order of time: for training, validation and calibration
-without the packets of other flows, at scoring all there is."""
+INPUTS = ("packets", "features", "cic_features", "context", "stream")
+"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, those of
+``CONTEXT_FEATURES`` (for training, validation and calibration without attacks among the neighbours), and whole captures
+packet by packet with host identities, in the order of time: for training, validation and calibration without the
+packets of other flows, at scoring all there is."""
 
 FLOW_COLUMNS = ("flow_id", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "ts_end", "n_packets")
 """``flows.parquet``: initiator first, seconds since the epoch (float64), packets before the cut to the first 64."""

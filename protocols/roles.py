@@ -100,6 +100,19 @@ def aggregator_role(regime: str, calibration: str, schema_version: int = 2) -> s
     return {"target_benign": "cal_a", "source_benign": "source_val", "none": "source_val"}[calibration]
 
 
+def neighbours_of_part(index: FlowIndex, partition: Partition, part: str) -> NDArray[np.bool_]:
+    """Which of a dataset's flows a part's flows have around them when a detector looks at their context, (n,).
+
+    What is tested lies among all flows.  What a detector learns from, and what calibrates it, lies among benign ones,
+    and among those attacks that the draw leaves in training: no label is used beyond their removal.
+    """
+    if part == "test" or part in HINTS:
+        return np.ones(len(index.attack), np.bool_)
+    there = ~index.attack
+    there[partition.parts["train"]] = True
+    return there
+
+
 def flows_of_part(index: FlowIndex, partition: Partition, part: str, seed: int) -> Ids:
     """Flow ids of a part, ascending but for hints and ``test`` (its benign flows first)."""
     from protocols.splits import baseline_parts

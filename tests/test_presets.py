@@ -57,7 +57,7 @@ DECLARED = {
     "ocsvm": ({**INPUT, "nu": 0.5}, {}, {"ocsvm-packets": PACKETS}),
     "ocsvm-nystroem": ({**INPUT, "nu": 0.5, "components": 300}, {}, {"ocsvm-nystroem-packets": PACKETS}),
     "kitsune": ({**KITNET, "reduction": "max"}, {}, {}),
-    "kitnet-flow": (KITNET, {}, {}),
+    "kitnet-flow": ({**KITNET, **INPUT}, {}, {}),
     "ae": (AUTOENCODER, AUTOENCODER_PROFILES, {"ae-packets": PACKETS}),
     "memae": (
         {**AUTOENCODER, "items": 100, "shrink": 1.0, "entropy": 2e-4},
@@ -65,17 +65,17 @@ DECLARED = {
         {"memae-packets": PACKETS},
     ),
     "sparse-memae": ({**AUTOENCODER, "items": 100, "k": 3}, AUTOENCODER_PROFILES, {"sparse-memae-packets": PACKETS}),
-    "mahalanobis": ({}, {}, {}),
-    "knn": ({"k": 5}, {}, {}),
-    "pca": ({"variance": 0.9}, {}, {}),
-    "gmm": ({"components": 10, "regularisation": 1e-3}, {"check": {"components": 3}}, {}),
-    "ecod": ({}, {}, {}),
+    "mahalanobis": (INPUT, {}, {}),
+    "knn": ({**INPUT, "k": 5}, {}, {}),
+    "pca": ({**INPUT, "variance": 0.9}, {}, {}),
+    "gmm": ({**INPUT, "components": 10, "regularisation": 1e-3}, {"check": {"components": 3}}, {}),
+    "ecod": (INPUT, {}, {}),
     "tccm": (
         {**INPUT, **ADAM, "batch": 64},
         {"quick": {}, "paper": {}, "check": {"epochs": 5}},
         {"tccm-packets": PACKETS},
     ),
-    "rfm": ({**ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
+    "rfm": ({**INPUT, **ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
         | {"epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16},

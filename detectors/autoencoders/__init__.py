@@ -14,7 +14,8 @@ from janus_bench.params import CheckedParams, Count, Limit, NonNegative, Positiv
 class AEParams(CheckedParams):
     """Parameters of ``ae``, and those that all three share.
 
-    input      ``features``: the 20 flow features; ``packets``: the 64 × 9 packet channels
+    input      ``features`` of the flow, ``context`` (its neighbours) or ``features+context``; ``packets``: the 64 × 9
+               packet channels
     hidden     widest hidden layer; the next is half of it
     code       width of the code
     epochs, batch, lr   of Adam

@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
     """D → hidden → hidden/2 → code → hidden/2 → hidden → D′, tanh between the layers as in Gong's network for tabular
     data.
 
-    D = D′ = 20 for features; D = 640 (``PACKET_COLUMNS``) and D′ = 576 for packets, whose presence is given and not
+    D = D′ for features; D = 640 (``PACKET_COLUMNS``) and D′ = 576 for packets, whose presence is given and not
     reconstructed.
     """
 
@@ -64,9 +64,10 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         inputs = INPUTS[kind].width
+        outputs = inputs // len(PACKET_COLUMNS) * (len(PACKET_COLUMNS) - 1) if kind == "packets" else inputs
         self.encoder = _layers(inputs, hidden, hidden // 2, code)
         self.memory = None if memory is None else _Memory(memory[0], code, memory[1])
-        self.decoder = _layers(code, hidden // 2, hidden, _OUTPUTS[kind](inputs))
+        self.decoder = _layers(code, hidden // 2, hidden, outputs)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows (B, D) → reconstructions (B, D′), bits as logits, and addresses (B, N) where there is a memory."""
@@ -98,13 +99,11 @@ def _packet_errors(rows: Tensor, output: Tensor) -> Tensor:
     return ((squares + bits) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)  # (B,)
 
 
-_OUTPUTS: Mapping[str, Callable[[int], int]] = {
-    "features": lambda inputs: inputs,
-    "packets": lambda inputs: inputs // len(PACKET_COLUMNS) * (len(PACKET_COLUMNS) - 1),
+ERRORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    **dict.fromkeys(INPUTS, _feature_errors),
+    "packets": _packet_errors,
 }
-
-ERRORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"features": _feature_errors, "packets": _packet_errors}
 """Input → reconstruction error per flow, rows (B, D) and reconstructions (B, D′) → (B,).
 
-``features``: mean squared error.  ``packets``: mean over the flow's packets of the mean squared error of the continuous
+Of features: mean squared error.  ``packets``: mean over the flow's packets of the mean squared error of the continuous
 channels plus the mean binary cross-entropy of the bits."""

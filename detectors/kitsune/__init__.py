@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.shared.inputs import TableInput
 from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
 from janus_bench.contract import Capabilities, FitContext, FlowBatch, PacketStream
 from janus_bench.errors import DataError
@@ -17,9 +18,8 @@ _BLOCK = 1 << 15  # packets whose 100 features are in memory at once
 
 
 @dataclass(frozen=True)
-class KitNETParams(CheckedParams):
-    """Parameters of ``kitnet-flow``, and those that both share; the defaults are those of the public code and its
-    example.
+class _SharedParams(CheckedParams):
+    """Parameters of a KitNET; the defaults are those of the public code and its example.
 
     largest   m, the most features of one autoencoder
     rate      step size of the gradient descent
@@ -28,8 +28,6 @@ class KitNETParams(CheckedParams):
               groups; the autoencoders learn from all the others
     fm_share  upper limit of ``fm_grace`` as a share of the training rows: 5 000 would be all of a small training set
     """
-
-    name: ClassVar[str] = "kitnet-flow"
 
     largest: Count = 10
     rate: Positive = 0.1
@@ -50,8 +48,20 @@ class KitNETParams(CheckedParams):
 
 
 @dataclass(frozen=True)
-class KitsuneParams(KitNETParams):
-    """Parameters of ``kitsune``: those of ``kitnet-flow``, a row being a packet, and
+class KitNETParams(_SharedParams):
+    """Parameters of ``kitnet-flow``: those of a KitNET whose rows are flows, and
+
+    input  ``features``: the 20 flow features; ``context``: those of its neighbours; ``features+context``: both
+    """
+
+    name: ClassVar[str] = "kitnet-flow"
+
+    input: TableInput = "features"
+
+
+@dataclass(frozen=True)
+class KitsuneParams(_SharedParams):
+    """Parameters of ``kitsune``: those of a KitNET whose rows are packets, and
 
     reduction  ``max`` or ``mean``: a flow's score from those of its packets
     """

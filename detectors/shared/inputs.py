@@ -9,11 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES, MAX_PACKETS, PACKET_CHANNELS
+from janus_bench.columns import (
+    CONTEXT_FEATURES,
+    CONTINUOUS_CHANNELS,
+    DISCRETE_CHANNELS,
+    FLOW_FEATURES,
+    MAX_PACKETS,
+    PACKET_CHANNELS,
+)
 from janus_bench.contract import FlowBatch
 
-Input = Literal["features", "packets"]
-"""What a detector's parameter ``input`` may be; each has its ``Reading`` in ``INPUTS``."""
+Input = Literal["features", "packets", "context", "features+context"]
+TableInput = Literal["features", "context", "features+context"]
+"""What a detector's parameter ``input`` may be, or that of one that cannot read packets; each has its ``Reading`` in
+``INPUTS``."""
 
 N_CONTINUOUS = len(CONTINUOUS_CHANNELS)
 PACKET_COLUMNS = (*CONTINUOUS_CHANNELS, *DISCRETE_CHANNELS, "present")
@@ -30,8 +39,8 @@ _DISCRETE = [PACKET_CHANNELS.index(name) for name in DISCRETE_CHANNELS]
 
 @dataclass(frozen=True)
 class ZScores:
-    """Means and floored standard deviations of the benign training flows' columns: (20,) for ``features``, (3,) for
-    ``packets``."""
+    """Means and floored standard deviations of the benign training flows' columns: (D,) for tables of features, (3,)
+    for ``packets``."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -61,12 +70,16 @@ class Reading:
     width: int
 
 
-def _features(flows: FlowBatch) -> NDArray[np.float64]:
-    return flows.feature_matrix(FLOW_FEATURES)  # (n, 20)
+def _table(*columns: str) -> Reading:
+    """Of features by name: rows are the features themselves."""
 
+    def raw(flows: FlowBatch) -> NDArray[np.float64]:
+        return flows.feature_matrix(columns)  # (n, D)
 
-def _feature_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
-    return standardiser(_features(flows), limit).astype(dtype, copy=False)  # (n, 20)
+    def rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
+        return standardiser(raw(flows), limit).astype(dtype, copy=False)  # (n, D)
+
+    return Reading(raw, raw, rows, len(columns))
 
 
 def _padded_packets(flows: FlowBatch) -> NDArray[np.float64]:
@@ -94,6 +107,8 @@ def _packet_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: D
 
 
 INPUTS: Mapping[Input, Reading] = {
-    "features": Reading(_features, _features, _feature_rows, len(FLOW_FEATURES)),
+    "features": _table(*FLOW_FEATURES),
+    "context": _table(*CONTEXT_FEATURES),
+    "features+context": _table(*FLOW_FEATURES, *CONTEXT_FEATURES),
     "packets": Reading(_padded_packets, _packet_columns, _packet_rows, MAX_PACKETS * len(PACKET_COLUMNS)),
 }

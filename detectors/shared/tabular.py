@@ -76,7 +76,7 @@ class Tabular(Learner, ABC):
     @classmethod
     def declare(cls, params: Any) -> Capabilities:
         """The input that the parameters choose."""
-        return replace(cls.capabilities, inputs=frozenset({_input_of(params)}))
+        return replace(cls.capabilities, inputs=frozenset(_input_of(params).split("+")))
 
     @property
     def _reading(self) -> Reading:

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES
+from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.conformance.flows import (
     MIXED_BENIGN,
     constant_flows,
     mixed_flows,
     synthetic_benign,
     with_cic_features,
+    with_context,
     with_stream,
 )
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
@@ -69,10 +70,11 @@ class Subject:
         return self._asked(mixed_flows())
 
     def _asked(self, flows: FlowBatch) -> FlowBatch:
-        """With CICFlowMeter's features only where they are declared: most detectors take every feature that is
-        there."""
+        """With CICFlowMeter's features and context only where they are declared: most detectors take every feature
+        that is there."""
         inputs = self.capabilities.inputs
         flows = with_cic_features(flows) if "cic_features" in inputs else flows
+        flows = with_context(flows) if "context" in inputs else flows
         return with_stream(flows) if "stream" in inputs else flows
 
     @cached_property
@@ -433,7 +435,7 @@ def _snapshot(batch: FlowBatch) -> dict[str, NDArray[Any]]:
 
 def _restricted(batch: FlowBatch, inputs: frozenset[str]) -> FlowBatch:
     offsets, packets = (batch.offsets, batch.packets) if "packets" in inputs else (None, {})
-    names = (*(FLOW_FEATURES if "features" in inputs else ()), *(CIC_FEATURES if "cic_features" in inputs else ()))
+    names = [name for kind, columns in FEATURE_INPUTS.items() if kind in inputs for name in columns]
     return FlowBatch(
         batch.ids,
         offsets,

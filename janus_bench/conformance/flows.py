@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_bench.columns import CIC_FEATURES, FLOW_FEATURES, PACKET_CHANNELS
+from janus_bench.columns import CIC_FEATURES, CONTEXT_FEATURES, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch, PacketStream, concatenated
 from janus_bench.ragged import positions, starts_of
 
@@ -45,6 +45,13 @@ def with_cic_features(flows: FlowBatch) -> FlowBatch:
     logarithm."""
     raw = np.expm1(flows.feature_matrix(FLOW_FEATURES))  # (n, 20)
     named = {name: raw[:, column % len(FLOW_FEATURES)].copy() for column, name in enumerate(CIC_FEATURES)}
+    return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
+
+
+def with_context(flows: FlowBatch) -> FlowBatch:
+    """The same with a context: stand-ins, each one of a flow's other features."""
+    others = flows.feature_matrix(FLOW_FEATURES)  # (n, 20)
+    named = {name: others[:, column % len(FLOW_FEATURES)].copy() for column, name in enumerate(CONTEXT_FEATURES)}
     return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
 
 

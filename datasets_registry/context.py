@@ -1,0 +1,303 @@
+"""The input ``context``: what a flow's neighbours were doing when it started, as numbers.
+
+A brute-force attempt, a probe of a scan or a beacon is an ordinary flow; that the same host made three hundred like it
+within a minute is not.  For each flow, of the flows of its capture that started no later: how many there were of the
+same hosts, how long ago the last one was, how many different hosts and services they reached, how many had gone
+unanswered so far, and how regularly they came.  Addresses serve as keys and reach nobody; nor does the time of day.
+Definitions and their sources are in ``docs/context.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_bench.columns import CONTEXT_FEATURES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from datasets_registry.store import FlowStore
+
+HALF_LIVES = (1.0, 10.0, 100.0, 1000.0)
+"""Seconds after which a flow counts half."""
+SLOWEST_ANSWER = 100.0
+"""The longer of the two half-lives of unanswered flows; the other is a tenth of it."""
+WINDOWS = (10.0, 300.0)
+"""Seconds, inclusive, in which different values are counted."""
+LOOK_BACK = 256
+"""Earlier flows of one key among which they are counted at most."""
+LONGEST_GAP = 3600.0
+"""Seconds: the time since a key's last flow where it was longer ago, or where there was none, so that the start of a
+capture tells little."""
+MEMORY = 0.2
+"""Weight of the newest gap in the running mean and deviation of a key's gaps."""
+
+HOST_KEYS = 5  # source, destination, pair, source and port, destination and port
+N_DAMPED = HOST_KEYS * len(HALF_LIVES)
+GAPS = N_DAMPED
+DISTINCT = GAPS + HOST_KEYS
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@numba.njit(cache=True)
+def _place(table: Any, key: Any) -> Any:
+    """Where ``key`` is in an open-addressed table, or where it belongs; 0 marks an empty place, so a key is never 0."""
+    mask = len(table) - 1
+    x = np.uint64(key)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    at = np.int64(x >> np.uint64(32)) & mask
+    while table[at] != 0 and table[at] != key:
+        at = (at + 1) & mask
+    return at
+
+
+@numba.njit(cache=True)
+def _numbered(keys: Any, out: Any) -> int:
+    """``out`` (n,): each of ``keys`` (n,), non-negative, by the place of its first occurrence among the different ones;
+    how many there are."""
+    table, number = np.zeros(1024, np.int64), np.empty(1024, np.int32)
+    n = 0
+    for i in range(len(keys)):
+        key = keys[i] + 1
+        at = _place(table, key)
+        if table[at] == 0:
+            table[at], number[at] = key, n
+            n += 1
+            out[i] = n - 1
+            if 2 * n > len(table):
+                old, old_number = table, number
+                table, number = np.zeros(4 * len(old), np.int64), np.empty(4 * len(old), np.int32)
+                for j in range(len(old)):
+                    if old[j] != 0:
+                        to = _place(table, old[j])
+                        table[to], number[to] = old[j], old_number[j]
+        else:
+            out[i] = number[at]
+    return n
+
+
+@numba.njit(cache=True)
+def _tenth(x: float) -> float:
+    """x¹⁰: what is left after a tenth of the half-life, where ``x`` is left."""
+    square = x * x
+    eighth = square * square * square * square
+    return eighth * square
+
+
+@numba.njit(cache=True)
+def _damp(start: Any, ids: Any, n_keys: int, slowest: float, longest: float, out: Any, gap: Any) -> None:
+    """``out`` (n, 4): 1 + a key's damped count, this flow included, by half-lives of ``slowest`` · (.001, .01, .1, 1)
+    seconds; ``gap`` (n,): 1 + ms since its last flow."""
+    weight, last = np.zeros((n_keys, 4)), np.full(n_keys, -np.inf)
+    for i in range(len(start)):
+        key = ids[i]
+        since = start[i] - last[key]
+        left = 2.0 ** (-since / slowest)
+        for j in range(3, -1, -1):
+            weight[key, j] = weight[key, j] * left + 1.0
+            out[i, j] = 1.0 + weight[key, j]
+            left = _tenth(left)
+        last[key] = start[i]
+        gap[i] = 1.0 + 1000.0 * min(since, longest)
+
+
+@numba.njit(cache=True)
+def _distinct(
+    start: Any, keys: Any, n_keys: int, both: Any, n_both: int, window: float, look_back: int, out: Any
+) -> None:
+    """``out`` (n,): 1 + how many different values a key had within ``window``; ``both``: numbers of (key, value)."""
+    n = len(start)
+    following = np.full(n, -1, np.int64)
+    newest, oldest = np.full(n_keys, -1, np.int64), np.full(n_keys, -1, np.int64)
+    size, different = np.zeros(n_keys, np.int64), np.zeros(n_keys, np.int64)
+    seen = np.full(n_both, -1, np.int64)
+    latest = np.zeros(n, np.bool_)
+    for i in range(n):
+        key = keys[i]
+        if newest[key] >= 0:
+            following[newest[key]] = i
+        if size[key] == 0:
+            oldest[key] = i
+        newest[key] = i
+        size[key] += 1
+        before = seen[both[i]]
+        if before >= 0 and latest[before]:
+            latest[before] = False  # a value counts where it was seen last
+        else:
+            different[key] += 1
+        latest[i] = True
+        seen[both[i]] = i
+        while start[i] - start[oldest[key]] > window or size[key] > look_back + 1:
+            gone = oldest[key]
+            if latest[gone]:
+                different[key] -= 1
+                latest[gone] = False
+            oldest[key] = following[gone]
+            size[key] -= 1
+        out[i] = 1 + different[key]
+
+
+@numba.njit(cache=True)
+def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any, slowest: float, out: Any) -> None:
+    """``out`` (n, 2): share of a key's damped earlier flows that nobody had answered by the start of this one, among
+    those and one more; by half-lives of ``slowest`` · (.1, 1) seconds."""
+    waiting, there, at = np.zeros((n_keys, 2)), np.zeros((n_keys, 2)), np.full(n_keys, -np.inf)
+    answer = 0
+    for i in range(len(start)):
+        now = start[i]
+        while answer < len(by_answer) and answered[by_answer[answer]] <= now:
+            flow = by_answer[answer]
+            answer += 1
+            if flow < i:  # one that is answered when it starts is never waiting
+                key = ids[flow]
+                # Both sums are kept as they were when the key's last flow started, and so is what an answered flow had
+                # left then.
+                left = 2.0 ** (-(at[key] - start[flow]) / slowest)
+                waiting[key, 1] = max(waiting[key, 1] - left, 0.0)
+                waiting[key, 0] = max(waiting[key, 0] - _tenth(left), 0.0)
+        key = ids[i]
+        left = 2.0 ** (-(now - at[key]) / slowest)
+        for j in range(1, -1, -1):
+            waiting[key, j] *= left
+            there[key, j] *= left
+            out[i, j] = waiting[key, j] / (there[key, j] + 1.0)
+            there[key, j] += 1.0
+            if answered[i] > now:
+                waiting[key, j] += 1.0
+            left = _tenth(left)
+        at[key] = now
+
+
+@numba.njit(cache=True)
+def _regularity(start: Any, ids: Any, n_keys: int, longest: float, memory: float, out: Any) -> None:
+    """``out`` (n, 2): running mean and mean deviation of the log1p of a key's gaps in ms; both of the longest gap where
+    there was none."""
+    last, mean, deviation = np.full(n_keys, -np.inf), np.full(n_keys, -1.0), np.full(n_keys, np.log1p(1000.0 * longest))
+    for i in range(len(start)):
+        key = ids[i]
+        if last[key] > -np.inf:
+            gap = np.log1p(1000.0 * min(start[i] - last[key], longest))
+            if mean[key] < 0:
+                mean[key] = gap
+            else:
+                deviation[key] += memory * (abs(gap - mean[key]) - deviation[key])
+                mean[key] += memory * (gap - mean[key])
+        last[key] = start[i]
+        out[i, 0] = mean[key] if mean[key] >= 0 else np.log1p(1000.0 * longest)
+        out[i, 1] = deviation[key]
+
+
+def context_features(
+    hosts: tuple[Ids, Ids], dport: Ids, proto: Ids, start: Floats, answered: Floats
+) -> NDArray[np.float32]:
+    """The features ``columns.CONTEXT_FEATURES`` of a capture's flows, (n, features).
+
+    hosts         of the initiators and of the responders, (n,) each, non-negative numbers
+    dport         (n,) the responders' ports, in [0, 2¹⁶); proto (n,) in [0, 2⁸)
+    start         (n,) s, ascending
+    answered      (n,) s, when the responder's first packet came; inf where none did
+    """
+    n = len(start)
+    out = np.empty((n, len(CONTEXT_FEATURES)), np.float32)
+    numbers = np.empty((7, n), np.int64)
+    sizes = np.empty(7, np.int64)
+    service = dport << 8 | proto
+    sizes[0] = _numbered(hosts[0], numbers[0])
+    sizes[1] = _numbered(hosts[1], numbers[1])
+    for place, key in (
+        (2, numbers[0] << 32 | numbers[1]),
+        (3, numbers[0] << 24 | service),
+        (4, numbers[1] << 24 | service),
+    ):
+        sizes[place] = _numbered(key, numbers[place])
+    sizes[5] = _numbered(numbers[2] << 24 | service, numbers[5])
+    for key in range(HOST_KEYS):
+        first = key * len(HALF_LIVES)
+        _damp(
+            start,
+            numbers[key],
+            sizes[key],
+            HALF_LIVES[-1],
+            LONGEST_GAP,
+            out[:, first : first + len(HALF_LIVES)],
+            out[:, GAPS + key],
+        )
+    of = DISTINCT
+    for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
+        for window in WINDOWS:
+            _distinct(start, numbers[key], sizes[key], numbers[both], sizes[both], window, LOOK_BACK, out[:, of])
+            of += 1
+    np.log(out[:, :of], out=out[:, :of])
+    by_answer = np.argsort(answered, kind="stable")
+    for key in range(3):
+        _unanswered(start, numbers[key], sizes[key], answered, by_answer, SLOWEST_ANSWER, out[:, of : of + 2])
+        of += 2
+    _regularity(start, numbers[5], sizes[5], LONGEST_GAP, MEMORY, out[:, of : of + 2])
+    return out
+
+
+@numba.njit(cache=True)
+def _first_answers(offsets: Any, bits: Any, iat: Any, start: Any, out: Any) -> None:
+    for flow in range(len(start)):
+        time, out[flow] = start[flow], np.inf
+        for packet in range(offsets[flow], offsets[flow + 1]):
+            time += 1e-6 * iat[packet]
+            if bits[packet] & 1:
+                out[flow] = time
+                break
+
+
+def first_answers(store: FlowStore, start: Floats) -> Floats:
+    """(n,) s: when each flow's responder sent its first packet, of those stored; inf where it sent none."""
+    answered = np.empty(len(start))
+    for shard in store.shards:
+        offsets, packets = shard.arrays()
+        flows = slice(shard.begin, shard.begin + shard.n_flows)
+        _first_answers(offsets, packets["bits"], packets["iat"], start[flows], answered[flows])
+    return answered
+
+
+def part_context(store: FlowStore, rows: Ids, world: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Context of the flows ``rows`` (m,) among those of their captures that are in ``world`` (n,), (m, features); rows
+    are in it."""
+    table = store.flows(["src_ip", "dst_ip", "dst_port", "proto", "ts_start"])
+    file = _numbers(store.labels(["file"])["file"])
+    hosts = _numbers(_both(table, "ip"))
+    dport = table["dst_port"].to_numpy().astype(np.int64)
+    proto, start = table["proto"].to_numpy().astype(np.int64), table["ts_start"].to_numpy()
+    answered = first_answers(store, start)
+    wanted = np.zeros(len(start), np.bool_)
+    wanted[rows] = True
+    needed = np.bincount(file[rows], minlength=int(file.max()) + 1) > 0
+    there = np.flatnonzero(world & needed[file])
+    there = there[np.lexsort((start[there], file[there]))]  # stable: equal times stay in the order of the file
+    place = np.full(len(start), -1)
+    place[rows] = np.arange(len(rows))
+    found = np.empty((len(rows), len(CONTEXT_FEATURES)), np.float32)
+    for flows in np.split(there, np.flatnonzero(np.diff(file[there])) + 1):
+        of_capture = context_features(
+            (hosts[flows], hosts[len(start) + flows]), dport[flows], proto[flows], start[flows], answered[flows]
+        )
+        kept = wanted[flows]
+        found[place[flows[kept]]] = of_capture[kept]
+    return found
+
+
+def _both(table: pl.DataFrame, column: str) -> pl.Series:
+    import polars as pl
+
+    return pl.concat([table[f"src_{column}"], table[f"dst_{column}"]])
+
+
+def _numbers(texts: pl.Series) -> Ids:
+    """(n,) equal for equal texts; which number a text has means nothing."""
+    import polars as pl
+
+    return texts.cast(pl.Categorical).to_physical().cast(pl.Int64).to_numpy()
