@@ -7,6 +7,7 @@ BIN := .venv/bin
 env: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "installing into .venv: some minutes, torch is large"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pyod]'
 	touch $@

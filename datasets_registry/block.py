@@ -151,3 +151,7 @@ class Counts:
 
     def by_label(self) -> dict[str, int]:
         return {label: flows for (label, _), flows in sorted(self.labels.items())}
+
+    def by_class(self) -> dict[str, tuple[int, bool]]:
+        """Label → flows, and whether they are attacks."""
+        return {label: (flows, attack) for (label, attack), flows in sorted(self.labels.items())}

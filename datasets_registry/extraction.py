@@ -14,26 +14,30 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.capture import kernels
 from datasets_registry.capture.assemble import FileFlows
 from datasets_registry.capture.cicflowmeter import cic_features
 from datasets_registry.capture.extract import extract_flows
 from datasets_registry.capture.reader import Scan
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.capture.tunnels import NAMES, tunnelled
 from datasets_registry.writing import replacing
 from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 from janus_bench.ragged import positions, starts_of
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made
 again."""
 
 DESCRIPTION = "shard.json"
+PATIENCE_S = 2.0
+"""After so long somebody wants to know what is going on."""
 AT_A_TIME = 1 << 12  # flows whose accumulators become features: 2.5 MB
 MIRRORED_WARNING = 0.05  # a mirrored share that is worth a warning
 
@@ -68,6 +72,7 @@ class _ShardWriter:
 
     def clear(self) -> None:
         self.n_flows = self.n_packets = 0
+        self.tunnelled = np.zeros(len(NAMES), np.int64)
         self._serials: list[NDArray[np.int64]] = []
         self._sums = dict.fromkeys(ARRAYS, 0)
         for file in self._files.values():
@@ -78,6 +83,7 @@ class _ShardWriter:
         self._serials.append(flows.serial.copy())
         self.n_flows += len(flows)
         self.n_packets += int(flows.offsets[-1])
+        self.tunnelled += tunnelled(flows.keys, flows.n_packets)
         self._write("stored", np.diff(flows.offsets))
         assert flows.whole is not None
         protocol = (flows.keys[:, 4] >> np.uint64(32)).astype(np.int64) & 0xFF
@@ -215,6 +221,13 @@ def extract_all(
         advance(sizes[name])
         return shard
 
+    def explain() -> None:
+        if not kernels.scan.signatures:  # neither compiled by this process nor read from numba's cache
+            tell("loading the packet decoder, which is compiled for this computer once after an installation", 0.0)
+
+    patience = Timer(PATIENCE_S, explain)
+    patience.daemon = True
+    patience.start()
     # In threads: decoding and assembly release the interpreter lock, and nothing has to be copied between processes.
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         # Largest first, so that no long file is left to a single worker at the end.
@@ -225,6 +238,8 @@ def extract_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            patience.cancel()
     return {shard.name: shard for shard in sorted(shards, key=lambda shard: shard.name)}
 
 
@@ -235,15 +250,18 @@ def _extract(
         writer = _ShardWriter(staged)
         try:
             scan = extract_flows(path, rules, writer, advance, whole=True)
-            report = _report(name, scan, rules, writer.n_flows)
+            report = _report(name, scan, rules, writer)
             writer.finish({"made_from": made_from, "report": report})
         finally:
             writer.close()
     return Extracted(name, folder, writer.n_flows, writer.n_packets, report)
 
 
-def _report(name: str, scan: Scan, rules: FlowRules, n_flows: int) -> dict[str, Any]:
-    noted = scan.noted | ({"out_of_order": scan.out_of_order} if scan.out_of_order else {})
+def _report(name: str, scan: Scan, rules: FlowRules, writer: _ShardWriter) -> dict[str, Any]:
+    tunnels = zip(NAMES[1:], writer.tunnelled[1:].tolist(), strict=True)
+    noted = scan.noted | {f"tunnel_{tunnel}": count for tunnel, count in tunnels if count}
+    if scan.out_of_order:
+        noted["out_of_order"] = scan.out_of_order
     return {
         "format": scan.format,
         "link_types": list(scan.link_types),
@@ -252,7 +270,7 @@ def _report(name: str, scan: Scan, rules: FlowRules, n_flows: int) -> dict[str, 
         "dropped": scan.dropped,
         "noted": noted,
         "mirrored_share": round(scan.mirrored / _ip_packets(scan), 4),  # a half if every packet is there twice
-        "flows": n_flows,
+        "flows": writer.n_flows,
         "warnings": _warnings(name, scan, rules),
     }
 
@@ -264,7 +282,9 @@ def _ip_packets(scan: Scan) -> int:
 
 def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
     said = []
-    if not scan.records:
+    if scan.format == "nothing":
+        said.append(f"{name}: empty, or cut off before its first packet")
+    elif not scan.records:
         said.append(f"{name}: no packets")
     elif not scan.used:
         said.append(f"{name}: none of its {scan.records} packets can be used ({say_counts(scan.dropped)})")
@@ -275,6 +295,24 @@ def _warnings(name: str, scan: Scan, rules: FlowRules) -> list[str]:
         said.append(
             f"{name}: {share:.0%} of its packets are second copies of the one before (captured twice?); they were kept"
         )
+    if "nanoseconds_in_a_file_of_microseconds" in scan.noted:
+        said.append(
+            f"{name}: fractions of a second of 1 000 000 and more under the magic number of microseconds: read "
+            "as nanoseconds"
+        )
+    for number, what in (
+        (scan.dropped.get("bad_timestamp", 0), "have a time that cannot be, and were left out"),
+        (
+            scan.noted.get("length_beyond_record", 0),
+            "are longer by their IP header than by their record; the header was believed",
+        ),
+        (
+            scan.noted.get("odd_original_length", 0),
+            "have a length on the wire that cannot be; what was captured was taken for it",
+        ),
+    ):
+        if number:
+            said.append(f"{name}: {number} of its {scan.records} packets {what}")
     for reason, what in (
         ("cut_by_end_of_file", "ends inside a packet record"),
         ("corrupt_record", "holds a corrupt record; what follows it was not read"),

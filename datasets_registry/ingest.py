@@ -25,7 +25,9 @@ from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
+from datasets_registry.folders import HIDDEN, UNREAD, files_below, looks_like_capture, say_left
 from datasets_registry.labelling.assignment import Assignment
+from datasets_registry.labelling.benign import benign_warnings
 from datasets_registry.labelling.keys import KEY_COLUMNS
 from datasets_registry.labelling.labels_csv import LabelRows, read_labels
 from datasets_registry.labelling.match import match_rows
@@ -67,7 +69,8 @@ def ingest_folder(
         raise DataError(f"{folder}: no such folder")
     progress("reading labels", 0.0)
     labels = read_labels(folder)
-    captures = {file: CaptureFile(folder / file, "") for file in _captures(folder, labels)}
+    found, warnings = _captures(folder, labels)
+    captures = {name: CaptureFile(file, "") for name, file in found.items()}
     about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence}
 
     def label(_group: str, flows: pl.DataFrame) -> Assignment:
@@ -83,6 +86,7 @@ def ingest_folder(
         stream=stream,
         jobs=jobs,
         progress=progress,
+        warnings=(*labels.warnings, *warnings),
     )
 
 
@@ -97,6 +101,7 @@ def ingest_captures(
     stream: bool = False,
     jobs: int = 2,
     progress: Callable[[str, float], None] = ignore,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Extract ``captures``, label them group by group, write a flow store to ``destination`` (replacing one there),
     return its manifest.
@@ -112,6 +117,7 @@ def ingest_captures(
               labelling may be repeated or the work be killed.  None: a temporary one
     stream    write the packet stream too, for detectors that read whole captures: some 70 bytes for every packet
     progress  called with (text, fraction) as the work goes on; ``jobs`` captures are read at a time
+    warnings  what the manifest is to say besides
 
     DataError if there is no flow or no label; what ``label`` raises passes through.
     """
@@ -146,6 +152,7 @@ def ingest_captures(
                 for text in sorted({*report, *by_label})
             }
             account = _account(shards, matched)
+            account["warnings"] = [*warnings, *account["warnings"], *benign_warnings(writer.counts.by_class())]
             if stream:
                 chosen = {name: positions for name, (positions, _) in labelled.items()}
                 absent = _write_stream(
@@ -173,13 +180,22 @@ def _shards_in(cache: Path | None) -> AbstractContextManager[Path | str]:
     return nullcontext(cache)
 
 
-def _captures(folder: Path, labels: LabelRows) -> list[str]:
-    """Names relative to the folder, sorted: the order of the flows must not depend on the file system."""
-    named = set(labels.rows["file"].unique())
-    found = (
-        path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    )
-    return sorted(named | {path.relative_to(folder).as_posix() for path in found if path.is_file()})
+def _captures(folder: Path, labels: LabelRows) -> tuple[dict[str, Path], list[str]]:
+    """Name relative to the folder → file, sorted: the order of the flows must not depend on the file system.
+
+    And lines about what was left out.
+    """
+    below, named = files_below(folder), set(labels.files.values())
+    others = {name: file for name, file in below.files.items() if name.lower().endswith(SUFFIXES) and file not in named}
+    left = dict(below.left) | {
+        name: UNREAD for name, file in below.files.items() if file not in {*named, *others.values()}
+    }
+    unread = {
+        name: why
+        for name, why in left.items()
+        if looks_like_capture(name) and why != HIDDEN and name not in labels.files
+    }
+    return dict(sorted({**others, **labels.files}.items())), say_left(unread, "a capture")
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,40 +102,59 @@ def synthetic_suite() -> list[str]:
 def open_dataset(name: str, report: Report) -> FlowStore:
     """An added dataset, or one that a plugin can write, made now if its current version is not there yet.  UsageError
     for any other name."""
-    from datasets_registry.store import FlowStore, is_current
+    from datasets_registry.store import FlowStore
 
     provided = plugins.datasets().get(name)
-    if name in added() and (provided is None or is_current(dataset_folder(name))):
-        store = FlowStore.open(dataset_folder(name))
-        if provided is None or store.manifest["summary"] == _summary(provided):
-            return store
-    if provided is None:
+    if provided is not None:
+        return _made(provided) or make_dataset(provided, report)
+    if name not in added():
         raise unknown(
             "dataset", name, {*added(), *plugins.datasets()}, f"Add one with: janus-bench data add {name} FOLDER"
         )
-    return make_dataset(provided, report)
+    return FlowStore.open(dataset_folder(name))
 
 
 def make_dataset(dataset: Dataset, report: Report) -> FlowStore:
-    """Let a plugin write its captures and labels into a temporary folder, and extract them like anyone else's."""
+    """Let a plugin write its captures and labels into a temporary folder, and extract them like anyone else's.
+
+    A process that makes the same one is waited for; what it has made counts.
+    """
     from datasets_registry.ingest import ingest_folder
+    from datasets_registry.making import making
     from datasets_registry.store import FlowStore
 
     destination = dataset_folder(dataset.name)
-    with tempfile.TemporaryDirectory(prefix="janus-bench-captures-") as folder:
-        report(f"{dataset.name}: writing captures", 0.0)
-        dataset.write(Path(folder))
+    report(f"{dataset.name}: writing captures", 0.0)
+    with making(home() / "datasets", dataset.name, wait=True) as folder:
+        if (made := _made(dataset)) is not None:
+            return made
+        captures = folder / "captures"
+        shutil.rmtree(captures, ignore_errors=True)
+        captures.mkdir()
+        dataset.write(captures)
         ingest_folder(
-            Path(folder),
+            captures,
             destination,
             name=dataset.name,
             summary=_summary(dataset),
             synthetic=dataset.synthetic,
             licence=dataset.licence,
+            cache=folder / "shards",
             stream=True,
             progress=lambda text, fraction: report(f"{dataset.name}: {text}", fraction),
         )
     return FlowStore.open(destination)
+
+
+def _made(dataset: Dataset) -> FlowStore | None:
+    """The dataset of a plugin in its current version, if it is there."""
+    from datasets_registry.store import FlowStore, is_current
+
+    folder = dataset_folder(dataset.name)
+    if dataset.name in added() and is_current(folder):
+        store = FlowStore.open(folder)
+        return store if store.manifest["summary"] == _summary(dataset) else None
+    return None
 
 
 def _summary(dataset: Dataset) -> str:

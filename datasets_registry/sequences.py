@@ -7,6 +7,8 @@ T where T is below 64).  The 20 features are always computed from the packets.
 """
 
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.labelling.benign import benign_warnings
 from datasets_registry.store import FULL_STORE
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.columns import BIT_OF, CIC_FEATURES, DISCRETE_CHANNELS, MAX_PACKETS, PACKET_CHANNELS
@@ -28,6 +31,14 @@ from janus_bench.quiet import ignore
 from janus_bench.ragged import starts_of
 
 DENSE_FLOWS = 1 << 13
+MAX_SECONDS, MAX_COUNT = 9_000_000_000, 1 << 53
+PIECE_BYTES = 1 << 25  # of a padded array that are in memory at a time, if one flow is not more
+MAX_FLOW_BYTES = 1 << 27
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, TypeError, KeyError, OverflowError, RuntimeError),  # the last: it wants a password
+)
+"""What damaged archives raise."""
 REQUIRED = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "ts_start", "label")
 TYPES: dict[str, pl.DataType] = {
     **{name: pl.String() for name in ("src_ip", "dst_ip", "label", "family", "source", "file", "site")},
@@ -101,6 +112,9 @@ def ingest_sequences(
             for label, flows in counts.items()
         }
         labels = {label: {**row, "flows": counts.get(label, 0)} for label, row in (account["labels"] | rows).items()}
+        warnings = [*account["warnings"], *benign_warnings(writer.counts.by_class())]
+        # those that came with an exported dataset are there already
+        account["warnings"] = list(dict.fromkeys(warnings))
         manifest = writer.finish({**account, "name": name, "summary": summary, "stream": False, "labels": labels})
     progress("done", 1.0)
     return manifest
@@ -112,9 +126,15 @@ def _account(folder: Path) -> dict[str, Any]:
         return dict(UNKNOWN)
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return {key: told.get(key, default) for key, default in UNKNOWN.items()}
-    except (ValueError, AttributeError) as error:
+        account = {key: told.get(key, default) for key, default in UNKNOWN.items()}
+    except (ValueError, AttributeError, OSError) as error:
         raise DataError(f"{path}: not the description of a dataset ({error})") from None
+    for key, default in UNKNOWN.items():
+        kind = (int, float) if isinstance(default, float) else type(default)
+        if default is not None and not isinstance(account[key], kind):
+            raise DataError(f"{path}: not the description of a dataset ({key} is {account[key]!r})")
+    account["packets"] = UNKNOWN["packets"] | account["packets"]
+    return account
 
 
 def _blocks(part: _Part, *, with_cic: bool) -> Iterator[Block]:
@@ -134,6 +154,8 @@ def _flows(path: Path) -> pl.DataFrame:
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: missing column {', '.join(missing)}; required are {', '.join(REQUIRED)}")
+    if "flow_id" in frame.columns and not frame["flow_id"].dtype.is_numeric():
+        raise DataError(f"{path}: flow_id holds {frame['flow_id'].dtype}, expected a number")
     if "flow_id" in frame.columns and frame.height and not (frame["flow_id"].diff().drop_nulls() == 1).all():
         raise DataError(f"{path}: flow_id does not rise by 1: its rows are not those of the packets")
     columns = []
@@ -151,6 +173,7 @@ def _flows(path: Path) -> pl.DataFrame:
             columns.append(pl.lit(found.cast(dtype)).alias(name))
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{path}: column {name}: {str(error).splitlines()[0]}") from None
+    _check_flows(path, frame)
     file = pl.coalesce("file", pl.lit(path.name))
     return frame.select(columns).with_columns(
         pl.coalesce("attack", pl.col("label").str.to_lowercase() != "benign").alias("attack"),
@@ -162,10 +185,34 @@ def _flows(path: Path) -> pl.DataFrame:
     )
 
 
+def _check_flows(path: Path, frame: pl.DataFrame) -> None:
+    """DataError for a time, a count or a label that cannot be: none of them may become a feature, or a class."""
+    time = pl.col("ts_start").cast(pl.Float64)
+    checks = {
+        "ts_start": (
+            ~(time.is_finite() & time.is_between(0, MAX_SECONDS)),
+            f"seconds since the epoch, up to {MAX_SECONDS}",
+        )
+    }
+    if "ts_end" in frame.columns:
+        end = pl.col("ts_end").cast(pl.Float64)
+        checks["ts_end"] = (
+            ~(end.is_finite() & (end >= time) & (end <= MAX_SECONDS)),
+            "seconds since the epoch, not before ts_start",
+        )
+    if "n_packets" in frame.columns:
+        checks["n_packets"] = ~pl.col("n_packets").is_between(1, MAX_COUNT), f"a count from 1 to {MAX_COUNT}"
+    checks["label"] = pl.col("label").cast(pl.String).str.strip_chars() == "", "a text"
+    for name, (wrong, expected) in checks.items():
+        rows = frame.select(wrong.fill_null(False)).to_series().arg_true()
+        if len(rows):
+            raise DataError(f"{path}: row {rows[0]}: {name} is {frame[name][rows[0]]!r}; expected {expected}")
+
+
 def _read(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
@@ -176,7 +223,11 @@ def _cic(path: Path, n_flows: int) -> NDArray[np.float32]:
         raise DataError(
             f"{path}: {frame.height} rows for {n_flows} flows; missing columns: {', '.join(missing) or 'none'}"
         )
-    return frame.select(CIC_FEATURES).to_numpy().astype(np.float32)
+    values = frame.select(CIC_FEATURES).to_numpy().astype(np.float32)
+    if not (finite := np.isfinite(values)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise DataError(f"{path}: row {row}: {CIC_FEATURES[column]} is {values[row, column]}; expected a finite number")
+    return values
 
 
 def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
@@ -199,14 +250,21 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
                     f"flows.parquet; found {shapes}"
                 )
             ((name, shape, dtype),) = fitting
+            flow_bytes = shape[1] * shape[2] * dtype.itemsize
+            if dtype.kind not in "fiu" or not 0 < flow_bytes <= MAX_FLOW_BYTES:
+                raise DataError(
+                    f"{path}: holds {dtype} {shape}; expected numbers, of 1 packet or more a flow, and at most "
+                    f"{MAX_FLOW_BYTES >> 20} MiB a flow"
+                )
+            at_a_time = max(min(DENSE_FLOWS, PIECE_BYTES // flow_bytes), 1)
             with archive.open(name) as member:
                 _skip_header(member)
-                for begin in range(0, n_flows, DENSE_FLOWS):
-                    rows = min(DENSE_FLOWS, n_flows - begin)
+                for begin in range(0, n_flows, at_a_time):
+                    rows = min(at_a_time, n_flows - begin)
                     data = member.read(rows * shape[1] * shape[2] * dtype.itemsize)
                     yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npz ({error})") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path}: not a readable .npz ({str(error).partition(chr(10))[0]})") from None
 
 
 def _skip_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

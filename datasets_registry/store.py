@@ -130,7 +130,7 @@ class Shard:
             if there == TABLES_2.get(name):
                 found, there = found.with_columns(site=pl.lit("")), TABLES[name]
             table = found.select(columns or there).collect() if there == TABLES[name] else pl.DataFrame()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
         if there != TABLES[name]:
             raise damaged(

@@ -3,10 +3,7 @@
 import ctypes
 import json
 import os
-import re
 import shutil
-import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import Block, ContentHash, Counts
 from datasets_registry.capture.features import flow_features
+from datasets_registry.making import beside
 from datasets_registry.store import CHECKSUMS, CIC_FILE, FULL_STORE, MANIFEST, SCHEMA_VERSION, STORE_VERSION, checksum
 from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS
 
@@ -151,50 +149,22 @@ def write_npy_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ..
     file.write(np.lib.format.magic(1, 0) + (246).to_bytes(2, "little") + described.ljust(245).encode() + b"\n")
 
 
-def aside(destination: Path, suffix: str) -> Path:
-    """An empty folder beside ``destination``; those that killed processes of this machine left there go."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # A leading dot: whoever lists the datasets in the parent folder passes over it.
-    prefix = f".{destination.name}.{socket.gethostname()}-"
-    for path in destination.parent.iterdir():
-        match = re.fullmatch(rf"{re.escape(prefix)}(\d+)-\w+\.(part|old)", path.name)
-        if match and not _is_alive(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", suffix=suffix, dir=destination.parent))
-    folder.chmod(0o755)
-    return folder
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 @contextmanager
 def replacing(destination: Path) -> Iterator[Path]:
     """An empty folder that becomes ``destination`` when the block ends well, and vanishes when it does not."""
-    staged = aside(destination, ".part")
-    try:
+    with beside(destination, ".part") as staged:
         yield staged
         if not destination.exists():
             staged.replace(destination)
         elif not _exchange(staged, destination):
             # The old one steps aside first, and comes back if the new one cannot take its place.
-            old = aside(destination, ".old")
-            destination.replace(old)
-            try:
-                staged.replace(destination)
-            except OSError:
-                old.replace(destination)
-                raise
-            shutil.rmtree(old)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+            with beside(destination, ".old") as old:
+                destination.replace(old)
+                try:
+                    staged.replace(destination)
+                except OSError:
+                    old.replace(destination)
+                    raise
 
 
 def _exchange(one: Path, other: Path) -> bool:

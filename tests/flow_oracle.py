@@ -66,7 +66,15 @@ class Flow:
 
 
 def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
-    """(ts, link type, original length, captured bytes, byte order of the file) up to the end or the first damage."""
+    """(ts, link type, original length, captured bytes, byte order of the file) up to the end or the first damage.
+
+    An original length below what was captured or beyond 256 KiB is none.
+    """
+    for ts, link, original, frame, order in _frames(data):
+        yield ts, link, original if len(frame) <= original <= 262144 else len(frame), frame, order
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
@@ -75,16 +83,34 @@ def frames(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
 
 
 def _pcap(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
-    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
-    unit = 1 if struct.unpack(order + "I", data[:4])[0] == 0xA1B23C4D else 1000
+    order = "<" if data[3:4] == b"\xa1" else ">"
+    magic = struct.unpack(order + "I", data[:4])[0]
+    head, unit = 24 if magic == 0xA1B2CD34 else 16, 1 if magic == 0xA1B23C4D else 1000
     link = struct.unpack(order + "I", data[20:24])[0] & 0x03FFFFFF
-    data = data[24:]
-    while len(data) >= 16:
+    data, found = data[24:], []
+    while len(data) >= head:
         seconds, fraction, captured, original = struct.unpack(order + "4I", data[:16])
-        if captured > 262144 or len(data) < 16 + captured:
-            return
-        yield seconds * 10**9 + fraction * unit, link, original, data[16 : 16 + captured], order
-        data = data[16 + captured :]
+        if captured > 262144 or len(data) < head + captured:
+            break
+        found.append((seconds, fraction, original, data[head : head + captured]))
+        data = data[head + captured :]
+    if unit == 1000 and in_fact_ns(found[:4096]):
+        unit = 1
+    for seconds, fraction, original, frame in found:
+        if fraction * unit < 10**9:
+            yield seconds * 10**9 + fraction * unit, link, original, frame, order
+
+
+def in_fact_ns(records: list[tuple[int, int, int, bytes]]) -> bool:
+    """More than half of the fractions are beyond a million, none beyond 10⁹, and at most 1 % of the others are out of
+    order as nanoseconds."""
+    latest = early = beyond = 0
+    for seconds, fraction, *_ in records:
+        time = seconds * 10**9 + fraction
+        early += fraction < 10**6 and time < latest
+        beyond += fraction >= 10**6
+        latest = max(latest, time)
+    return 2 * beyond > len(records) and all(record[1] < 10**9 for record in records) and early <= len(records) // 100
 
 
 def _pcapng(data: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:

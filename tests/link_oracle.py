@@ -17,7 +17,22 @@ class Unusable(Exception):
 
 
 Found = tuple[int, bytes]
-VLANS = {0x8100, 0x88A8, 0x9100, 0x9200}
+TAGS = {
+    0x8100: 4,
+    0x88A8: 4,
+    0x9100: 4,
+    0x9200: 4,
+    0x8926: 6,
+    0x892F: 6,
+    0xF1C1: 6,
+    0x8909: 8,
+    0x893F: 8,
+    0x6558: 14,
+    0x88E7: 18,
+}
+"""EtherType → bytes of the tag behind it, the last two of which are the next EtherType."""
+CARRIERS = {0x894F, 0x22F3, 0x8903, 0x22F1, 0xA0ED, 0x876B, 0x880B, 0x4305, 0x88B7, 0x8947, 0xDADA}
+"""EtherTypes of what carries packets in ways that are not read."""
 
 
 def take(data: bytes, size: int) -> tuple[bytes, bytes]:
@@ -48,18 +63,25 @@ def raw(data: bytes) -> Found:
 
 
 def ethertype(kind: int, data: bytes) -> Found:
-    if kind in VLANS or kind == 0x8926:
-        head, rest = take(data, 4 if kind in VLANS else 6)
+    if kind in TAGS:
+        head, rest = take(data, TAGS[kind])
         return type_or_length(int.from_bytes(head[-2:], "big"), rest)
     if kind in (0x8847, 0x8848):
         return mpls(data)
     if kind == 0x8864:
         return pppoe(data)
     if kind not in (0x0800, 0x86DD):
-        unusable = Unusable("non_ip")
+        unusable = Unusable(behind(kind, data))
         unusable.arp = data if kind == 0x0806 else b""
         raise unusable
     return (4 if kind == 0x0800 else 6), data
+
+
+def behind(kind: int, data: bytes) -> str:
+    """Why there is no packet behind an EtherType."""
+    if kind == 0x88E5:  # 802.1AE: the bits E and C of the tag control information
+        return "encrypted" if not data or data[0] & 0b1100 else "unsupported_encapsulation"
+    return "unsupported_encapsulation" if kind in CARRIERS else "non_ip"
 
 
 def type_or_length(kind: int, data: bytes) -> Found:

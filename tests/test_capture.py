@@ -161,14 +161,28 @@ def test_empty_capture_has_no_packets_and_is_no_error(tmp_path):
         assert capture.dropped == {}
 
 
-@pytest.mark.parametrize("data", [b"", b"\xd4\xc3", b"time,src,dst\n1,2,3\n", b"PK\x03\x04\x00\x00"])
+@pytest.mark.parametrize("data", [b"\xd4\xc4", b"\xd4\xc3\xb2\xa2", b"time,src,dst\n1,2,3\n", b"PC\x03\x04\x00\x00"])
 def test_what_is_no_capture_is_one_line_with_the_file_and_its_first_bytes(tmp_path, data):
     with pytest.raises(DataError) as error:
         captured(tmp_path, data, "notes.pcap")
     message = str(error.value)
     assert "notes.pcap" in message
     assert "\n" not in message
-    assert (data[:8].hex(" ") if data else "is empty") in message
+    assert data[:8].hex(" ") in message
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\xfd7zXZ\0", "compressed with xz"),
+        (b"BZh91AY", "compressed with bzip2"),
+        (b"PK\3\4", "packed with zip"),
+        (b"\0\5\x16\7", "macOS"),
+    ],
+)
+def test_what_is_taken_for_a_capture_is_named(tmp_path, data, what):
+    with pytest.raises(DataError, match=rf"x\.pcap: not a capture: it is .*{what}.*; expected pcap"):
+        captured(tmp_path, data + bytes(40))
 
 
 def test_a_missing_file_is_a_data_error(tmp_path):

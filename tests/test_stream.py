@@ -309,7 +309,7 @@ def test_a_damaged_capture_gives_what_precedes_the_damage(tmp_path, pack):
     assert len(read(written(tmp_path, pack(broken)))["time"]) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x1f\x8bnonsense"])
+@pytest.mark.parametrize("content", [b"\xd4\xc4", b"hello, world", b"\x1f\x8bnonsense"])
 def test_what_is_no_capture_is_named(tmp_path, content):
     with pytest.raises(DataError, match=r"a\.pcap: not a capture"):
         read(written(tmp_path, content), flow_of=np.zeros(0, np.int64))

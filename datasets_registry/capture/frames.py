@@ -29,7 +29,7 @@ def count(numbers: Any, which: Any, more: Any) -> None:
 def decode(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: Any, key: Any, counts: Any) -> Any:
     """Decode any captured frame into ``fields`` and ``key``; the reason is ``USED`` or why it was not."""
     start = at
-    reason, kind, at, vn_tag = net.network_layer(buf, at, end, link, big)
+    reason, kind, at, note = net.network_layer(buf, at, end, link, big)
     for i, value in enumerate((kind, at, 0, 0)):
         put(fields, i, value)
     if reason != net.USED:
@@ -70,7 +70,9 @@ def decode(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: 
     # IP in IP, IPv6 in IP, GRE, EtherIP, L2TPv3, MPLS in IP
     if protocol == 4 or protocol == 41 or protocol == 47 or protocol == 97 or protocol == 115 or protocol == 137:
         count(counts, net.NOTE_TUNNEL, 1)
-    count(counts, net.NOTE_VN_TAG, vn_tag)
+    if note:
+        count(counts, note, 1)
+    count(counts, net.NOTE_LENGTH_BEYOND_RECORD, length > wire)
     count(counts, net.NOTE_LATER_FRAGMENT, later)
     count(counts, net.NOTE_LENGTH_FROM_RECORD, from_record)
     left = max(min(length, 65535) - (transport - at), 0)

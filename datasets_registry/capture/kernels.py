@@ -336,10 +336,10 @@ def scan(
 ) -> Any:
     """Records of a capture in ``buffer[at:end]``: (first byte not consumed, what it stopped for).
 
-    ``classic``: a classic pcap, whose only interface's ``MULTIPLY`` is the nanoseconds of one unit of a record's
-    fraction of a second; else pcapng. ``AT_ONCE``: packets go to ``flows``, and to the accumulators ``whole`` (flows'
-    capacity, K) if that is not None; else to ``packets``. ``stream``: ``names.Rows``, which every frame goes to, or
-    None.
+    ``classic``: bytes before each packet in a classic pcap, whose only interface's ``MULTIPLY`` is the nanoseconds of
+    one unit of a record's fraction of a second; 0: pcapng.
+    ``AT_ONCE``: packets go to ``flows``, and to the accumulators ``whole`` (flows' capacity, K) if that is not None;
+    else to ``packets``. ``stream``: ``names.Rows``, which every frame goes to, or None.
     """
     buf, numbers, tallies, lines = address(buffer), address(state), address(counts), address(interfaces)
     rows, keys, table, mask = (
@@ -366,12 +366,13 @@ def scan(
                 status = NEED_ROOM
                 break
         if classic:
-            if at + 16 > end:
+            if at + classic > end:
                 status = NEED_DATA
                 break
             captured, wire = u32(buf, at + 8, big), u32(buf, at + 12, big)
-            ts = u32(buf, at, big) * 1_000_000_000 + u32(buf, at + 4, big) * unit
-            body = at + 16
+            fraction = u32(buf, at + 4, big) * unit
+            ts = u32(buf, at, big) * 1_000_000_000 + fraction
+            body = at + classic
             following = body + captured
             if captured > MAX_RECORD:
                 status = CORRUPT
@@ -379,6 +380,11 @@ def scan(
             if following > end:
                 status = NEED_DATA
                 break
+            if fraction >= 1_000_000_000:
+                counts[net.BAD_TIMESTAMP] += 1
+                state[N_RECORDS] += 1
+                at = following
+                continue
         else:
             status, following, body, captured, wire, ts, interface = _block(
                 buf, at, end, big, lines, n_interfaces, tallies, numbers
@@ -405,6 +411,7 @@ def scan(
             & (byte(buf, ip) == 0x45)
             & (be16(buf, ip + 6) & 0x3FFF == 0)
         )
+        plain &= (length <= wire - ip_at) & (captured <= wire) & (wire <= MAX_RECORD)
         if plain & (is_tcp | (protocol == 17)) & (length >= need) & (captured >= ip_at + need):
             a, b, second = short_key(be64(buf, ip + 12), protocol, be32(buf, ip + 20))
             tcp = be32(buf, ip + 32) if is_tcp else 0
@@ -413,6 +420,10 @@ def scan(
             payload = length - 20 - header
             kind, ports = np.int64(4), ip + 20
         else:
+            # no packet was ever like that: what was captured is all that is known
+            if wire < captured or wire > MAX_RECORD:
+                wire = captured
+                counts[net.NOTE_ODD_ORIGINAL_LENGTH] += 1
             reason = decode(buf, body, body + captured, wire, link, big, fields, key, tallies)
             kind, ip, protocol, ports = (
                 word(fields, frames.KIND),

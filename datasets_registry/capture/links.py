@@ -24,13 +24,25 @@ REASONS = (
         "cut_by_end_of_file",
         "corrupt_compression",
     ),
-    *("note_tunnel", "note_later_fragment", "note_tcp_header_cut", "note_length_from_record", "note_vn_tag"),
+    *(
+        "note_tunnel",
+        "note_later_fragment",
+        "note_tcp_header_cut",
+        "note_length_from_record",
+        "note_length_beyond_record",
+    ),
+    *("note_odd_original_length", "note_vn_tag", "note_cisco_metadata", "note_e_tag", "note_provider_backbone"),
+    *("note_redundancy_tag", "note_bridged_ethernet", "note_nanoseconds_in_a_file_of_microseconds"),
     *("note_mirrored", "note_mirrored_without_id"),
 )
 USED, NON_IP, UNSUPPORTED_LINK_TYPE, UNSUPPORTED_ENCAPSULATION, ENCRYPTED, TRUNCATED, BAD_HEADER = range(7)
 BAD_TIMESTAMP, NO_TIMESTAMP, UNKNOWN_INTERFACE, CORRUPT_RECORD, CUT_BY_END_OF_FILE, CORRUPT_COMPRESSION = range(7, 13)
-NOTE_TUNNEL, NOTE_LATER_FRAGMENT, NOTE_TCP_HEADER_CUT, NOTE_LENGTH_FROM_RECORD, NOTE_VN_TAG = range(13, 18)
-NOTE_MIRRORED, NOTE_MIRRORED_WITHOUT_ID = range(18, 20)
+NOTE_TUNNEL, NOTE_LATER_FRAGMENT, NOTE_TCP_HEADER_CUT, NOTE_LENGTH_FROM_RECORD, NOTE_LENGTH_BEYOND_RECORD = range(
+    13, 18
+)
+NOTE_ODD_ORIGINAL_LENGTH, NOTE_VN_TAG, NOTE_CISCO_METADATA, NOTE_E_TAG, NOTE_PROVIDER_BACKBONE = range(18, 23)
+NOTE_REDUNDANCY_TAG, NOTE_BRIDGED_ETHERNET, NOTE_NANOSECONDS = range(23, 26)
+NOTE_MIRRORED, NOTE_MIRRORED_WITHOUT_ID = range(26, 28)
 
 # Layers between a link type and IP: below 1 << 16 a link type, then the 2 ** 16 EtherTypes, then what has no EtherType.
 ETHERTYPE = 1 << 16
@@ -263,19 +275,34 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _without_ip(buf: Any, at: Any, end: Any, kind: Any) -> Any:
+    """Why no packet is read behind an EtherType: what it carries may be IP all the same."""
+    if kind == 0x88E5:  # MACsec: without its bits for encryption and for changed text it only signs what it carries
+        return ENCRYPTED if at >= end or byte(buf, at) & 0x0C else UNSUPPORTED_ENCAPSULATION
+    # NSH, TRILL, FabricPath, ROHC, 6LoWPAN, compressed TCP/IP, PPP, batman-adv, 802.1's EtherType for organisations,
+    # GeoNetworking, Marvell's tags
+    carries = kind == 0x894F or kind == 0x22F3 or kind == 0x8903 or kind == 0x22F1 or kind == 0xA0ED or kind == 0x876B
+    carries |= kind == 0x880B or kind == 0x4305 or kind == 0x88B7 or kind == 0x8947 or kind == 0xDADA
+    return UNSUPPORTED_ENCAPSULATION if carries else NON_IP
+
+
+@njit(cache=True, nogil=True)
 def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
-    """Where the IP header of a frame starts: (reason, IP version, offset, behind a VN-tag); of an ARP message (NON_IP,
-    ARP, offset, …)."""
+    """Where the IP header of a frame starts: (reason, IP version, offset, note); of an ARP message (NON_IP, ARP,
+    offset, …).
+
+    note  what the innermost tag that is not a VLAN's is counted as; 0: there is none
+    """
     layer: Any = np.int64(link)
-    reason, vn_tag = USED if link < ETHERTYPE else UNSUPPORTED_LINK_TYPE, False
+    reason, note = USED if link < ETHERTYPE else UNSUPPORTED_LINK_TYPE, 0
     while reason == USED:
         tag = 0  # bytes of a tag in front of an Ethernet type or length field
         if layer == 1:
             tag = 14
         elif layer == IPV4:
-            return USED, 4, at, vn_tag
+            return USED, 4, at, note
         elif layer == IPV6:
-            return USED, 6, at, vn_tag
+            return USED, 6, at, note
         elif layer < ETHERTYPE:
             reason, layer, at = _link_header(buf, at, end, layer, big)
         elif layer >= 2 * ETHERTYPE:
@@ -286,7 +313,17 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
             if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200:
                 tag = 4
             elif kind == 0x8926:
-                tag, vn_tag = 6, True
+                tag, note = 6, NOTE_VN_TAG
+            elif kind == 0x8909:
+                tag, note = 8, NOTE_CISCO_METADATA
+            elif kind == 0x893F:  # 802.1BR
+                tag, note = 8, NOTE_E_TAG
+            elif kind == 0x88E7:  # 802.1ah: a service tag, then a frame of Ethernet
+                tag, note = 18, NOTE_PROVIDER_BACKBONE
+            elif kind == 0x892F or kind == 0xF1C1:  # IEC 62439-3 HSR, 802.1CB
+                tag, note = 6, NOTE_REDUNDANCY_TAG
+            elif kind == 0x6558:
+                tag, note = 14, NOTE_BRIDGED_ETHERNET
             elif kind == 0x8847 or kind == 0x8848:
                 layer = MPLS
             elif kind == 0x8864:  # PPPoE session
@@ -296,7 +333,7 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
                     reason = NON_IP
                 layer, at = PPP, at + 6
             else:
-                return NON_IP, ARP if kind == 0x0806 else 0, at, vn_tag
+                return _without_ip(buf, at, end, kind), ARP if kind == 0x0806 else 0, at, note
         if tag:
             if at + tag > end:
                 reason = TRUNCATED
@@ -304,7 +341,7 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
                 at += tag
                 kind = be16(buf, at - 2)
                 layer = LLC if kind <= 1500 else ETHERTYPE + kind  # 802.3: the length of the frame
-    return reason, 0, at, vn_tag
+    return reason, 0, at, note
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,8 @@
-"""Read one capture file: classic pcap (µs, ns, either byte order) or pcapng, plain or compressed with gzip or zstd,
-into packet columns.
+"""Read one capture file: classic pcap (µs, ns, either byte order, modified) or pcapng, plain or compressed with gzip or
+zstd, into packet columns.
 
-A damaged file yields what precedes the damage, and the damage is counted; only a file that is no capture at all raises.
+A damaged file yields what precedes the damage, an empty one nothing, and the damage is counted; only a file that is no
+capture at all raises.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
 from datasets_registry.capture.cicflowmeter import N_ACCUMULATORS
-from datasets_registry.capture.links import CORRUPT_COMPRESSION, CORRUPT_RECORD, CUT_BY_END_OF_FILE, REASONS
+from datasets_registry.capture.links import (
+    CORRUPT_COMPRESSION,
+    CORRUPT_RECORD,
+    CUT_BY_END_OF_FILE,
+    NOTE_NANOSECONDS,
+    REASONS,
+    USED,
+)
+from datasets_registry.capture.magic import CLASSIC, GZIP, PCAPNG, are_nanoseconds, first_times, is_zstd, known_as
 from datasets_registry.capture.names import RowSink, new_rows
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.capture.sessions import forget, new_sessions, spell_keys
@@ -31,17 +40,6 @@ from janus_bench.quiet import ignore
 CHUNK = 1 << 20
 LOG = 4  # stored packets of a flow that there is room for; more are made
 HISTORY = 1 << 16  # bytes before the next record that stay in the buffer, for comparison with a mirrored copy
-
-# Magic number → (big-endian, nanoseconds of a unit of the fraction, format)
-CLASSIC = {
-    b"\xd4\xc3\xb2\xa1": (False, 1000, "pcap"),
-    b"\xa1\xb2\xc3\xd4": (True, 1000, "pcap"),
-    b"\x4d\x3c\xb2\xa1": (False, 1, "pcap (ns)"),
-    b"\xa1\xb2\x3c\x4d": (True, 1, "pcap (ns)"),
-}
-PCAPNG = b"\x0a\x0d\x0d\x0a"
-GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +123,7 @@ class _Zstd:
         except OSError as error:
             if error.errno is not None:  # of the file; the decompressor's own have no number
                 raise
-            raise _DamagedZstd from None
+            raise (EOFError if "Truncated" in str(error) else _DamagedZstd) from None
 
 
 class Columns(ABC):
@@ -218,7 +216,7 @@ def _scan(
     buf: NDArray[np.uint8],
     at: int,
     end: int,
-    classic: bool,
+    classic: int,
     big: bool,
     interfaces: NDArray[np.int64],
     n_interfaces: int,
@@ -252,10 +250,10 @@ class _Pcap:
     """Classic pcap: a header of 24 bytes, then records of 16 bytes and the packet."""
 
     def __init__(self, magic: bytes) -> None:
-        self.big, tick, self.name = CLASSIC[magic]
+        self.big, tick, self.header, self.name = CLASSIC[magic]
         self.interface = np.zeros((1, k.INTERFACE_WORDS), np.int64)
         self.interface[0, k.MULTIPLY] = tick
-        self.header_read = False
+        self.header_read = self.in_fact_ns = False
 
     def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         if not self.header_read:
@@ -265,10 +263,26 @@ class _Pcap:
             # the upper bits tell the length of a frame check sequence
             _set_link(self.interface[0], network & 0x03FF_FFFF)
             self.header_read, at = True, at + 24
-        return _scan(buf, at, end, True, self.big, self.interface, 1, columns)
+            if self.interface[0, k.MULTIPLY] == 1000 and are_nanoseconds(
+                *first_times(buf, at, end, self.big, self.header)
+            ):
+                self.interface[0, k.MULTIPLY], self.in_fact_ns = 1, True
+        return _scan(buf, at, end, self.header, self.big, self.interface, 1, columns)
 
     def link_types(self) -> Iterable[int]:
         return (int(self.interface[0, k.LINK]),) if self.header_read else ()
+
+
+class _Nothing:
+    """A file that ends before it says what it is, or zeros that a writer had reserved before it died."""
+
+    name = "nothing"
+
+    def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
+        return (end if end - at > 4 else at), k.NEED_DATA
+
+    def link_types(self) -> Iterable[int]:
+        return ()
 
 
 class _PcapNg:
@@ -284,7 +298,7 @@ class _PcapNg:
 
     def scan(self, buf: NDArray[np.uint8], at: int, end: int, columns: Columns) -> tuple[int, int]:
         while True:
-            at, status = _scan(buf, at, end, False, self.big, self.interfaces, self.n_interfaces, columns)
+            at, status = _scan(buf, at, end, 0, self.big, self.interfaces, self.n_interfaces, columns)
             if status != k.BLOCK_FOR_CALLER:
                 return at, status
             size = self._block(buf.data[at:end])
@@ -351,7 +365,7 @@ class _PcapNg:
         self.links.add(link)
 
 
-_Format = _Pcap | _PcapNg
+_Format = _Pcap | _PcapNg | _Nothing
 """Fed with consecutive bytes.  ``scan`` consumes what is complete in ``buf[at:end]`` and returns (first byte not
 consumed, NEED_DATA or NEED_ROOM); _Damaged ends the file.  ``link_types``: those met so far."""
 
@@ -384,12 +398,13 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ign
             if magic[:2] == GZIP:
                 with gzip.open(plain) as stream:
                     fmt = _read(path, stream, plain, "gzip", columns, advance)
-            elif magic == ZSTD:
+            elif is_zstd(magic):
                 fmt = _read(path, _Zstd(plain), plain, "zstd", columns, advance)
             else:
                 fmt = _read(path, plain, plain, "", columns, advance)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    columns.counts[NOTE_NANOSECONDS] = columns.counts[USED] if isinstance(fmt, _Pcap) and fmt.in_fact_ns else 0
     counted = {name: int(count) for name, count in zip(REASONS, columns.counts, strict=True) if count}
     used = counted.pop("used", 0)
     return Scan(
@@ -428,7 +443,7 @@ def _read(
         advance(plain.tell() - position)
         position = plain.tell()
         if fmt is None:
-            fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if columns.counts[CORRUPT_COMPRESSION] else "")
+            fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if ended == _DAMAGE else "")
         skip = min(int(columns.state[k.SKIP]), end - at)
         columns.state[k.SKIP] -= skip
         try:
@@ -439,26 +454,29 @@ def _read(
         except _Damaged:
             columns.counts[CORRUPT_RECORD] += 1
             return fmt
-        if ended:
+        if ended != _GOES_ON:
             columns.counts[CUT_BY_END_OF_FILE] += at < end or columns.state[k.SKIP] > 0
             return fmt
 
 
-def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, bool]:
-    """Read until ``room`` is full: (bytes, the stream has ended).  Damaged compression is counted and ends the
-    stream."""
+_GOES_ON, _END, _DAMAGE = range(3)
+
+
+def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, int]:
+    """Read until ``room`` is full: (bytes, whether and how the stream has ended).  Damaged or cut compression is
+    counted."""
     filled = 0
     try:
         while filled < len(room):
             # one read at a time: an error then loses nothing that was decompressed before it
             got = stream.readinto1(room[filled:])
             if not got:
-                return filled, True
+                return filled, _END
             filled += got
-    except (EOFError, zlib.error, gzip.BadGzipFile, _DamagedZstd):
+    except (EOFError, zlib.error, gzip.BadGzipFile, _DamagedZstd) as error:
         counts[CORRUPT_COMPRESSION] += 1
-        return filled, True
-    return filled, False
+        return filled, _END if isinstance(error, EOFError) else _DAMAGE
+    return filled, _GOES_ON
 
 
 def _detect(path: Path, head: bytes, damaged: str) -> _Format:
@@ -466,7 +484,9 @@ def _detect(path: Path, head: bytes, damaged: str) -> _Format:
         return _Pcap(head[:4])
     if head[:4] == PCAPNG:
         return _PcapNg()
-    found = f"starts with {head.hex(' ')} ({head!r})" if head else f"is damaged {damaged}" if damaged else "is empty"
+    if not damaged and (not head.strip(b"\0") or any(magic.startswith(head) for magic in (*CLASSIC, PCAPNG))):
+        return _Nothing()
+    found = known_as(head) or (f"starts with {head.hex(' ')} ({head!r})" if head else f"is damaged {damaged}")
     raise DataError(
         f"{path}: not a capture: it {found}; expected pcap, pcapng, or either of them compressed with gzip or zstd"
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from datasets_registry.drivers.csv_rows import TCP_UDP, CsvFormat, check_header, read_rows
-from datasets_registry.drivers.driver import NO_LABEL, Labeller, LabelMap, Request, assign, empty_counts
+from datasets_registry.drivers.driver import NO_LABEL, Labeller, LabelMap, Request, assign, check_folder, empty_counts
+from datasets_registry.folders import DANGLING, files_below, say_left
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.clock import Clock, read_clock
 from datasets_registry.labelling.keys import KEY_COLUMNS
@@ -20,6 +21,7 @@ from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError, UsageError
 
 HOUR = 3600
+APART = 26 * HOUR  # no two time zones are further apart
 ENOUGH = 0.8  # share of the shared 5-tuples that have to agree on the clock
 
 PIECE = 4_000_000  # rows and flows that are matched at a time
@@ -45,7 +47,7 @@ class CsvLabels:
         done."""
         if request.labels is None:
             raise UsageError("this dataset's labels are in its CSVs: name their folder with --labels")
-        found = self._find(request.labels)
+        found = self._find(request)
         for group in sorted(request.groups):
             if group not in found:
                 raise DataError(
@@ -55,15 +57,30 @@ class CsvLabels:
                 check_header(path, self.form)
         return partial(self._label, request, found)
 
-    def _find(self, folder: Path) -> dict[str, list[Path]]:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder")
+    def _find(self, request: Request) -> dict[str, list[Path]]:
+        """Group → its CSVs; what else there is below the labels folder is told."""
+        assert request.labels is not None
+        folder = request.labels
+        check_folder(folder, "labels")
+        below = files_below(folder)
         found: dict[str, list[Path]] = {}
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".csv" and path.is_file()):
-            name = f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
-            for group, pattern in self.files.items():
-                if re.fullmatch(pattern, name, re.IGNORECASE):
-                    found.setdefault(group, []).append(path)
+        left = dict(below.left)
+        for file, path in sorted(below.files.items(), key=lambda item: item[1]):
+            name = f"{folder.resolve().name}/{file}"
+            groups = [group for group, pattern in self.files.items() if re.fullmatch(pattern, name, re.IGNORECASE)]
+            for group in groups:
+                found.setdefault(group, []).append(path)
+            if not request.groups.intersection(groups):
+                left[file] = (
+                    f"it is of {' and '.join(groups)}, of which there are no captures"
+                    if groups
+                    else "not named as this dataset names them"
+                )
+        for line in say_left(
+            {file: why for file, why in left.items() if file.lower().endswith(".csv") or why == DANGLING},
+            "a label file",
+        ):
+            request.tell(line)
         if not found:
             raise DataError(
                 f"{folder}: none of this dataset's CSVs; expected paths such as "
@@ -74,7 +91,12 @@ class CsvLabels:
     def _label(
         self, request: Request, found: Mapping[str, Sequence[Path]], group: str, flows: pl.DataFrame
     ) -> Assignment:
-        rows, noted = self._read(request, found[group])
+        rows, noted, faults = self._read(request, found[group])
+        if not rows.height:
+            raise DataError(
+                f"{group}: none of the rows of its {len(found[group])} CSVs can be used: "
+                f"{faults or 'no row has a label that is known'}"
+            )
         table = flows.select(
             "a_high", "a_low", "b_high", "b_low", _as_the_meter_sees("rest"), "first", "last"
         ).with_row_index("flow")
@@ -84,7 +106,7 @@ class CsvLabels:
         offset, chosen = None, []
         for sessions, known in _pieces(rows.filter(~pl.col("copy")), table):
             if offset is None:
-                offset = self._offset(request, group, read_clock(sessions, known), rows.height)
+                offset = self._offset(request, group, read_clock(sessions, known), rows.height, faults)
             match = match_overlapping(sessions.with_columns(pl.col("start") - offset), known)
             chosen.append(match.flows)
             counts += _fates(match)
@@ -93,35 +115,40 @@ class CsvLabels:
             flows, pl.concat(chosen).join(kinds, on="row", how="left", maintain_order="left"), _report(counts, noted)
         )
 
-    def _read(self, request: Request, paths: Sequence[Path]) -> tuple[pl.DataFrame, Counter[str]]:
-        """Rows of all files, ``row`` counting on from file to file; and what was left out or odd."""
-        tables, noted, before = [], Counter[str](), 0
+    def _read(self, request: Request, paths: Sequence[Path]) -> tuple[pl.DataFrame, Counter[str], str]:
+        """Rows of all files, ``row`` counting on; what was left out or odd; and the first rows that could not be
+        read."""
+        tables, noted, faults, before = [], Counter[str](), "", 0
         for path in paths:
             read = read_rows(path, self.form, self.labels)
             tables.append(read.rows.with_columns(row=pl.col("position") + before).drop("position"))
             before += read.lines
             noted += read.left_out + read.noted
+            wrong = "; ".join(f"{example} ({count} rows)" for count, example in read.faults.values())
+            faults = faults or (f"{path.name}: {wrong}" if wrong else "")
             if seen := {reason: count for reason, count in (read.left_out + read.noted).items() if count}:
                 request.tell(
                     f"{path.name}: of {read.lines} rows, "
                     + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in seen.items())
+                    + (f": {wrong}" if wrong else "")
                 )
             if read.unknown:
                 request.tell(
                     f"{path.name}: labels that the driver does not know, left out: "
                     f"{', '.join(map(repr, read.unknown[:5]))}"
                 )
-        return pl.concat(tables), noted
+        return pl.concat(tables), noted, faults
 
-    def _offset(self, request: Request, group: str, clock: Clock, n_rows: int) -> int:
+    def _offset(self, request: Request, group: str, clock: Clock, n_rows: int, faults: str) -> int:
         """ns to subtract from the rows' times (in the CSVs' own clock): what the captures confirm and the driver
         expects, or what was given."""
         zones = self.zones[group]
         zone = zones[0]
         if not clock.votes:
+            unread = f"; rows that could not be read: {faults}" if faults else ""
             raise DataError(
                 f"{group}: none of the 5-tuples of {n_rows} CSV rows occurs in the captures; do captures and "
-                "CSVs belong together?"
+                f"CSVs belong together?{unread}"
             )
         clock = Clock(clock.votes, tuple((offset - zone * HOUR, share) for offset, share in clock.offsets))
         expected = "expected by the driver: " + " or ".join(f"UTC{known:+d}" for known in zones)
@@ -132,6 +159,13 @@ class CsvLabels:
         if given is not None:  # for the groups that need it
             request.tell(f"{group}: {given:+.10g} s are subtracted from the CSVs' times, as given")
             return round(given * NS) + zone * HOUR * NS
+        if abs(offset) > APART:
+            raise DataError(
+                f"{group}: the CSVs' times are {offset / 24 / HOUR:+.1f} days off the captures in {share:.1%} "
+                f"of {clock.votes} 5-tuples, as no time "
+                f"zone is; they were read as {self.form.time_shown}: are they written in another order, or the "
+                "captures of other days?"
+            )
         if share < ENOUGH:
             raise DataError(
                 f"{group}: no time offset holds for {ENOUGH:.0%} of {clock.votes} shared 5-tuples ({clock}; "

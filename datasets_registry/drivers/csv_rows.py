@@ -5,13 +5,14 @@ Only the columns that identify a flow are read.  The features of the CSV are not
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from datasets_registry.drivers.driver import LabelMap, class_table
+from datasets_registry.labelling.csv_text import check_csv_text
 from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
@@ -27,6 +28,8 @@ ISO = (
     r"T](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.(?<fraction>\d{1,9}))?)?"
 )
 """2018-11-03 10:01:35.983831"""
+
+TIMES_SHOWN = {DAY_FIRST: "d/M/yyyy h:mm[:ss]", ISO: "yyyy-MM-dd hh:mm[:ss[.ffffff]]"}  # As a person reads them.
 
 TCP_UDP = (6, 17)  # CICFlowMeter knows these protocols; it writes every other one as 0, without ports.
 
@@ -61,6 +64,11 @@ class CsvFormat:
     watched: tuple[str, ...] = ("Flow ID", "Flow Bytes/s", "Flow Packets/s")
     afternoon: tuple[int, ...] = ()
 
+    @property
+    def time_shown(self) -> str:
+        """The format of times for messages."""
+        return TIMES_SHOWN.get(self.time_format, self.time_format)
+
 
 @dataclass(frozen=True, eq=False)
 class CsvRows:
@@ -73,6 +81,7 @@ class CsvRows:
     left_out reason → lines: blank_rows, repeated_headers, bad_rows, unknown_labels
     noted    what → lines that were used all the same: undecodable_bytes, bad_durations, infinite_values
     unknown  labels that the driver does not know
+    faults   column → how many of the bad rows cannot be read for what is in it, and the first of them in words
     """
 
     rows: pl.DataFrame
@@ -80,12 +89,14 @@ class CsvRows:
     left_out: Counter[str]
     noted: Counter[str]
     unknown: tuple[str, ...]
+    faults: Mapping[str, tuple[int, str]]
 
 
 def read_rows(path: Path, form: CsvFormat, labels: LabelMap) -> CsvRows:
     """The rows of a CSV, read in blocks; DataError where it is none of this format."""
     names = check_header(path, form)
     tables, lines, left_out, noted, unknown = [], 0, Counter[str](), Counter[str](), dict[str, None]()
+    faults: dict[str, tuple[int, str]] = {}
     for block in _blocks(path):
         text = _read_text(path, block, names, form)
         blank = pl.all_horizontal(pl.col(*USED).is_null())
@@ -107,10 +118,13 @@ def read_rows(path: Path, form: CsvFormat, labels: LabelMap) -> CsvRows:
         left_out += Counter(
             rows.select(bad_rows=(~readable).sum(), unknown_labels=(readable & ~labelled).sum()).row(0, named=True)
         )
+        for column, (count, example) in _faults(used.filter(rows.select(~readable).to_series()), form, lines).items():
+            before, first = faults.get(column, (0, example))
+            faults[column] = before + count, first
         tables.append(rows.filter(readable & labelled))
         lines += text.height
         unknown |= dict.fromkeys(strange)
-    return CsvRows(_finished(pl.concat(tables)), lines, left_out, noted, tuple(unknown))
+    return CsvRows(_finished(pl.concat(tables)), lines, left_out, noted, tuple(unknown), faults)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -129,14 +143,19 @@ def _finished(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(finest.alias("precision"), copy=~pl.col("said").is_first_distinct()).drop("said")
 
 
+def _names(path: Path) -> list[str]:
+    check_csv_text(path, lossy=True)
+    with path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig", errors="replace")
+    try:
+        return [name.strip() for name in next(csv.reader([first.strip()]), [])]
+    except csv.Error as error:
+        raise DataError(f"{path}: its first line is no header ({error})") from None
+
+
 def check_header(path: Path, form: CsvFormat) -> list[str]:
     """The names in a CSV's header; DataError if a column that is needed is not among them."""
-    try:
-        with path.open("rb") as file:
-            first = file.readline().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    names = [name.strip() for name in next(csv.reader([first.strip()]), [])]
+    names = _names(path)
     missing = [getattr(form, name) for name in USED if getattr(form, name) not in names]
     if missing:
         raise DataError(
@@ -175,7 +194,7 @@ def _read_text(path: Path, block: bytes, names: list[str], form: CsvFormat) -> p
             infinite=_any(watched, r"(?i)^\s*[+-]?(inf(inity)?|nan)\s*$"),
             undecodable=_any(watched, "\ufffd"),
         ).collect()[1:]
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
 
 
@@ -192,15 +211,10 @@ def _duration(text: pl.DataFrame) -> pl.Series:
 def _parsed(text: pl.DataFrame, form: CsvFormat) -> pl.DataFrame:
     """Columns of ``CsvRows.rows`` but those of the label, null keys or start where a text cannot be read; and said, a
     hash of the text."""
-
-    def number(name: str, highest: int) -> pl.Series:
-        value = text[name].cast(pl.Float64, strict=False)  # "80.0" is what a table that was edited elsewhere has
-        return value.set(~value.is_between(0, highest).fill_null(False), None).cast(pl.Int64)
-
-    protocol = number("proto", 255)
+    protocol = _number(text, "proto", 255)
     protocol = protocol.set(~protocol.is_in(TCP_UDP).fill_null(True), 0)
     source, destination = (
-        addresses(text[f"{side}_ip"]).with_columns(port=number(f"{side}_port", 65535)) for side in ("src", "dst")
+        addresses(text[f"{side}_ip"]).with_columns(port=_number(text, f"{side}_port", 65535)) for side in ("src", "dst")
     )
     mixed = source["version"] != destination["version"]
     keys = canonical_keys(source, destination, protocol).with_columns(
@@ -212,6 +226,39 @@ def _parsed(text: pl.DataFrame, form: CsvFormat) -> pl.DataFrame:
     return pl.concat(
         [text.select("position"), keys, pl.DataFrame([start, duration, precision, said])], how="horizontal"
     )
+
+
+def _number(text: pl.DataFrame, name: str, highest: int) -> pl.Series:
+    value = text[name].cast(pl.Float64, strict=False)  # "80.0" is what a table that was edited elsewhere has
+    return value.set(~value.is_between(0, highest).fill_null(False), None).cast(pl.Int64)
+
+
+def _faults(bad: pl.DataFrame, form: CsvFormat, before: int) -> dict[str, tuple[int, str]]:
+    """See ``CsvRows.faults``; ``bad``: texts of the bad rows of a block that follows ``before`` lines."""
+    if not bad.height:
+        return {}
+    versions = [addresses(bad[f"{side}_ip"])["version"] for side in ("src", "dst")]
+    checks = (
+        ("time", _times(bad["time"], form)[0].is_not_null(), form.time_shown),
+        ("src_ip", versions[0].is_not_null(), "an IPv4 or IPv6 address"),
+        ("dst_ip", versions[1].is_not_null(), "an IPv4 or IPv6 address"),
+        ("src_port", _number(bad, "src_port", 65535).is_not_null(), "a port, 0 to 65535"),
+        ("dst_port", _number(bad, "dst_port", 65535).is_not_null(), "a port, 0 to 65535"),
+        ("proto", _number(bad, "proto", 255).is_not_null(), "the number of a protocol"),
+        ("dst_ip", versions[0] == versions[1], f"of the IP version of {form.src_ip}"),
+    )
+    faults: dict[str, tuple[int, str]] = {}
+    fine_so_far = pl.repeat(True, bad.height, dtype=pl.Boolean, eager=True)
+    for name, fine, expected in checks:
+        wrong = fine_so_far & ~fine.fill_null(False)
+        fine_so_far &= fine.fill_null(False)
+        if wrong.any():
+            row, column = int(wrong.arg_max() or 0), getattr(form, name)
+            found = "empty" if bad[name][row] is None else repr(bad[name][row])
+            example = f"{column} {found} (line {bad['position'][row] + before + 2}) is not {expected}"
+            count, first = faults.get(column, (0, example))
+            faults[column] = count + int(wrong.sum()), first
+    return faults
 
 
 def _times(texts: pl.Series, form: CsvFormat) -> tuple[pl.Series, pl.Series]:
@@ -227,7 +274,13 @@ def _times(texts: pl.Series, form: CsvFormat) -> tuple[pl.Series, pl.Series]:
     hour = pl.col("hour") + 12 * pl.col("hour").is_in(form.afternoon).cast(pl.Int64)
     seconds = date.dt.epoch("s") + 3600 * hour + 60 * pl.col("minute") + pl.col("second").fill_null(0)
     fraction = pl.col("fraction").fill_null("").str.pad_end(9, "0").cast(pl.Int64)
-    valid = (pl.col("hour") < 24) & (pl.col("minute") < 60) & (pl.col("second").fill_null(0) < 60)
+    # With a duration added, later times would not fit into int64 nanoseconds.
+    valid = (
+        pl.col("year").is_between(1970, 2199)
+        & (pl.col("hour") < 24)
+        & (pl.col("minute") < 60)
+        & (pl.col("second").fill_null(0) < 60)
+    )
     times = parts.select(
         start=pl.when(valid).then(seconds * NS + fraction),
         precision=pl.when(pl.col("second").is_null())

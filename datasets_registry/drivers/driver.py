@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.folders import HIDDEN, UNREAD, files_below, looks_like_capture, say_left
 from datasets_registry.labelling.assignment import Assignment
 from janus_bench.errors import DataError, UsageError
 from janus_bench.quiet import ignore
@@ -134,18 +135,47 @@ def by_class(class_of: Callable[[str], Label | None]) -> Callable[[str], str | N
     return group_of
 
 
-def find_captures(driver: Driver, folder: Path) -> dict[str, tuple[Path, str]]:
-    """Path below ``folder`` ('/'-separated) → (file, group) of every capture that the driver knows, sorted; DataError
-    if there is none."""
+def find_captures(
+    driver: Driver, folder: Path, tell: Callable[[str], None] = ignore, warn: Callable[[str], None] = ignore
+) -> dict[str, tuple[Path, str]]:
+    """Path below ``folder`` ('/'-separated) → (file, group) of every capture that the driver knows, sorted.
+
+    DataError if there is none.  Every other file is named with the reason, in lines: to ``warn`` those that somebody
+    may have taken for captures, to ``tell`` the rest.
+    """
+    check_folder(folder, "captures")
+    below = files_below(folder)
+    found = {name: (path, group) for name, path in below.files.items() if (group := driver.group_of(name)) is not None}
+    if not found:
+        there = f"; there are {', '.join(list(below.files)[:3])}" if below.files else ""
+        lines = say_left({name: why for name, why in below.left.items() if why != HIDDEN}, "a capture")
+        raise DataError(
+            f"{folder}: none of its {len(below.files)} files is a capture of {driver.name}; expected {driver.captures}"
+            + "; ".join([there, *lines])
+        )
+    named = f"not named as {driver.name} names them"
+    left = dict(below.left) | {name: UNREAD if _is_packed(name) else named for name in below.files if name not in found}
+    for line in say_left(
+        {name: why for name, why in left.items() if looks_like_capture(name) and why != HIDDEN}, "a capture"
+    ):
+        warn(line)
+    for line in say_left(
+        {name: why for name, why in left.items() if not looks_like_capture(name) or why == HIDDEN}, "a capture"
+    ):
+        tell(line)
+    return found
+
+
+def _is_packed(name: str) -> bool:
+    return bool(re.search(r"\.(xz|lzma|bz2|lz4|zip|7z|rar|z)$", name, re.IGNORECASE))
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """DataError if there is no such folder, or if it is a file; ``what``: the option that names it."""
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file: name the folder that it is in with --{what} {folder.parent}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    found = {name: (path, group) for name, path in files if (group := driver.group_of(name)) is not None}
-    if not found:
-        raise DataError(
-            f"{folder}: none of its {len(files)} files is a capture of {driver.name}; expected {driver.captures}"
-        )
-    return found
 
 
 def assign(flows: pl.DataFrame, chosen: pl.DataFrame, report: Mapping[str, Mapping[str, int]]) -> Assignment:

@@ -1,10 +1,15 @@
 """Read a folder's ``labels.csv``: one row per flow, checked as a whole before anything is matched."""
 
+import os
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from datasets_registry.labelling.benign import BENIGN
+from datasets_registry.labelling.csv_text import check_csv_text
 from datasets_registry.labelling.keys import addresses, canonical_keys
 from datasets_registry.labelling.times import parse_times
 from janus_bench.errors import DataError
@@ -25,7 +30,6 @@ PROTOCOLS = {
     "ipv6-icmp": 58,
 }
 PROTOCOLS |= {"sctp": 132, "udplite": 136}
-BENIGN = "benign"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +39,15 @@ class LabelRows:
     rows       row, file, ``KEY_COLUMNS``, start (Int64, ns), end (Int64, ns, null where unknown), attack, label,
                family, source, site
     precision  ns: how exact the file's times are
+    files      name in ``file`` → the file, whatever the form of its accents (NFC, NFD)
+    warnings   what was odd
     """
 
     path: Path
     rows: pl.DataFrame
     precision: int
+    files: Mapping[str, Path]
+    warnings: tuple[str, ...] = ()
 
 
 def read_labels(folder: Path) -> LabelRows:
@@ -47,10 +55,11 @@ def read_labels(folder: Path) -> LabelRows:
     path = folder / LABELS_FILE
     if not path.is_file():
         raise DataError(f"{folder}: no {LABELS_FILE}; expected one row per flow with the columns {', '.join(REQUIRED)}")
+    check_csv_text(path)
     try:
         # Everything as text first: what a column means is decided here, not by the values that happen to be in it.
         frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     frame = frame.rename({name: name.strip() for name in frame.columns})
     missing = [name for name in REQUIRED if name not in frame.columns]
@@ -62,10 +71,23 @@ def read_labels(folder: Path) -> LabelRows:
         raise DataError(f"{path}: no rows")
     for name in REQUIRED:
         _require(path, frame[name], frame[name].is_null(), "a value")
-    _check_files(path, folder, frame["file"])
+    files = _find_files(path, folder, frame["file"])
 
     start, precision = parse_times(frame["ts_start"], lambda row, text: _bad(path, row, "ts_start", text, _TIME))
     end, end_precision = parse_times(frame["ts_end"], lambda row, text: _bad(path, row, "ts_end", text, _TIME))
+    # CICFlowMeter writes negative durations.  An end that is written less exactly than its start may lie before it by
+    # that much.
+    early = (end < start // end_precision * end_precision).fill_null(False)
+    end = end.set(early, None)
+    warnings: tuple[str, ...] = ()
+    if early.any():
+        line = int(early.arg_max() or 0) + 2
+        warnings = (
+            (
+                f"{path.name}: {early.sum()} rows whose ts_end lies before their ts_start, the first in line "
+                f"{line}; it counts as none"
+            ),
+        )
     benign = pl.col("label").str.to_lowercase() == BENIGN
     label = pl.when(benign).then(pl.lit(BENIGN)).otherwise("label")
     rows = frame.select(
@@ -80,7 +102,9 @@ def read_labels(folder: Path) -> LabelRows:
         source=pl.coalesce("source", "file"),
         site=pl.col("site").fill_null(""),
     ).rename({"ts_start": "start", "ts_end": "end"})
-    return LabelRows(path, rows, max(precision, end_precision) if end.null_count() < len(end) else precision)
+    return LabelRows(
+        path, rows, max(precision, end_precision) if end.null_count() < len(end) else precision, files, warnings
+    )
 
 
 _TIME = "seconds since the epoch, or YYYY-MM-DD HH:MM[:SS[.ffffff]] in UTC"
@@ -98,15 +122,31 @@ def _bad(path: Path, row: int, column: str, text: str | None, expected: str) -> 
     return DataError(f"{path}: line {row + 2}: {column} is {found}; expected {expected}")
 
 
-def _check_files(path: Path, folder: Path, files: pl.Series) -> None:
-    def usable(name: str) -> bool:
-        relative = PurePosixPath(name)
-        return not relative.is_absolute() and ".." not in relative.parts and (folder / relative).is_file()
-
-    absent = [name for name in files.unique(maintain_order=True) if not usable(name)]
+def _find_files(path: Path, folder: Path, files: pl.Series) -> dict[str, Path]:
+    """See ``LabelRows.files``."""
+    names = files.unique(maintain_order=True)
+    found = {name: folder / name for name in names if _is_inside(name) and (folder / name).is_file()}
+    if len(found) < len(names):
+        there: dict[str, Path] = {}
+        for parent, _, inside in os.walk(folder):
+            for file in sorted(inside):
+                there.setdefault(_composed(Path(parent, file).relative_to(folder).as_posix()), Path(parent, file))
+        alike = {name: there[_composed(name)] for name in names if name not in found and _composed(name) in there}
+        found |= {name: file for name, file in alike.items() if file.is_file()}
+    absent = [name for name in names if name not in found]
     if absent:
         shown = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
         raise DataError(f"{path}: {len(absent)} file(s) named in it are not in the folder: {shown}")
+    return found
+
+
+def _is_inside(name: str) -> bool:
+    relative = PurePosixPath(name)
+    return not relative.is_absolute() and ".." not in relative.parts
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _integers(path: Path, texts: pl.Series, highest: int) -> pl.Series:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NS = 1_000_000_000
+LATEST = 9_000_000_000  # s: int64 nanoseconds end in the year 2262
 FINEST = 1000  # µs: labels are not asked to be more exact than that
 
 _EPOCH = r"^\s*(\d{1,10})(?:\.(\d*))?\s*$"
@@ -35,7 +36,8 @@ def parse_times(texts: pl.Series, fail: Callable[[int, str], Exception]) -> tupl
         decimals=digits.str.len_bytes(),
         to_the_minute=iso.is_not_null() & iso_second.is_null(),
     )
-    wrong = frame.with_row_index("row").filter(pl.col("text").is_not_null() & pl.col("seconds").is_null())
+    possible = pl.col("seconds").is_between(0, LATEST).fill_null(False)
+    wrong = frame.with_row_index("row").filter(pl.col("text").is_not_null() & ~possible)
     if wrong.height:
         raise fail(wrong["row"][0], wrong["text"][0])
     known = frame.filter(pl.col("seconds").is_not_null())

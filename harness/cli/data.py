@@ -2,13 +2,13 @@
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from datasets_registry.making import making
 from datasets_registry.registry import added, dataset_folder, home, open_dataset
 from harness.cli import console
 from harness.cli.options import DatasetName, ListFormat, Stream
@@ -23,7 +23,8 @@ def add(
         Path,
         typer.Argument(
             help=(
-                "Folder with captures and labels.csv (file, ts_start, 5-tuple, label; optional ts_end, family, source)."
+                "Folder with captures and labels.csv (file, ts_start, 5-tuple, label: `benign` or an attack; "
+                "optional ts_end, family, source)."
             )
         ),
     ],
@@ -48,6 +49,16 @@ def add(
 
     rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
     check_new_name(name)
+    if folder.is_file():
+        there = (folder.parent / LABELS_FILE).is_file()
+        instead = (
+            f"its folder has one: janus-bench data add {name} {folder.parent}"
+            if there
+            else "put them into a folder of their own, and add that"
+        )
+        raise UsageError(
+            f"{folder}: is a file; what is added is a folder, with captures and their {LABELS_FILE}: {instead}"
+        )
     sequences = holds_sequences(folder) and not (folder / LABELS_FILE).is_file()
     if sequences and rules != FlowRules():
         raise UsageError(
@@ -57,14 +68,12 @@ def add(
     if sequences and stream:
         raise UsageError(f"{folder}: holds packet sequences; a packet stream can only be written from captures")
     try:
-        with PreparationProgress() as progress:
+        with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
             if sequences:
                 summary = f"packet sequences of {folder.resolve().name}"
                 manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
             else:
-                # What was extracted stays if this is killed, and goes when the dataset is there: another label file is
-                # a matter of reading again.
-                summary, cache = f"captures of {folder.resolve().name}", extracted_folder(name)
+                summary = f"captures of {folder.resolve().name}"
                 manifest = ingest_folder(
                     folder,
                     dataset_folder(name),
@@ -75,7 +84,6 @@ def add(
                     stream=stream,
                     progress=progress,
                 )
-                shutil.rmtree(cache, ignore_errors=True)
     except OSError as error:
         raise UsageError(
             f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets "
@@ -90,11 +98,6 @@ def check_new_name(name: str, how: str = "") -> None:
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
-
-
-def extracted_folder(name: str) -> Path:
-    """Where a dataset's extracted captures are kept while it is made."""
-    return home() / "datasets" / ".extracted" / name
 
 
 def export(

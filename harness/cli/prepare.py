@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datasets_registry.registry import dataset_folder
+from datasets_registry.making import making
+from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, console
-from harness.cli.data import check_new_name, extracted_folder
+from harness.cli.data import check_new_name
 from harness.cli.options import Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import unknown
@@ -75,24 +75,28 @@ def prepare(
     name = name or driver.name
     check_new_name(name, " with --as")
     said: list[str] = []
+    warnings: list[str] = []
     try:
-        files = {path: CaptureFile(file, group) for path, (file, group) in find_captures(driver, captures).items()}
+        found = find_captures(driver, captures, said.append, warnings.append)
+        files = {path: CaptureFile(file, group) for path, (file, group) in found.items()}
         groups = frozenset(capture.group for capture in files.values())
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
-        with PreparationProgress() as progress:
-            about, cache = _about(driver, name, options), extracted_folder(name)
+        with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
             manifest = ingest_captures(
                 files,
                 label,
                 dataset_folder(name),
-                about=about,
+                about=_about(driver, name, options),
                 rules=driver.rules,
                 cache=cache,
                 stream=stream,
                 progress=progress,
+                warnings=warnings,
             )
-        shutil.rmtree(cache, ignore_errors=True)  # it stays where this stops before: the captures are not read again
+    except BaseException:
+        said += [f"warning: {line}" for line in warnings]
+        raise
     finally:
         for line in said:
             console.say(line)
