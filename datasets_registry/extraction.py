@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Timer
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from datasets_registry.capture.tunnels import NAMES, tunnelled
 from datasets_registry.writing import replacing
 from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 from janus_bench.ragged import positions, starts_of
+from janus_bench.stored import read_json
 
 EXTRACTION_VERSION = 2
 """Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made
@@ -113,6 +114,28 @@ class _ShardWriter:
         self._files[name].write(data)
 
 
+class _Report(TypedDict):
+    """Of a capture, as ``_report`` makes it."""
+
+    format: str
+    link_types: Sequence[int]
+    packets: int
+    used: int
+    dropped: Mapping[str, int]
+    noted: Mapping[str, int]
+    mirrored_share: float
+    flows: int
+    warnings: Sequence[str]
+
+
+class _Description(TypedDict):
+    made_from: Mapping[str, Any]
+    report: _Report
+    n_flows: int
+    n_packets: int
+    crc32: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Flows:
     """n flows read back: columns (n,) or (n, width) as in ``FLOW_ARRAYS``, offsets (n + 1,) into packets as in
@@ -141,14 +164,18 @@ class Extracted:
         """A finished shard; None if there is none, if it is damaged, or if it was made from something else than
         ``made_from``."""
         try:
-            found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            if (
-                found["made_from"] != made_from
-                or {column: _crc32(folder / column) for column in ARRAYS} != found["crc32"]
+            found: _Description = read_json(folder / DESCRIPTION, _Description)
+            if found["made_from"] != made_from or any(
+                _crc32(folder / column) != total for column, total in found["crc32"].items()
             ):
                 return None
-            return cls(name, folder, found["n_flows"], found["n_packets"], found["report"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            if found["crc32"].keys() != ARRAYS.keys():
+                return None
+            shard = cls(name, folder, found["n_flows"], found["n_packets"], found["report"])
+            for column in ARRAYS:
+                shard._mapped(column)
+            return shard
+        except (OSError, ValueError):
             return None
 
     def column(self, name: str, word: int | None = None) -> NDArray[Any]:
@@ -177,6 +204,8 @@ class Extracted:
         dtype, width = ARRAYS[name]
         rows = self.n_packets if name in PACKET_ARRAYS else self.n_flows
         shape = (rows, width) if width > 1 else (rows,)
+        if (self.folder / name).stat().st_size != rows * width * np.dtype(dtype).itemsize:
+            raise ValueError(f"{name} is not of {rows} rows")
         return np.memmap(self.folder / name, dtype, "r", shape=shape) if rows else np.empty(shape, dtype)
 
 

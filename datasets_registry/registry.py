@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench import plugins
-from janus_bench.errors import unknown
+from janus_bench.errors import DataError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +90,22 @@ def added() -> list[str]:
     """Names of the datasets that are in the home folder."""
     names = (path.parent.name for path in (home() / "datasets").glob("*/manifest.json"))
     return sorted(name for name in names if not name.startswith("."))  # a dot marks one that is still being written
+
+
+def unreadable() -> dict[str, str]:
+    """Folders among the datasets that hold none that can be opened, and why: they must not vanish from a list in
+    silence."""
+    from datasets_registry.store import FlowStore
+
+    found = {}
+    place = home() / "datasets"
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if not path.name.startswith(".") and path.is_dir():
+            try:
+                FlowStore.open(path)
+            except (DataError, OSError) as error:
+                found[path.name] = str(error)
+    return found
 
 
 def synthetic_suite() -> list[str]:

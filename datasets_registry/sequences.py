@@ -6,7 +6,6 @@ dst_port, proto, ts_start (s) and label; what else a store has is taken from it 
 T where T is below 64).  The 20 features are always computed from the packets.
 """
 
-import json
 import lzma
 import struct
 import zipfile
@@ -14,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -23,19 +22,20 @@ from numpy.typing import NDArray
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.labelling.benign import benign_warnings
+from datasets_registry.manifest import Account
 from datasets_registry.store import FULL_STORE
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.columns import BIT_OF, CIC_FEATURES, DISCRETE_CHANNELS, MAX_PACKETS, PACKET_CHANNELS
 from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
 from janus_bench.ragged import starts_of
+from janus_bench.stored import Unreadable, first_line, npy_header, read_json, read_table
 
 DENSE_FLOWS = 1 << 13
 MAX_SECONDS, MAX_COUNT = 9_000_000_000, 1 << 53
-PIECE_BYTES = 1 << 25  # of a padded array that are in memory at a time, if one flow is not more
-MAX_FLOW_BYTES = 1 << 27
+SKIPPED_AT_A_TIME = 1 << 20
 UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
     *(ValueError, TypeError, KeyError, OverflowError, RuntimeError),  # the last: it wants a password
 )
 """What damaged archives raise."""
@@ -125,16 +125,11 @@ def _account(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return dict(UNKNOWN)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        account = {key: told.get(key, default) for key, default in UNKNOWN.items()}
-    except (ValueError, AttributeError, OSError) as error:
+        told = read_json(path, Account)
+    except Unreadable as error:
         raise DataError(f"{path}: not the description of a dataset ({error})") from None
-    for key, default in UNKNOWN.items():
-        kind = (int, float) if isinstance(default, float) else type(default)
-        if default is not None and not isinstance(account[key], kind):
-            raise DataError(f"{path}: not the description of a dataset ({key} is {account[key]!r})")
-    account["packets"] = UNKNOWN["packets"] | account["packets"]
-    return account
+    account = {key: told.get(key, default) for key, default in UNKNOWN.items()}
+    return account | {"packets": UNKNOWN["packets"] | account["packets"]}
 
 
 def _blocks(part: _Part, *, with_cic: bool) -> Iterator[Block]:
@@ -154,9 +149,14 @@ def _flows(path: Path) -> pl.DataFrame:
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: missing column {', '.join(missing)}; required are {', '.join(REQUIRED)}")
-    if "flow_id" in frame.columns and not frame["flow_id"].dtype.is_numeric():
-        raise DataError(f"{path}: flow_id holds {frame['flow_id'].dtype}, expected a number")
-    if "flow_id" in frame.columns and frame.height and not (frame["flow_id"].diff().drop_nulls() == 1).all():
+    number = frame["flow_id"] if "flow_id" in frame.columns else pl.Series([], dtype=pl.Int64)
+    if len(number) and not number.dtype.is_numeric():
+        raise DataError(f"{path}: flow_id holds {number.dtype}, expected a number")
+    if len(number) and not (
+        number.dtype.is_integer()
+        and not number.null_count()
+        and (np.diff(number.to_numpy().astype(np.float64)) == 1).all()
+    ):
         raise DataError(f"{path}: flow_id does not rise by 1: its rows are not those of the packets")
     columns = []
     for name, dtype in TYPES.items():
@@ -211,9 +211,9 @@ def _check_flows(path: Path, frame: pl.DataFrame) -> None:
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        return read_table(path)
+    except Unreadable as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
 
 
 def _cic(path: Path, n_flows: int) -> NDArray[np.float32]:
@@ -223,6 +223,8 @@ def _cic(path: Path, n_flows: int) -> NDArray[np.float32]:
         raise DataError(
             f"{path}: {frame.height} rows for {n_flows} flows; missing columns: {', '.join(missing) or 'none'}"
         )
+    if texts := [name for name in CIC_FEATURES if not frame[name].dtype.is_numeric()]:
+        raise DataError(f"{path}: column {texts[0]} holds {frame[texts[0]].dtype}, expected numbers")
     values = frame.select(CIC_FEATURES).to_numpy().astype(np.float32)
     if not (finite := np.isfinite(values)).all():
         row, column = np.argwhere(~finite)[0]
@@ -236,8 +238,7 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             found = []
             for name in archive.namelist():
-                with archive.open(name) as member:
-                    found.append((name, *_skip_header(member)))
+                found.append((name, *_header(archive, name)))
             fitting = [
                 (name, shape, dtype)
                 for name, shape, dtype in found
@@ -250,36 +251,50 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
                     f"flows.parquet; found {shapes}"
                 )
             ((name, shape, dtype),) = fitting
-            flow_bytes = shape[1] * shape[2] * dtype.itemsize
-            if dtype.kind not in "fiu" or not 0 < flow_bytes <= MAX_FLOW_BYTES:
+            if dtype.kind not in "biuf" or not shape[1]:
                 raise DataError(
-                    f"{path}: holds {dtype} {shape}; expected numbers, of 1 packet or more a flow, and at most "
-                    f"{MAX_FLOW_BYTES >> 20} MiB a flow"
+                    f"{path}: {name.removesuffix('.npy')} holds {dtype} {shape}, expected numbers of one "
+                    "packet a flow or more"
                 )
-            at_a_time = max(min(DENSE_FLOWS, PIECE_BYTES // flow_bytes), 1)
+            width = min(shape[1], MAX_PACKETS)
+            kept, beyond = (packets * shape[2] * dtype.itemsize for packets in (width, shape[1] - width))
             with archive.open(name) as member:
-                _skip_header(member)
-                for begin in range(0, n_flows, at_a_time):
-                    rows = min(at_a_time, n_flows - begin)
-                    data = member.read(rows * shape[1] * shape[2] * dtype.itemsize)
-                    yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+                npy_header(member)
+                for begin in range(0, n_flows, DENSE_FLOWS):
+                    rows = min(DENSE_FLOWS, n_flows - begin)
+                    read = _read_rows(member, rows, kept, beyond)
+                    dense = np.frombuffer(read, dtype).reshape(rows, width, shape[2])
+                    # 65 535 is beyond half
+                    yield dense.astype(np.float32) if dtype.itemsize == 2 and dtype.kind == "f" else dense
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable .npz ({str(error).partition(chr(10))[0]})") from None
+        raise DataError(f"{path}: not a readable .npz ({first_line(error)})") from None
 
 
-def _skip_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(member)
+def _read_rows(member: IO[bytes], rows: int, kept: int, beyond: int) -> bytes:
+    """The first ``kept`` bytes of each row; the other ``beyond`` may be any number, in a file that packs a million
+    zeros into a kilobyte."""
+    if not beyond:
+        return member.read(rows * kept)
+    found = []
+    for _ in range(rows):
+        found.append(member.read(kept))
+        left = beyond
+        while left and (read := len(member.read(min(left, SKIPPED_AT_A_TIME)))):
+            left -= read
+    return b"".join(found)
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with archive.open(name) as member:
+        shape, fortran_order, dtype = npy_header(member)
     if len(shape) == 3 and (fortran_order or dtype.hasobject):
         raise ValueError("an array in Fortran order or of objects")
     return shape, dtype
 
 
 def _block(part: _Part, begin: int, dense: NDArray[Any], flows: pl.DataFrame, cic: NDArray[np.float32] | None) -> Block:
-    """Flows ``begin`` … of a part; dense (n, T, 9)."""
-    width = min(dense.shape[1], MAX_PACKETS)
-    dense = dense[:, :width]
+    """Flows ``begin`` … of a part; dense (n, T, 9), T at most 64."""
+    width = dense.shape[1]
     filled = (dense != 0).any(axis=2)  # (n, T)
     lengths = np.maximum(width - np.argmax(filled[:, ::-1], axis=1), 1)
     lengths[~filled.any(axis=1)] = 1
@@ -317,6 +332,8 @@ def _check_channels(part: _Part, begin: int, channels: dict[str, NDArray[Any]], 
     whole = {"size": 65535, "win": 65535, **dict.fromkeys(DISCRETE_CHANNELS, 1)}
     for name, values in channels.items():
         wrong = ~np.isfinite(values) | (values < 0)
+        if name == "iat":
+            wrong |= values > np.finfo(np.float32).max
         if name in whole:
             wrong |= (values > whole[name]) | (values != np.floor(values))
         if wrong.any():

@@ -18,7 +18,6 @@ values are ``verify``'s.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
+from datasets_registry.manifest import read_manifest
 from janus_bench.columns import (
     BIT_OF,
     CIC_FEATURES,
@@ -40,6 +40,7 @@ from janus_bench.columns import (
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import DataError
 from janus_bench.ragged import positions, starts_of
+from janus_bench.stored import Unreadable, read_array, read_table, table_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,6 +63,7 @@ TABLES = {
     "flow_features.parquet": ("flow_id", *FLOW_FEATURES),
 }
 TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}  # Tables of version 2 that were others.
+LARGEST_NUMBER = 1e38  # Nothing that is stored comes near it, and detectors calculate with 32 bits.
 BLOCK_FLOWS = 1 << 14  # Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB.
 
 
@@ -79,10 +81,9 @@ def shard_folders(n_shards: int) -> list[str]:
 def is_current(folder: Path) -> bool:
     """Is there a store in ``folder`` that this program reads?  False for one of another version."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        return not isinstance(read_manifest(folder / MANIFEST, READABLE), int)
+    except Unreadable:
         return False
-    return isinstance(manifest, dict) and manifest.get("store_version") in READABLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ class Shard:
         """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers
         do not agree."""
         offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
-        if offsets[0] != 0 or offsets[-1] < self.n_flows:
+        if offsets[0] != 0 or offsets[-1] < self.n_flows or (offsets[1:] < offsets[:-1]).any():
             raise damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
         packets = {
             name: self._mapped(f"packets/{name}.npy", dtype, (int(offsets[-1]),))
@@ -125,19 +126,24 @@ class Shard:
 
         path = self.store / self.prefix / name
         try:
-            found = pl.scan_parquet(path, glob=False)
-            there = tuple(found.collect_schema())
-            if there == TABLES_2.get(name):
-                found, there = found.with_columns(site=pl.lit("")), TABLES[name]
-            table = found.select(columns or there).collect() if there == TABLES[name] else pl.DataFrame()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise damaged(self.store, f"{self.prefix}{name}: {str(error).splitlines()[0]}") from None
-        if there != TABLES[name]:
-            raise damaged(
-                self.store, f"{self.prefix}{name}: columns {', '.join(there)}, expected {', '.join(TABLES[name])}"
-            )
+            there = table_columns(path)
+            if there not in (TABLES[name], TABLES_2.get(name)):
+                raise Unreadable(f"columns {', '.join(there)}, expected {', '.join(TABLES[name])}")
+            wanted = columns or TABLES[name]
+            table = read_table(path, [column for column in wanted if column in there])
+            if set(wanted) - set(there):
+                table = table.with_columns(site=pl.lit("")).select(wanted)
+        except Unreadable as error:
+            raise damaged(self.store, f"{self.prefix}{name}: {error}") from None
         if table.height != self.n_flows:
             raise damaged(self.store, f"{self.prefix}{name}: {table.height} rows for {self.n_flows} flows")
+        for column in table:
+            if column.null_count():
+                raise damaged(
+                    self.store, f"{self.prefix}{name}: column {column.name} has {column.null_count()} missing values"
+                )
+            if column.dtype.is_float() and not (column.abs() < LARGEST_NUMBER).all():
+                raise damaged(self.store, f"{self.prefix}{name}: {column.name} is not finite, or endless")
         return table
 
     def blocks(self, size: int = BLOCK_FLOWS) -> Iterator[Block]:
@@ -157,8 +163,8 @@ class Shard:
 
     def _mapped(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         try:
-            values: NDArray[Any] = np.load(self.store / self.prefix / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            values = read_array(self.store / self.prefix / name)
+        except Unreadable as error:
             raise damaged(self.store, f"{self.prefix}{name}: {error}") from None
         if values.dtype != dtype or values.shape != shape:
             raise damaged(
@@ -184,22 +190,15 @@ class FlowStore:
         if not path.is_file():
             raise DataError(f"{folder}: not a dataset (no {MANIFEST}); add one with `janus-bench data add NAME FOLDER`")
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            layout = manifest.get("store_version", 1)
-        except (ValueError, AttributeError, OSError) as error:
+            manifest = read_manifest(path, READABLE)
+        except Unreadable as error:
             raise damaged(folder, f"{MANIFEST}: {error}") from None
-        if layout not in READABLE:
+        if isinstance(manifest, int):
             raise DataError(
-                f"{folder}: a store of version {layout}, this program reads "
+                f"{folder}: a store of version {manifest}, this program reads "
                 f"{' and '.join(map(str, READABLE))}; add the dataset again"
             )
-        sizes = manifest.get("shards")
-        if (
-            not {"schema_version", "name", "hash", "n_flows", "cic_features"} <= manifest.keys()
-            or not _are_sizes(sizes)
-            or sum(sizes) != manifest["n_flows"]
-        ):
-            raise damaged(folder, f"{MANIFEST}: entries are missing, or n_flows and shards disagree")
+        sizes = manifest["shards"]
         begins = starts_of(np.array(sizes))[:-1]
         shards = [
             Shard(folder, prefix, int(begin), size, bool(manifest["cic_features"]))
@@ -306,10 +305,6 @@ class FlowStore:
             self._recent.clear()
             self._recent[number] = recent
         return recent
-
-
-def _are_sizes(sizes: object) -> bool:
-    return isinstance(sizes, list) and bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def damaged(folder: Path, what: str) -> DataError:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from janus_bench.contract import PacketStream
 from janus_bench.errors import DataError
+from janus_bench.stored import Unreadable, read_array, read_json
 
 if TYPE_CHECKING:
     from datasets_registry.capture.names import Rows
@@ -115,7 +116,7 @@ class _CaptureRows:
     def append(self, rows: Rows, /) -> None:
         columns = {"time": rows.time, "size": rows.size, "flow": self._flows(rows.flow)}
         for name, values in (columns | dict(zip(KEYS, rows.keys.T, strict=True))).items():
-            np.ascontiguousarray(values, COLUMNS[name]).tofile(self._files[name])
+            self._files[name].write(np.ascontiguousarray(values, COLUMNS[name]).data)
         self.n_rows += len(rows.time)
 
     def attach(self, rows: NDArray[np.int64], serials: NDArray[np.int64], /) -> None:
@@ -144,10 +145,16 @@ def open_stream(folder: Path) -> tuple[Stream, dict[str, range]]:
     """The ``COLUMNS`` of a written stream, memory-mapped, and the packets of each capture in it; DataError if it is not
     there or not complete."""
     try:
-        captures = {name: range(*ends) for name, ends in json.loads((folder / CAPTURES_FILE).read_text()).items()}
-        mode: Any = "r" if any(captures.values()) else None  # an empty file cannot be mapped
-        stream = {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in COLUMNS}
-    except (OSError, ValueError) as error:
+        captures = {
+            name: range(*ends)
+            for name, ends in read_json(folder / CAPTURES_FILE, Mapping[str, tuple[int, int]]).items()
+        }
+        stream = {name: read_array(folder / f"{name}.npy") for name in COLUMNS}
+        if any(column.dtype != COLUMNS[name] or column.ndim != 1 for name, column in stream.items()):
+            raise Unreadable("its columns have other types")
+        if any(not 0 <= one.start <= one.stop <= min(map(len, stream.values())) for one in captures.values()):
+            raise Unreadable("its columns are not as long as its captures")
+    except Unreadable as error:
         raise DataError(f"{folder}: no complete packet stream ({error}); ingest the dataset again") from None
     return stream, captures
 

@@ -21,6 +21,7 @@ from harness.staging import Batch, Part, Stages, remove_stale
 from janus_bench import plugins
 from janus_bench.contract import Capabilities
 from janus_bench.errors import DataError, InvalidScores, JanusBenchError
+from janus_bench.files import why
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
 from protocols.roles import Use, roles_of
@@ -240,7 +241,9 @@ class _FitRun:
         except JanusBenchError as error:
             outcome = Outcome("error", str(error), 0.0, None)
         except OSError as error:
-            outcome = Outcome("error", f"staging failed: {error.strerror} ({error.filename})", 0.0, None)
+            outcome = Outcome(
+                "error", f"staging failed: {why(error)}{f' ({error.filename})' if error.filename else ''}", 0.0, None
+            )
         except Exception as error:  # noqa: BLE001  whatever one fit does costs its own rows, never the run
             outcome = Outcome("error", one_line(error), 0.0, None)
         finally:
@@ -271,7 +274,7 @@ class _FitRun:
                 self._observer.fit_progress(self._fit, event.fraction, event.text)
             case FitDone():
                 self._fit_s = event.fit_s
-                self._observer.fit_progress(self._fit, 1.0, "scoring")
+                self._observer.fit_progress(self._fit, 0.0, "scoring")
             case ModelSaved():
                 self._keep_model(folder / "out" / "model")
             case Scored() if event.target in self._runs:

@@ -26,6 +26,7 @@ from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import PacketStream
+from janus_bench.files import write_array
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
 from protocols.splits import Draw
@@ -190,7 +191,7 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
     if name == "ids":
         rng = part.generator(IDS)
         drawn = neutral_draw(lambda: rng.integers(1, 2**63, size=len(rows), dtype=np.uint64), attack[rows])
-        np.save(folder / "ids.npy", drawn)
+        write_array(folder / "ids.npy", drawn)
     elif name == "packets":
         _write_packets(folder, store, rows)
     elif name == "context":
@@ -206,13 +207,13 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
 
         stream = part_stream(store, rows, attack, part.generator(CAPTURES), training=name == OWN_STREAM)
         for column in PacketStream.__dataclass_fields__:
-            np.save(folder / f"{column}.npy", getattr(stream, column))
+            write_array(folder / f"{column}.npy", getattr(stream, column))
 
 
 def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
     """Block by block, so that memory depends on the size of a block alone."""
     offsets = starts_of(store.packet_counts()[rows])
-    np.save(folder / "offsets.npy", offsets)
+    write_array(folder / "offsets.npy", offsets)
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in PACKET_CHANNELS}
         for number, block in enumerate(store.blocks(rows, frozenset({"packets"}), BLOCK_FLOWS)):
@@ -225,12 +226,21 @@ def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
                         "shape": (int(offsets[-1]),),
                     }
                     np.lib.format.write_array_header_1_0(file, header)
-                column.tofile(file)
+                file.write(column.data)
 
 
 def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns: Sequence[str]) -> None:
     """A shard of the store at a time: its table has to be decoded as a whole."""
-    matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(len(rows), len(columns)))
+    # all of it: a full disk is an error here, and where a map is written to it kills the process
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f8", "fortran_order": False, "shape": (len(rows), len(columns))}
+        )
+        for begin in range(0, len(rows), BLOCK_FLOWS):
+            file.write(bytes(8 * len(columns) * min(BLOCK_FLOWS, len(rows) - begin)))
+    if not len(rows):
+        return
+    matrix = np.lib.format.open_memmap(path, mode="r+")
     shard = np.searchsorted(store.begins, rows, side="right")
     for number in np.unique(shard):
         place = np.flatnonzero(shard == number)

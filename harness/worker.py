@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from harness.jobs import (
 from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
+from janus_bench.files import write_array
 from janus_bench.plugins import load_detector, one_line
 from janus_bench.records import Status
 
@@ -52,6 +53,10 @@ class Batches:
     def whole(self, *names: str) -> FlowBatch:
         """Batches in one piece, one after the other."""
         return concatenated([next(self.blocks(name)) for name in names])
+
+    def flows(self, name: str) -> int:
+        """How many there are."""
+        return len(np.load(self._folder / name / "ids" / "ids.npy", mmap_mode="r"))
 
     def blocks(self, name: str, block: int | None = None) -> Iterator[FlowBatch]:
         """A batch in blocks of flows (in one piece by default), read from memory-mapped columns."""
@@ -142,10 +147,13 @@ def run(job: Job, events: Events) -> None:
     ):
         events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
+    scoring = _Scoring(events, batches, job.targets)
     for target in job.targets:
         try:
             events.send(
-                _run_target(detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name)
+                _run_target(
+                    detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name, scoring
+                )
             )
         except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
             events.failed(error, target.name)
@@ -164,6 +172,22 @@ def _saved(detector: Any, job: Job, version: str, model: Path) -> bool:
     return True
 
 
+class _Scoring:
+    """Tells the parent which scores are being made and how many of all flows have theirs: it may take as long as the
+    fit."""
+
+    def __init__(self, events: Events, batches: Batches, targets: Sequence[JobTarget]) -> None:
+        self._events, self._targets = events, targets
+        self._flows = {name: batches.flows(name) for target in targets for name in target.score.values()}
+        self._done: set[str] = set()
+
+    def begins(self, target: JobTarget, role: str) -> None:
+        done, total = sum(self._flows[name] for name in self._done), sum(self._flows.values())
+        place = f"target {self._targets.index(target) + 1} of {len(self._targets)}"
+        self._events.send(Progress(done / max(total, 1), f"scoring {place}, {role}"))
+        self._done.add(target.score[role])
+
+
 def _run_target(
     detector: Any,
     target: JobTarget,
@@ -171,6 +195,7 @@ def _run_target(
     columns: tuple[str, ...],
     known: dict[str, NDArray[np.float64]],
     out: Path,
+    scoring: _Scoring,
 ) -> Scored:
     """Calibrate on this target, then score: never the other way round, or a target would have the calibration of the
     one before.
@@ -182,15 +207,18 @@ def _run_target(
         detector.calibrate(batches.whole(target.calibrate))
         known.clear()
     calibrated = time.perf_counter()
-    scored = {
-        role: _score(detector, batches, name, columns) for role, name in target.score.items() if role != "source_val"
-    }
+    scored = {}
+    for role, name in target.score.items():
+        if role != "source_val":
+            scoring.begins(target, role)
+            scored[role] = _score(detector, batches, name, columns)
     score_s = time.perf_counter() - calibrated
     if "source_val" not in known:
+        scoring.begins(target, "source_val")
         known["source_val"] = _score(detector, batches, target.score["source_val"], columns)
     _made(out)
     for role, scores in (scored | known).items():
-        np.save(out / f"{role}.npy", scores)
+        write_array(out / f"{role}.npy", scores)
     return Scored(target.name, calibrated - started, score_s, peak_resident(os.getpid()) / 2**20)
 
 

@@ -1,34 +1,73 @@
 """Files that a reader finds whole or not at all."""
 
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:
-    """Write ``data`` (text as UTF-8) beside ``path``, flush it to the disk and rename it into place.
+def why(error: OSError) -> str:
+    """What the system said, never None: numpy reports a write that was cut short without saying that the disk is
+    full."""
+    if error.errno is not None:
+        return error.strerror or os.strerror(error.errno)
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
-    With ``exclusive`` a path that is taken stays as it is, and False is returned.  OSError, its ``filename`` being
-    ``path``, if the file cannot be written (disk full, no such folder, no permission); ``path`` is then what it was
-    before, and nothing is left beside it.
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """A ``.npy`` file.  ``numpy.save`` does not say why it could write but a part; the file itself does."""
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, np.lib.format.header_data_from_array_1_0(values := np.ascontiguousarray(values))
+        )
+        file.write(values.reshape(-1).data)
+
+
+@contextmanager
+def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
+    """A new file beside ``path`` that is flushed to the disk and takes its place, with its permissions, when the block
+    ends well.
+
+    Otherwise ``path`` is what it was before, and nothing is left beside it.  Where ``path`` is a link, the file that it
+    leads to is replaced. OSError, its ``filename`` being ``path``, where it cannot be written (disk full, no such
+    folder, no permission); with ``exclusive`` FileExistsError for one that is taken.
     """
-    temporary = None
+    place, temporary = path.resolve(), None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".part", delete=False) as file:
             temporary = Path(file.name)
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is its owner's alone
+        # a temporary file is its owner's alone
+        temporary.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644)
         if exclusive:
-            os.link(temporary, path)
+            os.link(temporary, place)
         else:
-            temporary.replace(path)
+            temporary.replace(place)
     except FileExistsError:
-        return False
+        raise
     except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise OSError(error.errno, why(error), str(path)) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:
+    """``written_aside`` of ``data`` (text as UTF-8); False, and nothing written, where ``exclusive`` and the path is
+    taken."""
+    try:
+        with written_aside(path, exclusive) as file:
+            file.write(data.encode(errors="replace") if isinstance(data, str) else data)
+    except FileExistsError:
+        return False
     return True

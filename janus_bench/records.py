@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
@@ -72,6 +72,17 @@ class RunSpec:
         if self.regime == "transfer":
             del declared["target"], declared["target_hash"]
         return key_of(declared)
+
+
+class StoredPartition(TypedDict, total=False):
+    """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
+
+    kind: str
+    reason: str
+    sizes: Mapping[str, int]
+    uncapped: Mapping[str, int]
+    attacks_sharing_a_training_capture: int
+    attacks_in_train: int
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from reports.results.folder import RunStore
 from reports.results.model import Results
 from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
-from tests.test_report import small_store
+from tests.test_report import small_spec, small_store
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 SEEDS = (1, 2)
@@ -66,7 +66,7 @@ def test_thresholds_are_means_over_seeds_of_scikit_learns_numbers(store: RunStor
     ]
     found: dict[str, list[float]] = {"fpr": [], "recall": [], "precision": [], "f1": []}
     for seed in SEEDS:
-        score, attack, _, cal = parts_of(store, f"farab{seed}")
+        score, attack, _, cal = parts_of(store, small_spec(f"farab{seed}").key)
         tau = cal[int(np.ceil(0.95 * 399))]  # the "higher" quantile of 400 ordered values
         alert = score > tau
         found["fpr"].append(float(alert[~attack].mean()))
@@ -138,7 +138,7 @@ def test_families_against_all_benign_flows(store: RunStore) -> None:
     ]
     areas = []
     for seed in SEEDS:
-        score, attack, family, _ = parts_of(store, f"farab{seed}")
+        score, attack, family, _ = parts_of(store, small_spec(f"farab{seed}").key)
         kept = ~attack | (family == "scan")
         areas.append(roc_auc_score(attack[kept], score[kept]))
     assert record["auroc"] == pytest.approx(np.mean(areas))
@@ -155,7 +155,7 @@ def test_spread_over_seeds_with_students_factor_and_none_for_one_seed(store: Run
     }
     areas = []
     for seed in SEEDS:
-        score, attack, _, _ = parts_of(store, f"farab{seed}")
+        score, attack, _, _ = parts_of(store, small_spec(f"farab{seed}").key)
         areas.append(roc_auc_score(attack, score))
     both = records["far", "a", "b"]
     assert (both["mean"], both["std"], both["n_seeds"]) == (

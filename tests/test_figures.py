@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from harness.cli import figures as command
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from reports.figures import (
     Format,
     Matrices,
@@ -242,10 +243,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = []
     for label in ("alpha", "beta"):
         for position, (source, target) in enumerate([(source, target) for source in NAMES for target in NAMES]):
-            key = f"{label}{position}"
+            spec = RunSpec(
+                detector=label,
+                version="1",
+                params={},
+                regime="transfer",
+                calibration="target_benign",
+                seed=7,  # type: ignore[arg-type]
+                source=source,
+                source_hash=f"hash-{source}",
+                target=target,
+                target_hash=f"hash-{target}",  # type: ignore[arg-type]
+                **dict.fromkeys(("split", "caps", "profile", "device"), "test"),  # type: ignore[arg-type]
+            )
+            key = spec.key
             cells.append(ExpectedCell(label, "transfer", source, target, 7, key))
             failed = (label, source, target) == ("beta", "home", "office")
-            store.append(record(key, label, source, target, "timeout" if failed else "ok"))
+            store.append(record(spec, "timeout" if failed else "ok"))
             if not failed:
                 store.write_scores(key, stored_scores(position, target))
     for target in NAMES:
@@ -267,20 +281,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def record(key: str, label: str, source: str, target: str, status: str) -> RunRecord:
-    spec = {
-        "detector": label,
-        "regime": "transfer",
-        "calibration": "target_benign",
-        "source": source,
-        "target": target,
-        "params": {},
-        "version": "1",
-    }
+def record(spec: RunSpec, status: str) -> RunRecord:
     return RunRecord(
-        key=key,
-        fit_key=label,
-        spec=spec | {"target_hash": f"hash-{target}"},
+        key=spec.key,
+        fit_key=spec.detector,
+        spec=asdict(spec),
         status=status,  # type: ignore[arg-type]
         reason="exceeded 1s" if status != "ok" else "",
         attempt=1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry import sequences
 from datasets_registry.sequences import UNKNOWN, ingest_sequences
 from datasets_registry.store import FlowStore
 from janus_bench.columns import CIC_FEATURES
@@ -109,8 +107,7 @@ def test_arrays_that_are_no_packets(folder, values):
     assert "expected numbers, of 1 packet or more a flow" in refused(folder)
 
 
-def test_a_small_file_of_very_long_flows_takes_little_memory(folder, monkeypatch):
-    monkeypatch.setattr(sequences, "PIECE_BYTES", 1 << 20)
+def test_a_small_file_of_very_long_flows_takes_little_memory(folder):
     many = 400
     pl.concat([flows()] * (many // N + 1))[:many].with_columns(ts_start=pl.lit(1.0)).write_parquet(
         folder / "flows.parquet"
@@ -125,9 +122,6 @@ def test_a_small_file_of_very_long_flows_takes_little_memory(folder, monkeypatch
     tracemalloc.stop()
     assert manifest["n_flows"] == many
     assert peak < 60 << 20  # of 144 that numpy itself would take
-    monkeypatch.setattr(sequences, "MAX_FLOW_BYTES", 5000 * 9 * 8 - 1)
-    shutil.rmtree(folder.parent / "store")
-    assert "MiB a flow" in refused(folder)
 
 
 @pytest.mark.parametrize("key", UNKNOWN)
@@ -136,7 +130,9 @@ def test_a_description_with_null_in_place_of_what_there_should_be(folder, key):
     if UNKNOWN[key] is None:
         assert ingest_sequences(folder, folder.parent / "store", name="x")["n_flows"] == N
     else:
-        assert f"not the description of a dataset ({key} is None)" in refused(folder)
+        said = refused(folder)
+        assert "not the description of a dataset" in said
+        assert key in said
 
 
 def test_labels_that_look_benign_are_warned_of_once_however_often_it_is_added(folder):

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -300,15 +300,18 @@ def test_all_formats_say_the_same(document: dict[str, Any], store: RunStore) -> 
 
 
 def test_numbers_of_two_versions_in_one_table_are_marked(tmp_path: Path) -> None:
-    store = write_planted(tmp_path / "runs")
-    path = store.folder / "results" / f"{spec_of('poor', 'plant', 'home').key}.1.json"
-    row = json.loads(path.read_text())
-    path.write_text(
-        json.dumps(
-            row | {"environment": {"janus-bench": "0.2.0", "commit": "abc"}, "spec": row["spec"] | {"version": "2"}}
-        )
-    )
-    notes = leaderboard.document(Results(store).select(), "auroc")["notes"]
+    key = spec_of("poor", "plant", "home").key
+
+    class Mixed(RunStore):
+        def records(self) -> dict[str, RunRecord]:
+            found = super().records()
+            environment = {"janus-bench": "0.2.0", "commit": "abc"}
+            return {
+                **found,
+                key: replace(found[key], environment=environment, spec={**found[key].spec, "version": "2"}),
+            }
+
+    notes = leaderboard.document(Results(Mixed(write_planted(tmp_path / "runs").folder)).select(), "auroc")["notes"]
     assert "MIXED VERSIONS: rows were made by janus-bench 0.1.0, 0.2.0 abc" in notes
     assert "MIXED VERSIONS of a detector in one row: poor (1, 2)" in notes
 

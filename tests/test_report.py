@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
 from reports.render.html.collect import MAX_POINTS, collect, roc_grid, tpr_at
@@ -221,6 +221,20 @@ def test_the_steps_of_every_seed_are_kept():
     assert np.isin(smallest, grid).all()
 
 
+def small_spec(name: str) -> RunSpec:
+    """Of the run ``far`` or ``near``, source, target, seed, as in ``farab1``."""
+    label, (source, target, seed) = name[:-3], name[-3:]
+    where = {
+        "source": source,
+        "source_hash": source * 2,
+        "target": target,
+        "target_hash": target * 2,
+        "seed": int(seed),
+    }
+    how = {"split": "grouped", "caps": "quick", "profile": "quick", "calibration": "target_benign", "device": "cpu"}
+    return RunSpec(detector=label, version="1", params={}, regime="transfer", **where, **how)  # type: ignore[arg-type]
+
+
 def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
     """Detectors ``far`` and ``near`` on two sites and two seeds, their scores written down; one run of ``near`` failed,
     one is missing."""
@@ -240,29 +254,31 @@ def small_store(folder: Path) -> tuple[RunStore, PlanRecord]:
     cells = []
     for label in ("far", "near"):
         for origin, target, seed in ((origin, target, seed) for origin in "ab" for target in "ab" for seed in (1, 2)):
-            key = f"{label}{origin}{target}{seed}"
+            name = f"{label}{origin}{target}{seed}"
+            spec = small_spec(name)
+            key = spec.key
             cells.append(ExpectedCell(label, "transfer", origin, target, seed, key))
-            if key == "nearbb2":
+            if name == "nearbb2":
                 continue
-            status = "error" if key == "nearab2" else "ok"
+            status = "error" if name == "nearab2" else "ok"
             rng = np.random.default_rng(seed + 7 * (label == "far"))
             score = rng.normal(size=2200) + (np.arange(2200) >= 2000) * (3 if label == "far" else 1)
             role = np.repeat(["cal_a", "cal_b", "test"], [200, 400, 1600])
             if status == "ok":
                 table = {"flow_id": np.arange(2200), "target": [target] * 2200, "role": role, "score": score}
                 store.write_scores(key, pl.DataFrame(table))
-            spec = {
-                "regime": "transfer",
-                "calibration": "target_benign",
-                "source": origin,
-                "target": target,
-                "target_hash": target * 2,
-                "params": {},
-            }
-            spec |= {"version": "1", "device": "cpu", "seed": seed}
             store.append(
                 RunRecord(
-                    key, key, spec, status, "" if status == "ok" else "ValueError: no", 1, "", "test", False, "identity"
+                    key,
+                    key,
+                    asdict(spec),
+                    status,
+                    "" if status == "ok" else "ValueError: no",
+                    1,
+                    "",
+                    "test",
+                    False,
+                    "identity",
                 )
             )  # type: ignore[arg-type]
     declared = {label: DetectorRow(label, provenance="test") for label in ("far", "near")}
@@ -280,7 +296,7 @@ def test_collected_numbers_by_brute_force(tmp_path):
     cell = cells["far", "a", "b"]
     parts = []
     for seed in (1, 2):
-        scores = store.scores(f"farab{seed}")["score"].to_numpy()
+        scores = store.scores(small_spec(f"farab{seed}").key)["score"].to_numpy()
         benign, rare, scan = scores[600:2000], scores[2000:2010], scores[2010:]
         tau = np.sort(scores[200:600])[396]  # numpy's "higher" at .99 · 399 = 395.01
         parts.append((benign, rare, scan, tau))
@@ -305,13 +321,13 @@ def test_collected_numbers_by_brute_force(tmp_path):
     document = {row["detector"]: row for row in data.first["rows"]}
     areas = []
     for seed in (1, 2):
-        scores = store.scores(f"farab{seed}")["score"].to_numpy()[600:]
+        scores = store.scores(small_spec(f"farab{seed}").key)["score"].to_numpy()[600:]
         areas.append(roc_auc_score(np.arange(1600) >= 1400, scores))
     shown = next(found for found in document["far"]["cells"] if (found["source"], found["target"]) == ("a", "b"))
     assert shown["mean"] == pytest.approx(np.mean(areas))
     assert data.families["a"]["scan"] == FamilySize(190, 7)
     assert cells["near", "a", "b"].n_seeds == 1
-    assert {run.key: run.status for run in data.runs}["nearbb2"] == "missing"
+    assert {run.key: run.status for run in data.runs}[small_spec("nearbb2").key] == "missing"
     page = render_page(data)
     assert "ValueError: no" in page
     assert "SYNTHETIC" not in page
@@ -319,8 +335,9 @@ def test_collected_numbers_by_brute_force(tmp_path):
 
 def test_damaged_scores_are_one_clear_error(tmp_path):
     store, _ = small_store(tmp_path)
-    (tmp_path / "scores" / "faraa1.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"faraa1\.parquet is damaged"):
+    key = small_spec("faraa1").key
+    (tmp_path / "scores" / f"{key}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=rf"{key}\.parquet is damaged"):
         collect(Results(store).select())
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from reports.results.folder import RunStore
 
-RECORD = RunRecord(
-    "k1", "f1", {"target": "t"}, "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5}
-)
-CELLS = (ExpectedCell("d", "transfer", "t", "t", 1, "k1"),)
+SPEC = RunSpec("d", "1", {}, "transfer", "t", "h", "t", "h", 1, "grouped", "quick", "quick", "target_benign", "cpu")
+KEY = SPEC.key
+RECORD = RunRecord(KEY, "f1", asdict(SPEC), "ok", "", 0, "now", "faithful", False, "identity", metrics={"auroc": 0.5})
+CELLS = (ExpectedCell("d", "transfer", "t", "t", 1, KEY),)
 PLAN = PlanRecord(
     "cross",
     "quick",
@@ -37,8 +37,8 @@ def store(tmp_path):
 def test_the_latest_attempt_counts_and_the_earlier_ones_stay(store):
     store.append(replace(RECORD, status="killed", metrics={}))
     assert store.append(RECORD).attempt == 2
-    assert store.records() == {"k1": replace(RECORD, attempt=2)}
-    assert sorted(path.name for path in (store.folder / "results").iterdir()) == ["k1.1.json", "k1.2.json"]
+    assert store.records() == {KEY: replace(RECORD, attempt=2)}
+    assert sorted(path.name for path in (store.folder / "results").iterdir()) == [f"{KEY}.1.json", f"{KEY}.2.json"]
 
 
 def test_concurrent_writers_never_overwrite_each_other(store):
@@ -58,15 +58,17 @@ def test_scores_and_truth_round_trip(store):
     table = pl.DataFrame({"flow_id": [1, 2], "target": ["t", "t"], "role": ["test", "cal_b"], "score": [0.25, 1e300]})
     store.write_scores("k1", table)
     assert store.scores("k1").equals(table)
-    store.write_truth("h", table)
-    store.write_truth("h", table.head(1))  # written once: the hash names the content
-    assert store.truth("h").equals(table)
+    named = {"family": ["scan", "benign"], "source": ["a.pcap", "é.pcap"], "n_packets": [3, 1]}
+    truth = pl.DataFrame({"flow_id": [1, 2], "attack": [True, False], **named})
+    store.write_truth("h", truth)
+    store.write_truth("h", truth.head(1))  # written once: the hash names the content
+    assert store.truth("h").equals(truth)
 
 
 def test_an_unfinished_temporary_file_is_not_a_result(store):
     store.append(RECORD)
     (store.folder / "results" / ".abc.part").write_text('{"half": ')
-    assert set(store.records()) == {"k1"}
+    assert set(store.records()) == {KEY}
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", json.dumps({"schema_version": 999})])

@@ -58,7 +58,7 @@ def read_labels(folder: Path) -> LabelRows:
     check_csv_text(path)
     try:
         # Everything as text first: what a column means is decided here, not by the values that happen to be in it.
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
     frame = frame.rename({name: name.strip() for name in frame.columns})

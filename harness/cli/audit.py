@@ -28,9 +28,9 @@ def audit(name: DatasetName, output: ListFormat = "table") -> None:
     with PreparationProgress() as progress:
         found = document(open_dataset(name, progress), progress)
     if output == "json":
-        console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
+        console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
     else:
-        _print(found)
+        _print(console.cleaned(found))
 
 
 def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:

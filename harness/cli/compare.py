@@ -52,7 +52,7 @@ def compare(
     if output == "json":
         console.document(document, "json")
     else:
-        _print(document)
+        _print(console.cleaned(document))
 
 
 def _print(document: Comparison) -> None:

@@ -1,8 +1,11 @@
 """Where things are printed: data on standard output, everything else on standard error; tables that survive a pipe."""
 
+import contextlib
+import errno
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -12,6 +15,7 @@ from typing import Any
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError
+from janus_bench.files import why, write_atomically
 
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
@@ -26,16 +30,66 @@ def color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def out(text: str) -> None:
-    """Data."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    sys.stdout.flush()
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing it, and what changes the order of what it shows."""
+_LAYOUT = re.compile(r"\n|\t")
+_COLORED = re.compile(r"\n|\t|\x1b\[[0-9;]*m")
+
+
+def visible(text: str, kept: re.Pattern[str] | None = None) -> str:
+    """Control characters as JSON would escape them: a name out of a file must not move the cursor or make a line of its
+    own.
+
+    kept: what stays where it is found.
+    """
+    if not _CONTROL.search(text):
+        return text
+    if kept is None:
+        return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f", text)
+    begin, parts = 0, []
+    for found in kept.finditer(text):
+        parts += [visible(text[begin : found.start()]), found[0]]
+        begin = found.end()
+    return "".join([*parts, visible(text[begin:])])
+
+
+def cleaned(value: Any) -> Any:
+    """A document with every text in it ``visible``."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {cleaned(key): cleaned(one) for key, one in value.items()}
+    return type(value)(map(cleaned, value)) if isinstance(value, list | tuple) else value
+
+
+def out(text: str, *, as_json: bool = False) -> None:
+    """Data.  What standard output cannot encode becomes ``?``, or an escape in JSON (``main`` has set that)."""
+    text = visible(text if text.endswith("\n") else f"{text}\n", _COLORED if color() else _LAYOUT)
+    if as_json and "utf" not in (sys.stdout.encoding or "utf").lower():
+        text = re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough
+            raise
+        # or what is still buffered fails again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(f"cannot write standard output ({why(error)})") from None
 
 
 def say(text: str) -> None:
-    """Everything else."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Everything else, a line at a time.  Where it cannot be written there is nobody to tell, and a run goes on."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{visible(text)}\n")
+        sys.stderr.flush()
+
+
+def never_fail_to_encode() -> None:
+    """Print ``?`` for what the encodings of standard output and standard error do not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say_broken_plugins() -> None:
@@ -47,9 +101,13 @@ def say_broken_plugins() -> None:
 def save(file: Path, data: bytes, what: str = "") -> None:
     """A file that was asked for with ``-o``; ``what`` is said of it after its name."""
     try:
-        file.write_bytes(data)
+        if file.is_relative_to("/dev") or file.is_relative_to("/proc") or (file.exists() and not file.is_file()):
+            # a pipe or a device is written to; anything else is replaced, once the new one is whole
+            file.write_bytes(data)
+        else:
+            write_atomically(file, data)
     except OSError as error:
-        raise UsageError(f"cannot write {file} ({error.strerror}): choose another file with -o") from None
+        raise UsageError(f"cannot write {file} ({why(error)}): choose another file with -o") from None
     say(f"wrote {file}{what}")
 
 
@@ -61,7 +119,10 @@ def retry_command() -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:
     """Rows as an aligned table, or as JSON objects; cells are printed literally (no markup)."""
     if output == "json":
-        out(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+        out(
+            json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False),
+            as_json=True,
+        )
         return
     from rich import box
     from rich.console import Console
@@ -72,10 +133,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
     for number, column in enumerate(columns):
         grid.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(width=width(), no_color=not color(), force_terminal=color(), file=io.StringIO(), highlight=False)
     if title:  # a table's own title would be wrapped to the width of the table
-        console.print(Text(title))
+        console.print(Text(visible(title)))
     console.print(grid)
     out("\n".join(line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()))  # type: ignore[attr-defined]
 
@@ -83,6 +144,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
 def document(fields: Mapping[str, Any], output: str) -> None:
     """Named facts, one a line, or as a JSON object."""
     if output == "json":
-        out(json.dumps(fields, indent=1, ensure_ascii=False))
+        out(json.dumps(fields, indent=1, ensure_ascii=False), as_json=True)
     else:
         table(("", ""), [(name, str(value)) for name, value in fields.items()], output)

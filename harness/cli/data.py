@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from datasets_registry.making import making
-from datasets_registry.registry import added, dataset_folder, home, open_dataset
+from datasets_registry.registry import added, dataset_folder, home, open_dataset, unreadable
 from harness.cli import console
 from harness.cli.options import DatasetName, ListFormat, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import UsageError
+from janus_bench.files import why
 
 
 def add(
@@ -86,8 +87,8 @@ def add(
                 )
     except OSError as error:
         raise UsageError(
-            f"{error.filename or home()}: {error.strerror}; JANUS_BENCH_HOME names the folder that datasets "
-            f"are written to ({home()})"
+            f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
+            f"written to ({home()})"
         ) from None
     _print(manifest)
 
@@ -116,20 +117,27 @@ def export(
         with PreparationProgress() as progress:
             export_store(open_dataset(name, progress), folder, layout, progress)
     except OSError as error:
-        raise UsageError(f"{error.filename or folder}: {error.strerror}; -o names the folder to write") from None
+        raise UsageError(f"{error.filename or folder}: {why(error)}; -o names the folder to write") from None
     console.say(f"{name}: written to {folder}")
 
 
 def show_list(output: ListFormat = "table") -> None:
     """Datasets that are there, and those that a plugin can make."""
-    rows = []
+    from datasets_registry.store import FlowStore
+
+    rows, damaged = [], unreadable()
     for name in added():
-        manifest = json.loads((dataset_folder(name) / "manifest.json").read_text())
+        if name in damaged:
+            continue
+        manifest = FlowStore.open(dataset_folder(name)).manifest
         kind = "synthetic" if manifest["synthetic"] else "captures"
         numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
         rows.append((name, kind, *map(str, numbers), manifest.get("licence", "not stated"), manifest["summary"]))
+    rows += [
+        (name, "unreadable", *"–––––", reason) for name, reason in damaged.items() if name not in plugins.datasets()
+    ]
     for name, dataset in plugins.datasets().items():
-        if name not in added():
+        if name not in added() or name in damaged:
             kind = "synthetic" if dataset.synthetic else "captures"
             rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
     console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
@@ -141,7 +149,7 @@ def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "tabl
     with PreparationProgress() as progress:
         manifest = open_dataset(name, progress).manifest
     if output == "json":
-        console.out(json.dumps(manifest, indent=1))
+        console.out(json.dumps(manifest, indent=1), as_json=True)
     else:
         _print(manifest)
 

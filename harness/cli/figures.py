@@ -60,7 +60,14 @@ def heatmap(
             f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one"
         )
     figure = cross_heat_maps(
-        Matrices(matrices[0], matrices[1], (names[0], names[1]), sources, targets, metric_name(board["metric"])),
+        Matrices(
+            matrices[0],
+            matrices[1],
+            console.cleaned(names),
+            console.cleaned(sources),
+            console.cleaned(targets),
+            metric_name(board["metric"]),
+        ),
         form,
         _warning(board),
     )
@@ -87,7 +94,7 @@ def roc(
     for label in split_requests(detectors):
         (run,) = _runs(table, label, seed, source, target)
         evidence = run.scored(aggregator).evidence
-        curves[label] = (evidence.score, evidence.attack)
+        curves[console.visible(label)] = (evidence.score, evidence.attack)
     try:
         figure = roc_curves(curves, form, _warning(document(table, "auroc")))
     except ValueError as error:
@@ -115,9 +122,10 @@ def density(
     for run in _runs(table, detector, seed):
         evidence, name = run.scored(aggregator).evidence, run.aggregator(aggregator)
         groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
-        panels.append(ScorePanel(*run.pair, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
+        source, target = map(console.visible, run.pair)
+        panels.append(ScorePanel(source, target, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
     warning = _warning(document(table, "auroc"))
-    score = f"{detector}, {name.removeprefix('column:')}"
+    score = console.visible(f"{detector}, {name.removeprefix('column:')}")
     console.save(
         file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}"
     )
@@ -163,9 +171,8 @@ def ablation(
     deltas = ablation_deltas(board, reference, names, variants)
     if not deltas:
         raise DataError(f"{runs} has no detector besides {reference}")
-    console.save(
-        file, ablation_bars(deltas, reference, form=form, note=_warning(board)), f": differences to {reference}"
-    )
+    figure = ablation_bars(console.cleaned(deltas), console.visible(reference), form=form, note=_warning(board))
+    console.save(file, figure, f": differences to {reference}")
 
 
 def _format(file: Path) -> Format:

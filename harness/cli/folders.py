@@ -35,7 +35,7 @@ def export(
 
     with PreparationProgress() as progress:
         digest = archive.export(runs, file, progress)
-    console.out(f"{digest}  {file}")  # as ``sha256sum`` prints it
+    console.out(f"{digest}  {console.visible(str(file))}")  # as ``sha256sum`` prints it
     console.say(
         f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB); unpacked, `sha256sum -c SHA256SUMS` in its folder "
         "checks every file"

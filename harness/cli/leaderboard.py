@@ -63,16 +63,21 @@ def leaderboard(
         return
     from reports.results.model import measure_of
 
-    renderer = find_renderer(output, file)
+    renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = read(runs, protocol)
     name = table_name(results, table)
-    board = _with_intervals(results, measure_of(metric, aggregator or None), intervals, name)
-    shown = with_table(results, board, name, flows_per_day, base_rates)
+    board = _with_intervals(results, measure, intervals, name)
+    shown = console.cleaned(with_table(results, board, name, flows_per_day, base_rates))
     text = renderer.render(shown, console.width(), console.color() and file is None)
     if file is None:
-        console.out(str(text))
+        console.out(str(text), as_json=output == "json")
     else:
-        console.save(file, text if isinstance(text, bytes) else (text if text.endswith("\n") else f"{text}\n").encode())
+        console.save(
+            file,
+            text
+            if isinstance(text, bytes)
+            else (text if text.endswith("\n") else f"{text}\n").encode(errors="replace"),
+        )
 
 
 def read(runs: Path, protocol: str) -> ResultTable:
@@ -84,7 +89,7 @@ def read(runs: Path, protocol: str) -> ResultTable:
 
 def show(table: ResultTable, renderer: Renderer) -> str:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
-    shown = with_table(table, document(table, "auroc"), table_name(table))
+    shown = console.cleaned(with_table(table, document(table, "auroc"), table_name(table)))
     return str(renderer.render(shown, console.width(), console.color()))
 
 

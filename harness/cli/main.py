@@ -6,10 +6,23 @@ from collections.abc import Callable
 
 import typer
 
-from harness.cli import audit, catalogue, compare, data, figures, folders, leaderboard, prepare, published, report, run
-from harness.cli.console import retry_command
+from harness.cli import (
+    audit,
+    catalogue,
+    compare,
+    console,
+    data,
+    figures,
+    folders,
+    leaderboard,
+    prepare,
+    published,
+    report,
+    run,
+)
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
+from janus_bench.files import why
 
 app = typer.Typer(
     name="janus-bench",
@@ -90,16 +103,21 @@ for words, (function, epilog) in COMMANDS.items():
 def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
+    console.never_fail_to_encode()
     try:
         app()
     except JanusBenchError as error:
-        print(f"janus-bench: {error}", file=sys.stderr)  # noqa: T201
+        console.say(f"janus-bench: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("janus-bench: interrupted", file=sys.stderr)  # noqa: T201
+        console.say("janus-bench: interrupted")
         sys.exit(130)
+    except MemoryError:
+        console.say(
+            f"janus-bench: not enough memory for this; run it again where there is more: {console.retry_command()}"
+        )
+        sys.exit(1)
     except OSError as error:
         where = error.filename or "the operating system"
-        what = f"janus-bench: {where}: {error.strerror}; run it again when that is mended: {retry_command()}"
-        print(what, file=sys.stderr)  # noqa: T201
+        console.say(f"janus-bench: {where}: {why(error)}; run it again when that is mended: {console.retry_command()}")
         sys.exit(1)

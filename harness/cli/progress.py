@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.cli import console
+from harness.cli.estimate import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from janus_bench.records import RunRecord
 
 LINE_EVERY_S = 10.0
+SILENT_S = 60.0
+"""A fit that has said nothing for so long is a line, where there are no bars."""
 
 
 class _Bars(AbstractContextManager[Any]):
@@ -67,9 +70,7 @@ class PreparationProgress(_Bars):
 
     def __call__(self, text: str, fraction: float) -> None:
         if self._bar is not None:
-            from rich.markup import escape
-
-            self._bar.update(self._main, description=escape(text), completed=fraction)
+            self._bar.update(self._main, description=_shown(text), completed=fraction)
         elif time.monotonic() >= self._next_line:
             console.say(f"{text}: {fraction:.0%}")
             self._next_line = time.monotonic() + LINE_EVERY_S
@@ -86,29 +87,51 @@ class RunProgress(_Bars):
         self._tasks: dict[str, Any] = {}
         self._started: dict[str, float] = {}
         self._next_line: dict[str, float] = {}
+        self._doing: dict[str, str] = {}
+        self._begun = time.monotonic()
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._bar is None:
+            threading.Thread(target=self._break_silences, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        super().__exit__(*error)
 
     def fit_started(self, fit: Fit) -> None:
-        from rich.markup import escape
-
         with self._lock:
             self._started[fit.key] = time.monotonic()
             self._next_line[fit.key] = time.monotonic() + LINE_EVERY_S
+            self._doing[fit.key] = f"{fit.title}: at work"
             if self._bar is not None:
-                self._tasks[fit.key] = self._bar.add_task(escape(fit.title), total=1.0)
+                self._tasks[fit.key] = self._bar.add_task(_shown(fit.title), total=1.0)
 
     def fit_progress(self, fit: Fit, fraction: float, text: str) -> None:
-        from rich.markup import escape
-
         with self._lock:
+            self._doing[fit.key] = f"{fit.title}: {fraction:.0%} {text}"
             if self._bar is not None:
-                self._bar.update(self._tasks[fit.key], completed=fraction, description=escape(f"{fit.title}: {text}"))
+                self._bar.update(self._tasks[fit.key], completed=fraction, description=_shown(f"{fit.title}: {text}"))
             elif time.monotonic() >= self._next_line[fit.key]:
-                console.say(f"        {fit.title}: {fraction:.0%} {text}")
-                self._next_line[fit.key] = time.monotonic() + LINE_EVERY_S
+                self._say_what_is_done(fit.key)
+
+    def _say_what_is_done(self, key: str) -> None:
+        console.say(f"        {self._doing[key]}, for {duration(time.monotonic() - self._started[key])}")
+        self._next_line[key] = time.monotonic() + LINE_EVERY_S
+
+    def _break_silences(self) -> None:
+        while not self._ended.wait(LINE_EVERY_S):
+            with self._lock:
+                for key in self._doing:
+                    if time.monotonic() >= self._next_line[key] - LINE_EVERY_S + SILENT_S:
+                        self._say_what_is_done(key)
 
     def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None:
         with self._lock:
             self._done += 1
+            del self._doing[fit.key]
             failed = [record for record in records if record.status != "ok"]
             line = f"[{self._done}/{self._fits}] {fit.title}: {len(records) - len(failed)} ok"
             for status in dict.fromkeys(record.status for record in failed):
@@ -116,7 +139,8 @@ class RunProgress(_Bars):
             line += f" in {time.monotonic() - self._started[fit.key]:.1f} s"
             if failed:
                 line += f" ({failed[0].reason})"
-            self._print(line)
+            left = (time.monotonic() - self._begun) / self._done * (self._fits - self._done)
+            self._print(line + (f"; about {duration(left)} left" if left > SILENT_S else ""))
             if self._bar is not None:
                 self._bar.remove_task(self._tasks.pop(fit.key))
                 self._bar.update(self._main, completed=self._done)
@@ -129,6 +153,13 @@ class RunProgress(_Bars):
         if self._bar is not None:
             from rich.text import Text
 
-            self._bar.console.print(Text(line))
+            self._bar.console.print(Text(console.visible(line)))
         else:
             console.say(line)
+
+
+def _shown(text: str) -> str:
+    """A description of a bar, which rich reads as markup."""
+    from rich.markup import escape
+
+    return escape(console.visible(text))

@@ -24,7 +24,9 @@ def published(
     from reports.published.table import published_table
     from reports.render.latex import latex_published
 
-    document = None if runs is None else leaderboard.document(leaderboard.read(runs, protocol), "auroc")
+    document = (
+        None if runs is None else console.cleaned(leaderboard.document(leaderboard.read(runs, protocol), "auroc"))
+    )
     table = published_table(document, set(plugins.detector_entries()))
     write = {
         "table": lambda: published_text(table, console.width(), console.color()),
@@ -32,4 +34,4 @@ def published(
         "latex": lambda: latex_published(table),
         "json": lambda: json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False),
     }
-    console.out(write[output]())
+    console.out(write[output](), as_json=output == "json")

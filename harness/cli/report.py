@@ -11,7 +11,7 @@ import typer
 from harness.cli import console, leaderboard
 from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from reports.results.model import ResultTable
@@ -34,7 +34,7 @@ def report(
             "file with -o"
         )
     with PreparationProgress() as progress:
-        page = render_page(collect(table, _audits(table, progress), progress)).encode()
+        page = render_page(collect(table, _audits(table, progress), progress)).encode(errors="replace")
     console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
 
 
@@ -48,7 +48,10 @@ def _audits(table: ResultTable, progress: Callable[[str, float], None]) -> dict[
     found = {}
     for name, entry in table.datasets.items():
         if name in added() and is_current(dataset_folder(name)):
-            store = FlowStore.open(dataset_folder(name))
-            if store.hash == entry.hash:
-                found[name] = document(store, progress)
+            try:
+                store = FlowStore.open(dataset_folder(name))
+                if store.hash == entry.hash:
+                    found[name] = document(store, progress)
+            except DataError as error:
+                console.say(f"note: the page has no audit of {name}: {error}")
     return found

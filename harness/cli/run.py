@@ -15,6 +15,7 @@ from harness.cli import console
 from harness.cli.options import DEFAULT_RUNS, Runs
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
+from janus_bench.files import why
 from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
@@ -62,10 +63,14 @@ def run(
         typer.Option(envvar="JANUS_BENCH_JOBS", min=1, help="Fits at a time; default: one per core, at most 4."),
     ] = None,
     timeout: Annotated[
-        str, typer.Option(envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring: 90s, 30m, 2h.")
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_TIMEOUT", help="Longest time for one fit with its scoring, with unit: 90s, 2h."
+        ),
     ] = "2h",
     max_memory: Annotated[
-        str, typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit: 500M, 8G.")
+        str,
+        typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit, with unit: 500M, 8G."),
     ] = "",
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")
@@ -91,6 +96,7 @@ def run(
     Exit code: 0 all ok, 1 some runs failed, 2 usage, 3 data, 4 plugin, 130 interrupted.
     """
     from datasets_registry.registry import describe, draw_of, load_datasets
+    from harness.cli.estimate import estimate
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
     from harness.executors.local import LocalExecutor
@@ -131,7 +137,10 @@ def run(
     cores = len(os.sched_getaffinity(0))
     jobs = jobs or (1 if settings.device == "cuda" else min(DEFAULT_JOBS, cores))
     machine = Machine(jobs, max(1, cores // jobs), timeout_s, most_bytes, LocalExecutor())
-    with RunProgress(len(plan.only(missing))) as watch:
+    fits = plan.only(missing)
+    for line in estimate(fits, store.records().values(), jobs, runs):
+        console.say(line)
+    with RunProgress(len(fits)) as watch:
         try:
             result = run_plan(plan, opened, store, machine, watch)
         except WriteFailed as error:
@@ -139,12 +148,12 @@ def run(
     if not result.records:
         console.say(f"nothing to do: all {result.reused} runs are already in {runs}")
     results = Results(store, console.say)
-    console.out(show(results.table([plan.record]), renderer))
+    console.out(show(results.table([plan.record]), renderer), as_json=output == "json")
     keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
-    raise typer.Exit(_conclude(result, [results.records[key] for key in keys], console.retry_command()))
+    raise typer.Exit(_conclude(result, [results.records[key] for key in keys], runs, console.retry_command()))
 
 
-def _conclude(result: Result, records: Sequence[RunRecord], retry: str) -> int:
+def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: str) -> int:
     """Say how every run of the plan stands, what to do about those that failed, and give the exit code."""
     failed = [record for record in records if record.status != "ok"]
     if result.records:
@@ -155,7 +164,7 @@ def _conclude(result: Result, records: Sequence[RunRecord], retry: str) -> int:
         return 130
     for status in dict.fromkeys(record.status for record in failed):
         members = [record for record in failed if record.status == status]
-        console.say(f"{len(members)} × {status}: {members[0].reason} (log: logs/{members[0].fit_key}.log)")
+        console.say(f"{len(members)} × {status}: {members[0].reason} (log: {runs / 'logs' / members[0].fit_key}.log)")
     if any(record.status != "skipped" for record in failed):
         console.say(f"run only what is missing with: {retry}")
     return 1 if failed else 0
@@ -188,10 +197,10 @@ def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
     import tomllib
 
     try:
-        tables = tomllib.loads(file.read_text())
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"--params {file}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--params {file}: {why(error)}") from None
+    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
         raise UsageError(f"--params {file}: not valid TOML: {error}") from None
     for name, table in tables.items():
         if not isinstance(table, dict):
@@ -200,10 +209,15 @@ def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def _dataset_names(text: str) -> list[str]:
-    from datasets_registry.registry import added, synthetic_suite
+    from datasets_registry.registry import added, synthetic_suite, unreadable
 
     suite = synthetic_suite()
-    names = split_requests(text) or [name for name in added() if name not in suite]
+    names = split_requests(text)
+    if not names:
+        damaged = unreadable()
+        names = [name for name in added() if name not in (*suite, *damaged)]
+        for name in damaged.keys() - plugins.datasets().keys():
+            console.say(f"janus-bench: dataset {name} is left out: {damaged[name]}")
     if not names:
         console.say(
             "no datasets added: using the built-in SYNTHETIC suite (add your own with `janus-bench data add "
@@ -230,19 +244,23 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"--timeout {text!r}: give a time such as 90s, 30m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+    return _amount("--timeout", text, {"s": 1, "m": 60, "h": 3600}, "90s, 30m or 2h")
 
 
 def _bytes(text: str) -> int | None:
     if not text:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG])(?:i?B)?", text, re.IGNORECASE)
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"--max-memory {text!r}: give an amount such as 500M or 8G")
-    return int(float(match[1]) * {"k": 2**10, "m": 2**20, "g": 2**30}[match[2].lower()])
+    return int(_amount("--max-memory", text, {"k": 2**10, "m": 2**20, "g": 2**30}, "500M or 8G", "(?:i?B)?"))
+
+
+def _amount(option: str, text: str, units: Mapping[str, int], examples: str, ending: str = "") -> float:
+    """A number with one of the units behind it; without one nobody knows whether 8 is 8 s, 8 min, 8 MB or 8 GB."""
+    match = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?)({'|'.join(units)}){ending}", text.strip(), re.IGNORECASE)
+    if not match or not 0 < float(match[1]) < 2**40:
+        raise UsageError(
+            f"{option} {text!r}: give a number above 0 with its unit ({', '.join(units)}), such as {examples}"
+        )
+    return float(match[1]) * units[match[2].lower()]
 
 
 def _device(asked: str) -> str:

@@ -50,7 +50,7 @@ def _frame(table: ResultTable, metric: str, aggregator: str | None, width: int) 
     from reports.tables.leaderboard import build_leaderboard
 
     line, done = _progress(table)
-    board = build_leaderboard(table, measure_of(metric, aggregator))
+    board = console.cleaned(build_leaderboard(table, measure_of(metric, aggregator)))
     return f"{line}\n\n{render_table(board, width, console.color())}", done
 
 

@@ -82,9 +82,9 @@ def _name(name: Cell, width: int) -> Text:
     """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across
     networks."""
     text = Text(wrap_name(name.text, width), "bold")
-    bracket = text.plain.find("[")
-    if bracket >= 0:
-        text.stylize("not bold dim", bracket, text.plain.rindex("]") + 1)
+    begin, end = text.plain.find("["), text.plain.rfind("]")
+    if 0 <= begin < end:
+        text.stylize("not bold dim", begin, end + 1)
     if name.small:
         text.append("\n" + wrap_name(name.small, width), "not bold dim")
     return text

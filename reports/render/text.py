@@ -16,6 +16,7 @@ SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic"
 OF_ROW = ("detector", "provenance", "uses_labels")
 MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
 OF_INTERVAL = ("low", "high", "group", "low_these", "high_these", "group_these")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OF_CELL = tuple(BoardCell.__annotations__)
 
 
@@ -62,8 +63,7 @@ def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
     columns, lines = tidy(document)
     text = io.StringIO()
-    shown = [[str(value).lower() if isinstance(value, bool) else _params(value) for value in line] for line in lines]
-    csv.writer(text, lineterminator="\n").writerows([columns, *shown])
+    csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
     return text.getvalue().rstrip("\n")
 
 
@@ -83,6 +83,14 @@ def render_parquet(document: Board, width: int, color: bool) -> bytes:
 
 def _params(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+
+
+def _field(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula is told apart by an apostrophe; numbers, negative ones too,
+    are no texts."""
+    if isinstance(value, str):  # a carriage return would end the line unquoted
+        return f"'{value}".replace("\r", "\\r") if value.startswith(FORMULA) else value.replace("\r", "\\r")
+    return str(value).lower() if isinstance(value, bool) else _params(value)
 
 
 def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json

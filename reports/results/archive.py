@@ -7,21 +7,23 @@ import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from janus_bench.errors import DataError, UsageError
+from janus_bench.files import why, written_aside
+from janus_bench.records import SCHEMA_VERSION, RunRecord
 from reports.results.folder import FOLDERS, RunStore
 
 CHECKSUMS = "SHA256SUMS"
 
 
-def _zstd(file: BinaryIO) -> Any:
+def _zstd(file: IO[bytes]) -> Any:
     import pyarrow as pa
 
     return pa.CompressedOutputStream(file, "zstd")
 
 
-SUFFIXES: dict[str, Callable[[BinaryIO], Any]] = {
+SUFFIXES: dict[str, Callable[[IO[bytes]], Any]] = {
     ".tar.zst": _zstd,
     ".tar.gz": lambda file: gzip.GzipFile("", "wb", fileobj=file, mtime=0),
 }
@@ -46,11 +48,11 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
         if path.is_file() and not path.name.startswith(".")
     )
     top = archive.name.removesuffix(suffix)
-    temporary = archive.with_name(f".{archive.name}.part")
     try:
         with (
-            temporary.open("wb") as file,
-            SUFFIXES[suffix](file) as stream,
+            written_aside(archive) as file,
+            open(file.fileno(), "wb", closefd=False) as kept_open,  # Arrow closes what it has written to
+            SUFFIXES[suffix](kept_open) as stream,
             tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
             sums = []
@@ -60,11 +62,8 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
                 sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
                 _add(tar, f"{top}/{name}", data)
             _add(tar, f"{top}/{CHECKSUMS}", "".join(sums).encode())
-        temporary.replace(archive)
     except OSError as error:
-        raise UsageError(f"cannot write {archive} ({error.strerror}): choose another file with -o") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {archive} ({why(error)}): choose another file with -o") from None
     with archive.open("rb") as written:
         return hashlib.file_digest(written, "sha256").hexdigest()
 
@@ -76,14 +75,33 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _check(store: RunStore) -> None:
-    """Every ok row has its scores and truth: an archive without them could not be looked into."""
-    for key, record in store.records().items():
-        for path in (
-            store.folder / "scores" / f"{key}.parquet",
-            store.folder / "truth" / f"{record.spec['target_hash']}.parquet",
-        ):
-            if record.status == "ok" and not path.exists():
-                raise DataError(
-                    f"{path} is missing though run {key} is ok: delete its row in results/ and run it again "
-                    "before exporting"
+    """Every plan is one, and every ok row has its scores and truth, whole: an archive without them could not be looked
+    into."""
+    store.plans()
+    for record in store.records().values():
+        if record.status != "ok":
+            continue
+        scores, truth = store.scores(record.key), store.truth(record.spec["target_hash"])
+        flows = dict(scores.group_by("role").len().iter_rows())
+        counted = {"cal_a": ("n_cal",), "cal_b": ("n_cal_b",), "test": ("n_test_benign", "n_test_attack")}
+        for role, names in counted.items():
+            expected = [record.counts.get(name) for name in names]
+            if (
+                record.schema_version == SCHEMA_VERSION
+                and None not in expected
+                and flows.get(role, 0) != sum(filter(None, expected))
+            ):
+                raise _lacking(
+                    store, record, f"{flows.get(role, 0)} flows for {role}, its row says {sum(filter(None, expected))}"
                 )
+        if scores.filter(scores["role"] == "test").join(truth, on="flow_id", how="anti").height:
+            raise _lacking(store, record, "flows that its truth does not know")
+
+
+def _lacking(store: RunStore, record: RunRecord, what: str) -> DataError:
+    """A run whose scores are not those that it was stored with."""
+    where = store.folder / "scores" / f"{record.key}.parquet"
+    return DataError(
+        f"{where} has {what}: delete it and {store.folder / 'results' / record.key}.*.json, and run again "
+        "before exporting"
+    )

@@ -12,7 +12,6 @@ logs/<fit>.log                the child's standard error
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -25,11 +24,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.files import write_atomically
-from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord
+from janus_bench.files import why, write_atomically
+from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, key_of
+from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
 
 if TYPE_CHECKING:
     import polars as pl
+
+SCORES = {"flow_id": "Int64", "target": "String", "role": "String"}
+TRUTH = {"flow_id": "Int64", "attack": "Boolean", "family": "String", "source": "String", "n_packets": "Int64"}
+"""Columns that these tables have, and their types; scores follow in columns of their own, and a truth of schema version
+2 has site and group."""
 
 FOLDERS = ("plans", "results", "scores", "truth", "models", "logs")
 
@@ -64,7 +69,7 @@ class RunStore:
                     pass
         except OSError as error:
             raise UsageError(
-                f"results folder {folder} cannot be written ({error.strerror}): choose another with --runs"
+                f"results folder {folder} cannot be written ({why(error)}): choose another with --runs"
             ) from None
         return cls(folder)
 
@@ -112,9 +117,7 @@ class RunStore:
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
-            raise WriteFailed(
-                f"cannot write {place}: {error.strerror or error}. Make room and run the same command again"
-            ) from None
+            raise WriteFailed(f"cannot write {place}: {why(error)}. Make room and run the same command again") from None
 
     def write_log(self, fit_key: str, log: Path) -> None:
         """Keep a child's standard error."""
@@ -122,19 +125,32 @@ class RunStore:
 
     def records(self) -> dict[str, RunRecord]:
         """The latest attempt of every run."""
-        attempts = sorted((*_attempt_of(path), path) for path in (self.folder / "results").glob("*.json"))
+        attempts = sorted((*_attempt_of(path), path) for path in _listed(self.folder / "results"))
         latest = {key: path for key, attempt, path in attempts if attempt}
-        return {key: RunRecord(**_read(path)) for key, path in latest.items()}
+        return {key: _record(path) for key, path in latest.items()}
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
-        return [_plan(path) for path in sorted((self.folder / "plans").glob("*.json"))]
+        return [_plan(path) for path in sorted(_listed(self.folder / "plans"))]
 
     def scores(self, run_key: str) -> pl.DataFrame:
-        return self._read_parquet(self.folder / "scores" / f"{run_key}.parquet")
+        """Finite scores of at least one flow; DataError, which says what to do, where they are not there or damaged."""
+        path = self.folder / "scores" / f"{run_key}.parquet"
+        what_to_do = f"delete it and results/{run_key}.*.json"
+        found = _table(path, SCORES, what_to_do)
+        values = found.drop(*SCORES)
+        if (
+            not found.height
+            or not values.width
+            or not all(dtype.is_float() for dtype in values.dtypes)
+            or not all(map(_finite, values))
+        ):
+            raise DataError(f"{path} is damaged (it does not hold finite scores): {what_to_do}, and run again")
+        return found
 
     def truth(self, data_hash: str) -> pl.DataFrame:
-        return self._read_parquet(self.folder / "truth" / f"{data_hash}.parquet")
+        """DataError, which says what to do, where it is not there or damaged."""
+        return _table(self.folder / "truth" / f"{data_hash}.parquet", TRUTH, "delete it if it is there")
 
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key
@@ -145,28 +161,12 @@ class RunStore:
             return write_atomically(path, data, exclusive)
         except OSError as error:
             raise WriteFailed(
-                f"cannot write {path}: {error.strerror}; what was finished before is kept. Make room and run "
-                "the same command again"
+                f"cannot write {path}: {why(error)}; what was finished before is kept. Make room and run the "
+                "same command again"
             ) from None
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        table.write_parquet(buffer, compression="zstd")
-        self._write(path, buffer.getvalue())
-
-    def _read_parquet(self, path: Path) -> pl.DataFrame:
-        import polars as pl
-
-        try:
-            return pl.read_parquet(path)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path} is missing: its row cannot be derived; delete the row in results/ and run again"
-            ) from None
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(
-                f"{path} is damaged ({str(error).splitlines()[0]}): delete it and its row in results/, and run again"
-            ) from None
+        self._write(path, table_bytes(table))
 
 
 def _copy_regular(source: Path, destination: Path) -> None:
@@ -189,22 +189,75 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _finite(values: pl.Series) -> bool:
+    return bool(values.is_finite().all())
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The JSON files in it.  DataError for a folder that may not be looked into, which a glob would take for an empty
+    one."""
     try:
-        fields = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete it and run again") from None
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if version not in READABLE_VERSIONS:
+        return [folder / name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith(".")]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    except OSError as error:
         raise DataError(
-            f"{path} has schema version {version}, this janus-bench reads {' and '.join(map(str, READABLE_VERSIONS))}: "
-            "it was written by another version of janus-bench; use that one, or another folder with --runs"
-        )
-    return dict(fields)
+            f"{folder} cannot be read ({why(error)}): mend that, or name another folder with --runs"
+        ) from None
+
+
+def _read(path: Path, kind: type) -> dict[str, Any]:
+    """The fields of a ``kind``."""
+    try:
+        fields = read_json(path)
+        version = fields.get("schema_version") if isinstance(fields, dict) else None
+        if version is None or (isinstance(version, int) and version in READABLE_VERSIONS):
+            if wrong := mismatch(fields, kind):
+                raise Unreadable(wrong)
+            return dict(fields)
+    except Unreadable as error:
+        raise _damaged(path, str(error)) from None
+    raise DataError(
+        f"{path} has schema version {version}, this janus-bench reads {' and '.join(map(str, READABLE_VERSIONS))}: "
+        "it was written by another version of janus-bench; use that one, or another folder with --runs"
+    )
+
+
+def _record(path: Path) -> RunRecord:
+    fields = _read(path, RunRecord)
+    if wrong := mismatch(fields["spec"], RunSpec, "spec") or mismatch(
+        fields.get("partition", {}), StoredPartition, "partition"
+    ):
+        raise _damaged(path, wrong)
+    if (fields["key"], fields["attempt"]) != _attempt_of(path) or key_of(fields["spec"]) != fields["key"]:
+        raise _damaged(path, "its key is not that of its name and declaration")
+    return RunRecord(**fields)
 
 
 def _plan(path: Path) -> PlanRecord:
+    plan = PlanRecord.from_json(_read(path, PlanRecord))
+    if plan.key != path.stem:
+        raise _damaged(path, "what it holds is not what its name is made of")
+    return plan
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"{path} is damaged ({what}): delete it and run again")
+
+
+def _table(path: Path, types: Mapping[str, str], what_to_do: str) -> pl.DataFrame:
+    """A stored table with columns of these types, none of them with a missing value."""
     try:
-        return PlanRecord.from_json(_read(path))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is no plan ({error}): delete it and run again") from None
+        found = read_table(path)
+        for name, expected in types.items():
+            if name not in found.columns or str(found[name].dtype) != expected:
+                raise Unreadable(
+                    f"column {name} holds {found[name].dtype if name in found.columns else 'nothing'}, "
+                    f"expected {expected}"
+                )
+        if any(found.null_count().row(0)):
+            raise Unreadable("values are missing")
+    except Unreadable as error:
+        what = f"is damaged ({error})" if path.exists() else "is missing"
+        raise DataError(f"{path} {what}: {what_to_do}, and run again") from None
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from janus_bench.errors import DataError, UsageError
+from janus_bench.files import why
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
@@ -49,7 +50,7 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         destination.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
     except OSError as error:
-        raise UsageError(f"{destination} cannot be written ({error.strerror}): choose another with -o") from None
+        raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
     try:
         staged.chmod(0o755)
         for name in FOLDERS:

@@ -7,9 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-from janus_bench.files import write_atomically
+from janus_bench.files import why, write_atomically
 from janus_bench.quiet import ignore
 from janus_bench.records import key_of
+from janus_bench.stored import Unreadable, read_json
 from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing
@@ -26,16 +27,15 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
     that is impossible."""
     path = table.results.folder / FOLDER / f"{_key(table, measure)}.json"
     try:
-        found: TableStatistics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not kept yet, or cut short: it can be computed again
+        found: TableStatistics = read_json(path, TableStatistics)
+    except Unreadable:  # not kept yet, or damaged: it can be computed again
         found = leaderboard_statistics(table, measure, resamples_of(measure), progress)
         try:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(found, allow_nan=False))
         except OSError as error:
             table.results.say(
-                f"note: intervals could not be kept in {path.parent} ({error.strerror}): they are computed "
-                "again next time"
+                f"note: intervals could not be kept in {path.parent} ({why(error)}): they are computed again next time"
             )
     return found
 

@@ -7,6 +7,8 @@ A renderer of a plugin receives it as a plain mapping.  A number that does not e
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
+from janus_bench.records import StoredPartition
+
 SummaryName = Literal["within_mean", "cross_mean", "cross_worst"]
 SUMMARIES: tuple[SummaryName, ...] = ("within_mean", "cross_mean", "cross_worst")
 Summary = Mapping[SummaryName, float | None]
@@ -98,15 +100,7 @@ class BoardRow(TypedDict):
     cells: list[BoardCell]
 
 
-class BoardPartition(TypedDict, total=False):
-    """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
-
-    kind: str
-    reason: str
-    sizes: Mapping[str, int]
-    uncapped: Mapping[str, int]
-    attacks_sharing_a_training_capture: int
-    attacks_in_train: int
+BoardPartition = StoredPartition
 
 
 class DatasetInfo(TypedDict):

@@ -1,0 +1,294 @@
+"""Files that others may have damaged, read back: JSON as its annotation says, arrays and tables of the types that they
+should have.
+
+Whatever is wrong with one is an ``Unreadable``, whose text says what; the caller adds which file it was and what to do
+about it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import stat
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from janus_bench.files import why
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+LARGEST = 2**63
+"""Whole numbers are below it: nothing that is stored needs more than 64 bits."""
+
+
+class Unreadable(ValueError):
+    """What is wrong with a file, in a few words."""
+
+
+def read_json(path: Path, hint: Any = Any) -> Any:
+    """The JSON of a file, held to an annotation (see ``mismatch``)."""
+    try:
+        _regular(path)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except Unreadable:
+        raise
+    except RecursionError:
+        raise Unreadable("it is nested too deep") from None
+    except UnicodeDecodeError:
+        raise Unreadable("it is not UTF-8 text") from None
+    except OSError as error:
+        raise Unreadable(why(error)) from None
+    except ValueError as error:
+        raise Unreadable(f"it is not JSON: {error}") from None
+    if wrong := mismatch(value, hint):
+        raise Unreadable(wrong)
+    return value
+
+
+def mismatch(value: object, hint: Any, where: str = "") -> str:
+    """Where a value made of JSON is not what an annotation says, or an empty string: ``cells[3].seed is null, expected
+    a whole number``.
+
+    Known are None, bool, int, float (finite), str, Literal, unions, ``Mapping[str, …]``, lists and tuples, TypedDicts
+    (further keys are allowed), and dataclasses, whose fields with a default may be left out.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or hint is object:
+        return ""
+    if origin in (typing.Union, types.UnionType):
+        found = [mismatch(value, option, where) for option in arguments]
+        return "" if "" in found else max(found, key=len)
+    if origin is Literal:
+        return "" if value in arguments else _unmet(where, value, f"one of {', '.join(map(str, arguments))}")
+    if dataclasses.is_dataclass(hint) or typing.is_typeddict(hint):
+        return _unmet_fields(value, hint, where)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            return _unmet(where, value, "an object")
+        parts = (
+            (mismatch(key, str, f"a key of {where or 'it'}") or mismatch(one, arguments[1], _at(where, key)))
+            for key, one in value.items()
+        )
+        return next(filter(None, parts), "")
+    if origin is not None and issubclass(origin, Sequence):
+        if not isinstance(value, list):
+            return _unmet(where, value, "a list")
+        of = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(value)
+        if len(of) != len(value):
+            return _unmet(where, value, f"a list of {len(of)}")
+        return next(
+            filter(
+                None,
+                (
+                    mismatch(one, kind, f"{where}[{place}]")
+                    for place, (one, kind) in enumerate(zip(value, of, strict=True))
+                ),
+            ),
+            "",
+        )
+    return "" if _is(value, hint) else _unmet(where, value, _SIMPLE[hint])
+
+
+_SIMPLE: Mapping[Any, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+
+
+def _is(value: object, kind: Any) -> bool:
+    if kind is str:
+        return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if kind in (int, float):
+        wanted = int if kind is int else (int, float)
+        typed = isinstance(value, wanted) and not isinstance(value, bool)
+        return typed and (math.isfinite(value) if isinstance(value, float) else abs(value) < LARGEST)  # type: ignore[arg-type]
+    return isinstance(value, kind)
+
+
+def _unmet_fields(value: object, kind: Any, where: str) -> str:
+    if not isinstance(value, dict):
+        return _unmet(where, value, "an object")
+    hints, required, closed = _fields(kind)
+    for name in required:
+        if name not in value:
+            return f"{_at(where, name)} is missing"
+    for name, one in value.items():
+        if name not in hints and closed:
+            return f"{_at(where, name)} is not known"
+        if name in hints and (wrong := mismatch(one, hints[name], _at(where, name))):
+            return wrong
+    return ""
+
+
+@cache
+def _fields(kind: Any) -> tuple[Mapping[str, Any], Sequence[str], bool]:
+    """Annotations of all fields, the fields that have to be there, and whether there may be no others."""
+    hints = typing.get_type_hints(kind)
+    if typing.is_typeddict(kind):
+        return hints, sorted(kind.__required_keys__), False
+    fields = dataclasses.fields(kind)
+    given = [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    return {field.name: hints[field.name] for field in fields}, given, True
+
+
+def _at(where: str, name: object) -> str:
+    return f"{where}.{name}" if where else str(name)
+
+
+def _unmet(where: str, value: object, expected: str) -> str:
+    shown = "null" if value is None else json.dumps(value, default=str)
+    return f"{where or 'it'} is {shown if len(shown) <= 40 else shown[:40] + '…'}, expected {expected}"
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def read_array(path: Path, *, mapped: bool = True) -> NDArray[Any]:
+    """One array of a ``.npy`` file, memory-mapped unless it is empty or that is not wanted; never pickled objects."""
+    import numpy as np
+
+    try:
+        _regular(path)
+        with path.open("rb") as file:
+            shape, _, dtype = npy_header(file)
+        if dtype.hasobject:
+            raise Unreadable("it holds Python objects")
+        values: NDArray[Any] = np.load(path, mmap_mode="r" if mapped and 0 not in shape else None, allow_pickle=False)
+    except OSError as error:
+        raise Unreadable(why(error)) from None
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise Unreadable(first_line(error)) from None
+    return values
+
+
+LONGEST_HEADER = 1 << 16
+
+
+def npy_header(file: typing.IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
+    """Shape, Fortran order and dtype of a ``.npy`` file that is read from its beginning; ValueError where there is no
+    such header.
+
+    The length that a header claims is looked at before it is read, for it may claim 4 GiB.
+    """
+    import io
+    import warnings
+
+    import numpy as np
+
+    version = np.lib.format.read_magic(file)
+    width = 2 if version == (1, 0) else 4
+    length = file.read(width)
+    if len(length) != width or int.from_bytes(length, "little") > LONGEST_HEADER:
+        raise Unreadable("its header is cut short or too long")
+    head = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header that Python 2 wrote, or of what a damaged one reads like
+            shape, fortran_order, dtype = read(head)
+    except Exception as error:  # noqa: BLE001  a header is parsed as Python, which fails in many ways
+        raise Unreadable(f"its header is damaged ({type(error).__name__})") from None
+    if any(type(length) is not int or not 0 <= length < LARGEST for length in shape):
+        raise Unreadable(f"its header is damaged (shape {shape})")
+    return shape, fortran_order, dtype
+
+
+def table_columns(path: Path) -> tuple[str, ...]:
+    """Names of the columns of a Parquet file."""
+    with _parquet(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """A Parquet table, or some of its columns, which hold numbers, truth values, texts or times and nothing nested.
+
+    Read with Arrow, which answers damage with an exception where polars panics, and looks at the checksums of pages
+    where a file has them.
+    """
+    import polars as pl
+
+    with _parquet(path) as file:
+        schema = file.schema_arrow
+        names = list(columns or schema.names)
+        if len(set(schema.names)) < len(schema.names):
+            raise Unreadable("two columns have one name")
+        if absent := [name for name in names if name not in schema.names]:
+            raise Unreadable(f"it has no column {', '.join(absent)}")
+        for name in names:
+            if not _is_plain(schema.field(name).type):
+                raise Unreadable(f"column {name} holds {schema.field(name).type}")
+        table = file.read(columns=names)
+        table.validate(full=True)  # texts that are no UTF-8, codes of no category
+        if any(len(column) != file.metadata.num_rows for column in table.columns):
+            raise Unreadable("its columns are not as long as it says")
+        return pl.DataFrame(pl.from_arrow(table)).select(names)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """The file opened, and whatever Arrow says against it as ``Unreadable``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        _regular(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except OSError as error:
+        raise Unreadable(why(error)) from None
+    except (pa.ArrowException, ValueError, TypeError, MemoryError, OverflowError) as error:
+        raise error if isinstance(error, Unreadable) else Unreadable(first_line(error)) from None
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types as arrow
+
+    inner = kind.value_type if arrow.is_dictionary(kind) else kind
+    tests = (
+        arrow.is_integer,
+        arrow.is_floating,
+        arrow.is_boolean,
+        arrow.is_string,
+        arrow.is_large_string,
+        arrow.is_string_view,
+        arrow.is_temporal,
+    )
+    return any(test(inner) for test in tests) or arrow.is_null(inner) or arrow.is_decimal(inner)
+
+
+def table_bytes(table: pl.DataFrame) -> bytes:
+    """The table as Parquet whose pages have checksums, so that a flipped bit is damage and not another number."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table.to_arrow(), buffer, compression="zstd", write_page_checksum=True, store_schema=False)
+    return buffer.getvalue()
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def _regular(path: Path) -> None:
+    """A FIFO in place of a file would be waited for, for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise Unreadable("it is not a regular file")

@@ -1,0 +1,257 @@
+"""What reaches a terminal, a pipe or a spreadsheet: any encoding, no character that is obeyed instead of shown, no cell
+that is a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import typer
+
+from harness.cli import console, leaderboard
+from harness.cli.main import app, main
+from reports.render.text import render_csv
+from reports.results.folder import RunStore
+from reports.results.model import Results
+from tests.conftest import ROOT
+from tests.damage import outcome_of
+from tests.test_compare import write_folder
+from tests.test_damaged_files import write_captures
+
+EVIL = "\x1b[2J\nfake line\r\x9b31m\u202eabc"
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``home`` with two datasets, ``runs`` of real detectors, and ``captures``."""
+    folder = tmp_path_factory.mktemp("terminal")
+    with tarfile.open(ROOT / "tests" / "pinned" / "pinned.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    write_captures(folder / "captures")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("home", "runs", "captures"):
+        shutil.copytree(place / name, tmp_path / name)
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("--datasets", "north,south", "--detectors", "length", "--seeds", "1", "--dry-run"),
+    "leaderboard": (),
+    "compare": ("runs", "--protocol", "cross", "--control"),
+    "merge": ("runs", "runs2", "-o", "merged"),
+    "export": ("-o", "é→.tar.gz"),
+    "report": ("-o", "é→.html"),
+    "published": ("--runs", "runs"),
+    "data add": ("new", "captures", "--no-stream"),
+    "data prepare": ("cicids→2017", "--captures", "captures"),
+    "data export": ("north", "-o", "é→"),
+    "data list": (),
+    "data info": ("north",),
+    "data audit": ("north",),
+    "data verify": ("north",),
+    "detector list": (),
+    "detector info": ("janus",),
+    "detector check": ("length",),
+    "protocol list": (),
+    "protocol info": ("cross",),
+    "metric list": (),
+    "renderer list": (),
+    "figure heatmap": ("--detector", "→", "-o", "é→.svg"),
+    "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
+    "figure density": ("--detector", "→", "-o", "é→.svg"),
+    "figure ablation": ("--reference", "→", "-o", "é→.svg"),
+}
+
+
+def commands(group: Any = app, prefix: str = "") -> Iterator[str]:
+    found = typer.main.get_command(group)
+    for name, command in found.commands.items():  # type: ignore[attr-defined]
+        yield from (f"{name} {inner}" for inner in command.commands) if hasattr(command, "commands") else (name,)
+
+
+def printed(encoding: str, *arguments: str) -> tuple[int, bytes, bytes]:
+    """A command in this process whose standard output and standard error have this encoding: exit code and bytes."""
+    buffers = io.BytesIO(), io.BytesIO()
+    streams, argv = (sys.stdout, sys.stderr), sys.argv
+    sys.stdout, sys.stderr = (io.TextIOWrapper(buffer, encoding=encoding, write_through=True) for buffer in buffers)
+    sys.argv = ["janus-bench", *arguments]
+    try:
+        main()
+        code: Any = 0
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        out, err = (buffer.getvalue() for buffer in buffers)
+        (sys.stdout, sys.stderr), sys.argv = streams, argv
+    return code, out, err
+
+
+def test_every_command_prints_in_a_legacy_encoding(here: Path) -> None:
+    assert set(COMMANDS) == set(commands())
+    shutil.copytree(here / "runs", here / "runs2")
+    for command, arguments in COMMANDS.items():
+        code, out, err = printed("ascii", *command.split(), *arguments)
+        refused = "→" in arguments or "cicids→2017" in arguments
+        assert code == (2 if refused else 0), (command, code, err)
+        assert out or err, command
+        assert b"Traceback" not in err, command
+    for form in ("table", "markdown", "csv", "json", "latex"):
+        for encoding in ("cp1252", "ascii", "latin-1"):
+            code, out, err = printed(encoding, "leaderboard", "--no-intervals", "--format", form)
+            assert code == 0, err
+            out.decode(encoding)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("detector", "list"), ("leaderboard", "--no-intervals"), ("data", "list"), ("published",), ("metric", "list")],
+)
+def test_json_is_the_same_document_in_any_encoding(here: Path, command: tuple[str, ...]) -> None:
+    documents = {
+        encoding: json.loads(printed(encoding, *command, "--format", "json")[1].decode(encoding))
+        for encoding in ("utf-8", "ascii", "cp1252")
+    }
+    assert documents["ascii"] == documents["cp1252"] == documents["utf-8"]
+
+
+def evil_results(folder: Path) -> Path:
+    """Results whose labels, families, reasons and versions a stranger has chosen."""
+    write_folder(folder, ("good", "poor"), controlled=("good",), failed=[("poor", "alpha", "beta", 2)])
+    store = RunStore(folder)
+    (plan,) = store.plans()
+    (folder / "plans" / f"{plan.key}.json").unlink()
+    named = {f"{label}{EVIL}": replace(row, group=EVIL, provenance=EVIL) for label, row in plan.detectors.items()}
+    cells = tuple(replace(cell, label=f"{cell.label}{EVIL}") for cell in plan.cells)
+    datasets = {name: replace(entry, summary=EVIL, notes=(EVIL,)) for name, entry in plan.datasets.items()}
+    store.write_plan(replace(plan, detectors=named, cells=cells, datasets=datasets))
+    for record in store.records().values():
+        partition = {"kind": EVIL, "reason": EVIL, "sizes": {EVIL: 3}, "uncapped": {EVIL: 3}}
+        store.append(
+            replace(
+                record,
+                reason=EVIL,
+                environment={"janus-bench": EVIL, "commit": EVIL},
+                provenance=EVIL,
+                partition=partition,
+            )
+        )
+    for path in (folder / "truth").iterdir():
+        pl.read_parquet(path).with_columns(family=pl.col("family") + EVIL).write_parquet(path)
+    return folder
+
+
+def is_harmless(text: str) -> bool:
+    """No control character reached the terminal, and no line is one that a name made."""
+    return not OBEYED.search(text) and not any(line.startswith("fake line") for line in text.splitlines())
+
+
+def test_names_are_shown_and_never_obeyed_in_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    evil_results(tmp_path / "runs")
+    shutil.copytree(tmp_path / "runs", tmp_path / "runs2")
+    label = f"good{EVIL}"
+    asked = [
+        *(("leaderboard", "--format", form) for form in ("table", "markdown", "csv", "latex", "json")),
+        *(
+            ("leaderboard", "--table", table)
+            for table in ("thresholds", "alerts", "families", "stability", "ablation", "mechanism")
+        ),
+        ("compare", "runs", "--control"),
+        ("merge", "runs", "runs2", "-o", "merged"),
+        ("published", "--runs", "runs"),
+        ("figure", "density", "--detector", label, "-o", f"{label[:4]}.svg"),
+        ("figure", "density", "--detector", EVIL, "-o", "x.svg"),
+        ("leaderboard", "--runs", EVIL),
+        ("report", "-o", f"{EVIL}.html"),
+        ("export", "-o", f"{EVIL}.tar.gz"),
+        ("run", "--detectors", EVIL),
+    ]
+    for command in asked:
+        found = outcome_of(*command)
+        assert found.code in (0, 2, 3), (command, found.err)
+        assert is_harmless(found.out), command
+        assert is_harmless(found.err), command
+        if command[0] in ("leaderboard", "compare") and found.code == 0:
+            assert "u001b" in found.out, command  # it is still to be seen
+
+
+def test_names_are_shown_and_never_obeyed_in_datasets(here: Path) -> None:
+    folder = here / f"cap{EVIL}"
+    shutil.copytree(here / "captures", folder)
+    rows = list(csv.reader((folder / "labels.csv").open(newline="")))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *([*row[:-1], f"{row[-1]}{EVIL}"] for row in rows[1:])])
+    for command in (
+        ("data", "add", "evil", str(folder), "--no-stream"),
+        ("data", "info", "evil"),
+        ("data", "list"),
+        ("data", "audit", "evil"),
+        ("data", "verify", "evil"),
+        ("data", "verify", EVIL),
+    ):
+        found = outcome_of(*command)
+        assert found.code in (0, 2), found.err
+        assert is_harmless(found.out + found.err), command
+
+
+def test_a_terminal_with_colours_gets_colours_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "color", lambda: True)
+    console.out("\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;title\x07\ttab")
+    assert capsys.readouterr().out == "\x1b[1;31mred\x1b[0m \\u001b[2J\\u001b]0;title\\u0007\ttab\n"
+
+
+def test_cells_that_a_spreadsheet_would_run_are_texts_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    board = leaderboard.document(Results.open(write_folder(tmp_path / "runs")).select(), "auroc")
+    names = ("=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1")
+    rows = [
+        {
+            **board["rows"][0],
+            "detector": name,
+            "cells": [{**board["rows"][0]["cells"][0], "mean": -0.5, "reason": name}],
+        }
+        for name in names
+    ]
+    lines = list(csv.DictReader(io.StringIO(render_csv({**board, "rows": rows}, 80, False), newline="")))  # type: ignore[typeddict-item]
+    harmless = ["'=1+1", "'+1", "'-1+cmd|' /C calc'!A0", "'@SUM(A1)", "'\t=1", "'\\r=1"]
+    assert [line["detector"] for line in lines] == harmless
+    assert [line["reason"] for line in lines] == harmless
+    assert {line["mean"] for line in lines} == {"-0.5"}
+
+
+def test_standard_output_that_cannot_be_written_is_one_line() -> None:
+    """A real process: it is its end that printed a second complaint."""
+    import subprocess
+
+    program = "from harness.cli.main import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "metric", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "janus-bench: cannot write standard output (No space left on device)\n"
