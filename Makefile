@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test board coverage clean
+.PHONY: env demo test board coverage mutants clean
 
 env: .venv/.installed
 
@@ -23,6 +23,10 @@ test: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	JANUS_BENCH_PROVIDED="pyod selenium $$JANUS_BENCH_PROVIDED" $(BIN)/pytest
+
+# Single edits that a bug could be, made one at a time in installed copies: each has to turn a test red (docs/mutants.md).
+mutants: env
+	$(BIN)/python -m tests.mutants
 
 # Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
 board: env

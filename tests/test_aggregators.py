@@ -190,6 +190,34 @@ def test_options_prepare_with_statistics_of_the_calibration_scores() -> None:
     )
 
 
+def test_options_of_a_single_column_by_hand() -> None:
+    """``identity`` shows what the options make of a column; the others would forgive a shift or a common factor."""
+    calibration, test = np.array([[-4.0], [1.0], [2.0], [9.0]]), np.array([[-2.0], [0.0], [7.0]])
+    log = np.sign(test) * np.log1p(np.abs(test) / 3.0)  # 3: the median of 1, 2, 4, 9
+    expected = {
+        "identity[log=true]": log,
+        "identity[standardize=zscore]": (test - 2.0) / np.sqrt((36 + 1 + 0 + 49) / 4),
+        "identity[standardize=robust]": (test - 1.5) / ((3.75 + 0.25) / 1.349),  # quartiles −.25, 1.5 and 3.75
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(
+            fit_aggregator(name, calibration, ("a",))(test), values[:, 0], rtol=1e-12, err_msg=name
+        )
+
+
+def test_a_small_direction_counts_in_the_empirical_mahalanobis_distance() -> None:
+    rng = np.random.default_rng(4)
+    one = rng.normal(size=400)
+    calibration = np.column_stack([one, one + 0.02 * rng.normal(size=400)])
+    inverse, test = np.linalg.inv(np.cov(calibration, rowvar=False, bias=True)), np.array([[1.0, 1.0], [1.0, -1.0]])
+    deviation = test - calibration.mean(axis=0)
+    np.testing.assert_allclose(
+        fit_aggregator("mahalanobis", calibration, ("a", "b"))(test),
+        np.einsum("mi,ij,mj->m", deviation, inverse, deviation),
+        rtol=1e-6,
+    )
+
+
 def test_no_calibration_flows_is_a_clear_error() -> None:
     with pytest.raises(UsageError, match="there are none"):
         fit_aggregator("oas", np.empty((0, 2)), ("a", "b"))

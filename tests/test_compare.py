@@ -417,6 +417,24 @@ def test_rows_differ_only_after_holm_at_5_percent(tmp_path, monkeypatch):
     assert groups == [["a", "a", "a"], ["a", "b", "ab"]]
 
 
+def test_letters_are_of_other_datasets_like_these_and_those_of_these_very_ones_stand_apart(tmp_path, monkeypatch):
+    table = Results.open(write_folder(tmp_path / "runs", tuple(SKILL))).select()
+
+    def interval(resampled, cells, contrast, *, datasets):
+        estimate = float(np.mean([resampled.estimate[pair] @ contrast for pair in cells]))
+        low, p = (0.1, 0.5) if datasets else (0.2, 0.001)
+        return Interval(estimate, low, 1.0, p if min(contrast) < 0 else None)
+
+    monkeypatch.setattr(intervals, "interval_of", interval)
+    found = leaderboard_statistics(table, AUROC, resamples=20)["summaries"]["cross_mean"]
+    rows = list(found["detectors"].values())
+    assert [(row["group"], row["group_these"]) for row in rows] == [("a", "a"), ("a", "b"), ("a", "c")]
+    assert {(row["low"], row["low_these"]) for row in rows} == {(0.1, 0.2)}
+    assert [(test["p_holm"], test["p_these_holm"]) for test in found["tests"]] == [(1.0, pytest.approx(0.003))] * 3
+    # the best has the first letter
+    assert [row["mean"] for row in rows] == sorted((row["mean"] for row in rows), reverse=True)
+
+
 def test_rows_of_one_run_are_compared_under_their_own_aggregators(tmp_path, capsys):
     """Two rows share their runs, which have two score columns: ``first`` tells attacks, ``second`` tells nothing."""
     folder = write_folder(tmp_path / "runs", ("good",))

@@ -47,6 +47,7 @@ def test_the_aggregator_sees_its_calibration_role_only():
     for regime, calibration, role in [
         ("transfer", "target_benign", "cal_a"),
         ("transfer", "source_benign", "source_val"),
+        ("transfer", "none", "source_val"),
         ("control", "target_benign", "cal_b"),
     ]:
         assert aggregator_role(regime, calibration, 1) == role
@@ -58,6 +59,27 @@ def test_the_aggregator_sees_its_calibration_role_only():
         assert np.array_equal(cell_scores(elsewhere, truth, spec, "oas")[""].score, before.score)
         there = scores.with_columns(a=pl.when(pl.col("role") == role).then(pl.col("a") * 3).otherwise("a"))
         assert not np.array_equal(cell_scores(there, truth, spec, "oas")[""].score, before.score)
+
+
+def test_thresholds_come_from_cal_b_and_a_control_s_aggregator_from_cal_a():
+    scores, truth = tables()
+    of = {role[0]: part["a"].to_list() for role, part in scores.group_by("role", maintain_order=True)}
+    for regime in ("transfer", "control"):
+        spec = {"regime": regime, "calibration": "target_benign", "target": "t", "schema_version": 2}
+        found = cell_scores(scores, truth, spec, "column:a")[""]
+        assert found.cal_b.tolist() == of["cal_b"]
+        assert sorted(found.score) == sorted(of["test"])
+        before, moved = (
+            cell_scores(
+                scores.with_columns(a=pl.when(pl.col("role") == role).then(pl.col("a") * 3).otherwise("a")),
+                truth,
+                spec,
+                "oas",
+            )[""].score
+            for role in ("source_val", "cal_a")
+        )
+        assert not np.array_equal(before, moved)
+        assert np.array_equal(before, cell_scores(scores, truth, spec, "oas")[""].score)
 
 
 def test_views_and_metrics_by_brute_force():

@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from detectors.janus import Janus, JanusParams, JanusPlus, JanusPlusParams
 from detectors.janus.binned import PAIRINGS
 from detectors.janus.matching import averaging, noised_bits, sinkhorn_log_plan, transport_cost
-from detectors.janus.model import Network
+from detectors.janus.model import Network, _mask
 from detectors.janus.packing import OVERHEAD_TOKENS, Group, Layout, group_by_length, micro_batches
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
@@ -413,3 +413,21 @@ def test_the_network_has_about_the_published_number_of_parameters() -> None:
     network = Network(JanusParams(), generator())
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(1.2e6, rel=0.1)
     assert len({id(parameter) for parameter in network.parameters()}) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("mode", "flow_token", "expected"),
+    [
+        ("causal_packets", True, ["1111", "1100", "1110", "1111"]),
+        ("causal_strict", True, ["1000", "1100", "1110", "1111"]),
+        ("full", True, None),
+        ("causal_packets", False, ["1000", "0100", "0110", "0111"]),
+        ("full", False, ["1000", "0111", "0111", "0111"]),
+    ],
+)
+def test_who_sees_whom(mode: str, flow_token: bool, expected: list[str] | None) -> None:
+    """Slot 0 is FLOW; without one nothing sees it, and it sees itself alone, so that no row is empty."""
+    mask = _mask(mode, 4, None, flow_token=flow_token)
+    assert (
+        None if mask is None else ["".join("1" if logit == 0 else "0" for logit in row) for row in mask.tolist()]
+    ) == expected

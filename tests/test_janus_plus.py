@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial import cKDTree
 
 from detectors.janus import JanusPlus, JanusPlusParams
+from detectors.janus.packing import packed
 from detectors.janus.patches import PointMetric, nearest_distance, packet_points
 from detectors.janus.preprocess import CHANNELS
 from janus_bench.contract import FlowBatch
@@ -116,6 +118,24 @@ def test_points_are_states_beside_channels_and_do_not_depend_on_company(plus: Ja
     assert together[:, : SMALL.d_model].std(axis=0).min() > 0
     alone = np.concatenate([packet_points(*plus._janus.read(TARGET.take([flow]))) for flow in range(len(TARGET))])
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_a_packet_s_state_is_what_the_network_makes_of_clean_data_at_time_one(plus: JanusPlus) -> None:
+    network, data = plus._janus.read(flows_of(np.array([3]), 9))
+    (layout,) = packed(data.lengths)
+    shown = torch.from_numpy(
+        np.concatenate([data.packets[:, :3], 2.0 * data.packets[:, 3:] - 1.0], axis=1).astype(np.float32)
+    )
+    found = {}
+    for t in (0.0, 1.0):
+        with torch.inference_mode():
+            states = network.states(
+                torch.from_numpy(data.flow), shown, network.condition(torch.full((1,), t)), network.place(layout)
+            )
+        found[t] = states[1:].numpy()  # after FLOW
+    points = packet_points(network, data)[:, : SMALL.d_model]
+    np.testing.assert_allclose(points, found[1.0], atol=1e-5)
+    assert np.abs(points - found[0.0]).max() > 1e-3
 
 
 def test_the_score_is_the_mean_distance_of_a_flows_packets(plus: JanusPlus) -> None:

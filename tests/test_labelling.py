@@ -79,6 +79,23 @@ def test_reading_gives_keys_times_and_defaults(tmp_path):
     assert read.precision == NS // 100
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [("1600000000", "1600000001.25"), ("1600000000.25", "1600000001"), ("1600000000", "1600000001")]
+)
+def test_times_are_as_exact_as_the_coarser_of_the_two_columns(tmp_path, start, end):
+    rows = labels(tmp_path, f"a.pcap,{start},10.0.0.2,53,10.0.0.1,1234,udp,benign,{end}", header=f"{HEADER},ts_end")
+    assert rows.precision == NS
+
+
+def test_a_host_that_talks_to_itself_has_one_5_tuple_in_both_directions(tmp_path):
+    rows = labels(
+        tmp_path,
+        *(f"a.pcap,1600000000,10.0.0.1,{one},10.0.0.1,{other},udp,benign" for one, other in ((5, 9), (9, 5), (5, 8))),
+    )
+    found = list(rows.rows.select(KEY_COLUMNS).iter_rows())
+    assert found[0] == found[1] == tuple(key("10.0.0.1", 5, "10.0.0.1", 9, 17)) != found[2]
+
+
 def test_optional_and_unknown_columns_spaces_bom_and_quotes(tmp_path):
     header = "\ufeff" + " , ".join(["extra", *HEADER.split(","), "source", "family", "ts_end", "site"])
     read = labels(tmp_path, f'x,{ROW},"s, 1",fam,1600000009, lab ', f"x,{ROW},,,,", header=header)
@@ -237,6 +254,14 @@ def test_agreeing_rows_of_one_flow_give_it_the_nearest_and_count_the_others(tmp_
     assert match.report == {"scan": {"matched": 1, "unmatched_rows": 0, "ambiguous": 2}}
 
 
+def test_of_two_rows_within_the_precision_the_nearer_one_is_the_flow_s(tmp_path):
+    rows = [ROW.replace("00.5,", f"00.{hundredths},") for hundredths in ("51", "50", "49")]
+    at = 1600000000_502000000  # 8, 2 and 12 ms away, at a precision of 10 ms
+    match = match_rows(labels(tmp_path, *rows), flow_table((at, at)))
+    assert pairs(match) == {0: 1}
+    assert match.report["benign"] == {"matched": 1, "unmatched_rows": 1, "ambiguous": 1}
+
+
 def test_rows_that_disagree_leave_the_flow_unmatched(tmp_path):
     rows = [ROW, ROW.replace("benign", "attack"), ROW.replace("00.5,", "99.5,")]
     at = 1600000000_500000000
@@ -246,6 +271,16 @@ def test_rows_that_disagree_leave_the_flow_unmatched(tmp_path):
     assert match.report["benign"] == {"matched": 1, "unmatched_rows": 0, "ambiguous": 1}
     with pytest.raises(DataError, match="differ in label or family"):
         match_rows(labels(tmp_path, *rows[:2]), flow_table((at, at)))
+
+
+@pytest.mark.parametrize("other", ["benign,scan", "attack,web"])
+def test_rows_that_disagree_in_label_or_in_family_alone_leave_the_flow_unmatched(tmp_path, other):
+    at = 1600000000_500000000
+    rows = [f"{ROW},web", f"{ROW.rpartition(',')[0]},{other}", f"{ROW.replace('00.5,', '99.5,')},web"]
+    match = match_rows(
+        labels(tmp_path, *rows, header=f"{HEADER},family"), flow_table((at, at), (at + 99 * NS, at + 99 * NS))
+    )
+    assert pairs(match) == {1: 2}
 
 
 def test_a_row_that_starts_with_the_flow_beats_one_that_only_covers_it(tmp_path):

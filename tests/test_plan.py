@@ -9,6 +9,7 @@ import pytest
 from harness.plan import DetectorChoice, Settings, make_plan
 from janus_bench.contract import Capabilities
 from janus_bench.errors import UsageError
+from janus_bench.extensions import Variant
 from janus_bench.plugins import LoadedDetector
 from protocols.catalogue import PROTOCOLS
 
@@ -24,7 +25,7 @@ class Params:
 
 
 def detector(label: str = "d", learns: bool = True, **given: str) -> DetectorChoice:
-    profiles = {"quick": {"depth": 2}, "paper": {}, "paper/cross": {"sigma": 0.6}}
+    profiles = {"quick": {"depth": 2}, "paper": {"sigma": 0.1}, "paper/cross": {"sigma": 0.6}}
     loaded = LoadedDetector("d", object, Capabilities(inputs=frozenset({"features"}), learns=learns), Params, profiles)
     return DetectorChoice(label, loaded, given)
 
@@ -158,3 +159,51 @@ def test_presets_declare_their_caps():
     for name in ("conmd", "shafir"):
         plan = make_plan(protocol(f"preset-{name}"), datasets("a", "b"), [detector()], SETTINGS)
         assert {run.caps for fit in plan.fits for run in fit.runs} == {name}
+
+
+def test_what_was_asked_for_is_in_every_run():
+    settings = Settings("paper", "random", (5,), "cuda")
+    uncalibrated = replace(CROSS, calibration="source_benign")
+    plan = make_plan(
+        uncalibrated, datasets("a", "b"), [detector(sigma="0.3"), detector("still", learns=False)], settings
+    )
+    for fit in plan.fits:
+        for run in fit.runs:
+            assert (run.profile, run.caps, run.split, run.seed, run.device, run.calibration) == (
+                "paper",
+                "paper",
+                "random",
+                5,
+                "cuda",
+                "source_benign",
+            )
+            assert (run.train_size, run.contamination, run.params["sigma"]) == (
+                None,
+                None,
+                0.3 if fit.label == "d" else run.params["sigma"],
+            )
+            assert run.target_hash == f"hash of {run.target}"
+            assert run.source_hash == (None if run.source is None else f"hash of {run.source}")
+    assert (plan.record.profile, plan.record.split, plan.record.calibration) == ("paper", "random", "source_benign")
+    assert {name: row.learns for name, row in plan.record.detectors.items()} == {"d": True, "still": False}
+
+
+def test_published_protocols_ask_for_what_their_papers_say():
+    shares = make_plan(protocol("contamination"), datasets("a", "b"), [detector()], SETTINGS)
+    assert {run.contamination for fit in shares.fits for run in fit.runs} == {0.0, 0.01, 0.02, 0.05, 0.1}
+    assert protocol("time").split == "time"
+    assert {name: protocol(name).variants[0].caps for name in ("preset-conmd", "preset-shafir", "preset-janus")} == {
+        "preset-conmd": "conmd",
+        "preset-shafir": "shafir",
+        "preset-janus": "paper",
+    }
+
+
+def test_a_row_is_declared_with_the_parameters_that_its_runs_have():
+    varied = replace(WITHIN, variants=(Variant("low", params={"sigma": 0.05}), Variant("as asked")))
+    plan = make_plan(varied, datasets("a"), [detector(sigma="0.3", depth="7")], SETTINGS)
+    declared = {
+        name: {key: float(value) for key, value in row.params.items()} for name, row in plan.record.detectors.items()
+    }
+    assert declared == {"d · low": {"sigma": 0.05, "depth": 7}, "d · as asked": {"sigma": 0.3, "depth": 7}}
+    assert {fit.label: fit.first.params for fit in plan.fits} == declared

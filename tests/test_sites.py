@@ -117,6 +117,12 @@ def test_benign_flows_of_a_session_with_attacks_are_tested_with_them():
         assert not index.attack[parts["train"]].any()
 
 
+def test_flows_of_other_protocols_between_the_same_sockets_are_sessions_of_their_own():
+    table = rows([("", "a", 50)])
+    both = index_of(pl.concat([table, table.with_columns(proto=pl.lit(17))]))
+    assert len(np.unique(both.session)) == 100
+
+
 # -- captures that hold the same flows ---------------------------------------------------------------------------------
 
 
@@ -176,6 +182,28 @@ def test_the_same_flow_starts_within_a_second_in_either_direction(delay, swapped
     table = copied(rows([("", f"c{number:02}", 400) for number in range(12)]), "c03", "copy", 100, delay, swapped)
     index = index_of(table)
     assert dict(index.same) == ({"copy": "c03"} if together else {})
+
+
+@pytest.mark.parametrize(("delay", "together"), [(1.0, True), (1.001, False)])
+def test_a_second_to_the_dot_is_still_the_same_flow(delay, together):
+    whole_seconds = rows([("", f"c{number:02}", 400) for number in range(12)]).with_columns(pl.col("ts_start").floor())
+    assert dict(index_of(copied(whole_seconds, "c03", "copy", 100, delay)).same) == (
+        {"copy": "c03"} if together else {}
+    )
+
+
+@pytest.mark.parametrize(("delay", "owner"), [(0.4, "c03"), (-0.4, "z")])
+def test_a_flow_that_two_captures_share_is_of_the_one_that_saw_it_first(delay, owner):
+    # too few to make the two captures one
+    table = copied(rows([("", name, 400) for name in ("c03", "c04", "z")]), "c03", "z", 2, delay)
+    index = index_of(table)
+    assert not index.same
+    # of a name's last flow, which nobody shares
+    capture = dict(zip(table["source"], index.capture.tolist(), strict=True))
+    both = table.with_columns(session=pl.Series(index.session), capture=pl.Series(index.capture))
+    shared = both.filter(pl.col("source").n_unique().over("session") == 2)
+    assert shared.height == 4
+    assert set(shared["capture"]) == {capture[owner]}
 
 
 def test_two_flows_in_common_are_chance_however_small_the_captures():
@@ -388,3 +416,14 @@ def test_the_web_server_laboratory_of_mixed_web_is_tested():
     for seed in (42, 43, 44):
         held = sizes(index, draw_partition(index, Draw(seed, "grouped", "quick"), NO_CAPS), "web_server_lab")
         assert 0.15 <= held["test_benign"] / sum(held.values()) <= 0.25
+
+
+def test_sites_of_equal_captures_are_divided_differently():
+    index = index_of(rows([(site, f"{site}{number}", 300) for site in ("north", "south") for number in range(12)]))
+    for seed in (1, 2, 3):
+        parts = draw_partition(index, Draw(seed, "grouped", "paper"), NO_CAPS).parts
+        north, south = (
+            set(np.unique(index.capture[parts["train"][index.site[parts["train"]] == number]]) % 12)
+            for number in (0, 1)
+        )
+        assert north != south

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from janus_bench.errors import DataError
 from protocols.flow_index import FlowIndex
-from protocols.splits import SHARES, Caps, Draw, baseline_parts, draw_partition, timeline_problem
+from protocols.splits import CAPS, Caps, Draw, baseline_parts, draw_partition, timeline_problem
 
 BENIGN_PARTS = ("train", "val", "cal_a", "cal_b", "test_benign")
+# As docs/partitions.md says: not imported, or nothing would check them.
+SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
 NO_CAPS = Caps(None, None, None, None, None)
 WEB, SCAN, FLOOD, BEACON, RARE, TINY = range(6)
 
@@ -194,6 +196,60 @@ def test_contamination_replaces_benign_by_attacks_that_are_never_tested():
     assert set(clean.parts["test_attack"]) < set(tested) or len(tested) == 2000
 
 
+def test_half_of_the_attack_sessions_of_every_family_are_kept_for_training():
+    index = make_index([150] * 40, attacks=2000)
+    tested, reserved = (
+        draw_partition(index, Draw(1, "grouped", "paper", contamination=share), NO_CAPS) for share in (None, 0.0)
+    )
+    for family in (SCAN, FLOOD, BEACON, RARE):
+        every, half = (
+            np.count_nonzero(index.family[partition.parts["test_attack"]] == family) for partition in (tested, reserved)
+        )
+        assert every == np.count_nonzero(index.family[index.attack] == family)
+        assert abs(half - every / 2) <= 1
+
+
+def test_ten_captures_are_enough():
+    kinds = [draw_partition(make_index([900] * n), Draw(42, "grouped", "paper"), NO_CAPS).kind for n in (9, 10)]
+    assert kinds == ["time blocks", "grouped"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_large_captures_find_room_before_small_ones_have_taken_it(seed):
+    sizes = [3000, 1500, 800] + [100] * 40
+    partition = draw_partition(make_index(sizes), Draw(seed, "grouped", "paper"), NO_CAPS)
+    assert partition.kind == "grouped"
+    for name, share in zip(BENIGN_PARTS, SHARES.values(), strict=True):
+        assert abs(len(partition.parts[name]) - share * sum(sizes)) <= 200
+
+
+def test_captures_of_a_single_flow_add_up_to_the_shares_where_blocks_divide_them():
+    index = make_index([9000] + [1] * 600, attacks=0)
+    partition = draw_partition(index, Draw(42, "grouped", "paper"), NO_CAPS)
+    assert partition.kind == "time blocks"
+    small = index.capture > 0
+    for name, share in zip(BENIGN_PARTS, SHARES.values(), strict=True):
+        assert abs(small[partition.parts[name]].sum() - share * 600) < 5 * (share * (1 - share) * 600) ** 0.5
+
+
+def test_a_cap_keeps_flows_of_the_whole_part():
+    index = make_index([150] * 40)
+    whole, capped = (
+        draw_partition(index, Draw(42, "grouped", "paper"), caps) for caps in (NO_CAPS, replace(NO_CAPS, cal_a=300))
+    )
+    ids = whole.parts["cal_a"]
+    rank = np.searchsorted(ids, capped.parts["cal_a"])
+    assert len(rank) == 300
+    assert 0.35 < np.mean(rank < len(ids) / 2) < 0.65
+
+
+def test_a_cap_below_the_floors_of_all_families_is_kept_and_shared():
+    index = make_index([150] * 40, attacks=2000)
+    tested = draw_partition(index, Draw(42, "grouped", "paper"), replace(NO_CAPS, test_attack=40)).parts["test_attack"]
+    assert len(tested) == 40
+    assert np.bincount(index.family[tested])[[SCAN, FLOOD, BEACON, RARE]].min() >= 10
+
+
 # -- the time split ----------------------------------------------------------------------------------------------------
 
 START = 1_600_000_000.0
@@ -284,3 +340,43 @@ def test_attacks_are_of_the_same_site_where_they_involve_its_hosts(attacker, at_
     labels = pl.DataFrame({"flow_id": np.arange(n), "attack": np.arange(n) >= 40, **same})
     index = FlowIndex.from_tables(flows, labels, "0123456789abcdef", "plant")
     assert (index.at_home, index.name) == (at_home, "plant")
+
+
+def test_a_host_with_a_benign_flow_or_two_is_not_at_home():
+    """4 000 benign flows of one host, and one of the attacker; twenty would make it a host of the site."""
+    for own, at_home in ((1, 0.0), (19, 0.0), (20, 1.0)):
+        n = 4000 + own + 10
+        source = ["10.0.0.1"] * 4000 + ["198.51.100.9"] * (own + 10)
+        ports = {
+            "src_port": np.arange(n),
+            "dst_port": np.full(n, 80),
+            "proto": np.full(n, 6),
+            "ts_start": START + np.arange(n),
+        }
+        flows = pl.DataFrame(
+            {
+                "flow_id": np.arange(n),
+                "src_ip": source,
+                "dst_ip": [f"203.0.113.{place % 250}" for place in range(n)],
+                **ports,
+            }
+        )
+        flows = flows.with_columns(
+            dst_ip=pl.when(pl.col("flow_id") < 4000 + own).then("dst_ip").otherwise(pl.lit("192.0.2.77"))
+        )
+        same = {name: ["c"] * n for name in ("family", "source", "file", "site")}
+        labels = pl.DataFrame({"flow_id": np.arange(n), "attack": np.arange(n) >= 4000 + own, **same})
+        assert FlowIndex.from_tables(flows, labels, "0123456789abcdef").at_home == at_home
+
+
+def test_caps_are_the_published_ones():
+    """ConMD: 10 K training flows, 5 K + 5 K tested; Shafir: 10 K, 10 K + 10 K; JANUS: 10 K, everything tested; quick is
+    ours, as in docs."""
+    assert {
+        name: (caps.train, caps.cal_a, caps.cal_b, caps.test_benign, caps.test_attack) for name, caps in CAPS.items()
+    } == {
+        "quick": (5_000, 2_000, 1_000, 2_000, 2_000),
+        "paper": (10_000, None, None, None, None),
+        "conmd": (10_000, None, None, 5_000, 5_000),
+        "shafir": (10_000, None, None, 10_000, 10_000),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,51 @@ def test_order_and_ids_depend_on_data_draw_and_part_alone(dataset: OpenDataset) 
     assert orders["cal_a"][0] != orders["seed"][0]
     assert not set(orders["cal_a"][1]) & set(orders["cal_b"][1])
     assert OWN_STREAM not in Batch.of(Part("x", draw, "test"), frozenset({"stream"}), scored=True).inputs
+
+
+def test_a_part_s_key_follows_from_data_draw_and_name_and_each_purpose_has_numbers_of_its_own() -> None:
+    draw = Draw(1, "grouped", "quick")
+    part = Part("hash", draw, "test")
+    draws = [
+        replace(draw, **changes)
+        for changes in ({"seed": 2}, {"split": "random"}, {"caps": "paper"}, {"train_size": 9}, {"contamination": 0.1})
+    ]
+    others = [Part("hash", each, "test") for each in draws] + [Part("other", draw, "test"), Part("hash", draw, "train")]
+    assert part.key == Part("hash", Draw(1, "grouped", "quick"), "test").key
+    assert len({part.key, *(other.key for other in others)}) == 1 + len(others)
+    numbers = {each.generator(purpose).integers(2**62) for each in (part, *others) for purpose in (0, 1, 2)}
+    assert len(numbers) == 3 * (1 + len(others))
+    assert part.generator(1).integers(2**62) == part.generator(1).integers(2**62)
+
+
+def test_packets_are_staged_under_the_flows_that_they_are_of_and_cannot_be_changed(home: Path) -> None:
+    dataset = OpenDataset(FlowStore.open(home / "datasets" / "alpha"))
+    part = Part(dataset.store.hash, Draw(1, "grouped", "quick"), "test")
+    batch = Batch.of(part, frozenset({"packets", "features"}), scored=True)
+    stages = Stages([dataset], [batch])
+    try:
+        folder = stages.open({"x": batch}) / "in" / "x"
+        assert not any(path.stat().st_mode & 0o222 for path in folder.rglob("*.npy"))
+        offsets, size = np.load(folder / "packets" / "offsets.npy"), np.load(folder / "packets" / "size.npy")
+        begins, stored = dataset.store.shards[0].arrays()
+        rows = stages.flow_ids(part)
+        assert len(np.unique(np.diff(offsets))) > 5
+        for row, flow in enumerate(rows):
+            assert (
+                size[offsets[row] : offsets[row + 1]].tolist()
+                == stored["size"][begins[flow] : begins[flow + 1]].tolist()
+            )
+    finally:
+        stages.close()
+
+
+def test_rows_ids_and_captures_have_a_generator_each(dataset: OpenDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    drawn = Part.generator
+    monkeypatch.setattr(Part, "generator", lambda self, purpose: asked.append(purpose) or drawn(self, purpose))
+    part = Part(dataset.store.hash, Draw(1, "grouped", "quick"), "cal_a")
+    batch = Batch.of(part, frozenset({"stream"}), scored=True)
+    stages = Stages([dataset], [batch])
+    stages.open({"x": batch})
+    stages.close()
+    assert sorted(asked) == [0, 1, 2]

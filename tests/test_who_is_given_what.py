@@ -258,6 +258,8 @@ def test_roles_hold_in_every_protocol(
     probe = "p-single" if protocol == "p-uncalibrated" else "p-features"
     found = probed(plugin_python, numbered_home, tmp_path, protocol, probe, SEEDS[:1])
     assert {seen.rows[0]["spec"]["regime"] for seen in found} == regimes
+    calibration = {"p-source-benign": "source_benign", "p-uncalibrated": "none"}.get(protocol, "target_benign")
+    assert {row["spec"]["calibration"] for seen in found for row in seen.rows} == {calibration}
     for seen in found:
         check_fit(seen, networks)
     if protocol == "contamination":
