@@ -81,6 +81,10 @@ class Account(TypedDict, total=False):
     unmatched_flows: int
     warnings: Sequence[str]
     remove_mirrored: bool
+    idle_timeout_s: float
+    active_timeout_s: float | None
+    tcp_close: str
+    versions: Mapping[str, str]
 
 
 def read_manifest(path: Path, readable: Sequence[int]) -> Manifest | int:

@@ -251,7 +251,7 @@ def _dense(path: Path, n_flows: int) -> Iterator[NDArray[Any]]:
                     f"flows.parquet; found {shapes}"
                 )
             ((name, shape, dtype),) = fitting
-            if dtype.kind not in "biuf" or not shape[1]:
+            if dtype.kind not in "iuf" or not shape[1]:
                 raise DataError(
                     f"{path}: {name.removesuffix('.npy')} holds {dtype} {shape}, expected numbers of one "
                     "packet a flow or more"

@@ -199,7 +199,7 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
         from protocols.roles import neighbours_of_part
 
         there = neighbours_of_part(dataset.index, dataset.partition(part.draw), part.name)
-        np.save(folder / "context.npy", part_context(store, rows, there).astype(np.float64))
+        write_array(folder / "context.npy", part_context(store, rows, there).astype(np.float64))
     elif name in FEATURE_INPUTS:
         _write_features(folder / f"{name}.npy", store, rows, name, FEATURE_INPUTS[name])
     else:

@@ -1,5 +1,7 @@
 """Files that a reader finds whole or not at all."""
 
+from __future__ import annotations
+
 import os
 import stat
 import tempfile

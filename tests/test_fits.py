@@ -115,8 +115,9 @@ def test_hints_are_of_the_source_each_flow_once_and_others_for_another_seed(
 
 
 def test_costs_are_what_the_child_measured_and_flows_a_second_are_those_it_scored_then(
-    numbered_home: Path, tmp_path: Path
-) -> None:  # noqa: F811
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     result, _, _ = pretended(numbered_home, tmp_path / "runs")
     assert [record.status for record in result.records] == ["ok", "ok"]
     for record in result.records:
@@ -183,8 +184,10 @@ def test_what_cannot_be_is_skipped_with_its_reason_and_no_child_is_asked(
 
 
 def test_a_part_of_a_single_flow_is_a_reason(
-    numbered_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # noqa: F811
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     whole = OpenDataset.part
     for left, reason in ((1, "south has 1 flows for cal_b, fewer than 2"), (2, "")):
         monkeypatch.setattr(

@@ -104,7 +104,7 @@ def test_features_that_are_not_finite(folder, value):
 )
 def test_arrays_that_are_no_packets(folder, values):
     np.savez_compressed(folder / "packets.npz", packets=values)
-    assert "expected numbers, of 1 packet or more a flow" in refused(folder)
+    assert "expected numbers of one packet a flow or more" in refused(folder)
 
 
 def test_a_small_file_of_very_long_flows_takes_little_memory(folder):
