@@ -96,6 +96,7 @@ def wrong(text: str) -> list[str]:
                 script := re.match(r"(?:-m )?(benchmarks|tests)[./](\w+)", " ".join(words[1:]))
             ):
                 file = ROOT / script[1] / f"{script[2]}.py"
+                file = file if file.exists() else file.with_suffix("") / "__main__.py"
                 known = options_of_script(file) if file.exists() else ANY_OPTION
                 problem = strange(re.findall(r"--[a-z-]+", piece), known) if file.exists() else "no such script"
             elif words[:1] == ["make"]:

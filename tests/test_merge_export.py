@@ -49,10 +49,20 @@ def test_two_folders_become_one_with_shared_runs_once(tmp_path: Path, capsys: py
 def test_a_run_with_different_scores_is_refused_by_name_and_nothing_is_written(tmp_path: Path) -> None:
     first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
     key = run_spec("good", "alpha", "beta", 1).key
-    RunStore.open(second).write_scores(key, scores("good", "alpha", "beta", 1).with_columns(pl.col("score") + 1e-12))
+    RunStore.open(second).write_scores(key, scores("good", "alpha", "beta", 1).with_columns(pl.col("score") * 1.01))
     with pytest.raises(DataError, match=rf"run {key} \(good on beta, seed 1\) has different scores"):
         merge([first, second], tmp_path / "c")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_scores_that_other_threads_make_are_those_of_the_first_folder_and_it_is_said(tmp_path: Path) -> None:
+    first, second = write_folder(tmp_path / "a"), write_folder(tmp_path / "b")
+    key = run_spec("good", "alpha", "beta", 1).key
+    own = scores("good", "alpha", "beta", 1)
+    RunStore.open(second).write_scores(key, own.with_columns(pl.col("score") * (1 + 7e-5)))
+    merged = merge([first, second], tmp_path / "c")
+    assert any("good on beta, seed 1: scores that differ in rounding" in note for note in merged.notes)
+    assert RunStore.open(tmp_path / "c").scores(key).sort("role", "flow_id").equals(own.sort("role", "flow_id"))
 
 
 def test_other_data_under_one_hash_are_refused(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class Heard:
         self.events: list[Event] = []
 
     def send(self, event: Event) -> None:
-        self.events.append(event)
+        if not isinstance(event, Progress):  # how far it is tells nothing of what was done
+            self.events.append(event)
 
     def failed(self, error: BaseException, target: str | None = None) -> None:
         self.events.append(Failed("error", str(error), target))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from janus_bench.errors import DataError, UsageError
@@ -16,6 +17,10 @@ from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
 from reports.tables.fields import grouped
+
+ROUNDING = 1e-3
+"""Scores of one run may differ by so much of themselves and of the distance between their quartiles: sums of
+floating-point numbers depend on how many threads and which instructions made them, and training carries that on."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
 
     A run that several folders have counts once: an ok one before any other, then that of the folder named first, with
     all its attempts.  UsageError for fewer than two folders, a destination that is not empty, or folders of different
-    schema versions; DataError if two folders have different scores for the same run, or different flows under the same
+    schema versions; DataError if two folders have different scores for the same run, beyond what other threads
+    or another processor make of it (``ROUNDING``), or different flows under the same
     data hash.
     """
     if len({folder.resolve() for folder in folders}) < 2:
@@ -44,7 +50,8 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
     parts = [Results.open(folder) for folder in folders]
     _check_versions(parts)
     _check_truth(parts)
-    chosen = {key: _choose(key, parts) for key in sorted({key for part in parts for key in part.records})}
+    rounded: list[str] = []
+    chosen = {key: _choose(key, parts, rounded) for key in sorted({key for part in parts for key in part.records})}
     plans = _plans(parts)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +73,7 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         shutil.rmtree(staged, ignore_errors=True)
     shared = sum(sum(key in part.records for part in parts) > 1 for key in chosen)
     kept = [part.records[key] for key, part in chosen.items()]
-    return Merged(len(chosen), shared, len(plans), tuple(_notes(kept)))
+    return Merged(len(chosen), shared, len(plans), (*_of_rounding(rounded), *_notes(kept)))
 
 
 def _check_versions(parts: Sequence[Results]) -> None:
@@ -82,14 +89,18 @@ def _check_versions(parts: Sequence[Results]) -> None:
         raise UsageError(f"cannot merge results of different schema versions: {found}; run the older ones again")
 
 
-def _choose(key: str, parts: Sequence[Results]) -> Results:
-    """The folder whose row counts."""
+def _choose(key: str, parts: Sequence[Results], rounded: list[str]) -> Results:
+    """The folder whose row counts; ``rounded`` takes the run's name where another's scores differ in rounding."""
     there = [part for part in parts if key in part.records]
     ok = [part for part in there if part.records[key].status == "ok"]
     for part in ok[1:]:
-        if not _equal(ok[0].scores(key), part.scores(key), ["role", "flow_id"]):
+        one, same = ok[0].scores(key), part.scores(key)
+        if not _equal(one, same, ["role", "flow_id"]):
             first, other = ok[0].records[key], part.records[key]
             run = f"{first.spec['detector']} on {first.spec['target']}, seed {first.spec['seed']}"
+            if _nearly(one, same):
+                rounded.append(run)
+                continue
             where = f"{ok[0].folder} ({_made_by(first)}) and {part.folder} ({_made_by(other)})"
             raise DataError(
                 f"run {key} ({run}) has different scores in {where}: "
@@ -101,6 +112,23 @@ def _choose(key: str, parts: Sequence[Results]) -> Results:
 def _made_by(record: RunRecord) -> str:
     found = [record.environment.get(name, "") for name in ("janus-bench", "commit", "processor")]
     return ", ".join(filter(None, found)) or "version not recorded"
+
+
+def _nearly(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """Are they scores of the same flows in the same roles that differ in rounding at most?"""
+    keys = ["role", "flow_id", "target"]
+    one, other = one.sort(keys), other.sort(keys)
+    if one.columns != other.columns or not one.select(keys).equals(other.select(keys)):
+        return False
+    first, second = (table.select(pl.exclude(keys)).to_numpy() for table in (one, other))  # (n, columns)
+    low, high = np.quantile(first, [0.25, 0.75], axis=0)
+    return bool((np.abs(first - second) <= ROUNDING * (np.abs(first) + high - low)).all())
+
+
+def _of_rounding(runs: Sequence[str]) -> list[str]:
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    differ = "scores that differ in rounding, as other threads or another processor make them: the first folder's stay"
+    return [f"{runs[0]}{more}: {differ}"] if runs else []
 
 
 def _equal(one: pl.DataFrame, other: pl.DataFrame, keys: list[str]) -> bool:
