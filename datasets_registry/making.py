@@ -74,10 +74,11 @@ def _remove_dead(parent: Path, name: str) -> None:
     """The folders of ``beside`` in ``parent`` whose maker is dead; ``name``: a pattern of what they stand beside."""
     for path in parent.iterdir():
         if re.fullmatch(rf"\.{name}\.[\w.-]+\.(part|old)", path.name):
-            _remove_if_dead(path)
+            remove_if_dead(path)
 
 
-def _remove_if_dead(folder: Path) -> None:
+def remove_if_dead(folder: Path) -> None:
+    """Remove a folder that nobody holds."""
     with suppress(OSError):  # held, gone, or another user's
         if (handle := hold(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -99,7 +100,7 @@ def making(datasets: Path, name: str, *, wait: bool = False) -> Iterator[Path]:
         others = [path for path in folder.parent.iterdir() if path != folder]
         for path in others:
             if not (path / KEPT).exists():
-                _remove_if_dead(path)
+                remove_if_dead(path)
         for parent in (datasets, folder, *others):
             if parent.is_dir():
                 _remove_dead(parent, r"[\w-]+")

@@ -2,7 +2,7 @@
 
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from harness.executors import Executor, Outcome
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
+from harness.turns import turn
 from janus_bench import plugins
 from janus_bench.contract import Capabilities
 from janus_bench.errors import DataError, InvalidScores, JanusBenchError
@@ -68,7 +69,7 @@ def run_plan(
 ) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
     remove_stale()
-    finished = final_runs(plan, datasets, store)
+    finished = final_runs(plan.fits, datasets, store.records())
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
     store.write_plan(plan.record)
@@ -79,8 +80,10 @@ def run_plan(
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
         with ThreadPoolExecutor(machine.jobs) as pool:
-            pending: set[Future[list[RunRecord]]] = {pool.submit(fit.run, stages) for fit in fits}
+            pending: set[Future[list[RunRecord]]] = set()
             try:
+                for fit in fits:  # the first is at work, and an interrupt can come, before the last is submitted
+                    pending.add(pool.submit(fit.run, stages))
                 while pending:
                     done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -96,14 +99,14 @@ def run_plan(
                 raise
     finally:
         stages.close()
+    result.reused += sum(len(fit.reused) for fit in fits)
     return result
 
 
-def final_runs(plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore) -> set[str]:
-    """Keys of the plan's runs that are not run again: ok, or skipped for a reason that still holds."""
-    records = store.records()
+def final_runs(fits: Iterable[Fit], datasets: Mapping[str, OpenDataset], records: Mapping[str, RunRecord]) -> set[str]:
+    """Keys of the fits' runs that are not run again: ok, or skipped for a reason that still holds."""
     final = set()
-    for fit in plan.fits:
+    for fit in fits:
         for run in fit.runs:
             status = records[run.key].status if run.key in records else ""
             if status == "ok" or (status == "skipped" and why_not(run, fit.loaded.capabilities, datasets)):
@@ -175,6 +178,7 @@ class _FitRun:
             stop,
         )
         self._records: list[RunRecord] = []
+        self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
         ready = [run for run in fit.runs if not self._why[run.key]]
@@ -211,22 +215,47 @@ class _FitRun:
         return Part(self._datasets[dataset_of(run, use)].store.hash, draw_of(run), use.part)
 
     def run(self, stages: Stages) -> list[RunRecord]:
-        fit = self._fit
-        if self._stop.is_set():
-            return [self._append(run, "interrupted", "interrupted before it started") for run in fit.runs]
-        self._observer.fit_started(fit)
-        plugins.notify(
-            "janus_bench_run_started",
-            {"fit": fit.key, "runs": [asdict(run) for run in fit.runs]},
-            self._observer.message,
+        """Its rows, unless another run that shares the results folder writes them."""
+        begins = not self._stop.is_set()
+        if begins:
+            self._observer.fit_started(self._fit)
+        with turn(self._store.lock_folder(self._fit.key), self._stop, self._say_that_it_waits) as ours:
+            missing = self._what_is_missing() if ours else []
+            if not begins:
+                for run in missing:
+                    self._append(run, "interrupted", "interrupted before it started")
+            elif missing:
+                self._do(missing, stages)
+            else:
+                stages.release(None, self.batches.values())
+        if begins:
+            self._observer.fit_finished(self._fit, self.reused + self._records)
+        return self._records
+
+    def _say_that_it_waits(self) -> None:
+        self._observer.message(
+            f"{self._fit.title}: another run with this results folder is at it; waiting for that one"
         )
-        for run in fit.runs:
+
+    def _what_is_missing(self) -> list[RunSpec]:
+        """Another run may have finished some or all of it since this one looked."""
+        records = self._store.records({run.key for run in self._fit.runs})
+        final = final_runs([self._fit], self._datasets, records)
+        self.reused = [records[key] for key in sorted(final)]
+        self._runs = {name: run for name, run in self._runs.items() if run.key not in final}
+        self._targets = [target for target in self._targets if target.name in self._runs]
+        return [run for run in self._fit.runs if run.key not in final]
+
+    def _do(self, runs: Sequence[RunSpec], stages: Stages) -> None:
+        told = {"fit": self._fit.key, "runs": [asdict(run) for run in runs]}
+        plugins.notify("janus_bench_run_started", told, self._observer.message)
+        for run in runs:
             if self._why[run.key]:
                 self._append(run, "skipped", self._why[run.key])
         if self._runs:
             self._run_child(stages)
-        self._observer.fit_finished(fit, self._records)
-        return self._records
+        else:
+            stages.release(None, self.batches.values())
 
     def _run_child(self, stages: Stages) -> None:
         folder = None

@@ -7,21 +7,20 @@ detector declared, and to no others.
 """
 
 import os
-import re
 import shutil
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from datasets_registry.making import hold, remove_if_dead
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
@@ -78,11 +77,15 @@ class Batch:
 
 class Stages:
     """The temporary folder of a run: parts that are there while some fit that waits needs them, and a folder for each
-    fit at work."""
+    fit at work.
+
+    It is held until it is closed, by a lock that the kernel releases when the process dies: a process id tells nothing
+    where several containers share the temporary folder.
+    """
 
     def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
         """``batches``: those of all fits to come, each as often as a fit asks for it."""
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self.folder, self._held = _new_folder()
         self.written: Counter[tuple[Part, str]] = Counter()
         self._datasets = {dataset.store.hash: dataset for dataset in datasets}
         self._waiting = Counter((batch.part, name) for batch in batches for name in batch.inputs)
@@ -126,6 +129,8 @@ class Stages:
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
 
     def _place(self, part: Part, name: str) -> Path:
         return self.folder / "parts" / part.key / name
@@ -250,9 +255,14 @@ def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns:
     matrix.flush()
 
 
+def _new_folder() -> tuple[Path, int | None]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        with suppress(FileNotFoundError, BlockingIOError):  # it was seen before it was held, and taken for stale
+            return folder, hold(folder)
+
+
 def remove_stale() -> None:
-    """Delete the stages of harness processes that were killed before they could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        match = re.match(rf"{PREFIX}(\d+)-", folder.name)
-        if match and not psutil.pid_exists(int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Delete the stages of harness processes that were killed before they could: those that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        remove_if_dead(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,18 +20,34 @@ from harness.jobs import Finished, Job, Progress, line_of
 
 SLEEPS = "import time; print({said!r}, flush=True); kept = bytearray(b'x') * {size}; time.sleep({seconds})"
 
+DAEMON = """
+import os, time
+if not os.fork():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    kept = bytearray(b"x") * {size}
+    open(os.environ["HOME"], "w").write(str(os.getpid()))
+    time.sleep({seconds})
+    os._exit(0)
+os.wait()
+time.sleep({seconds})
+"""
+
 
 @contextmanager
 def watched(
-    said: str = "", size: int = 0, seconds: float = 20.0, **limits: object
+    said: str = "", size: int = 0, seconds: float = 20.0, script: str = SLEEPS, folder: str = "", **limits: object
 ) -> Iterator[tuple[_Watch, threading.Event]]:
     """The watch of a child that says something, holds so many bytes, and sleeps."""
     child = subprocess.Popen(
-        [sys.executable, "-c", SLEEPS.format(said=said, size=size, seconds=seconds)], stdout=subprocess.PIPE
+        [sys.executable, "-c", script.format(said=said, size=size, seconds=seconds)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "HOME": f"{folder}/scratch"},
     )
     assert child.stdout is not None
     none: dict[str, object] = {"timeout_s": None, "max_memory": None}
-    job = Job("", "", "x", {}, 1, "cpu", 1, train=(), validate="", hints=None, targets=(), **{**none, **limits})  # type: ignore[arg-type]
+    job = Job(folder, "", "x", {}, 1, "cpu", 1, train=(), validate="", hints=None, targets=(), **{**none, **limits})  # type: ignore[arg-type]
     stop, pipe = threading.Event(), EventPipe(child.stdout)
     try:
         yield _Watch(child, pipe, job, stop, lambda event: None), stop
@@ -44,6 +63,15 @@ def test_a_child_that_holds_more_than_its_memory_is_ended() -> None:
         assert status == "oom"
         assert reason.endswith("more than 95 MiB (--max-memory)")
         assert watch.peak > 10**8
+
+
+def test_what_a_daemon_holds_that_has_left_the_child_s_family_counts(tmp_path: Path) -> None:
+    with watched(script=DAEMON, folder=str(tmp_path), size=3 * 10**8, max_memory=10**8, timeout_s=15) as (watch, _):
+        try:
+            assert (watch.until_the_end(time.monotonic()) or ("", ""))[0] == "oom"
+            assert watch.peak > 10**8
+        finally:
+            os.kill(int((tmp_path / "scratch").read_text()), signal.SIGKILL)
 
 
 def test_a_child_that_takes_longer_than_its_time_is_ended() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from harness import runner
-from harness.staging import OWN_STREAM, Batch, Part, Stages
+from harness.staging import OWN_STREAM, Batch, Part, Stages, remove_stale
 from protocols.splits import Draw
 from tests.test_same_bits import run
 from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
@@ -135,3 +137,30 @@ def test_rows_ids_and_captures_have_a_generator_each(dataset: OpenDataset, monke
     stages.open({"x": batch})
     stages.close()
     assert sorted(asked) == [0, 1, 2]
+
+
+ELSEWHERE = (
+    "import os, sys, time; os.getpid = lambda: int(sys.argv[1])\n"  # as in another pid namespace
+    "from harness.staging import Stages\n"
+    "print(Stages([], []).folder, flush=True); time.sleep(60)"
+)
+
+
+@pytest.mark.parametrize("pid", [2**22 + 1, 1])  # one that no process here can have, and one that there always is
+def test_stages_stay_while_their_process_lives_and_go_when_it_is_dead_whatever_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (other := tmp_path / "janus-bench-check-1").mkdir()
+    with subprocess.Popen([sys.executable, "-c", ELSEWHERE, str(pid)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            folder = Path(process.stdout.readline().strip())
+            assert folder.parent == tmp_path
+            remove_stale()
+            assert folder.is_dir()
+        finally:
+            process.kill()
+    remove_stale()
+    assert list(tmp_path.iterdir()) == [other]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness import worker
-from harness.executors.local import _environment, _used
+from harness.executors.local import _environment, _family, _used
 from harness.jobs import (
     Event,
     Failed,
@@ -335,6 +335,8 @@ def test_pages_that_a_fork_shares_with_its_parent_count_once() -> None:
             assert child.stdout is not None
             for _ in range(4):
                 child.stdout.readline()
-            assert 10**8 < _used(child.pid, 10**6) < 1.8 * 10**8  # four processes of 100 MB each, one and the same
+            assert (
+                10**8 < _used(_family(child.pid), 10**6) < 1.8 * 10**8
+            )  # four processes of 100 MB each, one and the same
         finally:
             os.killpg(child.pid, signal.SIGKILL)

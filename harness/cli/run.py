@@ -131,7 +131,7 @@ def run(
         _print_dry_run(plan, opened, output)
         return
 
-    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan, opened, store)
+    missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan.fits, opened, store.records())
     # a polite kill is an interrupt: rows are written, workers ended
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cores = len(os.sched_getaffinity(0))

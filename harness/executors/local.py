@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ from harness.jobs import Event, Failed, Finished, Job, event_from, line_of, shor
 from janus_bench.records import Status
 
 POLL_S = 0.02
+STRAYS_S = 1.0  # Between looks at all processes of the machine for those that have left the child's family.
 GRACE_S = 2.0  # How long a child may take to end after its last word.
 LINE = 1 << 12  # Bytes at the end of a log in which its last line is looked for.
 LAUNCH = (
@@ -86,6 +87,8 @@ class _Watch:
     ) -> None:
         self.events: list[Event] = []
         self.peak = 0
+        self._strays: list[psutil.Process] = []
+        self._looked = -STRAYS_S
         self._child, self._pipe, self._job, self._stop, self._on_event = child, pipe, job, stop, on_event
 
     def until_the_end(self, started: float) -> tuple[Status, str] | None:
@@ -102,10 +105,7 @@ class _Watch:
                 return "interrupted", "interrupted by the user"
             if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
                 return "timeout", f"still running after {limits.timeout_s:g} s (--timeout)"
-            if (
-                limits.max_memory is not None
-                and (used := _used(self._child.pid, limits.max_memory)) > limits.max_memory
-            ):
+            if limits.max_memory is not None and (used := self._used(limits.max_memory)) > limits.max_memory:
                 self.peak = max(self.peak, used)
                 return (
                     "oom",
@@ -118,6 +118,11 @@ class _Watch:
                     return None
             time.sleep(POLL_S)
         return None
+
+    def _used(self, limit: int) -> int:
+        if time.monotonic() - self._looked >= STRAYS_S:
+            self._looked, self._strays = time.monotonic(), _strays(Path(self._job.folder))
+        return _used({process.pid: process for process in (*_family(self._child.pid), *self._strays)}.values(), limit)
 
     def drain(self) -> None:
         """Hand over every event that has arrived."""
@@ -158,13 +163,12 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
     )
 
 
-def _used(child: int, limit: int) -> int:
-    """Bytes of memory of a process and its descendants.
+def _used(processes: Collection[psutil.Process], limit: int) -> int:
+    """Bytes of memory of some processes.
 
     Where their resident memory is above the limit, each counts its share of the pages that several have (PSS): a fork
     has all of its parent's.
     """
-    processes = _family(child)
     resident = sum(_bytes_of(process, "rss") for process in processes)
     return (
         resident
@@ -174,11 +178,22 @@ def _used(child: int, limit: int) -> int:
 
 
 def _family(child: int) -> list[psutil.Process]:
+    """A process and its descendants."""
     try:
         root = psutil.Process(child)
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _strays(folder: Path) -> list[psutil.Process]:
+    """Whoever lives in the environment of a stage's child, whatever has become of its session and its parent."""
+    found, scratch = [], str(folder / "scratch")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HOME") == scratch:
+                found.append(process)
+    return found
 
 
 def _bytes_of(process: psutil.Process, kind: str) -> int:
@@ -194,8 +209,6 @@ def _end(child: subprocess.Popen[bytes], folder: Path) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    scratch = str(folder / "scratch")
-    for process in psutil.process_iter():
+    for process in _strays(folder):
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("HOME") == scratch:
-                process.kill()
+            process.kill()

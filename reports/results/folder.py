@@ -8,6 +8,7 @@ truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a da
                               parent, never seen by a child
 models/<fit>/                 what a detector saved
 logs/<fit>.log                the child's standard error
+locks/<fit>/                  there and locked while a run is at that fit
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -104,7 +105,7 @@ class RunStore:
         """Keep what a detector saved: regular files only, and links are never followed.
 
         DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model
-        is whole or not there.
+        is whole or not there.  One that is there already stays: it may be in use, or be another run's of this moment.
         """
         place = self.model_folder(fit_key)
         try:
@@ -112,8 +113,11 @@ class RunStore:
             try:
                 beside.chmod(0o755)
                 _copy_regular(saved, beside)
-                shutil.rmtree(place, ignore_errors=True)
-                beside.rename(place)
+                try:
+                    beside.rename(place)
+                except OSError:
+                    if not place.is_dir():
+                        raise
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
@@ -123,10 +127,10 @@ class RunStore:
         """Keep a child's standard error."""
         self._write(self.folder / "logs" / f"{fit_key}.log", log.read_bytes())
 
-    def records(self) -> dict[str, RunRecord]:
-        """The latest attempt of every run."""
+    def records(self, runs: Collection[str] | None = None) -> dict[str, RunRecord]:
+        """The latest attempt of every run, or of those with these keys."""
         attempts = sorted((*_attempt_of(path), path) for path in _listed(self.folder / "results"))
-        latest = {key: path for key, attempt, path in attempts if attempt}
+        latest = {key: path for key, attempt, path in attempts if attempt and (runs is None or key in runs)}
         return {key: _record(path) for key, path in latest.items()}
 
     def plans(self) -> list[PlanRecord]:
@@ -154,6 +158,9 @@ class RunStore:
 
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key
+
+    def lock_folder(self, fit_key: str) -> Path:
+        return self.folder / "locks" / fit_key
 
     def _write(self, path: Path, data: bytes, *, exclusive: bool = False) -> bool:
         """``janus_bench.files.write_atomically``; WriteFailed where it cannot."""
