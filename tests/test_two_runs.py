@@ -8,8 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from datasets_registry.registry import OpenDataset, describe
+from datasets_registry.store import FlowStore
+from harness.jobs import Job
+from harness.plan import DetectorChoice, Settings, make_plan
+from harness.runner import Machine, Result, run_plan
+from janus_bench.extensions import ProtocolSpec
+from janus_bench.plugins import LoadedDetector
 from reports.results.folder import RunStore
+from tests.test_fits import CAPABILITIES, Params, Pretends
 from tests.test_run import TWO, half_done, records_by_status  # noqa: F401  a fixture
+from tests.test_same_bits import Quiet
+from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
 
 
 def counted(stderr: str) -> tuple[int, int, int]:
@@ -94,3 +104,29 @@ def test_a_model_that_is_there_stays_also_one_that_came_in_between(tmp_path: Pat
     store.write_model("fit", tmp_path / "mine")
     assert [path.name for path in (tmp_path / "runs" / "models").iterdir()] == ["fit"]
     assert (store.model_folder("fit") / "weights").read_text() == "theirs"
+
+
+def test_a_target_that_another_run_finishes_in_between_is_not_scored_again(
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    datasets = {name: OpenDataset(FlowStore.open(numbered_home / "datasets" / name)) for name in ("north", "south")}
+    pairs = [("north", "north"), ("north", "south")]
+    protocol = ProtocolSpec("cells", "", lambda _: pairs, regimes=("transfer",))
+    choice = DetectorChoice("d", LoadedDetector("d", object, CAPABILITIES, Params, {}), {})
+    plan = make_plan(protocol, describe(datasets), [choice], Settings("quick", "grouped", (7,), "cpu"))
+
+    def run(folder: Path) -> tuple[Result, list[Job]]:
+        executor = Pretends(2)
+        return run_plan(
+            plan, datasets, RunStore.create(folder), Machine(1, 1, None, None, executor), Quiet()
+        ), executor.jobs
+
+    done = run(tmp_path / "one")[0].records[0]
+    write = RunStore.write_plan
+    monkeypatch.setattr(RunStore, "write_plan", lambda store, plan: store.append(done) and write(store, plan))
+    result, jobs = run(tmp_path / "two")
+    assert [len(job.targets) for job in jobs] == [1]
+    assert (len(result.records), result.reused) == (1, 1)
+    assert done.key not in {record.key for record in result.records}
