@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
     from datasets_registry.store import FlowStore
 
-HALF_LIVES = (1.0, 10.0, 100.0, 1000.0)
-"""Seconds after which a flow counts half."""
-SLOWEST_ANSWER = 100.0
-"""The longer of the two half-lives of unanswered flows; the other is a tenth of it."""
+SLOWEST, LIVES = 1000.0, 4
+"""Seconds after which a flow counts half in the longest of so many half-lives; each other is a tenth of the next."""
+SLOWEST_ANSWER = 100.0  # Of unanswered flows, which have two.
 WINDOWS = (10.0, 300.0)
 """Seconds, inclusive, in which different values are counted."""
 LOOK_BACK = 256
@@ -36,9 +35,8 @@ capture tells little."""
 MEMORY = 0.2
 """Weight of the newest gap in the running mean and deviation of a key's gaps."""
 
-HOST_KEYS = 5  # source, destination, pair, source and port, destination and port
-N_DAMPED = HOST_KEYS * len(HALF_LIVES)
-GAPS = N_DAMPED
+HOST_KEYS = 5  # Source, destination, pair, source and service, destination and service.
+GAPS = HOST_KEYS * LIVES  # The first of the gaps among the columns, and of the different values.
 DISTINCT = GAPS + HOST_KEYS
 
 Floats = NDArray[np.float64]
@@ -206,8 +204,8 @@ def context_features(
     """
     n = len(start)
     out = np.empty((n, len(CONTEXT_FEATURES)), np.float32)
-    numbers = np.empty((7, n), np.int64)
-    sizes = np.empty(7, np.int64)
+    numbers = np.empty((HOST_KEYS + 1, n), np.int64)  # the last: pair and service
+    sizes = np.empty(HOST_KEYS + 1, np.int64)
     service = dport << 8 | proto
     sizes[0] = _numbered(hosts[0], numbers[0])
     sizes[1] = _numbered(hosts[1], numbers[1])
@@ -219,16 +217,8 @@ def context_features(
         sizes[place] = _numbered(key, numbers[place])
     sizes[5] = _numbered(numbers[2] << 24 | service, numbers[5])
     for key in range(HOST_KEYS):
-        first = key * len(HALF_LIVES)
-        _damp(
-            start,
-            numbers[key],
-            sizes[key],
-            HALF_LIVES[-1],
-            LONGEST_GAP,
-            out[:, first : first + len(HALF_LIVES)],
-            out[:, GAPS + key],
-        )
+        counts, gap = out[:, key * LIVES : (key + 1) * LIVES], out[:, GAPS + key]
+        _damp(start, numbers[key], sizes[key], SLOWEST, LONGEST_GAP, counts, gap)
     of = DISTINCT
     for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
         for window in WINDOWS:
@@ -269,7 +259,7 @@ def part_context(store: FlowStore, rows: Ids, world: NDArray[np.bool_]) -> NDArr
     are in it."""
     table = store.flows(["src_ip", "dst_ip", "dst_port", "proto", "ts_start"])
     file = _numbers(store.labels(["file"])["file"])
-    hosts = _numbers(_both(table, "ip"))
+    hosts = _numbers(table["src_ip"].append(table["dst_ip"]))
     dport = table["dst_port"].to_numpy().astype(np.int64)
     proto, start = table["proto"].to_numpy().astype(np.int64), table["ts_start"].to_numpy()
     answered = first_answers(store, start)
@@ -288,12 +278,6 @@ def part_context(store: FlowStore, rows: Ids, world: NDArray[np.bool_]) -> NDArr
         kept = wanted[flows]
         found[place[flows[kept]]] = of_capture[kept]
     return found
-
-
-def _both(table: pl.DataFrame, column: str) -> pl.Series:
-    import polars as pl
-
-    return pl.concat([table[f"src_{column}"], table[f"dst_{column}"]])
 
 
 def _numbers(texts: pl.Series) -> Ids:
