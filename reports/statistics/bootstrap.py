@@ -155,7 +155,7 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
 
     E already contains the noise inside datasets: percentiles of resamples that draw datasets and all below count it
     twice where datasets are alike (0 % false alarms at the 5 % level in simulations) and are too short where they
-    differ (up to 20 %).  This rule keeps to about 5 % in both: docs/statistics.md.
+    differ (up to 17 %).  This rule keeps to about 5 % in both: docs/statistics.md.
     """
     from scipy.special import ndtr, stdtr, stdtrit
 
