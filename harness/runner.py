@@ -26,12 +26,11 @@ from janus_bench.files import why
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
 from protocols.roles import Use, roles_of
+from protocols.splits import FEWEST_FLOWS
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
 ARTIFACTS = ("cic_features", "stream")  # Inputs that not every dataset has; its manifest says which.
-# A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason.
-FEWEST_FLOWS = 2
 
 
 class Observer(Protocol):

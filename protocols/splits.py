@@ -11,6 +11,7 @@ nothing for the others.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 from zlib import crc32
 
@@ -35,6 +36,10 @@ HOME_SHARE = 0.5
 (``FlowIndex.at_home``)."""
 BASELINE_SHARES = {"train": 50, "val": 5, "cal_a": 15}
 """Of cal A: what training, validation and aggregator calibration have of all benign flows, in the same proportions."""
+FEWEST_FLOWS = 2
+"""A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
+BASELINE_DRAWS = 100
+"""How often the baseline's sessions are drawn until each of its parts has so many flows."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,13 @@ def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
     """What the target-only baseline trains on, stops on and calibrates its aggregator on: train, val and cal_a, whole
     sessions of the target's cal A.
 
-    In the proportions of ``BASELINE_SHARES``; of three sessions or more none is empty.
+    In the proportions of ``BASELINE_SHARES``; of three sessions or more none is empty.  Sessions are drawn again where
+    a large one has left a part with less than ``FEWEST_FLOWS`` flows, with which no detector can be validated.
     """
-    return _by_session(index, cal_a, BASELINE_SHARES, _generator(index, seed, "target-only baseline"))
+    rng = _generator(index, seed, "target-only baseline")
+    draws = (_by_session(index, cal_a, BASELINE_SHARES, rng) for _ in range(BASELINE_DRAWS))
+    first = next(draws)
+    return next((parts for parts in chain([first], draws) if min(map(len, parts.values())) >= FEWEST_FLOWS), first)
 
 
 def _generator(index: FlowIndex, seed: int, role: str = "") -> np.random.Generator:

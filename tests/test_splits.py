@@ -166,6 +166,12 @@ def test_sessions_of_one_flow_are_divided_in_50_5_15_exactly():
     assert [len(ids) for ids in baseline_parts(index, np.arange(7000), 1).values()] == [5000, 500, 1500]
 
 
+def test_a_large_session_leaves_no_part_of_the_baseline_with_a_single_flow():
+    index = replace(make_index([500], attacks=0), session=np.r_[np.repeat([0, 1, 2, 3], 100), np.arange(4, 104)])
+    for seed in range(200):
+        assert min(len(ids) for ids in baseline_parts(index, np.arange(500), seed).values()) >= 2
+
+
 def test_the_baseline_of_another_seed_is_another():
     index = make_index([150] * 40)
     cal_a = draw_partition(index, Draw(42, "grouped", "quick")).parts["cal_a"]
