@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,12 +109,12 @@ def false_alarms(
 def noise_free(rng: np.random.Generator, datasets: int, trials: int, resamples: int) -> float:
     """The share of false alarms where cross cells have no noise at all and differ by their target only."""
     names = [str(number) for number in range(datasets)]
-    cells = [(source, target) for source in names for target in names if source != target]
+    cells: list[tuple[str | None, str]] = [(source, target) for source in names for target in names if source != target]
     alarms = 0
     for _ in range(trials):
         of_target = {name: rng.normal(0, 0.05, 2) + 0.8 for name in names}
         counts = rng.multinomial(datasets, np.full(datasets, 1 / datasets), size=resamples)
-        estimate = {pair: of_target[pair[1]] for pair in cells}
+        estimate: dict[tuple[str | None, str], Any] = {pair: of_target[pair[1]] for pair in cells}
         draws = {pair: np.tile(numbers, (resamples, 1)) for pair, numbers in estimate.items()}
         resampled = Resampled(estimate, draws, dict(zip(names, counts.T, strict=True)), {}, bounded=False)
         interval = interval_of(resampled, cells, (1, -1), datasets=True)

@@ -118,7 +118,7 @@ def by_pzflow(python: str) -> Callable[[Matrix, Mapping[str, Matrix], int], dict
     def scores(train: Matrix, tests: Mapping[str, Matrix], seed: int) -> dict[str, Matrix]:
         with tempfile.TemporaryDirectory() as folder:
             given, made = Path(folder) / "rows.npz", Path(folder) / "scores.npz"
-            np.savez(given, train=train, **tests)
+            np.savez(given, allow_pickle=False, train=train, **tests)
             subprocess.run([python, "-c", PZFLOW, given, str(seed), made], check=True)
             return dict(np.load(made))
 
@@ -141,7 +141,8 @@ def compare(
     library: Callable[..., dict[str, Matrix]],
 ) -> float:
     """Print both AUROCs of every cell; the difference of their means."""
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for source, seed in sorted({(record.spec["source"], record.spec["seed"]) for record in records}):
         mine = [record for record in records if (record.spec["source"], record.spec["seed"]) == (source, seed)]
         train = rows_of(datasets[source], datasets[source].partition(draw_of_record(mine[0])).parts["train"], names)
@@ -156,7 +157,9 @@ def compare(
         for record in mine:
             target = record.spec["target"]
             attack = datasets[target].index.attack[partitions[target].test]
-            ours.append(record.metrics["auroc"])
+            auroc = record.metrics["auroc"]
+            assert auroc is not None  # every cell has attacks
+            ours.append(auroc)
             theirs.append(float(roc_auc_score(attack, scores[target])))
             print(f"{name:12} {source} → {target}, seed {seed}: ours {ours[-1]:.3f}, library {theirs[-1]:.3f}")
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
@@ -177,7 +180,9 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # fifty epochs are what is asked for
     store = RunStore.open(arguments.runs)
-    wanted = {name: (name, {}, names, by_library(fit)) for name, (names, fit) in LIBRARIES.items()}
+    wanted: dict[str, tuple[str, dict[str, Any], tuple[str, ...], Any]] = {
+        name: (name, {}, names, by_library(fit)) for name, (names, fit) in LIBRARIES.items()
+    }
     if arguments.pzflow:
         wanted["shafir-beta"] = ("shafir", {"latent": "beta"}, FEATURE_SETS["released"], by_pzflow(arguments.pzflow))
     else:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from datasets_registry.capture.features import flow_features
 from datasets_registry.registry import OpenDataset, added, load_datasets, synthetic_suite
 from detectors.janus import JanusPlus, JanusPlusParams
-from detectors.janus.patches import Metric, Points, nearest_distance, packet_points
+from detectors.janus.patches import PointMetric, Points, nearest_distance, packet_points
 from janus_bench.columns import BIT_OF, FLOW_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch, concatenated
 from janus_bench.ragged import starts_of
@@ -203,7 +203,7 @@ class Source:
     source's, mapped."""
 
     plus: JanusPlus
-    metric: Metric
+    metric: PointMetric
     training: Points
     seed: int
 
@@ -254,7 +254,9 @@ def plain(channels: int) -> Candidate:
 
     def scores(source: Source, known: Seen, tested: Seen) -> Scores:
         entries = source.metric.mean.shape[0] - len(PACKET_CHANNELS) + channels
-        metric = Metric(source.metric.mean[:entries], source.metric.scale[:entries], np.eye(entries, dtype=np.float32))
+        metric = PointMetric(
+            source.metric.mean[:entries], source.metric.scale[:entries], np.eye(entries, dtype=np.float32)
+        )
         return tested.mean(
             nearest_distance(metric(tested.points[:, :entries]), metric(source.bank(known)[:, :entries]), CPU)
         )

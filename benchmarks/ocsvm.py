@@ -31,7 +31,8 @@ REPEATS = 5
 def rows(rng: np.random.Generator, n: int, mixture: np.ndarray) -> FlowBatch:
     matrix = np.exp(rng.normal(size=(n, 20)) @ mixture)
     return FlowBatch(
-        np.arange(n), features={name: matrix[:, column].copy() for column, name in enumerate(FLOW_FEATURES)}
+        np.arange(n, dtype=np.uint64),
+        features={name: matrix[:, column].copy() for column, name in enumerate(FLOW_FEATURES)},
     )
 
 
