@@ -64,6 +64,8 @@ class JanusParams(CheckedParams):
     """
 
     name: ClassVar[str] = "janus"
+    flow_columns: ClassVar[tuple[str, ...]] = FLOW_FEATURES
+    """What the FLOW token is made of."""
 
     T: Annotated[int, Limit("≥", 0), Limit("≤", MAX_PACKETS)] = MAX_PACKETS
     use_flow_token: bool = True
@@ -118,7 +120,7 @@ class JanusParams(CheckedParams):
         """The entries and bits of a flow under these parameters."""
         bits = 0 if self.disc_as_cont else len(DISCRETE_CHANNELS)
         return Widths(
-            len(FLOW_FEATURES) if self.use_flow_token else 0, len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits, bits
+            len(self.flow_columns) if self.use_flow_token else 0, len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits, bits
         )
 
     @property

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams, default_aggregator, score_columns
 from detectors.janus.preprocess import Sequences, Standardiser
+from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import DataError, UsageError
 
@@ -30,7 +31,12 @@ TENSORS_FILE = "janus.safetensors"
 
 
 def _declared(params: JanusParams) -> Capabilities:
-    reads = (("packets", params.T > 0), ("features", params.use_flow_token))
+    context = not set(params.flow_columns).isdisjoint(CONTEXT_FEATURES)
+    reads = (
+        ("packets", params.T > 0),
+        ("features", params.use_flow_token),
+        ("context", params.use_flow_token and context),
+    )
     return Capabilities(
         inputs=frozenset(name for name, read in reads if read),
         scores=score_columns(params),
@@ -168,7 +174,7 @@ class Janus:
             {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()},
             folder / TENSORS_FILE,
         )
-        document = {"version": self.capabilities.version, "params": asdict(self.params)}
+        document = {"version": self.capabilities.version, "detector": self.params.name, "params": asdict(self.params)}
         (folder / PARAMS_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -183,13 +189,13 @@ class Janus:
 
         try:
             document = json.loads((folder / PARAMS_FILE).read_text(encoding="utf-8"))
-            saved = {"version": document["version"], **document["params"]}
+            saved = {"detector": params.name, **document, **document["params"]}
             tensors = load_file(folder / TENSORS_FILE)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DataError(
                 f"janus: no readable model in {folder} ({type(error).__name__}: {error}); fit again"
             ) from None
-        for name, value in {"version": cls.capabilities.version, **asdict(params)}.items():
+        for name, value in {"version": cls.capabilities.version, "detector": params.name, **asdict(params)}.items():
             if saved.get(name) != value:
                 raise DataError(
                     f"janus: the model in {folder} has {name} = {saved.get(name)!r}, not {value!r}; load it "

@@ -22,8 +22,6 @@ from janus_bench.params import Count
 if TYPE_CHECKING:
     from detectors.janus.patches import PointMetric
 
-SAVED = "janus_plus"
-
 BLOCK = 4096  # Flows that are scored at a time: all their packets are held as points.
 
 
@@ -46,7 +44,7 @@ class JanusPlusParams(JanusParams):
             ("joint", self.joint, "true"),
         )
         for field, holds, expected in wanted:
-            self.require(holds, field, f"{expected} in janus-plus, which reads packets with one continuous network")
+            self.require(holds, field, f"{expected} in {self.name}, which reads packets with one continuous network")
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ class JanusPlus:
         known = self._need_fit()
         self._janus.save(folder)
         save_arrays(
-            folder, SAVED, self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])}
+            folder, _saved(self.params), self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])}
         )
 
     @classmethod
@@ -137,7 +135,7 @@ class JanusPlus:
 
         detector = cls(params)
         detector._janus = Janus.load(folder, params)
-        arrays = load_arrays(folder, SAVED, params)
+        arrays = load_arrays(folder, _saved(params), params)
         bank, seed = arrays.pop("bank"), int(arrays.pop("seed")[0])
         detector._known = _Known(PointMetric(**arrays), bank, seed)
         return detector
@@ -163,5 +161,9 @@ class JanusPlus:
 
     def _need_fit(self) -> _Known:
         if self._known is None:
-            raise UsageError("janus-plus is not fitted: call fit or load first")
+            raise UsageError(f"{self.params.name} is not fitted: call fit or load first")
         return self._known
+
+
+def _saved(params: JanusPlusParams) -> str:
+    return params.name.replace("-", "_")

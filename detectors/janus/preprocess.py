@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams
-from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS, FLOW_FEATURES
+from janus_bench.columns import CONTINUOUS_CHANNELS, DISCRETE_CHANNELS
 from janus_bench.contract import FlowBatch
 from janus_bench.ragged import positions, starts_of
 
@@ -29,7 +29,7 @@ STD_FLOOR = 0.1
 class Sequences:
     """Standardised flows, ragged.
 
-    flow     (n, F) float32, z-scores of ``FLOW_FEATURES``; F = 20, or 0 without a FLOW token
+    flow     (n, F) float32, z-scores of the parameters' ``flow_columns``; F = 20, or 0 without a FLOW token
     packets  (total packets, 9) float32 in ``CHANNELS`` order: z-scores of the continuous channels, bits in {0, 1} (−1 /
              +1 as continuous channels)
     starts   (n,) int64, first row of each flow in ``packets``
@@ -89,7 +89,7 @@ class Standardiser:
 
 
 def _features(flows: FlowBatch, params: JanusParams) -> NDArray[np.float64]:
-    return flows.feature_matrix(FLOW_FEATURES) if params.use_flow_token else np.empty((len(flows), 0))
+    return flows.feature_matrix(params.flow_columns) if params.use_flow_token else np.empty((len(flows), 0))
 
 
 def _first_packets(
