@@ -152,6 +152,11 @@ class Janus:
         table = np.concatenate(chunks)
         return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)}
 
+    @property
+    def network(self) -> Network:
+        """The trained one; raises UsageError before ``fit`` or ``load``."""
+        return self._need_fit().network
+
     def read(self, flows: FlowBatch) -> tuple[Network, Sequences]:
         """The trained network, and ``flows`` as it reads them; raises UsageError before ``fit`` or ``load``."""
         fitted = self._need_fit()

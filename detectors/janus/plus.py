@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +20,8 @@ from janus_bench.errors import UsageError
 from janus_bench.params import Count
 
 if TYPE_CHECKING:
+    import torch
+
     from detectors.janus.patches import PointMetric
 
 BLOCK = 4096  # Flows that are scored at a time: all their packets are held as points.
@@ -107,17 +109,34 @@ class JanusPlus:
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """Mean distance of a flow's packets, (n,); a flow's score depends on that flow alone, up to rounding."""
-        from detectors.janus.patches import nearest_distance, packet_points
+        from detectors.janus.patches import nearest_distance
 
         known = self._need_fit()
-        scores = np.empty(len(flows))
+        scores = [np.empty(0)]
+        for points, lengths in self.mapped(flows):
+            distance = nearest_distance(points, known.bank, self.device)  # (P,)
+            total = np.bincount(np.repeat(np.arange(len(lengths)), lengths), weights=distance, minlength=len(lengths))
+            scores.append(total / np.maximum(lengths, 1))
+        return np.concatenate(scores)
+
+    def mapped(self, flows: FlowBatch) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """The packets of so many flows at a time as mapped points (P, E), and the packets of each flow (b,)."""
+        from detectors.janus.patches import packet_points
+
+        known = self._need_fit()
         for start in range(0, len(flows), BLOCK):
             network, data = self._janus.read(flows.take(slice(start, start + BLOCK)))
-            # (P,)
-            distance = nearest_distance(known.metric(packet_points(network, data)), known.bank, network.position.device)
-            total = np.bincount(np.repeat(np.arange(len(data)), data.lengths), weights=distance, minlength=len(data))
-            scores[start : start + BLOCK] = total / np.maximum(data.lengths, 1)
-        return scores
+            yield known.metric(packet_points(network, data)), data.lengths
+
+    @property
+    def metric(self) -> PointMetric:
+        """Of packets, as it was learnt from the source."""
+        return self._need_fit().metric
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._janus.network.position.device
 
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
@@ -140,14 +159,14 @@ class JanusPlus:
         detector._known = _Known(PointMetric(**arrays), bank, seed)
         return detector
 
-    def _points(self, flows: FlowBatch, seed: int) -> NDArray[np.float32]:
-        """At most ``bank`` packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows
+    def _points(self, flows: FlowBatch, seed: int, most: int | None = None) -> NDArray[np.float32]:
+        """At most ``most`` (default: ``bank``) packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows
         without one are not computed."""
         from detectors.janus.patches import packet_points
 
         lengths = np.minimum(flows.lengths, self.params.T)
         ends = np.cumsum(lengths)
-        total, most = int(lengths.sum()), self.params.bank
+        total, most = int(lengths.sum()), self.params.bank if most is None else most
         chosen = (
             np.arange(total)
             if total <= most
