@@ -213,10 +213,10 @@ class Source:
         with tempfile.TemporaryDirectory() as scratch:
             plus.fit(training, FitContext(validation, seed, np.random.default_rng(seed), "cpu", Path(scratch)))
         known = plus._need_fit()
-        return cls(plus, known.metric, known.bank, seed)
+        return cls(plus, known.space.metric, known.bank, seed)
 
     def see(self, flows: FlowBatch) -> Seen:
-        janus = self.plus._janus
+        janus = self.plus._need_fit().space.janus
         return Seen(flows, packet_points(*janus.read(flows)), janus.score(flows))
 
     def bank(self, known: Seen) -> Points:

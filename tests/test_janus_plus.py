@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from detectors.janus import JanusPlus, JanusPlusParams
+from detectors.janus import Janus, JanusPlus, JanusPlusParams
 from detectors.janus.packing import packed
 from detectors.janus.patches import PointMetric, nearest_distance, packet_points
 from detectors.janus.preprocess import CHANNELS
@@ -32,6 +32,11 @@ def fitted(folder: Path, params: JanusPlusParams = SMALL, validation: FlowBatch 
     detector = JanusPlus(params)
     detector.fit(BENIGN, context(validation, folder))
     return detector
+
+
+def network_of(detector: JanusPlus) -> Janus:
+    assert detector._known is not None
+    return detector._known.space.janus
 
 
 @pytest.fixture(scope="module")
@@ -106,22 +111,22 @@ def test_without_validation_flows_all_directions_are_alike(tmp_path: Path) -> No
     detector = fitted(tmp_path, validation=VALIDATION.take(slice(0, 0)))
     assert detector._known is not None
     np.testing.assert_array_equal(
-        detector._known.metric.directions, np.eye(SMALL.d_model + len(CHANNELS), dtype=np.float32)
+        detector._known.space.metric.directions, np.eye(SMALL.d_model + len(CHANNELS), dtype=np.float32)
     )
     assert np.isfinite(detector.score(TARGET)).all()
 
 
 def test_points_are_states_beside_channels_and_do_not_depend_on_company(plus: JanusPlus) -> None:
-    network, data = plus._janus.read(TARGET)
+    network, data = network_of(plus).read(TARGET)
     together = packet_points(network, data)
     np.testing.assert_array_equal(together[:, -len(CHANNELS) :], data.packets)
     assert together[:, : SMALL.d_model].std(axis=0).min() > 0
-    alone = np.concatenate([packet_points(*plus._janus.read(TARGET.take([flow]))) for flow in range(len(TARGET))])
+    alone = np.concatenate([packet_points(*network_of(plus).read(TARGET.take([flow]))) for flow in range(len(TARGET))])
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
 def test_a_packet_s_state_is_what_the_network_makes_of_clean_data_at_time_one(plus: JanusPlus) -> None:
-    network, data = plus._janus.read(flows_of(np.array([3]), 9))
+    network, data = network_of(plus).read(flows_of(np.array([3]), 9))
     (layout,) = packed(data.lengths)
     shown = torch.from_numpy(
         np.concatenate([data.packets[:, :3], 2.0 * data.packets[:, 3:] - 1.0], axis=1).astype(np.float32)
@@ -141,11 +146,12 @@ def test_a_packet_s_state_is_what_the_network_makes_of_clean_data_at_time_one(pl
 def test_the_score_is_the_mean_distance_of_a_flows_packets(plus: JanusPlus) -> None:
     """From its pieces, flow by flow, with another nearest-neighbour search."""
     assert plus._known is not None
-    metric = plus._known.metric
-    tree = cKDTree(metric(packet_points(*plus._janus.read(TARGET))))
+    metric = plus._known.space.metric
+    tree = cKDTree(metric(packet_points(*network_of(plus).read(TARGET))))
     flows = flows_of(np.array([1, 5, 2, 16, 1]), 7, shift=1.0)
     expected = [
-        tree.query(metric(packet_points(*plus._janus.read(flows.take([flow])))))[0].mean() for flow in range(len(flows))
+        tree.query(metric(packet_points(*network_of(plus).read(flows.take([flow])))))[0].mean()
+        for flow in range(len(flows))
     ]
     np.testing.assert_allclose(plus.score(flows), expected, rtol=1e-4)
 
@@ -176,7 +182,7 @@ def test_the_bank_is_bounded_and_its_draw_repeats(tmp_path: Path) -> None:
         banks.append(detector._known.bank)
     assert int(TARGET.lengths.sum()) > 100 == len(banks[0])
     np.testing.assert_array_equal(*banks)
-    every = detector._known.metric(packet_points(*detector._janus.read(TARGET)))
+    every = detector._known.space.metric(packet_points(*network_of(detector).read(TARGET)))
     np.testing.assert_allclose(nearest_distance(banks[0], every, CPU), 0, atol=1e-5)  # each is a packet of the target
     assert len(np.unique(banks[0], axis=0)) == 100  # and none is there twice
 
@@ -185,12 +191,13 @@ def test_the_seed_of_the_fit_draws_the_bank(tmp_path: Path) -> None:
     """The same network throughout, so banks differ by their draw alone."""
     detector = fitted(tmp_path, replace(SMALL, bank=100))
     assert detector._known is not None
-    metric, by_seed = detector._known.metric, {seed: detector._points(BENIGN, seed) for seed in (42, 43)}
+    space = detector._known.space
+    by_seed = {seed: space.some(BENIGN, seed, 100) for seed in (42, 43)}
     assert not np.array_equal(by_seed[42], by_seed[43])
-    np.testing.assert_array_equal(detector._known.bank, metric(by_seed[42]))  # ``context`` fits with seed 42
+    np.testing.assert_array_equal(detector._known.bank, by_seed[42])  # ``context`` fits with seed 42
     detector.calibrate(TARGET)
     drawn = detector._known.bank
-    np.testing.assert_array_equal(drawn, metric(detector._points(TARGET, 42)))
+    np.testing.assert_array_equal(drawn, space.some(TARGET, 42, 100))
     detector._known = replace(detector._known, seed=43)
     detector.calibrate(TARGET)
     assert not np.array_equal(detector._known.bank, drawn)

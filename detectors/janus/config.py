@@ -120,7 +120,9 @@ class JanusParams(CheckedParams):
         """The entries and bits of a flow under these parameters."""
         bits = 0 if self.disc_as_cont else len(DISCRETE_CHANNELS)
         return Widths(
-            len(self.flow_columns) if self.use_flow_token else 0, len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits, bits
+            len(self.flow_columns) if self.use_flow_token else 0,
+            len(CONTINUOUS_CHANNELS + DISCRETE_CHANNELS) - bits,
+            bits,
         )
 
     @property

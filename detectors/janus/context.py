@@ -3,8 +3,8 @@ the target, by its packets and as a whole (``docs/janus-context.md``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.detector import Janus
-from detectors.janus.plus import BLOCK, JanusPlus, JanusPlusParams
+from detectors.janus.plus import JanusPlusParams
+from detectors.janus.space import PacketSpace, flow_means
 from detectors.janus.surprise import Surprise, either
 from detectors.shared.inputs import ZScores
 from detectors.shared.saving import load_arrays, save_arrays
@@ -21,18 +22,18 @@ from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from detectors.janus.patches import PointMetric
+    from detectors.janus.patches import Points
 
 SAVED = "janus_context"
-LIMIT = 10.0  # z-scores of features and context are clipped to ±LIMIT, as the network's are.
-PARTS = (FLOW_FEATURES, CONTEXT_FEATURES)
+LIMIT = 10.0  # Entries of a flow's point are clipped to ±LIMIT standard deviations, as the network's input is.
+TABLES = (FLOW_FEATURES, CONTEXT_FEATURES)
 
-Rows = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class JanusContextParams(JanusPlusParams):
-    """JANUS-plus's parameters; the FLOW token is there, and holds the context beside the features.
+    """Those of ``janus-plus``; the FLOW token is there, and holds the context beside the features.
 
     bank  benign packets, and benign flows, that are remembered at most, drawn at random where there are more
     """
@@ -47,37 +48,53 @@ class JanusContextParams(JanusPlusParams):
 
 @dataclass(frozen=True)
 class _Learnt:
-    """From the source: the metric of packets, and what features and context are standardised by."""
+    """From the source: the space of packets, and what features and context are standardised by."""
 
-    metric: PointMetric
-    parts: tuple[ZScores, ...]
+    space: PacketSpace
+    tables: tuple[ZScores, ...]
     seed: int
 
 
 @dataclass(frozen=True)
-class _Known:
-    """Benign flows that are remembered: mapped packets (M, E), and flows as points (m, E + 61) with what their first E
-    entries are standardised by; and how far such flows lie from others."""
+class _Seen:
+    """Flows, before anything is known of the target: their distance by packets (n,) from some bank, the mean of their
+    packets' mapped points (n, E), and their standardised features and context (n, 61)."""
 
-    packets: Rows
-    flows: Rows
+    by_packets: Floats
+    state: Floats
+    tables: Floats
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Benign flows that are remembered.
+
+    packets     (M, E) mapped
+    flows       (m, E + 61) as points
+    state       what their first E entries are standardised by
+    by_packets  how far the packets of such flows lie from those of others
+    as_whole    how far such flows lie from others
+    """
+
+    packets: Points
+    flows: Points
     state: ZScores
     by_packets: Surprise
     as_whole: Surprise
 
 
 class JanusContext:
-    """Score = log(1/p + 1/q), (n,) float64: p and q are conformal p-values of a flow's distances from the benign flows
-    of the target, by its packets and as a whole.
+    """Score = log(1/p + 1/q), (n,) float64: p and q are conformal p-values of a flow's distances from benign flows of
+    the target, by its packets and as a whole.
 
-    The network is JANUS's; its FLOW token holds the 41 features of the context beside the 20 of the flow, so what
-    packets a flow has is learnt given what its neighbours were doing.
+    The network is JANUS's; its FLOW token holds the 41 features of the context beside the 20 of the flow, so it learns
+    which packets a flow has among such neighbours.
 
-    * By its packets: as in ``janus-plus``, the mean over packets of the distance to the nearest packet remembered.
+    * By its packets: the mean over packets of the distance to the nearest packet remembered, as in ``janus-plus``.
     * As a whole: the distance to the nearest flow remembered, between points of three parts that weigh the same: the
-      mean of its packets' mapped states, its features, its context.
+      mean of its packets' mapped points, its features, its context.
 
-    Both distances of half of the calibration flows from the other half say what distances benign flows have.
+    How far half of the remembered flows lie from the other half says what distances benign flows have.
     """
 
     Params: ClassVar[type[JanusContextParams]] = JanusContextParams
@@ -85,80 +102,127 @@ class JanusContext:
         inputs=frozenset({"packets", "features", "context"}),
         calibrates=True,
         provenance="our reading",
-        source="janus-plus with the input context; harmonic mean p-values (Wilson, PNAS 2019); docs/janus-context.md",
+        source=(
+            "JANUS with the input context and memory banks (PatchCore, CVPR 2022); conformal p-values (Vovk, Gammerman "
+            "and Shafer, 2005) and their harmonic mean (Wilson, PNAS 2019); docs/janus-context.md"
+        ),
     )
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = Janus.profiles
 
     def __init__(self, params: JanusContextParams | None = None) -> None:
         self.params = params if params is not None else JanusContextParams()
-        self._plus = JanusPlus(self.params)
         self._learnt: _Learnt | None = None
         self._known: _Known | None = None
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Train the network on ``benign``, learn the metric, and remember training flows until ``calibrate`` brings the
         target's."""
-        self._plus.fit(benign, ctx)
-        parts = tuple(ZScores.fitted(benign.feature_matrix(columns)) for columns in PARTS)
-        self._learnt = _Learnt(self._plus.metric, parts, ctx.seed)
-        self._known = self._remembered(benign)
+        space = PacketSpace.fitted(benign, ctx, self.params, self.params.bank)
+        tables = tuple(ZScores.fitted(benign.feature_matrix(columns)) for columns in TABLES)
+        self._learnt = _Learnt(space, tables, ctx.seed)
+        self._known = self._remembered(benign, self._learnt)
 
     def calibrate(self, benign: FlowBatch) -> None:
         """Remember the target's benign calibration flows in place of any others; without any flow, what was known
         stays."""
+        learnt, _ = self._need_fit()
         if len(benign):
-            self._known = self._remembered(benign)
+            self._known = self._remembered(benign, learnt)
 
-    def score(self, flows: FlowBatch) -> NDArray[np.float64]:
+    def score(self, flows: FlowBatch) -> Floats:
         """log(1/p + 1/q), (n,); a flow's score depends on that flow alone, up to rounding."""
-        known = self._need_fit()[1]
-        d = self.distances(flows, known)
-        return either(*(surprise(d) for surprise, d in zip((known.by_packets, known.as_whole), d, strict=True)))
+        learnt, known = self._need_fit()
+        seen = _see(flows, learnt, known.packets)
+        as_whole = learnt.space.nearest(_points(seen, known.state), known.flows)
+        return either(known.by_packets(seen.by_packets), known.as_whole(as_whole))
 
-    def distances(self, flows, known):
-        by_packets, whole = self._distances(flows, known.packets)
-        return by_packets, self._nearest(self._whole(whole, known.state), known.flows)
+    def save(self, folder: Path) -> None:
+        """JANUS's own files, and the metric, what is remembered and how far it lies apart, in ``folder``."""
+        learnt, known = self._need_fit()
+        learnt.space.janus.save(folder)
+        named: dict[str, Mapping[str, Any]] = {
+            "metric": vars(learnt.space.metric),
+            "features": vars(learnt.tables[0]),
+            "context": vars(learnt.tables[1]),
+            "state": vars(known.state),
+            "by_packets": vars(known.by_packets),
+            "as_whole": vars(known.as_whole),
+        }
+        arrays = {f"{part}.{name}": value for part, values in named.items() for name, value in values.items()}
+        arrays |= {"packets": known.packets, "flows": known.flows, "seed": np.array([learnt.seed])}
+        save_arrays(folder, SAVED, self.params, arrays)
 
-    def _nearest(self, points, bank):
-        from detectors.janus.patches import nearest_distance
-        return nearest_distance(points, bank, self._plus.device)
-    def _whole(self, parts: tuple, state: ZScores) -> Rows:
-        s, rest = parts
-        return np.concatenate([state(s, LIMIT) / np.sqrt(s.shape[1]), rest], axis=1).astype(np.float32)
+    @classmethod
+    def load(cls, folder: Path, params: JanusContextParams) -> JanusContext:
+        """A detector ready to score, on the CPU; DataError when ``folder`` holds no model, or one of other
+        parameters."""
+        from detectors.janus.patches import PointMetric
 
-    def _distances(self, flows: FlowBatch, bank: Rows):
-        learnt = self._need_learnt()
-        d = np.empty(len(flows)); states = []
-        start = 0
-        for mapped, lengths in self._plus.mapped(flows):
-            block = slice(start, start + len(lengths)); start += len(lengths)
-            of = np.repeat(np.arange(len(lengths)), lengths)
-            each = self._nearest(mapped, bank) if len(bank) else np.zeros(len(mapped))
-            d[block] = np.bincount(of, weights=each, minlength=len(lengths)) / np.maximum(lengths, 1)
-            sums = np.zeros((len(lengths), mapped.shape[1])); np.add.at(sums, of, mapped)
-            states.append(sums / np.maximum(lengths, 1)[:, None] * np.sqrt(mapped.shape[1]))
-        rest = np.concatenate([z(flows.feature_matrix(c), LIMIT) / np.sqrt(len(c)) for z, c in zip(learnt.parts, PARTS, strict=True)], axis=1)
-        return d, (np.concatenate(states), rest)
+        detector = cls(params)
+        janus = Janus.load(folder, params)
+        arrays = load_arrays(folder, SAVED, params)
 
-    def _remembered(self, benign: FlowBatch) -> _Known:
-        learnt = self._need_learnt()
-        if len(benign) > self.params.bank:
-            benign = benign.take(np.sort(np.random.default_rng(learnt.seed).choice(len(benign), self.params.bank, replace=False)))
-        half = np.random.default_rng(learnt.seed).permutation(len(benign)) % 2 == 0
-        if len(benign) == 1: half = np.array([True])
-        halves = [benign.take(half), benign.take(~half)]
-        banks = [learnt.metric(self._plus._points(h, learnt.seed, self.params.bank // 2)) if len(h) else np.empty((0, 1), np.float32) for h in halves]
-        got = [self._distances(h, b) for h, b in zip(halves, banks[::-1], strict=True) if len(h)]
-        state = ZScores.fitted(np.concatenate([g[1][0] for g in got]))
-        whole = [self._whole(g[1], state) for g in got]
-        ref_p = np.concatenate([g[0] for g in got])
-        ref_w = np.concatenate([self._nearest(whole[0], whole[1]), self._nearest(whole[1], whole[0])])
-        return _Known(np.concatenate(banks), np.concatenate(whole), state, Surprise.fitted(ref_p), Surprise.fitted(ref_w))
+        def of(part: str) -> dict[str, NDArray[Any]]:
+            return {
+                name.removeprefix(f"{part}."): value for name, value in arrays.items() if name.startswith(f"{part}.")
+            }
 
-    def _need_learnt(self):
-        if self._learnt is None:
+        space = PacketSpace(janus, PointMetric(**of("metric")))
+        tables = (ZScores(**of("features")), ZScores(**of("context")))
+        detector._learnt = _Learnt(space, tables, int(arrays["seed"][0]))
+        detector._known = _Known(
+            arrays["packets"],
+            arrays["flows"],
+            ZScores(**of("state")),
+            Surprise(**of("by_packets")),
+            Surprise(**of("as_whole")),
+        )
+        return detector
+
+    def _remembered(self, benign: FlowBatch, learnt: _Learnt) -> _Known:
+        """At most ``bank`` of ``benign`` flows and of their packets, n ≥ 1; a single flow is compared with itself."""
+        rng, most = np.random.default_rng(learnt.seed), self.params.bank
+        if len(benign) > most:
+            benign = benign.take(np.sort(rng.choice(len(benign), most, replace=False)))
+        order = rng.permutation(len(benign))
+        halves = [benign.take(np.sort(half)) for half in np.array_split(order, 2) if len(half)]
+        banks = [learnt.space.some(half, learnt.seed, max(most // 2, 1)) for half in halves]
+        seen = [_see(half, learnt, bank) for half, bank in zip(halves, banks[::-1], strict=True)]
+        state = ZScores.fitted(np.concatenate([half.state for half in seen]))
+        flows = [_points(half, state) for half in seen]
+        apart = [learnt.space.nearest(half, other) for half, other in zip(flows, flows[::-1], strict=True)]
+        return _Known(
+            np.concatenate(banks),
+            np.concatenate(flows),
+            state,
+            Surprise.fitted(np.concatenate([half.by_packets for half in seen])),
+            Surprise.fitted(np.concatenate(apart)),
+        )
+
+    def _need_fit(self) -> tuple[_Learnt, _Known]:
+        if self._learnt is None or self._known is None:
             raise UsageError("janus-context is not fitted: call fit or load first")
-        return self._learnt
+        return self._learnt, self._known
 
-    def _need_fit(self):
-        return self._need_learnt(), self._known
+
+def _see(flows: FlowBatch, learnt: _Learnt, bank: Points) -> _Seen:
+    by_packets, state = [np.empty(0)], []
+    for points, lengths in learnt.space.each(flows):
+        by_packets.append(flow_means(learnt.space.nearest(points, bank), lengths))
+        state.append(np.column_stack([flow_means(entry, lengths) for entry in points.T.astype(np.float64)]))
+    width = len(learnt.space.metric.mean)
+    tables = [
+        standardise(flows.feature_matrix(columns), LIMIT) / np.sqrt(len(columns))
+        for standardise, columns in zip(learnt.tables, TABLES, strict=True)
+    ]
+    return _Seen(
+        np.concatenate(by_packets),
+        np.concatenate([np.empty((0, width)), *state]) * np.sqrt(width),
+        np.concatenate(tables, axis=1),
+    )
+
+
+def _points(seen: _Seen, state: ZScores) -> Points:
+    """Flows as points (n, E + 61), each of the three parts divided by the root of its width."""
+    standardised = state(seen.state, LIMIT) / np.sqrt(seen.state.shape[1])
+    return np.concatenate([standardised, seen.tables], axis=1).astype(np.float32)

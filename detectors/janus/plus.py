@@ -3,28 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
+from detectors.janus.space import PacketSpace, flow_means
 from detectors.shared.saving import load_arrays, save_arrays
-from janus_bench.columns import PACKET_CHANNELS
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import UsageError
 from janus_bench.params import Count
 
-if TYPE_CHECKING:
-    import torch
-
-    from detectors.janus.patches import PointMetric
-
-BLOCK = 4096  # Flows that are scored at a time: all their packets are held as points.
+SAVED = "janus_plus"
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,10 @@ class JanusPlusParams(JanusParams):
 
 @dataclass(frozen=True)
 class _Known:
-    """``metric`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source
+    """``space`` of the source, and mapped benign packets (M, E): of the target once calibrated, of the source
     before."""
 
-    metric: PointMetric
+    space: PacketSpace
     bank: NDArray[np.float32]
     seed: int
 
@@ -83,7 +78,6 @@ class JanusPlus:
 
     def __init__(self, params: JanusPlusParams | None = None) -> None:
         self.params = params if params is not None else JanusPlusParams()
-        self._janus = Janus(self.params)
         self._known: _Known | None = None
 
     @classmethod
@@ -93,58 +87,31 @@ class JanusPlus:
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Train JANUS's network on ``benign``, learn the metric, and remember training packets until ``calibrate``
         brings the target's."""
-        from detectors.janus.patches import PointMetric
-
-        self._janus.fit(benign, ctx)
-        training, validation = (self._points(flows, ctx.seed) for flows in (benign, ctx.validation))
-        metric = PointMetric.fitted(training, validation, len(PACKET_CHANNELS))
-        self._known = _Known(metric, metric(training), ctx.seed)
+        space = PacketSpace.fitted(benign, ctx, self.params, self.params.bank)
+        self._known = _Known(space, space.some(benign, ctx.seed, self.params.bank), ctx.seed)
 
     def calibrate(self, benign: FlowBatch) -> None:
         """Remember the packets of the target's benign calibration flows in place of any others; without any flow, what
         was known stays."""
         known = self._need_fit()
         if len(benign):
-            self._known = _Known(known.metric, known.metric(self._points(benign, known.seed)), known.seed)
+            bank = known.space.some(benign, known.seed, self.params.bank)
+            self._known = replace(known, bank=bank)
 
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """Mean distance of a flow's packets, (n,); a flow's score depends on that flow alone, up to rounding."""
-        from detectors.janus.patches import nearest_distance
-
         known = self._need_fit()
-        scores = [np.empty(0)]
-        for points, lengths in self.mapped(flows):
-            distance = nearest_distance(points, known.bank, self.device)  # (P,)
-            total = np.bincount(np.repeat(np.arange(len(lengths)), lengths), weights=distance, minlength=len(lengths))
-            scores.append(total / np.maximum(lengths, 1))
-        return np.concatenate(scores)
-
-    def mapped(self, flows: FlowBatch) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """The packets of so many flows at a time as mapped points (P, E), and the packets of each flow (b,)."""
-        from detectors.janus.patches import packet_points
-
-        known = self._need_fit()
-        for start in range(0, len(flows), BLOCK):
-            network, data = self._janus.read(flows.take(slice(start, start + BLOCK)))
-            yield known.metric(packet_points(network, data)), data.lengths
-
-    @property
-    def metric(self) -> PointMetric:
-        """Of packets, as it was learnt from the source."""
-        return self._need_fit().metric
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self._janus.network.position.device
+        scores = [
+            flow_means(known.space.nearest(points, known.bank), lengths) for points, lengths in known.space.each(flows)
+        ]
+        return np.concatenate([np.empty(0), *scores])
 
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
         known = self._need_fit()
-        self._janus.save(folder)
-        save_arrays(
-            folder, _saved(self.params), self.params, {**vars(known.metric), "bank": known.bank, "seed": np.array([known.seed])}
-        )
+        known.space.janus.save(folder)
+        arrays = {**vars(known.space.metric), "bank": known.bank, "seed": np.array([known.seed])}
+        save_arrays(folder, SAVED, self.params, arrays)
 
     @classmethod
     def load(cls, folder: Path, params: JanusPlusParams) -> JanusPlus:
@@ -153,36 +120,13 @@ class JanusPlus:
         from detectors.janus.patches import PointMetric
 
         detector = cls(params)
-        detector._janus = Janus.load(folder, params)
-        arrays = load_arrays(folder, _saved(params), params)
+        janus = Janus.load(folder, params)
+        arrays = load_arrays(folder, SAVED, params)
         bank, seed = arrays.pop("bank"), int(arrays.pop("seed")[0])
-        detector._known = _Known(PointMetric(**arrays), bank, seed)
+        detector._known = _Known(PacketSpace(janus, PointMetric(**arrays)), bank, seed)
         return detector
-
-    def _points(self, flows: FlowBatch, seed: int, most: int | None = None) -> NDArray[np.float32]:
-        """At most ``most`` (default: ``bank``) packets of ``flows`` as points (M, E), the same ones for the same seed and flows; flows
-        without one are not computed."""
-        from detectors.janus.patches import packet_points
-
-        lengths = np.minimum(flows.lengths, self.params.T)
-        ends = np.cumsum(lengths)
-        total, most = int(lengths.sum()), self.params.bank if most is None else most
-        chosen = (
-            np.arange(total)
-            if total <= most
-            else np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
-        )  # (M,) among all packets
-        flow_of = np.searchsorted(ends, chosen, side="right")  # (M,)
-        kept, place = np.unique(flow_of, return_inverse=True)
-        starts = np.cumsum(lengths[kept]) - lengths[kept]
-        position = chosen - (ends - lengths)[flow_of]  # (M,) of a packet in its flow
-        return packet_points(*self._janus.read(flows.take(kept)))[starts[place] + position]
 
     def _need_fit(self) -> _Known:
         if self._known is None:
-            raise UsageError(f"{self.params.name} is not fitted: call fit or load first")
+            raise UsageError("janus-plus is not fitted: call fit or load first")
         return self._known
-
-
-def _saved(params: JanusPlusParams) -> str:
-    return params.name.replace("-", "_")

@@ -49,8 +49,8 @@ class Surprise:
 
 
 def either(first: Floats, second: Floats) -> Floats:
-    """log(1/p + 1/q) of −log p and −log q, (n,) each: the harmonic mean of the p-values (Wilson, PNAS 116, 2019), turned
-    so that higher is more anomalous.
+    """log(1/p + 1/q) of −log p and −log q, (n,) each: the harmonic mean of the p-values (Wilson, PNAS 116, 2019) as a
+    number that is higher where a flow is more anomalous.
 
     The smaller p-value decides: one strong voice is heard, and a second one that finds nothing does not silence it, as
     it would in a mean of distances.
