@@ -22,7 +22,7 @@ from janus_bench.errors import UsageError
 pytest_plugins = ["pytester"]
 
 BUILT_IN = {entry.name: entry for entry in entry_points(group="janus_bench.detectors")}
-NAMES = ("janus", "janus-plus", "shafir", "iforest", "ocsvm", "length", "random")
+NAMES = ("janus", "janus-plus", "janus-context", "shafir", "iforest", "ocsvm", "length", "random")
 
 
 @parametrize_with_detectors([BUILT_IN[name].load() for name in NAMES])

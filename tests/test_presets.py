@@ -109,6 +109,7 @@ def test_every_built_in_detector_with_parameters_is_pinned_here_or_beside_its_ow
     built_in = [name for name, entry in plugins.detector_entries().items() if entry.dist.name == "janus-bench"]
     assert {name for name in built_in if plugins.load_detector(name).params_type is not None} - {
         "janus",
+        "janus-context",
         "janus-plus",
     } == set(DECLARED)
 
