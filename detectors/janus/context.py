@@ -131,10 +131,14 @@ class JanusContext:
 
     def score(self, flows: FlowBatch) -> Floats:
         """log(1/p + 1/q), (n,); a flow's score depends on that flow alone, up to rounding."""
+        return either(*self.surprises(flows))
+
+    def surprises(self, flows: FlowBatch) -> tuple[Floats, Floats]:
+        """−log p of each flow by its packets, and −log q of it as a whole, (n,) each."""
         learnt, known = self._need_fit()
         seen = _see(flows, learnt, known.packets)
         as_whole = learnt.space.nearest(_points(seen, known.state), known.flows)
-        return either(known.by_packets(seen.by_packets), known.as_whole(as_whole))
+        return known.by_packets(seen.by_packets), known.as_whole(as_whole)
 
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric, what is remembered and how far it lies apart, in ``folder``."""
