@@ -14,7 +14,7 @@ env: .venv/.installed
 
 # The main job on the built-in synthetic suite; a second call finds everything done.
 demo: env
-	JANUS_BENCH_HOME=demo/home $(BIN)/janus-bench run --protocol cross --detectors janus,shafir,iforest,ocsvm,length,random --seeds 42 --runs demo/runs
+	JANUS_BENCH_HOME=demo/home $(BIN)/janus-bench run --protocol cross --detectors 'janus-context,shafir,iforest,iforest[input=features+context],knn[input=features+context],length,random' --seeds 42 --runs demo/runs
 
 # What `env` installs is there, so no test may be skipped for want of it (tests/conftest.py).
 test: env
