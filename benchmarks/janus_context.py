@@ -34,7 +34,6 @@ from datasets_registry.ingest import ingest_folder
 from datasets_registry.registry import OpenDataset, added, load_datasets, synthetic_suite
 from datasets_registry.synthetic.suite import write_site
 from detectors.janus import JanusContext, JanusContextParams
-from detectors.janus.surprise import either
 from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.contract import FitContext, FlowBatch
 from protocols.metrics import MIN_FAMILY, auroc, tpr_at_fpr
@@ -50,13 +49,15 @@ Scores = NDArray[np.float64]
 Candidate = Callable[[Scores, Scores], Scores]
 """−log p by packets and −log q as a whole → (n,), higher = more anomalous."""
 
-CANDIDATES: Mapping[str, Candidate] = {
+COMBINED: Mapping[str, Candidate] = {
     "packets alone": lambda packets, _: packets,
     "as a whole alone": lambda _, whole: whole,
-    "log(1/p + 1/q)": either,
+    "log(1/p + 1/q)": np.logaddexp,
     "sum of −log p": np.add,
     "the larger −log p": np.maximum,
 }
+BANKS = ("target", "target and source")
+CANDIDATES = [f"{name}, {bank}" for bank in BANKS for name in COMBINED]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,23 @@ Cells = defaultdict[tuple[str, str, str], list[Scores]]
 """By candidate, kind and regime: (AUROC, TPR at 1 % FPR), means over families."""
 
 
-def evaluate(cells: Cells, detector: JanusContext, regime: str, tests: list[Found]) -> None:
+def target_alone(detector: JanusContext) -> JanusContext:
+    """The same fitted detector, which forgets the source's flows."""
+    learnt, known = detector._need_fit()
+    flows = replace(learnt.flows, state=learnt.flows.state[:0], tables=learnt.flows.tables[:0])
+    alone = JanusContext(detector.params)
+    alone._learnt, alone._known = replace(learnt, packets=learnt.packets[:0], flows=flows), known
+    return alone
+
+
+def evaluate(cells: Cells, detector: JanusContext, known: FlowBatch, regime: str, tests: list[Found]) -> None:
+    """Add a detector's cell, with either bank."""
+    for bank, each in zip(BANKS, (target_alone(detector), detector), strict=True):
+        each.calibrate(known)
+        add(cells, each, bank, regime, tests)
+
+
+def add(cells: Cells, detector: JanusContext, bank: str, regime: str, tests: list[Found]) -> None:
     """Add one calibrated detector's cell."""
     qualities = defaultdict(list)
     seen: dict[int, tuple[Scores, Scores]] = {}
@@ -141,9 +158,9 @@ def evaluate(cells: Cells, detector: JanusContext, regime: str, tests: list[Foun
             seen[id(found.benign)] = detector.surprises(found.benign)
         benign, anomalous = seen[id(found.benign)], detector.surprises(found.anomalous)
         attack = np.arange(len(found.benign) + len(found.anomalous)) >= len(found.benign)
-        for name, score in CANDIDATES.items():
+        for name, score in COMBINED.items():
             scores = np.concatenate([score(*benign), score(*anomalous)])
-            qualities[name, found.kind].append((auroc(scores, attack), tpr_at_fpr(scores, attack, ONE_IN)))
+            qualities[f"{name}, {bank}", found.kind].append((auroc(scores, attack), tpr_at_fpr(scores, attack, ONE_IN)))
     for (name, kind), values in qualities.items():
         cells[name, kind, regime].append(np.mean(np.array(values, dtype=np.float64), axis=0))
 
@@ -198,19 +215,17 @@ def main() -> None:
             begun = time.monotonic()
             detector = fitted(part_of(dataset, draw, "train"), part_of(dataset, draw, "val"), draw.seed)
             for target in datasets:
-                detector.calibrate(part_of(datasets[target], draw, "cal_a"))
-                evaluate(cells, detector, "within" if target == name else "cross", tests[target])
+                known = part_of(datasets[target], draw, "cal_a")
+                evaluate(cells, detector, known, "within" if target == name else "cross", tests[target])
             own = {part: part_of(dataset, draw, f"baseline_{part}") for part in ("train", "val", "cal_a")}
-            control = fitted(own["train"], own["val"], draw.seed)
-            control.calibrate(own["cal_a"])
-            evaluate(cells, control, "control", tests[name])
+            evaluate(cells, fitted(own["train"], own["val"], draw.seed), own["cal_a"], "control", tests[name])
             print(f"{name} done in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     means = {key: np.mean(values, axis=0) for key, values in cells.items()}
     columns = [(kind, regime) for kind in KINDS for regime in REGIMES]
     print("AUROC / TPR at 1 % FPR: means over families, then over cells")
-    print(f"{'':18}", *(f"{f'{kind} {regime}':15}" for kind, regime in columns))
+    print(f"{'':37}", *(f"{f'{kind} {regime}':15}" for kind, regime in columns))
     for name in CANDIDATES:
-        print(f"{name:18}", *(f"{'{:.3f} / {:.3f}'.format(*means[name, *column]):15}" for column in columns))
+        print(f"{name:37}", *(f"{'{:.3f} / {:.3f}'.format(*means[name, *column]):15}" for column in columns))
     print(choice(means))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.janus.detector import Janus
 from detectors.janus.plus import JanusPlusParams
 from detectors.janus.space import PacketSpace, flow_means
-from detectors.janus.surprise import Surprise, either
+from detectors.janus.surprise import Surprise
 from detectors.shared.inputs import ZScores
 from detectors.shared.saving import load_arrays, save_arrays
 from janus_bench.columns import CONTEXT_FEATURES, FLOW_FEATURES
@@ -48,30 +48,37 @@ class JanusContextParams(JanusPlusParams):
 
 @dataclass(frozen=True)
 class _Learnt:
-    """From the source: the space of packets, and what features and context are standardised by."""
+    """From the source: the space of packets, what features and context are standardised by, and its training flows,
+    which stay remembered beside the target's: packets (M, E) mapped, and the flows as they are seen."""
 
     space: PacketSpace
-    tables: tuple[ZScores, ...]
+    standardise: tuple[ZScores, ...]
+    packets: Points
+    flows: _Seen
     seed: int
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Flows, before anything is known of the target: their distance by packets (n,) from some bank, the mean of their
-    packets' mapped points (n, E), and their standardised features and context (n, 61)."""
+    """Flows without their packets: the mean of these as mapped points (n, E), and standardised features and context
+    (n, 61)."""
 
-    by_packets: Floats
     state: Floats
     tables: Floats
+
+    def points(self, state: ZScores) -> Points:
+        """As points (n, E + 61), each of the three parts divided by the root of its width."""
+        standardised = state(self.state, LIMIT) / np.sqrt(self.state.shape[1])
+        return np.concatenate([standardised, self.tables], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Benign flows that are remembered.
+    """Benign flows that are remembered, of the target and of the source.
 
     packets     (M, E) mapped
     flows       (m, E + 61) as points
-    state       what their first E entries are standardised by
+    state       what their first E entries are standardised by: the target's
     by_packets  how far the packets of such flows lie from those of others
     as_whole    how far such flows lie from others
     """
@@ -84,8 +91,8 @@ class _Known:
 
 
 class JanusContext:
-    """Score = log(1/p + 1/q), (n,) float64: p and q are conformal p-values of a flow's distances from benign flows of
-    the target, by its packets and as a whole.
+    """Score = −log p − log q, (n,) float64 ≥ 0: p and q are conformal p-values of a flow's distances from benign flows
+    of the target and the source, by its packets and as a whole.
 
     The network is JANUS's; its FLOW token holds the 41 features of the context beside the 20 of the flow, so it learns
     which packets a flow has among such neighbours.
@@ -94,7 +101,7 @@ class JanusContext:
     * As a whole: the distance to the nearest flow remembered, between points of three parts that weigh the same: the
       mean of its packets' mapped points, its features, its context.
 
-    How far half of the remembered flows lie from the other half says what distances benign flows have.
+    How far half of the target's flows lie from the other half and the source says what distances benign flows have.
     """
 
     Params: ClassVar[type[JanusContextParams]] = JanusContextParams
@@ -104,7 +111,7 @@ class JanusContext:
         provenance="our reading",
         source=(
             "JANUS with the input context and memory banks (PatchCore, CVPR 2022); conformal p-values (Vovk, Gammerman "
-            "and Shafer, 2005) and their harmonic mean (Wilson, PNAS 2019); docs/janus-context.md"
+            "and Shafer, 2005), combined by Fisher's method (1925); docs/janus-context.md"
         ),
     )
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = Janus.profiles
@@ -115,30 +122,34 @@ class JanusContext:
         self._known: _Known | None = None
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
-        """Train the network on ``benign``, learn the metric, and remember training flows until ``calibrate`` brings the
-        target's."""
+        """Train the network on ``benign``, learn the metric, and remember training flows; until ``calibrate`` brings
+        the target's, they stand for these too."""
         space = PacketSpace.fitted(benign, ctx, self.params, self.params.bank)
-        tables = tuple(ZScores.fitted(benign.feature_matrix(columns)) for columns in TABLES)
-        self._learnt = _Learnt(space, tables, ctx.seed)
-        self._known = self._remembered(benign, self._learnt)
+        standardise = tuple(ZScores.fitted(benign.feature_matrix(columns)) for columns in TABLES)
+        kept = self._some(benign, ctx.seed)
+        none = np.empty((0, len(space.metric.mean)), np.float32)
+        _, flows = _see(kept, space, standardise, none)
+        self._learnt = _Learnt(space, standardise, space.some(kept, ctx.seed, self.params.bank), flows, ctx.seed)
+        self._known = self._remembered(kept, self._learnt, beside_source=False)
 
     def calibrate(self, benign: FlowBatch) -> None:
-        """Remember the target's benign calibration flows in place of any others; without any flow, what was known
-        stays."""
+        """Remember the target's benign calibration flows in place of any others, beside the source's; without any flow,
+        what was known stays."""
         learnt, _ = self._need_fit()
         if len(benign):
-            self._known = self._remembered(benign, learnt)
+            self._known = self._remembered(self._some(benign, learnt.seed), learnt, beside_source=True)
 
     def score(self, flows: FlowBatch) -> Floats:
-        """log(1/p + 1/q), (n,); a flow's score depends on that flow alone, up to rounding."""
-        return either(*self.surprises(flows))
+        """−log p − log q, (n,); a flow's score depends on that flow alone, up to rounding."""
+        by_packets, as_whole = self.surprises(flows)
+        return by_packets + as_whole
 
     def surprises(self, flows: FlowBatch) -> tuple[Floats, Floats]:
         """−log p of each flow by its packets, and −log q of it as a whole, (n,) each."""
         learnt, known = self._need_fit()
-        seen = _see(flows, learnt, known.packets)
-        as_whole = learnt.space.nearest(_points(seen, known.state), known.flows)
-        return known.by_packets(seen.by_packets), known.as_whole(as_whole)
+        by_packets, seen = _see(flows, learnt.space, learnt.standardise, known.packets)
+        as_whole = learnt.space.nearest(seen.points(known.state), known.flows)
+        return known.by_packets(by_packets), known.as_whole(as_whole)
 
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric, what is remembered and how far it lies apart, in ``folder``."""
@@ -146,14 +157,20 @@ class JanusContext:
         learnt.space.janus.save(folder)
         named: dict[str, Mapping[str, Any]] = {
             "metric": vars(learnt.space.metric),
-            "features": vars(learnt.tables[0]),
-            "context": vars(learnt.tables[1]),
+            "features": vars(learnt.standardise[0]),
+            "context": vars(learnt.standardise[1]),
+            "source": vars(learnt.flows),
             "state": vars(known.state),
             "by_packets": vars(known.by_packets),
             "as_whole": vars(known.as_whole),
         }
         arrays = {f"{part}.{name}": value for part, values in named.items() for name, value in values.items()}
-        arrays |= {"packets": known.packets, "flows": known.flows, "seed": np.array([learnt.seed])}
+        arrays |= {
+            "source_packets": learnt.packets,
+            "packets": known.packets,
+            "flows": known.flows,
+            "seed": np.array([learnt.seed]),
+        }
         save_arrays(folder, SAVED, self.params, arrays)
 
     @classmethod
@@ -172,8 +189,9 @@ class JanusContext:
             }
 
         space = PacketSpace(janus, PointMetric(**of("metric")))
-        tables = (ZScores(**of("features")), ZScores(**of("context")))
-        detector._learnt = _Learnt(space, tables, int(arrays["seed"][0]))
+        standardise = (ZScores(**of("features")), ZScores(**of("context")))
+        seed = int(arrays["seed"][0])
+        detector._learnt = _Learnt(space, standardise, arrays["source_packets"], _Seen(**of("source")), seed)
         detector._known = _Known(
             arrays["packets"],
             arrays["flows"],
@@ -183,23 +201,35 @@ class JanusContext:
         )
         return detector
 
-    def _remembered(self, benign: FlowBatch, learnt: _Learnt) -> _Known:
-        """At most ``bank`` of ``benign`` flows and of their packets, n ≥ 1; a single flow is compared with itself."""
-        rng, most = np.random.default_rng(learnt.seed), self.params.bank
-        if len(benign) > most:
-            benign = benign.take(np.sort(rng.choice(len(benign), most, replace=False)))
-        order = rng.permutation(len(benign))
+    def _some(self, benign: FlowBatch, seed: int) -> FlowBatch:
+        """At most ``bank`` of ``benign`` flows, drawn at random."""
+        most = self.params.bank
+        if len(benign) <= most:
+            return benign
+        return benign.take(np.sort(np.random.default_rng(seed).choice(len(benign), most, replace=False)))
+
+    def _remembered(self, benign: FlowBatch, learnt: _Learnt, *, beside_source: bool) -> _Known:
+        """``benign`` flows, n ≥ 1, and at most ``bank`` of their packets; a single flow is compared with itself."""
+        space, others = learnt.space, learnt.packets[: len(learnt.packets) if beside_source else 0]
+        order = np.random.default_rng(learnt.seed).permutation(len(benign))
         halves = [benign.take(np.sort(half)) for half in np.array_split(order, 2) if len(half)]
-        banks = [learnt.space.some(half, learnt.seed, max(most // 2, 1)) for half in halves]
-        seen = [_see(half, learnt, bank) for half, bank in zip(halves, banks[::-1], strict=True)]
-        state = ZScores.fitted(np.concatenate([half.state for half in seen]))
-        flows = [_points(half, state) for half in seen]
-        apart = [learnt.space.nearest(half, other) for half, other in zip(flows, flows[::-1], strict=True)]
+        banks = [space.some(half, learnt.seed, max(self.params.bank // 2, 1)) for half in halves]
+        seen = [
+            _see(half, space, learnt.standardise, np.concatenate([bank, others]))
+            for half, bank in zip(halves, banks[::-1], strict=True)
+        ]
+        state = ZScores.fitted(np.concatenate([flows.state for _, flows in seen]))
+        source = learnt.flows.points(state)[: len(learnt.flows.state) if beside_source else 0]
+        points = [flows.points(state) for _, flows in seen]
+        apart = [
+            space.nearest(half, np.concatenate([other, source]))
+            for half, other in zip(points, points[::-1], strict=True)
+        ]
         return _Known(
-            np.concatenate(banks),
-            np.concatenate(flows),
+            np.concatenate([*banks, others]),
+            np.concatenate([*points, source]),
             state,
-            Surprise.fitted(np.concatenate([half.by_packets for half in seen])),
+            Surprise.fitted(np.concatenate([distances for distances, _ in seen])),
             Surprise.fitted(np.concatenate(apart)),
         )
 
@@ -209,24 +239,17 @@ class JanusContext:
         return self._learnt, self._known
 
 
-def _see(flows: FlowBatch, learnt: _Learnt, bank: Points) -> _Seen:
-    by_packets, state = [np.empty(0)], []
-    for points, lengths in learnt.space.each(flows):
-        by_packets.append(flow_means(learnt.space.nearest(points, bank), lengths))
+def _see(flows: FlowBatch, space: PacketSpace, standardise: tuple[ZScores, ...], bank: Points) -> tuple[Floats, _Seen]:
+    """The mean distance of each flow's packets from those of ``bank`` (n,), 0 where it is empty; and the flows
+    themselves."""
+    width = len(space.metric.mean)
+    by_packets, state = [np.empty(0)], [np.empty((0, width))]
+    for points, lengths in space.each(flows):
+        distances = space.nearest(points, bank) if len(bank) else np.zeros(len(points))
+        by_packets.append(flow_means(distances, lengths))
         state.append(np.column_stack([flow_means(entry, lengths) for entry in points.T.astype(np.float64)]))
-    width = len(learnt.space.metric.mean)
     tables = [
-        standardise(flows.feature_matrix(columns), LIMIT) / np.sqrt(len(columns))
-        for standardise, columns in zip(learnt.tables, TABLES, strict=True)
+        z_scores(flows.feature_matrix(columns), LIMIT) / np.sqrt(len(columns))
+        for z_scores, columns in zip(standardise, TABLES, strict=True)
     ]
-    return _Seen(
-        np.concatenate(by_packets),
-        np.concatenate([np.empty((0, width)), *state]) * np.sqrt(width),
-        np.concatenate(tables, axis=1),
-    )
-
-
-def _points(seen: _Seen, state: ZScores) -> Points:
-    """Flows as points (n, E + 61), each of the three parts divided by the root of its width."""
-    standardised = state(seen.state, LIMIT) / np.sqrt(seen.state.shape[1])
-    return np.concatenate([standardised, seen.tables], axis=1).astype(np.float32)
+    return np.concatenate(by_packets), _Seen(np.concatenate(state) * np.sqrt(width), np.concatenate(tables, axis=1))

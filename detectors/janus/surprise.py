@@ -46,13 +46,3 @@ class Surprise:
         ranked: Floats = -np.log((1.0 + as_large) / (1.0 + len(self.reference)))
         tail: Floats = np.log(np.maximum(distances / self.start, 1.0)) / self.exponent - np.log(TAIL)
         return np.where(distances > self.start, tail, np.minimum(ranked, -np.log(TAIL)))
-
-
-def either(first: Floats, second: Floats) -> Floats:
-    """log(1/p + 1/q) of −log p and −log q, (n,) each: the harmonic mean of the p-values (Wilson, PNAS 116, 2019) as a
-    number that is higher where a flow is more anomalous.
-
-    The smaller p-value decides: one strong voice is heard, and a second one that finds nothing does not silence it, as
-    it would in a mean of distances.
-    """
-    return np.logaddexp(first, second)
