@@ -12,7 +12,9 @@ import typer
 from harness.cli import console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
+from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, unknown
+from janus_bench.extensions import ProtocolSpec
 from janus_bench.params import build_params, parse_request
 
 
@@ -65,11 +67,26 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
             if isinstance(value, tuple)
             else value
         )
+    fields["target flows"] = "; ".join(
+        f"{regime}: {' + '.join(_use_of_target(loaded.capabilities, regime)) or 'nothing'}" for regime in REGIMES
+    )
     if params is not None:
         fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
         fields[f"profile {profile}"] = _assignments(overrides) or "the defaults"
     console.document(fields, output)
+
+
+REGIMES = ("transfer", "pooled", "control")
+
+
+def _use_of_target(capabilities: Capabilities, regime: str) -> tuple[str, ...]:
+    """What becomes of the target's benign calibration flows, under the calibration of the built-in protocols."""
+    from protocols.roles import use_of_target
+
+    return use_of_target(
+        regime, ProtocolSpec.calibration, capabilities.target_use, capabilities.aggregator or "identity"
+    )
 
 
 def check(
