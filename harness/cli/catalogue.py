@@ -67,9 +67,7 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
             if isinstance(value, tuple)
             else value
         )
-    fields["target flows"] = "; ".join(
-        f"{regime}: {' + '.join(_use_of_target(loaded.capabilities, regime)) or 'nothing'}" for regime in REGIMES
-    )
+    fields["target flows"] = _target_flows(loaded.capabilities)
     if params is not None:
         fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
@@ -77,16 +75,15 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
     console.document(fields, output)
 
 
-REGIMES = ("transfer", "pooled", "control")
-
-
-def _use_of_target(capabilities: Capabilities, regime: str) -> tuple[str, ...]:
-    """What becomes of the target's benign calibration flows, under the calibration of the built-in protocols."""
+def _target_flows(capabilities: Capabilities) -> str:
+    """What becomes of the target's benign calibration flows in each regime, calibrated as the built-in protocols do."""
     from protocols.roles import use_of_target
 
-    return use_of_target(
-        regime, ProtocolSpec.calibration, capabilities.target_use, capabilities.aggregator or "identity"
-    )
+    lines = []
+    for regime in ("transfer", "pooled", "control") if capabilities.learns else ("transfer",):
+        own = capabilities.target_use, capabilities.aggregator or "identity"
+        lines.append(f"{regime}: {' + '.join(use_of_target(regime, ProtocolSpec.calibration, *own)) or 'nothing'}")
+    return "; ".join(lines)
 
 
 def check(

@@ -113,7 +113,7 @@ def cell_scores(
     """One TestScores per view (``VIEWS``, and every site that may count): the scalar of every test flow with its label,
     and of the calibration flows B."""
     flows = scored_flows(scores, truth, spec, aggregator)
-    sites = map(view_of, TargetSites.of([flows.sizes()]).enough(Metric.benign_in_site))
+    sites = map(view_of, TargetSites([flows.sizes()]).enough(Metric.benign_in_site))
     return {suffix: flows.view(suffix).evidence for suffix in (*VIEWS, *sites)}
 
 

@@ -8,7 +8,7 @@ scores.  Nothing is run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from janus_bench.quiet import ignore
 from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
-from reports.results.sites import SITE, Sizes, TargetSites, view_of
+from reports.results.sites import SITE, Sizes, TableSites, view_of
 from reports.tables.fields import mean_of_all
 
 if TYPE_CHECKING:
@@ -317,51 +317,22 @@ class ResultTable:
     def views(self, measure: Measure, target: str) -> tuple[str, ...]:
         """The views of a target's test flows that a number is the mean over: the measure's own, or those of the sites
         that count."""
-        return tuple(map(view_of, self.sites_in(measure.metric, target))) if measure.by_site else (measure.view,)
+        if not measure.by_site:
+            return (measure.view,)
+        return tuple(map(view_of, self.sites.counted(measure.metric, target)))
 
-    def sites_in(self, metric: Metric, target: str) -> tuple[str, ...]:
-        """Sites with enough flows in every seed, where the metric exists: the same for every row."""
-        where = metric.name, target
-        if where not in self._sites_in:
-            runs = self._partitions.get(target, {}).values()
-            ok = [run for run in runs if run.status == "ok"]
-            self._sites_in[where] = tuple(
-                name
-                for name in self.sites(target).enough(metric.benign_in_site)
-                if all(
-                    self.results.number(run, metric, (view_of(name),), run.aggregator).value is not None for run in ok
-                )
-            )
-        return self._sites_in[where]
-
-    def n_sites(self, metric: Metric, pairs: Iterable[Pair]) -> int:
-        """Sites that stand behind a mean over these cells."""
-        return sum(len(self.sites_in(metric, target)) for target in {target for _, target in pairs})
-
-    def sites(self, target: str) -> TargetSites:
-        """How many test flows each site has, under every seed that was run."""
-        if target not in self._sites:
-            sizes = [self.results.sizes(run) for run in self._partitions.get(target, {}).values()]
-            self._sites[target] = TargetSites.of([each for each in sizes if each is not None])
-        return self._sites[target]
+    def n_sites(self, metric: Metric) -> int:
+        """Sites that stand behind the table's means."""
+        targets = dict.fromkeys(target for _, target in self.pairs if target not in self.plan.outside_means)
+        return sum(len(self.sites.counted(metric, target)) for target in targets)
 
     @cached_property
-    def _partitions(self) -> dict[str, dict[tuple[object, ...], RunRecord]]:
-        """Target → every partition of it that was tested → a run, an ok one if there is one."""
-        found: dict[str, dict[tuple[object, ...], RunRecord]] = {}
+    def sites(self) -> TableSites:
+        def number(record: RunRecord, metric: Metric, view: str) -> float | None:
+            return self.results.number(record, metric, (view,), record.aggregator).value
+
         attempted = [run.record for run in self.runs if run.record is not None]
-        for record in sorted(attempted, key=lambda record: record.status == "ok"):
-            drawn = tuple(record.spec.get(name) for name in ("seed", "caps", "train_size", "contamination"))
-            found.setdefault(record.spec["target"], {})[drawn] = record
-        return found
-
-    @cached_property
-    def _sites(self) -> dict[str, TargetSites]:
-        return {}
-
-    @cached_property
-    def _sites_in(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        return {}
+        return TableSites(attempted, self.results.sizes, number)
 
     def row(self, label: str) -> Row:
         """UsageError if there is none."""

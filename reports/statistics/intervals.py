@@ -84,7 +84,7 @@ def leaderboard_statistics(
             if all(value is not None for each in cells for value in each.values):
                 resampled = resample_cells(cells, measure, resamples, lambda done: progress("intervals", done))
                 found = _summary(complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better)
-                few = measure.by_site and table.n_sites(measure.metric, wanted) < FEW_SITES
+                few = measure.by_site and table.n_sites(measure.metric) < FEW_SITES
                 summaries[summary] = _without_lead(found) if few else found
     warning = rank_test_warning(len(table.rows), len(table.datasets))
     return {

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from janus_bench.errors import UsageError
 from janus_bench.quiet import ignore
 from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.compare import ComparedRows, Comparison, Paired, compare, named_rows
 from reports.statistics.joining import SUMMARIES
+from reports.tables.document import SummaryName
 from reports.tables.fields import in_order, mean_of_all
 
 REGIMES = ("transfer", "pooled", "control")  # Of equal means the first counts.
@@ -56,9 +58,9 @@ def compare_in_best_regime(
         raise UsageError("--best-regime compares one detector with all others: name it with --detectors")
     first, *others = named_rows(table, labels)
     rows = _by_identity(table)
-    wanted = [_identity(row) for row in others] or [identity for identity in rows if identity != _identity(first)]
-    rivals = [_rival(first, identity[0], rows[identity], table, measure) for identity in dict.fromkeys(wanted)]
-    rivals = [rival for rival in rivals if rival.row.label != first.label]
+    wanted = dict.fromkeys([_identity(row) for row in others] or rows)
+    own = _identity(first)
+    rivals = [_rival(first, each[0], rows[each], table, measure) for each in wanted if each != own]
     if not rivals:
         raise UsageError(f"{first.label} has no rival in {table.results.folder}: run other detectors beside it")
     document = compare([(first, rival.row) for rival in rivals], table, measure, resamples, progress)
@@ -68,8 +70,8 @@ def compare_in_best_regime(
         f"each rival is in one regime for the whole table, the one with the best {summary}: chosen with the numbers of "
         "the test, in the rival's favour"
     ]
-    if any(mean["reason"] == _few(len(table.datasets)) for pair in pairs for mean in pair["means"]):
-        notes.append(_few(len(table.datasets)))
+    reasons = dict.fromkeys(_few(_cells(first, mean["summary"], table, measure)) for mean in pairs[0]["means"])
+    notes += filter(None, reasons)
     return {
         **document,
         "regime": f"{first.fitted} against best regime",
@@ -130,10 +132,16 @@ def _moved(row: Row, table: ResultTable) -> Row:
     return replace(row, cells=cells, baseline=None)
 
 
+def _cells(first: Row, summary: str, table: ResultTable, measure: Measure) -> list[Pair]:
+    """Those that a mean is over."""
+    belongs = SUMMARIES[cast("SummaryName", summary)]
+    return [pair for pair in first.cells if belongs(pair) and table.in_means(pair, measure)]
+
+
 def _deciding(first: Row, table: ResultTable, measure: Measure) -> tuple[str, list[Pair]]:
     """The mean that rows are ranked by, and its cells: cross cells where there are any."""
-    for summary, belongs in SUMMARIES.items():
-        if pairs := [pair for pair in first.cells if belongs(pair) and table.in_means(pair, measure)]:
+    for summary in SUMMARIES:
+        if pairs := _cells(first, summary, table, measure):
             return summary, pairs
     raise UsageError(f"{measure.name} exists in no cell of {first.label}: see the notes of the leaderboard")
 
@@ -160,10 +168,9 @@ def _number(row: Row, pair: Pair, seed: int, measure: Measure) -> float | None:
 def _told(pair: ComparedRows, first: Row, rival: _Rival, table: ResultTable, measure: Measure) -> ComparedRows:
     """With the regime, what the others would have been, and the differences by target and seed; on few networks without
     the interval for others."""
-    few = _few(len(table.datasets)) if len(table.datasets) < FEWEST_NETWORKS else ""
     for mean in pair["means"]:
-        if few and mean["difference"] is not None:
-            mean.update({"low": None, "high": None, "p": None, "p_holm": None, "reason": few})
+        if few := _few(_cells(first, mean["summary"], table, measure)):
+            mean.update({"low": None, "high": None, "p": None, "p_holm": None, "reason": mean["reason_these"] or few})
     paired = list(_paired(first, rival.row, pair["seeds"], table, measure))
     return {**pair, "rival": rival.name, "regime": rival.regime, "regimes": rival.means, "paired": paired}
 
@@ -180,7 +187,11 @@ def _paired(first: Row, second: Row, seeds: Sequence[int], table: ResultTable, m
                 yield {"target": target, "seed": seed, "first": one, "second": other, "difference": one - other}
 
 
-def _few(networks: int) -> str:
+def _few(cells: Sequence[Pair]) -> str:
+    """Why a mean over these cells has no interval for other datasets; empty if it may have one."""
+    networks = len({target for _, target in cells})
+    if networks >= FEWEST_NETWORKS:
+        return ""
     return (
         f"{networks} networks: the interval is for these datasets alone; one for other datasets needs "
         f"{FEWEST_NETWORKS} where regimes are chosen"

@@ -5,7 +5,7 @@ Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -106,7 +106,7 @@ def _target_use(document: Board) -> list[BoardColumn]:
     """Absent where no row says it."""
     if not any(row.get("target_use") for row in document["rows"]):
         return []
-    hint = "what it did with the target's calibration flows"
+    hint = "of calibration"
     return [
         BoardColumn(
             "target\nflows", "Target flows", lambda row: Cell(row.get("target_use") or NONE), 3, right=False, hint=hint
@@ -199,7 +199,7 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
     ]
     for place, (word, values) in enumerate(_baselines(row, targets)):
         own = [
-            Cell(_with_site(fields.number(value), site, document, target), value)
+            _with_site(figure(value), site, document, target)
             for target, (value, site) in zip(targets, values, strict=True)
         ]
         rows.append(TableRow([Cell(word, head=True), *own], baseline=True, rule=place == 0))
@@ -223,25 +223,22 @@ def _best(document: Board, row: BoardRow) -> dict[str, float]:
     return {target: extreme(means) for target, means in columns.items() if len(set(means)) > 1}
 
 
-def _with_site(text: str, value: float | None, document: Board, target: str) -> str:
-    """A number and, on the next line, the same inside the target's sites, if there is one."""
+def _with_site(cell: Cell, value: float | None, document: Board, target: str) -> Cell:
+    """With the same number inside the target's sites on a line of its own, if there is one."""
     if value is None or "sites" not in document:
-        return text
+        return cell
     label = fields.site_label(len(document["sites"]["targets"][target]["counted"]))
-    return f"{text}\n{label} {fields.number(value)}"
+    beside = f"{label} {fields.number(value)}"
+    return replace(cell, text=f"{cell.text}\n{beside}", small=beside)
 
 
 def _matrix_cell(document: Board, cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
     if cell is None:
         return Cell("")
     mean, within, failed = cell["mean"], cell["source"] == cell["target"], cell["status"] != "ok"
-    return Cell(
-        _with_site(fields.cell_text(cell), cell.get("site_mean"), document, cell["target"]),
-        mean,
-        within=within,
-        failed=failed,
-        best=mean is not None and mean == best.get(cell["target"]),
-    )
+    best_of_column = mean is not None and mean == best.get(cell["target"])
+    shown = Cell(fields.cell_text(cell), mean, within=within, failed=failed, best=best_of_column)
+    return _with_site(shown, cell.get("site_mean"), document, cell["target"])
 
 
 Beside = tuple[float | None, float | None]  # A number, and the same inside sites.

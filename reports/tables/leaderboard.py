@@ -323,7 +323,7 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
     ordered = sorted(rows, key=place)
     counted = [value for row in ordered if (value := values[row["detector"]]) is not None and not row["upper_bound"]]
 
-    no_lead = measure.by_site and table.n_sites(measure.metric, table.pairs) < FEW_SITES
+    no_lead = measure.by_site and table.n_sites(measure.metric) < FEW_SITES
 
     def rank(row: BoardRow) -> int | None:
         value = values[row["detector"]]

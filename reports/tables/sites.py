@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from reports.results.model import Measure, ResultTable
 
 MEANING = (
-    "a pooled number above its @site number is what telling sites apart is worth: inside a site nothing but the "
-    "traffic tells attacks from benign flows"
+    "a pooled number above it may be no more than telling sites apart: inside a site nothing but the traffic tells "
+    "attacks from benign flows"
 )
 
 
@@ -23,18 +23,16 @@ def site_view(table: ResultTable, measure: Measure) -> SiteView:
     hand."""
     targets: dict[str, SitesOfTarget] = {}
     for name in dict.fromkeys(target for _, target in table.pairs):
-        sites, counted = table.sites(name), table.sites_in(measure.metric, name)
+        sites, counted = table.sites.of(name), table.sites.counted(measure.metric, name)
         targets[name] = {
             "counted": list(counted),
-            "sites": {
-                site: {"benign": sites.benign[site], "attack": sites.attack[site]} for site in sorted(sites.named)
-            },
-            "attacks_outside": sum(n for site, n in sites.attack_most.items() if site not in counted),
+            "sites": {site: sites.fewest(site) for site in sites.named},
+            "attacks_outside": sites.attacks_outside(counted),
             "shared": sites.shared,
         }
     return {
         "metric": f"{measure.metric.name}{SITE}",
-        "n_sites": table.n_sites(measure.metric, table.pairs),
+        "n_sites": table.n_sites(measure.metric),
         "fewest_benign": measure.metric.benign_in_site,
         "fewest_attack": ATTACKS_IN_SITE,
         "targets": targets,

@@ -106,7 +106,7 @@ def matrices(data: ReportData) -> list[Table]:
 def _matrix_row(document: Board, row: TableRow) -> TableRow:
     first, *others = row.cells
     if row.baseline:
-        own = [replace(figure(cell.value), small=cell.text.partition("\n")[2]) for cell in others]
+        own = [replace(figure(cell.value), small=cell.small) for cell in others]
         return TableRow([first, *own], data={"control": "1"})
     return TableRow([first, *(_shaded(document, cell) for cell in others)])
 
@@ -120,9 +120,11 @@ def _shaded(document: Board, cell: Cell) -> Cell:
     place = (cell.value - chance) / (1 - chance) if document["higher_is_better"] else 1 - cell.value
     collapsed = auroc and cell.value <= COLLAPSE
     shade = "qc" if collapsed else f"q{sum(place > bound for bound in SHADES)}"
-    shown, _, status = cell.text.replace("-", "−").partition("\n")
+    own_text = cell.text.removesuffix(f"\n{cell.small}") if cell.small else cell.text
+    shown, _, status = own_text.replace("-", "−").partition("\n")
     mean, plus_minus, std = shown.partition("±")
-    small = " ".join(filter(None, [plus_minus + std, status.replace("\n", " "), "collapse" if collapsed else ""]))
+    small = " ".join(filter(None, [plus_minus + std, status, "collapse" if collapsed else ""]))
+    small = " · ".join(filter(None, [small, cell.small]))
     return Cell(mean, small=small, css=f"n {shade}{own}")
 
 
