@@ -6,8 +6,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from harness.cli import leaderboard
 from harness.cli.compare import compare as command
 from janus_bench.errors import UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
-from reports.results.folder import RunStore
 from reports.results.model import Results, ResultTable, measure_of
 from reports.statistics import joining
 from reports.statistics.compare import Comparison
@@ -65,15 +65,11 @@ def spec_of(detector: str, regime: str, source: str, target: str, seed: int) -> 
     return RunSpec(detector, "1", {}, regime, *where, "grouped", "quick", "quick", "target_benign", "cpu")  # type: ignore[arg-type]
 
 
-def write_run(store: RunStore, spec: RunSpec, values: np.ndarray) -> None:
-    done = ("ok", "", 0, "2026-01-01", "our reading", False, "identity")
-    store.append(RunRecord(spec.key, spec.fit_key, asdict(spec), *done))  # type: ignore[arg-type]
+def score_table(spec: RunSpec, values: np.ndarray) -> pl.DataFrame:
     ids = np.arange(9 + len(values))
     role = [*np.repeat(["source_val", "cal_a", "cal_b"], 3), *["test"] * len(values)]
     score = np.concatenate([np.arange(9) / 10, values])
-    store.write_scores(
-        spec.key, pl.DataFrame({"flow_id": ids, "target": [spec.target] * len(ids), "role": role, "score": score})
-    )
+    return pl.DataFrame({"flow_id": ids, "target": [spec.target] * len(ids), "role": role, "score": score})
 
 
 def truth() -> pl.DataFrame:
@@ -90,18 +86,14 @@ def truth() -> pl.DataFrame:
     )
 
 
-def write(
-    folder: Path,
+def plan_of(
     networks: Sequence[str],
     protocol: str = "pooled",
     regimes: Sequence[str] = ("transfer", "control", "pooled"),
     seeds: Sequence[int] = SEEDS,
-) -> Path:
-    """One plan of a protocol; regimes that it has not are left out."""
-    store = RunStore.create(folder)
+) -> PlanRecord:
+    """A plan of a protocol; regimes that it has not are left out."""
     cells, rows = [], {}
-    for network in networks:
-        store.write_truth(f"hash-{network}", truth())
     for detector, own in RIVALS.items():
         for place in [regime for regime in own if regime in regimes]:
             label = f"{detector} · pooled" if place == "pooled" else detector
@@ -111,15 +103,37 @@ def write(
                 rows[label] = DetectorRow(detector, detector=detector, variant=variant, regime=place, calibrates="")  # type: ignore[arg-type]
             for source, target in itertools.product(networks, networks):
                 for seed in seeds:
-                    spec = spec_of(detector, place, source, target, seed)
-                    if not (folder / "scores" / f"{spec.key}.parquet").exists():  # a control serves several cells
-                        write_run(store, spec, scores_of(detector, place, source, target, seed))
-                    cells.append(ExpectedCell(label, regime, source, target, seed, spec.key))  # type: ignore[arg-type]
+                    key = spec_of(detector, place, source, target, seed).key
+                    cells.append(ExpectedCell(label, regime, source, target, seed, key))  # type: ignore[arg-type]
     datasets = {name: DatasetEntry(f"hash-{name}") for name in networks}
-    store.write_plan(
-        PlanRecord(protocol, "quick", "grouped", "target_benign", tuple(seeds), datasets, rows, tuple(cells))
-    )
-    return folder
+    return PlanRecord(protocol, "quick", "grouped", "target_benign", tuple(seeds), datasets, rows, tuple(cells))
+
+
+class Planted:
+    """Every run of the networks, in memory, under these plans; the last one was asked for last."""
+
+    folder = Path("planted")
+
+    def __init__(self, networks: Sequence[str], *plans: PlanRecord) -> None:
+        self._plans = [replace(plan, made=str(place)) for place, plan in enumerate(plans or [plan_of(networks)])]
+        self._specs = {}
+        for (detector, regime), source, target, seed in itertools.product(SKILL, networks, networks, SEEDS):
+            spec = spec_of(detector, regime, source, target, seed)
+            self._specs[spec.key] = spec
+
+    def plans(self) -> Sequence[PlanRecord]:
+        return self._plans
+
+    def records(self) -> Mapping[str, RunRecord]:
+        done = ("ok", "", 0, "2026-01-01", "our reading", False, "identity")
+        return {key: RunRecord(key, spec.fit_key, asdict(spec), *done) for key, spec in self._specs.items()}  # type: ignore[arg-type]
+
+    def scores(self, run_key: str) -> pl.DataFrame:
+        spec = self._specs[run_key]
+        return score_table(spec, scores_of(spec.detector, spec.regime, spec.source or "", spec.target, spec.seed))
+
+    def truth(self, data_hash: str) -> pl.DataFrame:
+        return truth()
 
 
 def expected(
@@ -148,8 +162,8 @@ FOUR, THREE = ("a", "b", "c", "d"), ("a", "b", "c")
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> ResultTable:
-    return Results.open(write(tmp_path_factory.mktemp("four") / "runs", FOUR)).select()
+def four() -> ResultTable:
+    return Results(Planted(FOUR)).select()
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +225,11 @@ def test_p_is_corrected_after_holm_over_the_rivals(document: Comparison) -> None
 
 
 def test_on_three_networks_there_is_only_the_interval_for_these_datasets_and_it_says_so(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(joining, "RESAMPLES", 60)
-    folder = write(tmp_path / "runs", THREE)
+    monkeypatch.setattr(leaderboard, "read", lambda *_: Results(Planted(THREE)).select())
+    folder = Planted.folder
     command(folder, detectors="flagship", best_regime=True, output="json")
     document = json.loads(capsys.readouterr().out)
     said = (
@@ -239,11 +254,10 @@ def test_on_three_networks_there_is_only_the_interval_for_these_datasets_and_it_
         assert f"{cross['low_these']:+.3f} … {cross['high_these']:+.3f}" in line
 
 
-def test_pooled_rows_of_another_protocol_of_the_folder_count_under_the_seeds_that_both_have(tmp_path: Path) -> None:
+def test_pooled_rows_of_another_protocol_of_the_folder_count_under_the_seeds_that_both_have() -> None:
     """cross for everyone under two seeds, pooled under one."""
-    folder = write(tmp_path / "runs", FOUR, "cross", ("transfer", "control"))
-    write(folder, FOUR, "pooled", seeds=(1,))
-    table = Results.open(folder).select("cross")
+    plans = plan_of(FOUR, "cross", ("transfer", "control")), plan_of(FOUR, "pooled", seeds=(1,))
+    table = Results(Planted(FOUR, *plans)).select("cross")
     document = compare_in_best_regime(table, ["flagship", "pupil"], measure_of("auroc"), 60)
     (pair,) = document["pairs"]
     cross = [pair for pair in itertools.product(FOUR, FOUR) if pair[0] != pair[1]]
@@ -260,13 +274,12 @@ def test_pooled_rows_of_another_protocol_of_the_folder_count_under_the_seeds_tha
     assert (pair["seeds"], pair["second"]) == ([1], "pupil · pooled")
 
 
-def test_an_incomplete_regime_is_not_chosen(tmp_path: Path) -> None:
-    folder = write(tmp_path / "runs", THREE)
-    store = RunStore.open(folder)
-    key = spec_of("copycat", "control", "", "b", 2).key
-    store.append(RunRecord(**{**asdict(store.records()[key]), "status": "error", "reason": "planted"}))
-    document = compare_in_best_regime(Results.open(folder).select(), ["flagship", "copycat"], measure_of("auroc"), 60)
-    (pair,) = document["pairs"]
+def test_an_incomplete_regime_is_not_chosen() -> None:
+    plan = plan_of(FOUR)
+    gone = spec_of("copycat", "control", "", "b", 2).key
+    cells = [replace(cell, run_key="never run") if cell.run_key == gone else cell for cell in plan.cells]
+    table = Results(Planted(FOUR, replace(plan, cells=tuple(cells)))).select()
+    (pair,) = compare_in_best_regime(table, ["flagship", "copycat"], measure_of("auroc"), 60)["pairs"]
     assert pair["regimes"]["control"] is None
     assert pair["regime"] == "pooled"
 
@@ -279,8 +292,9 @@ def test_where_lower_is_better_the_lowest_mean_is_chosen(four: ResultTable) -> N
     assert not math.isclose(min(means.values()), max(means.values()))
 
 
-def test_what_cannot_be_compared_is_refused_in_a_line(four: ResultTable, tmp_path: Path) -> None:
-    folder = four.results.folder
+def test_what_cannot_be_compared_is_refused_in_a_line(four: ResultTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaderboard, "read", lambda *_: four)
+    folder = Planted.folder
     for arguments, said in (
         ({"detectors": ""}, "--best-regime compares one detector with all others: name it with --detectors"),
         ({"detectors": "nobody"}, "unknown detector"),

@@ -283,7 +283,7 @@ def test_what_was_stored_when_a_run_ended_and_what_is_derived_are_the_same(table
 
 def test_scores_that_are_not_at_hand_leave_a_dash_and_a_line(tmp_path: Path) -> None:
     """An older folder that kept numbers and no scores shows them as before; what is asked for by name is refused."""
-    store = RunStore.open(write(tmp_path / "runs"))
+    store = RunStore.open(write(tmp_path / "runs", seeds=(1,)))
     for key, record in Results(store).records.items():
         store.append(replace(record, metrics={"auroc": 0.75}))
         (store.folder / "scores" / f"{key}.parquet").unlink()
@@ -300,7 +300,7 @@ def test_scores_that_are_not_at_hand_leave_a_dash_and_a_line(tmp_path: Path) -> 
 
 def test_results_of_version_1_know_nothing_of_sites(tmp_path: Path) -> None:
     board = build_leaderboard(
-        Results.open(write(tmp_path / "runs", named=False, version=1)).select(), measure_of("auroc")
+        Results.open(write(tmp_path / "runs", named=False, version=1, seeds=(1,))).select(), measure_of("auroc")
     )
     assert "sites" not in board
     assert "site_summary" not in board["rows"][0]
@@ -308,7 +308,9 @@ def test_results_of_version_1_know_nothing_of_sites(tmp_path: Path) -> None:
 
 
 def test_a_network_that_names_no_site_is_said_to_name_none(tmp_path: Path) -> None:
-    board = build_leaderboard(Results.open(write(tmp_path / "runs", named=False)).select(), measure_of("auroc"))
+    board = build_leaderboard(
+        Results.open(write(tmp_path / "runs", named=False, seeds=(1,))).select(), measure_of("auroc")
+    )
     assert "no site is named in alpha, beta: what holds inside a site is not known" in board["notes"]
     assert "@site" not in RENDER["table"](board, 100, False)
 
