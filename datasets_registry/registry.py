@@ -48,6 +48,7 @@ class OpenDataset:
         )
         self._partitions: dict[Draw, Partition] = {}
         self._parts: dict[tuple[Draw, str], NDArray[np.int64]] = {}
+        self._described: dict[Draw, dict[str, object]] = {}
 
     def partition(self, draw: Draw) -> Partition:
         """Drawn once per declaration; a second thread that asks at the same time draws the same."""
@@ -56,6 +57,18 @@ class OpenDataset:
         if draw not in self._partitions:
             self._partitions[draw] = draw_partition(self.index, draw)
         return self._partitions[draw]
+
+    def describe(self, draw: Draw) -> dict[str, object]:
+        """A partition for tables and rows (``janus_bench.records.StoredPartition``), counted once per draw."""
+        import polars as pl
+
+        if draw not in self._described:
+            partition = self.partition(draw)
+            tested = self.truth.filter(pl.col("flow_id").is_in(partition.test))
+            sites = tested.group_by("site").agg(benign=(~pl.col("attack")).sum(), attack=pl.col("attack").sum())
+            of_sites = {row.pop("site"): row for row in sites.sort("site").iter_rows(named=True)}
+            self._described[draw] = {**partition.describe(), "sites": of_sites}
+        return self._described[draw]
 
     def part(self, draw: Draw, name: str) -> NDArray[np.int64]:
         """Flow ids of a part (``protocols.roles.flows_of_part``), found once per draw; not to be written to."""

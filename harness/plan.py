@@ -205,4 +205,6 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         detector=choice.label,
         variant=row.label.removeprefix(choice.label).removeprefix(" · "),
         params={**choice.given, **variant.params},
+        regime=row.regimes["transfer"],
+        calibrates=capabilities.target_use,
     )

@@ -397,7 +397,7 @@ class _FitRun:
         cost: Mapping[str, float | None] | None = None,
         metrics: Mapping[str, float | None] | None = None,
     ) -> RunRecord:
-        target, capabilities = self._datasets[run.target].partition(draw_of(run)), self._fit.loaded.capabilities
+        capabilities = self._fit.loaded.capabilities
         record = self._store.append(
             RunRecord(
                 key=run.key,
@@ -413,7 +413,7 @@ class _FitRun:
                 counts=counts or self._counts(run, self._planned),
                 cost=cost or {},
                 metrics=metrics or {},
-                partition=target.describe(),
+                partition=self._datasets[run.target].describe(draw_of(run)),
                 environment=environment(),
             )
         )

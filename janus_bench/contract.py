@@ -211,6 +211,7 @@ class Capabilities:
     aggregator     for several columns: the harness aggregator that makes the scalar (fitted on benign calibration
                    scores only)
     calibrates     it has ``calibrate(benign)``; a second call replaces the first
+    remembers      ``calibrate`` keeps the flows themselves: scores look at them as at a memory bank
     learns         False: nothing is fitted, so it has no target-only control
     deterministic  the same seed gives the same scores
     provenance     ``faithful`` to a paper or its code, ``adapted`` (representation changed), ``our reading`` (no public
@@ -228,6 +229,7 @@ class Capabilities:
     scores: tuple[str, ...] = ("score",)
     aggregator: str | None = None
     calibrates: bool = False
+    remembers: bool = False
     learns: bool = True
     deterministic: bool = True
     provenance: Literal["faithful", "adapted", "our reading", "control"] = "our reading"
@@ -251,6 +253,14 @@ class Capabilities:
             )
         if len(self.scores) > 1 and self.aggregator is None:
             raise ValueError("several score columns need a default aggregator")
+        if self.remembers and not self.calibrates:
+            raise ValueError("remembers says what calibrate does: it needs calibrates=True")
+
+    @property
+    def target_use(self) -> str:
+        """What ``calibrate`` does with benign flows of the target: ``memory bank``, ``calibration``, or nothing
+        (empty)."""
+        return "memory bank" if self.remembers else "calibration" if self.calibrates else ""
 
 
 @dataclass(frozen=True)

@@ -115,12 +115,16 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number per cell.  ``compute`` returns None where the number does not exist."""
+    """A number per cell.  ``compute`` returns None where the number does not exist.
+
+    benign_in_site  fewest benign test flows that a site needs to count in the view ``@site``
+    """
 
     name: str
     summary: str
     compute: Callable[[TestScores], float | None]
     higher_is_better: bool = True
+    benign_in_site: int = 50
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,13 @@ class RunSpec:
 
 
 class StoredPartition(TypedDict, total=False):
-    """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows."""
+    """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows, ``sites``: site
+    → its ``benign`` and ``attack`` test flows (flows of no named site under an empty name)."""
 
     kind: str
     reason: str
     sizes: Mapping[str, int]
+    sites: Mapping[str, Mapping[str, int]]
     uncapped: Mapping[str, int]
     attacks_sharing_a_training_capture: int
     attacks_in_train: int
@@ -157,6 +159,8 @@ class DetectorRow:
     aggregator  the row's, which a protocol's variant may have chosen in place of the detector's own
     detector    the detector as the user wrote it;  ``variant``: the protocol's setting, empty where it has only one;
                 ``params``: what the two set. Plans of schema version 1 do not store these three.
+    regime      of its runs, ``transfer`` or ``pooled``;  ``calibrates``: ``Capabilities.target_use``.  None in older
+                plans, which do not store them.
     """
 
     name: str
@@ -169,9 +173,14 @@ class DetectorRow:
     detector: str = ""
     variant: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    regime: Regime | None = None
+    calibrates: str | None = None
 
 
 PARTS = ("detector", "variant", "params")
+LATER = ("regime", "calibrates")
+"""Of a plan's row: what version 1 does not store, and what is not stored where it is None, so that a plan that knows
+nothing of it keeps its key."""
 
 
 @dataclass(frozen=True)
@@ -206,11 +215,15 @@ class PlanRecord:
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
         stored = asdict(self)
-        if self.schema_version == 1:
-            stored["detectors"] = {
-                label: {name: row[name] for name in row if name not in PARTS}
-                for label, row in stored["detectors"].items()
+        unknown = PARTS if self.schema_version == 1 else ()
+        stored["detectors"] = {
+            label: {
+                name: value
+                for name, value in row.items()
+                if name not in unknown and not (name in LATER and value is None)
             }
+            for label, row in stored["detectors"].items()
+        }
         return stored if self.made else {name: value for name, value in stored.items() if name != "made"}
 
     @classmethod

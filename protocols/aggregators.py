@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError, unknown
+from janus_bench.extensions import BEST_FIXED
 from janus_bench.params import build_params, parse_request, places_of
 
 Matrix = NDArray[np.float64]
@@ -56,11 +57,22 @@ class Aggregator:
 
     fit      (benign scores (n, k), options) → the fitted scalar
     options  dataclass of what may stand in brackets
+    learns   whether the calibration scores decide anything
     """
 
     summary: str
     fit: Callable[[Matrix, Any], Scalar]
     options: type[AggregatorOptions] = AggregatorOptions
+    learns: bool = True
+
+
+def learns_from_calibration(name: str) -> bool:
+    """Whether the aggregator ``name`` is fitted on calibration scores: a single column is taken as it is, and
+    ``BEST_FIXED`` is chosen with labels."""
+    kind, _ = parse_request(name)
+    return not (name.startswith("column:") or name == BEST_FIXED) and (
+        kind not in AGGREGATORS or AGGREGATORS[kind].learns
+    )
 
 
 def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scalar:
@@ -213,7 +225,7 @@ def _whitening(centred: Matrix, estimator: str) -> Matrix:
 
 
 AGGREGATORS: dict[str, Aggregator] = {
-    "identity": Aggregator("The score itself, of a detector with a single column.", _fit_identity),
+    "identity": Aggregator("The score itself, of a detector with a single column.", _fit_identity, learns=False),
     "max_z": Aggregator("The largest z-score (A3).", _fit_max_z),
     "min_quantile": Aggregator(
         "The smallest of the columns' ranks among the calibration flows: high only where all are.", _fit_min_quantile

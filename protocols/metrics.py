@@ -181,7 +181,12 @@ def _auroc_sorted(benign: NDArray[Any], hits: NDArray[Any]) -> float | None:
 
 def _tpr_metric(name: str, one_in: int, percent: str) -> Metric:
     summary = f"Share of attacks found at a false-positive rate of at most {percent} %."
-    return Metric(f"tpr_at_fpr_{name}", summary, lambda cell: tpr_at_fpr(cell.score, cell.attack, one_in))
+    return Metric(
+        f"tpr_at_fpr_{name}",
+        summary,
+        lambda cell: tpr_at_fpr(cell.score, cell.attack, one_in),
+        benign_in_site=max(Metric.benign_in_site, 2 * one_in),  # two false alerts are allowed, at least
+    )
 
 
 def _threshold_metrics(name: str, one_in: int, percentile: str) -> tuple[Metric, ...]:
@@ -223,6 +228,7 @@ METRICS: tuple[Metric, ...] = (
         "pauc_1pct",
         "ROC area up to a false-positive rate of 1 %, standardised: ½ for a random score, 1 for a perfect one.",
         lambda cell: partial_auroc(cell.score, cell.attack, 100),
+        benign_in_site=200,
     ),
     _tpr_metric("5pct", 20, "5"),
     _tpr_metric("1pct", 100, "1"),

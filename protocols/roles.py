@@ -100,6 +100,21 @@ def aggregator_role(regime: str, calibration: str, schema_version: int = 2) -> s
     return {"target_benign": "cal_a", "source_benign": "source_val", "none": "source_val"}[calibration]
 
 
+def use_of_target(regime: str, calibration: str, calibrates: str, aggregator: str) -> tuple[str, ...]:
+    """What becomes of the target's benign calibration flows: ``training``, what the detector's own ``calibrate`` does
+    with them (``Capabilities.target_use``), ``aggregator``; empty: nothing.
+
+    Thresholds, which come from ``cal_b`` for everyone, are not counted.
+    """
+    from protocols.aggregators import learns_from_calibration
+
+    roles = roles_of(regime, calibration)
+    own = calibrates if roles.calibrate is not None and roles.calibrate.where == "target" else ""
+    fitted = learns_from_calibration(aggregator) and roles.scored[roles.aggregate].where == "target"
+    trained = any(use.where == "target" for use in roles.fit)
+    return tuple(filter(None, ("training" if trained else "", own, "aggregator" if fitted else "")))
+
+
 def neighbours_of_part(index: FlowIndex, partition: Partition, part: str) -> NDArray[np.bool_]:
     """Which of a dataset's flows a part's flows have around them when a detector looks at their context, (n,).
 

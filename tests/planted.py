@@ -33,7 +33,7 @@ class InMemory:
         raise AssertionError(f"the scores of {run_key} are asked for, though its number is stored")
 
     def truth(self, data_hash: str) -> pl.DataFrame:
-        raise AssertionError(f"the truth {data_hash} is asked for, though every number is stored")
+        return pl.DataFrame()  # it names no site
 
 
 def document(
@@ -53,7 +53,12 @@ def document(
     name, at, view = metric.partition("@")
     measure = Measure(Metric(name, "", never, higher_is_better=higher_is_better), f"{at}{view}", aggregator)
     rows = {
-        key: replace(record, metrics={metric: values.get(key)}, aggregator=aggregator or record.aggregator)
+        key: replace(
+            record,
+            spec={"target_hash": "", **record.spec},
+            metrics={metric: values.get(key)},
+            aggregator=aggregator or record.aggregator,
+        )
         for key, record in records.items()
     }
     return build_leaderboard(Results(InMemory(plans, rows)).table(plans), measure)

@@ -73,8 +73,8 @@ def test_the_stored_number_is_that_of_the_run_s_own_aggregator_and_of_no_other(t
     store.append(replace(store.records()[key], aggregator="column:first", metrics={"auroc": 0.777}))
     results = Results.open(folder)
     record = results.records[key]
-    assert results.number(record, AUROC, "column:first").value == 0.777
-    derived = results.number(record, AUROC, "column:second").value
+    assert results.number(record, AUROC.metric, ("",), "column:first").value == 0.777
+    derived = results.number(record, AUROC.metric, ("",), "column:second").value
     assert derived is not None
     assert derived < 0.2 != 0.777
 

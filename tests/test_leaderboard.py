@@ -206,6 +206,7 @@ def test_the_document_has_the_keys_that_other_programs_read() -> None:
                     "params",
                     "aggregator",
                 ),
+                *("site_mean", "control_site"),
                 *("n_train", "n_cal", "n_test_benign", "n_test_attack"),
             }
 

@@ -68,6 +68,7 @@ class JanusPlus:
     capabilities: ClassVar[Capabilities] = Capabilities(
         inputs=frozenset({"packets", "features"}),
         calibrates=True,
+        remembers=True,
         provenance="our reading",
         source=(
             "JANUS with a memory bank (PatchCore, CVPR 2022) under within-class whitening (Hatch et al., "

@@ -12,7 +12,9 @@ import typer
 from harness.cli import console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
+from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, unknown
+from janus_bench.extensions import ProtocolSpec
 from janus_bench.params import build_params, parse_request
 
 
@@ -65,11 +67,23 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
             if isinstance(value, tuple)
             else value
         )
+    fields["target flows"] = _target_flows(loaded.capabilities)
     if params is not None:
         fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
         fields[f"profile {profile}"] = _assignments(overrides) or "the defaults"
     console.document(fields, output)
+
+
+def _target_flows(capabilities: Capabilities) -> str:
+    """What becomes of the target's benign calibration flows in each regime, calibrated as the built-in protocols do."""
+    from protocols.roles import use_of_target
+
+    lines = []
+    for regime in ("transfer", "pooled", "control") if capabilities.learns else ("transfer",):
+        own = capabilities.target_use, capabilities.aggregator or "identity"
+        lines.append(f"{regime}: {' + '.join(use_of_target(regime, ProtocolSpec.calibration, *own)) or 'nothing'}")
+    return "; ".join(lines)
 
 
 def check(

@@ -15,6 +15,8 @@ from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reports.statistics.compare import ComparedCell, ComparedMean, Comparison
 
 
@@ -27,6 +29,13 @@ def compare(
         bool, typer.Option("--control", help="Each detector against its own target-only control.")
     ] = False,
     metric: MetricName = "auroc",
+    best_regime: Annotated[
+        bool,
+        typer.Option(
+            "--best-regime",
+            help="The first of --detectors against the others, each in the regime that serves it best.",
+        ),
+    ] = False,
     output: ListFormat = "table",
 ) -> None:
     """Differences between detectors on the same flows, with intervals.  Nothing is run."""
@@ -36,11 +45,21 @@ def compare(
 
     measure = measure_of(metric)
     labels = split_requests(detectors)
-    if control and runs_b is not None:
-        raise UsageError("--control compares within one results folder: leave the second one out")
-    if runs_b is None and not labels and not control:
+    if control and best_regime:
+        raise UsageError("--control and --best-regime are two comparisons: ask for one at a time")
+    if (control or best_regime) and runs_b is not None:
+        option = "--control" if control else "--best-regime"
+        raise UsageError(f"{option} compares within one results folder: leave the second one out")
+    if runs_b is None and not labels and not control and not best_regime:
         raise UsageError("name a second results folder, two detectors of this one with --detectors a,b, or --control")
     tables = [read(folder, protocol) for folder in (runs_a, runs_b) if folder is not None]
+    if best_regime:
+        from reports.statistics.regimes import compare_in_best_regime
+
+        with PreparationProgress() as progress:
+            best = compare_in_best_regime(tables[0], labels, measure, progress=progress)
+        _show(best, _print_best, output)
+        return
     if control:
         pairs = statistics.rows_with_baselines(tables[0], labels)
     elif runs_b is None:
@@ -49,10 +68,39 @@ def compare(
         pairs = statistics.rows_between(tables[0], tables[1], labels)
     with PreparationProgress() as progress:
         document = statistics.compare(pairs, tables[0], measure, progress=progress)
+    _show(document, _print, output)
+
+
+def _show(document: Comparison, printed: Callable[[Comparison], None], output: str) -> None:
     if output == "json":
         console.document(document, "json")
     else:
-        _print(console.cleaned(document))
+        printed(console.cleaned(document))
+
+
+def _print_best(document: Comparison) -> None:
+    """One line per rival and mean; the cells are in JSON."""
+    from reports.tables.fields import metric_name
+
+    console.out(
+        f"A = {document['pairs'][0]['first']}\n{metric_name(document['metric'])}, {document['regime']}, "
+        f"{document['protocol']} ({document['profile']}, {document['split']} split)\n"
+    )
+    for summary in dict.fromkeys(mean["summary"] for pair in document["pairs"] for mean in pair["means"]):
+        rows = [(pair, mean) for pair in document["pairs"] for mean in pair["means"] if mean["summary"] == summary]
+        others = any(mean["low"] is not None for _, mean in rows)
+        columns = [f"B, {summary.replace('_', ' ')}", "regime of B", "seeds", "A", "B", "A − B", "these 95 %", "Holm"]
+        columns += ["others 95 %", "Holm"] if others else []
+        body = []
+        for pair, mean in rows:
+            numbers = [_number(mean["first"]), _number(mean["second"]), _number(mean["difference"], "+")]
+            these = [_range(mean["low_these"], mean["high_these"]), _p(mean["p_these_holm"])]
+            beside = [_range(mean["low"], mean["high"]), _p(mean["p_holm"])] if others else []
+            seeds = ", ".join(map(str, pair["seeds"]))
+            body.append([pair["rival"], pair["regime"], seeds, *numbers, *these, *beside])
+        _table(columns, body, [mean["reason_these"] for _, mean in rows])
+    for note in document["notes"]:
+        console.out(f"note: {note}")
 
 
 def _print(document: Comparison) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import console
 from harness.cli.leaderboard import document, read
-from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
+from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import split_requests
 
@@ -33,7 +33,7 @@ def heatmap(
     detector: DetectorName,
     first: Annotated[str, typer.Option(help="Aggregator of the left matrix.")] = "column:terminal_norm",
     second: Annotated[str, typer.Option(help="Aggregator of the right matrix; default: the detector's own.")] = "",
-    metric: Annotated[str, typer.Option(help="See `janus-bench metric list`.")] = "auroc",
+    metric: MetricName = "auroc",
     protocol: ProtocolName = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:

@@ -11,7 +11,11 @@ Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="F
 ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", help="Table for people, JSON for programs.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="Default: the protocol that was run last.")]
 MetricName = Annotated[
-    str, typer.Option("--metric", help="See `janus-bench metric list`; add @2+ for flows of two or more packets.")
+    str,
+    typer.Option(
+        "--metric",
+        help="See `janus-bench metric list`; add @2+ for flows of two or more packets, @site for the mean over sites.",
+    ),
 ]
 DatasetName = Annotated[str, typer.Argument(help="See `janus-bench data list`.")]
 Stream = Annotated[

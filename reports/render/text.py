@@ -18,6 +18,7 @@ MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
 OF_INTERVAL = ("low", "high", "group", "low_these", "high_these", "group_these")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OF_CELL = tuple(BoardCell.__annotations__)
+OF_SITE = ("site_summary", "control_site_summary")
 
 
 def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
@@ -39,11 +40,18 @@ def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
             [*settings, document["details"]["table"], *_values(record, columns)] for record in records
         ]
     of_means = [f"{name}{number}" for name in MEANS for number in ("", *(f"_{number}" for number in OF_INTERVAL))]
+    first = document["rows"][0]
+    of_row = [*OF_ROW, *(["target_use"] if "target_use" in first else [])]
+    of_site = [part for part in OF_SITE if part in first]
+    of_means += [f"{part.removesuffix('_summary')}_{name}" for part in of_site for name in MEANS]
+    of_cell = [name for name in OF_CELL if name in first["cells"][0]]
     lines = []
     for row in document["rows"]:
-        of_row = [*settings, *_values(row, OF_ROW), *_means(row)]
-        lines += [[*of_row, *_values(cell, OF_CELL)] for cell in row["cells"]]
-    return [*SETTINGS, *OF_ROW, *of_means, *OF_CELL], lines
+        parts: Mapping[str, Any] = row
+        inside = [parts[part][name] for part in of_site for name in MEANS]
+        start = [*settings, *_values(row, of_row), *_means(row), *inside]
+        lines += [[*start, *_values(cell, of_cell)] for cell in row["cells"]]
+    return [*SETTINGS, *of_row, *of_means, *of_cell], lines
 
 
 def _values(part: Mapping[str, object], names: Sequence[str]) -> list[object]:

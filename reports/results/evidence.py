@@ -3,7 +3,7 @@ is re-trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from janus_bench.errors import DataError
 from janus_bench.extensions import BEST_FIXED, Metric, TestScores
 from janus_bench.plugins import one_line
+from reports.results.sites import TargetSites, view_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,23 +29,52 @@ KEYS = ("flow_id", "target", "role")
 
 @dataclass(frozen=True, eq=False)
 class ScoredFlows:
-    """The test flows of one run under one aggregator, ascending by ``flow`` (n,), with the packets (n,) and the
-    captures (n,) of each.
+    """The test flows of one run under one aggregator, ascending by ``flow`` (n,), with the packets (n,), the captures
+    (n,) and the sites (n,) of each.
 
     capture  the group of captures that hold the same flows, named by the first; in truths of schema version 1 the
              original capture alone
+    site     empty where none is named, as in truths of schema version 1
     """
 
     flow: NDArray[np.int64]
     packets: NDArray[np.int64]
     capture: pl.Series
+    site: pl.Series
     evidence: TestScores
 
     def view(self, suffix: str) -> ScoredFlows:
-        """Only the flows of a view (``VIEWS``); thresholds are set by all calibration flows."""
-        kept, own = self.packets >= VIEWS[suffix], self.evidence
-        seen = TestScores(own.score[kept], own.attack[kept], own.family[kept], own.cal_b)
-        return ScoredFlows(self.flow[kept], self.packets[kept], self.capture.filter(kept), seen)
+        """Only the flows of a view (``VIEWS``, or one site's); thresholds are set by all calibration flows."""
+        return self.views((suffix,))
+
+    def views(self, suffixes: Sequence[str]) -> ScoredFlows:
+        """The flows of several views."""
+        kept = np.any([self._members(suffix) for suffix in suffixes], axis=0)
+        return ScoredFlows(
+            self.flow[kept],
+            self.packets[kept],
+            self.capture.filter(kept),
+            self.site.filter(kept),
+            only(self.evidence, kept),
+        )
+
+    def _members(self, suffix: str) -> NDArray[np.bool_]:
+        of_site = suffix.startswith(view_of(""))
+        return (self.site == suffix.removeprefix(view_of(""))).to_numpy() if of_site else self.packets >= VIEWS[suffix]
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Benign and attack flows of every site (``reports.results.sites.Sizes``)."""
+        attack = self.evidence.attack
+        members = {name: (self.site == name).to_numpy() for name in sorted(self.site.unique())}
+        return {
+            name: {"benign": int(np.count_nonzero(own & ~attack)), "attack": int(np.count_nonzero(own & attack))}
+            for name, own in members.items()
+        }
+
+
+def only(evidence: TestScores, kept: NDArray[Any]) -> TestScores:
+    """The test flows at ``kept`` (a mask, or places), with all calibration flows."""
+    return TestScores(evidence.score[kept], evidence.attack[kept], evidence.family[kept], evidence.cal_b)
 
 
 def score_columns(scores: pl.DataFrame) -> tuple[str, ...]:
@@ -73,16 +103,18 @@ def scored_flows(scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, A
     captures = test["group" if "group" in test.columns else "source"]
     value, cal_b = (scalar(part.select(columns).to_numpy()) for part in (test, roles["cal_b"]))
     evidence = TestScores(value, test["attack"].to_numpy(), test["family"].to_numpy().astype(np.str_), cal_b)
-    return ScoredFlows(test["flow_id"].to_numpy(), test["n_packets"].to_numpy(), captures, evidence)
+    sites = test["site"] if "site" in test.columns else captures.clear().extend_constant("", len(test))
+    return ScoredFlows(test["flow_id"].to_numpy(), test["n_packets"].to_numpy(), captures, sites, evidence)
 
 
 def cell_scores(
     scores: pl.DataFrame, truth: pl.DataFrame, spec: Mapping[str, Any], aggregator: str
 ) -> dict[str, TestScores]:
-    """One TestScores per view (see ``VIEWS``): the scalar of every test flow with its label, and of the calibration
-    flows B."""
+    """One TestScores per view (``VIEWS``, and every site that may count): the scalar of every test flow with its label,
+    and of the calibration flows B."""
     flows = scored_flows(scores, truth, spec, aggregator)
-    return {suffix: flows.view(suffix).evidence for suffix in VIEWS}
+    sites = map(view_of, TargetSites([flows.sizes()]).enough(Metric.benign_in_site))
+    return {suffix: flows.view(suffix).evidence for suffix in (*VIEWS, *sites)}
 
 
 def likeness_of(scores: pl.DataFrame, spec: Mapping[str, Any], aggregator: str) -> SourceLikeness | None:

@@ -8,7 +8,7 @@ scores.  Nothing is run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from janus_bench.quiet import ignore
 from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
+from reports.results.sites import SITE, Sizes, TableSites, view_of
+from reports.tables.fields import mean_of_all
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,8 +46,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measure:
-    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``),
-    under an aggregator.
+    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``, or
+    ``SITE``: the mean over sites), under an aggregator.
 
     aggregator  None: each row's own
     """
@@ -62,15 +64,21 @@ class Measure:
     def is_auroc(self) -> bool:
         return self.metric.name == AUROC
 
+    @property
+    def by_site(self) -> bool:
+        return self.view == SITE
+
 
 def measure_of(name: str, aggregator: str | None = None) -> Measure:
-    """``auroc``, ``auroc@2+``, …  UsageError for a metric that is not installed."""
+    """``auroc``, ``auroc@2+``, ``auroc@site``, …  UsageError for a metric that is not installed."""
     found = plugins.metrics()
-    for suffix in sorted(VIEWS, key=len, reverse=True):
+    for suffix in sorted((*VIEWS, SITE), key=len, reverse=True):
         base = name.removesuffix(suffix)
         if base in found and (base != name or not suffix):
             return Measure(found[base], suffix, aggregator)
-    raise unknown("metric", name, found, "Add @2+ for flows of two or more packets.")
+    raise unknown(
+        "metric", name, found, "Add @2+ for flows of two or more packets, @site for the mean inside each site."
+    )
 
 
 class Stored(Protocol):
@@ -104,7 +112,7 @@ class Results:
         self.truth = lru_cache(TRUTHS)(stored.truth)
         self.scores = lru_cache(SCORES)(stored.scores)
         self.scored = lru_cache(SCORED)(self._scored)
-        self._numbers: dict[tuple[str, str, str], Number] = {}
+        self._numbers: dict[tuple[str, str, tuple[str, ...], str], Number] = {}
 
     @classmethod
     def open(cls, folder: str | Path, say: Say = ignore) -> Self:
@@ -182,34 +190,49 @@ class Results:
         spec = self.records[key].spec
         return scored_flows(self.scores(key), self.truth(spec["target_hash"]), spec, aggregator)
 
-    def number(self, record: RunRecord, measure: Measure, aggregator: str) -> Number:
-        """As stored for the run's own aggregator; derived from the scores for any other, or for a metric that is new.
-        Kept: numbers are small."""
-        where = (record.key, measure.name, aggregator)
+    def number(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> Number:
+        """The mean over the views, which is one view but for ``SITE``.  As stored for the run's own aggregator; derived
+        from the scores for any other, or for a metric that is new.  Kept: numbers are small."""
+        where = (record.key, metric.name, tuple(views), aggregator)
         if where not in self._numbers:
             try:
-                value = self._value(record, measure, aggregator)
+                value = self._value(record, metric, views, aggregator)
                 self._numbers[where] = Number(value if value is not None and math.isfinite(value) else None)
             except UsageError as error:
                 self._numbers[where] = Number(None, str(error))
         return self._numbers[where]
 
-    def _value(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
-        if aggregator == record.aggregator and measure.name in record.metrics:
-            return record.metrics[measure.name]
+    def _value(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> float | None:
+        names = [f"{metric.name}{view}" for view in views]
+        if aggregator == record.aggregator and all(name in record.metrics for name in names):
+            return mean_of_all([record.metrics[name] for name in names])
         if aggregator != BEST_FIXED:
-            return self._derived(record, measure, aggregator)
+            return self._derived(record, metric, views, aggregator)
         # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
         derived = [
-            self._derived(record, measure, f"column:{column}") for column in score_columns(self.scores(record.key))
+            self._derived(record, metric, views, f"column:{column}")
+            for column in score_columns(self.scores(record.key))
         ]
-        return (max if measure.metric.higher_is_better else min)(
+        return (max if metric.higher_is_better else min)(
             [value for value in derived if value is not None], default=None
         )
 
-    def _derived(self, record: RunRecord, measure: Measure, aggregator: str) -> float | None:
-        evidence = self.scored(record.key, aggregator).view(measure.view).evidence
-        return compute_metrics({measure.view: evidence}, {measure.metric.name: measure.metric}, self.say)[measure.name]
+    def _derived(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> float | None:
+        flows = self.scored(record.key, aggregator)
+        found = compute_metrics({view: flows.view(view).evidence for view in views}, {metric.name: metric}, self.say)
+        return mean_of_all(list(found.values()))
+
+    def sizes(self, record: RunRecord) -> Sizes | None:
+        """Test flows of every site under the run's partition: as stored, else counted among its scores.
+
+        None where its truth knows no sites (schema version 1), and for a run without scores that does not store them.
+        """
+        stored: Sizes | None = record.partition.get("sites")
+        if stored is not None or record.status != "ok":
+            return stored
+        if "site" not in self.truth(record.spec["target_hash"]).columns:
+            return None
+        return self.scored(record.key, f"column:{score_columns(self.scores(record.key))[0]}").sizes()
 
 
 def _table_of(plan: PlanRecord) -> str:
@@ -256,8 +279,7 @@ class ResultTable:
         }
         declared, records = self._declared, self.results.records
         return tuple(
-            Run(self.results, *where, key, declared[where[0]].aggregator, records.get(key))
-            for where, key in keys.items()
+            Run(self, *where, key, declared[where[0]].aggregator, records.get(key)) for where, key in keys.items()
         )
 
     @property
@@ -288,8 +310,29 @@ class ResultTable:
         """Rows with a score of their own."""
         return [row for row in self.rows if not row.chosen_with_labels]
 
-    def in_means(self, pair: Pair) -> bool:
-        return pair[1] not in self.plan.outside_means
+    def in_means(self, pair: Pair, measure: Measure) -> bool:
+        """Not a cell that tests on a class shift, nor, under ``SITE``, on a network of which no site counts."""
+        return pair[1] not in self.plan.outside_means and bool(self.views(measure, pair[1]))
+
+    def views(self, measure: Measure, target: str) -> tuple[str, ...]:
+        """The views of a target's test flows that a number is the mean over: the measure's own, or those of the sites
+        that count."""
+        if not measure.by_site:
+            return (measure.view,)
+        return tuple(map(view_of, self.sites.counted(measure.metric, target)))
+
+    def n_sites(self, metric: Metric) -> int:
+        """Sites that stand behind the table's means."""
+        targets = dict.fromkeys(target for _, target in self.pairs if target not in self.plan.outside_means)
+        return sum(len(self.sites.counted(metric, target)) for target in targets)
+
+    @cached_property
+    def sites(self) -> TableSites:
+        def number(record: RunRecord, metric: Metric, view: str) -> float | None:
+            return self.results.number(record, metric, (view,), record.aggregator).value
+
+        attempted = [run.record for run in self.runs if run.record is not None]
+        return TableSites(attempted, self.results.sizes, number)
 
     def row(self, label: str) -> Row:
         """UsageError if there is none."""
@@ -327,6 +370,16 @@ class Row:
         return self.aggregator == BEST_FIXED
 
     @property
+    def fitted(self) -> Regime:
+        """The regime of its runs: pooled ones stand in the place of transfer."""
+        if self.regime == "control":
+            return "control"
+        if self.declared.regime is not None:
+            return self.declared.regime
+        known: Iterator[Regime] = (run.record.spec["regime"] for run in self.runs if run.record is not None)
+        return next(known, "transfer")
+
+    @property
     def seeds(self) -> set[int]:
         return {run.seed for run in self.runs}
 
@@ -352,7 +405,7 @@ class Row:
 class Run:
     """One seed of one cell.  ``record`` is None while it has not been run."""
 
-    results: Results = field(repr=False)
+    table: ResultTable = field(repr=False)
     label: str
     regime: Regime
     pair: Pair
@@ -360,6 +413,10 @@ class Run:
     key: str
     row_aggregator: str
     record: RunRecord | None = field(repr=False)
+
+    @property
+    def results(self) -> Results:
+        return self.table.results
 
     @property
     def status(self) -> str:
@@ -411,11 +468,9 @@ class Run:
 
     def found(self, measure: Measure) -> Number:
         """The number, or why there is none though the run is ok."""
-        return (
-            Number(None)
-            if self.ok is None
-            else self.results.number(self.ok, measure, self.aggregator(measure.aggregator))
-        )
+        if self.ok is None or not (views := self.table.views(measure, self.pair[1])):
+            return Number(None)
+        return self.results.number(self.ok, measure.metric, views, self.aggregator(measure.aggregator))
 
     def number(self, measure: Measure) -> float | None:
         """None unless the run is ok and the number exists."""

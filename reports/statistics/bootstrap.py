@@ -40,6 +40,9 @@ class CellScores:
 
     flow (n,) ids, unique within the target; capture (n,) the original capture of a flow; attack (n,) bool; scores (d,
     n), higher = more anomalous. ``source`` is None where nothing of a source is used.
+
+    part  (n,) number of the site of a flow, where the numbers are means over sites; None: there is one part.  A capture
+          is of one part, and parts, which are given, are never drawn: their captures are, inside each.
     """
 
     source: str | None
@@ -49,10 +52,17 @@ class CellScores:
     capture: NDArray[np.str_]
     attack: NDArray[np.bool_]
     scores: Floats
+    part: NDArray[np.intp] | None = None
 
     @property
     def pair(self) -> Pair:
         return self.source, self.target
+
+    @property
+    def parts(self) -> list[NDArray[np.intp]]:
+        """Places of the flows of every part."""
+        own = np.zeros(len(self.flow), np.intp) if self.part is None else self.part
+        return [np.flatnonzero(own == number) for number in np.unique(own)]
 
 
 Statistic = Callable[[CellScores, int], Callable[[Floats], Floats]]
@@ -91,7 +101,10 @@ class Interval:
 
 
 def _auroc_of(cell: CellScores, detector: int) -> Callable[[Floats], Floats]:
-    return _Ranked.of(cell.scores[detector], cell.attack).auroc
+    if cell.part is None:
+        return _Ranked.of(cell.scores[detector], cell.attack).auroc
+    ranked = [(own, _Ranked.of(cell.scores[detector][own], cell.attack[own])) for own in cell.parts]
+    return lambda weights: np.mean([of.auroc(weights[own]) for own, of in ranked], axis=0)
 
 
 def resample(
@@ -105,10 +118,10 @@ def resample(
 
     statistic  what is computed, by default AUROC;  progress  gets the fraction done.
 
-    Captures without and with attacks are drawn apart, each as many as there are, so a resample keeps both.  A class of
-    a target whose flows come from one capture (under any seed) has no spread between captures that could be seen:
-    ``reasons`` says so.  ValueError unless all cells have the same seeds, each once.  Takes some tens of MiB besides
-    the cells.
+    Captures without and with attacks are drawn apart, each as many as there are, so a resample keeps both; where cells
+    have parts, those of every part.  A class of a target (or of a part of it) whose flows come from one capture (under
+    any seed) has no spread between captures that could be seen: ``reasons`` says so.  ValueError unless all cells have
+    the same seeds, each once.  Takes some tens of MiB besides the cells.
     """
     seeds = _common_seeds(cells)
     rng = np.random.default_rng(seed)
@@ -239,10 +252,14 @@ def _resample_target(
         for cell, own in zip(cells, numbers, strict=True)
     ]
     hostile = np.bincount(capture, weights=attack, minlength=len(captures)) > 0
+    parts = np.concatenate([np.zeros(len(cell.flow), np.intp) if cell.part is None else cell.part for cell in cells])
+    stratum = np.empty(len(captures), np.intp)  # of a capture: twice its part, and one more without attacks
+    stratum[capture] = 2 * parts[first]
+    stratum += ~hostile
     drawn = [np.empty((resamples, len(cell.scores))) for cell in cells]
     for start in range(0, resamples, step := max(1, CHUNK // len(flow))):
         size = min(step, resamples - start)
-        weights = _draw_flows(capture, _draw_captures(hostile, size, rng), rng).astype(np.float64)  # (flows, size)
+        weights = _draw_flows(capture, _draw_captures(stratum, size, rng), rng).astype(np.float64)  # (flows, size)
         for at, of_detector in enumerate(numbers):
             own = weights[rows[at]]
             for detector, number in enumerate(of_detector):
@@ -251,12 +268,12 @@ def _resample_target(
     return points, drawn
 
 
-def _draw_captures(hostile: NDArray[np.bool_], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each capture is drawn, (captures, size), with and without attacks apart."""
-    counts = np.zeros((len(hostile), size), dtype=np.int64)
-    for stratum in (np.flatnonzero(hostile), np.flatnonzero(~hostile)):
-        if len(stratum):
-            counts[stratum] = rng.multinomial(len(stratum), np.full(len(stratum), 1 / len(stratum)), size=size).T
+def _draw_captures(stratum: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each capture is drawn, (captures, size), those of every stratum (captures,) apart."""
+    counts = np.zeros((len(stratum), size), dtype=np.int64)
+    for number in np.unique(stratum):
+        own = np.flatnonzero(stratum == number)
+        counts[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=size).T
     return counts
 
 
@@ -297,15 +314,17 @@ def _common_seeds(cells: Sequence[CellScores]) -> list[int]:
 
 
 def _single_captures(cells: Sequence[CellScores]) -> dict[str, str]:
-    """Targets with a class from a single capture under some seed."""
+    """Targets with a class (of a part) from a single capture under some seed."""
     reasons: dict[str, str] = {}
     for cell in cells:
-        for kind, members in (("attack", cell.attack), ("benign", ~cell.attack)):
-            found = np.unique(cell.capture[members])
-            if len(found) < 2:
-                reasons[cell.target] = (
-                    f"the {kind} test flows of {cell.target} come from {'one capture' if len(found) else 'no capture'}"
-                )
+        where = cell.target if cell.part is None else f"a site of {cell.target}"
+        for own in cell.parts or [np.empty(0, np.intp)]:
+            for kind, members in (("attack", cell.attack[own]), ("benign", ~cell.attack[own])):
+                found = np.unique(cell.capture[own][members])
+                if len(found) < 2:
+                    reasons[cell.target] = (
+                        f"the {kind} test flows of {where} come from {'one capture' if len(found) else 'no capture'}"
+                    )
     return reasons
 
 

@@ -4,7 +4,7 @@ is run."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypedDict, TypeVar, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from reports.results.model import SETTINGS, Measure, Pair, Progress, ResultTable
 from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning
+from reports.tables.sites import site_notes, site_view
 
 Part = TypeVar("Part")
 
@@ -58,14 +59,32 @@ class ComparedMean(TypedDict):
     reason_these: str
 
 
+class Paired(TypedDict):
+    """Of one target and seed: means over the sources."""
+
+    target: str
+    seed: int
+    first: float
+    second: float
+    difference: float
+
+
 class ComparedRows(TypedDict):
-    """Two rows under the seeds that both were asked for."""
+    """Two rows under the seeds that both were asked for.
+
+    rival, regime, regimes, paired  with ``--best-regime``: the second row's detector, its regime, the means that it was
+                                    chosen by, and the differences behind that mean
+    """
 
     first: str
     second: str
     seeds: list[int]
     cells: list[ComparedCell]
     means: list[ComparedMean]
+    rival: NotRequired[str]
+    regime: NotRequired[str]
+    regimes: NotRequired[Mapping[str, float | None]]
+    paired: NotRequired[list[Paired]]
 
 
 class Comparison(TypedDict):
@@ -88,7 +107,7 @@ class Comparison(TypedDict):
 def rows_within(table: ResultTable, labels: Sequence[str]) -> list[tuple[Row, Row]]:
     """Every pair of the named rows of one table, in the order given.  UsageError for an unknown one, fewer than two, or
     one chosen with labels."""
-    rows = _named(table, labels)
+    rows = named_rows(table, labels)
     if len(rows) < 2:
         raise UsageError("name two or more different detectors with --detectors a,b, or a second results folder")
     return list(combinations(rows, 2))
@@ -99,7 +118,7 @@ def rows_with_baselines(table: ResultTable, labels: Sequence[str]) -> list[tuple
 
     UsageError for an unknown row, one without a baseline, or one chosen with labels.
     """
-    pairs = [(row, row.baseline) for row in (_named(table, labels) or table.comparable)]
+    pairs = [(row, row.baseline) for row in (named_rows(table, labels) or table.comparable)]
     for row, baseline in pairs:
         if baseline is None and labels:
             raise UsageError(
@@ -133,7 +152,8 @@ def rows_between(first: ResultTable, second: ResultTable, labels: Sequence[str])
     return [(ours[label], theirs[label]) for label in labels or common]
 
 
-def _named(table: ResultTable, labels: Sequence[str]) -> list[Row]:
+def named_rows(table: ResultTable, labels: Sequence[str]) -> list[Row]:
+    """UsageError for an unknown row and for one chosen with labels."""
     rows = [table.row(label) for label in dict.fromkeys(labels)]
     for row in rows:
         if row.chosen_with_labels:
@@ -222,11 +242,14 @@ def _notes(compared: Sequence[ComparedRows], how: _How) -> list[str]:
     across = f"a mean's p across all pairs ({len(compared)})"
     notes = (
         [DELONG_CAVEAT, f"Holm: DeLong's p across the cells of a pair, {across}"]
-        if how.measure.is_auroc
+        if _has_delong(how.measure)
         else [f"Holm: {across}"]
     )
-    if not how.measure.is_auroc:
-        notes.append(f"{how.resamples} resamples, and no DeLong test: it is for AUROC alone")
+    if not _has_delong(how.measure):
+        what = "it is not for a mean over sites" if how.measure.by_site else "it is for AUROC alone"
+        notes.append(f"{how.resamples} resamples, and no DeLong test: {what}")
+    if how.measure.by_site:
+        notes += site_notes(site_view(how.table, how.measure))
     if not how.measure.metric.higher_is_better:
         notes.append(f"{how.measure.metric.name}: lower is better, so a difference above 0 speaks for B")
     notes += [warning] if (warning := rank_test_warning(len(detectors), len(how.table.datasets))) else []
@@ -235,12 +258,19 @@ def _notes(compared: Sequence[ComparedRows], how: _How) -> list[str]:
     return notes
 
 
+def _has_delong(measure: Measure) -> bool:
+    """It is a test of one AUROC, not of a mean over sites."""
+    return measure.is_auroc and not measure.by_site
+
+
 def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
     rows, seeds = (first, second), sorted(first.seeds & second.seeds)
     if not seeds:
         raise UsageError(f"{first.name} and {second.name} have no seed in common: run both with the same --seeds")
     title, pairs = f"{first.name} against {second.name}", list(dict.fromkeys([*first.cells, *second.cells]))
-    missing = {pair: reason for pair in pairs if (reason := why_missing(rows, pair, seeds))}
+    views = {pair: how.table.views(how.measure, pair[1]) for pair in pairs}
+    missing = {pair: "no site has enough flows (see docs/statistics.md)" for pair in pairs if not views[pair]}
+    missing |= {pair: reason for pair in pairs if (reason := why_missing(rows, pair, seeds))}
     there = [pair for pair in pairs if pair not in missing]
     found = joined_cells(rows, there, seeds, how.measure, lambda done: how.progress(f"{title}: reading scores", done))
     without = {each.cell.pair for each in found if any(value is None for value in each.values)}
@@ -260,7 +290,7 @@ def _compare_rows(first: Row, second: Row, how: _How) -> ComparedRows:
     for cell, corrected in zip(compared, holm([cell["delong_p"] for cell in compared]), strict=True):
         cell["delong_p_holm"] = corrected
     wanted = {
-        summary: [pair for pair in pairs if belongs(pair) and how.table.in_means(pair)]
+        summary: [pair for pair in pairs if belongs(pair) and how.table.in_means(pair, how.measure)]
         for summary, belongs in SUMMARIES.items()
     }
     means = [_mean(summary, chosen, missing, resampled) for summary, chosen in wanted.items() if chosen]
@@ -272,7 +302,7 @@ def _cell(pair: Pair, joined: Sequence[Joined], resampled: Resampled, measure: M
     interval = interval_of(resampled, [pair], (1, -1), datasets=False)
     tested = (
         delong_over_seeds([(cell.scores[0], cell.scores[1], cell.attack) for cell in cells])
-        if measure.is_auroc
+        if _has_delong(measure)
         else None
     )
     return {

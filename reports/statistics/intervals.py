@@ -12,6 +12,7 @@ from janus_bench.quiet import ignore
 from janus_bench.records import key_of
 from janus_bench.stored import Unreadable, read_json
 from reports.results.model import Measure, Pair, Progress, ResultTable, Row
+from reports.results.sites import FEW_SITES
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
@@ -74,7 +75,7 @@ def leaderboard_statistics(
     summaries: dict[SummaryName, SummaryStatistics] = {}
     absent: dict[str, dict[str, str]] = {}
     for summary, belongs in SUMMARIES.items():
-        wanted = [pair for pair in planned if belongs(pair) and table.in_means(pair)]
+        wanted = [pair for pair in planned if belongs(pair) and table.in_means(pair, measure)]
         why = {row.label: next(filter(None, (why_missing([row], pair, seeds) for pair in wanted)), "") for row in rows}
         absent[summary] = chosen | {label: reason for label, reason in why.items() if reason}
         complete = [row for row in rows if not why[row.label]]
@@ -82,9 +83,9 @@ def leaderboard_statistics(
             cells = joined_cells(complete, wanted, seeds, measure)
             if all(value is not None for each in cells for value in each.values):
                 resampled = resample_cells(cells, measure, resamples, lambda done: progress("intervals", done))
-                summaries[summary] = _summary(
-                    complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better
-                )
+                found = _summary(complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better)
+                few = measure.by_site and table.n_sites(measure.metric) < FEW_SITES
+                summaries[summary] = _without_lead(found) if few else found
     warning = rank_test_warning(len(table.rows), len(table.datasets))
     return {
         "metric": measure.name,
@@ -92,6 +93,14 @@ def leaderboard_statistics(
         "warning": warning,
         "summaries": summaries,
         "absent": absent,
+    }
+
+
+def _without_lead(found: SummaryStatistics) -> SummaryStatistics:
+    """So few sites rank nobody: no letters, and no tests behind them."""
+    return {
+        "detectors": {label: {**of, "group": "", "group_these": ""} for label, of in found["detectors"].items()},
+        "tests": [],
     }
 
 

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError
-from janus_bench.extensions import TestScores
+from janus_bench.extensions import Metric, TestScores
 from janus_bench.quiet import ignore
+from reports.results.evidence import only
 from reports.results.model import MISSING, Measure, Pair, Row
 from reports.statistics.bootstrap import CellScores, Resampled, resample
 from reports.tables.document import SummaryName
+from reports.tables.fields import mean_of_all
 
 SUMMARIES: Mapping[SummaryName, Callable[[Pair], bool]] = {
     "cross_mean": lambda pair: pair[0] != pair[1],
@@ -59,8 +61,9 @@ def joined_cells(
 
 def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joined:
     scored = []
+    views = rows[0].asked(pair, seed).table.views(measure, pair[1])
     for row in rows:
-        scored.append(row.asked(pair, seed).scored(measure.aggregator).view(measure.view))
+        scored.append(row.asked(pair, seed).scored(measure.aggregator).views(views))
         if not np.array_equal(scored[0].flow, scored[-1].flow):
             raise UsageError(
                 f"{rows[0].name} and {row.name} were tested on different flows of {pair[1]} (seed {seed}): run "
@@ -68,8 +71,17 @@ def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joi
             )
     first, evidence = scored[0], tuple(flows.evidence for flows in scored)
     scores = np.stack([found.score for found in evidence])
-    cell = CellScores(*pair, seed, first.flow, first.capture.to_numpy().astype(np.str_), first.evidence.attack, scores)
-    return Joined(cell, evidence, tuple(measure.metric.compute(found) for found in evidence))
+    capture, part = first.capture.to_numpy().astype(np.str_), None
+    if measure.by_site:
+        _, part = np.unique(first.site.to_numpy().astype(np.str_), return_inverse=True)
+        capture = np.array([f"{number} {name}" for number, name in zip(part, capture, strict=True)], np.str_)
+    cell = CellScores(*pair, seed, first.flow, capture, first.evidence.attack, scores, part)
+    return Joined(cell, evidence, tuple(_number(measure.metric, found, cell.parts) for found in evidence))
+
+
+def _number(metric: Metric, evidence: TestScores, parts: Sequence[NDArray[np.intp]]) -> float | None:
+    """The mean over parts of the metric; None where one of them has no number."""
+    return mean_of_all([metric.compute(only(evidence, part)) for part in parts])
 
 
 def resample_cells(
@@ -82,13 +94,11 @@ def resample_cells(
     evidence = {(each.cell.pair, each.cell.seed): each.evidence for each in cells}
 
     def statistic(cell: CellScores, detector: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        own = evidence[cell.pair, cell.seed][detector]
+        own, parts = evidence[cell.pair, cell.seed][detector], cell.parts
 
         def value(times: NDArray[np.float64]) -> float:
-            flows = np.repeat(np.arange(len(times)), times.astype(np.int64))
-            found = measure.metric.compute(
-                TestScores(own.score[flows], own.attack[flows], own.family[flows], own.cal_b)
-            )
+            drawn = [np.repeat(part, times[part].astype(np.int64)) for part in parts]
+            found = _number(measure.metric, own, drawn)
             return np.nan if found is None else found
 
         return lambda weights: np.array([value(times) for times in weights.T])

@@ -5,15 +5,17 @@ Adding a leaderboard column is adding an entry to ``leaderboard_columns``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from reports.results.sites import SITE
 from reports.tables import fields
 from reports.tables.document import Board, BoardCell, BoardInterval, BoardPartition, BoardRow, DatasetInfo, SummaryName
 from reports.tables.fields import NONE, count, grouped, in_order
 from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
+from reports.tables.sites import names_sites
 
 COST = 4  # Priority of the columns of cost, the last ones.
 SHARING = "* attack test flows whose capture also holds benign training flows"
@@ -40,16 +42,23 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
     ranking = ranking_summary(document)
     word = ranking.replace("_mean", "")
     mean, cross = ("cross mean", ", cross mean") if word == "cross" else (word, "")
+    sites = partial(_at_sites, document)
     return [
         BoardColumn("provenance", "Provenance", lambda row: Cell(row["provenance"]), 3, right=False),
+        *_target_use(document),
         BoardColumn("within", "Within", _mean("within_mean")),
+        *sites("within", "Within", "within_mean"),
         BoardColumn("cross\nmean", "Cross mean", _mean("cross_mean")),
+        *sites("cross\nmean", "Cross mean", "cross_mean"),
         BoardColumn("cross\nworst", "Cross worst", _mean("cross_worst")),
+        *sites("cross\nworst", "Cross worst", "cross_worst"),
         *(_intervals(ranking, word) if document["statistics"] is not None else ()),
         *(BoardColumn("", heading, _elsewhere(other, ranking), hint=mean) for heading, other in beside),
         BoardColumn("", "Control", _baseline(ranking), hint=f"target only{cross}"),
         BoardColumn("control\nwithin", "", _baseline("within_mean"), 2),
+        *sites("control\nwithin", "", "within_mean", baseline=True),
         BoardColumn("control\ncross\nmean", "", _baseline("cross_mean"), 2),
+        *sites("control\ncross\nmean", "", "cross_mean", baseline=True),
         BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), 2),
         BoardColumn("gain", "Gain", _gain, hint="transfer − control"),
         BoardColumn("", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}"),
@@ -91,6 +100,34 @@ def _mean(name: SummaryName) -> Show:
 
 def _baseline(name: SummaryName) -> Show:
     return lambda row: figure(row["control_summary"][name], row["control_summary_std"][name])
+
+
+def _target_use(document: Board) -> list[BoardColumn]:
+    """Absent where no row says it."""
+    if not any(row.get("target_use") for row in document["rows"]):
+        return []
+    hint = "of calibration"
+    return [
+        BoardColumn(
+            "target\nflows", "Target flows", lambda row: Cell(row.get("target_use") or NONE), 3, right=False, hint=hint
+        )
+    ]
+
+
+def _at_sites(
+    document: Board, text: str, report: str, name: SummaryName, *, baseline: bool = False
+) -> list[BoardColumn]:
+    """The column of the same number inside sites; absent where no network names any.  That there are few is said."""
+    if not names_sites(document):
+        return []
+    label = fields.site_label(document["sites"]["n_sites"])
+
+    def shown(row: BoardRow) -> Cell:
+        summary = row.get("control_site_summary") if baseline else row.get("site_summary")
+        return figure(None if summary is None else summary[name])
+
+    hint = "mean over sites" if label == SITE else label
+    return [BoardColumn(f"{text}\n{label}", f"{report} {SITE}" if report else "", shown, 2 * baseline, hint=hint)]
 
 
 def _elsewhere(document: Board, name: SummaryName) -> Show:
@@ -152,11 +189,20 @@ def matrix_table(document: Board, row: BoardRow) -> Table:
     sources, targets = in_order(source for source, _ in cells), in_order(target for _, target in cells)
     best = _best(document, row)
     rows = [
-        TableRow([Cell(source, head=True), *(_matrix_cell(cells.get((source, target)), best) for target in targets)])
+        TableRow(
+            [
+                Cell(source, head=True),
+                *(_matrix_cell(document, cells.get((source, target)), best) for target in targets),
+            ]
+        )
         for source in sources
     ]
     for place, (word, values) in enumerate(_baselines(row, targets)):
-        rows.append(TableRow([Cell(word, head=True), *map(figure, values)], baseline=True, rule=place == 0))
+        own = [
+            _with_site(figure(value), site, document, target)
+            for target, (value, site) in zip(targets, values, strict=True)
+        ]
+        rows.append(TableRow([Cell(word, head=True), *own], baseline=True, rule=place == 0))
     first = Column(
         "source → target", right=False, wrap=SOURCE_WIDTH, headings={"terminal": "", "html": "source ↓  target →"}
     )
@@ -177,33 +223,45 @@ def _best(document: Board, row: BoardRow) -> dict[str, float]:
     return {target: extreme(means) for target, means in columns.items() if len(set(means)) > 1}
 
 
-def _matrix_cell(cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
+def _with_site(cell: Cell, value: float | None, document: Board, target: str) -> Cell:
+    """With the same number inside the target's sites on a line of its own, if there is one."""
+    if value is None or "sites" not in document:
+        return cell
+    label = fields.site_label(len(document["sites"]["targets"][target]["counted"]))
+    beside = f"{label} {fields.number(value)}"
+    return replace(cell, text=f"{cell.text}\n{beside}", small=beside)
+
+
+def _matrix_cell(document: Board, cell: BoardCell | None, best: Mapping[str, float]) -> Cell:
     if cell is None:
         return Cell("")
     mean, within, failed = cell["mean"], cell["source"] == cell["target"], cell["status"] != "ok"
-    return Cell(
-        fields.cell_text(cell),
-        mean,
-        within=within,
-        failed=failed,
-        best=mean is not None and mean == best.get(cell["target"]),
-    )
+    best_of_column = mean is not None and mean == best.get(cell["target"])
+    shown = Cell(fields.cell_text(cell), mean, within=within, failed=failed, best=best_of_column)
+    return _with_site(shown, cell.get("site_mean"), document, cell["target"])
 
 
-def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[float | None]]]:
+Beside = tuple[float | None, float | None]  # A number, and the same inside sites.
+
+
+def _baselines(row: BoardRow, targets: Sequence[str]) -> list[tuple[str, list[Beside]]]:
     """The target-only baseline per target: one line, or two where its parameters within and across differ; none without
     a baseline."""
     if not row["control_status_counts"]:
         return []
     within, cross = (
-        {cell["target"]: cell["control"] for cell in row["cells"] if (cell["source"] == cell["target"]) is own}
+        {
+            cell["target"]: (cell["control"], cell.get("control_site"))
+            for cell in row["cells"]
+            if (cell["source"] == cell["target"]) is own
+        }
         for own in (True, False)
     )
     both = {**within, **cross}
     if all(within.get(target, both[target]) == cross.get(target, both[target]) for target in targets):
         return [("control", [both[target] for target in targets])]
     return [
-        (f"control, {word}", [values.get(target) for target in targets])
+        (f"control, {word}", [values.get(target, (None, None)) for target in targets])
         for word, values in (("within", within), ("cross", cross))
     ]
 

@@ -44,6 +44,7 @@ class BoardCell(TypedDict):
     """One source → target of a row, over its ``n_seeds`` seeds with a number.
 
     control  the mean of the target-only baseline, if all its seeds have a number
+    site_mean, control_site  … inside the target's sites, beside a pooled number (``SiteView``)
     status   of the worst seed, ``ok`` if all are; n_train … n_test_attack: the fewest of any seed
     """
 
@@ -56,6 +57,8 @@ class BoardCell(TypedDict):
     low: float | None
     high: float | None
     control: float | None
+    site_mean: NotRequired[float | None]
+    control_site: NotRequired[float | None]
     status: str
     reason: str
     params: Params
@@ -74,6 +77,9 @@ class BoardRow(TypedDict):
     params       those with one value in all cells
     rank         None for an incomplete row and for an upper bound
     control_*    of the target-only baseline
+    target_use   what became of the target's benign calibration flows (``protocols.roles.use_of_target``), ``nothing``
+                 if they were not used; None where the plan does not say what the detector does
+    site_summary, control_site_summary  inside sites, beside a pooled number (``SiteView``)
     intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
     """
 
@@ -85,6 +91,7 @@ class BoardRow(TypedDict):
     params: Params
     provenance: str
     uses_labels: bool
+    target_use: NotRequired[str | None]
     versions: list[str]
     rank: int | None
     status_counts: Mapping[str, int]
@@ -94,6 +101,8 @@ class BoardRow(TypedDict):
     summary_std: Summary
     control_summary: Summary
     control_summary_std: Summary
+    site_summary: NotRequired[Summary]
+    control_site_summary: NotRequired[Summary]
     collapse_cells: int | None
     cost: Cost
     intervals: Mapping[SummaryName, BoardInterval]
@@ -113,6 +122,35 @@ class DatasetInfo(TypedDict):
     task: str
     notes: list[str]
     partitions: Mapping[str, BoardPartition]
+
+
+class SitesOfTarget(TypedDict):
+    """``sites``: every named one → its ``benign`` and ``attack`` test flows, the fewest of any seed; ``counted``: those
+    in the view.
+
+    attacks_outside  attack test flows of no site that counts, the most of any seed
+    shared           whether some site has both benign and attack test flows
+    """
+
+    counted: list[str]
+    sites: Mapping[str, Mapping[str, int]]
+    attacks_outside: int
+    shared: bool
+
+
+class SiteView(TypedDict):
+    """The view ``@site`` (``reports.results.sites``): target → its sites; ``n_sites``: how many of all targets count,
+    that is, have so many benign and attack test flows in every seed.
+
+    reason  why nothing is known, though the results could tell: a stored file is missing
+    """
+
+    metric: str
+    n_sites: int
+    fewest_benign: int
+    fewest_attack: int
+    targets: Mapping[str, SitesOfTarget]
+    reason: str
 
 
 class BoardStatistics(TypedDict):
@@ -223,7 +261,10 @@ class Details(TypedDict):
 
 class Board(TypedDict):
     """Rows best first; ``datasets_info``: name → sizes and partitions; ``made_by``: versions of janus-bench that wrote
-    the rows."""
+    the rows.
+
+    What is not required of a board and of its rows and cells is absent from results of schema version 1, which know
+    nothing of it; ``sites`` also where the metric is of another view."""
 
     schema_version: int
     protocol: str
@@ -242,6 +283,7 @@ class Board(TypedDict):
     made_by: list[str]
     datasets_info: Mapping[str, DatasetInfo]
     statistics: BoardStatistics | None
+    sites: NotRequired[SiteView]
     notes: list[str]
     details: NotRequired[Details]
 

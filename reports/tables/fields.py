@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TypeVar
 
+from reports.results.sites import FEW_SITES, SITE
 from reports.tables.document import Board, BoardCell, BoardRow
 
 Key = TypeVar("Key")
@@ -97,9 +98,15 @@ COLLAPSE_TEXT = number(COLLAPSE).rstrip("0")
 
 
 def metric_name(metric: str) -> str:
-    """Of ``auroc``, ``auroc@2+`` …"""
+    """Of ``auroc``, ``auroc@2+``, ``auroc@site`` …"""
     name, _, view = metric.partition("@")
-    return f"{METRIC_NAMES.get(name, name)}{f', flows with {view} packets' if view else ''}"
+    words = "" if not view else ", within a site" if f"@{view}" == SITE else f", flows with {view} packets"
+    return f"{METRIC_NAMES.get(name, name)}{words}"
+
+
+def site_label(count: int) -> str:
+    """What a number of the view ``@site`` is called: that there are few sites is said wherever it stands."""
+    return SITE if count >= FEW_SITES else f"{count} site{'' if count == 1 else 's'}"
 
 
 def title(document: Board) -> str:
@@ -119,7 +126,9 @@ def subtitle(document: Board) -> str:
 def flags(document: Board) -> str:
     """What stands in the title of every single table."""
     synthetic = " · SYNTHETIC DATA" if document["synthetic"] else ""
-    return f"{synthetic}{' · RANDOM SPLIT' if document['split'] == 'random' else ''}"
+    n_sites = document["sites"]["n_sites"] if "sites" in document and document["metric"].endswith(SITE) else FEW_SITES
+    few = f" · {site_label(n_sites)}" if n_sites < FEW_SITES else ""
+    return f"{synthetic}{' · RANDOM SPLIT' if document['split'] == 'random' else ''}{few}"
 
 
 def name_of(row: BoardRow) -> str:

@@ -5,11 +5,13 @@ A number that does not exist is None, never 0; a cell that failed or is not ther
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
 from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
+from reports.results.sites import FEW_SITES, SITE
 from reports.tables.document import (
     SUMMARIES,
     Board,
@@ -18,6 +20,7 @@ from reports.tables.document import (
     BoardRow,
     Cost,
     DatasetInfo,
+    SiteView,
     Summary,
     SummaryName,
     TableStatistics,
@@ -25,6 +28,7 @@ from reports.tables.document import (
 from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
+from reports.tables.sites import not_at_hand, site_view
 
 AUROC_LIKE = ("auroc", "macro_auroc")
 
@@ -45,6 +49,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     summaries made from each seed alone.  UsageError if no row's score columns allow the aggregator that was asked for.
     """
     _check_aggregator(table, measure)
+    view, beside = _sites(table, measure)
     plan = table.plan
     document: Board = {
         "schema_version": plan.schema_version,
@@ -60,34 +65,78 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
         "seeds": table.seeds,
         "datasets": list(table.datasets),
         "n_expected_cells": len(table.pairs),
-        "rows": _ranked([_row(row, table, measure) for row in table.rows], table, measure),
+        "rows": _ranked([_row(row, table, measure, beside) for row in table.rows], table, measure),
         "made_by": _made_by(table),
         "datasets_info": _datasets_info(table),
         "statistics": None,
         "notes": [],
     }
+    if view is not None:
+        document["sites"] = view
     shown = document if statistics is None else with_statistics(document, statistics)
     return {**shown, "notes": notes_of(shown)}
 
 
-def _check_aggregator(table: ResultTable, measure: Measure) -> None:
-    """Derives what is not stored, run by run in the order of targets, so that no file of scores or truth is read
-    twice."""
+@dataclass(frozen=True)
+class _Beside:
+    """Numbers inside sites, which stand beside pooled ones; ``measure`` None: there are none."""
+
+    table: ResultTable
+    measure: Measure | None
+
+    def mean(self, seeds: Sequence[Run]) -> float | None:
+        """Over the seeds with a number."""
+        numbers = [] if self.measure is None else [run.number(self.measure) for run in seeds]
+        return mean_of_all([number for number in numbers if number is not None])
+
+    def mean_if_all(self, seeds: Sequence[Run]) -> float | None:
+        return None if self.measure is None else _mean_if_all(seeds, self.measure)
+
+    def summary(self, cells: Mapping[Pair, Sequence[Run]]) -> Summary:
+        if self.measure is None:
+            return {"within_mean": None, "cross_mean": None, "cross_worst": None}
+        values = {pair: self.mean_if_all(seeds) for pair, seeds in cells.items()}
+        return _summary(values, self.table, self.measure)
+
+
+def _sites(table: ResultTable, measure: Measure) -> tuple[SiteView | None, _Beside | None]:
+    """What is known of the sites, and the numbers inside them that stand beside a pooled measure's; nothing for other
+    views, and for results of schema version 1."""
+    if table.schema_version < 2 or measure.view not in ("", SITE):
+        return None, None
+    site = replace(measure, view=SITE)
+    try:
+        _derive(table, site)
+        return site_view(table, site), None if measure.by_site else _Beside(table, site)
+    except DataError as error:  # what is asked for by name must be there, what stands beside it may be absent
+        if measure.by_site:
+            raise
+        return not_at_hand(site, str(error)), _Beside(table, None)
+
+
+def _derive(table: ResultTable, measure: Measure) -> list[Run]:
+    """Runs with a row; derives what is not stored, run by run in the order of targets, so that no file of scores or
+    truth is read twice."""
     runs = {(run.key, run.row_aggregator): run for run in table.runs if run.record is not None}
     for _, run in sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0])):
         run.number(measure)
-    refused = [found.reason for run in runs.values() if (found := run.found(measure)).reason]
-    if refused and not any(not run.single_score and not run.found(measure).reason for run in runs.values()):
+    return list(runs.values())
+
+
+def _check_aggregator(table: ResultTable, measure: Measure) -> None:
+    runs = _derive(table, measure)
+    refused = [found.reason for run in runs if (found := run.found(measure)).reason]
+    if refused and not any(not run.single_score and not run.found(measure).reason for run in runs):
         raise UsageError(refused[0])
 
 
-def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
+def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None) -> BoardRow:
     aggregator = measure.aggregator or row.aggregator
     transfer: Mapping[Pair, Sequence[Run]] = {pair: row.cells.get(pair, ()) for pair in table.pairs}
     baseline: Mapping[Pair, Sequence[Run]] = {
         pair: row.baseline.cells.get(pair, ()) if row.baseline else () for pair in table.pairs
     }
-    cells = [_cell(pair, transfer[pair], baseline[pair], aggregator, measure) for pair in table.pairs]
+    cells = [_cell(pair, transfer[pair], baseline[pair], aggregator, measure, beside) for pair in table.pairs]
     complete = {pair: _mean_if_all(seeds, measure) for pair, seeds in transfer.items()}
     runs = [run for seeds in transfer.values() for run in seeds]
     baseline_runs = {run.key: run for seeds in baseline.values() for run in seeds}.values()
@@ -97,8 +146,10 @@ def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
         name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)
     }
     all_there = all(value is not None for value in complete.values())
-    collapsed = sum(value <= COLLAPSE for pair, value in complete.items() if value is not None and table.in_means(pair))
-    return {
+    collapsed = sum(
+        value <= COLLAPSE for pair, value in complete.items() if value is not None and table.in_means(pair, measure)
+    )
+    shown: BoardRow = {
         "detector": row.label,
         "name": row.declared.name,
         "aggregator": aggregator,
@@ -123,14 +174,35 @@ def _row(row: Row, table: ResultTable, measure: Measure) -> BoardRow:
         "intervals": {},
         "cells": cells,
     }
+    if table.schema_version >= 2:
+        shown["target_use"] = _target_use(row, table, aggregator)
+    if beside is not None:
+        shown["site_summary"], shown["control_site_summary"] = beside.summary(transfer), beside.summary(baseline)
+    return shown
 
 
-def _cell(pair: Pair, seeds: Sequence[Run], baseline: Sequence[Run], aggregator: str, measure: Measure) -> BoardCell:
+def _target_use(row: Row, table: ResultTable, aggregator: str) -> str | None:
+    from protocols.roles import use_of_target
+
+    if row.declared.calibrates is None:
+        return None
+    used = use_of_target(row.fitted, table.plan.calibration, row.declared.calibrates, aggregator)
+    return " + ".join(used) or "nothing"
+
+
+def _cell(
+    pair: Pair,
+    seeds: Sequence[Run],
+    baseline: Sequence[Run],
+    aggregator: str,
+    measure: Measure,
+    beside: _Beside | None,
+) -> BoardCell:
     numbers = [value for run in seeds if (value := run.number(measure)) is not None]
     best = [run for run in seeds if run.ok is not None] or [run for run in seeds if run.record is not None]
     records = [run.record for run in best if run.record is not None]
     status, reason = _worst(seeds, measure)
-    return {
+    cell: BoardCell = {
         "source": pair[0],
         "target": pair[1],
         "metric": measure.name,
@@ -150,6 +222,9 @@ def _cell(pair: Pair, seeds: Sequence[Run], baseline: Sequence[Run], aggregator:
         "n_test_benign": _fewest("n_test_benign", records),
         "n_test_attack": _fewest("n_test_attack", records),
     }
+    if beside is not None:
+        cell["site_mean"], cell["control_site"] = beside.mean(seeds), beside.mean_if_all(baseline)
+    return cell
 
 
 def _mean_if_all(seeds: Sequence[Run], measure: Measure) -> float | None:
@@ -188,8 +263,8 @@ def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
 
 
 def _summary(values: Mapping[Pair, float | None], table: ResultTable, measure: Measure) -> Summary:
-    within = [value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair)]
-    cross = [value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair)]
+    within = [value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair, measure)]
+    cross = [value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair, measure)]
     worst = min if measure.metric.higher_is_better else max
     return {
         "within_mean": mean_of_all(within),
@@ -230,8 +305,8 @@ def _cost(records: Sequence[RunRecord]) -> Cost:
 def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> list[BoardRow]:
     """Complete rows by cross mean (within mean where there is no cross cell), best first, equal numbers sharing a rank;
     then incomplete ones, by the number of cells they have; then those without any number.  An upper bound stands in its
-    place without a rank."""
-    has_cross = any(pair[0] != pair[1] and table.in_means(pair) for pair in table.pairs)
+    place without a rank, and so does everyone where a mean rests on fewer than ``FEW_SITES`` sites."""
+    has_cross = any(pair[0] != pair[1] and table.in_means(pair, measure) for pair in table.pairs)
     deciding: SummaryName = "cross_mean" if has_cross else "within_mean"
     values = {
         row["detector"]: row["summary"][deciding] if all(cell["status"] == "ok" for cell in row["cells"]) else None
@@ -248,9 +323,11 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> l
     ordered = sorted(rows, key=place)
     counted = [value for row in ordered if (value := values[row["detector"]]) is not None and not row["upper_bound"]]
 
+    no_lead = measure.by_site and table.n_sites(measure.metric) < FEW_SITES
+
     def rank(row: BoardRow) -> int | None:
         value = values[row["detector"]]
-        return None if value is None or row["upper_bound"] else counted.index(value) + 1
+        return None if value is None or row["upper_bound"] or no_lead else counted.index(value) + 1
 
     return [{**row, "rank": rank(row)} for row in ordered]
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from janus_bench.records import CLASS_SHIFT
+from reports.results.sites import SITE
 from reports.tables.document import Board, BoardCell
 from reports.tables.fields import DAGGER, UPPER_BOUND, grouped
 from reports.tables.intervals import interval_notes, ranking_summary
+from reports.tables.sites import site_notes
 
 CALIBRATION = {
     "target_benign": "aggregator and thresholds use benign flows of the target",
@@ -46,6 +48,8 @@ def notes_of(document: Board) -> list[str]:
         _seeds(document),
         *interval_notes(document),
         *_metric(document),
+        *(site_notes(document["sites"]) if "sites" in document else []),
+        *_if(any(row.get("target_use") for row in document["rows"]), TARGET_USE),
         *_if(
             document["aggregator"],
             f"several score columns are combined by {document['aggregator']} instead of the detector's own aggregator",
@@ -60,6 +64,10 @@ def notes_of(document: Board) -> list[str]:
 BASELINE = (
     "control = the same detector fitted on nothing but the target's benign calibration flows; gain = transfer "
     "minus control"
+)
+TARGET_USE = (
+    "target flows: what a detector did with the target's benign calibration flows, thresholds apart; rows that differ "
+    "in it did not have equal information"
 )
 RANDOM_SPLIT = (
     "--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the "
@@ -107,7 +115,7 @@ def _seeds(document: Board) -> str:
 def _metric(document: Board) -> list[str]:
     name, _, view = document["metric"].partition("@")
     return [
-        *_if(view, f"{document['metric']}: only test flows with {view} packets"),
+        *_if(view and f"@{view}" != SITE, f"{document['metric']}: only test flows with {view} packets"),
         *_if(not document["higher_is_better"], f"{name}: lower is better, and worst is the highest cell"),
         *(_base_rates([cell for row in document["rows"] for cell in row["cells"]]) if name == "auprc" else []),
     ]

@@ -15,6 +15,7 @@ from janus_bench.quiet import ignore
 from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
 from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
+from reports.results.sites import SITE
 from reports.statistics.intervals import kept_statistics
 from reports.tables.ablation import CellLikeness
 from reports.tables.document import Board
@@ -23,6 +24,7 @@ from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
 
 HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
+IN_SITES = (*HEADLINES, "tpr_at_fpr_1pct")  # Also shown as a metric inside sites.
 IN_ALERTS = (
     "base_rate",
     *(f"{name}_{percentile}" for percentile in ("p95", "p99", "p999") for name in ("f1", "precision", "recall")),
@@ -94,6 +96,7 @@ def _measures() -> tuple[Measure, ...]:
     """In the order of the page: headlines, their views, then whatever is installed."""
     known = plugins.metrics()
     found = [Measure(known[name], view) for view in VIEWS for name in HEADLINES]
+    found += [Measure(known[name], SITE) for name in IN_SITES]
     return (*found, *(Measure(metric) for name, metric in known.items() if name not in (*HEADLINES, *IN_ALERTS)))
 
 

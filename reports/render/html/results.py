@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from reports.render.html.cells import Pairs, figure, for_report, left, numeric, paired, right, signs, text, whole_number
 from reports.render.html.evidence import ReportData
+from reports.results.sites import SITE
 from reports.tables.boards import leaderboard_table, matrix_table
 from reports.tables.document import Board, BoardRow
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
@@ -65,7 +66,11 @@ def _beside(data: ReportData, document: Board) -> list[Board]:
     name, at, view = document["metric"].partition("@")
     partner = {"auroc": "macro_auroc", "macro_auroc": "auroc"}.get(name)
     wanted = [f"{partner}{at}{view}"] if partner else []
-    wanted += [other for other in data.documents if other.partition("@")[0] == name and other != document["metric"]]
+    wanted += [  # what is inside sites has columns of its own
+        other
+        for other in data.documents
+        if other.partition("@")[0] == name and other != document["metric"] and not other.endswith(SITE)
+    ]
     return [data.documents[other] for other in wanted if other in data.documents]
 
 
@@ -101,7 +106,8 @@ def matrices(data: ReportData) -> list[Table]:
 def _matrix_row(document: Board, row: TableRow) -> TableRow:
     first, *others = row.cells
     if row.baseline:
-        return TableRow([first, *(figure(cell.value) for cell in others)], data={"control": "1"})
+        own = [replace(figure(cell.value), small=cell.small) for cell in others]
+        return TableRow([first, *own], data={"control": "1"})
     return TableRow([first, *(_shaded(document, cell) for cell in others)])
 
 
@@ -114,9 +120,11 @@ def _shaded(document: Board, cell: Cell) -> Cell:
     place = (cell.value - chance) / (1 - chance) if document["higher_is_better"] else 1 - cell.value
     collapsed = auroc and cell.value <= COLLAPSE
     shade = "qc" if collapsed else f"q{sum(place > bound for bound in SHADES)}"
-    shown, _, status = cell.text.replace("-", "−").partition("\n")
+    own_text = cell.text.removesuffix(f"\n{cell.small}") if cell.small else cell.text
+    shown, _, status = own_text.replace("-", "−").partition("\n")
     mean, plus_minus, std = shown.partition("±")
     small = " ".join(filter(None, [plus_minus + std, status, "collapse" if collapsed else ""]))
+    small = " · ".join(filter(None, [small, cell.small]))
     return Cell(mean, small=small, css=f"n {shade}{own}")
 
 
