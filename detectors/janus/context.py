@@ -108,6 +108,7 @@ class JanusContext:
     capabilities: ClassVar[Capabilities] = Capabilities(
         inputs=frozenset({"packets", "features", "context"}),
         calibrates=True,
+        remembers=True,
         provenance="our reading",
         source=(
             "JANUS with the input context and memory banks (PatchCore, CVPR 2022); conformal p-values (Vovk, Gammerman "
