@@ -28,6 +28,7 @@ from tests.test_same_bits import Quiet
 
 NETWORKS = ("iot_home", "mobile_voice", "enterprise_windows", "ics_scada")
 DETECTORS = ("janus-plus", "knn", "knn[input=features+context]", "iforest[input=context]", "mahalanobis", "pca", "gmm")
+SEEDS = (42, 43, 45)  # 44 leaves the control of enterprise_windows a single validation flow, and it is skipped.
 CONTROLLED = ProtocolSpec(
     "controlled", "", lambda names: [(name, name) for name in names], variants=(Variant(caps="quick"),)
 )
@@ -50,17 +51,17 @@ class InProcess:
 
 
 def rate_of_control(dataset: OpenDataset, folder: Path, request: str) -> Rate:
-    """Of one detector, with its smallest model."""
+    """Of one detector, with its smallest model, the mean over ``SEEDS``."""
     name = dataset.store.name
     detector, given = parse_request(request)
     choice = DetectorChoice(request, load_detector(detector), given)
-    plan = make_plan(CONTROLLED, describe({name: dataset}), [choice], Settings("check", "grouped", (42,), "cpu"))
+    plan = make_plan(CONTROLLED, describe({name: dataset}), [choice], Settings("check", "grouped", SEEDS, "cpu"))
     cells = tuple(cell for cell in plan.record.cells if cell.regime == "control")
     plan = Plan(replace(plan.record, cells=cells), plan.only({cell.run_key for cell in cells}))
     store = RunStore.create(folder)
-    (record,) = run_plan(plan, {name: dataset}, store, Machine(1, 1, None, None, InProcess()), Quiet()).records
-    assert (record.status, record.reason) == ("ok", "")
-    return realised(store.scores(record.key), store.truth(record.spec["target_hash"]))
+    records = run_plan(plan, {name: dataset}, store, Machine(1, 1, None, None, InProcess()), Quiet()).records
+    assert [(record.status, record.reason) for record in records] == [("ok", "")] * len(SEEDS)
+    return realised([(store.scores(record.key), store.truth(dataset.store.hash)) for record in records])
 
 
 @needs_shared_data
@@ -100,6 +101,6 @@ def test_a_threshold_is_allowed_where_captures_differ_and_refused_where_it_knows
             score[role == "cal_b"] -= 4
         keys = {"flow_id": np.arange(2000), "target": ["t"] * 2000, "role": role, "score": score}
         truth = {"flow_id": np.arange(2000), "attack": [False] * 2000, "site": ["lab"] * 2000}
-        rate = realised(pl.DataFrame(keys), pl.DataFrame(truth | {"group": capture.astype(str)}), redraws=200)
+        rate = realised([(pl.DataFrame(keys), pl.DataFrame(truth | {"group": capture.astype(str)}))], redraws=200)
         refused += not rate.allowed
     assert refused <= 2 if honest else refused == 20
