@@ -3,9 +3,9 @@
     python -m benchmarks.context_artefact RUNS [--datasets a,b,…] [--seeds 42] [--detectors 'knn[input=context],…']
 
 Networks are those that were added (``janus-bench data add``), results go to the folder RUNS and stay there.  Printed
-are, per network: the audit's measures of context; AUROC with and without ``--overlay``; the false-positive rate of
+are, per network: the audit's measures of context; AUROC with and without ``run --overlay``; the false-positive rate of
 benign test flows with and without an attack among their neighbours; and AUROC with attacks left among the neighbours of
-benign flows, and among the training flows.
+benign flows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from janus_bench.quiet import ignore
 from protocols.splits import Caps, Draw, draw_partition
 from reports.results.model import Pair, Results, ResultTable, Row, measure_of
 
-DETECTORS = "knn[input=context],knn[input=features+context],iforest[input=features+context],knn,iforest"
+DETECTORS = "knn[input=context],knn[input=features+context],iforest[input=features+context]"
 PERCENTILE = 0.95  # Of calibration flows B, where thresholds are set.
 
 
@@ -43,7 +43,7 @@ def main() -> int:
     names = split_requests(asked.datasets) or [name for name in added() if name not in synthetic_suite()]
     seeds = [int(seed) for seed in split_requests(asked.seeds)]
     labels = split_requests(asked.detectors)
-    for protocol, *more in (("cross",), ("cross", "--overlay"), ("context-contamination",), ("contamination",)):
+    for protocol, *more in (("cross",), ("cross", "--overlay"), ("context-contamination",)):
         _run(asked, names, protocol, more)
     results, datasets = Results.open(asked.runs), load_datasets(names, ignore)
     plain, overlaid = results.select("cross"), results.select("cross+overlay")
@@ -51,7 +51,6 @@ def main() -> int:
     _print_overlay(plain, overlaid, labels, names)
     _print_alarms(plain, labels, datasets, seeds)
     _print_left(results.select("context-contamination"), labels, names)
-    _print_left(results.select("contamination"), labels, names)
     return 0
 
 
@@ -93,10 +92,9 @@ def _print_audits(datasets: Iterable[OpenDataset], overlaid: ResultTable, seeds:
         found = {measure.key.removeprefix("context."): measure.value for measure in answer.measures}
         lost = int(store.manifest["unmatched_flows"])
         changed = [
-            run.record.partition["context_changed"]
+            run.ok.partition["context_changed"]
             for run in overlaid.runs
             if run.pair[1] == store.name and run.ok is not None and "context_changed" in run.ok.partition
-            if run.record is not None
         ]
         return [
             store.name,

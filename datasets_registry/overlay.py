@@ -32,7 +32,7 @@ the gaps of a capture are the same to the last bit."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Shift:
     """Where a capture lies: ``site``, a number; its first flow, which starts at ``first`` (s since the epoch), starts
     ``offset`` seconds after the site's clock began."""
 
@@ -41,10 +41,10 @@ class Place:
     offset: float
 
 
-Overlay = Mapping[str, Place]
+Overlay = Mapping[str, Shift]
 
 
-def lay_over(store: FlowStore, index: FlowIndex, tested: Ids, seed: int) -> dict[str, Place]:
+def lay_over(store: FlowStore, index: FlowIndex, tested: Ids, seed: int) -> dict[str, Shift]:
     """Capture (file) → place, of those that hold flows of ``tested`` (m,).
 
     Of d seconds between its first and its last start, where the longest of its site has D, a capture is given an offset
@@ -70,7 +70,7 @@ def lay_over(store: FlowStore, index: FlowIndex, tested: Ids, seed: int) -> dict
         .with_columns(room=pl.col("length").max().over("site") - pl.col("length"))
     )
     return {
-        row["file"]: Place(row["site"], row["first"], _offset(row["file"], row["room"], index.salt, seed))
+        row["file"]: Shift(row["site"], row["first"], _offset(row["file"], row["room"], index.salt, seed))
         for row in captures.sort("file").iter_rows(named=True)
     }
 

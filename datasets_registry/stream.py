@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.overlay import Overlay, Place
+from datasets_registry.overlay import Overlay, Shift
 from janus_bench.contract import PacketStream
 from janus_bench.errors import DataError
 from janus_bench.stored import Unreadable, read_array, read_json
@@ -210,7 +210,7 @@ def _slice(packets: range) -> slice:
     return slice(packets.start, packets.stop)
 
 
-def _together(parts: Sequence[Mapping[str, NDArray[Any]]], places: Sequence[Place] | None) -> dict[str, NDArray[Any]]:
+def _together(parts: Sequence[Mapping[str, NDArray[Any]]], places: Sequence[Shift] | None) -> dict[str, NDArray[Any]]:
     """Captures as one, on the clock of their site; each keeps its own order, which need not be that of its times."""
     if places is None:
         return dict(parts[0])

@@ -25,7 +25,7 @@ from janus_bench.errors import DataError, InvalidScores, JanusBenchError
 from janus_bench.files import why
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
-from protocols.roles import Use, World, roles_of
+from protocols.roles import Surroundings, Use, roles_of
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
 
@@ -193,7 +193,7 @@ class _FitRun:
         roles = roles_of(first.regime, first.calibration)
 
         def batch(run: RunSpec, use: Use, *, scored: bool) -> Batch:
-            world = World(run.overlay, run.attacks_left)
+            world = Surroundings(run.overlay, run.attacks_left)
             return Batch.of(self._part(run, use), capabilities.inputs, scored=scored, world=world)
 
         found = {f"train{number}": batch(first, use, scored=False) for number, use in enumerate(roles.fit)}

@@ -28,7 +28,7 @@ from janus_bench.contract import PacketStream
 from janus_bench.files import write_array
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
-from protocols.roles import AS_RECORDED, World, neighbours_of_part
+from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
 from protocols.splits import Draw
 
 Ids = NDArray[np.int64]
@@ -68,7 +68,7 @@ class Input:
 
     name: str
     own: bool = False
-    world: World = AS_RECORDED
+    world: Surroundings = AS_RECORDED
 
     @property
     def folder(self) -> str:
@@ -87,12 +87,12 @@ class Batch:
     inputs: tuple[Input, ...]
 
     @classmethod
-    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool, world: World = AS_RECORDED) -> Self:
+    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool, world: Surroundings = AS_RECORDED) -> Self:
         """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows
         around it."""
         around = world.around(part.name)
         forms = {
-            "stream": Input("stream", own=not scored, world=World(overlay=around.overlay)),
+            "stream": Input("stream", own=not scored, world=Surroundings(overlay=around.overlay)),
             "context": Input("context", world=around),
         }
         return cls(part, (Input("ids"), *(forms.get(name, Input(name)) for name in sorted(inputs))))

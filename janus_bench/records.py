@@ -51,7 +51,7 @@ class RunSpec:
     ``source`` is None in the control regime, where the target's calibration flows are the only training data.
     ``split``, ``caps``, ``train_size`` and ``contamination`` decide the partitions (``protocols.splits.Draw``);
     ``profile`` the detector's parameters; ``overlay`` and ``attacks_left`` the neighbours of flows
-    (``protocols.roles.World``).
+    (``protocols.roles.Surroundings``).
     """
 
     detector: str

@@ -101,7 +101,7 @@ def aggregator_role(regime: str, calibration: str, schema_version: int = 2) -> s
 
 
 @dataclass(frozen=True)
-class World:
+class Surroundings:
     """What a run does to the neighbours of the flows that it looks at; nothing by default.
 
     overlay       of what is tested: the test captures of a site lie over each other
@@ -112,12 +112,12 @@ class World:
     overlay: bool = False
     attacks_left: float = 0.0
 
-    def around(self, part: str) -> World:
+    def around(self, part: str) -> Surroundings:
         """As far as it concerns a part."""
-        return World(overlay=self.overlay) if is_tested(part) else World(attacks_left=self.attacks_left)
+        return Surroundings(overlay=self.overlay) if is_tested(part) else Surroundings(attacks_left=self.attacks_left)
 
 
-AS_RECORDED = World()
+AS_RECORDED = Surroundings()
 
 
 def is_tested(part: str) -> bool:
@@ -131,8 +131,8 @@ def neighbours_of_part(
     """Which of a dataset's flows a part's flows have around them when a detector looks at their context, (n,).
 
     What is tested lies among all flows.  What a detector learns from, and what calibrates it, lies among benign ones,
-    among those attacks that the draw leaves in training, and among ``attacks_left`` (see ``World``): no label is used
-    beyond the removal of the others.
+    among those attacks that the draw leaves in training, and among ``attacks_left`` (see ``Surroundings``): no label is
+    used beyond the removal of the others.
     """
     from protocols.splits import some_attacks
 

@@ -1,13 +1,13 @@
 """What chance allows of a false-positive rate whose threshold was set by other benign flows.
 
-Flows of one capture are alike, so neither those that set a threshold nor those that are tested are independent draws:
-a binomial bound would be far too narrow. What was drawn is which captures, or which blocks of time of a capture, set
-the threshold and which were tested. If the detector knows nothing of the flows that set its threshold, another such draw
-gives a rate like the one that was found (a permutation test), so both parts are put together and drawn anew: a
-capture that lies in one part goes to either as ``docs/partitions.md`` has it, the largest first, in proportion to the
-room that is left there in its site; the two blocks of a capture that gave one to each change places or not. Where
-captures are few there are few such draws, and chance allows nearly everything: rates of several seeds are therefore
-averaged, and so are their redraws.
+Flows of one capture are alike, so neither those that set a threshold nor those that are tested are independent
+draws: a binomial bound would be far too narrow. What was drawn is which captures, or which blocks of time of a
+capture, set the threshold and which were tested. If the detector knows nothing of the flows that set its threshold,
+another such draw gives a rate like the one that was found (a permutation test), so both parts are put together and
+drawn anew: a capture that lies in one part goes to either as ``docs/partitions.md`` has it, the largest first, in
+proportion to the room that is left there in its site; the two blocks of a capture that gave one to each change
+places or not. Where captures are few there are few such draws, and chance allows nearly everything: rates of several
+seeds are therefore averaged, and so are their redraws.
 """
 
 from __future__ import annotations

@@ -15,15 +15,21 @@ from scipy.stats import kstest
 
 from datasets_registry.context import part_context
 from datasets_registry.ingest import ingest_folder
-from datasets_registry.overlay import Place, lay_over
+from datasets_registry.overlay import Shift, lay_over
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from datasets_registry.stream import open_stream, part_stream
 from harness.staging import Batch, Part, Stages
 from janus_bench.columns import CONTEXT_FEATURES
+from janus_bench.errors import UsageError
 from janus_bench.records import RunSpec, key_of
-from protocols.roles import World
+from protocols.roles import Surroundings
 from protocols.splits import Draw
+from reports.render.html.collect import collect
+from reports.render.html.page import render_page
+from reports.results.model import Results, measure_of
+from reports.statistics.compare import rows_between
+from reports.tables.leaderboard import build_leaderboard
 from tests import context_oracle as oracle
 from tests import pcap_builders as make
 from tests.conftest import Cli, shared_once
@@ -38,6 +44,7 @@ CAPTURES = {  # name → site, length in seconds, hosts
     "away_too.pcap": ("office", 40, "10.0.0."),
 }
 YEAR = 365 * 86_400
+AUROC = measure_of("auroc")
 
 
 def write_captures(folder: Path) -> Path:
@@ -95,7 +102,7 @@ def test_every_test_capture_begins_at_a_drawn_moment_within_the_longest_of_its_s
     assert all(place.site == by_site[CAPTURES[name][0]] for name, place in everything.items())
     assert len(set(by_site.values())) == 2
     drawn = {name: [] for name in CAPTURES}
-    for seed in range(400):
+    for seed in range(60):
         for name, place in lay_over(dataset.store, dataset.index, some_of(dataset), seed).items():
             drawn[name].append(place.offset)
             assert place.first == everything[name].first
@@ -105,7 +112,7 @@ def test_every_test_capture_begins_at_a_drawn_moment_within_the_longest_of_its_s
         assert max(offsets) <= room
         if room:
             assert kstest(np.array(offsets) / room, "uniform").pvalue > 1e-4, name
-    assert abs(np.corrcoef(drawn["short.pcap"], drawn["other.pcap"])[0, 1]) < 0.2  # one offset each, not one for all
+    assert abs(np.corrcoef(drawn["short.pcap"], drawn["other.pcap"])[0, 1]) < 0.5  # one offset each, not one for all
 
 
 def test_offsets_follow_from_data_seed_and_capture_and_only_test_captures_have_one(dataset):
@@ -119,7 +126,7 @@ def test_offsets_follow_from_data_seed_and_capture_and_only_test_captures_have_o
     assert shorter["alone.pcap"].offset == 0
 
 
-def expected_context(dataset: OpenDataset, places: dict[str, Place]) -> np.ndarray:
+def expected_context(dataset: OpenDataset, places: dict[str, Shift]) -> np.ndarray:
     """By the definition, of captures that were merged by hand."""
     table, files = dataset.store.flows(), files_of(dataset)
     merged: dict[Any, list[tuple[float, int, oracle.Flow]]] = {}
@@ -206,7 +213,7 @@ def test_a_capture_whose_packets_are_out_of_order_keeps_their_order(dataset, mon
     assert np.array_equal(np.diff(stream.time[mine]), np.diff(time[own]))
 
 
-def staged(dataset: OpenDataset, part: str, world: World) -> dict[str, np.ndarray]:
+def staged(dataset: OpenDataset, part: str, world: Surroundings) -> dict[str, np.ndarray]:
     batch = Batch.of(
         Part(dataset.store.hash, Draw(3, "grouped", "quick"), part),
         frozenset({"context", "stream", "features"}),
@@ -224,7 +231,7 @@ def staged(dataset: OpenDataset, part: str, world: World) -> dict[str, np.ndarra
 @pytest.mark.parametrize("part", ["test", "train", "val", "cal_a", "cal_b", "baseline_train", "hints_transductive"])
 def test_what_is_tested_is_staged_overlaid_and_nothing_else_is(dataset, part):
     """Under the same names, ids and in the same order: a child is told nothing, and scores are paired."""
-    plain, overlaid = (staged(dataset, part, world) for world in (World(), World(overlay=True)))
+    plain, overlaid = (staged(dataset, part, world) for world in (Surroundings(), Surroundings(overlay=True)))
     assert set(plain) == set(overlaid)
     assert {path.split("/")[0] for path in plain} == {"ids", "context", "stream", "features"}
     different = {path for path in plain if not np.array_equal(plain[path], overlaid[path])}
@@ -275,19 +282,20 @@ def test_a_run_with_an_overlay_says_what_it_changed_and_shares_what_sees_no_neig
 
 def test_rows_with_an_overlay_are_a_table_of_their_own(commands):
     cli, _, _ = commands
-    overlaid, plain = (
-        json.loads(cli("leaderboard", "--protocol", name, "--format", "json").stdout)
-        for name in ("within+overlay", "within")
-    )
+    said: list[str] = []
+    results = Results.open(cli.folder / "runs", said.append)
+    overlaid, plain = (build_leaderboard(results.select(name), AUROC) for name in ("within+overlay", "within"))
     assert [board["protocol"] for board in (overlaid, plain)] == ["within+overlay", "within"]
+    assert [len(board["rows"]) for board in (overlaid, plain)] == [2, 2]
     (note,) = [note for note in overlaid["notes"] if "--overlay" in note]
-    assert "north" in note
+    assert re.search(r"changed: north \d+\.\d%$", note)
     assert not any("--overlay" in note for note in plain["notes"])
-    latest = cli("leaderboard")
-    assert "within+overlay" in latest.stdout
-    assert "also holds within (" in latest.stderr
-    report = cli("report", "-o", "page.html")
-    assert report.returncode == 0, report.stderr
-    page = (cli.folder / "page.html").read_text()
+    said.clear()
+    latest = results.select()  # the one that was asked for last, and what else there is
+    assert latest.title.startswith("within+overlay (quick, grouped split)")
+    assert [line for line in said if "also holds within (" in line]
+    with pytest.raises(UsageError, match="overlay is"):
+        rows_between(results.select("within"), latest, ())
+    page = render_page(collect(latest, {}))
     assert "within+overlay" in page
     assert "lie over each other" in page
