@@ -117,7 +117,7 @@ def _print_overlay(plain: ResultTable, overlaid: ResultTable, labels: Sequence[s
     def numbers(table: ResultTable, label: str, target: str) -> str:
         row = table.row(label)
         within, cross = (
-            _auroc(row, lambda pair, same=same: pair[1] == target and (pair[0] == target) == same)  # type: ignore[misc]
+            _auroc(row, lambda pair, same=same: pair[1] == target and (pair[0] == target) == same)
             for same in (True, False)
         )
         return f"{_three(within)} / {_three(cross)}"
@@ -167,7 +167,7 @@ def _print_alarms(
 
 def _print_left(table: ResultTable, labels: Sequence[str], names: Sequence[str]) -> None:
     rows = [
-        [row.label, *(_three(_auroc(row, lambda pair, name=name: pair[1] == name)) for name in names)]  # type: ignore[misc]
+        [row.label, *(_three(_auroc(row, lambda pair, name=name: pair[1] == name)) for name in names)]
         for row in table.rows
         if row.declared.detector in labels
     ]

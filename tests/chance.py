@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 PERCENTILE = 0.95
-REDRAWS = 300
+REDRAWS = 200
 
 
 @dataclass(frozen=True)

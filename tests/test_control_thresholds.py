@@ -27,8 +27,9 @@ from tests.conftest import needs_shared_data
 from tests.test_same_bits import Quiet
 
 NETWORKS = ("iot_home", "mobile_voice", "enterprise_windows", "ics_scada")
-DETECTORS = ("janus-plus", "knn", "knn[input=features+context]", "iforest[input=context]", "mahalanobis", "pca", "gmm")
-SEEDS = (42, 43, 45)  # 44 leaves the control of enterprise_windows a single validation flow, and it is skipped.
+DETECTORS = ("janus-plus", "knn[input=features+context]")
+"""The others: ``python -m benchmarks.control_thresholds``."""
+SEEDS = (42, 43)
 CONTROLLED = ProtocolSpec(
     "controlled", "", lambda names: [(name, name) for name in names], variants=(Variant(caps="quick"),)
 )
@@ -92,7 +93,7 @@ def test_thresholds_from_flows_that_were_fitted_on_would_be_seen(network, real_s
 def test_a_threshold_is_allowed_where_captures_differ_and_refused_where_it_knows_its_own_flows(honest):
     """Forty captures of a site, each with a level of its own: far from independent flows, and allowed as they are."""
     refused = 0
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         capture = np.repeat(np.arange(40), 50)
         role = np.where(rng.permutation(40) < 14, "cal_b", "test")[capture]
@@ -101,6 +102,6 @@ def test_a_threshold_is_allowed_where_captures_differ_and_refused_where_it_knows
             score[role == "cal_b"] -= 4
         keys = {"flow_id": np.arange(2000), "target": ["t"] * 2000, "role": role, "score": score}
         truth = {"flow_id": np.arange(2000), "attack": [False] * 2000, "site": ["lab"] * 2000}
-        rate = realised([(pl.DataFrame(keys), pl.DataFrame(truth | {"group": capture.astype(str)}))], redraws=200)
+        rate = realised([(pl.DataFrame(keys), pl.DataFrame(truth | {"group": capture.astype(str)}))], redraws=100)
         refused += not rate.allowed
-    assert refused <= 2 if honest else refused == 20
+    assert refused <= 2 if honest else refused == 8
