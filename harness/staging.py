@@ -73,10 +73,8 @@ class Input:
     @property
     def folder(self) -> str:
         """The same for equal ones only."""
-        return "-".join((self.name, *("own" for _ in range(self.own)), *self._neighbours()))
-
-    def _neighbours(self) -> Iterable[str]:
-        return (f"{name}={value}" for name, value in asdict(self.world).items() if value)
+        forms = {"own": self.own, **asdict(self.world)}
+        return "-".join((self.name, *(f"{form}={value}" for form, value in forms.items() if value)))
 
 
 @dataclass(frozen=True)

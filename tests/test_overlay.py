@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.errors import UsageError
 from janus_bench.records import RunSpec, key_of
 from protocols.roles import Surroundings
-from protocols.splits import Draw
+from protocols.splits import Draw, some_attacks
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.model import Results, measure_of
@@ -213,6 +214,14 @@ def test_a_capture_whose_packets_are_out_of_order_keeps_their_order(dataset, mon
     assert np.array_equal(np.diff(stream.time[mine]), np.diff(time[own]))
 
 
+def order_of(dataset: OpenDataset, part: str) -> list[int]:
+    stages = Stages([dataset], [])
+    try:
+        return stages.flow_ids(Part(dataset.store.hash, Draw(3, "grouped", "quick"), part)).tolist()
+    finally:
+        stages.close()
+
+
 def staged(dataset: OpenDataset, part: str, world: Surroundings) -> dict[str, np.ndarray]:
     batch = Batch.of(
         Part(dataset.store.hash, Draw(3, "grouped", "quick"), part),
@@ -240,6 +249,37 @@ def test_what_is_tested_is_staged_overlaid_and_nothing_else_is(dataset, part):
         assert not different & {"ids/ids.npy", "features/features.npy"}
     else:
         assert different == set()
+
+
+def test_attacks_that_are_left_are_among_the_neighbours_of_what_learns_and_of_nothing_that_is_tested(dataset):
+    plain = {part: staged(dataset, part, Surroundings()) for part in ("test", "train", "cal_b")}
+    half, whole = (
+        {part: staged(dataset, part, Surroundings(attacks_left=share)) for part in plain} for share in (0.5, 1.0)
+    )
+    for part in plain:
+        different = {path for path in plain[part] if not np.array_equal(plain[part][path], whole[part][path])}
+        assert different == (set() if part == "test" else {"context/context.npy"})
+    files, everything = files_of(dataset), np.ones(dataset.store.n_flows, np.bool_)
+    rows = dataset.part(Draw(3, "grouped", "quick"), "train")
+    short = rows[files[rows] == "short.pcap"]
+    assert len(short)  # benign flows of the only capture with attacks
+    order = {flow: place for place, flow in enumerate(order_of(dataset, "train"))}
+    expected = part_context(dataset.store, short, everything)
+    assert np.array_equal(whole["train"]["context/context.npy"][[order[flow] for flow in short]], expected)
+    assert not np.array_equal(half["train"]["context/context.npy"], whole["train"]["context/context.npy"])
+
+
+def test_whole_sessions_are_left_and_fewer_are_part_of_more(dataset):
+    index = dataset.index
+    one, two = (set(some_attacks(index, share).tolist()) for share in (0.2, 0.6))
+    attacks = set(np.flatnonzero(index.attack).tolist())
+    assert one < two < attacks
+    assert some_attacks(index, 0.0).size == 0
+    assert set(some_attacks(index, 1.0).tolist()) == attacks
+    sessions = len(np.unique(index.session[index.attack]))
+    assert len(np.unique(index.session[list(one)])) == math.ceil(0.2 * sessions)
+    rest = [flow for flow in attacks if flow not in one]
+    assert not set(index.session[list(one)]) & set(index.session[rest])
 
 
 SPEC = RunSpec("d", "1", {}, "transfer", "t", "h", "t", "h", 1, "grouped", "quick", "quick", "target_benign", "cpu")

@@ -44,7 +44,7 @@ def test_every_input_of_every_part_is_written_once_for_all_detectors(
         "cal_b": everything,
         "test": everything,
     }
-    assert inputs["train"] == sorted(2 * ["features", "ids", "packets", "stream-own"])
+    assert inputs["train"] == sorted(2 * ["features", "ids", "packets", "stream-own=True"])
     assert not stages.folder.exists()
 
 
