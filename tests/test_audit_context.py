@@ -96,6 +96,8 @@ def test_benign_captures_are_told_apart_by_context_where_they_differ_in_it():
         ([80, 80, 61, 79], 0.0),  # two alike are chance
         ([49, 49, 49, 49], 0.0),  # and so are small numbers
         ([60, 60, 60, 90, 90, 90], 1.0),  # two caps
+        ([100, 100, 100, 99, 97, 104], 0.0),  # many of a size, of which three are equal
+        ([100, 100, 100, 99, 97, 120], 300 / 616),
     ],
 )
 def test_flows_that_were_capped_by_label_are_found(sizes, expected):

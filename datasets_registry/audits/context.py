@@ -20,9 +20,9 @@ KEPT = 0.25
 """Share of the flows of either class that is left when both are thinned alike."""
 ALONE = 0.80  # max(AUROC, 1 − AUROC) of context alone from which a note is made.
 DENSITY = 0.05  # Difference that thinning makes to it from which a warning is given.
-LEAST_CAP, CAPPED_GROUPS, CAPPED = 50, 3, 0.05
-"""A number of flows is a cap where it is at least ``LEAST_CAP`` and that of ``CAPPED_GROUPS`` families of a capture; a
-note is made where at least ``CAPPED`` of the flows are of such."""
+LEAST_CAP, CAPPED_GROUPS, NEAR, CAPPED = 50, 3, 0.10, 0.05
+"""A number of flows is a cap where it is at least ``LEAST_CAP``, that of ``CAPPED_GROUPS`` families of a capture, and
+that of most whose number is within ``NEAR`` of it; a note is made where at least ``CAPPED`` of the flows are of such."""
 
 
 def context(view: AuditView, store: FlowStore, parts: Mapping[str, Ids], seed: int) -> Answer:
@@ -118,7 +118,8 @@ def capped(view: AuditView) -> Answer:
         return_counts=True,
     )
     sizes, groups = np.unique(counts, return_counts=True)
-    caps = sizes[(sizes >= LEAST_CAP) & (groups >= CAPPED_GROUPS)]
+    near = [int(groups[np.abs(sizes - size) <= NEAR * size].sum()) for size in sizes]
+    caps = sizes[(sizes >= LEAST_CAP) & (groups >= CAPPED_GROUPS) & (2 * groups > near)]
     inside = np.isin(counts, caps)[group.ravel()]
     detail: dict[str, Any] = {
         f"{size} flows": f"{int(many)} times" for size, many in zip(sizes, groups, strict=True) if size in caps
