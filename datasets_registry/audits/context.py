@@ -22,7 +22,7 @@ ALONE = 0.80  # max(AUROC, 1 − AUROC) of context alone from which a note is ma
 DENSITY = 0.05  # Difference that thinning makes to it from which a warning is given.
 LEAST_CAP, CAPPED_GROUPS, NEAR, CAPPED = 50, 3, 0.10, 0.05
 """A number of flows is a cap where it is at least ``LEAST_CAP``, that of ``CAPPED_GROUPS`` families of a capture, and
-that of most whose number is within ``NEAR`` of it; a note is made where at least ``CAPPED`` of the flows are of such."""
+that of most within ``NEAR`` of it; a note is made where at least ``CAPPED`` of the flows are of such."""
 
 
 def context(view: AuditView, store: FlowStore, parts: Mapping[str, Ids], seed: int) -> Answer:
