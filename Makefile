@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test board coverage mutants clean
+.PHONY: env demo test board artefact coverage mutants clean
 
 env: .venv/.installed
 
@@ -35,9 +35,15 @@ board: env
 	JANUS_BENCH_HOME=board/home $(BIN)/janus-bench run --protocol cross --detectors all --profile quick --seeds 42,43,44 --runs board/runs
 	JANUS_BENCH_HOME=board/home $(BIN)/janus-bench leaderboard --runs board/runs
 
+# How much of what context tells is how captures were made (docs/context.md), on networks of your own: `make artefact DATA=folder` (minutes).
+artefact: env
+	for labels in $(DATA)/*/labels.csv; do folder=$$(dirname $$labels); \
+	  JANUS_BENCH_HOME=artefact/home $(BIN)/janus-bench data add $$(basename $$folder) $$folder || exit $$?; done
+	JANUS_BENCH_HOME=artefact/home $(BIN)/python -m benchmarks.context_artefact artefact/runs
+
 # The simulations of docs/statistics.md: how often intervals cover the truth and tests raise false alarms (minutes).
 coverage: env
 	$(BIN)/python -m benchmarks.coverage
 
 clean:
-	rm -rf .venv demo board runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo board artefact runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.overlay import Overlay, laid_over
 from janus_bench.columns import CONTEXT_FEATURES
 
 if TYPE_CHECKING:
@@ -254,15 +255,22 @@ def first_answers(store: FlowStore, start: Floats) -> Floats:
     return answered
 
 
-def part_context(store: FlowStore, rows: Ids, world: NDArray[np.bool_]) -> NDArray[np.float32]:
+def part_context(
+    store: FlowStore, rows: Ids, world: NDArray[np.bool_], overlay: Overlay | None = None
+) -> NDArray[np.float32]:
     """Context of the flows ``rows`` (m,) among those of their captures that are in ``world`` (n,), (m, features); rows
-    are in it."""
-    table = store.flows(["src_ip", "dst_ip", "dst_port", "proto", "ts_start"])
-    file = _numbers(store.labels(["file"])["file"])
+    are in it.
+
+    overlay  captures that lie over others: those of a site are one
+    """
+    table, files = store.flows(["src_ip", "dst_ip", "dst_port", "proto", "ts_start"]), store.labels(["file"])["file"]
     hosts = _numbers(table["src_ip"].append(table["dst_ip"]))
     dport = table["dst_port"].to_numpy().astype(np.int64)
     proto, start = table["proto"].to_numpy().astype(np.int64), table["ts_start"].to_numpy()
     answered = first_answers(store, start)
+    if overlay:
+        (start, answered), files = laid_over(files, (start, answered), overlay)
+    file = _numbers(files)
     wanted = np.zeros(len(start), np.bool_)
     wanted[rows] = True
     needed = np.bincount(file[rows], minlength=int(file.max()) + 1) > 0

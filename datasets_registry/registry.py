@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from datasets_registry.overlay import Overlay
     from datasets_registry.store import FlowStore
     from janus_bench.extensions import Dataset
     from janus_bench.records import RunSpec
@@ -49,6 +50,7 @@ class OpenDataset:
         self._partitions: dict[Draw, Partition] = {}
         self._parts: dict[tuple[Draw, str], NDArray[np.int64]] = {}
         self._described: dict[Draw, dict[str, object]] = {}
+        self._changed: dict[Draw, float] = {}
 
     def partition(self, draw: Draw) -> Partition:
         """Drawn once per declaration; a second thread that asks at the same time draws the same."""
@@ -77,6 +79,24 @@ class OpenDataset:
         if (draw, name) not in self._parts:
             self._parts[draw, name] = flows_of_part(self.index, self.partition(draw), name, draw.seed)
         return self._parts[draw, name]
+
+    def overlay(self, draw: Draw) -> Overlay:
+        """Where the captures of a draw's test flows lie when those of a site lie over each other."""
+        from datasets_registry.overlay import lay_over
+
+        return lay_over(self.store, self.index, self.part(draw, "test"), draw.seed)
+
+    def context_changed(self, draw: Draw) -> float:
+        """Share of a draw's test flows whose context an overlay changes."""
+        import numpy as np
+
+        from datasets_registry.context import part_context
+
+        if draw not in self._changed:
+            rows, world = self.part(draw, "test"), np.ones(self.store.n_flows, np.bool_)
+            plain, overlaid = (part_context(self.store, rows, world, each) for each in (None, self.overlay(draw)))
+            self._changed[draw] = float((plain != overlaid).any(axis=1).mean())
+        return self._changed[draw]
 
 
 def draw_of(run: RunSpec) -> Draw:

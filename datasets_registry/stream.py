@@ -8,7 +8,7 @@ streams read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.overlay import Overlay, Shift
 from janus_bench.contract import PacketStream
 from janus_bench.errors import DataError
 from janus_bench.stored import Unreadable, read_array, read_json
@@ -166,21 +167,24 @@ def part_stream(
     rng: np.random.Generator,
     *,
     training: bool,
+    overlay: Overlay | None = None,
 ) -> PacketStream:
     """The captures that the flows ``flow_ids`` (n,) are part of, ``flow`` being positions in ``flow_ids``.
 
-    ``attack`` (flows of the store,).  At scoring a capture is there as it is.  For training only packets of these flows
-    stay, and packets of no flow at all in captures without an attack.  Captures come in a drawn order and their clocks
-    start at 0: file names and dates tell labels.
+    attack (flows of the store,); ``overlay``: captures that lie over others, those of a site being one.  At scoring a
+    capture is there as it is.  For training only packets of these flows stay, and packets of no flow at all in captures
+    without an attack.  Captures come in a drawn order and their clocks start at 0: file names and dates tell labels.
     """
     stored, captures = open_stream(store.folder / "stream")
     row = np.full(store.n_flows + 1, -1)  # the last one for packets of no flow
     row[flow_ids] = np.arange(len(flow_ids))
     no_packets = {name: np.asarray(column[:0]) for name, column in stored.items()}
     parts: list[dict[str, NDArray[Any]]] = [{**no_packets, "capture": np.zeros(0, dtype=np.int32)}]
-    for name in rng.permutation(sorted(captures)):
-        packets = slice(captures[name].start, captures[name].stop)
-        part = {name: np.asarray(column[packets]) for name, column in stored.items()}
+    for names in _drawn(captures, overlay or {}, rng):
+        part = _together(
+            [{key: np.asarray(column[_slice(captures[name])]) for key, column in stored.items()} for name in names],
+            [overlay[name] for name in names] if overlay and names[0] in overlay else None,
+        )
         of_store = part["flow"]
         flow = row[of_store]
         if not (flow >= 0).any():
@@ -192,3 +196,25 @@ def part_stream(
         part |= {"time": part["time"] - part["time"][0], "capture": number, "flow": flow}
         parts.append({name: column[kept] for name, column in part.items()})
     return PacketStream(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _drawn(captures: Iterable[str], overlay: Overlay, rng: np.random.Generator) -> list[list[str]]:
+    """The captures in a drawn order, those that lie over each other together."""
+    together: dict[object, list[str]] = {}
+    for name in rng.permutation(sorted(captures)).tolist():
+        together.setdefault(overlay[name].site if name in overlay else name, []).append(name)
+    return list(together.values())
+
+
+def _slice(packets: range) -> slice:
+    return slice(packets.start, packets.stop)
+
+
+def _together(parts: Sequence[Mapping[str, NDArray[Any]]], places: Sequence[Shift] | None) -> dict[str, NDArray[Any]]:
+    """Captures as one, on the clock of their site; each keeps its own order, which need not be that of its times."""
+    if places is None:
+        return dict(parts[0])
+    times = [(part["time"] - place.first) + place.offset for part, place in zip(parts, places, strict=True)]
+    order = np.argsort(np.concatenate([np.maximum.accumulate(time) for time in times]), kind="stable")
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: column[order] for name, column in (whole | {"time": np.concatenate(times)}).items()}

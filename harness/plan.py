@@ -12,6 +12,8 @@ from janus_bench.params import build_params
 from janus_bench.plugins import LoadedDetector
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, Regime, RunSpec
 
+NEIGHBOURS = frozenset({"context", "stream"})  # Inputs that hold what other flows did.
+
 
 @dataclass(frozen=True)
 class DetectorChoice:
@@ -38,6 +40,7 @@ class Settings:
     split: str
     seeds: tuple[int, ...]
     device: str
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def make_plan(
         datasets={name: DatasetEntry(**info) for name, info in datasets.items()},
         detectors=rows,
         cells=tuple(cells),
+        overlay=settings.overlay,
     )
     return Plan(record, _grouped(runs, settings.seeds))
 
@@ -153,7 +157,8 @@ def _run_spec(
 ) -> tuple[LoadedDetector, RunSpec]:
     """The run behind a cell, and the detector as its parameters make it.
 
-    A control has the parameters of its transfer cell and no source, so cells of a target share one control run.
+    A control has the parameters of its transfer cell and no source, so cells of a target share one control run.  A
+    detector that sees no neighbours has one run, whatever is done to them.
     """
     regime, source, target = cell
     params = row.choice.params(settings.profile, diagonal=source == target, overrides=row.variant.params)
@@ -175,6 +180,8 @@ def _run_spec(
         device=settings.device,
         train_size=row.variant.train_size,
         contamination=row.variant.contamination,
+        overlay=settings.overlay and bool(loaded.capabilities.inputs & NEIGHBOURS),
+        attacks_left=row.variant.attacks_left if "context" in loaded.capabilities.inputs else 0.0,
     )
     return loaded, spec
 

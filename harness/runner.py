@@ -25,7 +25,7 @@ from janus_bench.errors import DataError, InvalidScores, JanusBenchError
 from janus_bench.files import why
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
-from protocols.roles import Use, roles_of
+from protocols.roles import Surroundings, Use, roles_of
 from protocols.splits import FEWEST_FLOWS
 from reports.results.evidence import cell_scores, compute_metrics
 from reports.results.folder import RunStore, WriteFailed
@@ -192,7 +192,8 @@ class _FitRun:
         roles = roles_of(first.regime, first.calibration)
 
         def batch(run: RunSpec, use: Use, *, scored: bool) -> Batch:
-            return Batch.of(self._part(run, use), capabilities.inputs, scored=scored)
+            world = Surroundings(run.overlay, run.attacks_left)
+            return Batch.of(self._part(run, use), capabilities.inputs, scored=scored, world=world)
 
         found = {f"train{number}": batch(first, use, scored=False) for number, use in enumerate(roles.fit)}
         self._train = list(found)
@@ -246,7 +247,7 @@ class _FitRun:
         return [run for run in self._fit.runs if run.key not in final]
 
     def _do(self, runs: Sequence[RunSpec], stages: Stages) -> None:
-        told = {"fit": self._fit.key, "runs": [asdict(run) for run in runs]}
+        told = {"fit": self._fit.key, "runs": [run.declared for run in runs]}
         plugins.notify("janus_bench_run_started", told, self._observer.message)
         for run in runs:
             if self._why[run.key]:
@@ -342,7 +343,7 @@ class _FitRun:
             tables.append(table.sort("flow_id"))
         scores = pl.concat(tables)
         self._store.write_scores(run.key, scores)
-        views = cell_scores(scores, self._datasets[run.target].truth, asdict(run), self._aggregator)
+        views = cell_scores(scores, self._datasets[run.target].truth, run.declared, self._aggregator)
         cost = {
             "fit_s": self._fit_s,
             "calibrate_s": event.calibrate_s,
@@ -397,12 +398,15 @@ class _FitRun:
         cost: Mapping[str, float | None] | None = None,
         metrics: Mapping[str, float | None] | None = None,
     ) -> RunRecord:
-        capabilities = self._fit.loaded.capabilities
+        dataset, capabilities = self._datasets[run.target], self._fit.loaded.capabilities
+        partition = dict(dataset.describe(draw_of(run)))
+        if run.overlay:
+            partition["context_changed"] = dataset.context_changed(draw_of(run))
         record = self._store.append(
             RunRecord(
                 key=run.key,
                 fit_key=self._fit.key,
-                spec=asdict(run),
+                spec=run.declared,
                 status=status,
                 reason=reason,
                 attempt=0,
@@ -413,7 +417,7 @@ class _FitRun:
                 counts=counts or self._counts(run, self._planned),
                 cost=cost or {},
                 metrics=metrics or {},
-                partition=self._datasets[run.target].describe(draw_of(run)),
+                partition=partition,
                 environment=environment(),
             )
         )

@@ -28,6 +28,7 @@ from janus_bench.contract import PacketStream
 from janus_bench.files import write_array
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
+from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
 from protocols.splits import Draw
 
 Ids = NDArray[np.int64]
@@ -37,8 +38,6 @@ NEUTRAL_DRAWS = 256
 PREFIX = "janus-bench-"
 BLOCK_FLOWS = 1 << 14  # Flows whose packets are in memory at a time while a part is written.
 ORDER, IDS, CAPTURES = 0, 1, 2  # Each draw of a part has a generator of its own.
-# The input ``stream`` for training, validation and calibration: without the packets of other flows.
-OWN_STREAM = "own_stream"
 
 
 @dataclass(frozen=True)
@@ -60,19 +59,41 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Input:
+    """One of ``columns.INPUTS``, or ``ids``, in the form in which it is staged.  A detector is told its name alone.
+
+    own    of the stream: without the packets of other flows
+    world  of the stream and of context: what was done to the neighbours
+    """
+
+    name: str
+    own: bool = False
+    world: Surroundings = AS_RECORDED
+
+    @property
+    def folder(self) -> str:
+        """The same for equal ones only."""
+        forms = {"own": self.own, **asdict(self.world)}
+        return "-".join((self.name, *(f"{form}={value}" for form, value in forms.items() if value)))
+
+
+@dataclass(frozen=True)
 class Batch:
-    """A part as a detector is given it: with which of ``columns.INPUTS``, the stream by itself (``OWN_STREAM``) or with
-    all packets."""
+    """A part as a detector is given it."""
 
     part: Part
-    inputs: tuple[str, ...]
+    inputs: tuple[Input, ...]
 
     @classmethod
-    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool) -> Self:
+    def of(cls, part: Part, inputs: frozenset[str], *, scored: bool, world: Surroundings = AS_RECORDED) -> Self:
         """``scored``: what a detector scores lies in whole captures; what it learns from has no packets of other flows
         around it."""
-        named = (name if name != "stream" or scored else OWN_STREAM for name in inputs)
-        return cls(part, ("ids", *sorted(named)))
+        around = world.around(part.name)
+        forms = {
+            "stream": Input("stream", own=not scored, world=Surroundings(overlay=around.overlay)),
+            "context": Input("context", world=around),
+        }
+        return cls(part, (Input("ids"), *(forms.get(name, Input(name)) for name in sorted(inputs))))
 
 
 class Stages:
@@ -86,9 +107,9 @@ class Stages:
     def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
         """``batches``: those of all fits to come, each as often as a fit asks for it."""
         self.folder, self._held = _new_folder()
-        self.written: Counter[tuple[Part, str]] = Counter()
+        self.written: Counter[tuple[Part, Input]] = Counter()
         self._datasets = {dataset.store.hash: dataset for dataset in datasets}
-        self._waiting = Counter((batch.part, name) for batch in batches for name in batch.inputs)
+        self._waiting = Counter((batch.part, each) for batch in batches for each in batch.inputs)
         self._rows: dict[Part, Ids] = {}
         self._locks: dict[Part, threading.RLock] = {}
         self._lock = threading.Lock()
@@ -104,7 +125,7 @@ class Stages:
             (folder / name).mkdir(parents=True)
         for name, batch in batches.items():
             for each in batch.inputs:
-                self._link(batch.part, each, folder / "in" / name / each)
+                self._link(batch.part, each, folder / "in" / name / each.name)
         return folder
 
     def flow_ids(self, part: Part) -> Ids:
@@ -118,13 +139,13 @@ class Stages:
         """A fit has ended: its folder goes, and so does every input of a part that nobody waits for any more."""
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        for part, name in ((batch.part, name) for batch in batches for name in batch.inputs):
+        for part, each in ((batch.part, each) for batch in batches for each in batch.inputs):
             with self._lock:
-                self._waiting[part, name] -= 1
-                last = self._waiting[part, name] == 0
+                self._waiting[part, each] -= 1
+                last = self._waiting[part, each] == 0
             if last:
-                shutil.rmtree(self._place(part, name), ignore_errors=True)
-            if last and name == "ids":
+                shutil.rmtree(self._place(part, each), ignore_errors=True)
+            if last and each.name == "ids":
                 self._rows.pop(part, None)
 
     def close(self) -> None:
@@ -132,27 +153,27 @@ class Stages:
         if self._held is not None:
             os.close(self._held)
 
-    def _place(self, part: Part, name: str) -> Path:
-        return self.folder / "parts" / part.key / name
+    def _place(self, part: Part, each: Input) -> Path:
+        return self.folder / "parts" / part.key / each.folder
 
     def _lock_of(self, part: Part) -> threading.RLock:
         with self._lock:
             return self._locks.setdefault(part, threading.RLock())
 
-    def _link(self, part: Part, name: str, destination: Path) -> None:
+    def _link(self, part: Part, each: Input, destination: Path) -> None:
         """The files of an input, written by whoever needs them first; the links share what is on disk and in the page
         cache."""
-        place = self._place(part, name)
+        place = self._place(part, each)
         with self._lock_of(part):
             rows = self.flow_ids(part)
             if not place.exists():
-                beside = place.with_name(f"{name}.part")
+                beside = place.with_name(f"{each.folder}.part")
                 beside.mkdir(parents=True)
-                _write_input(beside, part, name, self._datasets[part.data_hash], rows)
+                _write_input(beside, part, each, self._datasets[part.data_hash], rows)
                 for file in beside.iterdir():
                     file.chmod(0o444)
                 beside.rename(place)
-                self.written[part, name] += 1
+                self.written[part, each] += 1
         destination.mkdir(parents=True)
         for file in place.iterdir():
             os.link(file, destination / file.name)
@@ -189,10 +210,11 @@ def neutral_draw(draw: Any, attack: NDArray[np.bool_]) -> NDArray[Any]:
     return best
 
 
-def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows: Ids) -> None:
+def _write_input(folder: Path, part: Part, each: Input, dataset: OpenDataset, rows: Ids) -> None:
     """``ids.npy``; ``offsets.npy`` and ``<channel>.npy``; ``<features>.npy`` (n, columns); or ``<column>.npy`` of the
     stream."""
-    store, attack = dataset.store, dataset.index.attack
+    store, attack, name = dataset.store, dataset.index.attack, each.name
+    overlay = dataset.overlay(part.draw) if each.world.overlay else None
     if name == "ids":
         rng = part.generator(IDS)
         drawn = neutral_draw(lambda: rng.integers(1, 2**63, size=len(rows), dtype=np.uint64), attack[rows])
@@ -201,16 +223,16 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
         _write_packets(folder, store, rows)
     elif name == "context":
         from datasets_registry.context import part_context
-        from protocols.roles import neighbours_of_part
 
-        there = neighbours_of_part(dataset.index, dataset.partition(part.draw), part.name)
-        write_array(folder / "context.npy", part_context(store, rows, there).astype(np.float64))
+        there = neighbours_of_part(dataset.index, dataset.partition(part.draw), part.name, each.world.attacks_left)
+        write_array(folder / "context.npy", part_context(store, rows, there, overlay).astype(np.float64))
     elif name in FEATURE_INPUTS:
         _write_features(folder / f"{name}.npy", store, rows, name, FEATURE_INPUTS[name])
     else:
         from datasets_registry.stream import part_stream
 
-        stream = part_stream(store, rows, attack, part.generator(CAPTURES), training=name == OWN_STREAM)
+        rng = part.generator(CAPTURES)
+        stream = part_stream(store, rows, attack, rng, training=each.own, overlay=overlay)
         for column in PacketStream.__dataclass_fields__:
             write_array(folder / f"{column}.npy", getattr(stream, column))
 

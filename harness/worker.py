@@ -66,9 +66,9 @@ class Batches:
             for folder in folders
         }
         ids, packets = inputs["ids"]["ids"], inputs.get("packets", {})
-        streams = [PacketStream(**inputs[kind]) for kind in ("stream", "own_stream") if kind in inputs]
+        stream = PacketStream(**inputs["stream"]) if "stream" in inputs else None
         n = len(ids)
-        if streams:
+        if stream is not None:
             block = None  # whole captures are replayed for one flow as for all
         for start in range(0, n, block or max(n, 1)):
             stop = min(n, start + (block or n))
@@ -83,7 +83,7 @@ class Batches:
                 if kind in inputs:
                     matrix = np.array(inputs[kind][kind][start:stop])
                     features |= {column: np.ascontiguousarray(matrix[:, place]) for place, column in enumerate(columns)}
-            yield FlowBatch(np.array(ids[start:stop]), offsets, channels, features, streams[0] if streams else None)
+            yield FlowBatch(np.array(ids[start:stop]), offsets, channels, features, stream)
 
 
 class Events:

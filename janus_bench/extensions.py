@@ -47,6 +47,7 @@ class Variant:
     """One setting of a protocol.  Each has rows of its own on the leaderboard, named ``detector · variant``.
 
     train_size, contamination  see ``protocols.splits.Draw``
+    attacks_left               see ``protocols.roles.Surroundings``
     caps                       caps of a published protocol in place of the profile's
     params                     parameters that override everyone's, the user's too
     aggregator                 makes this row's scalar in place of the detector's own (rows with the same parameters
@@ -57,6 +58,7 @@ class Variant:
     name: str = ""
     train_size: int | None = None
     contamination: float | None = None
+    attacks_left: float = 0.0
     caps: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     aggregator: str | None = None

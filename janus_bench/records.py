@@ -33,6 +33,16 @@ def key_of(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+CAME_LATER = ("overlay", "attacks_left")
+OVERLAID = "+overlay"  # Behind a protocol's name in tables: with it the protocol is another one.
+
+
+def declared(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's key is made of.  Fields that came later than stored keys are left out where they change nothing, so
+    that no run becomes an old one."""
+    return {name: value for name, value in spec.items() if name not in CAME_LATER or value}
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """Everything that decides a run's scores, and nothing else (the protocol's name is not part of it: identical fits
@@ -40,7 +50,8 @@ class RunSpec:
 
     ``source`` is None in the control regime, where the target's calibration flows are the only training data.
     ``split``, ``caps``, ``train_size`` and ``contamination`` decide the partitions (``protocols.splits.Draw``);
-    ``profile`` the detector's parameters.
+    ``profile`` the detector's parameters; ``overlay`` and ``attacks_left`` the neighbours of flows
+    (``protocols.roles.Surroundings``).
     """
 
     detector: str
@@ -60,23 +71,31 @@ class RunSpec:
     train_size: int | None = None
     contamination: float | None = None
     schema_version: int = SCHEMA_VERSION
+    overlay: bool = False
+    attacks_left: float = 0.0
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """As it is stored."""
+        return declared(asdict(self))
 
     @property
     def key(self) -> str:
-        return key_of(asdict(self))
+        return key_of(self.declared)
 
     @property
     def fit_key(self) -> str:
         """Shared by all runs that one fit serves."""
-        declared = asdict(self)
-        if self.regime == "transfer":
-            del declared["target"], declared["target_hash"]
-        return key_of(declared)
+        of_target = ("target", "target_hash") if self.regime == "transfer" else ()
+        return key_of({name: value for name, value in self.declared.items() if name not in of_target})
 
 
 class StoredPartition(TypedDict, total=False):
     """How one seed's flows of a dataset were divided, as its runs recorded it; ``sizes``: part → flows, ``sites``: site
-    → its ``benign`` and ``attack`` test flows (flows of no named site under an empty name)."""
+    → its ``benign`` and ``attack`` test flows (flows of no named site under an empty name).
+
+    context_changed  under an overlay: share of the test flows whose context is another one
+    """
 
     kind: str
     reason: str
@@ -85,6 +104,7 @@ class StoredPartition(TypedDict, total=False):
     uncapped: Mapping[str, int]
     attacks_sharing_a_training_capture: int
     attacks_in_train: int
+    context_changed: float
 
 
 @dataclass(frozen=True)
@@ -188,7 +208,8 @@ class PlanRecord:
     """``plans/<key>.json``: what was asked for, so that a table knows which cells are missing.
 
     ``detectors``: label → row.  ``made``: when it was asked for last (ISO 8601, UTC, microseconds); no part of the key,
-    so that the same request is the same file.  Plans of schema version 1 may lack it.
+    so that the same request is the same file.  Plans of schema version 1 may lack it.  ``overlay``: see
+    ``datasets_registry.overlay``.
     """
 
     protocol: str
@@ -201,6 +222,12 @@ class PlanRecord:
     cells: tuple[ExpectedCell, ...]
     schema_version: int = SCHEMA_VERSION
     made: str = ""
+    overlay: bool = False
+
+    @property
+    def shown_protocol(self) -> str:
+        """Its name in tables."""
+        return f"{self.protocol}{OVERLAID if self.overlay else ''}"
 
     @property
     def key(self) -> str:
@@ -224,7 +251,8 @@ class PlanRecord:
             }
             for label, row in stored["detectors"].items()
         }
-        return stored if self.made else {name: value for name, value in stored.items() if name != "made"}
+        left_out = {name for name in ("made", "overlay") if not stored[name]}
+        return {name: value for name, value in stored.items() if name not in left_out}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

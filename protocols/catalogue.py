@@ -89,6 +89,16 @@ PROTOCOLS = (
         variants=tuple(Variant(f"{share:.0%} attacks", contamination=share) for share in (0.0, 0.01, 0.02, 0.05, 0.10)),
     ),
     ProtocolSpec(
+        "context-contamination",
+        (
+            "Within, with 0, 1 and 5 % of the attack sessions left among the neighbours of benign flows; of interest "
+            "for detectors that read context."
+        ),
+        diagonal,
+        regimes=("transfer",),
+        variants=tuple(Variant(f"{share:.0%} of attacks around", attacks_left=share) for share in (0.0, 0.01, 0.05)),
+    ),
+    ProtocolSpec(
         "preset-conmd",
         "ConMD's sizes: 10 000 training flows, at most 5 000 benign and 5 000 attack test flows, within each dataset.",
         diagonal,

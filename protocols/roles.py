@@ -115,16 +115,47 @@ def use_of_target(regime: str, calibration: str, calibrates: str, aggregator: st
     return tuple(filter(None, ("training" if trained else "", own, "aggregator" if fitted else "")))
 
 
-def neighbours_of_part(index: FlowIndex, partition: Partition, part: str) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run does to the neighbours of the flows that it looks at; nothing by default.
+
+    overlay       of what is tested: the test captures of a site lie over each other
+    attacks_left  of what a detector learns from and is calibrated on: the share of the attack sessions that are left
+                  among them, where no operator could have removed every one
+    """
+
+    overlay: bool = False
+    attacks_left: float = 0.0
+
+    def around(self, part: str) -> Surroundings:
+        """As far as it concerns a part."""
+        return Surroundings(overlay=self.overlay) if is_tested(part) else Surroundings(attacks_left=self.attacks_left)
+
+
+AS_RECORDED = Surroundings()
+
+
+def is_tested(part: str) -> bool:
+    """Whether a part lies among all flows of its captures, and not among benign ones."""
+    return part == "test" or part in HINTS
+
+
+def neighbours_of_part(
+    index: FlowIndex, partition: Partition, part: str, attacks_left: float = 0.0
+) -> NDArray[np.bool_]:
     """Which of a dataset's flows a part's flows have around them when a detector looks at their context, (n,).
 
     What is tested lies among all flows.  What a detector learns from, and what calibrates it, lies among benign ones,
-    and among those attacks that the draw leaves in training: no label is used beyond their removal.
+    among those attacks that the draw leaves in training, and among ``attacks_left`` (see ``Surroundings``): no label is
+    used beyond the removal of the others.
     """
-    if part == "test" or part in HINTS:
+    from protocols.splits import some_attacks
+
+    if is_tested(part):
         return np.ones(len(index.attack), np.bool_)
     there = ~index.attack
     there[partition.parts["train"]] = True
+    there[some_attacks(index, attacks_left)] = True
     return there
 
 

@@ -187,6 +187,15 @@ def baseline_parts(index: FlowIndex, cal_a: Ids, seed: int) -> dict[str, Ids]:
     return next((parts for parts in chain([first], draws) if min(map(len, parts.values())) >= FEWEST_FLOWS), first)
 
 
+def some_attacks(index: FlowIndex, share: float) -> Ids:
+    """Attack flows of so large a share of the attack sessions, rounded up: the same under every seed, and part of those
+    of a larger share."""
+    attacks = np.flatnonzero(index.attack)
+    sessions = np.unique(index.session[attacks])
+    order = np.argsort(_id_hash(sessions, index.salt), kind="stable")
+    return attacks[np.isin(index.session[attacks], sessions[order[: math.ceil(share * len(sessions))]])]
+
+
 def _generator(index: FlowIndex, seed: int, role: str = "") -> np.random.Generator:
     """``role``: what is drawn, of benign flows the name of their site; without a name it is the generator that divided
     a dataset before sites."""

@@ -87,6 +87,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Name of a network of the shared captures → its store, extracted once for all tests."""
+
+    def get(name: str) -> Any:
+        from datasets_registry.ingest import ingest_folder
+        from datasets_registry.store import FlowStore
+
+        def make(folder: Path) -> None:
+            ingest_folder(SHARED_DATA / "domains" / name, folder / "store", name=name)
+
+        return FlowStore.open(shared_once(tmp_path_factory, f"real-{name}", make) / "store")
+
+    return get
+
+
+@pytest.fixture(scope="session")
 def plugin_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment of its own that sees this one's packages, with both test plugins installed by
     pip."""

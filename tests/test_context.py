@@ -3,6 +3,7 @@ may and may not tell."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from janus_bench.params import build_params
 from janus_bench.plugins import detector_entries, load_detector
 from protocols.splits import Draw
 from tests import context_oracle as oracle
+from tests.numbered import number_of, write_numbered
 from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
 
 DOMAINS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "domains"
@@ -76,10 +78,9 @@ def test_generated_flows_have_the_context_that_its_definition_gives_them(seed):
 
 @pytest.mark.skipif(not NETWORKS, reason=f"no real captures at {DOMAINS}")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_real_network_has_the_context_that_its_definition_gives_it(name, tmp_path):
+def test_every_real_network_has_the_context_that_its_definition_gives_it(name, real_store):
     """In both worlds; of large captures the first three hundred flows."""
-    ingest_folder(DOMAINS / name, tmp_path / "store", name=name)
-    store = FlowStore.open(tmp_path / "store")
+    store = real_store(name)
     table, labels = store.flows(), store.labels()
     start, file, attack = table["ts_start"].to_numpy(), labels["file"].to_numpy(), labels["attack"].to_numpy()
     answered = first_answers(store, start)
@@ -188,7 +189,7 @@ def test_what_is_staged_lies_among_benign_flows_and_what_is_tested_among_all(num
     in_training = np.zeros(len(benign), np.bool_)
     in_training[dataset.partition(draw).parts["train"]] = True
     assert (in_training & ~benign).any() == bool(contamination)
-    for name in ("train", "val", "cal_a", "cal_b", "test", "baseline_train"):
+    for name in ("train", "val", "cal_a", "cal_b", "test", "baseline_train", "baseline_val", "baseline_cal_a"):
         part = Part(dataset.store.hash, draw, name)
         batch = Batch.of(part, frozenset({"context"}), scored=name in ("cal_a", "cal_b", "test"))
         stages = Stages([dataset], [batch])
@@ -213,6 +214,72 @@ def test_what_is_staged_lies_among_benign_flows_and_what_is_tested_among_all(num
             wanted = np.array([[expected[at][column] for column in CONTEXT_FEATURES] for at in kept])
             if kept:
                 assert np.allclose(found[[place[mine[at]] for at in kept]], wanted, rtol=1e-5, atol=1e-5)
+
+
+def staged_by_number(dataset: OpenDataset, names: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
+    """Part → number of a flow (``tests.numbered``) → its context, as a detector is given it."""
+    offsets, packets = dataset.store.shards[0].arrays()
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for name in names:
+        part = Part(dataset.store.hash, Draw(7, "grouped", "quick"), name)
+        batch = Batch.of(part, frozenset({"context"}), scored=name == "test")
+        stages = Stages([dataset], [batch])
+        try:
+            matrix = np.load(stages.open({"x": batch}) / "in" / "x" / "context" / "context.npy")
+            numbers = [number_of(tuple(packets["size"][offsets[i] : offsets[i] + 2])) for i in stages.flow_ids(part)]
+        finally:
+            stages.close()
+        found[name] = dict(zip(numbers, matrix, strict=True))
+    return found
+
+
+@pytest.fixture(scope="module")
+def relabelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenDataset, OpenDataset, OpenDataset]:
+    """A network as it is; with every third benign flow called an attack and half of the attacks benign; and with most
+    attacks taken out of the labels and the others under another family."""
+    folder = tmp_path_factory.mktemp("relabelled")
+    opened = []
+    for name in ("plain", "mixed", "fewer"):
+        captures = write_numbered(folder / name, 0)
+        table = pl.read_csv(captures / "labels.csv")
+        place, attack = pl.int_range(pl.len()), pl.col("label") == "attack"
+        if name == "mixed":
+            other = pl.when(attack).then(pl.lit("benign")).otherwise(pl.lit("attack"))
+            table = table.with_columns(label=pl.when(place % 3 == 0).then(other).otherwise("label"))
+        elif name == "fewer":
+            renamed = pl.when(attack).then(pl.lit("renamed")).otherwise("family")
+            table = table.filter(~attack | (place % 5 == 0)).with_columns(family=renamed)
+        table.write_csv(captures / "labels.csv")
+        ingest_folder(captures, folder / "stores" / name, name=name)
+        opened.append(OpenDataset(FlowStore.open(folder / "stores" / name)))
+    return tuple(opened)
+
+
+def common(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> list[bool]:
+    return [np.array_equal(one[number], other[number]) for number in one.keys() & other.keys()]
+
+
+def test_no_relabelling_changes_the_context_of_what_is_tested(relabelled):
+    plain, mixed, _ = relabelled
+    assert (plain.index.attack != mixed.index.attack).mean() > 0.2
+    same = common(staged_by_number(plain, ["test"])["test"], staged_by_number(mixed, ["test"])["test"])
+    assert len(same) > 50
+    assert all(same)
+
+
+def test_removing_and_renaming_attacks_changes_no_context_of_training_validation_or_calibration(relabelled):
+    plain, _, fewer = relabelled
+    assert plain.index.attack.sum() > 3 * fewer.index.attack.sum() > 0
+    parts = ["train", "val", "cal_a", "cal_b", "baseline_train", "baseline_val", "baseline_cal_a"]
+    pool: list[dict[int, np.ndarray]] = [{}, {}]
+    for found, dataset in zip(pool, (plain, fewer), strict=True):
+        for rows in staged_by_number(dataset, parts).values():
+            found.update(rows)  # a flow's context is one, whatever part it is in
+    same = common(*pool)
+    assert len(same) > 300
+    assert all(same)
+    tested = common(*(staged_by_number(dataset, ["test"])["test"] for dataset in (plain, fewer)))
+    assert not all(tested)  # flows that are gone are in no context of the test
 
 
 TABULAR = sorted(

@@ -15,7 +15,7 @@ import pytest
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from harness import runner
-from harness.staging import OWN_STREAM, Batch, Part, Stages, remove_stale
+from harness.staging import Batch, Input, Part, Stages, remove_stale
 from protocols.splits import Draw
 from tests.test_same_bits import run
 from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
@@ -35,7 +35,7 @@ def test_every_input_of_every_part_is_written_once_for_all_detectors(
     (stages,) = made
     assert set(stages.written.values()) == {1}
     inputs = {
-        part.name: sorted(name for other, name in stages.written if other.name == part.name)
+        part.name: sorted(each.folder for other, each in stages.written if other.name == part.name)
         for part, _ in stages.written
     }
     everything = sorted(2 * ["features", "ids", "packets", "stream"])  # of two datasets
@@ -44,7 +44,7 @@ def test_every_input_of_every_part_is_written_once_for_all_detectors(
         "cal_b": everything,
         "test": everything,
     }
-    assert inputs["train"] == sorted(2 * ["features", "ids", "own_stream", "packets"])
+    assert inputs["train"] == sorted(2 * ["features", "ids", "packets", "stream-own=True"])
     assert not stages.folder.exists()
 
 
@@ -88,7 +88,7 @@ def test_order_and_ids_depend_on_data_draw_and_part_alone(dataset: OpenDataset) 
     assert sorted(orders["cal_a"][0]) != orders["cal_a"][0]
     assert orders["cal_a"][0] != orders["seed"][0]
     assert not set(orders["cal_a"][1]) & set(orders["cal_b"][1])
-    assert OWN_STREAM not in Batch.of(Part("x", draw, "test"), frozenset({"stream"}), scored=True).inputs
+    assert Input("stream") in Batch.of(Part("x", draw, "test"), frozenset({"stream"}), scored=True).inputs
 
 
 def test_a_part_s_key_follows_from_data_draw_and_name_and_each_purpose_has_numbers_of_its_own() -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from datasets_registry.audits.artefacts import artefacts
 from datasets_registry.audits.captures import coverage, origins, separable_captures
+from datasets_registry.audits.context import context
 from datasets_registry.audits.duplicates import duplicates
 from datasets_registry.audits.separability import separability
 from datasets_registry.audits.view import AuditView, Ids
 from datasets_registry.store import FlowStore
 from janus_bench.quiet import ignore
 
-AUDIT_VERSION = 1  # Changes when a number or a threshold does.
+AUDIT_VERSION = 2  # Changes when a number or a threshold does.
 
 
 def audit_store(
@@ -36,6 +37,7 @@ def audit_store(
         "artefacts": lambda: artefacts(view),
         "separability": lambda: separability(view, grouped, seed),
         "captures": lambda: separable_captures(view, seed),
+        "context": lambda: context(view, store, grouped, seed),
         "duplicates": lambda: duplicates(view, grouped, random),
     }
     answers = []

@@ -105,12 +105,18 @@ def _judge_origins(apart: float, same_hosts: float, enough: int) -> list[Finding
     return judged("origins.apart", apart, text, short, note=APART_NOTE, warning=APART_WARNING)
 
 
+def largest_captures(view: AuditView) -> Ids:
+    """Numbers of the captures with most benign flows, of those that have enough."""
+    flows = np.bincount(view.capture[~view.attack], minlength=view.n_captures)
+    largest = np.argsort(-flows, kind="stable")[:LARGEST]
+    return largest[flows[largest] >= MIN_CAPTURE_FLOWS]
+
+
 def separable_captures(view: AuditView, seed: int) -> Answer:
     """Benign against benign: how well a classifier tells the largest benign captures apart by the 20 features."""
     key, what = "captures.separability", f"benign against benign: telling the {LARGEST} largest captures apart"
-    code = view.capture
+    code, chosen = view.capture, largest_captures(view)
     flows = np.bincount(code[~view.attack], minlength=view.n_captures)
-    chosen = [number for number in np.argsort(-flows, kind="stable")[:LARGEST] if flows[number] >= MIN_CAPTURE_FLOWS]
     if len(chosen) < 2:
         reason = f"{len(chosen)} benign capture(s) of {MIN_CAPTURE_FLOWS} flows or more"
         return Answer([Measured(key, what, "auroc", None, {"reason": reason})])
@@ -157,6 +163,6 @@ def coverage(view: AuditView) -> Answer:
     )
     findings: list[Finding] = []
     for measure in measures:
-        text = f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic"
+        text = f"{percent(measure.value)} {measure.what}: the dataset is not the whole traffic, nor is any context"
         findings += judged(measure.key, measure.value, text, measure.what, warning=LOST)
     return Answer(measures, findings)

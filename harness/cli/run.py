@@ -57,6 +57,13 @@ def run(
         Literal["grouped", "random"],
         typer.Option(envvar="JANUS_BENCH_SPLIT", help="random only to compare with the literature: it rewards memory."),
     ] = "grouped",
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay",
+            help="Lay the test captures of each site over each other in time, at drawn moments: another table.",
+        ),
+    ] = False,
     runs: Runs = DEFAULT_RUNS,
     jobs: Annotated[
         int | None,
@@ -117,7 +124,7 @@ def run(
         for variant in spec.variants:
             for diagonal in (True, False):
                 choice.params(profile, diagonal=diagonal, overrides=variant.params)
-    settings = Settings(profile, spec.split or split, numbers, _device(device))
+    settings = Settings(profile, spec.split or split, numbers, _device(device), overlay)
     names = _dataset_names(datasets)
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
@@ -127,6 +134,8 @@ def run(
     for each in (each for fit in plan.fits for each in fit.runs):
         for name in {each.source or each.target, each.target}:
             opened[name].partition(draw_of(each))
+    for line in _overlaid(plan, opened):
+        console.say(line)
     if store is None:
         _print_dry_run(plan, opened, output)
         return
@@ -151,6 +160,21 @@ def run(
     console.out(show(results.table([plan.record]), renderer), as_json=output == "json")
     keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
     raise typer.Exit(_conclude(result, [results.records[key] for key in keys], runs, console.retry_command()))
+
+
+def _overlaid(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
+    """How much of each test an overlay reaches."""
+    from datasets_registry.registry import draw_of
+
+    runs = [run for fit in plan.fits for run in fit.runs]
+    if plan.record.overlay and not any(run.overlay for run in runs):
+        return ["--overlay changes nothing: no detector that was asked for reads context or the packet stream"]
+    tests = dict.fromkeys((run.target, draw_of(run)) for run in runs if run.overlay)
+    return [
+        f"--overlay changes the context of {datasets[name].context_changed(draw):.1%} of the test flows of {name} "
+        f"(seed {draw.seed})"
+        for name, draw in tests
+    ]
 
 
 def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: str) -> int:

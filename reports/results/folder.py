@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.files import why, write_atomically
-from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, key_of
+from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _record(path: Path) -> RunRecord:
         fields.get("partition", {}), StoredPartition, "partition"
     ):
         raise _damaged(path, wrong)
-    if (fields["key"], fields["attempt"]) != _attempt_of(path) or key_of(fields["spec"]) != fields["key"]:
+    if (fields["key"], fields["attempt"]) != _attempt_of(path) or key_of(declared(fields["spec"])) != fields["key"]:
         raise _damaged(path, "its key is not that of its name and declaration")
     return RunRecord(**fields)
 

@@ -18,7 +18,16 @@ from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.extensions import BEST_FIXED, Metric
 from janus_bench.quiet import ignore
-from janus_bench.records import SCHEMA_VERSION, DatasetEntry, DetectorRow, PlanRecord, Regime, RunRecord, canonical_json
+from janus_bench.records import (
+    OVERLAID,
+    SCHEMA_VERSION,
+    DatasetEntry,
+    DetectorRow,
+    PlanRecord,
+    Regime,
+    RunRecord,
+    canonical_json,
+)
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
 from reports.results.sites import SITE, Sizes, TableSites, view_of
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
 AUROC = "auroc"
 MISSING = "missing"  # Status of a run that was planned and has no row.
 
-SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration")
+SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration", "overlay")
 """Of a plan: what tables must agree in, besides their data, to be one or to be compared."""
 
 TRUTHS, SCORES, SCORED = 4, 8, 32
@@ -165,11 +174,11 @@ class Results:
     def select(self, protocol: str = "") -> ResultTable:
         """The table that was asked for last (of the protocol, if one is named).  What else there is, and that a table
         is an old one, is said."""
-        tables = [table for table in self.tables() if protocol in ("", table.plan.protocol)]
+        tables = [table for table in self.tables() if protocol in ("", table.plan.shown_protocol)]
         if not tables and protocol and self.plans:
-            if protocol not in plugins.protocols():
+            if protocol.removesuffix(OVERLAID) not in plugins.protocols():
                 raise unknown("protocol", protocol, plugins.protocols())
-            names = sorted({plan.protocol for plan in self.plans})
+            names = sorted({plan.shown_protocol for plan in self.plans})
             raise DataError(f"{self.folder} has no results of protocol {protocol!r}, only of {', '.join(names)}")
         if not tables:
             raise DataError(f"no results in {self.folder}: start with `janus-bench run --runs {self.folder}`")
@@ -263,7 +272,8 @@ class ResultTable:
 
     @property
     def title(self) -> str:
-        return f"{self.plan.protocol} ({self.plan.profile}, {self.plan.split} split) on {', '.join(self.datasets)}"
+        how = f"{self.plan.profile}, {self.plan.split} split"
+        return f"{self.plan.shown_protocol} ({how}) on {', '.join(self.datasets)}"
 
     @property
     def seeds(self) -> list[int]:

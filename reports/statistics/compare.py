@@ -226,7 +226,7 @@ def compare(
         "metric": measure.name,
         "higher_is_better": measure.metric.higher_is_better,
         "regime": " against ".join(dict.fromkeys(row.regime for row in pairs[0])),
-        "protocol": plan.protocol,
+        "protocol": plan.shown_protocol,
         "profile": plan.profile,
         "split": plan.split,
         "calibration": plan.calibration,

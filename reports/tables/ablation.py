@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from janus_bench import plugins
-from janus_bench.records import CLASS_SHIFT
+from janus_bench.records import CLASS_SHIFT, OVERLAID
 from reports.tables.document import SUMMARIES, AblationRecord, Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import UPPER_BOUND, mean_of_all
 
@@ -120,7 +120,7 @@ def without_variant(label: str, variant: str) -> str:
 def study_of(document: Board) -> tuple[str, str]:
     """The variants that the document's protocol declares as its reference and as the one beside it; empty where it
     declares none."""
-    protocol = plugins.protocols().get(document["protocol"])
+    protocol = plugins.protocols().get(document["protocol"].removesuffix(OVERLAID))
     return (protocol.reference, protocol.beside) if protocol is not None else ("", "")
 
 

@@ -53,7 +53,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     plan = table.plan
     document: Board = {
         "schema_version": plan.schema_version,
-        "protocol": plan.protocol,
+        "protocol": plan.shown_protocol,
         "regime": "transfer",
         "calibration": plan.calibration,
         "split": plan.split,
@@ -337,7 +337,9 @@ def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
     partitions: dict[str, dict[str, BoardPartition]] = {name: {} for name in table.datasets}
     for run in sorted(table.runs, key=lambda run: run.seed):
         if run.record is not None and run.record.partition:
-            partitions[run.pair[1]][str(run.seed)] = {**run.record.partition}  # type: ignore[typeddict-item]
+            # a detector that sees no neighbours does not know what an overlay changed
+            known = partitions[run.pair[1]].get(str(run.seed), {})
+            partitions[run.pair[1]][str(run.seed)] = {**known, **run.record.partition}  # type: ignore[typeddict-item]
     return {
         name: {
             "flows": entry.flows,

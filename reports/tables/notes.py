@@ -1,8 +1,9 @@
 """The lines printed under every table: what a reader has to know before believing a number."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
-from janus_bench.records import CLASS_SHIFT
+from janus_bench.records import CLASS_SHIFT, OVERLAID
 from reports.results.sites import SITE
 from reports.tables.document import Board, BoardCell
 from reports.tables.fields import DAGGER, UPPER_BOUND, grouped
@@ -45,6 +46,7 @@ def notes_of(document: Board) -> list[str]:
         *_if(any(row["control_status_counts"] for row in rows), BASELINE),
         *_partitions(document),
         *_if(document["split"] == "random", RANDOM_SPLIT),
+        *_if(document["protocol"].endswith(OVERLAID), f"{OVERLAY}{_changed(document)}"),
         _seeds(document),
         *interval_notes(document),
         *_metric(document),
@@ -72,6 +74,10 @@ TARGET_USE = (
 RANDOM_SPLIT = (
     "--split random: benign traffic repeats itself, so this split rewards memory; for comparison with the "
     "literature only"
+)
+OVERLAY = (
+    "--overlay: the test captures of a site lie over each other in time; rows of detectors that see no neighbours are "
+    "those without it"
 )
 CHOSEN_BY_LABELS = (
     "best single score of each cell, chosen with the labels of the test: an ablation upper bound, never ranked"
@@ -101,6 +107,17 @@ def _partitions(document: Board) -> list[str]:
     return [
         f"{PARTITION.get(kind, f'partition: {kind}')}: {', '.join(names)}" for kind, names in grouped(members).items()
     ]
+
+
+def _changed(document: Board) -> str:
+    """How much of the test an overlay reached, the mean over seeds: where captures share no hosts it changes
+    nothing."""
+    shares = {
+        name: [part["context_changed"] for part in info["partitions"].values() if "context_changed" in part]
+        for name, info in document["datasets_info"].items()
+    }
+    listed = ", ".join(f"{name} {fmean(found):.1%}" for name, found in shares.items() if found)
+    return f"; test flows whose context it changed: {listed}" if listed else ""
 
 
 def _seeds(document: Board) -> str:
