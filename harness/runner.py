@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
-from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code
+from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
 from harness.turns import turn
@@ -264,7 +264,7 @@ class _FitRun:
             outcome = self._machine.executor.run(
                 self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
             )
-            self._store.write_log(self._fit.key, folder / "log")
+            self._store.write_log(self._fit.key, outcome.log)
         except WriteFailed:
             raise
         except JanusBenchError as error:
@@ -405,7 +405,7 @@ class _FitRun:
                 fit_key=self._fit.key,
                 spec=asdict(run),
                 status=status,
-                reason=reason,
+                reason=short(reason),
                 attempt=0,
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 provenance=capabilities.provenance,
