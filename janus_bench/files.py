@@ -97,6 +97,19 @@ def remove_left_behind(folder: Path, of: Path | None = None) -> None:
                 os.close(handle)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in which a stranger has worked, as far as it can be: ``rmtree`` ends in an error where folders
+    lie too deep in each other, and leaves what lies in those that may not be written to."""
+    import shutil
+    import subprocess
+
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():
+        for command in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, check=False)
+
+
 def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:
     """``written_aside`` of ``data`` (text as UTF-8); False, and nothing written, where ``exclusive`` and the path is
     taken."""

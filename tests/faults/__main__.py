@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="faults of each kind; default: the long form")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     chosen = parser.parse_args()
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):  # whoever starts it in the background ignores some
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tallies = []
     for kind in chosen.kind.split(","):
         tally, started = Tally(kind), time.monotonic()

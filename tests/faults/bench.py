@@ -1,6 +1,6 @@
 """``python -m tests.faults.bench KIND BEGIN END FOLDER``: cases of one kind in this process, a line of JSON each.
 
-Whoever starts it notices a crash or a hang.
+``KIND`` is a module beside this one with a function ``bench``.  Whoever starts it notices a crash or a hang.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ import json
 import os
 import resource
 import sys
+from importlib import import_module
 from pathlib import Path
 
-from tests.faults import files, inputs
-
-BENCHES = {"files": files.bench, "inputs": inputs.bench}
 MOST_BYTES = 6 << 30
 """Of memory: no file of some kilobytes is worth more."""
 
@@ -27,7 +25,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     os.environ |= {"TMPDIR": str(folder), "COLUMNS": "160", "NO_COLOR": "1"}
     os.chdir(folder)
-    one = BENCHES[kind](folder)
+    one = import_module(f"tests.faults.{kind}").bench(folder)
     for seed in range(begin, end):
         printed.truncate(0)
         what, wrong, code = one(seed)

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 Say = Callable[[str], None]
-QUIET_S = 150.0
-"""A child that says nothing for so long hangs: a case takes a second, a bench some ten to set up."""
+QUIET_S = 600.0
+"""A child that says nothing for so long hangs: a case takes a second, a bench some ten to set up, and a busy machine
+many times that."""
 
 
 @dataclass
@@ -55,14 +57,13 @@ class Tally:
 def in_children(tally: Tally, seed: int, count: int, jobs: int, folder: Path, say: Say) -> None:
     """``count`` cases of ``tests.faults.bench`` with seeds from ``seed`` on, shared between ``jobs`` children."""
     ends = [seed + count * place // jobs for place in range(jobs + 1)]
-    threads = [
-        threading.Thread(target=_one_share, args=(tally, ends[place], ends[place + 1], folder / str(place), say))
-        for place in range(jobs)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(jobs) as pool:
+        shares = [
+            pool.submit(_one_share, tally, ends[place], ends[place + 1], folder / str(place), say)
+            for place in range(jobs)
+        ]
+        for share in shares:
+            share.result()
 
 
 def _one_share(tally: Tally, begin: int, end: int, folder: Path, say: Say) -> None:

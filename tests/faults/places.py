@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 START = "from harness.cli.main import main\nmain()"
-GRACE_S = 10.0
+GRACE_S = 30.0
 """Whoever is told to end has ended by then, on a busy machine too."""
 
 
