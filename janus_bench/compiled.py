@@ -19,8 +19,9 @@ import numba
 from numba.core.caching import IndexDataCacheFile
 
 ROOT = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^from ([\w.]+) import (?:\(([^)]*)\)|([^(\n]+))|^import ([\w.]+)", re.MULTILINE)
-"""An import at the beginning of a line: what a function imports by itself is nothing that numba compiles."""
+_FROM = re.compile(r"\nfrom ([\w.]+) import (?:\(([^)]*)\)|([^(\n]+))")
+_IMPORT = re.compile(r"\nimport ([\w.]+)")
+"""Imports at the beginning of a line: what a function imports by itself is nothing that numba compiles."""
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -59,33 +60,34 @@ class _Index(IndexDataCacheFile):  # type: ignore[misc]
 @cache
 def _stamp(module: str) -> str:
     found = sources_of(module)
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(f"{name} {len(found[name])}\n".encode() + found[name])
-    return digest.hexdigest() if found else ""
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest() if found else ""
 
 
-def sources_of(module: str) -> dict[str, bytes]:
-    """Sources of a module, and of all that it takes from its own package and from this one, by the modules' names;
-    none for a module that is not in a file of ours."""
+def sources_of(module: str) -> dict[str, str]:
+    """A module, and all that it takes from its own package and from this one: names of modules → SHA-256 of their
+    sources; none for a module that is not in a file of ours."""
     packages = {module.partition(".")[0], __name__.partition(".")[0]}
-    found: dict[str, bytes] = {}
+    found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in found or name.partition(".")[0] not in packages or (source := _source(name)) is None:
-            continue
-        found[name] = source
-        for begin, several, one, whole in _IMPORT.findall(source.decode(errors="replace")):
-            names = re.sub(r"#.*", "", several or one).split(",")
-            waiting += [begin or whole, *(f"{begin}.{each.split()[0]}" for each in names if each.strip())]
+        if name not in found and name.partition(".")[0] in packages and (source := _source(name)) is not None:
+            found[name], imported = source
+            waiting += imported
     return found
 
 
 @cache
-def _source(module: str) -> bytes | None:
+def _source(module: str) -> tuple[str, list[str]] | None:
+    """Digest of a module's source, and what it imports: modules, and names of which some are modules."""
     place = ROOT.joinpath(*module.split("."))
     for file in (place.with_suffix(".py"), place / "__init__.py"):
         if file.is_file():
-            return file.read_bytes()
+            source = file.read_bytes()
+            text = "\n" + source.decode(errors="replace")
+            imported = _IMPORT.findall(text)
+            for begin, several, one in _FROM.findall(text):
+                names = re.sub(r"#.*", "", several or one).split(",")
+                imported += [begin, *(f"{begin}.{each.split()[0]}" for each in names if each.strip())]
+            return hashlib.sha256(source).hexdigest(), imported
     return None

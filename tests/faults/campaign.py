@@ -47,7 +47,7 @@ class Tally:
             if wrong:
                 self.failures.setdefault(seed, []).append(wrong)
                 say(f"FAILED {self.kind} {seed}: {wrong}\n  again: {self.again(seed)}")
-            elif self.number % 100 == 0:
+            elif self.number % 25 == 0:
                 say(f"{self.kind}: {self.number} done, {sum(map(len, self.failures.values()))} failed")
 
     def again(self, seed: int) -> str:

@@ -19,7 +19,7 @@ from tests.hostile_plugin.janus_bench_hostile.misdeeds import DECLARED, DEEDS, H
 from tests.hostile_plugin.janus_bench_hostile.returns import RETURNS
 
 TOGETHER = 12
-LIMITS = {"sleeps": ("--timeout", "15s"), "hogs": ("--max-memory", "700M")}
+LIMITS = {"sleeps": ("--timeout", "20s"), "hogs": ("--max-memory", "700M")}
 LONGEST_S = 500.0
 """For a dozen of them on a busy machine: nobody waits for a thread or a daemon that sleeps for ten minutes."""
 LONGEST_LOG = 9 << 20
@@ -113,6 +113,7 @@ def together(tally: Tally, place: Place, some: dict[int, Misdeed], kind: str, jo
     victim = place.temp / "victim"
     victim.write_text("untouched")
     requests = {misdeed.request: number for number, misdeed in some.items()}
+    jobs *= 3 if kind == "sleeps" else 1
     started = time.monotonic()
     code = place.run(
         "run", "--protocol", "thresholded", "--datasets", "north", "--seeds", "1", "--jobs", str(jobs),
@@ -120,6 +121,8 @@ def together(tally: Tally, place: Place, some: dict[int, Misdeed], kind: str, jo
         *(LIMITS.get(kind) or ("--timeout", "300s")), limit_s=LONGEST_S,
     )  # fmt: skip
     whole = _wrong_with_the_run(place, runs, code, victim)
+    if not whole and kind != "sleeps":  # so short a time may be too short for an honest one on a busy machine
+        whole = _honest_rows(runs)
     if time.monotonic() - started > LONGEST_S:
         whole = "it hangs"
     rows = {}
@@ -146,11 +149,6 @@ def _wrong_with_the_run(place: Place, runs: Path, code: int, victim: Path) -> st
         return f"exit code {code}: {err[-500:]}"
     if (victim.read_text() if victim.is_file() else "gone") != "untouched":
         return "a file elsewhere was written to"
-    honest = {
-        row["spec"]["detector"]: row["status"] for row in (json.loads(text) for text, _ in finished_rows(runs).values())
-    }
-    if not {"length", "mahalanobis"} <= set(honest):
-        return "an honest detector lost its row"
     for path in (runs / "models").rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()) or path.name == "secret":
             return f"{path.name} is kept with a model"
@@ -161,3 +159,9 @@ def _wrong_with_the_run(place: Place, runs: Path, code: int, victim: Path) -> st
     if place.run("leaderboard", "--runs", runs, "--no-intervals", "--format", "csv") != 0:
         return f"the rows cannot be read: {place.err[-300:]}"
     return ""
+
+
+def _honest_rows(runs: Path) -> str:
+    rows = (json.loads(text) for text, _ in finished_rows(runs).values())
+    honest = {row["spec"]["detector"] for row in rows}
+    return "" if {"length", "mahalanobis"} <= honest else "an honest detector lost its row"

@@ -51,7 +51,7 @@ class Place:
                 start_new_session=True,
             )
 
-    def run(self, *arguments: str | Path, limit_s: float = 300.0) -> int:
+    def run(self, *arguments: str | Path, limit_s: float = 900.0) -> int:
         """Its exit code; a process that goes on for too long is killed, and its code is −9."""
         process = self.start(*arguments)
         try:

@@ -50,12 +50,12 @@ def _scores(folder: Path) -> Finished:
 
 
 def _captures(folder: Path) -> None:
-    """Twelve captures twelve times, and two datasets that have nothing to do with them."""
+    """Twelve captures three times, and two datasets that have nothing to do with them."""
     _home(folder)
     captures = write_example_captures(folder / "captures")
     text = (captures / "labels.csv").read_text().splitlines()
     lines = text[:1]
-    for copy in range(12):
+    for copy in range(3):
         for path in sorted(captures.glob("*.pcap")):
             if not path.name.startswith("copy"):
                 shutil.copyfile(path, captures / f"copy{copy}-{path.name}")
