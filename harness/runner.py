@@ -80,10 +80,12 @@ def run_plan(
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
         with ThreadPoolExecutor(machine.jobs) as pool:
+            futures: list[Future[list[RunRecord]]] = []
             pending: set[Future[list[RunRecord]]] = set()
             try:
                 for fit in fits:  # the first is at work, and an interrupt can come, before the last is submitted
-                    pending.add(pool.submit(fit.run, stages))
+                    futures.append(pool.submit(fit.run, stages))
+                pending = set(futures)
                 while pending:
                     done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -91,10 +93,12 @@ def run_plan(
             except KeyboardInterrupt:
                 result.interrupted = True
                 stop.set()
+                pending = pending or set(futures)
+                pending |= {pool.submit(fit.run, stages) for fit in fits[len(futures) :]}
                 result.records += [record for future in pending for record in future.result()]
             except BaseException:
                 stop.set()
-                for future in pending:
+                for future in futures:
                     future.cancel()
                 raise
     finally:
