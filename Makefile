@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test board artefact coverage mutants clean
+.PHONY: env demo test board artefact coverage mutants faults clean
 
 env: .venv/.installed
 
@@ -27,6 +27,10 @@ test: env
 # Single edits that a bug could be, made one at a time in installed copies: each has to turn a test red (docs/mutants.md).
 mutants: env
 	$(BIN)/python -m tests.mutants
+
+# Kills, detectors that misbehave, damaged files and mutated captures, long (docs/faults.md); `make test` has a short form.
+faults: env
+	$(BIN)/python -m tests.faults
 
 # Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
 board: env

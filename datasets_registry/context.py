@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.overlay import Overlay, laid_over
 from janus_bench.columns import CONTEXT_FEATURES
+from janus_bench.compiled import njit
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +44,7 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
-@numba.njit(cache=True)
+@njit()
 def _place(table: Any, key: Any) -> Any:
     """Where ``key`` is in an open-addressed table, or where it belongs; 0 marks an empty place, so a key is never 0."""
     mask = len(table) - 1
@@ -57,7 +57,7 @@ def _place(table: Any, key: Any) -> Any:
     return at
 
 
-@numba.njit(cache=True)
+@njit()
 def _numbered(keys: Any, out: Any) -> int:
     """``out`` (n,): each of ``keys`` (n,), non-negative, by the place of its first occurrence among the different ones;
     how many there are."""
@@ -82,7 +82,7 @@ def _numbered(keys: Any, out: Any) -> int:
     return n
 
 
-@numba.njit(cache=True)
+@njit()
 def _tenth(x: float) -> float:
     """x¹⁰: what is left after a tenth of the half-life, where ``x`` is left."""
     square = x * x
@@ -90,7 +90,7 @@ def _tenth(x: float) -> float:
     return eighth * square
 
 
-@numba.njit(cache=True)
+@njit()
 def _damp(start: Any, ids: Any, n_keys: int, slowest: float, longest: float, out: Any, gap: Any) -> None:
     """``out`` (n, 4): 1 + a key's damped count, this flow included, by half-lives of ``slowest`` · (.001, .01, .1, 1)
     seconds; ``gap`` (n,): 1 + ms since its last flow."""
@@ -107,7 +107,7 @@ def _damp(start: Any, ids: Any, n_keys: int, slowest: float, longest: float, out
         gap[i] = 1.0 + 1000.0 * min(since, longest)
 
 
-@numba.njit(cache=True)
+@njit()
 def _distinct(
     start: Any, keys: Any, n_keys: int, both: Any, n_both: int, window: float, look_back: int, out: Any
 ) -> None:
@@ -143,7 +143,7 @@ def _distinct(
         out[i] = 1 + different[key]
 
 
-@numba.njit(cache=True)
+@njit()
 def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any, slowest: float, out: Any) -> None:
     """``out`` (n, 2): share of a key's damped earlier flows that nobody had answered by the start of this one, among
     those and one more; by half-lives of ``slowest`` · (.1, 1) seconds."""
@@ -174,7 +174,7 @@ def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any
         at[key] = now
 
 
-@numba.njit(cache=True)
+@njit()
 def _regularity(start: Any, ids: Any, n_keys: int, longest: float, memory: float, out: Any) -> None:
     """``out`` (n, 2): running mean and mean deviation of the log1p of a key's gaps in ms; both of the longest gap where
     there was none."""
@@ -234,7 +234,7 @@ def context_features(
     return out
 
 
-@numba.njit(cache=True)
+@njit()
 def _first_answers(offsets: Any, bits: Any, iat: Any, start: Any, out: Any) -> None:
     for flow in range(len(start)):
         time, out[flow] = start[flow], np.inf

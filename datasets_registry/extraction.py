@@ -11,10 +11,10 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
@@ -227,10 +227,13 @@ def extract_all(
     """
     sizes = {name: file.path.stat().st_size for name, file in captures.items()}
     total, done, lock = max(sum(sizes.values()), 1), 0, Lock()
+    given_up = Event()  # The others are not read to their ends where one has failed, or somebody has interrupted.
 
     def one(name: str) -> Extracted:
         def advance(n_bytes: int) -> None:
             nonlocal done
+            if given_up.is_set():
+                raise CancelledError
             with lock:
                 done += n_bytes
                 tell(f"reading {name}", min(done / total, 1.0))
@@ -265,6 +268,7 @@ def extract_all(
         try:
             shards = [future.result() for future in as_completed(futures)]
         except BaseException:
+            given_up.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         finally:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from janus_bench.errors import UsageError
+from janus_bench.files import remove_folder
 
 EXTRACTED = ".extracted"
 """Folder beside the datasets with what is extracted for those that are being made."""
@@ -81,7 +82,7 @@ def remove_if_dead(folder: Path) -> None:
     """Remove a folder that nobody holds."""
     with suppress(OSError):  # held, gone, or another user's
         if (handle := hold(folder)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             os.close(handle)
 
 

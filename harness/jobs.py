@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from janus_bench.records import Status
+from janus_bench.stored import mismatch
 
 LONGEST_REASON = 500  # Characters of a reason that are kept.
 
@@ -86,7 +86,7 @@ class Scored:
 class Failed:
     """Something went wrong, on one target or (``target`` None) with the whole fit."""
 
-    status: Status
+    status: Literal["invalid_output", "oom", "error"]
     reason: str
     target: str | None = None
 
@@ -103,8 +103,9 @@ _EVENTS: Mapping[str, type[Event]] = {
 
 
 def short(reason: str) -> str:
-    """A reason on one line, cut in the middle where it is endless: it stands in every row of a fit."""
-    line = " ".join(reason[: 4 * LONGEST_REASON].split())
+    """A reason on one line, cut in the middle where it is endless: it stands in every row of a fit.  What is no text
+    (half of a surrogate pair, as of a file name that is not UTF-8) becomes ``?``."""
+    line = " ".join(reason[: 4 * LONGEST_REASON].encode(errors="replace").decode().split())
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON // 2]} … {line[-LONGEST_REASON // 2 :]}"
 
 
@@ -128,10 +129,10 @@ def job_from(line: str) -> Job:
 
 def event_from(line: str) -> Event | None:
     """What ``line_of`` made of an event; None for anything else, such as the last line of a process that was killed
-    while it wrote."""
+    while it wrote, or what a detector printed there: values of other types would end in rows that nobody can read."""
     try:
         fields = json.loads(line)
         kind = _EVENTS[fields.pop("message")]
-        return kind(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return None if mismatch(fields, kind) else kind(**fields)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
-from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code
+from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
 from harness.turns import turn
@@ -79,10 +79,12 @@ def run_plan(
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
         with ThreadPoolExecutor(machine.jobs) as pool:
+            futures: list[Future[list[RunRecord]]] = []
             pending: set[Future[list[RunRecord]]] = set()
             try:
                 for fit in fits:  # the first is at work, and an interrupt can come, before the last is submitted
-                    pending.add(pool.submit(fit.run, stages))
+                    futures.append(pool.submit(fit.run, stages))
+                pending = set(futures)
                 while pending:
                     done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -90,10 +92,12 @@ def run_plan(
             except KeyboardInterrupt:
                 result.interrupted = True
                 stop.set()
+                pending = pending or set(futures)
+                pending |= {pool.submit(fit.run, stages) for fit in fits[len(futures) :]}
                 result.records += [record for future in pending for record in future.result()]
             except BaseException:
                 stop.set()
-                for future in pending:
+                for future in futures:
                     future.cancel()
                 raise
     finally:
@@ -264,7 +268,7 @@ class _FitRun:
             outcome = self._machine.executor.run(
                 self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
             )
-            self._store.write_log(self._fit.key, folder / "log")
+            self._store.write_log(self._fit.key, outcome.log)
         except WriteFailed:
             raise
         except JanusBenchError as error:
@@ -408,7 +412,7 @@ class _FitRun:
                 fit_key=self._fit.key,
                 spec=run.declared,
                 status=status,
-                reason=reason,
+                reason=short(reason),
                 attempt=0,
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 provenance=capabilities.provenance,

@@ -7,7 +7,6 @@ detector declared, and to no others.
 """
 
 import os
-import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -25,7 +24,7 @@ from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import PacketStream
-from janus_bench.files import write_array
+from janus_bench.files import remove_folder, write_array
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
 from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
@@ -138,18 +137,18 @@ class Stages:
     def release(self, folder: Path | None, batches: Iterable[Batch]) -> None:
         """A fit has ended: its folder goes, and so does every input of a part that nobody waits for any more."""
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
         for part, each in ((batch.part, each) for batch in batches for each in batch.inputs):
             with self._lock:
                 self._waiting[part, each] -= 1
                 last = self._waiting[part, each] == 0
             if last:
-                shutil.rmtree(self._place(part, each), ignore_errors=True)
+                remove_folder(self._place(part, each))
             if last and each.name == "ids":
                 self._rows.pop(part, None)
 
     def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
         if self._held is not None:
             os.close(self._held)
 

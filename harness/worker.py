@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenat
 from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.files import write_array
 from janus_bench.plugins import load_detector, one_line
-from janus_bench.records import Status
 
 SCORE_BLOCK = 65_536  # Flows handed to ``score`` at once; bounds memory on large test sets.
 
@@ -103,11 +102,11 @@ class Events:
         self.send(Failed(status, short(reason), target))
 
 
-def classify(error: BaseException) -> tuple[Status, str]:
+def classify(error: BaseException) -> tuple[Literal["invalid_output", "oom", "error"], str]:
     """Status and one-line reason of a row whose detector raised ``error``."""
     if isinstance(error, InvalidScores):
         return "invalid_output", str(error)
-    text = str(error).lower()
+    text = one_line(error).lower()
     if (
         isinstance(error, MemoryError)
         or "can't allocate memory" in text

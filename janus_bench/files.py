@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+PART = ".part"  # What the name of a file or folder ends in that is not whole yet.
 
 
 def why(error: OSError) -> str:
@@ -44,17 +49,17 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     """
     place, temporary = path.resolve(), None
     try:
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".part", delete=False) as file:
+        with _held(place) as file:
             temporary = Path(file.name)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # a temporary file is its owner's alone
-        temporary.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644)
-        if exclusive:
-            os.link(temporary, place)
-        else:
-            temporary.replace(place)
+            # a temporary file is its owner's alone
+            temporary.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644)
+            if exclusive:
+                os.link(temporary, place)
+            else:
+                temporary.replace(place)
     except FileExistsError:
         raise
     except OSError as error:
@@ -62,6 +67,47 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _held(place: Path) -> IO[bytes]:
+    """A new file beside ``place``, held by a lock that the kernel releases when the process dies, so that what a dead
+    one left can be told from it.  On a file system without such locks nothing is ever taken for left behind."""
+    while True:
+        file = tempfile.NamedTemporaryFile(dir=place.parent, prefix=_beside(place), suffix=PART, delete=False)  # noqa: SIM115  for the caller to close
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if Path(file.name).exists():
+            return file
+        file.close()  # somebody saw it before it was held, and took it for left behind
+
+
+def _beside(place: Path) -> str:
+    return f".{place.name[:40]}."  # of a name as long as a file system bears
+
+
+def remove_left_behind(folder: Path, of: Path | None = None) -> None:
+    """Remove what killed processes left of files that they were writing in ``folder``, or of the file ``of`` in it."""
+    for path in folder.glob(f"{glob.escape(_beside(of)) if of else '.'}*{PART}"):
+        with suppress(OSError):  # held, gone, or another user's
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in which a stranger has worked, as far as it can be: ``rmtree`` ends in an error where folders
+    lie too deep in each other, and leaves what lies in those that may not be written to."""
+    import shutil
+    import subprocess
+
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():
+        for command in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def write_atomically(path: Path, data: bytes | str, exclusive: bool = False) -> bool:

@@ -85,8 +85,11 @@ def entry_points(group: str) -> Iterable[EntryPoint]:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as ``Type: first line``."""
-    text = str(error).strip().splitlines()
+    """An exception as ``Type: first line``, or ``Type`` alone where it cannot say more."""
+    try:
+        text = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001  a stranger's exception may fail once more while it is printed
+        text = []
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +50,6 @@ class Pretends:
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         self.jobs.append(job)
         folder = Path(job.folder)
-        (folder / "log").write_bytes(b"")
         if job.hints is not None:
             sizes = np.load(folder / "in" / job.hints / "packets" / "size.npy").reshape(-1, 2).tolist()
             self.hinted.append([number_of((one, other)) for one, other in sizes])
@@ -112,6 +112,26 @@ def test_hints_are_of_the_source_each_flow_once_and_others_for_another_seed(
         attack = [number % 1000 >= 600 and (number - 600) % 120 >= 60 for number in numbers]
         assert (sum(attack), len(attack) - sum(attack)) == (attacks, benign)
     assert set(first) != set(second)
+
+
+def test_an_interrupt_before_the_last_fit_is_submitted_is_a_row_for_each_that_was_not_begun(
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, calls = ThreadPoolExecutor.submit, []
+
+    def submit(pool, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(pool, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    result, _, store = pretended(numbered_home, tmp_path / "runs")
+    assert result.interrupted
+    assert len(result.records) == len(store.records()) == 2
+    assert "interrupted" in {record.status for record in result.records}
 
 
 def test_costs_are_what_the_child_measured_and_flows_a_second_are_those_it_scored_then(

@@ -19,7 +19,7 @@ from janus_bench.errors import UsageError
 from janus_bench.files import why, write_array, write_atomically
 from reports.results.folder import RunStore
 from tests.conftest import ROOT
-from tests.damage import outcome_of
+from tests.faults.damage import outcome_of
 from tests.test_compare import write_folder
 
 OLD = b"the page of last week"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janus_bench.files import write_atomically
+from janus_bench.files import remove_folder, write_atomically
 from janus_bench.quiet import ignore
 from janus_bench.ragged import positions, starts_of
 
@@ -54,6 +56,37 @@ def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(path, b"")
     assert caught.value.filename == str(path)
+
+
+def nested(folder, depth):
+    """So many folders in each other, deeper than Python's recursion."""
+    folder.mkdir()
+    here = Path.cwd()
+    os.chdir(folder)
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    os.chdir(here)
+
+
+def test_a_folder_goes_however_deep_it_is_and_whatever_may_not_be_written_to_in_it(tmp_path):
+    nested(tmp_path / "deep", 1200)
+    remove_folder(tmp_path / "deep")
+    remove_folder(tmp_path / "never")
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o777)
+        if os.getuid() == 0:
+            os.seteuid(65534)  # a root may write anywhere
+        try:
+            locked = Path(open_to_all) / "stage" / "locked"
+            locked.mkdir(parents=True)
+            (locked / "file").touch()
+            locked.chmod(0o500)
+            remove_folder(locked.parent)
+            assert not locked.parent.exists()
+        finally:
+            os.seteuid(os.getuid())
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(lengths=st.lists(st.integers(0, 5), max_size=8), data=st.data())

@@ -25,7 +25,7 @@ from reports.render.text import render_csv
 from reports.results.folder import RunStore
 from reports.results.model import Results
 from tests.conftest import ROOT
-from tests.damage import outcome_of
+from tests.faults.damage import outcome_of
 from tests.test_compare import write_folder
 from tests.test_damaged_files import write_captures
 

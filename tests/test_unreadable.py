@@ -23,7 +23,7 @@ from janus_bench.errors import DataError
 from janus_bench.stored import read_table, table_bytes
 from reports.results.folder import RunStore
 from tests.conftest import ROOT
-from tests.damage import outcome_of
+from tests.faults.damage import outcome_of
 from tests.test_compare import run_spec, scores, write_folder
 
 

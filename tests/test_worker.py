@@ -31,6 +31,7 @@ from harness.jobs import (
     job_from,
     line_of,
     own_code,
+    short,
 )
 from janus_bench.contract import Capabilities, FlowBatch, PacketStream
 from janus_bench.errors import InvalidScores, JanusBenchError
@@ -38,6 +39,11 @@ from janus_bench.plugins import LoadedDetector
 
 LENGTHS = [2, 0, 3, 1, 4, 1, 2]
 ROLES = ("source_val", "cal_a", "cal_b", "test")
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
 
 
 class Heard:
@@ -261,6 +267,7 @@ def test_costs_are_of_what_they_are_called(monkeypatch: pytest.MonkeyPatch, tmp_
         (InvalidScores("column 'score' holds NaN"), "invalid_output", "column 'score' holds NaN"),
         (JanusBenchError("said in one line"), "error", "said in one line"),
         (ValueError("first\nsecond"), "error", "ValueError: first"),
+        (Unprintable(), "error", "Unprintable"),
     ],
 )
 def test_an_exception_becomes_a_status_and_a_line(error: Exception, status: str, reason: str) -> None:
@@ -289,8 +296,17 @@ def test_messages_come_back_as_they_were_sent(job: Job) -> None:
         '{"message": "Job"}',
         '{"message": "Scored"}',
         '{"message": "Progress", "fraction": 1, "texts": ""}',
+        "[" * 300_000,
+        '{"message": "FitDone", "fit_s": NaN}',
+        '{"message": "FitDone", "fit_s": "1"}',
+        '{"message": "Progress", "fraction": Infinity, "text": ""}',
+        '{"message": "Failed", "status": "banana", "reason": ""}',
+        '{"message": "Failed", "status": "ok", "reason": "", "target": "t0"}',
+        '{"message": "Failed", "status": "error", "reason": null}',
+        '{"message": "Scored", "target": ["t0"], "calibrate_s": 1, "score_s": 1, "peak_rss_mb": 1}',
     ):
         assert event_from(junk) is None
+    assert short("a\udcff b\x1b\n") == "a? b\x1b"
 
 
 def test_the_detector_is_made_with_the_jobs_parameters(

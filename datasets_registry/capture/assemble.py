@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture import kernels as k
@@ -18,6 +17,7 @@ from datasets_registry.capture.reader import Columns, doubled
 from datasets_registry.capture.rules import NEVER
 from datasets_registry.capture.sessions import spell_key
 from janus_bench.columns import MAX_PACKETS
+from janus_bench.compiled import njit
 from janus_bench.errors import DataError
 
 ROW_MASK, PACKET_MASK = (1 << 26) - 1, (1 << 38) - 1  # of ``kernels.FlowColumns.heads``
@@ -68,7 +68,7 @@ class Sink(Protocol):
         """Forget all segments: the capture is read again in another way."""
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _finished(now: Any, rows: Any, rules: Any, flows: Any, n_flows: Any, place: Any) -> Any:
     """Which flows can get no packet at ``now`` or later: (their number, their stored packets).
 
@@ -92,7 +92,7 @@ def _finished(now: Any, rows: Any, rules: Any, flows: Any, n_flows: Any, place: 
     return done, stored
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segment: Any, segment_whole: Any) -> None:
     """Move finished flows into ``segment`` (a FileFlows' arrays) and close the gaps that they leave."""
     rows, heads, gaps = flows

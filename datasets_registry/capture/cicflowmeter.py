@@ -6,19 +6,16 @@ whole nanoseconds since the flow's first packet, which float64 holds exactly for
 squares are exact integers too.  Squares of gaps are summed around the first gap (a member of the sample, so that what
 cancels is at most 1 + n times what remains) with Kahan's correction: the standard deviation of a beacon with gaps of a
 minute and a jitter of a microsecond keeps its digits, and no packet costs a division.
-
-``begin``, ``update`` and ``finish`` are called from other compiled code: numba's cache does not see that they changed,
-see ``capture.kernels``.
 """
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from janus_bench.columns import CIC_FEATURES
+from janus_bench.compiled import njit
 
 SECOND = 1_000_000_000  # ns
 SUBFLOW_GAP = BULK_GAP = 1 * SECOND
@@ -55,7 +52,7 @@ MINIMA = tuple(at + LOWEST for at in (GAPS, IDLE, ACTIVE, FORWARD + SIDE_GAPS, B
 )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def begin(row: Any) -> None:
     """Make ``row`` (N_ACCUMULATORS,) float64 the accumulators of a flow without packets."""
     row[:] = 0.0
@@ -63,7 +60,7 @@ def begin(row: Any) -> None:
         row[at] = np.inf
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add(row: Any, at: Any, value: Any, is_first: Any) -> None:
     """Enter one time (ns) into the spread at ``at``."""
     if is_first:
@@ -77,7 +74,7 @@ def _add(row: Any, at: Any, value: Any, is_first: Any) -> None:
     row[at + HIGHEST] = max(row[at + HIGHEST], value)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def update(row: Any, ts: Any, payload: Any, header: Any, flags: Any, win: Any, backward: Any) -> None:
     """Enter a packet into the accumulators ``row`` of its flow; packets come in time order, the first one has
     ``backward`` 0.
@@ -125,7 +122,7 @@ def update(row: Any, ts: Any, payload: Any, header: Any, flags: Any, win: Any, b
         _bulk(row, now, length, side, -1.0 if backward else 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _pause(row: Any, now: Any, gap: Any) -> None:
     """A gap between subflows ends; if it is an idle one, so did the active period before it, unless that was a single
     moment."""
@@ -141,7 +138,7 @@ def _pause(row: Any, now: Any, gap: Any) -> None:
         row[ACTIVE_FIRST] = now
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bulk(row: Any, now: Any, length: Any, side: Any, sign: Any) -> None:
     """A packet with payload: it continues the run of such packets of its direction, or ends the run before it."""
     if row[RUN] * sign <= 0 or now - row[RUN_LAST] > BULK_GAP:
@@ -163,7 +160,7 @@ def _bulk(row: Any, now: Any, length: Any, side: Any, sign: Any) -> None:
     row[RUN_LAST] = now
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _times(row: Any, at: Any, n: Any, total: Any) -> Any:
     """(mean, standard deviation, maximum, minimum) in µs of the n times that are in the spread at ``at`` and sum to
     ``total`` ns."""
@@ -177,7 +174,7 @@ def _times(row: Any, at: Any, n: Any, total: Any) -> Any:
     return total / n / 1e3, deviation / 1e3, row[at + HIGHEST] / 1e3, row[at + LOWEST] / 1e3
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _variance(n: Any, total: Any, squares: Any) -> Any:
     """Variance (n − 1) of n whole numbers from their sum and sum of squares: moved to the nearest whole number to the
     mean, half cancels at most."""
@@ -189,7 +186,7 @@ def _variance(n: Any, total: Any, squares: Any) -> Any:
     return max(around - float(distance) * float(distance) / n, 0.0) / (n - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _ratio(over: Any, under: Any) -> Any:
     return over / under if under > 0 else 0.0
 
@@ -248,7 +245,7 @@ FORWARD_COLUMNS = _columns("Fwd", "Total Fwd Packets", "Init_Win_bytes_forward")
 BACKWARD_COLUMNS = _columns("Bwd", "Total Backward Packets", "Init_Win_bytes_backward")
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _finish_side(row: Any, side: Any, is_tcp: Any, at: Any, out: Any) -> None:
     """The columns ``at`` of one direction of a flow, whose ``out`` is (77,)."""
     packets, total, duration, subflows = row[side + N], row[side + BYTES], row[LAST], row[PAUSES] + 1
@@ -270,7 +267,7 @@ def _finish_side(row: Any, side: Any, is_tcp: Any, at: Any, out: Any) -> None:
     out[at.window] = row[side + WINDOW] if is_tcp and packets else -1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def finish(accumulators: Any, protocol: Any, out: Any) -> None:
     """Fill ``out`` (F, 77) float64, columns in the order of ``CIC_FEATURES``, all finite.
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture.memory import bits_of, float_of
 from janus_bench.columns import FLOW_FEATURES
+from janus_bench.compiled import njit
 
 # Of each byte of flags, its bits as counts of 8 bits each: at most 64 packets are added up.
 SPREAD = np.array([sum((flags >> bit & 1) << 8 * bit for bit in range(6)) for flags in range(64)], np.int64)
@@ -16,7 +16,7 @@ LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 HALF_SQRT2 = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 
 
-@njit(cache=True, nogil=True, forceinline=True, error_model="numpy")
+@njit(nogil=True, forceinline=True, error_model="numpy")
 def _log1p(x: Any) -> Any:
     """log(1 + x) of x >= 0 without a branch, so that eight are computed at once: FreeBSD's e_log.c, and the rounding of
     1 + x put right."""
@@ -37,13 +37,13 @@ def _log1p(x: Any) -> Any:
     return exponent * LN2_HIGH - ((half - (s * (half + odd + even) + (exponent * LN2_LOW + lost))) - f)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _log1p_all(values: Any) -> None:
     for i in range(len(values)):
         values[i] = _log1p(values[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _features(offsets: Any, size: Any, iat: Any, bits: Any, out: Any) -> None:
     """Fill ``out`` (n, 20) in the order of ``FLOW_FEATURES``; flag bits as in ``columns.BIT_OF``."""
     flat, ratios = out.reshape(-1), np.empty(BLOCK)

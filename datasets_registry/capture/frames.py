@@ -7,11 +7,11 @@ Flows and the packet stream are both made of these fields.  See ``links`` on off
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from datasets_registry.capture import links as net
 from datasets_registry.capture.memory import be16, be32, be64, byte, put, word
 from datasets_registry.capture.sessions import long_key, short_key
+from janus_bench.compiled import njit
 
 # ``fields`` of any frame: what its addresses are of (4 and 6: IP; ``links.ARP``; 0: they are not known) and where that
 # begins; protocol behind IP, and where the ports of TCP or UDP are (0: nowhere).  The others are those of a packet that
@@ -20,12 +20,12 @@ KIND, IP, PROTOCOL, PORTS, LENGTH, WIN, FLAGS, A, B, SECOND, PAYLOAD, HEADER = r
 N_FIELDS = 12
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def count(numbers: Any, which: Any, more: Any) -> None:
     put(numbers, which, word(numbers, which) + more)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def decode(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: Any, key: Any, counts: Any) -> Any:
     """Decode any captured frame into ``fields`` and ``key``; the reason is ``USED`` or why it was not."""
     start = at

@@ -1,16 +1,13 @@
 """Numba kernels: the bytes of a capture → interned 5-tuples, flows (or packet columns) and, where it is asked for, the
 packet stream, in one pass.
 
-numba's on-disk cache notices a change in the file of the function that it compiled, not in the files of the functions
-which that one calls: whoever changes another module of kernels deletes the ``__pycache__`` here.  The loop reads up to
-``PADDING`` bytes beyond what was captured before it has compared lengths; buffers end in so many spare bytes.  All
-arithmetic is int64 (mixed with uint64 it gives floats).
+The loop reads up to ``PADDING`` bytes beyond what was captured before it has compared lengths; buffers end in so many
+spare bytes.  All arithmetic is int64 (mixed with uint64 it gives floats).
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture import frames
@@ -34,6 +31,7 @@ from datasets_registry.capture.sessions import (
     short_key,
 )
 from janus_bench.columns import MAX_PACKETS
+from janus_bench.compiled import njit
 
 # What a scan stopped for.
 NEED_DATA, NEED_ROOM, CORRUPT, BLOCK_FOR_CALLER, UNORDERED, PACKET, SKIPPED = range(7)
@@ -97,7 +95,7 @@ class FlowColumns(NamedTuple):
     gaps: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _same_bytes(buf: Any, one: Any, other: Any, size: Any) -> Any:
     i = 0
     while i + 8 <= size:
@@ -111,7 +109,7 @@ def _same_bytes(buf: Any, one: Any, other: Any, size: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _mirrored(buf: Any, at: Any, size: Any, ts: Any, session: Any, base: Any) -> Any:
     """Whether the ``size`` bytes at ``at``, an IP packet as captured, repeat its session's packet before it;
     ``session``: its row's address.
@@ -128,7 +126,7 @@ def _mirrored(buf: Any, at: Any, size: Any, ts: Any, session: Any, base: Any) ->
     return same
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _enter(
     ts: Any,
     size: Any,
@@ -176,7 +174,7 @@ def _enter(
     return flow, begins
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def assemble(
     packets: Any, at: Any, end: Any, sessions: Any, flows: Any, state: Any, rules: Any, whole: Any, serials: Any
 ) -> Any:
@@ -224,7 +222,7 @@ def assemble(
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
     """A pcapng timestamp in ns since the epoch, or -1 where int64 cannot hold it or the interface's resolution is
     nonsense."""
@@ -248,7 +246,7 @@ def _nanoseconds(high: Any, low: Any, row: Any) -> Any:
     return ns if 0 <= ns <= MAX_SECONDS * 1_000_000_000 else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _block(buf: Any, at: Any, end: Any, big: Any, interfaces: Any, n_interfaces: Any, counts: Any, state: Any) -> Any:
     """A pcapng block: (status, first byte after it, packet's first byte, captured length, original length, ts,
     interface).
@@ -305,7 +303,7 @@ def _block(buf: Any, at: Any, end: Any, big: Any, interfaces: Any, n_interfaces:
     return PACKET, at + size, at + 28, captured, u32(buf, at + 24, big), ts, interface
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _room(packets: Any, sessions: Any, flows: Any, state: Any, stream: Any) -> Any:
     """Packets that there is room for whatever they are."""
     room = len(sessions.rows) - state[N_SESSIONS]
@@ -316,7 +314,7 @@ def _room(packets: Any, sessions: Any, flows: Any, state: Any, stream: Any) -> A
     return min(room, len(packets.ts) - state[N_PACKETS])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def scan(
     buffer: Any,
     at: Any,

@@ -8,9 +8,9 @@ comparison with ``end``, the first byte that was not captured.  All arithmetic i
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from datasets_registry.capture.memory import be16, be32, byte, le16, le32
+from janus_bench.compiled import njit
 
 # Why a packet was not used, or what about one that was is worth a count (``note_…``); the position is the code that the
 # kernels count under.
@@ -51,17 +51,17 @@ ARP = 1  # in place of an IP version
 LLC, PPP, MPLS, WLAN, WLAN_PADDED = range(2 * ETHERTYPE, 2 * ETHERTYPE + 5)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def u32(buf: Any, at: Any, big: Any) -> Any:
     return be32(buf, at) if big else le32(buf, at)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def u16(buf: Any, at: Any, big: Any) -> Any:
     return be16(buf, at) if big else le16(buf, at)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _by_version(buf: Any, at: Any, end: Any, otherwise: Any) -> Any:
     """IP of the version in its first bits: (reason, layer, offset); ``otherwise``: the reason where that is no version
     of IP."""
@@ -71,7 +71,7 @@ def _by_version(buf: Any, at: Any, end: Any, otherwise: Any) -> Any:
     return USED if version == 4 or version == 6 else otherwise, IPV4 if version == 4 else IPV6, at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _link_header(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
     """Past the header of a link type other than Ethernet: (reason, layer, offset).  A new link type is one more branch
     here."""
@@ -128,7 +128,7 @@ def _link_header(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
     return UNSUPPORTED_LINK_TYPE, 0, at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _frame_relay(buf: Any, at: Any, end: Any) -> Any:
     """An address of up to 4 bytes, then RFC 2427 or Cisco's EtherType."""
     for size in range(1, 5):
@@ -156,7 +156,7 @@ def _frame_relay(buf: Any, at: Any, end: Any) -> Any:
     return _snap(buf, at + 1, end) if kind == 0x80 else (NON_IP, 0, at)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _snap(buf: Any, at: Any, end: Any) -> Any:
     """An organisation, and what the two bytes after it mean to it: (reason, layer, offset)."""
     if at + 5 > end:
@@ -167,7 +167,7 @@ def _snap(buf: Any, at: Any, end: Any) -> Any:
     return UNSUPPORTED_ENCAPSULATION if organisation == 0x80C2 else NON_IP, 0, at  # 802.1: bridged frames
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _radiotap(buf: Any, at: Any, end: Any) -> Any:
     """The header's length, and from its flags whether the frame's header is padded to 4 bytes."""
     if at + 8 > end:
@@ -192,7 +192,7 @@ def _radiotap(buf: Any, at: Any, end: Any) -> Any:
     return USED, WLAN_PADDED if byte(buf, field) & 0x20 else WLAN, after
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _wlan(buf: Any, at: Any, end: Any, padded: Any) -> Any:
     """A data frame of 802.11 that can be read by itself: not encrypted, no aggregate, no later fragment."""
     if at + 2 > end:
@@ -215,7 +215,7 @@ def _wlan(buf: Any, at: Any, end: Any, padded: Any) -> Any:
     return USED, LLC, at + ((size + 3) // 4 * 4 if padded else size)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _nflog(buf: Any, at: Any, end: Any, big: Any) -> Any:
     """Linux netfilter log: an address family, then attributes in the capturing host's byte order; one of them is the
     packet."""
@@ -235,7 +235,7 @@ def _nflog(buf: Any, at: Any, end: Any, big: Any) -> Any:
     return NON_IP if at == end else TRUNCATED, 0, at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
     """Past one header that is neither a link type's nor behind an EtherType: (reason, layer, offset)."""
     if layer == LLC:
@@ -274,7 +274,7 @@ def _inner_layer(buf: Any, at: Any, end: Any, layer: Any) -> Any:
     return UNSUPPORTED_ENCAPSULATION if unread else NON_IP, 0, at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _without_ip(buf: Any, at: Any, end: Any, kind: Any) -> Any:
     """Why no packet is read behind an EtherType: what it carries may be IP all the same."""
     if kind == 0x88E5:  # MACsec: without its bits for encryption and for changed text it only signs what it carries
@@ -286,7 +286,7 @@ def _without_ip(buf: Any, at: Any, end: Any, kind: Any) -> Any:
     return UNSUPPORTED_ENCAPSULATION if carries else NON_IP
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
     """Where the IP header of a frame starts: (reason, IP version, offset, note); of an ARP message (NON_IP, ARP,
     offset, …).
@@ -344,7 +344,7 @@ def network_layer(buf: Any, at: Any, end: Any, link: Any, big: Any) -> Any:
     return reason, 0, at, note
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def ipv4(buf: Any, at: Any, end: Any, wire: Any) -> Any:
     """(reason, protocol, transport offset, IP length, is a later fragment, length came from the record); ``wire``:
     bytes from ``at`` on the wire.
@@ -368,7 +368,7 @@ def ipv4(buf: Any, at: Any, end: Any, wire: Any) -> Any:
     return USED, protocol, transport, length, later, from_record
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def ipv6(buf: Any, at: Any, end: Any, wire: Any) -> Any:
     """As ``ipv4``; the protocol is the one after the extension headers (RFC 8200)."""
     if at + 40 > end:

@@ -14,11 +14,11 @@ the sockets of an ARP message are its addresses, and frames of which nothing els
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture.links import ARP
 from datasets_registry.capture.memory import address, be16, byte, le64
+from janus_bench.compiled import njit
 
 ROWS = 1 << 14  # that there is room for: 1 MB
 TEXT = 512  # bytes of scratch: the names of a row take less than half of it, and a read beyond one stays inside
@@ -66,12 +66,12 @@ def new_rows(secret: NDArray[np.uint64], packets: int) -> Rows:
     return Rows(*columns, np.empty(packets, np.int64), secret, np.zeros(TEXT, np.uint8))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _rotated(x: Any, bits: Any) -> Any:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _rounds(a: Any, b: Any, c: Any, d: Any, n: Any) -> Any:
     for _ in range(n):
         a += b
@@ -87,7 +87,7 @@ def _rounds(a: Any, b: Any, c: Any, d: Any, n: Any) -> Any:
     return a, b, c, d
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _siphash(secret: Any, text: Any, start: Any, stop: Any) -> Any:
     """SipHash-2-4 (Aumasson, Bernstein, 2012) of ``text[start:stop]`` under ``secret`` (2,) uint64, a uint64."""
     low, high = secret[0], secret[1]
@@ -107,7 +107,7 @@ def _siphash(secret: Any, text: Any, start: Any, stop: Any) -> Any:
     return a ^ b ^ c ^ d
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _digits(text: Any, n: Any, value: Any, base: Any) -> Any:
     """Append ``value`` in base 10 or 16 without leading zeros."""
     unit = np.int64(1)
@@ -121,7 +121,7 @@ def _digits(text: Any, n: Any, value: Any, base: Any) -> Any:
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _octets(text: Any, n: Any, buf: Any, at: Any, count: Any) -> Any:
     """Append an IPv4 address (four octets, decimal, with dots) or a MAC (six, of two hexadecimal digits, with
     colons)."""
@@ -137,7 +137,7 @@ def _octets(text: Any, n: Any, buf: Any, at: Any, count: Any) -> Any:
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _ipv6(text: Any, n: Any, buf: Any, at: Any) -> Any:
     """As RFC 5952 writes it: the longest run of zero groups, if of two or more, is ``::``."""
     best, longest, run = -1, 1, 0
@@ -160,7 +160,7 @@ def _ipv6(text: Any, n: Any, buf: Any, at: Any) -> Any:
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_row(
     rows: Any,
     n: Any,

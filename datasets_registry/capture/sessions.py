@@ -1,12 +1,12 @@
-"""Interned 5-tuples: the sessions that packets belong to.  See ``kernels`` on numba's cache."""
+"""Interned 5-tuples: the sessions that packets belong to."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from datasets_registry.capture.memory import address, be64, put, word
+from janus_bench.compiled import njit
 
 # A session is one row of 8 words, a cache line: its key, its newest flow (times of first and last packet, row in the
 # table of flows or -1, and packets << 2 | closed << 1 | initiator is the second endpoint), its last packet in the file
@@ -50,13 +50,13 @@ def new_sessions(capacity: int) -> Sessions:
     return Sessions(rows, np.empty((capacity, KEY_WORDS), np.uint64), np.zeros(2 * capacity, np.int64))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _hash(a: Any, b: Any) -> Any:
     hashed = (b * _MIX_B + a) * _MIX_A
     return hashed ^ (hashed >> 32)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _same_key(keys: Any, row: Any, key: Any) -> Any:
     same = True
     for i in range(KEY_WORDS):
@@ -64,7 +64,7 @@ def _same_key(keys: Any, row: Any, key: Any) -> Any:
     return same
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def find_session(rows: Any, keys: Any, table: Any, mask: Any, state: Any, a: Any, b: Any, key: Any) -> Any:
     """The session of a key, interned if it is new; ``key`` (5,) is read if ``a`` is negative.  All but numbers are
     addresses."""
@@ -96,7 +96,7 @@ def find_session(rows: Any, keys: Any, table: Any, mask: Any, state: Any, a: Any
     return row
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def forget(now: Any, pending: Any, flows: Any, old: Any, n_sessions: Any, new: Any) -> Any:
     """Copy the sessions that have a flow in the table, a packet in ``pending`` (their sessions) or a recent one; the
     number of them.
@@ -132,7 +132,7 @@ def forget(now: Any, pending: Any, flows: Any, old: Any, n_sessions: Any, new: A
     return kept
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def spell_key(rows: Any, keys: Any, session: Any, out: Any) -> None:
     """The five words of a session's key, see ``Sessions``; all but ``session`` are addresses."""
     a, b = word(rows, 8 * session + KEY_A), word(rows, 8 * session + KEY_B)
@@ -147,14 +147,14 @@ def spell_key(rows: Any, keys: Any, session: Any, out: Any) -> None:
         put(out, 4, 4 << 40 | (a & 0xFF) << 32 | (a >> 8 & 0xFFFF) << 16 | b & 0xFFFF)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def spell_keys(sessions: Any, out: Any) -> None:
     """The keys of the first sessions, as many as ``out`` (n, 5) has room for."""
     for session in range(len(out)):
         spell_key(address(sessions.rows), address(sessions.keys), session, address(out) + 8 * KEY_WORDS * session)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def long_key(buf: Any, ip: Any, protocol: Any, ports: Any, key: Any) -> Any:
     """Fill ``key`` for the IPv6 packet at ``ip``: (two hashes of it, the first negative; sender is the second
     endpoint)."""
@@ -171,7 +171,7 @@ def long_key(buf: Any, ip: Any, protocol: Any, ports: Any, key: Any) -> Any:
     return a | np.int64(-1 << 63), b, second
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def short_key(addresses: Any, protocol: Any, ports: Any) -> Any:
     """As ``long_key`` for IPv4: addresses << 32 and ports << 16 of sender | receiver."""
     src = (addresses >> 32 & _LOW_32) << 16 | ports >> 16

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detectors.kitsune.pairs import Pairs, insert, insert_pair, no_pairs, no_streams, scratch
+from janus_bench.compiled import njit
 
 FEATURES = 100
 """3 × 5 of the sender (MAC with IP), 7 × 5 of the hosts, 3 × 5 of the gaps between the packets of a channel, 7 × 5 of
@@ -44,7 +44,7 @@ class PacketKeys(NamedTuple):
     destination_socket: NDArray[np.uint64]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _intern(first: Any, second: Any, numbers: Any) -> Any:
     """Number the distinct pairs ``(first[i], second[i])`` in the order of their first appearance: ``numbers[i]``;
     returns how many."""
@@ -69,7 +69,7 @@ def _intern(first: Any, second: Any, numbers: Any) -> Any:
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _replay(
     time: Any,
     size: Any,

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detectors.kitsune.mapper import feature_groups
+from janus_bench.compiled import njit
 from janus_bench.ragged import starts_of
 
 _EPSILON = 1e-16  # added to a feature's range
@@ -66,7 +66,7 @@ def _new_layer(groups: list[list[int]], ratio: float) -> _Layer:
 
 
 # Sums may be taken in another order than written: the public code leaves theirs to a BLAS.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(nogil=True, fastmath={"reassoc", "contract"})
 def _train(
     rows: Any,
     columns: Any,

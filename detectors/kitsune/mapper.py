@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from janus_bench.compiled import njit
 
 _NONE = 1e-100  # divides where a feature is constant; its distance is then 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _residual_sums(rows: Any, sums: Any, products: Any) -> Any:
     """Add to ``products`` (D, D) the products of the residuals of each row against the mean of the rows so far, that
     row included."""

@@ -15,8 +15,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from janus_bench.compiled import njit
 
 DECAYS = (5.0, 3.0, 1.0, 0.1, 0.01)  # λ of 2^(−λΔt), in 1/s, in the order of the features.
 
@@ -88,7 +89,7 @@ def scratch() -> NDArray[np.float64]:
     return np.array([[*DECAYS, 2.0], np.zeros(_N + 1), np.zeros(_N + 1)])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _factors(gap: Any, factors: Any) -> Any:
     """The row of ``factors`` with 2^(−λ · gap).
 
@@ -103,7 +104,7 @@ def _factors(gap: Any, factors: Any) -> Any:
     return row
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _decay(values: Any, i: Any, rows: Any, t: Any, factors: Any) -> Any:
     """Decay ``rows`` rows of ``i`` to time ``t``; nothing where its last packet is not earlier."""
     gap = t - values[i, _TIMES, _LAST]
@@ -116,7 +117,7 @@ def _decay(values: Any, i: Any, rows: Any, t: Any, factors: Any) -> Any:
         values[i, _TIMES, _LAST] = t
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def insert(values: Any, i: Any, t: Any, v: Any, factors: Any, out: Any, at: Any, width: Any) -> Any:
     """Add ``v`` at ``t`` to stream ``i``; weight, mean and variance of each λ go to ``out[at]`` and on, ``width``
     columns apart."""
@@ -140,7 +141,7 @@ def insert(values: Any, i: Any, t: Any, v: Any, factors: Any, out: Any, at: Any,
         out[at + width * k], out[at + width * k + 1], out[at + width * k + 2] = weight, mean, variance
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sum_up(members: Any, ties: Any, hub: Any, t: Any, v: Any, factors: Any) -> Any:
     """A hub has sent ``v`` at ``t``."""
     gap = t - members[hub, _TIMES, _HUB_LAST]
@@ -158,7 +159,7 @@ def _sum_up(members: Any, ties: Any, hub: Any, t: Any, v: Any, factors: Any) -> 
     ties[hub, _PACKETS] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _note(members: Any, ties: Any, links: Any, ends: Any, link: Any, hub: Any) -> Any:
     """A pair is up to date with its hub."""
     links[link, _TIMES, _HUB_LAST] = members[hub, _TIMES, _HUB_LAST]
@@ -168,7 +169,7 @@ def _note(members: Any, ties: Any, links: Any, ends: Any, link: Any, hub: Any) -
         links[link, _SENT_THEN, k] = members[hub, _SENT, k]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _catch_up(members: Any, ties: Any, links: Any, ends: Any, link: Any, factors: Any) -> Any:
     """Let a pair that waits, and its smaller member, have the packets of its hub that they have missed."""
     side = ends[link, _WAITS]
@@ -191,7 +192,7 @@ def _catch_up(members: Any, ties: Any, links: Any, ends: Any, link: Any, factors
     _note(members, ties, links, ends, link, hub)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _update(members: Any, links: Any, ends: Any, link: Any, side: Any, t: Any, v: Any, factors: Any) -> Any:
     """The member ``side`` of a pair that is up to date has sent ``v`` at ``t``."""
     member = ends[link, side]
@@ -204,7 +205,7 @@ def _update(members: Any, links: Any, ends: Any, link: Any, side: Any, t: Any, v
         links[link, _FIRST + side, k] = residual
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _append(ties: Any, following: Any, member: Any, entry: Any, which: Any) -> Any:
     """Put an entry on a list of all pairs (0) or of those with hubs (1)."""
     if ties[member, _HEAD + 2 * which] < 0:
@@ -214,7 +215,7 @@ def _append(ties: Any, following: Any, member: Any, entry: Any, which: Any) -> A
     ties[member, _TAIL + 2 * which] = entry
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _make(members: Any, ties: Any, links: Any, ends: Any, following: Any, link: Any, a: Any, b: Any, t: Any) -> Any:
     """The pair ``link`` of ``a`` and ``b``, at ``t``."""
     if math.isnan(members[b, _TIMES, _LAST]):
@@ -234,7 +235,7 @@ def _make(members: Any, ties: Any, links: Any, ends: Any, following: Any, link: 
         _note(members, ties, links, ends, link, a if a_is_hub else b)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _become_hub(
     members: Any, ties: Any, links: Any, ends: Any, following: Any, member: Any, t: Any, factors: Any
 ) -> Any:
@@ -256,7 +257,7 @@ def _become_hub(
         entry = following[entry, 0]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _catch_up_all(members: Any, ties: Any, links: Any, ends: Any, following: Any, a: Any, factors: Any) -> Any:
     entry = ties[a, _HEAD]
     while entry >= 0:
@@ -265,7 +266,7 @@ def _catch_up_all(members: Any, ties: Any, links: Any, ends: Any, following: Any
         entry = following[entry, 0]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _update_all(
     members: Any,
     ties: Any,
@@ -294,7 +295,7 @@ def _update_all(
         entry = following[entry, which]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def insert_pair(
     members: Any,
     ties: Any,

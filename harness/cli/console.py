@@ -15,7 +15,7 @@ from typing import Any
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError
-from janus_bench.files import why, write_atomically
+from janus_bench.files import remove_left_behind, why, write_atomically
 
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
@@ -105,6 +105,7 @@ def save(file: Path, data: bytes, what: str = "") -> None:
             # a pipe or a device is written to; anything else is replaced, once the new one is whole
             file.write_bytes(data)
         else:
+            remove_left_behind(file.resolve().parent, file.resolve())
             write_atomically(file, data)
     except OSError as error:
         raise UsageError(f"cannot write {file} ({why(error)}): choose another file with -o") from None

@@ -1,6 +1,7 @@
 """``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is
 called."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -104,12 +105,16 @@ def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
     console.never_fail_to_encode()
+    # a polite kill is an interrupt: rows are written, workers ended, and nothing half done stays
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except JanusBenchError as error:
         console.say(f"janus-bench: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # who presses Ctrl-C twice has been heard
+            signal.signal(number, signal.SIG_IGN)
         console.say("janus-bench: interrupted")
         sys.exit(130)
     except MemoryError:

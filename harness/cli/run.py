@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -141,8 +140,6 @@ def run(
         return
 
     missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan.fits, opened, store.records())
-    # a polite kill is an interrupt: rows are written, workers ended
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cores = len(os.sched_getaffinity(0))
     jobs = jobs or (1 if settings.device == "cuda" else min(DEFAULT_JOBS, cores))
     machine = Machine(jobs, max(1, cores // jobs), timeout_s, most_bytes, LocalExecutor())

@@ -12,17 +12,17 @@ from janus_bench.records import Status
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it
-    was never seen alive."""
+    was never seen alive; ``log`` is what is kept of its standard error."""
 
     status: Status
     reason: str
     wall_s: float
     peak_rss_mb: float | None
+    log: bytes = b""
 
 
 class Executor(Protocol):
-    """One way to run jobs.  The job's folder has ``in/`` on the way there, ``out/`` and ``log`` (standard error) on the
-    way back."""
+    """One way to run jobs.  The job's folder has ``in/`` on the way there and ``out/`` on the way back."""
 
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the

@@ -15,7 +15,7 @@ import psutil
 from harness.environment import peak_resident
 from harness.executors import Outcome
 from harness.executors.pipes import EventPipe, LogPipe
-from harness.jobs import Event, Failed, Finished, Job, event_from, line_of, short
+from harness.jobs import Event, Failed, Finished, Job, event_from, line_of
 from janus_bench.records import Status
 
 POLL_S = 0.02
@@ -40,8 +40,8 @@ class LocalExecutor:
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run ``harness.worker`` on a staged job and wait for it; see ``Executor``.
 
-        The child's standard error goes to ``log`` in the stage: an open file of the results folder would show the child
-        where labels are.
+        The child's standard error comes through a pipe: an open file of the results folder would show the child where
+        labels are, and a file in the stage could be put in a link's or a FIFO's place by then.
         """
         started, folder = time.monotonic(), Path(job.folder)
         child = subprocess.Popen(
@@ -67,10 +67,10 @@ class LocalExecutor:
             _end(child, folder)
             events.stop()
             log.stop()
-            (folder / "log").write_bytes(log.text())
         watch.drain()
         status, reason = ended or _explain(child.returncode, watch.events, log.text())
-        return Outcome(status, short(reason), time.monotonic() - started, watch.peak / 2**20 if watch.peak else None)
+        peak_mb = watch.peak / 2**20 if watch.peak else None
+        return Outcome(status, reason, time.monotonic() - started, peak_mb, log.text())
 
 
 class _Watch:

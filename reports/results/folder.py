@@ -13,19 +13,23 @@ locks/<fit>/                  there and locked while a run is at that fit
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets_registry.making import beside, remove_if_dead
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.files import why, write_atomically
+from janus_bench.files import PART, remove_left_behind, why, write_atomically
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
 
@@ -62,12 +66,17 @@ class RunStore:
 
     @classmethod
     def create(cls, folder: Path) -> RunStore:
-        """The folder, made if need be and proved writable.  UsageError if it is not."""
+        """The folder, made if need be and proved writable; what killed processes left in it goes.  UsageError if it is
+        not writable."""
         try:
             for name in FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder / name):
                     pass
+            for inner in folder.iterdir():
+                remove_left_behind(inner)
+            for left in (*(folder / "locks").glob("*"), *(folder / "models").glob(f".*{PART}")):
+                remove_if_dead(left)
         except OSError as error:
             raise UsageError(
                 f"results folder {folder} cannot be written ({why(error)}): choose another with --runs"
@@ -104,28 +113,27 @@ class RunStore:
     def write_model(self, fit_key: str, saved: Path) -> None:
         """Keep what a detector saved: regular files only, and links are never followed.
 
-        DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model
-        is whole or not there.  One that is there already stays: it may be in use, or be another run's of this moment.
+        DataError, and nothing kept, where there is anything else or it cannot be read; written beside its place and
+        renamed, so that a model is whole or not there.  One that is there already stays: it may be in use, or be
+        another run's of this moment.
         """
         place = self.model_folder(fit_key)
         try:
-            beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".", suffix=".part"))
-            try:
-                beside.chmod(0o755)
-                _copy_regular(saved, beside)
+            with beside(place, PART) as staged:
+                _copy_regular(saved, staged)
                 try:
-                    beside.rename(place)
+                    staged.rename(place)
                 except OSError:
                     if not place.is_dir():
                         raise
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # of the model's own names, not for want of room
+                raise DataError(f"the names in it are too long for {place}") from None
             raise WriteFailed(f"cannot write {place}: {why(error)}. Make room and run the same command again") from None
 
-    def write_log(self, fit_key: str, log: Path) -> None:
+    def write_log(self, fit_key: str, log: bytes) -> None:
         """Keep a child's standard error."""
-        self._write(self.folder / "logs" / f"{fit_key}.log", log.read_bytes())
+        self._write(self.folder / "logs" / f"{fit_key}.log", log)
 
     def records(self, runs: Collection[str] | None = None) -> dict[str, RunRecord]:
         """The latest attempt of every run, or of those with these keys."""
@@ -177,14 +185,33 @@ class RunStore:
 
 
 def _copy_regular(source: Path, destination: Path) -> None:
-    for entry in os.scandir(source):
-        if entry.is_dir(follow_symlinks=False):
-            (destination / entry.name).mkdir()
-            _copy_regular(Path(entry.path), destination / entry.name)
-        elif entry.is_file(follow_symlinks=False):
-            shutil.copyfile(entry.path, destination / entry.name, follow_symlinks=False)
-        else:
-            raise DataError(f"{entry.name} in it is neither a file nor a folder")
+    """A folder whose owner may be at work in it still: whatever goes wrong with reading it is a DataError."""
+    with _reading(source, os.O_DIRECTORY) as folder:
+        names = os.listdir(folder)  # noqa: PTH208  of what was opened, whatever its name leads to by now
+    for name in names:
+        with _reading(source / name) as handle:
+            mode = os.fstat(handle).st_mode
+            if stat.S_ISREG(mode):
+                with open(handle, "rb", closefd=False) as file, (destination / name).open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+            elif stat.S_ISDIR(mode):
+                (destination / name).mkdir()
+                _copy_regular(source / name, destination / name)
+            else:
+                raise DataError(f"{name} in it is neither a file nor a folder")
+
+
+@contextmanager
+def _reading(path: Path, flags: int = 0) -> Iterator[int]:
+    """Never through a link, and without waiting for whoever might write to a FIFO."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    except OSError as error:
+        raise DataError(f"{path.name} in it cannot be read ({why(error)})") from None
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _attempt_of(path: Path) -> tuple[str, int]:

@@ -1,15 +1,18 @@
-"""Files as disks, crashes and editors leave them, and what a command then says: used by the tests of damaged files and
-by longer campaigns."""
+"""Files as disks, crashes and editors leave them, and what a command then says: for the tests of damaged files and for
+the campaign."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import os
 import random
 import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from typing import Any
 from harness.cli.main import main
 
 LONGEST_LINE = 1000
+PROCESS = (sys.executable, "-c", "from harness.cli.main import main\nmain()")
+LIMIT_S = 500.0
+"""No command of the campaign works for so long, on a busy machine neither."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,17 @@ def outcome_of(*arguments: str | Path) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+def outcome_of_process(*arguments: str | Path) -> Outcome:
+    """The same as a process of its own; one that goes on for too long is ended, and its code is −9."""
+    try:
+        done = subprocess.run(
+            [*PROCESS, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(-9, "", "")
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
 def wrong_with(outcome: Outcome) -> str:
     """Why an outcome is not that of a program that minds what it reads, or an empty string."""
     said = [
@@ -56,6 +73,8 @@ def wrong_with(outcome: Outcome) -> str:
         return f"exit code {outcome.code} with {len(said)} lines of error"
     if any(len(line) > LONGEST_LINE for line in said):
         return "an endless line"
+    if "not enough memory" in outcome.err:
+        return "memory ran out over a small file"
     if re.search(r"[(:] ?None\b", "".join(said)):
         return "a cause that is called None"
     return ""
@@ -130,39 +149,76 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(inner)
 
 
+INSTEAD: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "folder": lambda path: path.mkdir(),
+    "FIFO": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("nowhere-at-all"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+    "endless device": lambda path: path.symlink_to("/dev/zero"),
+}
+"""What may lie in the place of a file."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """Commands that read a file."""
+    """Commands that read a file, as the words behind ``janus-bench``; what one writes with ``-o`` is not there before
+    it."""
 
     file: Path
-    commands: tuple[Callable[[], Outcome], ...]
+    commands: tuple[tuple[str | Path, ...], ...]
 
 
-def try_damages(cases: list[Case], number: int, seed: int) -> tuple[list[str], dict[str, int]]:
-    """``number`` damages, each to one file and for one command that reads it; what went wrong, and how often each exit
-    code was seen.
+def remove(path: Path) -> None:
+    """Whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
-    The file is as it was afterwards.
+
+def damage_once(
+    cases: Sequence[Case], seed: int, run: Callable[..., Outcome] = outcome_of, *, odd: bool = False
+) -> tuple[str, str, int]:
+    """One damage to one file, and one command that reads it: what was done, what went wrong (or an empty string), and
+    the exit code.  The file is as it was afterwards.
+
+    odd: now and then something else than a file lies in its place.
     """
-    failures: list[str] = []
-    codes: dict[str, int] = {}
-    for place in range(number):
-        rng = random.Random(seed * 1_000_003 + place)
-        case = cases[place % len(cases)]
-        command = rng.choice(case.commands)
-        whole = case.file.read_bytes()
+    rng = random.Random(seed)
+    case = cases[seed % len(cases)]
+    command = rng.choice(case.commands)
+    whole = case.file.read_bytes()
+    if "-o" in command:
+        remove(Path(command[command.index("-o") + 1]))
+    if odd and rng.random() < 0.1:
+        what = rng.choice(sorted(INSTEAD))
+        remove(case.file)
+        INSTEAD[what](case.file)
+    else:
         change = with_another_value if case.file.suffix == ".json" and rng.random() < 0.7 else damaged
         what, bad = change(whole, rng)
         case.file.write_bytes(bad)
-        try:
-            outcome = command()
-            wrong = wrong_with(outcome)
-            codes[str(outcome.code)] = codes.get(str(outcome.code), 0) + 1
-        except Exception as error:  # this is what must not be
-            wrong = f"{type(error).__name__}: {error}"
-        finally:
-            if case.file.parent.is_dir():  # what is extracted goes when the dataset is there
-                case.file.write_bytes(whole)
+    code = 99
+    try:
+        outcome = run(*command)
+        wrong, code = wrong_with(outcome), outcome.code
+    except Exception as error:  # this is what must not be
+        wrong = f"{type(error).__name__}: {error}"
+    finally:
+        if case.file.parent.is_dir():  # what is extracted goes when the dataset is there
+            remove(case.file)
+            case.file.write_bytes(whole)
+    return f"{case.file.parent.name}/{case.file.name} ({what}), {' '.join(map(str, command[:2]))}", wrong, code
+
+
+def try_damages(cases: list[Case], number: int, seed: int) -> tuple[list[str], dict[str, int]]:
+    """``number`` damages; what went wrong, and how often each exit code was seen."""
+    failures: list[str] = []
+    codes: dict[str, int] = {}
+    for place in range(seed * 1_000_000, seed * 1_000_000 + number):
+        what, wrong, code = damage_once(cases, place)
+        codes[str(code)] = codes.get(str(code), 0) + 1
         if wrong:
-            failures.append(f"{seed}/{place} {case.file.name} ({what}): {wrong}")
+            failures.append(f"{place} {what}: {wrong}")
     return failures, codes
