@@ -6,7 +6,7 @@ results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
 truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
                               parent, never seen by a child
-models/<fit>/                 what a detector saved
+models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.files import why, write_atomically
+from janus_bench.models import ModelAbout, write_model
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, key_of
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
 
@@ -101,25 +101,15 @@ class RunStore:
         if not path.exists():
             self._write_parquet(path, table)
 
-    def write_model(self, fit_key: str, saved: Path) -> None:
-        """Keep what a detector saved: regular files only, and links are never followed.
+    def write_model(self, fit_key: str, saved: Path, about: ModelAbout) -> None:
+        """Keep what a detector saved as a model (``janus_bench.models``): whole or not there.
 
-        DataError, and nothing kept, where there is anything else; written beside its place and renamed, so that a model
-        is whole or not there.  One that is there already stays: it may be in use, or be another run's of this moment.
+        DataError, and nothing kept, where there is anything but files and folders.  A model that is there already
+        stays: it may be in use, or be another run's of this moment.
         """
         place = self.model_folder(fit_key)
         try:
-            beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".", suffix=".part"))
-            try:
-                beside.chmod(0o755)
-                _copy_regular(saved, beside)
-                try:
-                    beside.rename(place)
-                except OSError:
-                    if not place.is_dir():
-                        raise
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
+            write_model(place, saved, about)
         except OSError as error:
             raise WriteFailed(f"cannot write {place}: {why(error)}. Make room and run the same command again") from None
 
@@ -174,17 +164,6 @@ class RunStore:
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
         self._write(path, table_bytes(table))
-
-
-def _copy_regular(source: Path, destination: Path) -> None:
-    for entry in os.scandir(source):
-        if entry.is_dir(follow_symlinks=False):
-            (destination / entry.name).mkdir()
-            _copy_regular(Path(entry.path), destination / entry.name)
-        elif entry.is_file(follow_symlinks=False):
-            shutil.copyfile(entry.path, destination / entry.name, follow_symlinks=False)
-        else:
-            raise DataError(f"{entry.name} in it is neither a file nor a folder")
 
 
 def _attempt_of(path: Path) -> tuple[str, int]:
