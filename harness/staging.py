@@ -24,7 +24,7 @@ from datasets_registry.making import hold, remove_if_dead
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
-from janus_bench.contract import PacketStream
+from janus_bench.contract import FlowBatch, PacketStream
 from janus_bench.files import write_array
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
@@ -213,6 +213,20 @@ def _write_input(folder: Path, part: Part, name: str, dataset: OpenDataset, rows
         stream = part_stream(store, rows, attack, part.generator(CAPTURES), training=name == OWN_STREAM)
         for column in PacketStream.__dataclass_fields__:
             write_array(folder / f"{column}.npy", getattr(stream, column))
+
+
+def stage_flows(folder: Path, flows: FlowBatch) -> None:
+    """The new ``folder`` as a staged batch of flows that are in memory, with all inputs that they have."""
+    (folder / "ids").mkdir(parents=True)
+    write_array(folder / "ids" / "ids.npy", flows.ids)
+    if flows.offsets is not None:
+        (folder / "packets").mkdir()
+        for name, column in {"offsets": flows.offsets, **flows.packets}.items():
+            write_array(folder / "packets" / f"{name}.npy", column)
+    for name, columns in FEATURE_INPUTS.items():
+        if columns[0] in flows.features:
+            (folder / name).mkdir()
+            write_array(folder / name / f"{name}.npy", flows.feature_matrix(columns))
 
 
 def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:
