@@ -116,5 +116,8 @@ def test_reasons_are_the_features_furthest_out_in_units_that_people_read():
         "iat_min 2.5 s: above 100.00% of benign",
         "size_min -0.993 B: below 100.00% of benign",
     ]
+    same = Reasons(np.log1p(np.ones((9, 20))).astype(np.float32), np.zeros((9, 1)), ["score"])
+    (reasons,) = same.of(np.log1p(np.ones((1, 20))), np.zeros((1, 1)))
+    assert all(reason.endswith("above 0.00% of benign") for reason in reasons)
     (reasons,) = Reasons(known, rng.normal(0, 1, (500, 2)), ["a", "b"]).of(odd[None], np.array([[9.0, 0.0]]))
     assert reasons[3] == "a 9: above 100.00% of benign"

@@ -25,7 +25,8 @@ class Reasons:
 
     def of(self, features: Matrix, columns: Matrix) -> list[list[str]]:
         """For each of m flows its reasons, the strongest first; features (m, 20), columns (m, k)."""
-        found = _furthest(features, self._features, FLOW_FEATURES, _in_units)
+        # as they are kept: rounded otherwise, a value would lie beside its equals
+        found = _furthest(features.astype(self._features.dtype), self._features, FLOW_FEATURES, _in_units)
         if self._columns is not None:
             scores = _furthest(columns, self._columns, self._names, _plain)
             found = [mine + more for mine, more in zip(found, scores, strict=True)]
