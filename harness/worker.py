@@ -145,7 +145,7 @@ def run(job: Job, events: Events) -> None:
         started = time.perf_counter()
         detector.fit(batches.whole(*job.train), context)
         events.send(FitDone(time.perf_counter() - started))
-        if loaded.saves and _saved(detector, folder / "out" / "model"):
+        if callable(getattr(detector, "save", None)) and _saved(detector, folder / "out" / "model"):
             events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
     scoring = _Scoring(events, batches, job.targets)
