@@ -19,6 +19,8 @@ package = pytest.importorskip("communityid", reason="communityid is not installe
 
 CAPTURES = sorted(SHARED_DATA.rglob("*.pcap*")) if SHARED_DATA.is_dir() else []
 REFERENCE = package.CommunityID()
+MOST = 300
+"""Different flows that are compared of one segment of a capture, for the package takes its time; 10⁹ compares all."""
 
 
 def expected(src: str, dst: str, proto: int, sport: int, dport: int, icmp: int) -> str:
@@ -44,7 +46,7 @@ def compared(path) -> set[tuple[int, bool]]:
         proto, sport, dport = (np.asarray(table[name]).tolist() for name in ("proto", "src_port", "dst_port"))
         known: dict[tuple, str] = {}
         for flow in zip(src, dst, proto, sport, dport, flows.icmp.tolist(), strict=True):
-            if flow not in known:
+            if flow not in known and len(known) < MOST:
                 known[flow] = community_id(*flow)
                 assert known[flow] == expected(*flow), flow
                 seen.add((flow[2], ":" in flow[0]))
