@@ -9,6 +9,7 @@ Definitions and their sources are in ``docs/context.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -225,6 +226,11 @@ class _Known:
             name: np.empty((0, *np.shape(value))) for name, value in self._initial.items()
         }
 
+    @property
+    def n(self) -> int:
+        """How many are remembered."""
+        return self._n
+
     def number(self, keys: Ids) -> Ids:
         """(n,) place of each of ``keys`` (n,), new ones with initial values."""
         out, before = np.empty(len(keys), np.int64), self._n
@@ -294,9 +300,11 @@ class ContextState:
             return out
         by_answer = np.argsort(answered, kind="stable")
         of = DISTINCT + 2 * 4
+        numbers: dict[int, tuple[Ids, int]] = {}
         for key, known in enumerate(self._known):
             waits = key < 3
             ids = known.number(keys[key] if waits else keys[key, new])
+            numbers[key] = (ids[new] if waits else ids), known.n
             state = known.columns
             if key == HOST_KEYS:
                 _regularity(
@@ -319,18 +327,22 @@ class ContextState:
                 share = out[:, of : of + 2]
                 _unanswered(start, ids, begin, answered, by_answer, waiting, there, at, SLOWEST_ANSWER, share)
                 of += 2
-        self._count_distinct(keys[:, new], start[new], out[:, DISTINCT:])
+        self._count_distinct(keys[:, new], start[new], numbers, out[:, DISTINCT:])
         np.log(out[:, : DISTINCT + 2 * 4], out=out[:, : DISTINCT + 2 * 4])
         for known in self._known:
             known.forget(start[-1])
         return out
 
-    def _count_distinct(self, keys: Ids, start: Floats, out: NDArray[np.float32]) -> None:
-        """Among the flows within the longest window, which are kept until they are out of it."""
+    def _count_distinct(
+        self, keys: Ids, start: Floats, numbers: Mapping[int, tuple[Ids, int]], out: NDArray[np.float32]
+    ) -> None:
+        """Among the flows within the longest window, which are kept until they are out of it; ``numbers`` of the keys
+        do where there are none yet."""
         before, h = self._recent, len(self._recent[0])
         keys, start = np.concatenate([before[1], keys], axis=1), np.concatenate([before[0], start])
         counted, of = np.empty(len(start), np.float32), 0
-        numbers = {key: _local(keys[key]) for key in (0, 1, 2, 3, 5)}
+        if h:
+            numbers = {key: _local(keys[key]) for key in (0, 1, 2, 3, 5)}
         for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
             for window in WINDOWS:
                 _distinct(start, *numbers[key], *numbers[both], window, LOOK_BACK, counted)
