@@ -9,6 +9,7 @@ Definitions and their sources are in ``docs/context.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from datasets_registry.overlay import Overlay, laid_over
 from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.compiled import njit
+from janus_bench.hashing import splitmix64
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +35,8 @@ LOOK_BACK = 256
 LONGEST_GAP = 3600.0
 """Seconds: the time since a key's last flow where it was longer ago, or where there was none, so that the start of a
 capture tells little."""
+FORGOTTEN = 10_800.0
+"""Seconds without a flow after which a key is as if it had never been: what a stream remembers is bounded."""
 MEMORY = 0.2
 """Weight of the newest gap in the running mean and deviation of a key's gaps."""
 
@@ -58,11 +62,9 @@ def _place(table: Any, key: Any) -> Any:
 
 
 @njit()
-def _numbered(keys: Any, out: Any) -> int:
-    """``out`` (n,): each of ``keys`` (n,), non-negative, by the place of its first occurrence among the different ones;
-    how many there are."""
-    table, number = np.zeros(1024, np.int64), np.empty(1024, np.int32)
-    n = 0
+def _number(keys: Any, out: Any, table: Any, number: Any, n: int) -> Any:
+    """``out`` (m,): each of ``keys`` (m,), non-negative, by the place of its first occurrence among the different ones,
+    of which n are in the table already: (table, its numbers, how many there are now)."""
     for i in range(len(keys)):
         key = keys[i] + 1
         at = _place(table, key)
@@ -79,7 +81,7 @@ def _numbered(keys: Any, out: Any) -> int:
                         table[to], number[to] = old[j], old_number[j]
         else:
             out[i] = number[at]
-    return n
+    return table, number, n
 
 
 @njit()
@@ -91,14 +93,13 @@ def _tenth(x: float) -> float:
 
 
 @njit()
-def _damp(start: Any, ids: Any, n_keys: int, slowest: float, longest: float, out: Any, gap: Any) -> None:
+def _damp(start: Any, ids: Any, weight: Any, last: Any, slowest: float, longest: float, out: Any, gap: Any) -> None:
     """``out`` (n, 4): 1 + a key's damped count, this flow included, by half-lives of ``slowest`` · (.001, .01, .1, 1)
-    seconds; ``gap`` (n,): 1 + ms since its last flow."""
-    weight, last = np.zeros((n_keys, 4)), np.full(n_keys, -np.inf)
+    seconds; ``gap`` (n,): 1 + ms since its last flow; ``weight`` (keys, 4) and ``last`` (keys,) go on."""
     for i in range(len(start)):
         key = ids[i]
         since = start[i] - last[key]
-        left = 2.0 ** (-since / slowest)
+        left = 2.0 ** (-since / slowest) if since <= FORGOTTEN else 0.0
         for j in range(3, -1, -1):
             weight[key, j] = weight[key, j] * left + 1.0
             out[i, j] = 1.0 + weight[key, j]
@@ -144,12 +145,23 @@ def _distinct(
 
 
 @njit()
-def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any, slowest: float, out: Any) -> None:
+def _unanswered(
+    start: Any,
+    ids: Any,
+    begin: int,
+    answered: Any,
+    by_answer: Any,
+    waiting: Any,
+    there: Any,
+    at: Any,
+    slowest: float,
+    out: Any,
+) -> None:
     """``out`` (n, 2): share of a key's damped earlier flows that nobody had answered by the start of this one, among
-    those and one more; by half-lives of ``slowest`` · (.1, 1) seconds."""
-    waiting, there, at = np.zeros((n_keys, 2)), np.zeros((n_keys, 2)), np.full(n_keys, -np.inf)
+    those and one more; by half-lives of ``slowest`` · (.1, 1) seconds.  The flows before ``begin`` have been counted
+    and wait for their answer; ``waiting`` and ``there`` (keys, 2) and ``at`` (keys,) go on."""
     answer = 0
-    for i in range(len(start)):
+    for i in range(begin, len(start)):
         now = start[i]
         while answer < len(by_answer) and answered[by_answer[answer]] <= now:
             flow = by_answer[answer]
@@ -162,11 +174,11 @@ def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any
                 waiting[key, 1] = max(waiting[key, 1] - left, 0.0)
                 waiting[key, 0] = max(waiting[key, 0] - _tenth(left), 0.0)
         key = ids[i]
-        left = 2.0 ** (-(now - at[key]) / slowest)
+        left = 2.0 ** (-(now - at[key]) / slowest) if now - at[key] <= FORGOTTEN else 0.0
         for j in range(1, -1, -1):
             waiting[key, j] *= left
             there[key, j] *= left
-            out[i, j] = waiting[key, j] / (there[key, j] + 1.0)
+            out[i - begin, j] = waiting[key, j] / (there[key, j] + 1.0)
             there[key, j] += 1.0
             if answered[i] > now:
                 waiting[key, j] += 1.0
@@ -175,22 +187,170 @@ def _unanswered(start: Any, ids: Any, n_keys: int, answered: Any, by_answer: Any
 
 
 @njit()
-def _regularity(start: Any, ids: Any, n_keys: int, longest: float, memory: float, out: Any) -> None:
+def _regularity(
+    start: Any, ids: Any, last: Any, mean: Any, deviation: Any, longest: float, memory: float, out: Any
+) -> None:
     """``out`` (n, 2): running mean and mean deviation of the log1p of a key's gaps in ms; both of the longest gap where
-    there was none."""
-    last, mean, deviation = np.full(n_keys, -np.inf), np.full(n_keys, -1.0), np.full(n_keys, np.log1p(1000.0 * longest))
+    there was none; ``last``, ``mean`` (−1: no gap yet) and ``deviation`` (keys,) go on."""
+    none = np.log1p(1000.0 * longest)
     for i in range(len(start)):
         key = ids[i]
-        if last[key] > -np.inf:
-            gap = np.log1p(1000.0 * min(start[i] - last[key], longest))
+        since = start[i] - last[key]
+        if since > FORGOTTEN:
+            mean[key], deviation[key] = -1.0, none
+        else:
+            gap = np.log1p(1000.0 * min(since, longest))
             if mean[key] < 0:
                 mean[key] = gap
             else:
                 deviation[key] += memory * (abs(gap - mean[key]) - deviation[key])
                 mean[key] += memory * (gap - mean[key])
         last[key] = start[i]
-        out[i, 0] = mean[key] if mean[key] >= 0 else np.log1p(1000.0 * longest)
+        out[i, 0] = mean[key] if mean[key] >= 0 else none
         out[i, 1] = deviation[key]
+
+
+class _Known:
+    """What is remembered of each key of one kind: ``last`` (n,), the start of its last flow, and ``columns``."""
+
+    def __init__(self, **columns: Any) -> None:
+        """Initial values: a number, or so many as a column is wide."""
+        self._initial = {"last": -np.inf, **columns}
+        self._clear(np.empty(0, np.int64))
+        self._most = 1 << 16  # keys at which it is time to look for those that are forgotten
+
+    def _clear(self, keys: Ids) -> None:
+        size = max(1 << 10, 1 << (4 * len(keys)).bit_length())
+        self._table, self._number = np.zeros(size, np.int64), np.empty(size, np.int32)
+        self._n, self._keys = 0, np.empty(0, np.int64)
+        self.columns: dict[str, Floats] = {
+            name: np.empty((0, *np.shape(value))) for name, value in self._initial.items()
+        }
+
+    @property
+    def n(self) -> int:
+        """How many are remembered."""
+        return self._n
+
+    def number(self, keys: Ids) -> Ids:
+        """(n,) place of each of ``keys`` (n,), new ones with initial values."""
+        out, before = np.empty(len(keys), np.int64), self._n
+        self._table, self._number, self._n = _number(keys, out, self._table, self._number, before)
+        if self._n > len(self._keys):
+            size = max(2 * len(self._keys), self._n)
+            self._keys = np.resize(self._keys, size)
+            for name, value in self._initial.items():
+                grown = np.empty((size, *np.shape(value)))
+                grown[:before], grown[before:] = self.columns[name][:before], value
+                self.columns[name] = grown
+        new = out >= before
+        self._keys[out[new]] = keys[new]
+        return out
+
+    def forget(self, now: float) -> None:
+        """Leave out those whose last flow is so long ago that it counts for nothing, when there are many."""
+        if self._n < self._most:
+            return
+        kept = np.flatnonzero(now - self.columns["last"][: self._n] <= FORGOTTEN)
+        keys, columns = self._keys[kept], {name: column[kept] for name, column in self.columns.items()}
+        self._clear(keys)
+        self.number(keys)
+        for name, column in columns.items():
+            self.columns[name][: len(kept)] = column
+        self._most = max(1 << 16, 2 * len(kept))
+
+
+def _local(keys: Ids) -> tuple[Ids, int]:
+    """Numbers of ``keys`` (n,) among themselves, and how many there are."""
+    out = np.empty(len(keys), np.int64)
+    return out, _number(keys, out, np.zeros(1024, np.int64), np.empty(1024, np.int32), 0)[2]
+
+
+def _mixed(one: Ids, other: Ids) -> Ids:
+    """A key of two, 63 bits: that any two of ten million are confused has a chance of one in a hundred thousand."""
+    return (splitmix64(splitmix64(one) ^ other.astype(np.uint64)) >> np.uint64(1)).astype(np.int64)
+
+
+class ContextState:
+    """The context of a capture's flows as they start; what it remembers of a host that has been silent for
+    ``FORGOTTEN`` counts for nothing, and goes."""
+
+    def __init__(self) -> None:
+        none = np.log1p(1000.0 * LONGEST_GAP)
+        counts, shares = {"weight": np.zeros(LIVES)}, {"waiting": np.zeros(2), "there": np.zeros(2), "at": -np.inf}
+        self._known = [_Known(**counts, **(shares if key < 3 else {})) for key in range(HOST_KEYS)]
+        self._known.append(_Known(mean=-1.0, deviation=none))
+        self._recent = np.empty(0), np.empty((HOST_KEYS + 1, 0), np.int64)
+
+    def keys(self, hosts: tuple[Ids, Ids], dport: Ids, proto: Ids) -> Ids:
+        """(6, n): source, destination, pair, source and service, destination and service, pair and service."""
+        service, pair = dport << 8 | proto, _mixed(*hosts)
+        return np.stack([*hosts, pair, _mixed(hosts[0], service), _mixed(hosts[1], service), _mixed(pair, service)])
+
+    def next(self, keys: Ids, start: Floats, answered: Floats, begin: int = 0) -> NDArray[np.float32]:
+        """The features ``columns.CONTEXT_FEATURES`` of the flows that start next, (n − begin, features).
+
+        keys      (6, n), as ``keys`` gives them
+        start     (n,) s, ascending, none before the flows of the call before
+        answered  (n,) s, when the responder's first packet came; inf where none did by the start of the last flow
+        begin     flows in front that were here before and waited for their answer: what is known of it now counts
+        """
+        new, n = slice(begin, None), len(start) - begin
+        out = np.empty((n, len(CONTEXT_FEATURES)), np.float32)
+        if not n:
+            return out
+        by_answer = np.argsort(answered, kind="stable")
+        of = DISTINCT + 2 * 4
+        numbers: dict[int, tuple[Ids, int]] = {}
+        for key, known in enumerate(self._known):
+            waits = key < 3
+            ids = known.number(keys[key] if waits else keys[key, new])
+            numbers[key] = (ids[new] if waits else ids), known.n
+            state = known.columns
+            if key == HOST_KEYS:
+                _regularity(
+                    start[new], ids, state["last"], state["mean"], state["deviation"], LONGEST_GAP, MEMORY, out[:, of:]
+                )
+                continue
+            counts, gap = out[:, key * LIVES : (key + 1) * LIVES], out[:, GAPS + key]
+            _damp(
+                start[new],
+                ids[new] if waits else ids,
+                state["weight"],
+                state["last"],
+                SLOWEST,
+                LONGEST_GAP,
+                counts,
+                gap,
+            )
+            if waits:
+                waiting, there, at = (state[name] for name in ("waiting", "there", "at"))
+                share = out[:, of : of + 2]
+                _unanswered(start, ids, begin, answered, by_answer, waiting, there, at, SLOWEST_ANSWER, share)
+                of += 2
+        self._count_distinct(keys[:, new], start[new], numbers, out[:, DISTINCT:])
+        np.log(out[:, : DISTINCT + 2 * 4], out=out[:, : DISTINCT + 2 * 4])
+        for known in self._known:
+            known.forget(start[-1])
+        return out
+
+    def _count_distinct(
+        self, keys: Ids, start: Floats, numbers: Mapping[int, tuple[Ids, int]], out: NDArray[np.float32]
+    ) -> None:
+        """Among the flows within the longest window, which are kept until they are out of it; ``numbers`` of the keys
+        do where there are none yet."""
+        before, h = self._recent, len(self._recent[0])
+        keys, start = np.concatenate([before[1], keys], axis=1), np.concatenate([before[0], start])
+        counted, of = np.empty(len(start), np.float32), 0
+        if h:
+            numbers = {key: _local(keys[key]) for key in (0, 1, 2, 3, 5)}
+        for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
+            for window in WINDOWS:
+                _distinct(start, *numbers[key], *numbers[both], window, LOOK_BACK, counted)
+                out[:, of] = counted[h:]
+                of += 1
+        kept = int(np.searchsorted(start, start[-1] - max(WINDOWS)))
+        self._recent = start[kept:], keys[:, kept:]
 
 
 def context_features(
@@ -203,35 +363,8 @@ def context_features(
     start         (n,) s, ascending
     answered      (n,) s, when the responder's first packet came; inf where none did
     """
-    n = len(start)
-    out = np.empty((n, len(CONTEXT_FEATURES)), np.float32)
-    numbers = np.empty((HOST_KEYS + 1, n), np.int64)  # the last: pair and service
-    sizes = np.empty(HOST_KEYS + 1, np.int64)
-    service = dport << 8 | proto
-    sizes[0] = _numbered(hosts[0], numbers[0])
-    sizes[1] = _numbered(hosts[1], numbers[1])
-    for place, key in (
-        (2, numbers[0] << 32 | numbers[1]),
-        (3, numbers[0] << 24 | service),
-        (4, numbers[1] << 24 | service),
-    ):
-        sizes[place] = _numbered(key, numbers[place])
-    sizes[5] = _numbered(numbers[2] << 24 | service, numbers[5])
-    for key in range(HOST_KEYS):
-        counts, gap = out[:, key * LIVES : (key + 1) * LIVES], out[:, GAPS + key]
-        _damp(start, numbers[key], sizes[key], SLOWEST, LONGEST_GAP, counts, gap)
-    of = DISTINCT
-    for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
-        for window in WINDOWS:
-            _distinct(start, numbers[key], sizes[key], numbers[both], sizes[both], window, LOOK_BACK, out[:, of])
-            of += 1
-    np.log(out[:, :of], out=out[:, :of])
-    by_answer = np.argsort(answered, kind="stable")
-    for key in range(3):
-        _unanswered(start, numbers[key], sizes[key], answered, by_answer, SLOWEST_ANSWER, out[:, of : of + 2])
-        of += 2
-    _regularity(start, numbers[5], sizes[5], LONGEST_GAP, MEMORY, out[:, of : of + 2])
-    return out
+    state = ContextState()
+    return state.next(state.keys(hosts, dport, proto), start, answered)
 
 
 @njit()
@@ -243,6 +376,13 @@ def _first_answers(offsets: Any, bits: Any, iat: Any, start: Any, out: Any) -> N
             if bits[packet] & 1:
                 out[flow] = time
                 break
+
+
+def flow_answers(offsets: Ids, bits: NDArray[np.uint8], iat: NDArray[np.float32], start: Floats) -> Floats:
+    """(n,) s: when each flow's responder sent its first packet, of those stored; inf where it sent none."""
+    answered = np.empty(len(start))
+    _first_answers(offsets, bits, iat, start, answered)
+    return answered
 
 
 def first_answers(store: FlowStore, start: Floats) -> Floats:

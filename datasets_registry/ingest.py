@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
 from datasets_registry.capture.rules import FlowRules
-from datasets_registry.extraction import CaptureFile, Extracted, Flows, extract_all, say_counts
+from datasets_registry.extraction import CaptureFile, Extracted, extract_all, say_counts
 from datasets_registry.folders import HIDDEN, UNREAD, files_below, looks_like_capture, say_left
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.benign import benign_warnings
@@ -281,7 +281,9 @@ def _blocks(shard: Extracted, chosen: NDArray[np.int64], table: pl.DataFrame) ->
         assert take is not None
         flows = take(chosen[begin : begin + BLOCK_FLOWS])
         labels = table[begin : begin + BLOCK_FLOWS].with_columns(pl.col(TEXTS).cast(pl.String))
-        yield Block(flows.offsets, flows.packets, pl.DataFrame(_flow_columns(flows)), labels, flows.columns["cic"])
+        yield Block(
+            flows.offsets, flows.packets, pl.DataFrame(flow_columns(flows.columns)), labels, flows.columns["cic"]
+        )
 
 
 def _write_stream(
@@ -313,9 +315,9 @@ def _write_stream(
     return absent
 
 
-def _flow_columns(flows: Flows) -> dict[str, Any]:
-    """Columns of ``columns.FLOW_COLUMNS`` after ``flow_id``."""
-    keys, swapped = flows.columns["keys"], flows.columns["swapped"].astype(np.bool_)
+def flow_columns(flows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Columns of ``columns.FLOW_COLUMNS`` after ``flow_id``, of flows as they were extracted."""
+    keys, swapped = flows["keys"], flows["swapped"].astype(np.bool_)
     rest = keys[:, 4].astype(np.int64)
     version, ports = rest >> 40, (rest >> 16 & 0xFFFF, rest & 0xFFFF)
     lower, upper = keys[:, :2], keys[:, 2:4]
@@ -325,9 +327,9 @@ def _flow_columns(flows: Flows) -> dict[str, Any]:
         "dst_ip": address_column(version, np.where(swapped[:, None], lower, upper)),
         "dst_port": np.where(swapped, ports[0], ports[1]).astype(np.uint16),
         "proto": (rest >> 32 & 0xFF).astype(np.uint8),
-        "ts_start": flows.columns["first"] / 1e9,
-        "ts_end": flows.columns["last"] / 1e9,
-        "n_packets": flows.columns["n_packets"],
+        "ts_start": flows["first"] / 1e9,
+        "ts_end": flows["last"] / 1e9,
+        "n_packets": flows["n_packets"],
     }
 
 

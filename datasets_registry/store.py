@@ -292,9 +292,7 @@ class FlowStore:
             to = positions(offsets[:-1][rows], lengths[rows])
             for name in columns:
                 columns[name][to] = values[name]
-        bits = columns.pop("bits")
-        columns |= {name: (bits >> bit) & np.uint8(1) for name, bit in BIT_OF.items()}
-        return offsets, {name: columns[name] for name in PACKET_CHANNELS}
+        return offsets, channels_of(columns)
 
     def _features(self, number: int) -> NDArray[np.float64]:
         """The 20 features of a shard, (flows, 20); those of the shard asked for last are kept, for they have to be
@@ -305,6 +303,13 @@ class FlowStore:
             self._recent.clear()
             self._recent[number] = recent
         return recent
+
+
+def channels_of(packets: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The channels ``columns.PACKET_CHANNELS`` of packets as they are stored (``columns.PACKET_ARRAYS``), (packets,)
+    each."""
+    found = dict(packets) | {name: (packets["bits"] >> bit) & np.uint8(1) for name, bit in BIT_OF.items()}
+    return {name: found[name] for name in PACKET_CHANNELS}
 
 
 def damaged(folder: Path, what: str) -> DataError:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from detectors.shared.inputs import Input
 from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
+from janus_bench.compiled import njit
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Share
+from janus_bench.ragged import starts_of
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,72 @@ class IsolationForestParams(CheckedParams):
     max_samples: Annotated[int, Limit("≥", 2)] = 256
 
 
-class IsolationForest(Tabular):
-    """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008,
-    equation 2).
+@njit(nogil=True)
+def _isolation_depths(
+    rows: Any, root: Any, feature: Any, threshold: Any, left: Any, right: Any, depth: Any, out: Any
+) -> None:
+    """Add to ``out`` (n,) the ``depth`` of the leaf that each of ``rows`` (n, D) float32 falls into, tree by tree."""
+    for i in range(len(rows)):
+        for tree in range(len(root)):
+            node = root[tree]
+            while left[node] >= 0:
+                node = left[node] if rows[i, feature[node]] <= threshold[node] else right[node]
+            out[i] += depth[node]
 
-    It has no ``save``: scikit-learn's trees can only be stored as a pickle, which runs code when it is opened.
+
+class IsolationForest(Tabular, SavedLearner):
+    """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008,
+    equation 2), to the last bit.
+
+    scikit-learn grows the trees; what is kept of them are arrays, for its own form can only be stored as a pickle,
+    which runs code when it is opened.
     """
 
     Params = IsolationForestParams
     capabilities = features_only("scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)")
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"iforest-packets": {"input": "packets"}}
-    block = 0  # scikit-learn works in blocks of its own
+    block = 8192
 
-    def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Any:
+    def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
+        """Nodes of all trees, one tree after the other: ``feature``, ``threshold``, ``left`` and ``right`` (−1: a
+        leaf), ``depth``: of a leaf, with what the flows in it would add; ``root`` (T,); ``scale`` (): T times c(ψ)."""
         from sklearn.ensemble import IsolationForest as Forest
 
         samples = min(self.params.max_samples, len(rows))
-        return Forest(n_estimators=self.params.n_estimators, max_samples=samples, random_state=ctx.seed).fit(rows)
+        forest = Forest(n_estimators=self.params.n_estimators, max_samples=samples, random_state=ctx.seed).fit(rows)
+        trees = [member.tree_ for member in forest.estimators_]
+        root = starts_of(np.array([tree.node_count for tree in trees]))[:-1]
+        children = {
+            side: np.concatenate(
+                [
+                    np.where(getattr(tree, f"children_{side}") < 0, -1, getattr(tree, f"children_{side}") + begin)
+                    for tree, begin in zip(trees, root, strict=True)
+                ]
+            )
+            for side in ("left", "right")
+        }
+        depth = [tree.compute_node_depths() + _average_path(tree.n_node_samples) - 1.0 for tree in trees]
+        return children | {
+            "root": root,
+            "feature": np.concatenate([tree.feature for tree in trees]),
+            "threshold": np.concatenate([tree.threshold for tree in trees]),
+            "depth": np.concatenate(depth),
+            "scale": len(trees) * _average_path(np.array([samples])),
+        }
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return -self._model.score_samples(rows)
+        learned, depths = self._model, np.zeros(len(rows))
+        names = ("root", "feature", "threshold", "left", "right", "depth")
+        _isolation_depths(rows.astype(np.float32), *(learned[name] for name in names), depths)  # type: ignore[call-arg]
+        scale = learned["scale"]
+        return 2 ** -np.divide(depths, scale, out=np.ones_like(depths), where=scale != 0)
+
+
+def _average_path(flows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """c(n) of Liu et al., equation 1: the mean depth of a search that ends among so many flows."""
+    more = np.maximum(flows, 3)
+    average = 2.0 * (np.log(more - 1.0) + np.euler_gamma) - 2.0 * (more - 1.0) / more
+    return np.where(flows <= 1, 0.0, np.where(flows == 2, 1.0, average))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Controls: detectors that every table carries so that the others can be read against them."""
 
-from typing import ClassVar
+import json
+from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,13 @@ class Length:
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """Packets of each flow, (n,)."""
         return flows.lengths.astype(np.float64)
+
+    def save(self, folder: Path) -> None:
+        """Nothing: there is nothing to keep."""
+
+    @classmethod
+    def load(cls, _folder: Path, _params: None = None) -> Self:
+        return cls()
 
 
 class Random:
@@ -53,3 +62,13 @@ class Random:
         if self._seed is None:
             raise PluginError("random: score() before fit()")
         return np.random.default_rng([self._seed, len(flows)]).random(len(flows))
+
+    def save(self, folder: Path) -> None:
+        """The seed."""
+        (folder / "random.json").write_text(json.dumps({"seed": self._seed}))
+
+    @classmethod
+    def load(cls, folder: Path, _params: None = None) -> Self:
+        detector = cls()
+        detector._seed = int(json.loads((folder / "random.json").read_text())["seed"])
+        return detector

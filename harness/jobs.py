@@ -19,11 +19,13 @@ class JobTarget:
     name       opaque name of the target, which its events and its folder below ``out/`` bear
     calibrate  batch for the detector's ``calibrate``; None: it is not called
     score      stored role → batch
+    keep       leave the calibrated detector in ``out/<name>/model``
     """
 
     name: str
     calibrate: str | None
     score: Mapping[str, str]
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Job:
     train     batches to fit on, one after the other
     hints     batch of ``Capabilities.hints``, or None
     threads, timeout_s, max_memory (bytes): limits of the process; None: unlimited
+    model     folder below ``in/`` that a detector saved: it is loaded, and nothing is fitted
+    serve     after the targets, score each batch that a line on standard input names, until that ends
     """
 
     folder: str
@@ -50,6 +54,8 @@ class Job:
     validate: str
     hints: str | None
     targets: tuple[JobTarget, ...]
+    model: str | None = None
+    serve: bool = False
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
     return rows
 
 
-def _version(loaded: LoadedDetector) -> str:
+def version_of(loaded: LoadedDetector) -> str:
     """A detector's own version, and the context's where it reads one: scores follow from both."""
     capabilities = loaded.capabilities
     return capabilities.version + (f", context {CONTEXT_VERSION}" if "context" in capabilities.inputs else "")
@@ -165,7 +165,7 @@ def _run_spec(
     loaded = row.choice.loaded.declaring(params)
     spec = RunSpec(
         detector=loaded.name,
-        version=_version(loaded),
+        version=version_of(loaded),
         params={} if params is None else asdict(params),
         regime=regime,
         source=None if regime == "control" else source,

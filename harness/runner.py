@@ -16,6 +16,7 @@ from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
+from harness.models import about_model
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
 from harness.turns import turn
@@ -23,6 +24,7 @@ from janus_bench import plugins
 from janus_bench.contract import Capabilities
 from janus_bench.errors import DataError, InvalidScores, JanusBenchError
 from janus_bench.files import why
+from janus_bench.models import ModelAbout, ModelCapture
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
 from protocols.roles import Surroundings, Use, roles_of
@@ -326,9 +328,24 @@ class _FitRun:
     def _keep_model(self, saved: Path) -> None:
         """A model that cannot be kept costs no scores: it is a line."""
         try:
-            self._store.write_model(self._fit.key, saved)
+            self._store.write_model(self._fit.key, saved, self._about())
         except DataError as error:
             self._observer.message(f"{self._fit.title}: the model is not kept: {error}")
+
+    def _about(self) -> ModelAbout:
+        """The model that all runs of this fit share: nothing of a target is in it."""
+        run, capabilities = self._fit.first, self._fit.loaded.capabilities
+        used = roles_of(run.regime, run.calibration).fit
+        trained = [
+            ModelCapture(
+                name=dataset_of(run, use),
+                sha256=self._part(run, use).data_hash,
+                flows=len(self._planned(self._part(run, use))),
+            )
+            for use in used
+        ]
+        manifest = self._datasets[dataset_of(run, used[0])].store.manifest
+        return about_model(capabilities, run.detector, run.version, run.params, run.seed, manifest, trained)
 
     def _collect(self, stages: Stages, run: RunSpec, out: Path, event: Scored) -> None:
         """A target's scores are there: store them, derive the numbers, write the row.  InvalidScores where files are no

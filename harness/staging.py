@@ -19,12 +19,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.making import hold, remove_if_dead
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
-from janus_bench.contract import PacketStream
+from janus_bench.contract import FlowBatch, PacketStream
 from janus_bench.files import remove_folder, write_array
+from janus_bench.held import hold, remove_if_dead
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
 from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
@@ -234,6 +234,20 @@ def _write_input(folder: Path, part: Part, each: Input, dataset: OpenDataset, ro
         stream = part_stream(store, rows, attack, rng, training=each.own, overlay=overlay)
         for column in PacketStream.__dataclass_fields__:
             write_array(folder / f"{column}.npy", getattr(stream, column))
+
+
+def stage_flows(folder: Path, flows: FlowBatch) -> None:
+    """The new ``folder`` as a staged batch of flows that are in memory, with all inputs that they have."""
+    (folder / "ids").mkdir(parents=True)
+    write_array(folder / "ids" / "ids.npy", flows.ids)
+    if flows.offsets is not None:
+        (folder / "packets").mkdir()
+        for name, column in {"offsets": flows.offsets, **flows.packets}.items():
+            write_array(folder / "packets" / f"{name}.npy", column)
+    for name, columns in FEATURE_INPUTS.items():
+        if columns[0] in flows.features:
+            (folder / name).mkdir()
+            write_array(folder / name / f"{name}.npy", flows.feature_matrix(columns))
 
 
 def _write_packets(folder: Path, store: FlowStore, rows: Ids) -> None:

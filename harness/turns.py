@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from datasets_registry.making import hold
 from janus_bench.files import why
+from janus_bench.held import hold
 from reports.results.folder import WriteFailed
 
 POLL_S = 0.2

@@ -5,7 +5,6 @@ and names a staged folder.  It knows neither datasets nor flow ids nor where res
 the original standard output; whatever a detector prints ends in the log (standard error).
 """
 
-import json
 import os
 import resource
 import sys
@@ -125,26 +124,28 @@ def run(job: Job, events: Events) -> None:
         )
     loaded = load_detector(job.detector)
     params = None if loaded.params_type is None else loaded.params_type(**job.params)
-    loaded, detector = loaded.declaring(params), loaded.create(params)
+    loaded = loaded.declaring(params)
     folder, batches = Path(job.folder), Batches(Path(job.folder) / "in")
-    context = FitContext(
-        validation=batches.whole(job.validate),
-        seed=job.seed,
-        rng=np.random.default_rng(job.seed),
-        device=job.device,
-        scratch=folder / "scratch",
-        threads=job.threads,
-        deadline=None if job.timeout_s is None else time.monotonic() + job.timeout_s,
-        hints=None if job.hints is None else batches.whole(job.hints),
-        progress=lambda fraction, text: events.send(Progress(float(fraction), str(text))),
-    )
-    started = time.perf_counter()
-    detector.fit(batches.whole(*job.train), context)
-    events.send(FitDone(time.perf_counter() - started))
-    if callable(getattr(detector, "save", None)) and _saved(
-        detector, job, loaded.capabilities.version, folder / "out" / "model"
-    ):
-        events.send(ModelSaved())
+    if job.model is not None:
+        detector = loaded.restore(folder / "in" / job.model, params)
+    else:
+        detector = loaded.create(params)
+        context = FitContext(
+            validation=batches.whole(job.validate),
+            seed=job.seed,
+            rng=np.random.default_rng(job.seed),
+            device=job.device,
+            scratch=folder / "scratch",
+            threads=job.threads,
+            deadline=None if job.timeout_s is None else time.monotonic() + job.timeout_s,
+            hints=None if job.hints is None else batches.whole(job.hints),
+            progress=lambda fraction, text: events.send(Progress(float(fraction), str(text))),
+        )
+        started = time.perf_counter()
+        detector.fit(batches.whole(*job.train), context)
+        events.send(FitDone(time.perf_counter() - started))
+        if callable(getattr(detector, "save", None)) and _saved(detector, folder / "out" / "model"):
+            events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
     scoring = _Scoring(events, batches, job.targets)
     for target in job.targets:
@@ -154,21 +155,30 @@ def run(job: Job, events: Events) -> None:
                     detector, target, batches, loaded.capabilities.scores, known, folder / "out" / target.name, scoring
                 )
             )
+            if target.keep:
+                detector.save(_made(folder / "out" / target.name / "model"))
         except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
             events.failed(error, target.name)
+    if job.serve:
+        _serve(detector, batches, loaded.capabilities.scores, folder / "out", events)
 
 
-def _saved(detector: Any, job: Job, version: str, model: Path) -> bool:
+def _saved(detector: Any, model: Path) -> bool:
     """Whether the detector could be saved; that it could not is in the log, and costs no good fit."""
     try:
         detector.save(_made(model))
-        (model / "detector.json").write_text(
-            json.dumps({"detector": job.detector, "version": version, "params": job.params}, indent=1)
-        )
     except Exception:  # noqa: BLE001  see above
         traceback.print_exc(file=sys.stderr)
         return False
     return True
+
+
+def _serve(detector: Any, batches: Batches, columns: tuple[str, ...], out: Path, events: Events) -> None:
+    """Score the batches that are named on standard input, a line each, until it ends."""
+    while name := sys.stdin.readline().strip():
+        started = time.perf_counter()
+        write_array(out / f"{name}.npy", _score(detector, batches, name, columns))
+        events.send(Scored(name, 0.0, time.perf_counter() - started, peak_resident(os.getpid()) / 2**20))
 
 
 class _Scoring:
@@ -246,8 +256,9 @@ def _confine(max_memory: int | None) -> None:
 
 
 def main() -> int:
-    job = job_from(sys.stdin.read())
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    job = job_from(sys.stdin.readline())
+    if not job.serve:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     events = Events()
     _confine(job.max_memory if job.device == "cpu" else None)
     try:

@@ -66,7 +66,7 @@ CONTEXT_FEATURES = (
 """What the other flows of its capture did until a flow started: log1p of counts and of ms, and shares; definitions in
 ``docs/context.md``."""
 
-CONTEXT_VERSION = 1  # Changes when a number of the context does, and with it the keys of runs that read one.
+CONTEXT_VERSION = 2  # Changes when a number of the context does, and with it the keys of runs that read one.
 
 FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES, "context": CONTEXT_FEATURES}
 """Inputs that are a table of features → its columns."""

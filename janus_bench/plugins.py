@@ -16,6 +16,7 @@ from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, Protocol
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
     from janus_bench.contract import Capabilities
 
@@ -55,6 +56,20 @@ class LoadedDetector:
 
     def create(self, params: Any) -> Any:
         return self.factory() if self.params_type is None else self.factory(params)
+
+    @property
+    def saves(self) -> bool:
+        """Whether a fit of it can be kept."""
+        return callable(getattr(self.factory, "save", None)) and callable(getattr(self.factory, "load", None))
+
+    def restore(self, folder: Path, params: Any) -> Any:
+        """What its ``save`` left in ``folder``; PluginError if it cannot be read."""
+        try:
+            return self.factory.load(folder, params)  # type: ignore[attr-defined]
+        except JanusBenchError:
+            raise
+        except Exception as error:  # noqa: BLE001  see load_detector
+            raise PluginError(f"detector {self.name!r}: load() raised {one_line(error)}") from None
 
     def declaring(self, params: Any) -> LoadedDetector:
         """The same with the capabilities that these parameters give it; PluginError if its ``declare`` does not give

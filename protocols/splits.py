@@ -10,7 +10,7 @@ nothing for the others.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 from zlib import crc32
@@ -59,6 +59,7 @@ CAPS: Mapping[str, Caps] = {
     "conmd": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=5_000, test_attack=5_000),
     "shafir": Caps(train=10_000, cal_a=None, cal_b=None, test_benign=10_000, test_attack=10_000),
 }
+CAPS = {**CAPS, **{f"fit-{name}": replace(CAPS[name], cal_b=None, test_benign=None) for name in ("quick", "paper")}}
 """By profile, and of published protocols: ConMD (10 K train, 5 K + 5 K test), Shafir (10 K train, 10 K + 10 K); JANUS's
 is ``paper``."""
 

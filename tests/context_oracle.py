@@ -36,6 +36,17 @@ VALUES: dict[str, tuple[str, Callable[[Flow], Any]]] = {
     "pair_services": ("pair", lambda flow: (flow.dport, flow.proto)),
 }
 HOUR = math.log1p(3_600_000)
+FORGOTTEN = 3 * 3600
+
+
+def since_silence(same: Sequence[Flow], now: float) -> list[Flow]:
+    """Of one key's earlier flows those since it was last silent for more than three hours."""
+    kept: list[Flow] = []
+    for other in reversed(same):
+        if now - other.start > FORGOTTEN:
+            break
+        kept, now = [other, *kept], other.start
+    return kept
 
 
 def context(flows: Sequence[Flow]) -> list[dict[str, float]]:
@@ -44,7 +55,7 @@ def context(flows: Sequence[Flow]) -> list[dict[str, float]]:
     for i, flow in enumerate(flows):
         row: dict[str, float] = {}
         for name, key in KEYS.items():
-            same = [other for other in flows[:i] if key(other) == key(flow)]
+            same = since_silence([other for other in flows[:i] if key(other) == key(flow)], flow.start)
             for life in (1, 10, 100, 1000):
                 row[f"{name}_count_{life}s"] = math.log1p(
                     1 + sum(2 ** (-(flow.start - other.start) / life) for other in same)
@@ -67,6 +78,7 @@ def context(flows: Sequence[Flow]) -> list[dict[str, float]]:
             for other in flows[: i + 1]
             if (KEYS["pair"](other), KEYS["dst_service"](other)) == (KEYS["pair"](flow), KEYS["dst_service"](flow))
         ]
+        both = [*since_silence(both[:-1], flow.start), flow]
         gaps = [
             math.log1p(1000 * min(later.start - earlier.start, 3600)) for earlier, later in itertools.pairwise(both)
         ]

@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_a_capture_whose_flows_end(tmp_path, monkeypat
         path = tmp_path / "x.pcap"
         path.write_bytes(build.pcap([(i * S // 100, udp(1, 2, sport=i // 4 % 60000)) for i in range(n)], link=228))
         for window in (0, 1024):
-            tables = extract._Flows(RULES, [], 1 << 24, whole=True, window=window)
+            tables = extract.Assembly(RULES, [], 1 << 24, whole=True, window=window)
             reader.scan_file(path, tables)
             tables.finish()
             sizes.append(

@@ -15,10 +15,12 @@ from datasets_registry import extraction
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, extract_all
 from harness.cli import console
+from harness.models import about_model
 from janus_bench.errors import DataError
 from janus_bench.files import written_aside
 from reports.results.folder import RunStore
 from tests.conftest import ROOT
+from tests.test_fits import CAPABILITIES
 
 WRITES = """
 import sys, time
@@ -133,7 +135,7 @@ def test_captures_are_not_read_to_their_ends_where_one_of_them_is_none(tmp_path,
 
 
 def test_a_model_that_cannot_be_read_costs_itself_alone_and_is_never_read_through_a_link(tmp_path):
-    store = RunStore.create(tmp_path / "runs")
+    store, about = RunStore.create(tmp_path / "runs"), about_model(CAPABILITIES, "d", "1", {}, 7, {}, [])
     saved, secret = tmp_path / "saved", tmp_path / "secret"
     secret.mkdir()
     (secret / "file").touch()
@@ -148,11 +150,11 @@ def test_a_model_that_cannot_be_read_costs_itself_alone_and_is_never_read_throug
     ):
         make()
         with pytest.raises(DataError):
-            store.write_model("fit", saved)
+            store.write_model("fit", saved, about)
         subprocess.run(["rm", "-rf", saved], check=True)
     assert list((tmp_path / "runs" / "models").iterdir()) == []
     (saved / "inner").mkdir(parents=True)
     (saved / "inner" / "weights").write_bytes(b"1234")
-    store.write_model("fit", saved)
-    assert (store.model_folder("fit") / "inner" / "weights").read_bytes() == b"1234"
+    store.write_model("fit", saved, about)
+    assert (store.model_folder("fit") / "detector" / "inner" / "weights").read_bytes() == b"1234"
     assert [path.name for path in (tmp_path / "runs" / "models").iterdir()] == ["fit"]

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from datasets_registry import extraction
-from datasets_registry.making import EXTRACTED, KEPT, beside, hold, making
+from datasets_registry.making import EXTRACTED, KEPT, making
 from datasets_registry.registry import make_dataset
 from datasets_registry.store import FlowStore
 from datasets_registry.writing import replacing
 from harness.cli import data
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError
+from janus_bench.held import beside, hold
 from tests.conftest import ROOT, Cli, write_example_captures
 
 

@@ -11,6 +11,7 @@ import pytest
 from datasets_registry.registry import OpenDataset, describe
 from datasets_registry.store import FlowStore
 from harness.jobs import Job
+from harness.models import about_model
 from harness.plan import DetectorChoice, Settings, make_plan
 from harness.runner import Machine, Result, run_plan
 from janus_bench.extensions import ProtocolSpec
@@ -88,7 +89,7 @@ def test_an_interrupt_does_not_wait_for_the_other_run_and_writes_no_row_for_it(h
 
 
 def test_a_model_that_is_there_stays_also_one_that_came_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store = RunStore.create(tmp_path / "runs")
+    store, about = RunStore.create(tmp_path / "runs"), about_model(CAPABILITIES, "d", "1", {}, 7, {}, [])
     for name in ("mine", "theirs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text(name)
@@ -96,14 +97,14 @@ def test_a_model_that_is_there_stays_also_one_that_came_in_between(tmp_path: Pat
 
     def overtaken(path: Path, place: Path) -> Path:
         monkeypatch.setattr(Path, "rename", rename)
-        store.write_model("fit", tmp_path / "theirs")
+        store.write_model("fit", tmp_path / "theirs", about)
         return rename(path, place)
 
     monkeypatch.setattr(Path, "rename", overtaken)
-    store.write_model("fit", tmp_path / "mine")
-    store.write_model("fit", tmp_path / "mine")
+    store.write_model("fit", tmp_path / "mine", about)
+    store.write_model("fit", tmp_path / "mine", about)
     assert [path.name for path in (tmp_path / "runs" / "models").iterdir()] == ["fit"]
-    assert (store.model_folder("fit") / "weights").read_text() == "theirs"
+    assert (store.model_folder("fit") / "detector" / "weights").read_text() == "theirs"
 
 
 def test_a_target_that_another_run_finishes_in_between_is_not_scored_again(

@@ -5,8 +5,8 @@ Open flows and their stored packets are kept in the tables of ``capture.kernels`
 one is full, the flows that no later packet can belong to leave as a segment of ``FileFlows``.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from datasets_registry.capture.memory import address
 from datasets_registry.capture.reader import Columns, doubled
 from datasets_registry.capture.rules import NEVER
 from datasets_registry.capture.sessions import spell_key
-from janus_bench.columns import MAX_PACKETS
+from janus_bench.columns import MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.compiled import njit
 from janus_bench.errors import DataError
+from janus_bench.ragged import positions, starts_of
 
 ROW_MASK, PACKET_MASK = (1 << 26) - 1, (1 << 38) - 1  # of ``kernels.FlowColumns.heads``
 
@@ -34,6 +35,7 @@ class FileFlows:
     serial     (F,) int64, position among all flows of the capture
     macs       (F, 2) uint64, MAC addresses of the first packet's sender and receiver, 0 where the link layer is not
                Ethernet
+    icmp       (F,) uint16, type << 8 | code of the first packet where that is ICMP, else 0
     offsets    (F + 1,) int64 into the packet columns
     size, iat, win, bits  (stored packets,), see ``columns.PACKET_ARRAYS``
     whole      (F, N_ACCUMULATORS) float64 of ``cicflowmeter``, over all packets of a flow; None if they were not asked
@@ -47,6 +49,7 @@ class FileFlows:
     n_packets: NDArray[np.int64]
     serial: NDArray[np.int64]
     macs: NDArray[np.uint64]
+    icmp: NDArray[np.uint16]
     offsets: NDArray[np.int64]
     size: NDArray[np.uint16]
     iat: NDArray[np.float32]
@@ -56,6 +59,18 @@ class FileFlows:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def take(self, chosen: NDArray[np.int64]) -> Self:
+        """The flows at these positions, in that order."""
+        lengths = np.diff(self.offsets)[chosen]
+        source = positions(self.offsets[:-1][chosen], lengths)
+        of_packets = {name: getattr(self, name)[source] for name in PACKET_ARRAYS}
+        of_flows = {
+            name: getattr(self, name)[chosen]
+            for name in ("keys", "swapped", "first", "last", "n_packets", "serial", "macs", "icmp")
+        }
+        whole = None if self.whole is None else self.whole[chosen]
+        return replace(self, offsets=starts_of(lengths), whole=whole, **of_flows, **of_packets)
 
 
 class Sink(Protocol):
@@ -97,8 +112,8 @@ def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segmen
     """Move finished flows into ``segment`` (a FileFlows' arrays) and close the gaps that they leave."""
     rows, heads, gaps = flows
     session_rows, session_keys, keys = address(sessions.rows), address(sessions.keys), address(segment[0])
-    swapped, first, last, n_packets, serial, macs, offsets = segment[1:8]
-    size, iat, win, bits = segment[8:]
+    swapped, first, last, n_packets, serial, macs, icmp, offsets = segment[1:9]
+    size, iat, win, bits = segment[9:]
     cursor = np.empty(len(first), np.int64)
     filled = np.int64(0)
     offsets[0] = 0
@@ -117,7 +132,8 @@ def _leave(place: Any, sessions: Any, flows: Any, whole: Any, state: Any, segmen
         swapped[out] = meta & 1 != 0
         first[out], last[out] = rows[row, k.FLOW_FIRST], rows[row, k.FLOW_LAST]
         n_packets[out], serial[out] = meta >> 2, rows[row, k.SERIAL]
-        macs[out, 0], macs[out, 1] = rows[row, k.SRC_MAC], rows[row, k.DST_MAC]
+        macs[out, 0], macs[out, 1] = rows[row, k.SRC_MAC] & k.MAC, rows[row, k.DST_MAC]
+        icmp[out] = rows[row, k.SRC_MAC] >> 48 & 0xFFFF
         if whole is not None:
             segment_whole[out] = whole[row]
         cursor[out] = filled
@@ -144,7 +160,7 @@ def _new_segment(columns: Columns, flows: int, packets: int) -> list[Any]:
         np.empty(flows, np.bool_),
         *(np.empty(flows, np.int64) for _ in range(4)),
     ]
-    segment += [np.empty((flows, 2), np.uint64), np.zeros(flows + 1, np.int64)]
+    segment += [np.empty((flows, 2), np.uint64), np.empty(flows, np.uint16), np.zeros(flows + 1, np.int64)]
     segment += [np.empty(packets, dtype) for dtype in (np.uint16, np.float32, np.uint16, np.uint8)]
     return [*segment, None if columns.whole is None else np.empty((flows, columns.whole.shape[1]))]
 

@@ -27,7 +27,7 @@ SESSIONS = 1 << 14  # room for so many at first
 FLOWS = 1 << 15
 
 
-class _Flows(Columns):
+class Assembly(Columns):
     """Packets on their way into flows: at once, or through a window of ``window`` packets."""
 
     def __init__(
@@ -46,19 +46,20 @@ class _Flows(Columns):
             return
         n = int(self.state[k.N_PACKETS])
         if not self.state[k.AT_ONCE] and n == len(self.packets.ts):
-            self._pass_on(n - min(HOLD, n // 2))
+            self.pass_on(n - min(HOLD, n // 2))
             if self.state[k.N_SESSIONS] < len(self.sessions.rows):
                 return
-        self._release()
+        self.release()
 
     def finish(self) -> None:
-        self._pass_on(int(self.state[k.N_PACKETS]))
+        self.pass_on(int(self.state[k.N_PACKETS]))
         self.pass_rows()
         finish(self, self.sink)
 
-    def _release(self) -> None:
-        """Let go what is finished: flows, and sessions without flows."""
-        now = int(self.state[k.LATEST]) if self.state[k.AT_ONCE] else self.passed
+    def release(self, now: int | None = None) -> None:
+        """Let go what is finished: flows, and sessions without flows; ``now`` in ns, by default that of the packets."""
+        if now is None:
+            now = int(self.state[k.LATEST]) if self.state[k.AT_ONCE] else self.passed
         release(now, self, self.sink)
         widen(self)
         n_sessions, capacity = int(self.state[k.N_SESSIONS]), len(self.sessions.rows)
@@ -70,7 +71,7 @@ class _Flows(Columns):
                 forget(now, pending, self.flows.rows, old, kept, self.sessions)
             self.state[k.N_SESSIONS] = kept
 
-    def _pass_on(self, n: int) -> None:
+    def pass_on(self, n: int) -> None:
         """The first ``n`` packets of the window."""
         filled = int(self.state[k.N_PACKETS])
         if self.state[k.LATE] > self.late:
@@ -81,9 +82,19 @@ class _Flows(Columns):
         if not n:
             return
         if self.packets.ts[0] < self.passed:
-            raise Unordered
+            filled = self.too_late(filled)
+            n = min(n, filled)
         self.assemble(n)
         self.passed = int(self.packets.ts[n - 1])
+        self.leave_window(n, filled)
+
+    def too_late(self, filled: int) -> int:
+        """The first of the ``filled`` packets of the window, in time order, is earlier than one that was passed on: how
+        many are in it now."""
+        raise Unordered
+
+    def leave_window(self, n: int, filled: int) -> None:
+        """The first ``n`` of the ``filled`` packets are in their flows."""
         for column in self._window():
             column[: filled - n] = column[n:filled].copy()
         self.state[k.N_PACKETS] = filled - n
@@ -127,7 +138,7 @@ def extract_flows(
     n_bytes = path.stat().st_size if path.is_file() else 0
     scan: Scan
     for window in (0, WINDOW):
-        columns = _Flows(rules, sink, n_bytes, whole, window, row_sink)
+        columns = Assembly(rules, sink, n_bytes, whole, window, row_sink)
         try:
             scan = scan_file(path, columns, advance)
             columns.finish()
@@ -165,7 +176,7 @@ def stream_rows(path: Path, rules: FlowRules, row_sink: RowSink) -> int:
 
 def _assemble_all(capture: Capture, rules: FlowRules, sink: Sink, whole: bool, row_sink: RowSink | None) -> None:
     n = len(capture.packets.ts)
-    columns = _Flows(rules, sink, 64 * n, whole, 1, row_sink)
+    columns = Assembly(rules, sink, 64 * n, whole, 1, row_sink)
     columns.packets, row = capture.packets, capture.row
     if capture.out_of_order:
         order = np.argsort(capture.packets.ts, kind="stable")

@@ -15,9 +15,9 @@ from janus_bench.compiled import njit
 
 # ``fields`` of any frame: what its addresses are of (4 and 6: IP; ``links.ARP``; 0: they are not known) and where that
 # begins; protocol behind IP, and where the ports of TCP or UDP are (0: nowhere).  The others are those of a packet that
-# is used.
-KIND, IP, PROTOCOL, PORTS, LENGTH, WIN, FLAGS, A, B, SECOND, PAYLOAD, HEADER = range(12)
-N_FIELDS = 12
+# is used; of ICMP type << 8 | code.
+KIND, IP, PROTOCOL, PORTS, LENGTH, WIN, FLAGS, A, B, SECOND, PAYLOAD, HEADER, ICMP = range(13)
+N_FIELDS = 13
 
 
 @njit(nogil=True, forceinline=True)
@@ -45,7 +45,9 @@ def decode(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: 
     if reason != net.USED:
         return reason
 
-    ports = win = flags = header = np.int64(0)
+    ports = win = flags = header = icmp = np.int64(0)
+    if (protocol == 1 or protocol == 58) and not later and transport + 2 <= min(end, at + length):
+        icmp = be16(buf, transport)
     # TCP, UDP, DCCP, SCTP, UDP-Lite
     if (protocol == 6 or protocol == 17 or protocol == 33 or protocol == 132 or protocol == 136) and not later:
         if transport + 4 > at + length:
@@ -77,6 +79,6 @@ def decode(buf: Any, at: Any, end: Any, wire: Any, link: Any, big: Any, fields: 
     count(counts, net.NOTE_LENGTH_FROM_RECORD, from_record)
     left = max(min(length, 65535) - (transport - at), 0)
     header = min(header, left)
-    for i, value in enumerate((length, win, flags, a, b, np.int64(second), left - header, header)):
+    for i, value in enumerate((length, win, flags, a, b, np.int64(second), left - header, header, icmp)):
         put(fields, LENGTH + i, value)
     return net.USED

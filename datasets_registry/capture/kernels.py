@@ -53,9 +53,11 @@ LINK, MULTIPLY, DIVIDE, SHIFT, OFFSET, TYPE_AT, IP_AT = range(INTERFACE_WORDS)
 FIXED_HEADERS = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 
 # Columns of the table of flows: those of the session are written when the flow ends.
+# The upper 16 bits of SRC_MAC are the first packet's ICMP type and code.
 SESSION, FLOW_FIRST, FLOW_LAST, FLOW_META, SERIAL, SRC_MAC, DST_MAC = range(7)
 FLOW_WORDS = 7
 
+MAC = 0xFFFF_FFFF_FFFF  # The bits of an address.
 PADDING = 64
 _LOW_20 = (1 << 20) - 1
 MIRRORED = 1 << 6  # bit of a packet's ``bits``: a second copy of the session's packet before it
@@ -69,8 +71,8 @@ class Packets(NamedTuple):
 
     ts int64, ns since the epoch; session int32; size uint16, IP length; win uint16; bits uint8: TCP flags as in
     ``columns.BIT_OF``, ``MIRRORED``, and in place of the direction whether the sender is the session's second endpoint;
-    macs (capacity, 2) int64 of sender and receiver; payload uint16 and header uint8, bytes behind the IP header; flags
-    uint8, as TCP has them.
+    macs (capacity, 2) int64 of sender (above it, ICMP type and code) and receiver; payload uint16 and header uint8,
+    bytes behind the IP header; flags uint8, as TCP has them.
     """
 
     ts: NDArray[np.int64]
@@ -416,7 +418,7 @@ def scan(
             flags, win = tcp >> 16 & 0xFF, tcp & 0xFFFF
             header = min(tcp >> 26 & 60, length - 20) if is_tcp else 8
             payload = length - 20 - header
-            kind, ports = np.int64(4), ip + 20
+            kind, ports, icmp = np.int64(4), ip + 20, np.int64(0)
         else:
             # no packet was ever like that: what was captured is all that is known
             if wire < captured or wire > MAX_RECORD:
@@ -454,6 +456,7 @@ def scan(
             length, win, flags = word(fields, frames.LENGTH), word(fields, frames.WIN), word(fields, frames.FLAGS)
             a, b, second = word(fields, frames.A), word(fields, frames.B), word(fields, frames.SECOND) != 0
             payload, header = word(fields, frames.PAYLOAD), word(fields, frames.HEADER)
+            icmp = word(fields, frames.ICMP) << 48
 
         if late and at_once:
             status = UNORDERED
@@ -480,14 +483,8 @@ def scan(
             flow, begins = _enter(ts, size, win, bits, session, row, flow_rows, heads, gaps, numbers, rules)
             if begins:
                 is_ethernet = link == 1
-                put(
-                    flow_rows, FLOW_WORDS * flow + SRC_MAC, be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if is_ethernet else 0
-                )
-                put(
-                    flow_rows,
-                    FLOW_WORDS * flow + DST_MAC,
-                    be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if is_ethernet else 0,
-                )
+                put(flow_rows, FLOW_WORDS * flow + SRC_MAC, icmp | (be64(buf, body + 4) & MAC if is_ethernet else 0))
+                put(flow_rows, FLOW_WORDS * flow + DST_MAC, be64(buf, body) >> 16 & MAC if is_ethernet else 0)
             if whole is not None:
                 if begins:
                     begin(whole[flow])
@@ -503,8 +500,8 @@ def scan(
                 win,
                 bits,
             )
-            packets.macs[n, 0] = be64(buf, body + 4) & 0xFFFF_FFFF_FFFF if link == 1 else 0
-            packets.macs[n, 1] = be64(buf, body) >> 16 & 0xFFFF_FFFF_FFFF if link == 1 else 0
+            packets.macs[n, 0] = icmp | (be64(buf, body + 4) & MAC if link == 1 else 0)
+            packets.macs[n, 1] = be64(buf, body) >> 16 & MAC if link == 1 else 0
             packets.payload[n], packets.header[n], packets.flags[n] = payload, header, flags
             if stream is not None:
                 stream.of_packet[n] = state[ROWS_BEFORE] + state[N_ROWS] - 1

@@ -397,13 +397,28 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ign
             plain.seek(0)
             if magic[:2] == GZIP:
                 with gzip.open(plain) as stream:
-                    fmt = _read(path, stream, plain, "gzip", columns, advance)
-            elif is_zstd(magic):
-                fmt = _read(path, _Zstd(plain), plain, "zstd", columns, advance)
-            else:
-                fmt = _read(path, plain, plain, "", columns, advance)
+                    return scan_stream(path, _filling(stream, columns), columns, advance, plain.tell, "gzip")
+            if is_zstd(magic):
+                return scan_stream(path, _filling(_Zstd(plain), columns), columns, advance, plain.tell, "zstd")
+            return scan_stream(path, _filling(plain, columns), columns, advance, plain.tell)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def scan_stream(
+    name: Path | str,
+    fill: Fill,
+    columns: Columns,
+    advance: Callable[[int], None],
+    tell: Callable[[], int] | None = None,
+    packing: str = "",
+) -> Scan:
+    """Decode the bytes of one capture, as ``fill`` brings them, into ``columns``; DataError if it is not a capture.
+
+    ``advance(n)`` is called whenever ``fill`` has returned, with nothing or more: n bytes were read, of the file that
+    ``tell`` says the place in.  ``packing``: what the bytes were unpacked from.
+    """
+    fmt = _read(name, fill, columns, advance, tell, packing)
     columns.counts[NOTE_NANOSECONDS] = columns.counts[USED] if isinstance(fmt, _Pcap) and fmt.in_fact_ns else 0
     counted = {name: int(count) for name, count in zip(REASONS, columns.counts, strict=True) if count}
     used = counted.pop("used", 0)
@@ -420,16 +435,18 @@ def scan_file(path: Path, columns: Columns, advance: Callable[[int], None] = ign
     )
 
 
+def _filling(stream: _Stream, columns: Columns) -> Fill:
+    return lambda room: _fill(stream, room, columns.counts)
+
+
 def _read(
-    path: Path,
-    stream: _Stream,
-    plain: io.BufferedIOBase,
-    packing: str,
+    path: Path | str,
+    fill: Fill,
     columns: Columns,
     advance: Callable[[int], None],
+    tell: Callable[[], int] | None,
+    packing: str,
 ) -> _Format:
-    """``stream`` is the capture's bytes, ``plain`` the file that they come from (the same unless it is packed as
-    ``packing`` says)."""
     buf = np.empty(CHUNK + k.PADDING, np.uint8)
     fmt: _Format | None = None
     at = end = position = 0
@@ -438,11 +455,14 @@ def _read(
         buf[: end - begin] = buf[begin:end].copy()  # ends with the start of a record that continues in the next chunk
         at, end = at - begin, end - begin
         columns.state[k.BASE] += begin
-        got, ended = _fill(stream, buf.data[end:CHUNK], columns.counts)
+        got, ended = fill(buf.data[end:CHUNK])
         end += got
-        advance(plain.tell() - position)
-        position = plain.tell()
+        read = position + got if tell is None else tell()
+        advance(read - position)
+        position = read
         if fmt is None:
+            if end < 8 and ended == GOES_ON:
+                continue
             fmt = _detect(path, bytes(buf[: min(end, 8)]), packing if ended == _DAMAGE else "")
         skip = min(int(columns.state[k.SKIP]), end - at)
         columns.state[k.SKIP] -= skip
@@ -454,12 +474,15 @@ def _read(
         except _Damaged:
             columns.counts[CORRUPT_RECORD] += 1
             return fmt
-        if ended != _GOES_ON:
+        if ended != GOES_ON:
             columns.counts[CUT_BY_END_OF_FILE] += at < end or columns.state[k.SKIP] > 0
             return fmt
 
 
-_GOES_ON, _END, _DAMAGE = range(3)
+GOES_ON, END, _DAMAGE = range(3)
+Fill = Callable[[memoryview], tuple[int, int]]
+"""Puts bytes into the room that it is given: (how many, whether and how they have ended); none, and ``GOES_ON``, where
+there are none yet."""
 
 
 def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple[int, int]:
@@ -471,15 +494,15 @@ def _fill(stream: _Stream, room: memoryview, counts: NDArray[np.int64]) -> tuple
             # one read at a time: an error then loses nothing that was decompressed before it
             got = stream.readinto1(room[filled:])
             if not got:
-                return filled, _END
+                return filled, END
             filled += got
     except (EOFError, zlib.error, gzip.BadGzipFile, _DamagedZstd) as error:
         counts[CORRUPT_COMPRESSION] += 1
-        return filled, _END if isinstance(error, EOFError) else _DAMAGE
-    return filled, _GOES_ON
+        return filled, END if isinstance(error, EOFError) else _DAMAGE
+    return filled, GOES_ON
 
 
-def _detect(path: Path, head: bytes, damaged: str) -> _Format:
+def _detect(path: Path | str, head: bytes, damaged: str) -> _Format:
     if head[:4] in CLASSIC:
         return _Pcap(head[:4])
     if head[:4] == PCAPNG:

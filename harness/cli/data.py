@@ -11,7 +11,15 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import added, dataset_folder, home, open_dataset, unreadable
 from harness.cli import console
-from harness.cli.options import DatasetName, ListFormat, Stream
+from harness.cli.options import (
+    ActiveTimeout,
+    DatasetName,
+    IdleTimeout,
+    ListFormat,
+    RemoveMirrored,
+    Stream,
+    TcpClose,
+)
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import UsageError
@@ -29,17 +37,10 @@ def add(
             )
         ),
     ],
-    idle_timeout: Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")] = 120.0,
-    active_timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")
-    ] = None,
-    tcp_close: Annotated[
-        Literal["idle", "cicflowmeter"],
-        typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too."),
-    ] = "idle",
-    remove_mirrored: Annotated[
-        bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")
-    ] = False,
+    idle_timeout: IdleTimeout = 120.0,
+    active_timeout: ActiveTimeout = None,
+    tcp_close: TcpClose = "idle",
+    remove_mirrored: RemoveMirrored = False,
     stream: Stream = True,
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""

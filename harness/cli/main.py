@@ -16,6 +16,7 @@ from harness.cli import (
     figures,
     folders,
     leaderboard,
+    operate,
     prepare,
     published,
     report,
@@ -50,6 +51,19 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
+    "fit": (
+        operate.fit,
+        examples("fit iforest ./captures -o office.model", "fit janus-plus mon.pcap tue.pcap -o office.model"),
+    ),
+    "score": (
+        operate.score,
+        examples(
+            "score office.model tonight.pcap",
+            "score office.model ./captures --threshold fpr=0.001 --format eve -o alerts.json",
+            "score office.model - --format jsonl < arriving.pcap",
+        ),
+    ),
+    "recalibrate": (operate.recalibrate, examples("recalibrate office.model ./captures -o branch.model")),
     "leaderboard": (
         leaderboard.leaderboard,
         examples("leaderboard", "leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"),

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from janus_bench.errors import UsageError
+
 DEFAULT_RUNS = Path("runs")
 
 Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="Folder of results.")]
@@ -18,6 +20,16 @@ MetricName = Annotated[
     ),
 ]
 DatasetName = Annotated[str, typer.Argument(help="See `janus-bench data list`.")]
+IdleTimeout = Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")]
+ActiveTimeout = Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")]
+TcpClose = Annotated[
+    Literal["idle", "cicflowmeter"],
+    typer.Option(help="idle: only timeouts end a flow; cicflowmeter: its first FIN too."),
+]
+RemoveMirrored = Annotated[
+    bool, typer.Option("--remove-mirrored", help="Leave out the second copy of packets captured twice.")
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")]
 Stream = Annotated[
     bool,
     typer.Option(
@@ -30,3 +42,16 @@ Stream = Annotated[
 def examples(*commands: str) -> str:
     """An epilog that keeps its line breaks; what follows ``janus-bench`` is given."""
     return "\b\nExamples:\n" + "\n".join(f"  janus-bench {command}" for command in commands)
+
+
+def chosen_device(asked: str) -> str:
+    """``cpu`` or ``cuda``; UsageError where that is asked for and not there."""
+    if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise UsageError("--device cuda: torch finds no usable GPU on this machine; use --device auto or cpu")
+    return "cpu"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.cli import console
-from harness.cli.options import DEFAULT_RUNS, Runs
+from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
 from janus_bench.files import why
@@ -78,9 +78,7 @@ def run(
         str,
         typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit, with unit: 500M, 8G."),
     ] = "",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(envvar="JANUS_BENCH_DEVICE", help="Where models run.")
-    ] = "auto",
+    device: Device = "auto",
     params: Annotated[
         Path | None,
         typer.Option(
@@ -123,7 +121,7 @@ def run(
         for variant in spec.variants:
             for diagonal in (True, False):
                 choice.params(profile, diagonal=diagonal, overrides=variant.params)
-    settings = Settings(profile, spec.split or split, numbers, _device(device), overlay)
+    settings = Settings(profile, spec.split or split, numbers, chosen_device(device), overlay)
     names = _dataset_names(datasets)
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
@@ -282,18 +280,6 @@ def _amount(option: str, text: str, units: Mapping[str, int], examples: str, end
             f"{option} {text!r}: give a number above 0 with its unit ({', '.join(units)}), such as {examples}"
         )
     return float(match[1]) * units[match[2].lower()]
-
-
-def _device(asked: str) -> str:
-    if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if asked == "cuda":
-        raise UsageError("--device cuda: torch finds no usable GPU on this machine; use --device auto or cpu")
-    return "cpu"
 
 
 def _print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str) -> None:

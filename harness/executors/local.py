@@ -44,15 +44,7 @@ class LocalExecutor:
         labels are, and a file in the stage could be put in a link's or a FIFO's place by then.
         """
         started, folder = time.monotonic(), Path(job.folder)
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", LAUNCH, str(os.getpid()), "harness.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder / "work",
-            env=_environment(folder, job.threads),
-            start_new_session=True,
-        )
+        child = start(job)
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
@@ -64,13 +56,27 @@ class LocalExecutor:
                 child.stdin.close()
             ended = watch.until_the_end(started)
         finally:
-            _end(child, folder)
+            end(child, folder)
             events.stop()
             log.stop()
         watch.drain()
-        status, reason = ended or _explain(child.returncode, watch.events, log.text())
+        status, reason = ended or explain(child.returncode, watch.events, log.text())
         peak_mb = watch.peak / 2**20 if watch.peak else None
         return Outcome(status, reason, time.monotonic() - started, peak_mb, log.text())
+
+
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """A child that waits for its job, with pipes to all that it reads and writes."""
+    folder = Path(job.folder)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", LAUNCH, str(os.getpid()), "harness.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder / "work",
+        env=_environment(folder, job.threads),
+        start_new_session=True,
+    )
 
 
 class _Watch:
@@ -133,7 +139,7 @@ class _Watch:
                 self._on_event(event)
 
 
-def _explain(code: int, events: Sequence[Event], log: bytes) -> tuple[Status, str]:
+def explain(code: int, events: Sequence[Event], log: bytes) -> tuple[Status, str]:
     for event in events:
         if isinstance(event, Failed) and event.target is None:
             return event.status, event.reason
@@ -203,7 +209,7 @@ def _bytes_of(process: psutil.Process, kind: str) -> int:
         return 0
 
 
-def _end(child: subprocess.Popen[bytes], folder: Path) -> None:
+def end(child: subprocess.Popen[bytes], folder: Path) -> None:
     """End the child's whole session, and whoever has left it but still lives in the stage's environment, so that
     nothing outlives a fit."""
     with contextlib.suppress(ProcessLookupError):

@@ -58,6 +58,13 @@ class EventPipe(_Pipe):
         if len(self._rest) > LONGEST_LINE:
             self._rest = b""
 
+    def next(self, timeout_s: float) -> str | None:
+        """The next line, waited for; None where none came."""
+        try:
+            return self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
     def waiting(self) -> list[str]:
         """The lines that have arrived since the last call."""
         return [self._lines.get() for _ in range(self._lines.qsize())]

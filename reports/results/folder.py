@@ -6,7 +6,7 @@ results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
 truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
                               parent, never seen by a child
-models/<fit>/                 what a detector saved
+models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit
 """
@@ -16,20 +16,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-import stat
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets_registry.making import beside, remove_if_dead
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.files import PART, remove_left_behind, why, write_atomically
+from janus_bench.held import remove_if_dead
+from janus_bench.models import ModelAbout, write_model
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
 
@@ -110,22 +108,15 @@ class RunStore:
         if not path.exists():
             self._write_parquet(path, table)
 
-    def write_model(self, fit_key: str, saved: Path) -> None:
-        """Keep what a detector saved: regular files only, and links are never followed.
+    def write_model(self, fit_key: str, saved: Path, about: ModelAbout) -> None:
+        """Keep what a detector saved as a model (``janus_bench.models``): whole or not there.
 
-        DataError, and nothing kept, where there is anything else or it cannot be read; written beside its place and
-        renamed, so that a model is whole or not there.  One that is there already stays: it may be in use, or be
-        another run's of this moment.
+        DataError, and nothing kept, where there is anything but files and folders or it cannot be read.  A model that
+        is there already stays: it may be in use, or be another run's of this moment.
         """
         place = self.model_folder(fit_key)
         try:
-            with beside(place, PART) as staged:
-                _copy_regular(saved, staged)
-                try:
-                    staged.rename(place)
-                except OSError:
-                    if not place.is_dir():
-                        raise
+            write_model(place, saved, about)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:  # of the model's own names, not for want of room
                 raise DataError(f"the names in it are too long for {place}") from None
@@ -182,36 +173,6 @@ class RunStore:
 
     def _write_parquet(self, path: Path, table: pl.DataFrame) -> None:
         self._write(path, table_bytes(table))
-
-
-def _copy_regular(source: Path, destination: Path) -> None:
-    """A folder whose owner may be at work in it still: whatever goes wrong with reading it is a DataError."""
-    with _reading(source, os.O_DIRECTORY) as folder:
-        names = os.listdir(folder)  # noqa: PTH208  of what was opened, whatever its name leads to by now
-    for name in names:
-        with _reading(source / name) as handle:
-            mode = os.fstat(handle).st_mode
-            if stat.S_ISREG(mode):
-                with open(handle, "rb", closefd=False) as file, (destination / name).open("wb") as copy:
-                    shutil.copyfileobj(file, copy)
-            elif stat.S_ISDIR(mode):
-                (destination / name).mkdir()
-                _copy_regular(source / name, destination / name)
-            else:
-                raise DataError(f"{name} in it is neither a file nor a folder")
-
-
-@contextmanager
-def _reading(path: Path, flags: int = 0) -> Iterator[int]:
-    """Never through a link, and without waiting for whoever might write to a FIFO."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags)
-    except OSError as error:
-        raise DataError(f"{path.name} in it cannot be read ({why(error)})") from None
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def _attempt_of(path: Path) -> tuple[str, int]:

@@ -1,0 +1,79 @@
+"""Folders that one process works in: held by a lock of the kernel, which it releases when the process dies.
+
+So nobody waits for a dead process, and what it left behind can be told from what a living one is about to finish,
+also across containers.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from janus_bench.files import remove_folder
+
+
+def hold(folder: Path, *, wait: bool = False) -> int | None:
+    """A handle that holds ``folder`` until it is closed; None where the file system has no such locks.
+
+    BlockingIOError where another process holds it, FileNotFoundError where it is not there (any more).
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, (BlockingIOError, FileNotFoundError)):
+            raise
+        return None
+    os.close(handle)
+    raise FileNotFoundError(errno.ENOENT, "another one is in its place", str(folder))
+
+
+@contextmanager
+def beside(destination: Path, suffix: str) -> Iterator[Path]:
+    """An empty folder beside ``destination``, held by this process, that vanishes at the end.
+
+    Those of dead processes go first.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead(destination.parent, re.escape(destination.name))
+    # A leading dot: whoever lists the datasets in the parent folder passes over it.
+    folder, handle = _new_folder(destination, suffix)
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _new_folder(destination: Path, suffix: str) -> tuple[Path, int | None]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=suffix, dir=destination.parent))
+        with suppress(FileNotFoundError):  # somebody saw it before it was held, and took it for left behind
+            return folder, hold(folder, wait=True)
+
+
+def remove_dead(parent: Path, name: str) -> None:
+    """The folders of ``beside`` in ``parent`` whose maker is dead; ``name``: a pattern of what they stand beside."""
+    for path in parent.iterdir():
+        if re.fullmatch(rf"\.{name}\.[\w.-]+\.(part|old)", path.name):
+            remove_if_dead(path)
+
+
+def remove_if_dead(folder: Path) -> None:
+    """Remove a folder that nobody holds."""
+    with suppress(OSError):  # held, gone, or another user's
+        if (handle := hold(folder)) is not None:
+            remove_folder(folder)
+            os.close(handle)
