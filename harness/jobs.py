@@ -31,6 +31,7 @@ class Job:
     """One fit: everything that a child process is told.
 
     code      where the parent's harness lies: a child of another tree would give numbers that nobody could explain
+    detector  as ``load_detector`` finds it; ``version`` as it was planned: another one is refused (empty: any)
     folder    the stage: ``in/`` batches, ``scratch/`` for the detector, ``out/`` for scores and model
     train     batches to fit on, one after the other
     hints     batch of ``Capabilities.hints``, or None
@@ -50,6 +51,7 @@ class Job:
     validate: str
     hints: str | None
     targets: tuple[JobTarget, ...]
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,13 @@ def run(job: Job, events: Events) -> None:
         )
     loaded = load_detector(job.detector)
     params = None if loaded.params_type is None else loaded.params_type(**job.params)
-    loaded, detector = loaded.declaring(params), loaded.create(params)
+    loaded = loaded.declaring(params)
+    if job.version not in ("", loaded.version):
+        raise JanusBenchError(
+            f"{job.detector} is version {loaded.version!r} and was planned as {job.version!r}: it was changed since; "
+            "run again"
+        )
+    detector = loaded.create(params)
     folder, batches = Path(job.folder), Batches(Path(job.folder) / "in")
     context = FitContext(
         validation=batches.whole(job.validate),
@@ -142,9 +148,7 @@ def run(job: Job, events: Events) -> None:
     started = time.perf_counter()
     detector.fit(batches.whole(*job.train), context)
     events.send(FitDone(time.perf_counter() - started))
-    if callable(getattr(detector, "save", None)) and _saved(
-        detector, job, loaded.capabilities.version, folder / "out" / "model"
-    ):
+    if callable(getattr(detector, "save", None)) and _saved(detector, job, loaded.version, folder / "out" / "model"):
         events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
     scoring = _Scoring(events, batches, job.targets)
