@@ -15,6 +15,7 @@ from harness.cli import (
     figures,
     folders,
     leaderboard,
+    new,
     prepare,
     published,
     report,
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 GROUPS = {
     "data": "Datasets: add a folder of labelled captures, list, inspect, audit, verify.",
-    "detector": "Detectors: list, inspect, check one against the contract.",
+    "detector": "Detectors: list, inspect, check one against the contract, begin a new one.",
     "protocol": "Protocols: which source is scored on which target.",
     "metric": "Metrics that a leaderboard can show.",
     "renderer": "Formats that a leaderboard can be written in.",
@@ -81,8 +82,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "detector info": (catalogue.detector, ""),
     "detector check": (
         catalogue.check,
-        examples("detector check iforest", "detector check my_package.module:MyDetector"),
+        examples("detector check iforest", "detector check ./mine.py", "detector check my_package.module:MyDetector"),
     ),
+    "detector new": (new.new, examples("detector new my-detector")),
     "protocol list": (catalogue.protocols, ""),
     "protocol info": (catalogue.protocol, ""),
     "metric list": (catalogue.metrics, ""),
