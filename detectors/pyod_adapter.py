@@ -8,13 +8,14 @@ import importlib
 import importlib.metadata
 import inspect
 import pkgutil
-from dataclasses import asdict, dataclass, make_dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.shared.constructor import number, params_of
 from detectors.shared.inputs import Input
 from detectors.shared.tabular import Standardised
 from janus_bench.contract import Capabilities, FitContext
@@ -57,7 +58,7 @@ class PyodDetector(Standardised):
         """PyOD's own ``fit``; its random state, if it has one, is the run's seed.  UsageError if PyOD refuses a
         value."""
         accepted = inspect.signature(self.model_class.__init__).parameters
-        given = {key: _number(value) for key, value in asdict(self.params).items() if key != "input"}
+        given = {key: number(value) for key, value in asdict(self.params).items() if key != "input"}
         decided = {"random_state": ctx.seed, "device": ctx.device, "verbose": 0}
         try:
             model = self.model_class(**given, **{key: value for key, value in decided.items() if key in accepted})
@@ -78,36 +79,7 @@ def pyod_detector(name: str) -> type[PyodDetector]:
     say its arguments.
     """
     model_class = _model_class(name)
-    arguments = [
-        argument
-        for argument in list(inspect.signature(model_class.__init__).parameters.values())[1:]
-        if argument.name not in _OURS
-    ]
-    required = [
-        argument.name
-        for argument in arguments
-        if argument.default is argument.empty and argument.kind is argument.POSITIONAL_OR_KEYWORD
-    ]
-    if required:
-        raise UsageError(
-            f"detector 'pyod:{name}' needs {', '.join(required)}, which a parameter cannot express; choose "
-            "another class of PyOD"
-        )
-    defaults = [(argument.name, argument.default) for argument in arguments]
-    params = make_dataclass(
-        f"{name}Params",
-        [
-            (name, str | None if value is None else type(value), value)
-            for name, value in defaults
-            if isinstance(value, bool | int | float | str | None)
-        ],
-        bases=(PyodParams,),
-        namespace={
-            "name": f"pyod:{name}",
-            "__doc__": f"Parameters of ``pyod:{name}``: ``input`` and those of PyOD's {name}.",
-        },
-        frozen=True,
-    )
+    params = params_of(f"pyod:{name}", model_class, PyodParams, _OURS, "choose another class of PyOD")
     together = "PyOD computes its scores over the flows that are scored together"
     capabilities = Capabilities(
         inputs=frozenset({"features"}),
@@ -151,14 +123,3 @@ def _model_class(name: str) -> Any:
     raise UsageError(
         f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{spelt[0]}" if spelt else "")
     )
-
-
-def _number(value: Any) -> Any:
-    """Text as a number where it is one: PyOD takes numbers for many arguments whose default is a word or None."""
-    if isinstance(value, str):
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-    return value

@@ -33,6 +33,7 @@ class Job:
     """One fit: everything that a child process is told.
 
     code      where the parent's harness lies: a child of another tree would give numbers that nobody could explain
+    detector  as ``load_detector`` finds it; ``version`` as it was planned: another one is refused (empty: any)
     folder    the stage: ``in/`` batches, ``scratch/`` for the detector, ``out/`` for scores and model
     train     batches to fit on, one after the other
     hints     batch of ``Capabilities.hints``, or None
@@ -56,6 +57,7 @@ class Job:
     targets: tuple[JobTarget, ...]
     model: str | None = None
     serve: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,7 @@ def _rows(protocol: ProtocolSpec, choice: DetectorChoice) -> list[_Row]:
 
 def version_of(loaded: LoadedDetector) -> str:
     """A detector's own version, and the context's where it reads one: scores follow from both."""
-    capabilities = loaded.capabilities
-    return capabilities.version + (f", context {CONTEXT_VERSION}" if "context" in capabilities.inputs else "")
+    return loaded.version + (f", context {CONTEXT_VERSION}" if "context" in loaded.capabilities.inputs else "")
 
 
 def _run_spec(

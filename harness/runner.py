@@ -290,7 +290,7 @@ class _FitRun:
         return Job(
             folder=str(folder),
             code=own_code(),
-            detector=run.detector,
+            detector=self._fit.loaded.file or run.detector,
             params=dict(run.params),
             seed=run.seed,
             device=run.device,
@@ -301,6 +301,7 @@ class _FitRun:
             validate="validate",
             hints="hints" if "hints" in self.batches else None,
             targets=tuple(self._targets),
+            version=self._fit.loaded.version,
         )
 
     def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:

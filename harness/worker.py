@@ -125,6 +125,11 @@ def run(job: Job, events: Events) -> None:
     loaded = load_detector(job.detector)
     params = None if loaded.params_type is None else loaded.params_type(**job.params)
     loaded = loaded.declaring(params)
+    if job.version not in ("", loaded.version):
+        raise JanusBenchError(
+            f"{job.detector} is version {loaded.version!r} and was planned as {job.version!r}: it was changed since; "
+            "run again"
+        )
     folder, batches = Path(job.folder), Batches(Path(job.folder) / "in")
     if job.model is not None:
         detector = loaded.restore(folder / "in" / job.model, params)

@@ -3,24 +3,44 @@
 Nothing here imports anything at once, so that a command that needs neither numpy nor a contract starts without them.
 """
 
-# ruff: noqa: F401  type checkers take the names from here
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each as itself, or `mypy --strict` takes none of them for exported
     from janus_bench.columns import (
-        CIC_FEATURES,
-        CONTINUOUS_CHANNELS,
-        DISCRETE_CHANNELS,
-        FLOW_FEATURES,
-        MAX_PACKETS,
-        PACKET_CHANNELS,
+        CIC_FEATURES as CIC_FEATURES,
+        CONTINUOUS_CHANNELS as CONTINUOUS_CHANNELS,
+        DISCRETE_CHANNELS as DISCRETE_CHANNELS,
+        FLOW_FEATURES as FLOW_FEATURES,
+        MAX_PACKETS as MAX_PACKETS,
+        PACKET_CHANNELS as PACKET_CHANNELS,
     )
-    from janus_bench.contract import Capabilities, Detector, FitContext, FlowBatch, PacketStream
-    from janus_bench.errors import DataError, InvalidScores, JanusBenchError, PluginError, UndeclaredInput, UsageError
-    from janus_bench.extensions import Dataset, Metric, ProtocolSpec, Renderer, TestScores, Variant, hookimpl
+    from janus_bench.contract import (
+        Capabilities as Capabilities,
+        Detector as Detector,
+        FitContext as FitContext,
+        FlowBatch as FlowBatch,
+        PacketStream as PacketStream,
+    )
+    from janus_bench.errors import (
+        DataError as DataError,
+        InvalidScores as InvalidScores,
+        JanusBenchError as JanusBenchError,
+        PluginError as PluginError,
+        UndeclaredInput as UndeclaredInput,
+        UsageError as UsageError,
+    )
+    from janus_bench.extensions import (
+        Dataset as Dataset,
+        Metric as Metric,
+        ProtocolSpec as ProtocolSpec,
+        Renderer as Renderer,
+        TestScores as TestScores,
+        Variant as Variant,
+        hookimpl as hookimpl,
+    )
 
 _HOME = {
     "janus_bench.columns": (

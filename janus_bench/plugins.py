@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from janus_bench import one_file
 from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
 from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
 
@@ -45,7 +46,12 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedDetector:
-    """A detector class with what it declares; ``preset``: parameters that come with the name it was asked for by."""
+    """A detector class with what it declares.
+
+    preset        parameters that come with the name it was asked for by
+    file, digest  of one that no package brings (``janus_bench.one_file``): where it can be loaded again, and what its
+                  content hashes to
+    """
 
     name: str
     factory: Callable[..., Any]
@@ -53,6 +59,13 @@ class LoadedDetector:
     params_type: Any
     profiles: Mapping[str, Mapping[str, Any]]
     preset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    file: str = ""
+    digest: str = ""
+
+    @property
+    def version(self) -> str:
+        """What it says itself, and of a single file its content: scores follow from every line of it."""
+        return self.capabilities.version + (f", file {self.digest}" if self.file else "")
 
     def create(self, params: Any) -> Any:
         return self.factory() if self.params_type is None else self.factory(params)
@@ -144,10 +157,12 @@ def load_detectors() -> tuple[list[LoadedDetector], list[Broken]]:
 
 
 def load_detector(name: str) -> LoadedDetector:
-    """Import a detector, by its own name or by a preset's, and check what it declares.
+    """Import a detector, by its own name, by a preset's or by its file, and check what it declares.
 
-    UsageError for an unknown name, PluginError for a broken plugin.
+    UsageError for an unknown name or a wrong file, PluginError for a broken plugin.
     """
+    if one_file.is_file(name):
+        return _load_file(name)
     family, _, member = name.partition(":")
     if name in _by_name(DETECTOR_GROUP) or (member and family in _by_name(FAMILY_GROUP)):
         return _load(name)
@@ -157,6 +172,17 @@ def load_detector(name: str) -> LoadedDetector:
         if broken.name == name:
             raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
     raise unknown("detector", name, {*detector_entries(), *presets()})
+
+
+def _load_file(request: str) -> LoadedDetector:
+    """A detector in a file of its own; rows that bore an installed one's name would be taken for that one's."""
+    name, cls, file, digest = one_file.load(request)
+    if name in {*_by_name(DETECTOR_GROUP), *presets()}:
+        raise UsageError(f"{request}: {name!r} is an installed detector: give the file or the class another name")
+    try:
+        return dataclasses.replace(describe_detector(name, cls), file=file, digest=digest)
+    except PluginError as error:
+        raise UsageError(f"{request}: {cls.__name__} {error}") from None
 
 
 def _load(name: str) -> LoadedDetector:

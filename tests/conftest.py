@@ -86,6 +86,35 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_once(tmp_path_factory, "home", make)
 
 
+def install(folder: Path, *packages: Path) -> None:
+    """``folder/venv``: an environment of its own that sees this one's packages, with these installed by pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    purelib = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    Path(purelib, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    for package in packages:
+        source = folder / "sources" / package.name
+        source.parent.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-r", package, source], check=True)  # pip builds inside the source folder
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+        ]
+        subprocess.run([*command, source], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="session")
 def real_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """Name of a network of the shared captures → its store, extracted once for all tests."""
@@ -107,34 +136,10 @@ def plugin_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment of its own that sees this one's packages, with both test plugins installed by
     pip."""
 
-    def make(folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        python = folder / "venv" / "bin" / "python"
-        purelib = subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        Path(purelib, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-        for package in (ROOT / "examples" / "plugin", ROOT / "tests" / "hostile_plugin"):
-            source = folder / package.name
-            subprocess.run(["cp", "-r", package, source], check=True)  # pip builds inside the source folder
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "--python",
-                python,
-                "install",
-                "-q",
-                "--no-deps",
-                "--no-build-isolation",
-                source,
-            ]
-            subprocess.run(command, check=True, capture_output=True)
-
-    return shared_once(tmp_path_factory, "plugins", make) / "venv" / "bin" / "python"
+    packages = (ROOT / "examples" / "plugin", ROOT / "tests" / "hostile_plugin")
+    return (
+        shared_once(tmp_path_factory, "plugins", lambda folder: install(folder, *packages)) / "venv" / "bin" / "python"
+    )
 
 
 class Cli:

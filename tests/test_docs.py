@@ -15,20 +15,25 @@ import typer
 
 from harness.cli.main import app
 from janus_bench.conformance import check_detector
-from janus_bench.plugins import protocols
+from janus_bench.plugins import load_detector, protocols
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "plugin" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "examples" / "plugin" / "README.md",
+]
 TEXTS = [*PAGES, ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "benchmarks").glob("*.py"))]
 TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 JANUS_BENCH: Any = typer.main.get_command(app)
 
 
-def test_the_detector_of_the_readme_passes_the_check():
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    namespace: dict[str, object] = {}
-    exec(compile(source, "README.md", "exec"), namespace)
-    results = check_detector(namespace["ZScore"])
+@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-detector.md"])
+def test_the_detector_of_the_page_is_a_file_that_passes_the_check(page: str, tmp_path: Path):
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(source)
+    results = check_detector(load_detector(f"{tmp_path}/mine.py").factory)
     assert len(results) > 10
     assert [result for result in results if result.status == "failed"] == []
 
@@ -113,6 +118,8 @@ def janus_bench(words: list[str], typed: bool) -> tuple[set[str], str]:
     command = JANUS_BENCH
     while hasattr(command, "commands"):
         if not words and not typed:
+            return ANY_OPTION, ""
+        if words and words[0] in options(command):
             return ANY_OPTION, ""
         if not words or words[0] not in command.commands:
             return ANY_OPTION, f"no such command: {' '.join(words)}"

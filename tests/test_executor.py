@@ -26,8 +26,8 @@ if not os.fork():
     os.setsid()
     if os.fork():
         os._exit(0)
-    kept = bytearray(b"x") * {size}
     open(os.environ["HOME"], "w").write(str(os.getpid()))
+    kept = bytearray(b"x") * {size}
     time.sleep({seconds})
     os._exit(0)
 os.wait()

@@ -15,6 +15,7 @@ from janus_bench import plugins
 from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, unknown
 from janus_bench.extensions import ProtocolSpec
+from janus_bench.one_file import is_file
 from janus_bench.params import build_params, parse_request
 
 
@@ -87,7 +88,8 @@ def _target_flows(capabilities: Capabilities) -> str:
 
 
 def check(
-    target: Annotated[str, typer.Argument(help="Registered name, or module:Class.")], output: ListFormat = "table"
+    target: Annotated[str, typer.Argument(help="Registered name, ./file.py, or module:Class.")],
+    output: ListFormat = "table",
 ) -> None:
     """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a
     check fails."""
@@ -108,7 +110,7 @@ def check(
 def _subject(target: str) -> tuple[Any, Any]:
     """A detector's class, and its parameters where the target asks for some of its own (a preset, or brackets)."""
     name, given = parse_request(target)
-    if ":" in name and name.partition(":")[0] not in plugins.detector_families():
+    if ":" in name and not is_file(name) and name.partition(":")[0] not in plugins.detector_families():
         return _imported(target), None
     loaded = plugins.load_detector(name)
     if not (loaded.preset or given):

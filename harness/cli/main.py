@@ -4,6 +4,7 @@ called."""
 import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -16,11 +17,13 @@ from harness.cli import (
     figures,
     folders,
     leaderboard,
+    new,
     operate,
     prepare,
     published,
     report,
     run,
+    runs,
 )
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
@@ -36,7 +39,8 @@ app = typer.Typer(
 )
 GROUPS = {
     "data": "Datasets: add a folder of labelled captures, list, inspect, audit, verify.",
-    "detector": "Detectors: list, inspect, check one against the contract.",
+    "detector": "Detectors: list, inspect, check one against the contract, begin a new one.",
+    "runs": "Single runs of a results folder: list, read the log of a fit, see why one would be run again.",
     "protocol": "Protocols: which source is scored on which target.",
     "metric": "Metrics that a leaderboard can show.",
     "renderer": "Formats that a leaderboard can be written in.",
@@ -96,8 +100,12 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "detector info": (catalogue.detector, ""),
     "detector check": (
         catalogue.check,
-        examples("detector check iforest", "detector check my_package.module:MyDetector"),
+        examples("detector check iforest", "detector check ./mine.py", "detector check my_package.module:MyDetector"),
     ),
+    "detector new": (new.new, examples("detector new my-detector")),
+    "runs list": (runs.show_list, examples("runs list --status error")),
+    "runs log": (runs.log, examples("runs log 3f2a")),
+    "runs why": (runs.why, examples("runs why 3f2a", "runs why 3f2a --detector ./mine.py")),
     "protocol list": (catalogue.protocols, ""),
     "protocol info": (catalogue.protocol, ""),
     "metric list": (catalogue.metrics, ""),
@@ -113,6 +121,23 @@ for name, sub in groups.items():
 for words, (function, epilog) in COMMANDS.items():
     name, _, command = words.rpartition(" ")
     (groups[name] if name else app).command(command, epilog=epilog or None)(function)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        console.out(f"janus-bench {version('janus-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that belong to no command."""
 
 
 def main() -> None:

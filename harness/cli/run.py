@@ -35,8 +35,8 @@ def run(
         typer.Option(
             envvar="JANUS_BENCH_DETECTORS",
             help=(
-                "Comma-separated; name or name[parameter=value,…]; `all` for every one installed.  Default: the "
-                "protocol's own, or all."
+                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; `all` for every one "
+                "installed.  Default: the protocol's own, or all."
             ),
         ),
     ] = "",
@@ -204,7 +204,11 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
     choices = []
     for request in requests:
         name, given = parse_request(request)
-        choices.append(DetectorChoice(request, plugins.load_detector(name), {**tables.pop(name, {}), **given}))
+        found = plugins.load_detector(name)
+        # rows of a single file bear its name, without the folder that it happens to lie in
+        called = found.name if found.file else name
+        label = called + request.removeprefix(name)
+        choices.append(DetectorChoice(label, found, {**tables.pop(called, {}), **given}))
     if tables:
         raise UsageError(f"{file}: parameters for {', '.join(tables)}, not among the detectors asked for")
     return choices

@@ -14,9 +14,11 @@ import unittest
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from janus_bench.conformance.checks import CHECKS, Subject, name_of
+
+_Test = TypeVar("_Test", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def run_check(name: str, check: Callable[[], None]) -> CheckResult:
     return CheckResult(name, "passed")
 
 
-def parametrize_with_detectors(targets: Iterable[Callable[..., Any]]) -> Any:
+def parametrize_with_detectors(targets: Iterable[Callable[..., Any]]) -> Callable[[_Test], _Test]:
     """A pytest decorator that runs a test once per detector and check, the check as its argument ``check``."""
     import pytest
 

@@ -126,6 +126,14 @@ class RunStore:
         """Keep a child's standard error."""
         self._write(self.folder / "logs" / f"{fit_key}.log", log)
 
+    def log(self, fit_key: str) -> str:
+        """What a child wrote to its standard error; DataError if nothing was kept."""
+        path = self.folder / "logs" / f"{fit_key}.log"
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise DataError(f"{path}: {why(error)}: this fit left no log") from None
+
     def records(self, runs: Collection[str] | None = None) -> dict[str, RunRecord]:
         """The latest attempt of every run, or of those with these keys."""
         attempts = sorted((*_attempt_of(path), path) for path in _listed(self.folder / "results"))
