@@ -61,7 +61,7 @@ CAPS: Mapping[str, Caps] = {
 }
 CAPS = {**CAPS, **{f"fit-{name}": replace(CAPS[name], cal_b=None, test_benign=None) for name in ("quick", "paper")}}
 """By profile, and of published protocols: ConMD (10 K train, 5 K + 5 K test), Shafir (10 K train, 10 K + 10 K); JANUS's
-is ``paper``."""
+is ``paper``.  ``fit-…``: of captures without labels, where all other benign flows set thresholds."""
 
 
 @dataclass(frozen=True)

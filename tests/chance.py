@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 PERCENTILE = 0.95
-REDRAWS = 200
+REDRAWS = 1000
 
 
 @dataclass(frozen=True)

@@ -469,4 +469,4 @@ def test_audit_store_reports_progress(home):
     }
     audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
     assert heard == sorted(heard)
-    assert len(heard) == 6
+    assert len(heard) == 7

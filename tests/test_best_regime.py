@@ -227,6 +227,7 @@ def test_p_is_corrected_after_holm_over_the_rivals(document: Comparison) -> None
 def test_on_three_networks_there_is_only_the_interval_for_these_datasets_and_it_says_so(
     capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(joining, "RESAMPLES", 60)
     monkeypatch.setattr(leaderboard, "read", lambda *_: Results(Planted(THREE)).select())
     folder = Planted.folder

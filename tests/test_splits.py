@@ -385,4 +385,7 @@ def test_caps_are_the_published_ones():
         "paper": (10_000, None, None, None, None),
         "conmd": (10_000, None, None, 5_000, 5_000),
         "shafir": (10_000, None, None, 10_000, 10_000),
+        # what ``fit`` takes of captures without labels: all other benign flows set its thresholds
+        "fit-quick": (5_000, 2_000, None, None, 2_000),
+        "fit-paper": (10_000, None, None, None, None),
     }

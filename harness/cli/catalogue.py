@@ -5,18 +5,20 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli import console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
-from janus_bench.contract import Capabilities
 from janus_bench.errors import JanusBenchError, PluginError, unknown
 from janus_bench.extensions import ProtocolSpec
 from janus_bench.one_file import is_file
 from janus_bench.params import build_params, parse_request
+
+if TYPE_CHECKING:
+    from janus_bench.contract import Capabilities
 
 
 def detectors(output: ListFormat = "table") -> None:
@@ -76,7 +78,7 @@ def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table
     console.document(fields, output)
 
 
-def _target_flows(capabilities: Capabilities) -> str:
+def _target_flows(capabilities: "Capabilities") -> str:
     """What becomes of the target's benign calibration flows in each regime, calibrated as the built-in protocols do."""
     from protocols.roles import use_of_target
 

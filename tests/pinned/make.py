@@ -2,8 +2,9 @@
 rebuilt around it.
 
 ``python tests/pinned/make.py FOLDER`` made ``pinned.tar.gz`` at commit 73ba003, with stored results of schema version
-1.  Two small SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their
-places do. A later commit writes later versions of the schema: make another archive then, and keep this one.
+1; ``data_audit.json`` and ``report.html`` were written anew when the audit came to measure context.  Two small
+SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their places do. A later
+commit writes later versions of the schema: make another archive then, and keep this one.
 """
 
 from __future__ import annotations
