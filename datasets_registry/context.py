@@ -222,7 +222,7 @@ class _Known:
     def _clear(self, keys: Ids) -> None:
         size = max(1 << 10, 1 << (4 * len(keys)).bit_length())
         self._table, self._number = np.zeros(size, np.int64), np.empty(size, np.int32)
-        self._n, self._keys = 0, np.empty(0, np.int64)
+        self._n, self._room = 0, 0
         self.columns: dict[str, Floats] = {
             name: np.empty((0, *np.shape(value))) for name, value in self._initial.items()
         }
@@ -236,23 +236,23 @@ class _Known:
         """(n,) place of each of ``keys`` (n,), new ones with initial values."""
         out, before = np.empty(len(keys), np.int64), self._n
         self._table, self._number, self._n = _number(keys, out, self._table, self._number, before)
-        if self._n > len(self._keys):
-            size = max(2 * len(self._keys), self._n)
-            self._keys = np.resize(self._keys, size)
+        if self._n > self._room:
+            self._room = max(2 * self._room, self._n)
             for name, value in self._initial.items():
-                grown = np.empty((size, *np.shape(value)))
+                grown = np.empty((self._room, *np.shape(value)))
                 grown[:before], grown[before:] = self.columns[name][:before], value
                 self.columns[name] = grown
-        new = out >= before
-        self._keys[out[new]] = keys[new]
         return out
 
     def forget(self, now: float) -> None:
         """Leave out those whose last flow is so long ago that it counts for nothing, when there are many."""
         if self._n < self._most:
             return
-        kept = np.flatnonzero(now - self.columns["last"][: self._n] <= FORGOTTEN)
-        keys, columns = self._keys[kept], {name: column[kept] for name, column in self.columns.items()}
+        there = np.flatnonzero(self._table)
+        place = self._number[there].astype(np.int64)
+        lives = now - self.columns["last"][place] <= FORGOTTEN
+        keys, kept = self._table[there[lives]] - 1, place[lives]
+        columns = {name: column[kept] for name, column in self.columns.items()}
         self._clear(keys)
         self.number(keys)
         for name, column in columns.items():
@@ -284,8 +284,10 @@ class ContextState:
 
     def keys(self, hosts: tuple[Ids, Ids], dport: Ids, proto: Ids) -> Ids:
         """(6, n): source, destination, pair, source and service, destination and service, pair and service."""
-        service, pair = dport << 8 | proto, _mixed(*hosts)
-        return np.stack([*hosts, pair, _mixed(hosts[0], service), _mixed(hosts[1], service), _mixed(pair, service)])
+        service, keys = dport << 8 | proto, np.empty((HOST_KEYS + 1, len(proto)), np.int64)
+        keys[0], keys[1], keys[2] = *hosts, _mixed(*hosts)
+        keys[3], keys[4], keys[5] = _mixed(keys[0], service), _mixed(keys[1], service), _mixed(keys[2], service)
+        return keys
 
     def next(self, keys: Ids, start: Floats, answered: Floats, begin: int = 0) -> NDArray[np.float32]:
         """The features ``columns.CONTEXT_FEATURES`` of the flows that start next, (n − begin, features).
@@ -330,9 +332,12 @@ class ContextState:
                 of += 2
         self._count_distinct(keys[:, new], start[new], numbers, out[:, DISTINCT:])
         np.log(out[:, : DISTINCT + 2 * 4], out=out[:, : DISTINCT + 2 * 4])
-        for known in self._known:
-            known.forget(start[-1])
         return out
+
+    def forget(self, now: float) -> None:
+        """Leave out hosts that have been silent for so long that they count for nothing."""
+        for known in self._known:
+            known.forget(now)
 
     def _count_distinct(
         self, keys: Ids, start: Floats, numbers: Mapping[int, tuple[Ids, int]], out: NDArray[np.float32]
@@ -340,15 +345,17 @@ class ContextState:
         """Among the flows within the longest window, which are kept until they are out of it; ``numbers`` of the keys
         do where there are none yet."""
         before, h = self._recent, len(self._recent[0])
-        keys, start = np.concatenate([before[1], keys], axis=1), np.concatenate([before[0], start])
-        counted, of = np.empty(len(start), np.float32), 0
+        counted, of = out, 0
         if h:
+            keys, start = np.concatenate([before[1], keys], axis=1), np.concatenate([before[0], start])
             numbers = {key: _local(keys[key]) for key in (0, 1, 2, 3, 5)}
+            counted = np.empty((len(start), 2 * 4), np.float32)
         for key, both in ((0, 2), (0, 3), (1, 2), (2, 5)):
             for window in WINDOWS:
-                _distinct(start, *numbers[key], *numbers[both], window, LOOK_BACK, counted)
-                out[:, of] = counted[h:]
+                _distinct(start, *numbers[key], *numbers[both], window, LOOK_BACK, counted[:, of])
                 of += 1
+        if h:
+            out[:, :of] = counted[h:]
         kept = int(np.searchsorted(start, start[-1] - max(WINDOWS)))
         self._recent = start[kept:], keys[:, kept:]
 

@@ -199,6 +199,7 @@ class _OpenContext:
         )
         if new.any():
             rows = self._state.next(every.keys, every.start, every.answered, len(waiting.serial))
+            self._state.forget(every.start[-1])
             self._serial = np.concatenate([self._serial, known.serial[new]])
             self._rows = np.concatenate([self._rows, rows])
             self._begun = int(known.serial[-1]) + 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness.models import about_model, detector_of
-from janus_bench.conformance.flows import mixed_flows, synthetic_benign, with_cic_features, with_stream
+from janus_bench.conformance.flows import mixed_flows, synthetic_benign, with_cic_features, with_context, with_stream
 from janus_bench.errors import DataError, JanusBenchError, PluginError
 from janus_bench.models import open_model, write_model
 from janus_bench.params import build_params
@@ -26,10 +26,10 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from janus_bench.conformance.flows import mixed_flows, with_cic_features, with_stream
+from janus_bench.conformance.flows import mixed_flows, with_cic_features, with_context, with_stream
 from janus_bench.contract import validate_scores
 from janus_bench.plugins import load_detector
-folder, flows = Path(sys.argv[1]), with_stream(with_cic_features(mixed_flows()))
+folder, flows = Path(sys.argv[1]), with_stream(with_context(with_cic_features(mixed_flows())))
 for place in sorted(folder.iterdir()):
     loaded = load_detector(place.name)
     given = json.loads((place / "given.json").read_text())
@@ -42,7 +42,9 @@ for place in sorted(folder.iterdir()):
 
 def test_every_shipped_detector_and_preset_scores_in_another_process_as_it_did(tmp_path, one_thread):
     """To the last bit, where the same threads do the same sums."""
-    benign, flows = (with_stream(with_cic_features(some)) for some in (synthetic_benign(0, 60), mixed_flows()))
+    benign, flows = (
+        with_stream(with_context(with_cic_features(some))) for some in (synthetic_benign(0, 60), mixed_flows())
+    )
     expected = {}
     for name in SHIPPED:
         loaded = load_detector(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -66,7 +66,9 @@ def why(
     results = Results.open(runs, console.say)
     record = _record(key, runs, results.records)
     spec = _now(record, results, detector)
-    stored, now = _flat(record.spec), _flat(json.loads(canonical_json(asdict(spec))))
+    # what has its default is not in a stored declaration, so that a field that is new makes no run old
+    defaults = {field.name: field.default for field in fields(RunSpec) if field.default is not MISSING}
+    stored, now = (_flat(json.loads(canonical_json(each))) for each in ({**defaults, **record.spec}, asdict(spec)))
     changed = [name for name in dict.fromkeys((*stored, *now)) if stored.get(name, "–") != now.get(name, "–")]
     console.table(
         ("declared", "stored", "now"), [(name, stored.get(name, "–"), now.get(name, "–")) for name in changed], output
