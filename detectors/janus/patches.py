@@ -22,9 +22,9 @@ STD_FLOOR = 0.1  # of the mean standard deviation: entries that hardly vary are 
 # of the mean variance of displacements: the most that a direction in which they never point is stretched by is 1 / √.1
 RIDGE = 0.1
 SHORTEST = 1e-3  # a displacement shorter than this is rounding, not a direction
-# packets whose distances to the whole bank are held at a time: few enough for the cache, enough for the product to be
-# fast
-QUERIES = 128
+QUERIES, KNOWN = 256, 4096
+"""Packets whose distances to so many of the bank are held at a time: few enough for the cache, enough for the product
+to be fast."""
 
 Points = NDArray[np.float32]
 
@@ -108,11 +108,17 @@ def _nearest(points: Points, bank: Points, device: torch.device) -> NDArray[np.i
     """Row of ``bank`` (M, E) nearest to each of ``points`` (P, E), (P,)."""
     known = torch.from_numpy(bank).to(device)
     halves = known.square().sum(dim=1) / 2  # (M,)
-    room = torch.empty(QUERIES, len(known), device=device)  # reused: fresh memory for every part piled up to 1.4 GB
     found = np.empty(len(points), dtype=np.int64)
     for start in range(0, len(points), QUERIES):
         part = torch.from_numpy(points[start : start + QUERIES]).to(device)  # (q, E)
-        # (q, M): ‖x − y‖² / 2 − ‖x‖² / 2
-        half_squares = torch.addmm(halves, part, known.T, alpha=-1.0, out=room[: len(part)])
-        found[start : start + len(part)] = half_squares.argmin(dim=1).cpu().numpy()
+        least = torch.full((len(part),), torch.inf, device=device)
+        nearest = torch.zeros(len(part), dtype=torch.int64, device=device)
+        for begin in range(0, len(known), KNOWN):
+            block = slice(begin, begin + KNOWN)
+            # (q, m): ‖x − y‖² / 2 − ‖x‖² / 2
+            half_squares = torch.addmm(halves[block], part, known[block].T, alpha=-1.0)
+            value, place = half_squares.min(dim=1)
+            closer = value < least  # of equal ones the first counts
+            least, nearest = torch.where(closer, value, least), torch.where(closer, place + begin, nearest)
+        found[start : start + QUERIES] = nearest.cpu().numpy()
     return found
