@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 # Tests that read no capture, start no run and need no browser (tests/test_packaging.py holds them to that).
 QUICK := aggregators claims conformance contract controls docs evaluate hashing house metrics operations params plan \
-  precision presets results sklearn_adapter tables
+  precision results sklearn_adapter tables
 
 .PHONY: env demo test quick board artefact coverage mutants faults clean
 
