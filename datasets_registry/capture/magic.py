@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.capture.kernels import MAX_RECORD
+from datasets_registry.capture.links import u32
+from datasets_registry.capture.memory import address
+from janus_bench.compiled import njit
 
 JUDGED = 1 << 12  # first records of a classic capture that tell whether its fractions are what its magic number says
 
@@ -53,16 +56,22 @@ def first_times(
     buf: NDArray[np.uint8], at: int, end: int, big: bool, header: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Seconds and fractions of the first whole records in ``buf[at:end]``; ``header``: bytes before each packet."""
-    record = struct.Struct(">III" if big else "<III")
-    found: list[list[int]] = []
-    while at + header <= end and len(found) < JUDGED:
-        *time, captured = record.unpack_from(buf.data, at)
-        at += header + captured
-        if captured > MAX_RECORD or at > end:
+    seconds, fractions = np.empty((2, JUDGED), np.int64)
+    n = _first_times(buf, at, end, big, header, seconds, fractions)
+    return seconds[:n], fractions[:n]
+
+
+@njit()
+def _first_times(buf: Any, at: int, end: int, big: bool, header: int, seconds: Any, fractions: Any) -> int:
+    data, n = address(buf), 0
+    while at + header <= end and n < len(seconds):
+        captured = u32(data, at + 8, big)
+        if captured > MAX_RECORD or at + header + captured > end:
             break
-        found.append(time)
-    seconds, fractions = np.array(found, np.int64).reshape(-1, 2).T
-    return seconds, fractions
+        seconds[n], fractions[n] = u32(data, at, big), u32(data, at + 4, big)
+        at += header + captured
+        n += 1
+    return n
 
 
 def are_nanoseconds(seconds: NDArray[np.int64], fractions: NDArray[np.int64]) -> bool:
