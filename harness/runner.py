@@ -27,6 +27,7 @@ from janus_bench.files import why
 from janus_bench.models import ModelAbout, ModelCapture
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
+from janus_bench.stored import read_array
 from protocols.roles import Surroundings, Use, roles_of
 from protocols.splits import FEWEST_FLOWS
 from reports.results.evidence import cell_scores, compute_metrics
@@ -149,12 +150,11 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise InvalidScores(f"{path.name} is not a regular file")
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = read_array(path, mapped=False)
+    except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
     if (
-        not isinstance(values, np.ndarray)
-        or values.dtype != np.float64
+        values.dtype != np.float64
         or values.shape != shape
         or not np.isfinite(values).all()
     ):

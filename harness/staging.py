@@ -276,11 +276,12 @@ def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "<f8", "fortran_order": False, "shape": (len(rows), len(columns))}
         )
+        start = file.tell()
         for begin in range(0, len(rows), BLOCK_FLOWS):
             file.write(bytes(8 * len(columns) * min(BLOCK_FLOWS, len(rows) - begin)))
     if not len(rows):
         return
-    matrix = np.lib.format.open_memmap(path, mode="r+")
+    matrix = np.memmap(path, np.float64, "r+", start, (len(rows), len(columns)))
     shard = np.searchsorted(store.begins, rows, side="right")
     for number in np.unique(shard):
         place = np.flatnonzero(shard == number)

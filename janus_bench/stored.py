@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import re
 import stat
 import types
 import typing
@@ -160,53 +162,65 @@ def _no_number(text: str) -> None:
 
 
 def read_array(path: Path, *, mapped: bool = True) -> NDArray[Any]:
-    """One array of a ``.npy`` file, memory-mapped unless it is empty or that is not wanted; never pickled objects."""
+    """One array of a ``.npy`` file, memory-mapped unless it is empty or that is not wanted; never pickled objects.
+
+    Not ``numpy.load``, which hands the header to Python's parser: in two threads at once that one fails now and then
+    (SystemError, cpython gh-106905), and a fit was lost.
+    """
     import numpy as np
 
     try:
         _regular(path)
         with path.open("rb") as file:
-            shape, _, dtype = npy_header(file)
-        if dtype.hasobject:
-            raise Unreadable("it holds Python objects")
-        values: NDArray[Any] = np.load(path, mmap_mode="r" if mapped and 0 not in shape else None, allow_pickle=False)
+            shape, fortran_order, dtype = npy_header(file)
+            if dtype.hasobject:
+                raise Unreadable("it holds Python objects")
+            begin, size = file.tell(), os.fstat(file.fileno()).st_size
+            if (wanted := math.prod(shape) * dtype.itemsize) > size - begin:
+                raise Unreadable(f"it is cut short: {size - begin} of {wanted} bytes")
+            order: Literal["F", "C"] = "F" if fortran_order else "C"
+            if mapped and 0 not in shape:
+                return np.memmap(file, dtype, "r", begin, shape, order)
+            return np.fromfile(file, dtype, math.prod(shape)).reshape(shape, order=order)
+    except Unreadable:
+        raise
     except OSError as error:
         raise Unreadable(why(error)) from None
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise Unreadable(first_line(error)) from None
-    return values
 
 
 LONGEST_HEADER = 1 << 16
+_HEADER = re.compile(
+    rb"\{\s*'descr'\s*:\s*(?:'(?P<dtype>[^'\\]{1,40})'|(?P<records>\[.*\]))\s*,\s*'fortran_order'\s*:\s*(?P<fortran>True|False)"
+    rb"\s*,\s*'shape'\s*:\s*\((?P<shape>[0-9L,\s]*)\)\s*,?\s*\}\s*",
+    re.DOTALL,
+)
 
 
 def npy_header(file: typing.IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
     """Shape, Fortran order and dtype of a ``.npy`` file that is read from its beginning; ValueError where there is no
-    such header.
+    such header, or one whose keys do not stand in the order of their names, as every ``numpy.save`` writes them.
 
     The length that a header claims is looked at before it is read, for it may claim 4 GiB.
     """
-    import io
-    import warnings
-
     import numpy as np
 
     version = np.lib.format.read_magic(file)
     width = 2 if version == (1, 0) else 4
     length = file.read(width)
-    if len(length) != width or int.from_bytes(length, "little") > LONGEST_HEADER:
+    size = int.from_bytes(length, "little")
+    if len(length) != width or size > LONGEST_HEADER or len(head := file.read(size)) != size:
         raise Unreadable("its header is cut short or too long")
-    head = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a header that Python 2 wrote, or of what a damaged one reads like
-            shape, fortran_order, dtype = read(head)
-    except Exception as error:  # noqa: BLE001  a header is parsed as Python, which fails in many ways
-        raise Unreadable(f"its header is damaged ({type(error).__name__})") from None
-    if any(type(length) is not int or not 0 <= length < LARGEST for length in shape):
+    found = _HEADER.fullmatch(head)
+    if found is None:
+        raise Unreadable("its header is damaged")
+    if found["records"]:
+        raise Unreadable("it holds records, not numbers")
+    shape = tuple(int(text.rstrip(b"L")) for text in found["shape"].replace(b" ", b"").split(b",") if text)
+    if not all(length < LARGEST for length in shape):
         raise Unreadable(f"its header is damaged (shape {shape})")
-    return shape, fortran_order, dtype
+    return shape, found["fortran"] == b"True", np.dtype(found["dtype"].decode("latin-1"))
 
 
 def table_columns(path: Path) -> tuple[str, ...]:

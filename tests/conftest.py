@@ -191,8 +191,10 @@ def plugin_cli(plugin_python: Path, home: Path, tmp_path: Path) -> Cli:
 def one_thread() -> Iterator[None]:
     """Tiny tensors: more threads than one only wait for each other."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):  # numpy's matrix products have threads of their own
+        yield
     torch.set_num_threads(before)
