@@ -1,5 +1,5 @@
-"""What ``run`` is asked for, as text or as Python has it → a plan and the datasets that it runs on.  The command and the
-function of that name both come through here, so that they do the same."""
+"""What ``run`` is asked for → a plan and the datasets that it runs on.  The command and the function of that name both
+come through here, so that they do the same."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """``detectors`` and ``datasets`` empty: the protocol's own or all, and those that were added; ``device``: one that is
-    there."""
+    """``detectors`` empty: the protocol's own, or all; ``datasets`` empty: those that were added; ``device``: one that
+    is there."""
 
     protocol: str
     detectors: Sequence[str]
