@@ -42,6 +42,7 @@ def run(
     max_memory: str = "",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     params: str | Path | None = None,
+    executor: str = "local",
 ) -> OpenResults:
     """Fit every detector on every source and score every target; what is there already is not run again.
 
@@ -51,7 +52,7 @@ def run(
     from harness.cli import console
     from harness.cli.options import chosen_device
     from harness.cli.progress import PreparationProgress
-    from harness.request import RunRequest, checked, failures, machine_for
+    from harness.request import RunRequest, checked, failures, handed_out, machine_for
     from harness.runner import final_runs, run_plan
     from reports.notebook import open_results
     from reports.results.folder import RunStore
@@ -67,7 +68,7 @@ def run(
         device=chosen_device(device),
         params=None if params is None else Path(params),
     )
-    machine = machine_for(request.device, jobs, timeout, max_memory)
+    machine = machine_for(request.device, jobs, timeout, max_memory, executor)
     ready = checked(request, console.say)
     store = RunStore.create(Path(runs))
     with PreparationProgress() as progress:
@@ -78,6 +79,8 @@ def run(
         result = run_plan(plan, opened, store, machine, watch)
     if result.interrupted:
         raise KeyboardInterrupt
+    if result.handed_out:
+        console.say(handed_out(result.handed_out, executor))
     for line in failures(list(store.records(wanted).values()), Path(runs)):
         console.say(line)
     return open_results(runs)

@@ -17,7 +17,6 @@ from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
-    from harness.executors import Executor
     from harness.plan import DetectorChoice, Plan, Settings
     from harness.runner import Machine
     from janus_bench.extensions import ProtocolSpec
@@ -88,17 +87,21 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
     return CheckedRequest(spec, choices, _dataset_names(request.datasets, say), settings)
 
 
-def machine_for(
-    device: str, jobs: int | None, timeout: str, max_memory: str, executor: Executor | None = None
-) -> Machine:
+def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, executor: str) -> Machine:
     """By default as many fits at a time as there are cores, at most four, and one where they share a GPU."""
-    from harness.executors.local import LocalExecutor
+    from harness.executors.choice import chosen_executor
     from harness.runner import Machine
 
     limits = _seconds(timeout), _bytes(max_memory)
     cores = len(os.sched_getaffinity(0))
     jobs = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
-    return Machine(jobs, max(1, cores // jobs), *limits, executor or LocalExecutor())
+    return Machine(jobs, max(1, cores // jobs), *limits, chosen_executor(executor))
+
+
+def handed_out(fits: int, executor: str) -> str:
+    """What to do about fits that somebody else does."""
+    folder = executor.partition(":")[2]
+    return f"{fits} fits are handed out in {folder}: `janus-bench work {folder}` does them; then run the same again"
 
 
 def failures(records: Sequence[RunRecord], runs: Path) -> list[str]:

@@ -52,6 +52,7 @@ class Result:
     reused: int
     records: list[RunRecord] = field(default_factory=list)
     interrupted: bool = False
+    handed_out: int = 0  # Fits that somebody else does; their runs have no rows yet.
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def run_plan(
     finally:
         stages.close()
     result.reused += sum(len(fit.reused) for fit in fits)
+    result.handed_out = sum(fit.handed_out for fit in fits)
     return result
 
 
@@ -153,11 +155,7 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if (
-        values.dtype != np.float64
-        or values.shape != shape
-        or not np.isfinite(values).all()
-    ):
+    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 
@@ -183,6 +181,7 @@ class _FitRun:
             stop,
         )
         self._records: list[RunRecord] = []
+        self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
@@ -270,7 +269,8 @@ class _FitRun:
             outcome = self._machine.executor.run(
                 self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
             )
-            self._store.write_log(self._fit.key, outcome.log)
+            if not outcome.handed_out:
+                self._store.write_log(self._fit.key, outcome.log)
         except WriteFailed:
             raise
         except JanusBenchError as error:
@@ -283,6 +283,10 @@ class _FitRun:
             outcome = Outcome("error", one_line(error), 0.0, None)
         finally:
             stages.release(folder, self.batches.values())
+        if outcome.handed_out:
+            self.handed_out = True
+            self._observer.message(f"{self._fit.title}: {outcome.reason}")
+            return
         self._finish(list(self._runs.values()), outcome)
 
     def _job(self, folder: Path) -> Job:
@@ -302,6 +306,7 @@ class _FitRun:
             hints="hints" if "hints" in self.batches else None,
             targets=tuple(self._targets),
             version=self._fit.loaded.version,
+            scores=tuple(self._fit.loaded.capabilities.scores),
         )
 
     def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:
@@ -370,7 +375,7 @@ class _FitRun:
             "fit_s": self._fit_s,
             "calibrate_s": event.calibrate_s,
             "score_s": event.score_s,
-            "flows_per_s": scored / event.score_s if event.score_s > 0 else None,
+            "flows_per_s": scored / event.score_s if event.score_s else None,
             "peak_rss_mb": event.peak_rss_mb,
         }
         counts = self._counts(run, stages.flow_ids)

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import console
 from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
-from harness.request import RunRequest, checked, failures, machine_for, seeds_of
+from harness.request import RunRequest, checked, failures, handed_out, machine_for, seeds_of
 from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
 
@@ -73,6 +73,13 @@ def run(
         str,
         typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit, with unit: 500M, 8G."),
     ] = "",
+    executor: Annotated[
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_EXECUTOR",
+            help="local; folder:DIR hands fits out in that folder, for `janus-bench work DIR`, and collects them.",
+        ),
+    ] = "local",
     device: Device = "auto",
     params: Annotated[
         Path | None,
@@ -117,7 +124,7 @@ def run(
         device=chosen_device(device),
         params=params,
     )
-    machine = machine_for(request.device, jobs, timeout, max_memory)
+    machine = machine_for(request.device, jobs, timeout, max_memory, executor)
     ready = checked(request, console.say)
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
@@ -136,7 +143,9 @@ def run(
             result = run_plan(plan, opened, store, machine, watch)
         except WriteFailed as error:
             raise WriteFailed(f"{error}: {console.retry_command()}") from None
-    if not result.records:
+    if result.handed_out:
+        console.say(handed_out(result.handed_out, executor))
+    elif not result.records:
         console.say(f"nothing to do: all {result.reused} runs are already in {runs}")
     results = Results(store, console.say)
     console.out(show(results.table([plan.record]), renderer), as_json=output == "json")
