@@ -19,6 +19,8 @@ from janus_bench import DataError, UsageError
 from tests.conftest import ROOT, Cli
 from tests.test_compare import scores, write_folder
 
+pytestmark = pytest.mark.xdist_group("api")  # one process runs the notebook
+
 NOTEBOOK = ROOT / "examples" / "results.ipynb"
 
 

@@ -19,6 +19,8 @@ from janus_bench.errors import UsageError
 from reports.results.folder import RunStore
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.xdist_group("handout")  # one process makes the folder that all look at
+
 MINE = """
 import numpy as np
 from janus_bench import Capabilities
