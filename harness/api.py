@@ -7,7 +7,6 @@ the error that the command would print (``UsageError``, ``DataError``, ``PluginE
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -166,7 +165,6 @@ def _flows(file: Path) -> pl.DataFrame:
 
 def _watching(fits: int) -> AbstractContextManager[Any]:
     """A bar below the cell in a notebook, and what a command shows anywhere else."""
-    from harness.cli.progress import NotebookProgress, RunProgress
+    from harness.cli.progress import NotebookProgress, RunProgress, in_notebook
 
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return NotebookProgress(fits) if hasattr(shell, "kernel") else RunProgress(fits)
+    return NotebookProgress(fits) if in_notebook() else RunProgress(fits)

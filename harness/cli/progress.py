@@ -25,6 +25,12 @@ SILENT_S = 60.0
 """A fit that has said nothing for so long is a line, where there are no bars."""
 
 
+def in_notebook() -> bool:
+    """Whether a kernel runs this process: rich would draw into the cell."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 class _Bars(AbstractContextManager[Any]):
     """rich's bars on a terminal, None anywhere else; the first of them is ``_main``."""
 
@@ -34,7 +40,7 @@ class _Bars(AbstractContextManager[Any]):
         self._main: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not in_notebook():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,

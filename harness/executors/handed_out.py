@@ -37,12 +37,11 @@ class FolderExecutor:
         """Collect what was answered, or hand out what was not; see ``Executor``.  A model is not collected: it would be
         a stranger's."""
         if job.hints is not None:
-            return Outcome(
-                "error",
-                "it is told which flows are attacks, which is never handed out: run it with --executor local",
-                0.0,
-                None,
-            )
+            reason = "it is told which flows are attacks, which is never handed out: run it with --executor local"
+            return Outcome("error", reason, 0.0, None)
+        if job.detector.startswith("exec:"):
+            reason = "it is a program of this machine, which is not handed out: run it with --executor local"
+            return Outcome("error", reason, 0.0, None)
         task = task_of(job)
         place = place_of(task, self.folder)
         try:
