@@ -51,7 +51,7 @@ def run(
     from harness.cli import console
     from harness.cli.options import chosen_device
     from harness.cli.progress import PreparationProgress
-    from harness.request import RunRequest, checked, failures, handed_out, machine_for
+    from harness.request import IN_PROCESS, SAID, RunRequest, checked, failures, handed_out, machine_for
     from harness.runner import final_runs, run_plan
     from reports.notebook import open_results
     from reports.results.folder import RunStore
@@ -72,6 +72,8 @@ def run(
     store = RunStore.create(Path(runs))
     with PreparationProgress() as progress:
         plan, opened = ready.plan(progress)
+    if executor == IN_PROCESS:
+        console.say(SAID)
     wanted = {cell.run_key for cell in plan.record.cells}
     fits = plan.only(wanted - final_runs(plan.fits, opened, store.records()))
     with _watching(len(fits)) as watch:

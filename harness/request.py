@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from janus_bench.records import RunRecord
 
 DEFAULT_JOBS = 4
+IN_PROCESS = "in-process"
+SAID = (
+    "in-process: isolation is off: a fit sees this process, has no time and no memory limit, and a crash ends the run; "
+    "use it to look for mistakes, not for results"
+)
 SEEDS = (42, 43, 44)
 
 Say = Callable[[str], None]

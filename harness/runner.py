@@ -4,6 +4,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from datasets_registry.registry import OpenDataset, draw_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
+from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
 from harness.plan import Fit, Plan
@@ -66,6 +68,10 @@ class Machine:
     max_memory: int | None
     executor: Executor
 
+    def pool(self) -> Pool:
+        """Where the fits of a run are waited for."""
+        return SameThread() if isinstance(self.executor, InProcessExecutor) else ThreadPoolExecutor(self.jobs)
+
 
 def run_plan(
     plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer
@@ -82,7 +88,7 @@ def run_plan(
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
-        with ThreadPoolExecutor(machine.jobs) as pool:
+        with machine.pool() as pool:
             futures: list[Future[list[RunRecord]]] = []
             pending: set[Future[list[RunRecord]]] = set()
             try:
@@ -106,6 +112,7 @@ def run_plan(
                 raise
     finally:
         stages.close()
+    result.interrupted |= stop.is_set()  # also where a fit of this very process was interrupted
     result.reused += sum(len(fit.reused) for fit in fits)
     result.handed_out = sum(fit.handed_out for fit in fits)
     return result

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import console
 from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
-from harness.request import RunRequest, checked, failures, handed_out, machine_for, seeds_of
+from harness.request import IN_PROCESS, SAID, RunRequest, checked, failures, handed_out, machine_for, seeds_of
 from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
 
@@ -77,9 +77,13 @@ def run(
         str,
         typer.Option(
             envvar="JANUS_BENCH_EXECUTOR",
-            help="local; folder:DIR hands fits out in that folder, for `janus-bench work DIR`, and collects them.",
+            help="local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them.",
         ),
     ] = "local",
+    in_process: Annotated[
+        bool,
+        typer.Option("--in-process", help="The same as --executor in-process: breakpoints work, isolation is off."),
+    ] = False,
     device: Device = "auto",
     params: Annotated[
         Path | None,
@@ -124,11 +128,17 @@ def run(
         device=chosen_device(device),
         params=params,
     )
+    if in_process:
+        if executor not in ("local", IN_PROCESS):
+            raise UsageError(f"--in-process and --executor {executor} are two places: leave one of them out")
+        executor = IN_PROCESS
     machine = machine_for(request.device, jobs, timeout, max_memory, executor)
     ready = checked(request, console.say)
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
         plan, opened = ready.plan(progress)
+    if executor == IN_PROCESS:
+        console.say(SAID)
     for line in _overlaid(plan, opened):
         console.say(line)
     if store is None:

@@ -1,4 +1,4 @@
-"""Executors by name: ``local``, ``folder:DIR``.  One more is an entry here."""
+"""Executors by name: ``local``, ``in-process``, ``folder:DIR``.  One more is an entry here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ from janus_bench.errors import UsageError, unknown
 def _local(rest: str) -> Executor:
     from harness.executors.local import LocalExecutor
 
-    if rest:
-        raise UsageError(f"--executor local:{rest}: local takes nothing behind it")
+    _alone("local", rest)
     return LocalExecutor()
+
+
+def _in_process(rest: str) -> Executor:
+    from harness.executors.in_process import InProcessExecutor
+
+    _alone("in-process", rest)
+    return InProcessExecutor()
+
+
+def _alone(name: str, rest: str) -> None:
+    if rest:
+        raise UsageError(f"--executor {name}:{rest}: {name} takes nothing behind it")
 
 
 def _folder(rest: str) -> Executor:
@@ -25,7 +36,7 @@ def _folder(rest: str) -> Executor:
     return FolderExecutor(Path(rest))
 
 
-EXECUTORS: Mapping[str, Callable[[str], Executor]] = {"local": _local, "folder": _folder}
+EXECUTORS: Mapping[str, Callable[[str], Executor]] = {"local": _local, "in-process": _in_process, "folder": _folder}
 """Name → executor, made of what stands behind the colon."""
 
 
