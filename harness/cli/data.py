@@ -129,7 +129,7 @@ def show_list(output: ListFormat = "table") -> None:
     console.say_broken_plugins()
 
 
-def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def show_info(name: DatasetName, output: ListFormat = "table") -> None:
     """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
         manifest = open_dataset(name, progress).manifest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
 from harness.request import IN_PROCESS, SAID, RunRequest, checked, failures, handed_out, machine_for, seeds_of
 from janus_bench.errors import UsageError
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 def run(
     protocol: Annotated[
-        str, typer.Option(envvar="JANUS_BENCH_PROTOCOL", help="See `janus-bench protocol list`.")
+        str,
+        typer.Option(
+            envvar="JANUS_BENCH_PROTOCOL", autocompletion=completing.protocol, help="See `janus-bench protocol list`."
+        ),
     ] = "cross",
     detectors: Annotated[
         str,
         typer.Option(
             envvar="JANUS_BENCH_DETECTORS",
+            autocompletion=completing.detectors,
             help=(
                 "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; `all` for every one "
                 "installed.  Default: the protocol's own, or all."
@@ -39,6 +43,7 @@ def run(
         str,
         typer.Option(
             envvar="JANUS_BENCH_DATASETS",
+            autocompletion=completing.datasets,
             help="Comma-separated; default: all added, or the synthetic suite if there are none.",
         ),
     ] = "",
@@ -96,7 +101,12 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would run, and the size of every part, and stop.")
     ] = False,
     output: Annotated[
-        str, typer.Option("--format", help="How to print the leaderboard: see `janus-bench renderer list`.")
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=completing.renderer,
+            help="How to print the leaderboard: see `janus-bench renderer list`.",
+        ),
     ] = "table",
 ) -> None:
     """Fit every detector on every source, score every target, and print the leaderboard.
