@@ -141,6 +141,30 @@ def unreadable() -> dict[str, str]:
     return found
 
 
+def overview() -> list[tuple[str, str, int | None, int | None, int | None, int | None, str | None, str]]:
+    """Dataset, kind, flows, benign, attack, families, licence, summary: of those that are there, of what is there and
+    cannot be read, and of those that a plugin can make."""
+    from datasets_registry.store import FlowStore
+
+    rows: list[tuple[str, str, int | None, int | None, int | None, int | None, str | None, str]] = []
+    names, damaged = added(), unreadable()
+    for name in names:
+        if name in damaged:
+            continue
+        manifest = FlowStore.open(dataset_folder(name)).manifest
+        kind = "synthetic" if manifest["synthetic"] else "captures"
+        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
+        rows.append((name, kind, *numbers, manifest.get("licence", "not stated"), manifest["summary"]))
+    nothing = (None, None, None, None)
+    provided = plugins.datasets()
+    rows += [(name, "unreadable", *nothing, None, why) for name, why in damaged.items() if name not in provided]
+    for name, dataset in provided.items():
+        if name not in names or name in damaged:
+            kind = "synthetic" if dataset.synthetic else "captures"
+            rows.append((name, kind, *nothing, dataset.licence, f"{dataset.summary} (made when first used)"))
+    return rows
+
+
 def synthetic_suite() -> list[str]:
     """The built-in datasets that ``run`` falls back on when none has been added."""
     from datasets_registry.plugin import janus_bench_datasets

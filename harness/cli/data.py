@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from datasets_registry.making import making
-from datasets_registry.registry import added, dataset_folder, home, open_dataset, unreadable
+from datasets_registry.registry import dataset_folder, home, open_dataset, overview
 from harness.cli import console
 from harness.cli.options import (
     ActiveTimeout,
@@ -124,28 +124,12 @@ def export(
 
 def show_list(output: ListFormat = "table") -> None:
     """Datasets that are there, and those that a plugin can make."""
-    from datasets_registry.store import FlowStore
-
-    rows, damaged = [], unreadable()
-    for name in added():
-        if name in damaged:
-            continue
-        manifest = FlowStore.open(dataset_folder(name)).manifest
-        kind = "synthetic" if manifest["synthetic"] else "captures"
-        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
-        rows.append((name, kind, *map(str, numbers), manifest.get("licence", "not stated"), manifest["summary"]))
-    rows += [
-        (name, "unreadable", *"–––––", reason) for name, reason in damaged.items() if name not in plugins.datasets()
-    ]
-    for name, dataset in plugins.datasets().items():
-        if name not in added() or name in damaged:
-            kind = "synthetic" if dataset.synthetic else "captures"
-            rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
+    rows = [tuple("–" if value is None else str(value) for value in row) for row in overview()]
     console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
     console.say_broken_plugins()
 
 
-def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def show_info(name: DatasetName, output: ListFormat = "table") -> None:
     """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
         manifest = open_dataset(name, progress).manifest
