@@ -38,7 +38,16 @@ class ManifestLabel(TypedDict):
     flows: int
 
 
+class LabelRead(TypedDict):
+    """What a label, as it is written, was read as, and in how many rows."""
+
+    label: str
+    attack: bool
+    rows: int
+
+
 class _MayBeThere(TypedDict, total=False):
+    labels_read: Mapping[str, LabelRead]
     sites: Mapping[str, tuple[int, int]]
     stream: bool
     packets_not_in_stream: int
@@ -75,6 +84,7 @@ class Account(TypedDict, total=False):
 
     synthetic: bool
     licence: str
+    citation: str
     labels: Mapping[str, ManifestLabel]
     packets: ManifestPackets
     files: Mapping[str, ManifestFile]

@@ -125,6 +125,11 @@ def added() -> list[str]:
     return sorted(name for name in names if not name.startswith("."))  # a dot marks one that is still being written
 
 
+def bytes_on_disk(folder: Path) -> int:
+    """What the files below a folder hold together."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
 def unreadable() -> dict[str, str]:
     """Folders among the datasets that hold none that can be opened, and why: they must not vanish from a list in
     silence."""

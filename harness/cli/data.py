@@ -1,4 +1,4 @@
-"""``janus-bench data``: add, export, list, info."""
+"""``janus-bench data``: add, remove, export, list, info."""
 
 import json
 import re
@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from datasets_registry.making import making
-from datasets_registry.registry import added, dataset_folder, home, open_dataset, unreadable
+from datasets_registry.folders import PROVENANCE
+from datasets_registry.labelling.benign import benign_words, shown_read_as
+from datasets_registry.making import making, remove_made
+from datasets_registry.registry import added, bytes_on_disk, dataset_folder, home, open_dataset, unreadable
 from harness.cli import console
 from harness.cli.options import (
     ActiveTimeout,
@@ -17,12 +19,14 @@ from harness.cli.options import (
     IdleTimeout,
     ListFormat,
     RemoveMirrored,
+    Replace,
     Stream,
     TcpClose,
+    shown_bytes,
 )
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
-from janus_bench.errors import UsageError
+from janus_bench.errors import UsageError, unknown
 from janus_bench.files import why
 
 
@@ -42,6 +46,15 @@ def add(
     tcp_close: TcpClose = "idle",
     remove_mirrored: RemoveMirrored = False,
     stream: Stream = True,
+    replace: Replace = False,
+    benign: Annotated[
+        str,
+        typer.Option(
+            help="Labels that mean benign besides that word itself, with commas between them, such as Normal,0."
+        ),
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Under which licence the captures are.")] = "",
+    citation: Annotated[str, typer.Option(help="What to cite whoever uses the dataset.")] = "",
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from datasets_registry.capture.rules import FlowRules
@@ -50,7 +63,8 @@ def add(
     from datasets_registry.sequences import holds_sequences, ingest_sequences
 
     rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
-    check_new_name(name)
+    words = benign_words(benign)
+    check_new_name(name, replace)
     if folder.is_file():
         there = (folder.parent / LABELS_FILE).is_file()
         instead = (
@@ -69,11 +83,20 @@ def add(
         )
     if sequences and stream:
         raise UsageError(f"{folder}: holds packet sequences; a packet stream can only be written from captures")
+    if sequences and words:
+        raise UsageError(
+            f"{folder}: holds packet sequences: what is benign there, a Boolean column attack of flows.parquet "
+            "says; leave out --benign"
+        )
+    said = {key: text for key, text in (("licence", licence), ("citation", citation)) if text}
     try:
         with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+            check_new_name(name, replace)  # another process may have made it just now
             if sequences:
                 summary = f"packet sequences of {folder.resolve().name}"
-                manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
+                manifest = ingest_sequences(
+                    folder, dataset_folder(name), name=name, summary=summary, about=said, progress=progress
+                )
             else:
                 summary = f"captures of {folder.resolve().name}"
                 manifest = ingest_folder(
@@ -81,6 +104,9 @@ def add(
                     dataset_folder(name),
                     name=name,
                     summary=summary,
+                    licence=licence or "not stated",
+                    citation=citation,
+                    benign_words=words,
                     rules=rules,
                     cache=cache,
                     stream=stream,
@@ -91,15 +117,31 @@ def add(
             f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
             f"written to ({home()})"
         ) from None
-    _print(manifest)
+    _print(manifest, dataset_folder(name))
 
 
-def check_new_name(name: str, how: str = "") -> None:
-    """UsageError for a name that no dataset of one's own can have; ``how`` to choose another."""
+def remove(name: DatasetName) -> None:
+    """Remove a dataset; the captures that it was made of, and results, stay as they are."""
+    if name not in {*added(), *unreadable()}:
+        raise unknown("dataset", name, {*added(), *unreadable()}, "Nothing was removed.")
+    size = shown_bytes(bytes_on_disk(dataset_folder(name)))
+    remove_made(home() / "datasets", name)
+    again = "; it is made again when it is used" if name in plugins.datasets() else ""
+    console.say(f"{name}: removed, {size}{again}")
+
+
+def check_new_name(name: str, replace: bool, how: str = "") -> None:
+    """UsageError for a name that no dataset of one's own can have, or one that is taken and not to be replaced; ``how``
+    to choose another."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
+    if not replace and dataset_folder(name).exists():
+        raise UsageError(
+            f"there is a dataset {name!r} already: --replace puts the new one in its place, or choose another "
+            f"name{how}; nothing was changed"
+        )
 
 
 def export(
@@ -133,29 +175,35 @@ def show_list(output: ListFormat = "table") -> None:
         manifest = FlowStore.open(dataset_folder(name)).manifest
         kind = "synthetic" if manifest["synthetic"] else "captures"
         numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
-        rows.append((name, kind, *map(str, numbers), manifest.get("licence", "not stated"), manifest["summary"]))
+        disk = shown_bytes(bytes_on_disk(dataset_folder(name)))
+        rows.append((name, kind, *map(str, numbers), disk, manifest.get("licence", "not stated"), manifest["summary"]))
     rows += [
-        (name, "unreadable", *"–––––", reason) for name, reason in damaged.items() if name not in plugins.datasets()
+        (name, "unreadable", *"––––", shown_bytes(bytes_on_disk(dataset_folder(name))), "–", reason)
+        for name, reason in damaged.items()
+        if name not in plugins.datasets()
     ]
     for name, dataset in plugins.datasets().items():
         if name not in added() or name in damaged:
             kind = "synthetic" if dataset.synthetic else "captures"
-            rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
-    console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
+            rows.append((name, kind, *"–––––", dataset.licence, f"{dataset.summary} (made when first used)"))
+    console.table(
+        ("dataset", "kind", "flows", "benign", "attack", "families", "disk", "licence", "summary"), rows, output
+    )
     console.say_broken_plugins()
 
 
 def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
     """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
-        manifest = open_dataset(name, progress).manifest
+        store = open_dataset(name, progress)
+    manifest = store.manifest
     if output == "json":
         console.out(json.dumps(manifest, indent=1), as_json=True)
     else:
-        _print(manifest)
+        _print(manifest, store.folder)
 
 
-def _print(manifest: Mapping[str, Any]) -> None:
+def _print(manifest: Mapping[str, Any], folder: Path) -> None:
     """Families on standard output; where it comes from, what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
     kind = "SYNTHETIC, " if manifest["synthetic"] else ""
@@ -164,12 +212,16 @@ def _print(manifest: Mapping[str, Any]) -> None:
         "attack"
     )
     console.table(("family", "flows", "with ≥ 2 packets"), rows, "table", title)
+    if read := manifest.get("labels_read"):
+        console.table(("label as written", "read as", "rows"), shown_read_as(read), "table")
     console.say(
         f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash "
         f"{manifest['hash'][:16]}"
     )
     if "citation" in manifest:
         console.say(f"cite: {manifest['citation']}")
+    if (file := folder / PROVENANCE).is_file():
+        console.say(f"provenance: {file}")
     sites = manifest.get("sites", {})
     for site, (benign, attack) in sites.items() if len(sites) > 1 else ():
         console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
