@@ -47,6 +47,7 @@ class LabelRead(TypedDict):
 
 
 class _MayBeThere(TypedDict, total=False):
+    known_defects: Sequence[str]
     labels_read: Mapping[str, LabelRead]
     sites: Mapping[str, tuple[int, int]]
     stream: bool

@@ -226,5 +226,10 @@ def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
         manifest = dataset.store.manifest
         counts = {"flows": manifest["n_flows"], "benign": manifest["benign"], "attack": manifest["attack"]}
         about = {key: manifest[key] for key in ("hash", "synthetic", "summary")}
-        described[name] = {**about, **counts, "notes": [], "task": manifest.get("task", "attacks")}
+        described[name] = {
+            **about,
+            **counts,
+            "notes": list(manifest.get("known_defects", ())),
+            "task": manifest.get("task", "attacks"),
+        }
     return described

@@ -220,6 +220,8 @@ def _print(manifest: Mapping[str, Any], folder: Path) -> None:
     )
     if "citation" in manifest:
         console.say(f"cite: {manifest['citation']}")
+    for defect in manifest.get("known_defects", ()):
+        console.say(f"known: {defect}")
     if (file := folder / PROVENANCE).is_file():
         console.say(f"provenance: {file}")
     sites = manifest.get("sites", {})

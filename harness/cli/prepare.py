@@ -119,6 +119,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "driver": driver.name,
         "task": driver.task,
         "options": chosen,
+        **({"known_defects": list(driver.defects)} if driver.defects else {}),
     }
 
 
@@ -134,5 +135,7 @@ def _print(manifest: Mapping[str, Any]) -> None:
         console.say(
             f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)"
         )
+    for defect in manifest.get("known_defects", ()):
+        console.say(f"known: {defect}")
     for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")
