@@ -33,6 +33,8 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
     A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables
     of all flows.
     """
+    if "feature_sets" in store.manifest:
+        raise UsageError(f"{store.name}: a table without packets: the dense layouts are of packets")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already; name a new folder")
     with replacing(folder) as staged:

@@ -46,8 +46,20 @@ class LabelRead(TypedDict):
     rows: int
 
 
+class ManifestTable(TypedDict):
+    """What became of the rows of a table without packets; ``left_out``, ``noted``: reason → rows."""
+
+    rows: int
+    used: int
+    left_out: Counts
+    noted: Counts
+
+
 class _MayBeThere(TypedDict, total=False):
     known_defects: Sequence[str]
+    feature_sets: Sequence[str]
+    grouping: str
+    tables: Mapping[str, ManifestTable]
     labels_read: Mapping[str, LabelRead]
     sites: Mapping[str, tuple[int, int]]
     stream: bool

@@ -219,17 +219,45 @@ def load_datasets(names: Sequence[str], report: Report) -> dict[str, OpenDataset
     return {name: OpenDataset(open_dataset(name, report)) for name in names}
 
 
+def sets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sets of features that a dataset has, the one to be read first coming first."""
+    if "feature_sets" in manifest:
+        return tuple(manifest["feature_sets"])
+    return ("features", "cic_features", "context") if manifest["cic_features"] else ("features", "context")
+
+
+def shared_input(datasets: Mapping[str, OpenDataset]) -> str:
+    """What detectors that read tables of features read where nothing else is asked for: the first set that all of the
+    datasets have; ``features`` where they share none."""
+    first, *others = (sets_of(dataset.store.manifest) for dataset in datasets.values())
+    shared = [name for name in first if name != "context" and all(name in sets for sets in others)]
+    return shared[0] if shared else "features"
+
+
 def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
     """Datasets as a plan records them: hash, synthetic, summary and counts."""
-    described = {}
+    described, shared = {}, shared_input(datasets) if datasets else ""
     for name, dataset in datasets.items():
         manifest = dataset.store.manifest
+        notes = list(manifest.get("known_defects", ()))
+        if sets := manifest.get("feature_sets"):
+            notes.append(
+                f"a table without packets, with {' and '.join(sets)}; {manifest['grouping']}; detectors on tables read "
+                f"{shared} where nothing else is asked for"
+            )
+        if "cic_features" in (sets or ()) and any(
+            "feature_sets" not in each.store.manifest for each in datasets.values()
+        ):
+            notes.append(
+                "its cic_features are those of the tool that wrote the table; those of captures are computed anew and "
+                "differ (docs/features.md)"
+            )
         counts = {"flows": manifest["n_flows"], "benign": manifest["benign"], "attack": manifest["attack"]}
         about = {key: manifest[key] for key in ("hash", "synthetic", "summary")}
         described[name] = {
             **about,
             **counts,
-            "notes": list(manifest.get("known_defects", ())),
+            "notes": notes,
             "task": manifest.get("task", "attacks"),
         }
     return described

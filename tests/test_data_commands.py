@@ -25,7 +25,7 @@ def fresh_home(tmp_path, monkeypatch) -> Path:
 
 
 def add(name: str, folder: Path, idle_timeout: float = 120.0, *, stream: bool = False, **more: Any) -> None:
-    command.add(name, folder, idle_timeout, stream=stream, **more)
+    command.add(name, [folder], idle_timeout, stream=stream, **more)
 
 
 def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsys):

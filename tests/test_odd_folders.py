@@ -230,10 +230,10 @@ def test_add_of_a_file_says_what_to_do_instead(home, tmp_path):
     with pytest.raises(
         UsageError, match=r"x\.pcap: is a file; what is added is a folder.*put them into a folder of their own"
     ):
-        data.add("x", file, 120.0, stream=False)
+        data.add("x", [file], 120.0, stream=False)
     (tmp_path / "c" / "labels.csv").touch()
     with pytest.raises(UsageError, match=f"its folder has one: janus-bench data add x {tmp_path / 'c'}"):
-        data.add("x", file, 120.0, stream=False)
+        data.add("x", [file], 120.0, stream=False)
     assert not home.exists()
 
 

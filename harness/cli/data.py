@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from datasets_registry.folders import PROVENANCE
 from datasets_registry.labelling.benign import benign_words, shown_read_as
 from datasets_registry.making import making, remove_made
 from datasets_registry.registry import added, bytes_on_disk, dataset_folder, home, open_dataset, unreadable
+from datasets_registry.tables.layouts import TABLES, TableLayout, layout_of, tables_in
 from harness.cli import console
 from harness.cli.options import (
     ActiveTimeout,
@@ -26,18 +27,18 @@ from harness.cli.options import (
 )
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
-from janus_bench.errors import UsageError, unknown
+from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.files import why
 
 
 def add(
     name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
-    folder: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
             help=(
                 "Folder with captures and labels.csv (file, ts_start, 5-tuple, label: `benign` or an attack; "
-                "optional ts_end, family, source)."
+                "optional ts_end, family, source); or, with --layout, tables: CSV or Parquet files, or their folder."
             )
         ),
     ],
@@ -54,7 +55,14 @@ def add(
         ),
     ] = "",
     licence: Annotated[str, typer.Option(help="Under which licence the captures are.")] = "",
-    citation: Annotated[str, typer.Option(help="What to cite whoever uses the dataset.")] = "",
+    citation: Annotated[str, typer.Option(help="What whoever uses the dataset is to cite.")] = "",
+    layout: Annotated[
+        str,
+        typer.Option(help="Of tables without packets: cicflowmeter, netflow_v2, or a file LAYOUT.toml."),
+    ] = "",
+    label_column: Annotated[
+        str, typer.Option(help="The column of a table with its labels, where it is not the layout's.")
+    ] = "",
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from datasets_registry.capture.rules import FlowRules
@@ -65,6 +73,11 @@ def add(
     rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
     words = benign_words(benign)
     check_new_name(name, replace)
+    said = {key: text for key, text in (("licence", licence), ("citation", citation)) if text}
+    if layout:
+        _add_tables(name, paths, layout_of(layout, label_column), said, words, replace)
+        return
+    (folder,) = _one_folder(paths, label_column)
     if folder.is_file():
         there = (folder.parent / LABELS_FILE).is_file()
         instead = (
@@ -88,7 +101,6 @@ def add(
             f"{folder}: holds packet sequences: what is benign there, a Boolean column attack of flows.parquet "
             "says; leave out --benign"
         )
-    said = {key: text for key, text in (("licence", licence), ("citation", citation)) if text}
     try:
         with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
             check_new_name(name, replace)  # another process may have made it just now
@@ -117,6 +129,43 @@ def add(
             f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
             f"written to ({home()})"
         ) from None
+    _print(manifest, dataset_folder(name))
+
+
+def _one_folder(paths: Sequence[Path], label_column: str) -> Sequence[Path]:
+    if label_column:
+        raise UsageError("--label-column is of tables without packets: name their --layout, too")
+    if all(path.suffix.lower() in TABLES for path in paths):
+        raise UsageError(
+            f"{paths[0]}: a table; say what its columns are with --layout cicflowmeter, netflow_v2 or a file "
+            "LAYOUT.toml"
+        )
+    if len(paths) > 1:
+        raise UsageError(f"{len(paths)} paths: captures are added as one folder; only tables (--layout) may be several")
+    return paths
+
+
+def _add_tables(
+    name: str, paths: Sequence[Path], layout: TableLayout, said: Mapping[str, str], words: frozenset[str], replace: bool
+) -> None:
+    """Tables without packets: files, or folders whose tables are all taken."""
+    from datasets_registry.tables.ingest import ingest_tables
+
+    files = [file for path in paths for file in (tables_in(path) if path.is_dir() else [path])]
+    if absent := [path for path in files if not path.is_file()]:
+        raise DataError(f"{absent[0]}: no such file")
+    if len({file.name for file in files}) < len(files):
+        raise UsageError("two of the files have the same name: rows are told by it; rename one")
+    if strange := [path for path in files if path.suffix.lower() not in TABLES]:
+        raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
+    about = {"licence": "not stated", "summary": f"table of {len(files)} file(s), {files[0].name} …", **said}
+    if len(files) == 1:
+        about["summary"] = f"table {files[0].name}"
+    with making(home() / "datasets", name), PreparationProgress() as progress:
+        check_new_name(name, replace)  # another process may have made it just now
+        manifest = ingest_tables(
+            files, dataset_folder(name), layout, name=name, about=about, benign_words=words, progress=progress
+        )
     _print(manifest, dataset_folder(name))
 
 
@@ -173,7 +222,7 @@ def show_list(output: ListFormat = "table") -> None:
         if name in damaged:
             continue
         manifest = FlowStore.open(dataset_folder(name)).manifest
-        kind = "synthetic" if manifest["synthetic"] else "captures"
+        kind = "synthetic" if manifest["synthetic"] else "table" if "feature_sets" in manifest else "captures"
         numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
         disk = shown_bytes(bytes_on_disk(dataset_folder(name)))
         rows.append((name, kind, *map(str, numbers), disk, manifest.get("licence", "not stated"), manifest["summary"]))
@@ -227,11 +276,16 @@ def _print(manifest: Mapping[str, Any], folder: Path) -> None:
     sites = manifest.get("sites", {})
     for site, (benign, attack) in sites.items() if len(sites) > 1 else ():
         console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
+    for sets in (manifest["feature_sets"],) if "feature_sets" in manifest else ():
+        console.say(f"no packets; features: {' and '.join(sets)}; {manifest['grouping']}")
+    for file, rows in manifest.get("tables", {}).items():
+        console.say(f"{file}: {rows['used']} of {rows['rows']} rows used; left out: {_counts(rows['left_out'])}")
     packets = manifest["packets"]
-    console.say(
-        f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
-        f"noted: {_counts(packets['noted'])}"
-    )
+    if "feature_sets" not in manifest:
+        console.say(
+            f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
+            f"noted: {_counts(packets['noted'])}"
+        )
     for label, match in sorted(manifest["labels"].items()):
         matched = f"{match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous"
         console.say(f"label {label!r}: {match['flows']} flows; {matched}")

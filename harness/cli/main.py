@@ -83,7 +83,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "data add": (
         data.add,
         examples(
-            "data add campus ./captures", "data add campus ./captures --replace --benign Normal,0 --licence 'CC BY 4.0'"
+            "data add campus ./captures",
+            "data add campus ./captures --replace --benign Normal,0 --licence 'CC BY 4.0'",
+            "data add nf_unsw NF-UNSW-NB15-v2.csv --layout netflow_v2",
         ),
     ),
     "data remove": (data.remove, examples("data remove campus")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -99,7 +100,7 @@ def run(
 
     Exit code: 0 all ok, 1 some runs failed, 2 usage, 3 data, 4 plugin, 130 interrupted.
     """
-    from datasets_registry.registry import describe, draw_of, load_datasets
+    from datasets_registry.registry import describe, draw_of, load_datasets, shared_input
     from harness.cli.estimate import estimate
     from harness.cli.leaderboard import find_renderer, show
     from harness.cli.progress import PreparationProgress, RunProgress
@@ -126,6 +127,7 @@ def run(
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
         opened = load_datasets(names, progress)
+    choices = [replace(choice, shared_input=shared_input(opened)) for choice in choices]
     plan = make_plan(spec, describe(opened), choices, settings)
     # refused now where a split is impossible, and not drawn again later
     for each in (each for fit in plan.fits for each in fit.runs):
