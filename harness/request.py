@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +60,12 @@ class CheckedRequest:
 
     def plan(self, report: Callable[[str, float], None]) -> tuple[Plan, Mapping[str, OpenDataset]]:
         """The plan and its datasets; a split that is impossible is refused."""
-        from datasets_registry.registry import describe, draw_of, load_datasets
+        from datasets_registry.registry import describe, draw_of, load_datasets, shared_input
         from harness.plan import make_plan
 
         opened = load_datasets(self.datasets, report)
-        plan = make_plan(self.protocol, describe(opened), self.choices, self.settings)
+        choices = [replace(choice, shared_input=shared_input(opened)) for choice in self.choices]
+        plan = make_plan(self.protocol, describe(opened), choices, self.settings)
         # refused now where a split is impossible, and not drawn again later
         for each in (each for fit in plan.fits for each in fit.runs):
             for name in {each.source or each.target, each.target}:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.registry import OpenDataset, draw_of
+from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.executors.in_process import InProcessExecutor, SameThread
@@ -139,6 +139,13 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
+        if "feature_sets" in manifest and (lacking := capabilities.inputs - set(sets_of(manifest))):
+            return (
+                f"{name} is a table without packets: it has {' and '.join(sets_of(manifest))}, not "
+                f"{' and '.join(sorted(lacking))}"
+            )
+        if "feature_sets" not in manifest and "netflow_v2" in capabilities.inputs:
+            return f"{name} was made of captures: it has {' and '.join(sets_of(manifest))}, not netflow_v2"
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"

@@ -75,6 +75,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data info": ("north",),
     "data audit": ("north",),
     "data verify": ("north",),
+    "data remove": ("south",),
     "detector list": (),
     "detector info": ("janus",),
     "detector check": ("length",),
