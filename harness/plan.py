@@ -13,6 +13,7 @@ from janus_bench.plugins import LoadedDetector
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, Regime, RunSpec
 
 NEIGHBOURS = frozenset({"context", "stream"})  # Inputs that hold what other flows did.
+WHOLE_FLOWS = frozenset({"cic_features", "stream"})  # Inputs that are there when a flow has ended, and not before.
 
 
 @dataclass(frozen=True)
@@ -213,4 +214,5 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         params={**choice.given, **variant.params},
         regime=row.regimes["transfer"],
         calibrates=capabilities.target_use,
+        at_end=bool(capabilities.inputs & WHOLE_FLOWS) or None,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.registry import OpenDataset, draw_of
+from datasets_registry.timeline import timeline
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
@@ -77,6 +79,7 @@ def run_plan(
     store.write_plan(plan.record)
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
+        store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = threading.Event()
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
@@ -153,11 +156,7 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if (
-        values.dtype != np.float64
-        or values.shape != shape
-        or not np.isfinite(values).all()
-    ):
+    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 

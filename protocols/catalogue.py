@@ -57,6 +57,17 @@ PROTOCOLS = (
         table="stability",
     ),
     ProtocolSpec(
+        "operational",
+        (
+            "Within, with all flows tested, shown as incidents: campaigns found, time to the first alert, false "
+            "incidents a day."
+        ),
+        diagonal,
+        regimes=("transfer",),
+        variants=(Variant(caps="paper"),),
+        table="incidents",
+    ),
+    ProtocolSpec(
         "time",
         (
             "Within, in order of time: train on the earliest benign flows, then calibrate, test on the latest; one "

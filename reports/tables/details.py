@@ -35,6 +35,7 @@ from reports.tables.fields import (
     spread,
     whole,
 )
+from reports.tables.incidents import INCIDENT_NOTES, incident_records, incident_tables
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
@@ -45,10 +46,11 @@ THRESHOLDS = ("P95", "P99", "P99.9")
 
 @dataclass(frozen=True)
 class Operations:
-    """What alerts a day are asked for: the volume and the base rates."""
+    """What alerts a day are asked for: the volume and the base rates; and the length of incidents' windows."""
 
     flows_per_day: int
     base_rates: tuple[float, ...]
+    window_s: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class DetailTable:
     same as text.
 
     evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
-              (``reports.tables.ablation.CellLikeness``) or ``none``
+              (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``) or ``none``
     """
 
     summary: str
@@ -65,7 +67,7 @@ class DetailTable:
     records: Callable[[Board, Sequence[Any], Operations], Sequence[DetailRecord]]
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
-    evidence: Literal["scores", "likeness", "none"] = "scores"
+    evidence: Literal["scores", "likeness", "incidents", "none"] = "scores"
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:
@@ -440,6 +442,14 @@ TABLES: Mapping[str, DetailTable] = {
                 "known to less than a factor of two"
             ),
         ),
+    ),
+    "incidents": DetailTable(
+        "What an operator sees: campaigns found, time to the first alert, false incidents a day, alerts an incident.",
+        "Incidents",
+        lambda document, cells, operations: incident_records(document, cells, operations.window_s),
+        incident_tables,
+        INCIDENT_NOTES,
+        evidence="incidents",
     ),
     "families": DetailTable(
         "AUROC of every attack family against all benign test flows.",

@@ -12,15 +12,18 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.extensions import TestScores
 from janus_bench.quiet import ignore
+from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
 from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
 from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
 from reports.results.sites import SITE
+from reports.statistics.incidents import IncidentCounter, IncidentRules, scored_runs
 from reports.statistics.intervals import kept_statistics
 from reports.tables.ablation import CellLikeness
-from reports.tables.document import Board
-from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
+from reports.tables.document import Board, IncidentRecord
+from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, IncidentEvidence, ThresholdEvidence
 from reports.tables.fields import mean_of_all
+from reports.tables.incidents import incident_records
 from reports.tables.leaderboard import build_leaderboard
 
 HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
@@ -66,7 +69,16 @@ def collect(
         families={name: _family_sizes(table.results, entry.hash) for name, entry in table.datasets.items()},
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
+        incidents=_incidents(table, documents[AUROC], progress),
     )
+
+
+def _incidents(table: ResultTable, document: Board, progress: Progress) -> tuple[IncidentRecord, ...]:
+    """Results from before times were stored have none, and no section of reasons."""
+    if all(table.results.timeline(entry.hash) is None for entry in table.datasets.values()):
+        return ()
+    found = incident_evidence(table, IncidentRules(WINDOW_S, INCIDENTS_PER_DAY), progress)
+    return tuple(incident_records(document, found, WINDOW_S))
 
 
 def cell_likeness(
@@ -90,6 +102,19 @@ def cell_likeness(
             area = mean_of_all([0.5 + likeness.sign * (likeness.index - 0.5) if likeness else None for likeness in own])
             cells.append(CellLikeness(row.label, row.declared.variant, *pair, index, area))
     return tuple(cells)
+
+
+def incident_evidence(
+    table: ResultTable, rules: IncidentRules, progress: Progress = ignore
+) -> tuple[IncidentEvidence, ...]:
+    """Of every cell and baseline with an ok run that has a score of its own, read target by target."""
+    planned, counter = _planned(table), IncidentCounter(table.results, rules)
+    found: dict[Cell, list[IncidentEvidence]] = {}
+    for place, cell in enumerate(sorted(planned, key=lambda cell: cell[2])):
+        progress("counting incidents", place / len(planned))
+        if runs := scored_runs(planned[cell]):
+            found[cell] = counter.cell(cell, runs)
+    return tuple(each for cell in planned for each in found.get(cell, ()))
 
 
 def _measures() -> tuple[Measure, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.published.table import PublishedTable
 from reports.results.model import ResultTable, Run
-from reports.tables.document import Board
+from reports.tables.document import Board, IncidentRecord
 from reports.tables.evidence import CellEvidence
 from reports.tables.fields import flags
 
@@ -32,6 +32,8 @@ class ReportData:
     summaries     metric → what it is, one line
     cells         in any order; cells without an ok run are absent (their status is in the documents)
     families      dataset → family → size
+    incidents     records of ``leaderboard --table incidents`` with the ordinary window and budget; empty where no times
+                  were stored
     published     ``reports.published.table.published_table``: the literature, never ranked
     """
 
@@ -42,6 +44,7 @@ class ReportData:
     families: Mapping[str, Mapping[str, FamilySize]]
     audits: Mapping[str, Audit]
     published: PublishedTable
+    incidents: tuple[IncidentRecord, ...] = ()
 
     @property
     def first(self) -> Board:

@@ -20,6 +20,7 @@ from reports.tables.fields import (
     share,
     whole,
 )
+from reports.tables.incidents import incident_tables
 from reports.tables.model import Cell, Column, Table, TableRow
 
 BASE_RATE = 1e-3
@@ -232,6 +233,16 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
 
 def _ratio(true: float, false: float) -> float | None:
     return true / (true + false) if true + false else None
+
+
+def incident_sections(data: ReportData) -> list[Table]:
+    """What an operator sees, as ``leaderboard --table incidents`` shows it."""
+    numbers = {name_of(row): data.numbers[row["detector"]] for row in data.first["rows"]}
+    tables = []
+    for table in map(for_report, incident_tables(data.first, data.incidents) if data.incidents else ()):
+        rows = [replace(row, detector=numbers.get(row.cells[0].text)) for row in table.rows]
+        tables.append(replace(table, rows=rows, sortable=False))
+    return tables
 
 
 def cost_table(data: ReportData) -> Table:
