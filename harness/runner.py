@@ -129,8 +129,12 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
         name = dataset_of(run, use)
         for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
             n = len(datasets[name].part(draw_of(run), part))
-            if n < FEWEST_FLOWS:
+            # without attacks there are false alerts to count, with a single one nothing could be told of it
+            if n < FEWEST_FLOWS and not (part == "test_attack" and n == 0):
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+    shown = run.source or run.target
+    if capabilities.hints != "none" and not len(datasets[shown].part(draw_of(run), "test_attack")):
+        return f"{shown} has no attack flows, and this detector is shown some ({capabilities.hints})"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
         for artifact in ARTIFACTS:

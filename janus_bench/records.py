@@ -237,9 +237,11 @@ class PlanRecord:
 
     @property
     def outside_means(self) -> frozenset[str]:
-        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of
-        means."""
-        return frozenset(name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT)
+        """Datasets without attacks, or whose positives are none but another class of traffic: cells that test on them
+        are left out of means."""
+        return frozenset(
+            name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT or entry.attack == 0
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""

@@ -49,7 +49,7 @@ def planted_flows() -> list[Flow]:
     flows: list[Flow] = []
     for number in range(N):
         capture = number % 9
-        start = 1.2e9 + 40_000.0 * capture + 1500.0 * float(rng.integers(0, 4)) + float(rng.uniform(0, 300))
+        start = 1.2e9 + 40_000.0 * (capture % 4) + 1500.0 * float(rng.integers(0, 4)) + float(rng.uniform(0, 300))
         if capture == 0:
             start = float(rng.uniform(0, 2000)) + YEARS * int(number > N // 2)
         if capture == 1 and number > N // 2:
