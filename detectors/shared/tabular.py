@@ -23,9 +23,9 @@ from janus_bench.errors import PluginError
 Arrays = dict[str, NDArray[Any]]
 
 
-def features_only(source: str, provenance: Any = "faithful") -> Capabilities:
+def features_only(source: str, provenance: Any = "faithful", **others: Any) -> Capabilities:
     """Of a detector that reads the flow features, by default at least."""
-    return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source)
+    return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source, **others)
 
 
 class Learner:
@@ -149,22 +149,23 @@ class NetworkDetector(Standardised, SavedLearner):
     def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
         import torch
 
-        from detectors.shared.training import Schedule, seeded_initialisation, train
+        from detectors.shared.training import seeded_initialisation, train
 
         torch.set_num_threads(ctx.threads)
         with seeded_initialisation(ctx.seed):
             self._model = self._build().to(ctx.device)
-        patience = getattr(self.params, "patience", 0)
-        validate = (lambda: float(self.score(ctx.validation).mean())) if patience and len(ctx.validation) else None
-        train(
-            self._model,
-            rows,
-            self._loss,
-            Schedule(self.params.epochs, self.params.batch, self.params.lr, patience),
-            ctx,
-            validate,
-        )
+        schedule = self._schedule(len(rows))
+        early = schedule.patience and len(ctx.validation)
+        validate = (lambda: float(self.score(ctx.validation).mean())) if early else None
+        train(self._model, rows, self._loss, schedule, ctx, validate)
         return self._model
+
+    def _schedule(self, n: int) -> Any:
+        """The ``Schedule`` of a training on ``n`` rows: by default what the parameters say, by Adam."""
+        from detectors.shared.training import Schedule
+
+        params = self.params
+        return Schedule(params.epochs, params.batch, params.lr, getattr(params, "patience", 0))
 
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         import torch
@@ -183,6 +184,7 @@ class NetworkDetector(Standardised, SavedLearner):
         with seeded_initialisation(0):
             self._model = self._build()
         load_weights(self._model, arrays, self.prefix)
+        self._model.eval()  # a network is made in training, where dropout draws
 
 
 def _input_of(params: Any) -> Input:
