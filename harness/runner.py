@@ -153,11 +153,7 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if (
-        values.dtype != np.float64
-        or values.shape != shape
-        or not np.isfinite(values).all()
-    ):
+    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 
