@@ -56,8 +56,8 @@ def lr_factor(epochs: int) -> Any:
 
 
 def contrast(codes: Any, negatives: Any, margin: float) -> Any:
-    """½ · mean distance of the pairs among ``codes`` (B, C) + ½ · mean of what the active pairs of a code and a negative
-    (B, C) lack to the margin, (); distance = (1 − cos) / 2, active = lacking something."""
+    """½ · mean distance of the pairs among ``codes`` (B, C) + ½ · mean of what the active pairs of a code and one of
+    ``negatives`` (B, C) lack to the margin, (); distance = (1 − cos) / 2, active = lacking something."""
     from torch.nn import functional
 
     codes, negatives = functional.normalize(codes, dim=1), functional.normalize(negatives, dim=1)
@@ -80,8 +80,8 @@ class CLAN(NetworkDetector):
     capabilities = features_only(
         "CLAN: IEEE CSR 2025, arXiv 2509.06550; its public code",
         "adapted",
-        doubtful="with 20 features one negative in eight is unchanged and repels itself; reported figures replace the AUROC "
-        "a of a class by max(a, 1 − a)",
+        doubtful="with 20 features one negative in eight is unchanged and repels itself; reported figures replace the "
+        "AUROC a of a class by max(a, 1 − a)",
         groups=frozenset({"contrastive"}),
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
@@ -91,7 +91,7 @@ class CLAN(NetworkDetector):
     }
 
     def _build(self) -> Any:
-        from detectors.shared.encoders import ResidualMLP
+        from detectors.shared.residual import ResidualMLP
 
         return ResidualMLP(self._reading.width, self.params.width, self.params.depth, self.params.code)
 

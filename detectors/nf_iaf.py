@@ -44,9 +44,7 @@ def build_flow(dimensions: int, blocks: int, hidden: int) -> Any:
     for block in range(blocks):
         layers += [ReversePermutation(dimensions)] if block else []
         # one feedforward block after the first layer: two hidden layers
-        layers.append(
-            MaskedAffineAutoregressiveTransform(dimensions, hidden, num_blocks=1, use_residual_blocks=False)
-        )
+        layers.append(MaskedAffineAutoregressiveTransform(dimensions, hidden, num_blocks=1, use_residual_blocks=False))
     return Flow(CompositeTransform(layers), StandardNormal([dimensions]))
 
 
@@ -61,8 +59,8 @@ class NFIAF(NetworkDetector):
     capabilities = features_only(
         "no paper of the printed NF-NIDS was found; masked autoregressive flow, Papamakarios et al., NeurIPS 2017",
         "our reading",
-        doubtful="all of it: nothing published stands behind the name; and an inverse autoregressive flow would need one pass "
-        "per column for the density of a given row, so the masked direction, one pass, is used",
+        doubtful="all of it: nothing published stands behind the name; an inverse autoregressive flow would need a "
+        "pass per column for the density of a given row, so the masked direction, one pass, is used",
         groups=frozenset({"density"}),
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.shared.tabular import Arrays, SavedLearner
+from detectors.shared.tabular import SavedLearner
 from janus_bench.contract import Capabilities, FitContext, FlowBatch, PacketStream
 from janus_bench.errors import DataError
 from janus_bench.params import CheckedParams, Count, Limit
@@ -49,8 +49,8 @@ def encoded(time: NDArray[np.float64], size: NDArray[Any]) -> NDArray[np.float64
 
 
 def spectra(sequence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Short-time spectra log₂(|·|² + 1) of a sequence (n ≥ 2), (1 + n // 12, 26); its ends are mirrored, so that frame f
-    is centred on packet 12 f."""
+    """Short-time spectra log₂(|·|² + 1) of a sequence (n ≥ 2), (1 + n // 12, 26); its ends are mirrored, so that frame
+    f is centred on packet 12 f."""
     padded = np.pad(sequence, WINDOW // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]  # (F, 50)
     return np.log2(np.square(np.abs(np.fft.rfft(frames, axis=1))) + 1)
@@ -82,10 +82,12 @@ class Whisper(SavedLearner):
         inputs=frozenset({"stream"}),
         provenance="adapted",
         source="Whisper: Fu, Li, Shen, Xu, CCS 2021; IEEE ToN 31(1), 2023; its public code",
-        doubtful="a flow's score from those of its address is ours; the term of the protocol is left out; addresses with "
-        "4 to 99 packets, which the public code skips, are judged",
+        doubtful="a flow's score from those of its address is ours; the term of the protocol is left out; addresses "
+        "with 4 to 99 packets, which the public code skips, are judged",
         groups=frozenset({"stream", "frequency"}),
-        exemptions={"orientation": "the outliers share their ten addresses, which are what is judged, with benign flows"},
+        exemptions={
+            "orientation": "the outliers share their ten addresses, which are what is judged, with benign flows"
+        },
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:

@@ -307,6 +307,7 @@ def test_every_tabular_detector_can_read_context():
             "pca",
         ),
         *("rfm", "sparse-memae", "tccm"),
+        *("clan", "dte", "nf-iaf"),
     }
     assert TableInput.__args__ == ("features", "context", "features+context")
 

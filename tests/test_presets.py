@@ -76,6 +76,32 @@ DECLARED = {
         {"tccm-packets": PACKETS},
     ),
     "rfm": ({**INPUT, **ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
+    "whisper": (
+        {"centres": 10, "drawn": 50, "learned": 50, "judged": 100, "shortest": 4},
+        {"quick": {}, "paper": {"shortest": 100}, "check": {}},
+        {},
+    ),
+    "dte": (
+        {**INPUT, "times": 400, "bins": 7, "as_released": False}
+        | {"epochs": 400, "batch": 64, "lr": 1e-4, "weight_decay": 5e-4},
+        {"quick": {"epochs": 100}, "paper": {}, "check": {"epochs": 5}},
+        {"dte-packets": PACKETS},
+    ),
+    "clan": (
+        {**INPUT, "width": 1024, "depth": 4, "code": 64, "replaced": 0.1, "margin": 0.5}
+        | {"epochs": 200, "batch": 8192, "lr": 1e-4},
+        {
+            "quick": {"width": 256, "depth": 3, "epochs": 50, "batch": 1024, "lr": 1e-3},
+            "paper": {},
+            "check": {"width": 64, "depth": 2, "epochs": 10, "batch": 64, "lr": 1e-3},
+        },
+        {},
+    ),
+    "nf-iaf": (
+        {**INPUT, "blocks": 5, "hidden": 128, **ADAM, "patience": 10},
+        {"quick": {"epochs": 50}, "paper": {}, "check": {"epochs": 3, "blocks": 2, "hidden": 32}},
+        {},
+    ),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
         | {"epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16},

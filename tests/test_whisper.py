@@ -59,8 +59,8 @@ def stream(sources, flow_of):
     time, size, source = (np.concatenate(parts) for parts in zip(*sources, strict=True))
     order = np.argsort(time, kind="stable")
     time, size, source = time[order], size[order].astype(np.uint32), source[order].astype(np.uint64)
-    same = {name: source for name in ("sender", "source", "destination", "channel")}
-    sockets = {name: source for name in ("source_socket", "destination_socket")}
+    same = dict.fromkeys(("sender", "source", "destination", "channel"), source)
+    sockets = dict.fromkeys(("source_socket", "destination_socket"), source)
     flow = np.array([flow_of.get(int(address), -1) for address in source])
     return PacketStream(time=time, size=size, capture=np.zeros(len(time), np.int32), flow=flow, **same, **sockets)
 

@@ -1,6 +1,5 @@
-"""Networks that more than one detector embeds flows or packets with."""
+"""A residual network on rows of features."""
 
-import torch
 from torch import Tensor, nn
 
 
