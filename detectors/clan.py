@@ -95,14 +95,16 @@ class CLAN(NetworkDetector):
 
         return ResidualMLP(self._reading.width, self.params.width, self.params.depth, self.params.code)
 
-    def _schedule(self, n: int) -> Any:
-        batch = min(self.params.batch, max(n // 2, 1))
+    def _schedule(self) -> Any:
         factor = lr_factor(self.params.epochs)
-        return replace(super()._schedule(n), batch=batch, optimiser="adamw", lr_factor=factor)
+        return replace(
+            super()._schedule(), batch=self._batch, optimiser="adamw", weight_decay=0.0, lr_factor=factor
+        )
 
     def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
         import torch
 
+        self._batch = min(self.params.batch, max(len(rows) // 2, 1))
         network = super()._learn(rows, ctx)
         with torch.inference_mode():
             codes = [network(part.to(ctx.device)) for part in torch.from_numpy(rows).split(self.block)]

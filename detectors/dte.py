@@ -79,8 +79,8 @@ class DTE(NetworkDetector):
         del layers[2]  # dropout is between the hidden layers and before the last
         return nn.Sequential(*layers, nn.Linear(width, self.params.bins))
 
-    def _schedule(self, n: int) -> Any:
-        return replace(super()._schedule(n), weight_decay=self.params.weight_decay)
+    def _schedule(self) -> Any:
+        return replace(super()._schedule(), weight_decay=self.params.weight_decay)
 
     def _loss(self, rows: Any, generator: Any) -> Any:
         import torch
