@@ -97,9 +97,7 @@ class CLAN(NetworkDetector):
 
     def _schedule(self) -> Any:
         factor = lr_factor(self.params.epochs)
-        return replace(
-            super()._schedule(), batch=self._batch, optimiser="adamw", weight_decay=0.0, lr_factor=factor
-        )
+        return replace(super()._schedule(), batch=self._batch, optimiser="adamw", weight_decay=0.0, lr_factor=factor)
 
     def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
         import torch

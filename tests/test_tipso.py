@@ -47,7 +47,9 @@ def test_inertia_falls_from_nine_tenths_to_four():
 def test_a_particle_without_a_better_place_for_25_iterations_is_drawn_anew_but_the_leader():
     """Nothing is ever better than the first place where the loss is flat."""
     bound = np.ones(2)
-    states = [copy.deepcopy(state) for state in search(lambda place: 1.0, -bound, bound, 4, 30, np.random.default_rng(0))]
+    states = [
+        copy.deepcopy(state) for state in search(lambda place: 1.0, -bound, bound, 4, 30, np.random.default_rng(0))
+    ]
     redrawn = [state.redrawn.tolist() for state in states]
     assert [any(each) for each in redrawn] == [False] * 25 + [True] + [False] * 4
     assert redrawn[25] == [False, True, True, True]

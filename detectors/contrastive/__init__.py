@@ -42,7 +42,9 @@ class ContrastiveParams(SequenceParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(self.width % self.heads == 0 and self.width >= 5, "width", f"a multiple of heads={self.heads}, ≥ 5")
+        self.require(
+            self.width % self.heads == 0 and self.width >= 5, "width", f"a multiple of heads={self.heads}, ≥ 5"
+        )
 
 
 class Contrastive(SequenceDetector):

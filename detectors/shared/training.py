@@ -74,6 +74,11 @@ def warm_up(epochs: int) -> Callable[[int], float]:
     return lambda epoch: min(1.0, (epoch + 1) / max(epochs, 1))
 
 
+def stepped(*epochs: int) -> Callable[[int], float]:
+    """A tenth of the rate from each of these epochs on."""
+    return lambda epoch: 0.1 ** sum(epoch >= at for at in epochs)
+
+
 @contextmanager
 def seeded_initialisation(seed: int) -> Iterator[None]:
     """torch initialises weights from the CPU's global generator: seed it for the block and leave it as it was."""
