@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -26,10 +26,10 @@ from tests.planted_sequences import of_length, separation, sequences
 
 SMALL = {
     "anomaly-transformer": AnomalyTransformerParams(
-        width=32, layers=2, heads=4, lr=2e-3, halving=False, epochs=5, weighted=False
+        width=32, layers=2, heads=4, lr=2e-3, halving=False, epochs=8, weighted=False
     ),
-    "contrastive": ContrastiveParams(width=32, layers=2, epochs=3, lr=2e-3),
-    "tslanet": TSLANetParams(width=32, epochs=5, lr=3e-3),
+    "contrastive": ContrastiveParams(width=64, layers=2, epochs=3, lr=2e-3),
+    "tslanet": TSLANetParams(width=32, epochs=8, lr=3e-3),
 }
 CLASSES = {"anomaly-transformer": AnomalyTransformer, "contrastive": Contrastive, "tslanet": TSLANet}
 REQUIRED = {  # order, one, far
@@ -39,10 +39,13 @@ REQUIRED = {  # order, one, far
 }
 
 
+PLANTED = partial(sequences, 800, 200)
+
+
 @cache
 def trained(name):
     """Fitted on the planted sequences."""
-    detector, planted = CLASSES[name](SMALL[name]), sequences()
+    detector, planted = CLASSES[name](SMALL[name]), PLANTED()
     detector.fit(planted.train, context(planted.validation))
     return detector
 
@@ -54,7 +57,7 @@ def test_the_networks_on_sequences_keep_the_contract(check):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_planted_anomalies_are_seen(name):
-    aurocs = sequences().aurocs(trained(name))
+    aurocs = PLANTED().aurocs(trained(name))
     for kind, least in zip(("order", "one", "far"), REQUIRED[name], strict=True):
         assert aurocs[kind] >= least, aurocs
 
@@ -161,8 +164,8 @@ def test_one_loss_has_the_gradients_of_the_two_of_the_paper():
 
 def test_weighted_scores_still_see_what_is_far():
     detector = AnomalyTransformer(replace(SMALL["anomaly-transformer"], weighted=True, epochs=2))
-    detector.fit(sequences().train, context())
-    assert sequences().aurocs(detector)["far"] >= 0.95
+    detector.fit(PLANTED().train, context())
+    assert PLANTED().aurocs(detector)["far"] >= 0.95
 
 
 # contrastive
@@ -202,7 +205,7 @@ def test_partners_are_training_flows_of_equal_length():
     from detectors.contrastive import _ByLength, _lengths
 
     detector = trained("contrastive")
-    rows = detector._rows(sequences().train)[:200]
+    rows = detector._rows(PLANTED().train)[:200]
     drawn = _ByLength(rows).drawn(torch.from_numpy(rows), torch.Generator().manual_seed(0)).numpy()
     np.testing.assert_array_equal(_lengths(drawn), _lengths(rows))
     known = {row.tobytes() for row in rows}
@@ -211,7 +214,7 @@ def test_partners_are_training_flows_of_equal_length():
 
 
 def test_a_training_flow_scores_zero_whatever_the_order_of_the_bank():
-    detector, planted = trained("contrastive"), sequences()
+    detector, planted = trained("contrastive"), PLANTED()
     assert detector.score(planted.train.take(slice(0, 100))).max() <= 1e-6
     expected, bank = detector.score(planted.benign), detector._bank
     try:
@@ -272,7 +275,7 @@ def test_errors_are_means_over_the_hidden_packets_that_are_there():
 
 
 def test_the_published_pretraining_shrinks_the_embeddings_and_predicting_packets_does_not():
-    rows = torch.from_numpy(trained("tslanet")._rows(sequences().train)[:600]).unflatten(1, (-1, 10))
+    rows = torch.from_numpy(trained("tslanet")._rows(PLANTED().train)[:400]).unflatten(1, (-1, 10))
 
     @torch.no_grad()
     def spread(network):
@@ -281,11 +284,11 @@ def test_the_published_pretraining_shrinks_the_embeddings_and_predicting_packets
     def spread_after(loss):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            network = tslanet.TSLANet(32, 2)
+            network = tslanet.TSLANet(16, 2)
             optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-4)
             before = spread(network)
-            for _ in range(5):
-                for part in rows.split(100):
+            for _ in range(12):
+                for part in rows.split(50):
                     masked = (torch.rand(len(part), 15) < 0.4) & tslanet.begun(part)
                     optimiser.zero_grad()
                     loss(network.train(), part, masked).backward()
@@ -301,7 +304,7 @@ def test_the_published_pretraining_shrinks_the_embeddings_and_predicting_packets
         return errors.sum() / counts.sum()
 
     shrunk, kept = spread_after(published), spread_after(ours)
-    assert shrunk < 0.5
+    assert shrunk < 0.4
     assert kept > 0.9
 
 

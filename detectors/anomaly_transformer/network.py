@@ -89,10 +89,8 @@ class AnomalyTransformer(nn.Module):
 def minimax(errors: Tensor, associations: list[Associations], valid: Tensor, k: float) -> Tensor:
     """Both phases of the minimax training as one loss, (): 2 · error − k · A(S, P fixed) + k · A(P, S fixed), with the
     gradients of the published two; ``errors`` (B, T)."""
-    away = sum(divergence(pair.series, pair.prior.detach()) for pair in associations)  # (B, T)
-    towards = sum(divergence(pair.series.detach(), pair.prior) for pair in associations)
-    apart: Tensor = (towards - away) / len(associations)
-    return (2 * errors + k * apart)[valid].mean()
+    apart = [divergence(series.detach(), prior) - divergence(series, prior.detach()) for series, prior in associations]
+    return (2 * errors + k * torch.stack(apart).mean(dim=0))[valid].mean()
 
 
 def criterion(errors: Tensor, associations: list[Associations], valid: Tensor, temperature: float) -> Tensor:

@@ -59,8 +59,8 @@ class Contrastive(SequenceDetector):
     Params = ContrastiveParams
     capabilities = replace(
         packets_only("Koukoulis et al., IFIP Networking 2025, arXiv 2505.08816; koukipp/contrastive_transformers_ids"),
-        doubtful="identical benign flows repel each other in a batch; the view of a flow of one packet is the flow; every "
-        "training flow is kept, and looked at for every score",
+        doubtful="identical benign flows repel each other in a batch; the view of a flow of one packet is the flow; "
+        "every training flow is kept, and looked at for every score",
         groups=frozenset({"contrastive", "attention"}),
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
@@ -98,8 +98,8 @@ class Contrastive(SequenceDetector):
         partners = as_packets(self._by_length.drawn(rows, generator).to(rows.device))
         draws = torch.rand(len(rows), generator=generator).to(rows.device)
         views = (packets, cut_and_pasted(packets, partners, self.params.share, draws))
-        heads = [self._model.head(self._model(view)) for view in views]
-        return nt_xent(*heads, self.params.temperature)
+        first, second = (self._model.head(self._model(view)) for view in views)
+        return nt_xent(first, second, self.params.temperature)
 
     def _codes(self, rows: Any) -> Any:
         """CLS of each flow with length 1, (b, W)."""

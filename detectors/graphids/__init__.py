@@ -28,7 +28,8 @@ class GraphIDSParams(CheckedParams):
     hidden    share of the pairs in a window that do not see each other in training
     target    ``detached``: embeddings are reconstructed as they are; ``joint``, as published: they learn to be
               reconstructed, and collapse
-    epochs, batch, lr   of AdamW, a batch of so many windows; weight decay .6 of the embedding and .01 of the transformer
+    epochs, batch, lr   of AdamW, ``batch`` windows at a time
+    host_decay, weight_decay   of the embedding, and of the transformer
     patience  epochs without a better error on the benign validation flows after which training stops
     """
 
@@ -70,8 +71,8 @@ class GraphIDS(NetworkDetector):
         provenance="adapted",
         source="Guerra et al., NeurIPS 2025, arXiv 2509.16625; lorenzo9uerra/GraphIDS",
         doubtful="all conversations between two hosts in one direction have one embedding; transductive in a capture: "
-        "later conversations change earlier scores; training as published (target=joint) collapses, and its epochs, rates "
-        "and thresholds were chosen with labels",
+        "later conversations change earlier scores; training as published (target=joint) collapses, and its epochs, "
+        "rates and thresholds were chosen with labels",
         groups=frozenset({"stream", "graph", "reconstruction", "attention"}),
         exemptions={
             "orientation": "the outliers share hosts with benign flows, and an embedding tells the hosts, not the flow"
@@ -84,7 +85,7 @@ class GraphIDS(NetworkDetector):
     }
 
     @classmethod
-    def declare(cls, params: Any) -> Capabilities:
+    def declare(cls, params: Any) -> Capabilities:  # noqa: ARG003
         """The stream, whatever the parameters."""
         return cls.capabilities
 

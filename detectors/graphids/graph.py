@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,11 +111,11 @@ def received(graph: Conversations, features: NDArray[np.float64]) -> NDArray[np.
 
 
 def windows(capture: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Edges (E,) of captures → numbers of edges (N, size) of consecutive windows; the last of a capture reaches back, so
-    that it is full, and −1 stands where the whole capture has fewer."""
+    """Edges (E,) of captures → numbers of edges (N, size) of consecutive windows; the last of a capture reaches back,
+    so that it is full, and −1 stands where the whole capture has fewer."""
     rows = []
     bounds = np.concatenate([[0], np.flatnonzero(np.diff(capture)) + 1, [len(capture)]])
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds.tolist()):
         for start in range(begin, end, size):
             left = max(min(start, end - size), begin)
             row = np.full(size, -1)

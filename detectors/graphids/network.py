@@ -20,9 +20,8 @@ class GraphAutoencoder(nn.Module):
         self.edge = nn.Linear(2 * edge, edge)
         self.dropout = nn.Dropout(dropout)
         self.narrow, self.widen = nn.Linear(edge, width), nn.Linear(width, edge)
-        settings = {"nhead": heads, "dim_feedforward": feed, "batch_first": True}
-        self.encoder = nn.TransformerEncoderLayer(width, **settings)
-        self.decoder = nn.TransformerDecoderLayer(width, **settings)
+        self.encoder = nn.TransformerEncoderLayer(width, heads, feed, batch_first=True)
+        self.decoder = nn.TransformerDecoderLayer(width, heads, feed, batch_first=True)
         self.heads = heads
 
     def embedded(self, received: Tensor) -> Tensor:

@@ -42,8 +42,8 @@ class TIPSOGANParams(CheckedParams):
 
 
 class TIPSOGAN(NetworkDetector):
-    """Score = z-score of the reconstruction error + z-score of the critic's −logit, (n,) float64, in units of the benign
-    validation flows (of the training flows where there are none).
+    """Score = z-score of the reconstruction error + z-score of the critic's −logit, (n,) float64, in units of the
+    benign validation flows (of the training flows where there are none).
 
     A particle holds the logarithms of the adversarial weight, the reconstruction weight and the learning rate; its loss
     is the reconstruction error of the benign validation flows after a short training.
@@ -54,9 +54,9 @@ class TIPSOGAN(NetworkDetector):
         "after Akpaku, Chen, Ofoeda, NDSS 2026; osampas27/tipsoganmod",
         "our reading",
         doubtful="all of it: the published method is supervised, its released scores come from a classifier trained on "
-        "labels, its swarm is never called and its generator has no trained encoder; this is what is left without labels. "
-        "The critic's half of the score can point the wrong way: it tells rows from reconstructions, and rows whose "
-        "dependences are broken are no reconstructions",
+        "labels, its swarm is never called and its generator has no trained encoder; this is what is left without "
+        "labels. The critic's half of the score can point the wrong way: it tells rows from reconstructions, and rows "
+        "whose dependences are broken are no reconstructions",
         groups=frozenset({"reconstruction", "adversarial"}),
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
@@ -97,8 +97,8 @@ class TIPSOGAN(NetworkDetector):
         adversarial, reconstruction = (np.array([ADVERSARIAL, 1.0]) * 10 ** self._weights[:2]).tolist()
         made = [*self._model.encoder.parameters(), *self._model.generator.parameters()]
         return [
-            Phase(self._model.critic.parameters(), lambda rows, _, generator: self._model.critic_loss(rows)),
-            Phase(made, lambda rows, _, generator: self._model.generator_loss(rows, adversarial, reconstruction)),
+            Phase(self._model.critic.parameters(), lambda rows, *_: self._model.critic_loss(rows)),
+            Phase(made, lambda rows, *_: self._model.generator_loss(rows, adversarial, reconstruction)),
         ]
 
     def _measured(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -113,8 +113,8 @@ def begun(packets: Tensor) -> Tensor:
 
 
 def patch_errors(packets: Tensor, output: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the errors of the valid packets in masked patches, and how many there are, (B,) each; ``output`` (B, 15, 8,
-    9)."""
+    """Sum of the errors of the valid packets in masked patches, and how many there are, (B,) each; ``output`` (B, 15,
+    8, 9)."""
     parts = packets.unfold(1, PATCH, STRIDE).transpose(2, 3).flatten(1, 2)  # (B, 120, 10)
     counted = presence(parts) & masked.repeat_interleave(PATCH, dim=1)  # (B, 120)
     return (packet_errors(parts, output.flatten(1, 2)) * counted).sum(dim=1), counted.sum(dim=1)
