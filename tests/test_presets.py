@@ -102,6 +102,56 @@ DECLARED = {
         {"quick": {"epochs": 50}, "paper": {}, "check": {"epochs": 3, "blocks": 2, "hidden": 32}},
         {},
     ),
+    "anomaly-transformer": (
+        {"width": 128, "layers": 3, "heads": 8, "k": 3.0, "weighted": True}
+        | {"epochs": 10, "batch": 128, "lr": 1e-4, "halving": True},
+        {
+            "quick": {"width": 64, "layers": 2, "lr": 1e-3, "halving": False, "epochs": 5},
+            "paper": {"width": 512},
+            "check": {"width": 16, "layers": 2, "heads": 2, "lr": 3e-3, "halving": False, "epochs": 3, "batch": 32},
+        },
+        {"anomaly-transformer-rec": {"weighted": False}},
+    ),
+    "contrastive": (
+        {"packets": 32, "win": False, "width": 256, "layers": 4, "heads": 4, "share": 0.4, "temperature": 0.5}
+        | {"epochs": 1, "batch": 128, "lr": 5e-5},
+        {
+            "quick": {"width": 64, "layers": 2, "epochs": 5, "lr": 5e-4},
+            "paper": {},
+            "check": {"width": 16, "layers": 1, "heads": 2, "epochs": 2, "batch": 32, "lr": 1e-3},
+        },
+        {},
+    ),
+    "tslanet": (
+        {"width": 128, "depth": 2, "masked": 0.4, "leak_free": True}
+        | {"epochs": 60, "batch": 128, "lr": 1e-3, "weight_decay": 1e-4},
+        {
+            "quick": {"width": 64, "epochs": 15},
+            "paper": {},
+            "check": {"width": 16, "epochs": 4, "batch": 32, "lr": 3e-3},
+        },
+        {},
+    ),
+    "graphids": (
+        {"window": 512, "edge": 64, "width": 32, "heads": 4, "feed": 2048, "dropout": 0.5, "hidden": 0.15}
+        | {"target": "detached", "epochs": 100, "batch": 1, "lr": 1e-4}
+        | {"host_decay": 0.6, "weight_decay": 0.01, "patience": 20},
+        {
+            "quick": {"epochs": 20, "lr": 1e-3, "feed": 256},
+            "paper": {},
+            "check": {"window": 32, "edge": 8, "width": 8, "heads": 2, "feed": 16, "epochs": 3, "lr": 1e-3},
+        },
+        {},
+    ),
+    "tipso-gan-unsupervised": (
+        {**INPUT, "swarm": 8, "iterations": 5, "trial": 3, "epochs": 50, "batch": 64, "lr": 2e-4},
+        {
+            "quick": {"swarm": 4, "iterations": 3, "trial": 1, "epochs": 30},
+            "paper": {},
+            "check": {"swarm": 2, "iterations": 2, "trial": 1, "epochs": 8, "lr": 1e-3},
+        },
+        {},
+    ),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
         | {"epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16},
