@@ -52,6 +52,18 @@ AUTOENCODER = {**INPUT, "hidden": 128, "code": 8, **ADAM, "patience": 10}
 AUTOENCODER_PROFILES = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
 KITNET = {"largest": 10, "rate": 0.1, "hidden": 0.75, "fm_grace": 5000, "fm_share": 0.1}
 
+TEACHER = {"teacher": "ssl", "teacher_epochs": 30, "width": 32}
+STUDENT = {**TEACHER, **ADAM, "pool": "max"}
+STUDENT_CHECK = {"teacher_epochs": 1, "width": 8, "epochs": 2}
+RANDOM = {"teacher": "random"}
+TRIO_CHECK = {"width": 4, "code": 8, "epochs": 8, "batch": 16, "lr": 2e-3}
+GANOMALY = {"width": 64, "code": 100, "epochs": 100, "batch": 64, "lr": 2e-4} | {
+    "adversarial": 1.0,
+    "contextual": 50.0,
+    "latent": 1.0,
+}
+TRIO_PROFILES = {"quick": {"width": 16, "epochs": 30}, "paper": {}, "check": TRIO_CHECK}
+
 DECLARED = {
     "iforest": ({**INPUT, "n_estimators": 100, "max_samples": 256}, {}, {"iforest-packets": PACKETS}),
     "ocsvm": ({**INPUT, "nu": 0.5}, {}, {"ocsvm-packets": PACKETS}),
@@ -151,6 +163,55 @@ DECLARED = {
             "check": {"swarm": 2, "iterations": 2, "trial": 1, "epochs": 8, "lr": 1e-3},
         },
         {},
+    ),
+    "stfpm": (
+        {**STUDENT, "lr": 0.1},
+        {"quick": {"teacher_epochs": 10, "epochs": 20}, "paper": {}, "check": STUDENT_CHECK},
+        {"stfpm-random": RANDOM},
+    ),
+    "rd4ad": (
+        {**STUDENT, "patience": 10},
+        {"quick": {"teacher_epochs": 10, "epochs": 20}, "paper": {}, "check": STUDENT_CHECK},
+        {"rd4ad-random": RANDOM},
+    ),
+    "mmr": (
+        {**STUDENT, "epochs": 60, "tokens": 128, "layers": 4, "hide": 0.4},
+        {
+            "quick": {"teacher_epochs": 10, "epochs": 15, "tokens": 64, "layers": 2},
+            "paper": {},
+            "check": {**STUDENT_CHECK, "epochs": 4, "batch": 64, "lr": 1e-2, "tokens": 8, "layers": 1},
+        },
+        {"mmr-random": RANDOM},
+    ),
+    "conmd": (
+        {**TEACHER, **ADAM, "epochs": 50, "patience": 10, "packets": 9, "tokens": 32, "layers": 4},
+        {
+            "quick": {"teacher_epochs": 10, "epochs": 15},
+            "paper": {},
+            "check": {**STUDENT_CHECK, "packets": 4, "tokens": 4, "layers": 2},
+        },
+        {"conmd-random": RANDOM},
+    ),
+    "ssl-knn": (
+        {**TEACHER, "components": 64, "k": 5},
+        {"quick": {"teacher_epochs": 10}, "paper": {}, "check": {"teacher_epochs": 1, "width": 8}},
+        {"ssl-knn-random": RANDOM},
+    ),
+    "ganomaly": (GANOMALY, TRIO_PROFILES, {}),
+    "mfad": ({**GANOMALY, "batch": 128, "lr": 1e-4, "contextual": 60.0}, TRIO_PROFILES, {}),
+    "undiff": (
+        {"width": 32, "code": 128, "epochs": 100, "batch": 128, "lr": 5e-5},
+        {**TRIO_PROFILES, "check": {**TRIO_CHECK, "epochs": 3}},
+        {},
+    ),
+    "arcade": (
+        {"packets": 64, "code": 50, "epochs": 100, "batch": 128, "lr": 1e-4, "adversarial": 0.01},
+        {
+            "quick": {"epochs": 30, "lr": 1e-3},
+            "paper": {},
+            "check": {"epochs": 5, "batch": 32, "lr": 2e-3, "packets": 16},
+        },
+        {"arcade-2": {"packets": 2}},
     ),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}

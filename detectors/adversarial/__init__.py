@@ -12,7 +12,7 @@ from detectors.shared.sequences import SequenceDetector, SequenceParams, packets
 from janus_bench.contract import FlowBatch
 from janus_bench.params import Count, NonNegative, Positive
 
-CHECK: Mapping[str, object] = {"width": 4, "code": 8, "epochs": 6, "batch": 64, "lr": 2e-3}
+CHECK: Mapping[str, object] = {"width": 4, "code": 8, "epochs": 8, "batch": 16, "lr": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class UnDiff(SequenceDetector):
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"width": 16, "epochs": 30},
         "paper": {},
-        "check": CHECK,
+        "check": {**CHECK, "epochs": 3},
     }
 
     def _build(self) -> Any:

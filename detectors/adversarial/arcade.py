@@ -49,7 +49,7 @@ class ARCADE(SequenceDetector):
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"epochs": 30, "lr": 1e-3},
         "paper": {},
-        "check": {"epochs": 8, "batch": 32, "lr": 2e-3, "packets": 16},
+        "check": {"epochs": 5, "batch": 32, "lr": 2e-3, "packets": 16},
     }
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"arcade-2": {"packets": 2}}
 

@@ -83,10 +83,6 @@ class Distilled(TeacherDetector):
         return pooled(values, taught.masks[0][:, 0], self.params.pool)
 
 
-def _named(name: str) -> Mapping[str, Mapping[str, object]]:
-    return {f"{name}-random": {"teacher": "random"}, f"{name}-mean": {"pool": "mean"}}
-
-
 @dataclass(frozen=True)
 class STFPMParams(StudentParams):
     """Parameters of ``stfpm``: those of ``StudentParams``, by SGD with momentum 0.9."""
@@ -113,7 +109,7 @@ class STFPM(Distilled):
         "paper": {},
         "check": CHECK,
     }
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = _named("stfpm")
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"stfpm-random": {"teacher": "random"}}
 
     def _build(self) -> Any:
         from detectors.distillation.students import Pair, ResidualCNN
@@ -173,7 +169,7 @@ class RD4AD(Distilled):
     Params = RD4ADParams
     capabilities = packets_only("Deng & Li, CVPR 2022 (RD4AD), arXiv 2201.10703")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = STFPM.profiles
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = _named("rd4ad")
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"rd4ad-random": {"teacher": "random"}}
 
     def _build(self) -> Any:
         from detectors.distillation.students import Pair, Reverse
@@ -239,9 +235,9 @@ class MMR(Distilled):
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10, "epochs": 15, "tokens": 64, "layers": 2},
         "paper": {},
-        "check": {**CHECK, "epochs": 4, "batch": 32, "lr": 3e-3, "tokens": 16, "layers": 1},
+        "check": {**CHECK, "epochs": 4, "batch": 64, "lr": 1e-2, "tokens": 8, "layers": 1},
     }
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = _named("mmr")
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"mmr-random": {"teacher": "random"}}
 
     def _build(self) -> Any:
         from detectors.distillation.students import MaskedStudent, Pair

@@ -63,12 +63,9 @@ class ConMD(TeacherDetector):
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10, "epochs": 15},
         "paper": {},
-        "check": {**CHECK, "tokens": 8, "layers": 2},
+        "check": {**CHECK, "packets": 4, "tokens": 4, "layers": 2},
     }
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "conmd-random": {"teacher": "random"},
-        "conmd-64": {"packets": MAX_PACKETS},
-    }
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"conmd-random": {"teacher": "random"}}
 
     def _build(self) -> Any:
         from detectors.distillation.tokens import Masking

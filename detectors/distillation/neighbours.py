@@ -47,7 +47,7 @@ class SSLKNN(TeacherDetector):
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)
         self._bank: Arrays = {}
-        self._neighbours: Any = None  # made by the first score, for a loaded detector has none
+        self._tree: Any = None  # made by the first score, for a loaded detector has none
 
     def _build(self) -> Any:
         from detectors.distillation.students import Embedding
@@ -63,7 +63,7 @@ class SSLKNN(TeacherDetector):
         # what hardly varies among the benign flows must not turn rounding into distance
         turn = pca.components_.T / np.maximum(spread, 1e-3 * spread[0] + 1e-9)  # (14 W, C)
         self._bank = {"centre": pca.mean_, "turn": turn, "rows": (features - pca.mean_) @ turn}
-        self._neighbours = None
+        self._tree = None
 
     def _evaluate(self, rows: Any) -> Any:
         from detectors.shared.encoders import as_packets
@@ -71,13 +71,12 @@ class SSLKNN(TeacherDetector):
         return self._model(as_packets(rows))
 
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        from sklearn.neighbors import NearestNeighbors
+        from scipy.spatial import KDTree
 
-        if self._neighbours is None:
-            k = min(self.params.k, len(self._bank["rows"]))
-            self._neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self._bank["rows"])
+        if self._tree is None:
+            self._tree = KDTree(self._bank["rows"])
         whitened = (super()._score(rows) - self._bank["centre"]) @ self._bank["turn"]  # (b, C)
-        return self._neighbours.kneighbors(whitened)[0][:, -1]
+        return self._tree.query(whitened, k=[min(self.params.k, self._tree.n)])[0][:, 0]
 
     def _arrays(self) -> Arrays:
         return super()._arrays() | {f"bank.{name}": array for name, array in self._bank.items()}

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detectors.shared.encoders import (
-    Block,
     ChannelNorm,
     Maps,
     PacketTransformer,
+    ResidualBlock,
     ResidualCNN,
     halved,
     masked_mean,
@@ -93,7 +93,7 @@ class Reverse(nn.Module):
         super().__init__()
         one, two, three = width, 2 * width, 4 * width
         self.down = nn.ModuleList([_Conv(one, two), _Conv(two, three), _Conv(two, three)])
-        self.fuse = Block(3 * three, 2 * three, 2)
+        self.fuse = ResidualBlock(3 * three, 2 * three, 2)
         self.up = nn.ModuleList(_Up(before, after) for before, after in ((2 * three, three), (three, two), (two, one)))
 
     def forward(self, taught: Maps) -> list[Tensor]:
@@ -125,7 +125,7 @@ class _Up(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.widen, self.block = nn.ConvTranspose1d(before, after, 2, 2), Block(after, after)
+        self.widen, self.block = nn.ConvTranspose1d(before, after, 2, 2), ResidualBlock(after, after)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return self.block(self.widen(x) * mask, mask)

@@ -70,7 +70,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block: conv3 – norm – ReLU – conv3 – norm – (+ skip) – ReLU, (B, C, T) → (B, C′, T / stride).
 
     What is not in the mask of the result is 0 after each convolution, so that padding cannot leak.
@@ -109,7 +109,7 @@ class ResidualCNN(nn.Module):
         self.widths = (width, 2 * width, 4 * width)
         self.stem = nn.Conv1d(N_COLUMNS, width, 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.ModuleList([Block(before, after, stride), Block(after, after)])
+            nn.ModuleList([ResidualBlock(before, after, stride), ResidualBlock(after, after)])
             for before, after, stride in zip((width, *self.widths), self.widths, (1, 2, 2), strict=False)
         )
 
