@@ -82,7 +82,7 @@ class CLAN(NetworkDetector):
         "adapted",
         doubtful="with 20 features one negative in eight is unchanged and repels itself; reported figures replace the "
         "AUROC a of a class by max(a, 1 − a)",
-        groups=frozenset({"contrastive"}),
+        groups={"contrast"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"width": 256, "depth": 3, "epochs": 50, "batch": 1024, "lr": 1e-3},

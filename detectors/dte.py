@@ -63,7 +63,7 @@ class DTE(NetworkDetector):
         "DTE-C: Livernoche et al., ICLR 2024, arXiv 2305.18593; vicliv/DTE",
         "adapted",
         doubtful="the public code applies softmax twice (as_released); rows farther than the largest noise score alike",
-        groups=frozenset({"diffusion"}),
+        groups={"diffusion"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {"quick": {"epochs": 100}, "paper": {}, "check": {"epochs": 5}}
     presets: ClassVar[dict[str, dict[str, object]]] = {"dte-packets": {"input": "packets"}}

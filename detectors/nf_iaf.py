@@ -61,7 +61,7 @@ class NFIAF(NetworkDetector):
         "our reading",
         doubtful="all of it: nothing published stands behind the name; an inverse autoregressive flow would need a "
         "pass per column for the density of a given row, so the masked direction, one pass, is used",
-        groups=frozenset({"density"}),
+        groups={"density"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"epochs": 50},

@@ -84,7 +84,7 @@ class Whisper(SavedLearner):
         source="Whisper: Fu, Li, Shen, Xu, CCS 2021; IEEE ToN 31(1), 2023; its public code",
         doubtful="a flow's score from those of its address is ours; the term of the protocol is left out; addresses "
         "with 4 to 99 packets, which the public code skips, are judged",
-        groups=frozenset({"stream", "frequency"}),
+        groups=frozenset({"stream"}),
         exemptions={
             "orientation": "the outliers share their ten addresses, which are what is judged, with benign flows"
         },

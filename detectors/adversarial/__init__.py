@@ -48,7 +48,11 @@ class GANomaly(SequenceDetector):
     """
 
     Params = GANomalyParams
-    capabilities = packets_only("Akcay, Atapour-Abarghouei, Breckon, ACCV 2018 (GANomaly), arXiv 1805.06725")
+    capabilities = packets_only(
+        "Akcay, Atapour-Abarghouei, Breckon, ACCV 2018 (GANomaly), arXiv 1805.06725",
+        doubtful="its spread over seeds is large",
+        groups={"reconstruction", "adversarial"},
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"width": 16, "epochs": 30},
         "paper": {},
@@ -145,9 +149,10 @@ class MFAD(GANomaly):
 
     Params = MFADParams
     capabilities = packets_only(
-        "Zheng, Lian et al., CIKM 2023 (MFAD), from the code of its successor MFR; doubtful: the filter was not "
-        "released, the fusion of several cut-offs is not built",
+        "Zheng, Lian et al., CIKM 2023 (MFAD), from the code of its successor MFR",
         "our reading",
+        doubtful="the filter was not released, the fusion of several cut-offs is not built",
+        groups={"reconstruction", "adversarial"},
     )
     attention = True
 
@@ -187,8 +192,9 @@ class UnDiff(SequenceDetector):
 
     Params = UnDiffParams
     capabilities = packets_only(
-        "Lian et al., WWW 2025 (UnDiff), from its code; doubtful: the released class calls itself in place of its "
-        "loss, α is changed to keep the variance finite"
+        "Lian et al., WWW 2025 (UnDiff), from its code",
+        doubtful="the released class calls itself in place of its loss, α is changed to keep the variance finite",
+        groups={"reconstruction"},
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"width": 16, "epochs": 30},

@@ -42,9 +42,10 @@ class ARCADE(SequenceDetector):
 
     Params = ARCADEParams
     capabilities = packets_only(
-        "Lunardi, Andreoni Lopez, Giacalone, IEEE TNSM 20, 2023 (ARCADE), arXiv 2205.01432; doubtful: from its "
-        "abstract, without code, settings from memory",
+        "Lunardi, Andreoni Lopez, Giacalone, IEEE TNSM 20, 2023 (ARCADE), arXiv 2205.01432",
         "our reading",
+        doubtful="from its abstract, without code, settings from memory",
+        groups={"reconstruction", "adversarial"},
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"epochs": 30, "lr": 1e-3},

@@ -51,12 +51,12 @@ class AnomalyTransformer(SequenceDetector):
     """
 
     Params = AnomalyTransformerParams
-    capabilities = replace(
-        packets_only("Xu et al., ICLR 2022, arXiv 2110.02642; thuml/Anomaly-Transformer"),
+    capabilities = packets_only(
+        "Xu et al., ICLR 2022, arXiv 2110.02642; thuml/Anomaly-Transformer",
         doubtful="on planted sequences the weights by discrepancy make the error tell less than its plain mean, which "
         "is the preset anomaly-transformer-rec; published figures come from point adjustment and a threshold of the "
         "test set",
-        groups=frozenset({"reconstruction", "attention"}),
+        groups={"reconstruction"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"width": 64, "layers": 2, "lr": 1e-3, "halving": False, "epochs": 5},

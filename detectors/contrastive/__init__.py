@@ -57,11 +57,11 @@ class Contrastive(SequenceDetector):
     """
 
     Params = ContrastiveParams
-    capabilities = replace(
-        packets_only("Koukoulis et al., IFIP Networking 2025, arXiv 2505.08816; koukipp/contrastive_transformers_ids"),
+    capabilities = packets_only(
+        "Koukoulis et al., IFIP Networking 2025, arXiv 2505.08816; koukipp/contrastive_transformers_ids",
         doubtful="identical benign flows repel each other in a batch; the view of a flow of one packet is the flow; "
         "every training flow is kept, and looked at for every score",
-        groups=frozenset({"contrastive", "attention"}),
+        groups={"contrast", "neighbours"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"width": 64, "layers": 2, "epochs": 5, "lr": 5e-4},

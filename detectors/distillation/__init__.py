@@ -103,7 +103,11 @@ class STFPM(Distilled):
     """
 
     Params = STFPMParams
-    capabilities = packets_only("Wang, Han, Ding, Huang, BMVC 2021 (STFPM), arXiv 2103.04257")
+    capabilities = packets_only(
+        "Wang, Han, Ding, Huang, BMVC 2021 (STFPM), arXiv 2103.04257",
+        doubtful="a scale that agrees exactly hides the others",
+        groups={"distillation"},
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10, "epochs": 20},
         "paper": {},
@@ -167,7 +171,11 @@ class RD4AD(Distilled):
     """
 
     Params = RD4ADParams
-    capabilities = packets_only("Deng & Li, CVPR 2022 (RD4AD), arXiv 2201.10703")
+    capabilities = packets_only(
+        "Deng & Li, CVPR 2022 (RD4AD), arXiv 2201.10703",
+        doubtful="early stopping is ours; the code keeps the last epoch",
+        groups={"distillation"},
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = STFPM.profiles
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"rd4ad-random": {"teacher": "random"}}
 
@@ -231,7 +239,11 @@ class MMR(Distilled):
     """
 
     Params = MMRParams
-    capabilities = packets_only("Zhang et al., Computers in Industry 151, 2023 (MMR), arXiv 2304.02216")
+    capabilities = packets_only(
+        "Zhang et al., Computers in Industry 151, 2023 (MMR), arXiv 2304.02216",
+        doubtful="there is no pretrained masked autoencoder to start from",
+        groups={"distillation"},
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10, "epochs": 15, "tokens": 64, "layers": 2},
         "paper": {},

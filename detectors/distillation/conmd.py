@@ -57,8 +57,10 @@ class ConMD(TeacherDetector):
 
     Params = ConMDParams
     capabilities = packets_only(
-        "Lian et al., IEEE TIFS 21, 2026 (ConMD), from the text; doubtful: the teacher's layer, the widths and the "
-        "cosine's extent are not stated; the masked branch's weight −0.3 hardly matters here; its teacher knew labels"
+        "Lian et al., IEEE TIFS 21, 2026 (ConMD), from the text",
+        doubtful="the teacher's layer, the widths and the cosine's extent are not stated; the masked branch's weight "
+        "−0.3 hardly matters here; its teacher knew labels",
+        groups={"distillation"},
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10, "epochs": 15},

@@ -36,7 +36,11 @@ class SSLKNN(TeacherDetector):
     """
 
     Params = SSLKNNParams
-    capabilities = packets_only("ours: the teacher of stfpm, rd4ad, mmr and conmd, whitened, under k-NN", "our reading")
+    capabilities = packets_only(
+        "ours: the teacher of stfpm, rd4ad, mmr and conmd, whitened, under k-NN",
+        "our reading",
+        groups={"neighbours"},
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"teacher_epochs": 10},
         "paper": {},

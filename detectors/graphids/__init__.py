@@ -73,7 +73,7 @@ class GraphIDS(NetworkDetector):
         doubtful="all conversations between two hosts in one direction have one embedding; transductive in a capture: "
         "later conversations change earlier scores; training as published (target=joint) collapses, and its epochs, "
         "rates and thresholds were chosen with labels",
-        groups=frozenset({"stream", "graph", "reconstruction", "attention"}),
+        groups=frozenset({"stream", "graph", "reconstruction"}),
         exemptions={
             "orientation": "the outliers share hosts with benign flows, and an embedding tells the hosts, not the flow"
         },

@@ -22,9 +22,9 @@ class SequenceParams(CheckedParams):
     input: ClassVar[Input] = "packets"
 
 
-def packets_only(source: str, provenance: Any = "adapted") -> Capabilities:
+def packets_only(source: str, provenance: Any = "adapted", **others: Any) -> Capabilities:
     """Of a detector that reads the packets."""
-    return Capabilities(inputs=frozenset({"packets"}), provenance=provenance, source=source)
+    return Capabilities(inputs=frozenset({"packets"}), provenance=provenance, source=source, **others)
 
 
 class SequenceDetector(NetworkDetector):

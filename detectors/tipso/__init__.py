@@ -57,7 +57,7 @@ class TIPSOGAN(NetworkDetector):
         "labels, its swarm is never called and its generator has no trained encoder; this is what is left without "
         "labels. The critic's half of the score can point the wrong way: it tells rows from reconstructions, and rows "
         "whose dependences are broken are no reconstructions",
-        groups=frozenset({"reconstruction", "adversarial"}),
+        groups={"reconstruction", "adversarial"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"swarm": 4, "iterations": 3, "trial": 1, "epochs": 30},

@@ -40,11 +40,12 @@ class TSLANet(SequenceDetector):
     """
 
     Params = TSLANetParams
-    capabilities = replace(
-        packets_only("Eldele et al., ICML 2024, arXiv 2404.08472; emadeldeen24/TSLANet", "our reading"),
+    capabilities = packets_only(
+        "Eldele et al., ICML 2024, arXiv 2404.08472; emadeldeen24/TSLANet",
+        "our reading",
         doubtful="the public code has no anomaly detection: head, loss and score are ours; its threshold learns by a "
         "gradient of the wrong sign, which is kept",
-        groups=frozenset({"reconstruction", "frequency"}),
+        groups={"reconstruction"},
     )
     profiles: ClassVar[dict[str, dict[str, object]]] = {
         "quick": {"width": 64, "epochs": 15},

@@ -15,6 +15,7 @@ from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
 from janus_bench.files import why
+from janus_bench.one_file import is_file
 from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def run(
         typer.Option(
             envvar="JANUS_BENCH_DETECTORS",
             help=(
-                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; `all` for every one "
-                "installed.  Default: the protocol's own, or all."
+                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; a group of "
+                "`janus-bench detector list`, such as classical; `all` for every one installed.  Default: the "
+                "protocol's own, or all."
             ),
         ),
     ] = "",
@@ -193,12 +195,7 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
     from harness.plan import DetectorChoice
 
     tables = _parameter_tables(file)
-    requests = split_requests(text)
-    if requests == ["all"]:
-        loaded, left_out = plugins.load_detectors()
-        for broken in left_out:
-            console.say(f"janus-bench: detector {broken.name} ({broken.origin}) is left out: {broken.error}")
-        requests = [detector.name for detector in loaded]
+    requests = _without_groups(split_requests(text))
     if not requests:
         raise UsageError("--detectors is empty: name at least one, see `janus-bench detector list`")
     choices = []
@@ -212,6 +209,28 @@ def _detectors(text: str, file: Path | None) -> list[DetectorChoice]:
     if tables:
         raise UsageError(f"{file}: parameters for {', '.join(tables)}, not among the detectors asked for")
     return choices
+
+
+def _without_groups(requests: list[str]) -> list[str]:
+    """The requests with the detectors of a group in its place, each once, and where it is not asked for by itself."""
+    names = [parse_request(request)[0] for request in requests]
+    single = {*plugins.detector_entries(), *plugins.presets(), *(each.name for each in plugins.colliding_detectors())}
+    others = [name for name in names if name not in single and ":" not in name and not is_file(name)]
+    if not others:
+        return requests
+    groups = plugins.detector_groups()
+    for name in others:
+        if name not in groups:
+            raise unknown("detector", name, {*single, *groups})
+        if name not in requests:
+            raise UsageError(f"{name!r} is a group of detectors and has no parameters: name the detector that has them")
+    for broken in plugins.load_detectors()[1]:
+        console.say(f"janus-bench: detector {broken.name} ({broken.origin}) is left out: {broken.error}")
+    expanded: list[str] = []
+    for request in requests:
+        members = [name for name in groups.get(request, ()) if name not in (*names, *expanded)]
+        expanded += members if request in groups else [request]
+    return expanded
 
 
 def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
