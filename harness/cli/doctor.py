@@ -20,7 +20,7 @@ LEAST_MEMORY, LEAST_DISK = 2 << 30, 1 << 30  # Bytes; a fit of the quick profile
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """``fix`` is empty where nothing has to be done."""
 
     what: str
@@ -44,29 +44,29 @@ def doctor(output: ListFormat = "table") -> None:
     raise typer.Exit(1 if wrong else 0)
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[HealthFinding]:
     from harness.environment import PACKAGES, environment
 
     found = environment()
-    yield Finding("python", found["python"])
+    yield HealthFinding("python", found["python"])
     for package in PACKAGES:
         if package in found:
             commit = f", commit {found['commit']}" if package == "janus-bench" and "commit" in found else ""
-            yield Finding(package, found[package] + commit)
+            yield HealthFinding(package, found[package] + commit)
         else:
-            yield Finding(package, "not installed", f"pip install {package}")
+            yield HealthFinding(package, "not installed", f"pip install {package}")
 
 
-def _processors() -> Iterator[Finding]:
+def _processors() -> Iterator[HealthFinding]:
     from harness.environment import environment
 
     found = environment()
     allowed, there = found["cores"], os.cpu_count()
     limited = f" of {there}" if str(there) != allowed else ""
-    yield Finding("processor", f"{allowed}{limited} cores, {found.get('processor') or 'unknown'}")
+    yield HealthFinding("processor", f"{allowed}{limited} cores, {found.get('processor') or 'unknown'}")
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[HealthFinding]:
     import psutil
 
     memory = psutil.virtual_memory()
@@ -74,7 +74,7 @@ def _memory() -> Iterator[Finding]:
     free = memory.available if limit is None else min(memory.available, limit)
     bounded = f", at most {limit / 2**30:.1f} GiB for this container" if limit is not None else ""
     fix = "end other programs, or run with --jobs 1 --max-memory 1G" if free < LEAST_MEMORY else ""
-    yield Finding("memory", f"{free / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free{bounded}", fix)
+    yield HealthFinding("memory", f"{free / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free{bounded}", fix)
 
 
 def _container_limit() -> int | None:
@@ -86,23 +86,23 @@ def _container_limit() -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[HealthFinding]:
     if not Path("/dev/nvidiactl").exists():
-        yield Finding("GPU", "none: fits run on the processor")
+        yield HealthFinding("GPU", "none: fits run on the processor")
         return
     import torch
 
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        yield Finding("GPU", "; ".join(f"{each.name}, {each.total_memory / 2**30:.0f} GiB" for each in names))
+        yield HealthFinding("GPU", "; ".join(f"{each.name}, {each.total_memory / 2**30:.0f} GiB" for each in names))
     else:
         built = f"torch {torch.__version__}, made for CUDA {torch.version.cuda}" if torch.version.cuda else "torch"
-        yield Finding(
+        yield HealthFinding(
             "GPU", f"there is one, and {built} cannot use it", "install a torch for its driver, or use --device cpu"
         )
 
 
-def _folders() -> Iterator[Finding]:
+def _folders() -> Iterator[HealthFinding]:
     """Where datasets and stages are written to."""
     from datasets_registry.registry import home
 
@@ -116,38 +116,38 @@ def _folders() -> Iterator[Finding]:
                 pass
             free = shutil.disk_usage(place).free
         except OSError as error:
-            yield Finding(what, f"{folder}: {why(error)}", f"name another folder with {variable}")
+            yield HealthFinding(what, f"{folder}: {why(error)}", f"name another folder with {variable}")
             continue
         fix = f"make room, or name another folder with {variable}" if free < LEAST_DISK else ""
-        yield Finding(what, f"{folder}, {free / 2**30:.1f} GiB free", fix)
+        yield HealthFinding(what, f"{folder}, {free / 2**30:.1f} GiB free", fix)
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels() -> Iterator[HealthFinding]:
     """Where compiled code is kept: beside the sources, or where numba is told to keep it."""
     place = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[2] / "datasets_registry")
     if os.access(place, os.W_OK):
-        yield Finding("kernels", f"compiled once, and kept in {place}")
+        yield HealthFinding("kernels", f"compiled once, and kept in {place}")
     else:
-        yield Finding(
+        yield HealthFinding(
             "kernels",
             f"{place} cannot be written: compiled again in every process that extracts, about 15 s",
             "name a folder that can be written with NUMBA_CACHE_DIR",
         )
 
 
-def _plugins() -> Iterator[Finding]:
+def _plugins() -> Iterator[HealthFinding]:
     loaded, left_out = plugins.load_detectors()
     broken = [*left_out, *plugins.broken_plugins()]
-    yield Finding("plugins", f"{len(loaded)} detectors, {len(broken)} broken")
+    yield HealthFinding("plugins", f"{len(loaded)} detectors, {len(broken)} broken")
     for one in broken:
-        yield Finding(f"plugin {one.name}", f"{one.origin}: {one.error}", "mend, update or uninstall its package")
+        yield HealthFinding(f"plugin {one.name}", f"{one.origin}: {one.error}", "mend, update or uninstall its package")
 
 
-def _datasets() -> Iterator[Finding]:
+def _datasets() -> Iterator[HealthFinding]:
     from datasets_registry.registry import added, unreadable
 
     damaged = unreadable()
     names = [name for name in added() if name not in damaged]
-    yield Finding("datasets", f"{len(names)} added{': ' if names else ''}{', '.join(names)}")
+    yield HealthFinding("datasets", f"{len(names)} added{': ' if names else ''}{', '.join(names)}")
     for name, reason in damaged.items():
-        yield Finding(f"dataset {name}", reason, "delete its folder, and add it again")
+        yield HealthFinding(f"dataset {name}", reason, "delete its folder, and add it again")
