@@ -14,6 +14,7 @@ from harness.cli import (
     compare,
     console,
     data,
+    doctor,
     figures,
     folders,
     leaderboard,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
+    "doctor": (doctor.doctor, ""),
     "work": (work.work, examples("work ./tasks")),
     "fit": (
         operate.fit,
