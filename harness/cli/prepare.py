@@ -39,7 +39,7 @@ def prepare(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets."
+            help="A published dataset: cicids2017, cicddos2019, ciciot2023, iot23, iscxtor2016; options in brackets."
         ),
     ],
     captures: Annotated[Path, typer.Option(help="Folder of the published captures.")],
