@@ -146,6 +146,40 @@ def unreadable() -> dict[str, str]:
     return found
 
 
+Overview = tuple[str, str, int | None, int | None, int | None, int | None, int | None, str | None, str]
+OVERVIEW = ("dataset", "kind", "flows", "benign", "attack", "families", "bytes", "licence", "summary")
+
+
+def overview() -> list[Overview]:
+    """What ``OVERVIEW`` names, of datasets that are there, of what is there and cannot be read, and of those that a
+    plugin can make; ``bytes`` on the disk."""
+    from datasets_registry.store import FlowStore
+
+    rows: list[Overview] = []
+    names, damaged = added(), unreadable()
+    for name in names:
+        if name in damaged:
+            continue
+        folder = dataset_folder(name)
+        manifest = FlowStore.open(folder).manifest
+        kind = "synthetic" if manifest["synthetic"] else "table" if "feature_sets" in manifest else "captures"
+        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
+        licence = manifest.get("licence", "not stated")
+        rows.append((name, kind, *numbers, bytes_on_disk(folder), licence, manifest["summary"]))
+    nothing = (None, None, None, None)
+    provided = plugins.datasets()
+    rows += [
+        (name, "unreadable", *nothing, bytes_on_disk(dataset_folder(name)), None, why)
+        for name, why in damaged.items()
+        if name not in provided
+    ]
+    for name, dataset in provided.items():
+        if name not in names or name in damaged:
+            kind = "synthetic" if dataset.synthetic else "captures"
+            rows.append((name, kind, *nothing, None, dataset.licence, f"{dataset.summary} (made when first used)"))
+    return rows
+
+
 def synthetic_suite() -> list[str]:
     """The built-in datasets that ``run`` falls back on when none has been added."""
     from datasets_registry.plugin import janus_bench_datasets

@@ -14,6 +14,7 @@ from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRec
 
 DEFAULT_INPUT = "features"
 NEIGHBOURS = frozenset({"context", "stream"})  # Inputs that hold what other flows did.
+WHOLE_FLOWS = frozenset({"cic_features", "stream"})  # Inputs that are there when a flow has ended, and not before.
 
 
 @dataclass(frozen=True)
@@ -223,4 +224,5 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         params={**choice.default, **choice.given, **variant.params},
         regime=row.regimes["transfer"],
         calibrates=capabilities.target_use,
+        at_end=bool(capabilities.inputs & WHOLE_FLOWS) or None,
     )

@@ -11,7 +11,16 @@ import typer
 from datasets_registry.folders import PROVENANCE
 from datasets_registry.labelling.benign import benign_words, shown_read_as
 from datasets_registry.making import making, remove_made
-from datasets_registry.registry import added, bytes_on_disk, dataset_folder, home, open_dataset, unreadable
+from datasets_registry.registry import (
+    OVERVIEW,
+    added,
+    bytes_on_disk,
+    dataset_folder,
+    home,
+    open_dataset,
+    overview,
+    unreadable,
+)
 from datasets_registry.tables.layouts import TABLES, TableLayout, layout_of, tables_in
 from harness.cli import console
 from harness.cli.options import (
@@ -227,33 +236,18 @@ def export(
 
 def show_list(output: ListFormat = "table") -> None:
     """Datasets that are there, and those that a plugin can make."""
-    from datasets_registry.store import FlowStore
-
-    rows, damaged = [], unreadable()
-    for name in added():
-        if name in damaged:
-            continue
-        manifest = FlowStore.open(dataset_folder(name)).manifest
-        kind = "synthetic" if manifest["synthetic"] else "table" if "feature_sets" in manifest else "captures"
-        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
-        disk = shown_bytes(bytes_on_disk(dataset_folder(name)))
-        rows.append((name, kind, *map(str, numbers), disk, manifest.get("licence", "not stated"), manifest["summary"]))
-    rows += [
-        (name, "unreadable", *"––––", shown_bytes(bytes_on_disk(dataset_folder(name))), "–", reason)
-        for name, reason in damaged.items()
-        if name not in plugins.datasets()
+    rows = [
+        tuple(
+            "–" if value is None else shown_bytes(value) if column == "bytes" and isinstance(value, int) else str(value)
+            for column, value in zip(OVERVIEW, row, strict=True)
+        )
+        for row in overview()
     ]
-    for name, dataset in plugins.datasets().items():
-        if name not in added() or name in damaged:
-            kind = "synthetic" if dataset.synthetic else "captures"
-            rows.append((name, kind, *"–––––", dataset.licence, f"{dataset.summary} (made when first used)"))
-    console.table(
-        ("dataset", "kind", "flows", "benign", "attack", "families", "disk", "licence", "summary"), rows, output
-    )
+    console.table(tuple("disk" if column == "bytes" else column for column in OVERVIEW), rows, output)
     console.say_broken_plugins()
 
 
-def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def show_info(name: DatasetName, output: ListFormat = "table") -> None:
     """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
         store = open_dataset(name, progress)

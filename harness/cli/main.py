@@ -24,6 +24,7 @@ from harness.cli import (
     report,
     run,
     runs,
+    work,
 )
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
+    "work": (work.work, examples("work ./tasks")),
     "fit": (
         operate.fit,
         examples("fit iforest ./captures -o office.model", "fit janus-plus mon.pcap tue.pcap -o office.model"),
