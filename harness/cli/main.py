@@ -98,6 +98,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         examples(
             "data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
             "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+            "data prepare 'nf_v2[which=ton_iot]' --labels ./netflow --as nf_ton_iot",
         ),
     ),
     "data export": (
