@@ -77,6 +77,18 @@ PROTOCOLS = (
         split="time",
     ),
     ProtocolSpec(
+        "drift",
+        (
+            "Train and calibrate on the earliest day, test every later one; with and without recalibrating on the day "
+            "before.  One site and one clock only."
+        ),
+        diagonal,
+        regimes=("transfer",),
+        variants=(Variant(caps="paper"),),
+        split="drift",
+        table="drift",
+    ),
+    ProtocolSpec(
         "train-size",
         (
             "Within, with 250, 500, 1 000, 2 000 and all training flows that the profile allows; smaller sets are "

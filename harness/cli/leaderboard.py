@@ -40,8 +40,8 @@ def leaderboard(
         str,
         typer.Option(
             help=(
-                "leaderboard, thresholds, alerts, incidents, families, stability, ablation or mechanism; default: the "
-                "protocol's."
+                "leaderboard, thresholds, alerts, incidents, drift, families, stability, ablation or mechanism; "
+                "default: the protocol's."
             )
         ),
     ] = "",
@@ -160,7 +160,7 @@ def with_table(
         return board
     from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
-    from reports.render.html.collect import cell_evidence, cell_likeness, incident_evidence
+    from reports.render.html.collect import cell_evidence, cell_likeness, day_evidence, incident_evidence
     from reports.statistics.incidents import IncidentRules
 
     window_s = WINDOW_S if window is None else 60 * window
@@ -173,6 +173,8 @@ def with_table(
             cells = cell_likeness(table, board["aggregator"], progress)
         elif TABLES[name].evidence == "incidents":
             cells = incident_evidence(table, IncidentRules(window_s, incidents_per_day or INCIDENTS_PER_DAY), progress)
+        elif TABLES[name].evidence == "days":
+            cells = day_evidence(table, progress)
     return with_details(board, name, cells, operations)
 
 

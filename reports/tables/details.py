@@ -19,6 +19,7 @@ from reports.tables.document import (
     StabilityRecord,
     ThresholdRecord,
 )
+from reports.tables.drift import DRIFT_NOTES, day_records, day_tables
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import (
     NONE,
@@ -59,7 +60,8 @@ class DetailTable:
     same as text.
 
     evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
-              (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``) or ``none``
+              (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``), ``days``
+              (``DayEvidence``) or ``none``
     """
 
     summary: str
@@ -67,7 +69,7 @@ class DetailTable:
     records: Callable[[Board, Sequence[Any], Operations], Sequence[DetailRecord]]
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
-    evidence: Literal["scores", "likeness", "incidents", "none"] = "scores"
+    evidence: Literal["scores", "likeness", "incidents", "days", "none"] = "scores"
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:
@@ -450,6 +452,14 @@ TABLES: Mapping[str, DetailTable] = {
         incident_tables,
         INCIDENT_NOTES,
         evidence="incidents",
+    ),
+    "drift": DetailTable(
+        "Day by day, with and without recalibrating on the day before: realised FPR at P95 and P99, AUROC.",
+        "Drift",
+        lambda document, cells, _: day_records(document, cells),
+        day_tables,
+        DRIFT_NOTES,
+        evidence="days",
     ),
     "families": DetailTable(
         "AUROC of every attack family against all benign test flows.",

@@ -248,6 +248,25 @@ class IncidentRecord(_OfCell):
     interval_reason: str
 
 
+class DayRecord(_OfCell):
+    """Of a cell on one day at one threshold (``reports.tables.evidence.DayEvidence``); ``drift``: ``above`` or
+    ``below`` what chance allows, or empty."""
+
+    threshold: str
+    day: str
+    n_benign: int
+    n_attack: int
+    fpr: float | None
+    low: float | None
+    high: float | None
+    recalibrated: float | None
+    auroc: float | None
+    auroc_recalibrated: float | None
+    reason: str
+    recalibrated_reason: str
+    drift: str
+
+
 class _OfMeanOrCell(TypedDict):
     """Of a summary, which has neither source nor target, or of a cell."""
 
@@ -282,7 +301,9 @@ class AblationRecord(_OfMeanOrCell):
     reason: str
 
 
-DetailRecord = IncidentRecord | ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+DetailRecord = (
+    DayRecord | IncidentRecord | ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+)
 
 
 class Details(TypedDict):

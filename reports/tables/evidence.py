@@ -104,3 +104,33 @@ class IncidentEvidence:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     day_reason: str = ""
     interval_reason: str = ""
+
+
+@dataclass(frozen=True)
+class DayEvidence:
+    """One day of a cell at a threshold, means over seeds.
+
+    day           ISO date, UTC
+    fpr           realised on the day's benign flows, τ from threshold calibration;  low, high: what chance allows of it
+                  (99 %, flows taken for exchangeable), the widest of any seed
+    recalibrated  the same with aggregator and τ from the benign flows of the day before
+    auroc         None where there are no attacks, or no benign flows
+    reason        why there is no threshold;  recalibrated_reason: why none from the day before
+    """
+
+    detector: str
+    source: str
+    target: str
+    n_seeds: int
+    threshold: str
+    day: str
+    n_benign: int
+    n_attack: int
+    fpr: float | None
+    low: float | None
+    high: float | None
+    recalibrated: float | None
+    auroc: float | None
+    auroc_recalibrated: float | None
+    reason: str
+    recalibrated_reason: str

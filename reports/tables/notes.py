@@ -21,6 +21,7 @@ PARTITION = {
     "grouped and time blocks": "partition by whole captures, in some sites by time blocks inside them",
     "random": "partition by random sessions",
     "time": "partition by time: train on the earliest benign flows, test on the latest",
+    "drift": "partition by days: train and calibrate on the earliest, test on all later ones",
 }
 
 

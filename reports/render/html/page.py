@@ -16,7 +16,6 @@ from reports.render.html.evidence import ReportData
 from reports.tables.boards import SHARING
 from reports.tables.evidence import CONTROL
 from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems, subtitle
-from reports.tables.incidents import INCIDENT_NOTES
 
 
 def render_page(data: ReportData) -> str:
@@ -79,8 +78,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             *document["datasets"],
             *([results.BASELINE_NAME] if any(cell.source == CONTROL for cell in data.cells) else []),
         ],
-        "incidents": results.incident_sections(data),
-        "incident_notes": INCIDENT_NOTES,
+        "details": results.detail_sections(data),
         "base_rate": results.BASE_RATE,
         "flows_a_day": results.FLOWS_A_DAY,
         "datasets": records.dataset_table(data),
