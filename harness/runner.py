@@ -4,6 +4,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,10 +14,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.registry import OpenDataset, draw_of
+from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from datasets_registry.timeline import timeline
 from harness.environment import environment
 from harness.executors import Executor, Outcome
+from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
 from harness.plan import Fit, Plan
@@ -54,6 +56,7 @@ class Result:
     reused: int
     records: list[RunRecord] = field(default_factory=list)
     interrupted: bool = False
+    handed_out: int = 0  # Fits that somebody else does; their runs have no rows yet.
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Machine:
     timeout_s: float | None
     max_memory: int | None
     executor: Executor
+
+    def pool(self) -> Pool:
+        """Where the fits of a run are waited for."""
+        return SameThread() if isinstance(self.executor, InProcessExecutor) else ThreadPoolExecutor(self.jobs)
 
 
 def run_plan(
@@ -84,7 +91,7 @@ def run_plan(
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
-        with ThreadPoolExecutor(machine.jobs) as pool:
+        with machine.pool() as pool:
             futures: list[Future[list[RunRecord]]] = []
             pending: set[Future[list[RunRecord]]] = set()
             try:
@@ -108,7 +115,9 @@ def run_plan(
                 raise
     finally:
         stages.close()
+    result.interrupted |= stop.is_set()  # also where a fit of this very process was interrupted
     result.reused += sum(len(fit.reused) for fit in fits)
+    result.handed_out = sum(fit.handed_out for fit in fits)
     return result
 
 
@@ -137,6 +146,13 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
         return f"{shown} has no attack flows, and this detector is shown some ({capabilities.hints})"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
+        if "feature_sets" in manifest and (lacking := capabilities.inputs - set(sets_of(manifest))):
+            return (
+                f"{name} is a table without packets: it has {' and '.join(sets_of(manifest))}, not "
+                f"{' and '.join(sorted(lacking))}"
+            )
+        if "feature_sets" not in manifest and "netflow_v2" in capabilities.inputs:
+            return f"{name} was made of captures: it has {' and '.join(sets_of(manifest))}, not netflow_v2"
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"
@@ -186,6 +202,7 @@ class _FitRun:
             stop,
         )
         self._records: list[RunRecord] = []
+        self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
@@ -273,7 +290,8 @@ class _FitRun:
             outcome = self._machine.executor.run(
                 self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
             )
-            self._store.write_log(self._fit.key, outcome.log)
+            if not outcome.handed_out:
+                self._store.write_log(self._fit.key, outcome.log)
         except WriteFailed:
             raise
         except JanusBenchError as error:
@@ -286,6 +304,10 @@ class _FitRun:
             outcome = Outcome("error", one_line(error), 0.0, None)
         finally:
             stages.release(folder, self.batches.values())
+        if outcome.handed_out:
+            self.handed_out = True
+            self._observer.message(f"{self._fit.title}: {outcome.reason}")
+            return
         self._finish(list(self._runs.values()), outcome)
 
     def _job(self, folder: Path) -> Job:
@@ -305,6 +327,7 @@ class _FitRun:
             hints="hints" if "hints" in self.batches else None,
             targets=tuple(self._targets),
             version=self._fit.loaded.version,
+            scores=tuple(self._fit.loaded.capabilities.scores),
         )
 
     def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:
@@ -373,7 +396,7 @@ class _FitRun:
             "fit_s": self._fit_s,
             "calibrate_s": event.calibrate_s,
             "score_s": event.score_s,
-            "flows_per_s": scored / event.score_s if event.score_s > 0 else None,
+            "flows_per_s": scored / event.score_s if event.score_s else None,
             "peak_rss_mb": event.peak_rss_mb,
         }
         counts = self._counts(run, stages.flow_ids)

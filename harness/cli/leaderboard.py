@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -34,7 +34,9 @@ def leaderboard(
             )
         ),
     ] = "",
-    output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
+    output: Annotated[
+        str, typer.Option("--format", autocompletion=completing.renderer, help="See `janus-bench renderer list`.")
+    ] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     table: Annotated[
         str,

@@ -31,7 +31,7 @@ from janus_bench.files import PART, remove_left_behind, why, write_atomically
 from janus_bench.held import remove_if_dead
 from janus_bench.models import ModelAbout, write_model
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
-from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
+from janus_bench.stored import Unreadable, mismatch, read_json, read_table, regular, table_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -147,7 +147,10 @@ class RunStore:
         """What a child wrote to its standard error; DataError if nothing was kept."""
         path = self.folder / "logs" / f"{fit_key}.log"
         try:
+            regular(path)
             return path.read_text(encoding="utf-8", errors="replace")
+        except Unreadable as error:
+            raise DataError(f"{path}: {error}: this fit left no log") from None
         except OSError as error:
             raise DataError(f"{path}: {why(error)}: this fit left no log") from None
 
