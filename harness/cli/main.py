@@ -127,6 +127,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "figure roc": (figures.roc, examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg")),
     "figure density": (figures.density, examples("figure density --detector janus -o scores.pdf")),
     "figure ablation": (figures.ablation, examples("figure ablation --reference janus -o ablation.pdf")),
+    "figure drift": (figures.drift, examples("figure drift --detectors iforest,knn -o drift.pdf")),
 }
 groups = {name: typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None) for name, text in GROUPS.items()}
 for name, sub in groups.items():
