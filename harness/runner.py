@@ -153,11 +153,7 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if (
-        values.dtype != np.float64
-        or values.shape != shape
-        or not np.isfinite(values).all()
-    ):
+    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 
@@ -245,7 +241,7 @@ class _FitRun:
 
     def _what_is_missing(self) -> list[RunSpec]:
         """Another run may have finished some or all of it since this one looked."""
-        records = self._store.records({run.key for run in self._fit.runs})
+        records = self._store.records_of(run.key for run in self._fit.runs)
         final = final_runs([self._fit], self._datasets, records)
         self.reused = [records[key] for key in sorted(final)]
         self._runs = {name: run for name, run in self._runs.items() if run.key not in final}

@@ -368,10 +368,16 @@ def notify(hook: str, argument: Mapping[str, Any], report: Callable[[str], None]
 
 
 def _by_name(group: str) -> Mapping[str, list[EntryPoint]]:
+    return _found(group, entry_points)
+
+
+@cache
+def _found(group: str, installed: Callable[..., Iterable[EntryPoint]]) -> Mapping[str, list[EntryPoint]]:
+    """Read once a process: reading takes some 20 ms, and a request may name many detectors."""
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     # One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts
     # once.
-    for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in entry_points(group=group)}.values():
+    for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in installed(group=group)}.values():
         found[entry.name].append(entry)
     return dict(sorted(found.items()))
 

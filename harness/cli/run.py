@@ -127,10 +127,9 @@ def run(
     with PreparationProgress() as progress:
         opened = load_datasets(names, progress)
     plan = make_plan(spec, describe(opened), choices, settings)
-    # refused now where a split is impossible, and not drawn again later
-    for each in (each for fit in plan.fits for each in fit.runs):
-        for name in {each.source or each.target, each.target}:
-            opened[name].partition(draw_of(each))
+    # refused now where a split is impossible, and not drawn again later; runs of a fit differ in their target alone
+    for name, draw in {(name, draw_of(fit.first)): None for fit in plan.fits for name in fit.datasets}:
+        opened[name].partition(draw)
     for line in _overlaid(plan, opened):
         console.say(line)
     if store is None:
@@ -317,7 +316,7 @@ def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence
     """A line per dataset and draw of its partition."""
     from datasets_registry.registry import draw_of
 
-    draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
+    draws = dict.fromkeys(draw_of(fit.first) for fit in plan.fits)
     rows = []
     for name, dataset in datasets.items():
         for draw in draws:
