@@ -134,7 +134,9 @@ def run(
     for line in _overlaid(plan, opened):
         console.say(line)
     if store is None:
-        _print_dry_run(plan, opened, output)
+        from harness.cli.dry_run import print_dry_run
+
+        print_dry_run(plan, opened, output)
         return
 
     missing = {cell.run_key for cell in plan.record.cells} - final_runs(plan.fits, opened, store.records())
@@ -284,51 +286,3 @@ def _amount(option: str, text: str, units: Mapping[str, int], examples: str, end
             f"{option} {text!r}: give a number above 0 with its unit ({', '.join(units)}), such as {examples}"
         )
     return float(match[1]) * units[match[2].lower()]
-
-
-def _print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str) -> None:
-    rows = []
-    for fit in plan.fits:
-        run = fit.first
-        parameters = ", ".join(f"{key}={value}" for key, value in run.params.items())
-        rows.append(
-            (
-                fit.label,
-                run.regime,
-                run.source or "–",
-                ", ".join(other.target for other in fit.runs),
-                str(run.seed),
-                parameters,
-            )
-        )
-    console.table(("detector", "regime", "source", "targets", "seed", "parameters"), rows, output)
-    if output != "json":
-        console.table(
-            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"),
-            _sizes(plan, datasets),
-            output,
-        )
-    console.say(
-        f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)"
-    )
-
-
-def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence[str]]:
-    """A line per dataset and draw of its partition."""
-    from datasets_registry.registry import draw_of
-
-    draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
-    rows = []
-    for name, dataset in datasets.items():
-        for draw in draws:
-            partition = dataset.partition(draw)
-            rows.append(
-                (
-                    name,
-                    str(draw.seed),
-                    partition.kind,
-                    *(str(len(flow_ids)) for flow_ids in partition.parts.values()),
-                    partition.reason,
-                )
-            )
-    return list(dict.fromkeys(rows))

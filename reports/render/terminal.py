@@ -15,7 +15,7 @@ from reports.render.layout import (
     stacked,
     terminal_columns,
     terminal_tables,
-    wrap_name,
+    wrap_between,
 )
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
@@ -24,7 +24,7 @@ from reports.tables.fields import flags, metric_name, number, problems, subtitle
 from reports.tables.model import Cell, Table, TableRow
 
 MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
-NAME_WIDTH = (16, 34)  # A detector's name gets at least and at most so many columns before it wraps.
+NAME_WIDTH = (18, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
@@ -81,12 +81,12 @@ def _leaderboard(table: Table, width: int) -> RenderableType:
 def _name(name: Cell, width: int) -> Text:
     """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across
     networks."""
-    text = Text(wrap_name(name.text, width), "bold")
+    text = Text(wrap_between(name.text, width), "bold")
     begin, end = text.plain.find("["), text.plain.rfind("]")
     if 0 <= begin < end:
         text.stylize("not bold dim", begin, end + 1)
     if name.small:
-        text.append("\n" + wrap_name(name.small, width), "not bold dim")
+        text.append("\n" + wrap_between(name.small, width), "not bold dim")
     return text
 
 
@@ -166,7 +166,7 @@ def _shaded(row: TableRow, place: int, text: Text, scale: tuple[float, float]) -
     if row.baseline:
         return Text(text.plain, "dim")
     if cell.value is None:
-        return text if cell.head else Text(wrap_name(cell.text, TARGET_WIDTH), "bold red" if cell.failed else "")
+        return text if cell.head else Text(wrap_between(cell.text, TARGET_WIDTH), "bold red" if cell.failed else "")
     chance, ideal = scale
     _, shade, bar = next(
         (shade for shade in SHADES if (cell.value - chance) / (ideal - chance) <= shade[0] + 1e-9), SHADES[-1]

@@ -69,7 +69,11 @@ def _means(row: BoardRow) -> list[object]:
 
 def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
-    columns, lines = tidy(document)
+    return csv_text(*tidy(document))
+
+
+def csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """No cell is one that a spreadsheet would run."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
     return text.getvalue().rstrip("\n")
