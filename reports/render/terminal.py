@@ -22,6 +22,7 @@ from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Table, TableRow
+from reports.tables.verdict import verdict_lines
 
 MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
 NAME_WIDTH = (18, 34)  # A detector's name gets at least and at most so many columns before it wraps.
@@ -40,6 +41,7 @@ def render_table(document: Board, width: int, color: bool) -> str:
     """
     width = max(width, MIN_WIDTH)
     parts: list[RenderableType] = [Group(Text(title(document), "bold"), Text(subtitle(document), "dim"))]
+    parts += _verdict(document)
     if "details" in document:
         parts += [Group(Text(table.title, "bold"), *terminal_tables(table, width)) for table in tables_of(document)]
         parts += _problems(document)
@@ -58,6 +60,13 @@ def render_table(document: Board, width: int, color: bool) -> str:
         )
     ]
     return printed(parts, width, color)
+
+
+def _verdict(document: Board) -> list[RenderableType]:
+    """Nothing above a table in the leaderboard's place."""
+    if "verdict" not in document or "details" in document:
+        return []
+    return [Group(*map(Text, verdict_lines(document["verdict"])))]
 
 
 def _leaderboard(table: Table, width: int) -> RenderableType:
