@@ -184,6 +184,14 @@ def test_the_variance_is_finite_for_whatever_the_network_says():
     assert (scores > 0).all()
 
 
+def test_undiff_sees_another_order_and_what_is_far(planted):
+    made = fitted(UnDiff(UnDiff.Params(epochs=10, batch=16, width=8, lr=5e-4)), planted.train)
+    found = planted.aurocs(made)
+    assert found["order"] >= 0.9
+    assert found["one"] >= 0.6
+    assert found["far"] >= 0.99
+
+
 # -- arcade ------------------------------------------------------------------------------------------------------------
 
 
