@@ -113,7 +113,7 @@ def test_a_low_pass_keeps_what_is_slow_and_levels_what_is_fast_along_the_packets
 
 @pytest.fixture(scope="module")
 def mfad(planted):
-    return fitted(MFAD(MFAD.Params(**{**SMALL, "epochs": 3})), planted.train)
+    return fitted(MFAD(MFAD.Params(**{**SMALL, "epochs": 6})), planted.train)
 
 
 def test_flows_that_differ_in_what_is_fast_alone_have_one_score(mfad):
