@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from detectors.shared.inputs import Input
 from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
-from janus_bench.compiled import njit
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Share
 from janus_bench.ragged import starts_of
@@ -30,19 +29,6 @@ class IsolationForestParams(CheckedParams):
     input: Input = "features"
     n_estimators: Count = 100
     max_samples: Annotated[int, Limit("≥", 2)] = 256
-
-
-@njit(nogil=True)
-def _isolation_depths(
-    rows: Any, root: Any, feature: Any, threshold: Any, left: Any, right: Any, depth: Any, out: Any
-) -> None:
-    """Add to ``out`` (n,) the ``depth`` of the leaf that each of ``rows`` (n, D) float32 falls into, tree by tree."""
-    for i in range(len(rows)):
-        for tree in range(len(root)):
-            node = root[tree]
-            while left[node] >= 0:
-                node = left[node] if rows[i, feature[node]] <= threshold[node] else right[node]
-            out[i] += depth[node]
 
 
 class IsolationForest(Tabular, SavedLearner):
@@ -86,9 +72,11 @@ class IsolationForest(Tabular, SavedLearner):
         }
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        from detectors.forest_kernel import isolation_depths
+
         learned, depths = self._model, np.zeros(len(rows))
         names = ("root", "feature", "threshold", "left", "right", "depth")
-        _isolation_depths(rows.astype(np.float32), *(learned[name] for name in names), depths)  # type: ignore[call-arg]
+        isolation_depths(rows.astype(np.float32), *(learned[name] for name in names), depths)  # type: ignore[call-arg]
         scale = learned["scale"]
         return 2 ** -np.divide(depths, scale, out=np.ones_like(depths), where=scale != 0)
 

@@ -18,9 +18,10 @@ LABELS = LabelMap(
         **{label: (label, "brute force") for label in ("FTP-Patator", "SSH-Patator")},
         **{label: (label, "DoS") for label in ("DoS slowloris", "DoS Slowhttptest", "DoS Hulk", "DoS GoldenEye")},
         r"Heartbleed": ("Heartbleed", "Heartbleed"),
-        # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else.
+        # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else:
+        # U+FFFD, or, encoded twice, letters such as Â.
         **{
-            rf"Web Attack\W+{kind}": (f"Web Attack - {kind}", "web attack")
+            rf"Web Attack[\WÂÃâ]+{kind}": (f"Web Attack - {kind}", "web attack")
             for kind in ("Brute Force", "XSS", "Sql Injection")
         },
         r"Infiltration": ("Infiltration", "infiltration"),
@@ -110,6 +111,12 @@ DRIVER = Driver(
     ),
     captures="Monday-WorkingHours.pcap … Friday-WorkingHours.pcap",
     group_of=by_pattern({day: rf"{day}-workinghours\.pcap(ng)?(\.gz|\.zst)?" for day in DAYS}),
+    defects=(
+        "CICFlowMeter cut TCP flows at wrong places, so that one connection is several rows, and flows of attackers "
+        "without payload are labelled as attacks (Engelen et al. 2021, 10.1109/SPW53761.2021.00009)",
+        "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
+        "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)",
+    ),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
 )

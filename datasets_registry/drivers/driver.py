@@ -94,6 +94,8 @@ class Driver:
     labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
     rules      what is a flow in this dataset
     options    frozen dataclass of the driver's options, each with a default
+    defects    what is known to be wrong with the dataset, each with who found it: shown by ``data info`` and beside
+               every number
     task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
     """
 
@@ -106,6 +108,7 @@ class Driver:
     labeller: Callable[[Request], Labeller]
     rules: FlowRules = FlowRules()  # noqa: RUF009 — frozen
     options: type | None = None
+    defects: tuple[str, ...] = ()
     task: Literal["attacks", "class shift"] = "attacks"
 
     def __post_init__(self) -> None:

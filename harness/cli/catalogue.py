@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
 from janus_bench.errors import JanusBenchError, PluginError, unknown
@@ -58,7 +58,9 @@ def _assignments(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in params.items())
 
 
-def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def detector(
+    name: Annotated[str, typer.Argument(autocompletion=completing.detector)], output: ListFormat = "table"
+) -> None:
     """What a detector declares: inputs, scores, parameters with their defaults."""
     name, given = parse_request(name)  # as in ``janus[use_flow_token=false]``
     loaded = plugins.load_detector(name)
@@ -93,7 +95,9 @@ def _target_flows(capabilities: "Capabilities") -> str:
 
 
 def check(
-    target: Annotated[str, typer.Argument(help="Registered name, ./file.py, or module:Class.")],
+    target: Annotated[
+        str, typer.Argument(autocompletion=completing.detector, help="Registered name, ./file.py, or module:Class.")
+    ],
     output: ListFormat = "table",
 ) -> None:
     """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a
@@ -146,7 +150,9 @@ def protocols(output: ListFormat = "table") -> None:
     console.say_broken_plugins()
 
 
-def protocol(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def protocol(
+    name: Annotated[str, typer.Argument(autocompletion=completing.protocol)], output: ListFormat = "table"
+) -> None:
     """What a protocol asks for."""
     found = plugins.protocols()
     if name not in found:

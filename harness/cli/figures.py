@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.leaderboard import document, read
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from janus_bench.errors import DataError, UsageError, unknown
@@ -25,7 +25,9 @@ PUBLISHED = "published"
 File = Annotated[Path, typer.Option("-o", "--output", help="File; its suffix is the format: .svg, .pdf or .png.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Default: the first seed of the results.")]
 Scalar = Annotated[str, typer.Option("--aggregator", help="Make the scalar another way: oas, column:NAME.")]
-DetectorName = Annotated[str, typer.Option("--detector", help="As the leaderboard names it.")]
+DetectorName = Annotated[
+    str, typer.Option("--detector", autocompletion=completing.detector, help="As the leaderboard names it.")
+]
 
 
 def heatmap(
@@ -76,9 +78,11 @@ def heatmap(
 
 def roc(
     file: File,
-    detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them.")],
-    source: Annotated[str, typer.Option(help="Dataset that was fitted on.")],
-    target: Annotated[str, typer.Option(help="Dataset that was scored.")],
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them.")
+    ],
+    source: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was fitted on.")],
+    target: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was scored.")],
     aggregator: Scalar = "",
     seed: Seed = None,
     protocol: ProtocolName = "",
@@ -142,7 +146,9 @@ def ablation(
             )
         ),
     ] = "",
-    detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated; default: all others.")
+    ] = "",
     protocol: ProtocolName = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:

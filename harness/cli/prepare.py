@@ -13,7 +13,7 @@ from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, console
 from harness.cli.data import check_new_name
-from harness.cli.options import Stream
+from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import unknown
 from janus_bench.params import build_params, parse_request
@@ -55,6 +55,7 @@ def prepare(
     name: Annotated[
         str, typer.Option("--as", help="Name of the dataset that is made; default: that of the published one.")
     ] = "",
+    replace: Replace = False,
     stream: Stream = False,
 ) -> None:
     """Extract, match labels, store and audit one of the published datasets."""
@@ -73,7 +74,7 @@ def prepare(
     driver = load_driver(asked)
     options = build_params(driver.name, driver.options, given, kind="dataset")
     name = name or driver.name
-    check_new_name(name, " with --as")
+    check_new_name(name, replace, " with --as")
     said: list[str] = []
     warnings: list[str] = []
     try:
@@ -83,12 +84,14 @@ def prepare(
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
         with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+            check_new_name(name, replace, " with --as")  # another process may have made it just now
             manifest = ingest_captures(
                 files,
                 label,
                 dataset_folder(name),
                 about=_about(driver, name, options),
                 rules=driver.rules,
+                provenance=captures,
                 cache=cache,
                 stream=stream,
                 progress=progress,
@@ -116,6 +119,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "driver": driver.name,
         "task": driver.task,
         "options": chosen,
+        **({"known_defects": list(driver.defects)} if driver.defects else {}),
     }
 
 
@@ -131,5 +135,7 @@ def _print(manifest: Mapping[str, Any]) -> None:
         console.say(
             f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)"
         )
+    for defect in manifest.get("known_defects", ()):
+        console.say(f"known: {defect}")
     for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")
