@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("-o", "é→.tar.gz"),
     "report": ("-o", "é→.html"),
     "published": ("--runs", "runs"),
+    "doctor": (),
     "work": ("→",),
     "fit": ("→", "captures", "-o", "m→"),
     "score": ("→", "captures"),
@@ -87,6 +88,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure density": ("--detector", "→", "-o", "é→.svg"),
     "figure ablation": ("--reference", "→", "-o", "é→.svg"),
+    "figure drift": ("--detectors", "→", "-o", "é→.svg"),
 }
 
 
@@ -122,7 +124,8 @@ def test_every_command_prints_in_a_legacy_encoding(here: Path) -> None:
         code, out, err = printed("ascii", *command.split(), *arguments)
         refused = "→" in arguments or "cicids→2017" in arguments
         no_data = command in ("score", "recalibrate", "work")
-        assert code == (3 if no_data else 2 if refused else 0), (command, code, err)
+        if command != "doctor":  # what it finds wrong is this machine's
+            assert code == (3 if no_data else 2 if refused else 0), (command, code, err)
         assert out or err, command
         assert b"Traceback" not in err, command
     for form in ("table", "markdown", "csv", "json", "latex"):
