@@ -31,7 +31,8 @@ started = time.perf_counter()
 if what == "add":
     from datasets_registry.tables.ingest import ingest_tables
     from datasets_registry.tables.layouts import layout_of
-    used = ingest_tables([Path(path) for path in paths], Path(store), layout_of(layout), name="x", about={})["n_flows"]
+    tables = {Path(path).name: Path(path) for path in paths}
+    used = ingest_tables(tables, Path(store), layout_of(layout), name="x", about={})["n_flows"]
 else:
     scan = pl.scan_parquet if paths[0].endswith(".parquet") else pl.scan_csv
     used = 0

@@ -260,7 +260,7 @@ def test_what_cannot_be_added_is_one_line_and_leaves_what_was_there(home, tmp_pa
         ([tmp_path / "none"], {}, "no table \\(.csv, .parquet\\) below it"),
         ([tmp_path / "text.parquet"], {}, "not a readable Parquet file"),
         ([tmp_path / "nf.txt"], {}, "no such file"),
-        ([good, good], {}, "two of the files have the same name"),
+        ([good, good], {}, "two of the files have that name"),
         ([good], {"layout": "netflow"}, "unknown layout 'netflow'.*Did you mean 'netflow_v2'"),
         ([good], {"layout": ""}, "a table; say what its columns are with --layout"),
         ([tmp_path], {"layout": "", "label_column": "x"}, "--label-column is of tables"),

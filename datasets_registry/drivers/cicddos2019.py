@@ -3,7 +3,7 @@
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import ISO, CsvFormat
-from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
+from datasets_registry.drivers.driver import Driver, LabelMap, Tables, by_pattern
 
 REFLECTORS = ("DNS", "LDAP", "MSSQL", "NetBIOS", "NTP", "SNMP", "SSDP")
 LABELS = LabelMap(
@@ -46,6 +46,7 @@ DRIVER = Driver(
         "CSVs of one attack hold rows of others: labels are taken from the rows, never from the file's name",
     ),
     labeller=CSVS.labeller,
+    tables=Tables("cicflowmeter", lambda _options: r"(.*/)?(CSV-)?(01-12|03-11)/.*\.csv", LABELS),
     # The captures hold every packet twice, from both legs of a mirrored port.
     rules=FlowRules(remove_mirrored=True),
 )

@@ -6,8 +6,9 @@ from typing import Literal
 
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
-from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
+from datasets_registry.drivers.driver import Driver, LabelMap, Tables, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
+from janus_bench.errors import UsageError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
@@ -98,6 +99,12 @@ class CicIdsOptions:
     labels: Literal["original", "corrected"] = "original"
 
 
+def _tables(options: CicIdsOptions) -> str:
+    if options.labels != "original":
+        raise UsageError("labels=corrected is by windows and hosts of the captures: name them with --captures")
+    return rf"(.*/)?({'|'.join(DAYS)})[^/]*\.csv"
+
+
 LABELLERS = {"original": CSVS.labeller, "corrected": WINDOWS.labeller}
 
 
@@ -119,4 +126,5 @@ DRIVER = Driver(
     ),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
+    tables=Tables("cicflowmeter", _tables, LABELS),
 )

@@ -4,7 +4,7 @@ mended; memory depends on the size of a block, not on that of a table."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Counts, TableHash
+from datasets_registry.drivers.driver import BENIGN as BENIGN_LABEL
+from datasets_registry.drivers.driver import Label, class_table
 from datasets_registry.folders import take_provenance
-from datasets_registry.labelling.benign import BENIGN, benign_warnings
+from datasets_registry.labelling.benign import benign_warnings
 from datasets_registry.store import FULL_STORE
 from datasets_registry.tables.layouts import ROLES, TableLayout
 from datasets_registry.tables.reading import TableAccount, read_table_rows
@@ -32,46 +34,48 @@ MANY_LABELS = 100
 
 
 def ingest_tables(
-    paths: Sequence[Path],
+    tables: Mapping[str, Path],
     destination: Path,
     layout: TableLayout,
     *,
     name: str,
     about: Mapping[str, Any],
     benign_words: frozenset[str] = frozenset(),
+    classify: Callable[[str], Label | None] | None = None,
+    provenance: Path | None = None,
     progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
-    """Write the rows of ``paths`` as a dataset to ``destination`` (replacing one there), and return its manifest.
+    """Write the rows of ``tables`` (name → file) as a dataset to ``destination`` (replacing one there), and return its
+    manifest.
 
     ``about``: summary, licence and whatever else the manifest is to say; ``benign_words``: labels that mean benign
-    besides those of the layout, in lower case.  DataError where a file is not of the layout or no row can be used,
-    UsageError for a benign word that is no label.
+    besides those of the layout, in lower case; ``classify``: what a label means, in place of both, None where it is not
+    known; ``provenance``: a folder whose ``PROVENANCE.md`` is kept.  DataError where a file is not of the layout or no
+    row can be used, UsageError for a benign word that is no label.
     """
-    total = sum(path.stat().st_size for path in paths) or 1
+    total = sum(path.stat().st_size for path in tables.values()) or 1
     read = 0
     accounts: dict[str, TableAccount] = {}
     with replacing(destination) as staged:
-        writer = _TableWriter(staged, layout, layout.benign | benign_words, several=len(paths) > 1)
-        for path in paths:
-            account = accounts[path.name] = TableAccount()
+        writer = _TableWriter(staged, layout, layout.benign | benign_words, classify, several=len(tables) > 1)
+        for file, path in tables.items():
+            account = accounts[file] = TableAccount()
 
             def advance(size: int) -> None:
                 nonlocal read
                 read += size
 
             for rows, matrix in _ahead(read_table_rows(path, layout, account, advance)):
-                writer.add(path.name, rows, matrix, account)
-                progress(f"reading {path.name}", 0.95 * read / total)
+                writer.add(file, rows, matrix, account)
+                progress(f"reading {file}", 0.95 * read / total)
         lines = [line for file, account in accounts.items() for line in account.lines(file)]
         if not writer.counts.n_flows:
-            raise DataError(f"no row of {len(paths)} file(s) can be used: {'; '.join(lines) or 'they have none'}")
-        written = {text.lower() for text, _ in writer.read}
-        for word in sorted(benign_words - written):
-            raise unknown(
-                "label", word, sorted({text for text, _ in writer.read}), "--benign takes labels of the table."
-            )
+            raise DataError(f"no row of {len(tables)} file(s) can be used: {'; '.join(lines) or 'they have none'}")
+        for word in sorted(benign_words - {text.lower() for text in writer.read}):
+            raise unknown("label", word, writer.read, "--benign takes labels of the table.")
         by_label = writer.counts.by_label()
-        take_provenance(paths[0].parent, staged)
+        if provenance is not None:
+            take_provenance(provenance, staged)
         manifest = {
             "name": name,
             "synthetic": False,
@@ -117,10 +121,20 @@ class _TableWriter:
     several  there are several files, each of which is a capture where rows have times
     """
 
-    def __init__(self, folder: Path, layout: TableLayout, benign: frozenset[str], *, several: bool) -> None:
-        self.folder, self.layout, self.benign, self.several = folder, layout, benign, several
+    def __init__(
+        self,
+        folder: Path,
+        layout: TableLayout,
+        benign: frozenset[str],
+        classify: Callable[[str], Label | None] | None,
+        *,
+        several: bool,
+    ) -> None:
+        self.folder, self.layout, self.several = folder, layout, several
+        self._class_of = classify or (lambda text: BENIGN_LABEL if text.lower() in benign else Label(text, text))
         self.hash, self.counts = TableHash((layout.features,)), Counts()
-        self.read: Counter[tuple[str, bool]] = Counter()
+        self.read: Counter[str] = Counter()
+        self._classes: dict[str, Label | None] = {}
         self._shards: list[int] = []
         self._waiting: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         self._matrix: NpyFile | None = None
@@ -135,6 +149,13 @@ class _TableWriter:
 
     def add(self, file: str, rows: pl.DataFrame, matrix: NDArray[np.float32], account: TableAccount) -> None:
         """Rows and features as ``read_table_rows`` gives them."""
+        self._classify(rows["label"])
+        unknown_labels = [text for text, kind in self._classes.items() if kind is None]
+        if unknown_labels and (strange := rows["label"].is_in(unknown_labels)).any():
+            account.left_out["unknown_labels"] += int(strange.sum())
+            example = f"{rows['label'][int(strange.arg_max() or 0)]!r}"
+            account.fault(self.layout.label, "of an unknown label", int(strange.sum()), example)
+            rows, matrix = rows.filter(~strange), matrix[~strange.to_numpy()]
         if not rows.height:
             return
         self._known |= set(rows.columns)
@@ -150,12 +171,15 @@ class _TableWriter:
             if there + end - begin == SHARD_FLOWS or sum(part.height for part, _ in self._waiting) == SHARD_FLOWS:
                 self._close_shard()
 
+    def _classify(self, labels: pl.Series) -> None:
+        for text, number in labels.value_counts(name="rows").iter_rows():
+            self._classes.setdefault(text, self._class_of(text))
+            self.read[text] += number
+
     def labels_read(self) -> dict[str, dict[str, Any]]:
         """See ``manifest.LabelRead``; the most frequent ones."""
-        return {
-            text: {"label": text if attack else BENIGN, "attack": attack, "rows": rows}
-            for (text, attack), rows in self.read.most_common(MANY_LABELS)
-        }
+        found = ((text, self._classes[text], rows) for text, rows in self.read.most_common(MANY_LABELS))
+        return {text: {"label": kind.label, "attack": kind.attack, "rows": rows} for text, kind, rows in found if kind}
 
     def finish(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Close the last shard; the manifest as written."""
@@ -182,9 +206,11 @@ class _TableWriter:
     def _labels(self, file: str, rows: pl.DataFrame, account: TableAccount) -> pl.DataFrame:
         """``LABEL_FIELDS``."""
         text = rows["label"]
-        attack = ~text.str.to_lowercase().is_in(list(self.benign))
-        for written, one, number in pl.DataFrame({"t": text, "a": attack}).group_by("t", "a").len().iter_rows():
-            self.read[written, one] += number
+        known = {name: kind for name, kind in self._classes.items() if kind}
+        written = text.to_frame("text").join(
+            class_table("text", pl.String(), known), on="text", how="left", maintain_order="left"
+        )
+        attack = written["attack"]
         if "flag" in rows.columns:
             flag = rows["flag"].str.strip_chars().cast(pl.Float64, strict=False)
             against = ((flag != 0) != attack).fill_null(True)
@@ -206,9 +232,14 @@ class _TableWriter:
             if self.several
             else pl.lit(file) + day
         )
-        label = text.set(~attack, BENIGN)
         return rows.select(
-            attack=attack, label=label, family=label, source=source, file=pl.lit(file), row="position", site=pl.lit("")
+            attack=attack,
+            label=written["label"],
+            family=written["family"],
+            source=source,
+            file=pl.lit(file),
+            row="position",
+            site=pl.lit(""),
         ).select(LABEL_FIELDS)
 
     def _keep(self, flows: pl.DataFrame, labels: pl.DataFrame, matrix: NDArray[np.float32]) -> None:

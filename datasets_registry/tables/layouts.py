@@ -36,11 +36,15 @@ SAME_WORDS = {
 """What versions of CICFlowMeter call the same thing."""
 
 
-def tables_in(folder: Path) -> list[Path]:
-    """The tables below a folder, sorted; DataError where there is none."""
-    found = sorted(path for path in files_below(folder).files.values() if path.suffix.lower() in TABLES)
+def tables_in(folder: Path, pattern: str = "") -> dict[str, Path]:
+    """Path below a folder → file, of the tables there whose path from the folder's own name on is like ``pattern`` (a
+    regular expression; case does not matter); sorted.  DataError where there is none."""
+    below = {name: path for name, path in files_below(folder).files.items() if path.suffix.lower() in TABLES}
+    wanted, own = re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
+    found = {name: path for name, path in below.items() if wanted.fullmatch(f"{own}/{name}")}
     if not found:
-        raise DataError(f"{folder}: no table ({', '.join(TABLES)}) below it")
+        like = f" of {len(below)} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
+        raise DataError(f"{folder}: no table{like}")
     return found
 
 

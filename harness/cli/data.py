@@ -138,7 +138,7 @@ def add(
             f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
             f"written to ({home()})"
         ) from None
-    _print(manifest, dataset_folder(name))
+    print_dataset(manifest, dataset_folder(name))
 
 
 def _one_folder(paths: Sequence[Path], label_column: str) -> Sequence[Path]:
@@ -160,22 +160,34 @@ def _add_tables(
     """Tables without packets: files, or folders whose tables are all taken."""
     from datasets_registry.tables.ingest import ingest_tables
 
-    files = [file for path in paths for file in (tables_in(path) if path.is_dir() else [path])]
-    if absent := [path for path in files if not path.is_file()]:
+    files: dict[str, Path] = {}
+    for path in paths:
+        found = tables_in(path) if path.is_dir() else {path.name: path}
+        if twice := sorted(found.keys() & files.keys()):
+            raise UsageError(f"{twice[0]}: two of the files have that name, by which rows are told; rename one")
+        files |= found
+    if absent := [path for path in files.values() if not path.is_file()]:
         raise DataError(f"{absent[0]}: no such file")
-    if len({file.name for file in files}) < len(files):
-        raise UsageError("two of the files have the same name: rows are told by it; rename one")
-    if strange := [path for path in files if path.suffix.lower() not in TABLES]:
+    if strange := [path for path in files.values() if path.suffix.lower() not in TABLES]:
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
-    about = {"licence": "not stated", "summary": f"table of {len(files)} file(s), {files[0].name} …", **said}
+    first = next(iter(files))
+    provenance = paths[0] if paths[0].is_dir() else paths[0].parent
+    about = {"licence": "not stated", "summary": f"table of {len(files)} files, {first} …", **said}
     if len(files) == 1:
-        about["summary"] = f"table {files[0].name}"
+        about["summary"] = f"table {first}"
     with making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace)  # another process may have made it just now
         manifest = ingest_tables(
-            files, dataset_folder(name), layout, name=name, about=about, benign_words=words, progress=progress
+            files,
+            dataset_folder(name),
+            layout,
+            name=name,
+            about=about,
+            benign_words=words,
+            provenance=provenance,
+            progress=progress,
         )
-    _print(manifest, dataset_folder(name))
+    print_dataset(manifest, dataset_folder(name))
 
 
 def remove(name: DatasetName) -> None:
@@ -243,10 +255,10 @@ def show_info(name: DatasetName, output: ListFormat = "table") -> None:
     if output == "json":
         console.out(json.dumps(manifest, indent=1), as_json=True)
     else:
-        _print(manifest, store.folder)
+        print_dataset(manifest, store.folder)
 
 
-def _print(manifest: Mapping[str, Any], folder: Path) -> None:
+def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
     """Families on standard output; where it comes from, what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
     kind = "SYNTHETIC, " if manifest["synthetic"] else ""

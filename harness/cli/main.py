@@ -1,6 +1,7 @@
 """``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is
 called."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from harness.cli import (
     compare,
     console,
     data,
+    doctor,
     figures,
     folders,
     leaderboard,
@@ -56,6 +58,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
+    "doctor": (doctor.doctor, ""),
     "work": (work.work, examples("work ./tasks")),
     "fit": (
         operate.fit,
@@ -96,6 +99,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         examples(
             "data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
             "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+            "data prepare 'nf_v2[which=ton_iot]' --labels ./netflow --as nf_ton_iot",
         ),
     ),
     "data export": (
@@ -155,6 +159,8 @@ def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
     console.never_fail_to_encode()
+    # what a command makes lives to its end: looking through it all again and again was a quarter of a large plan's time
+    gc.set_threshold(100_000)
     # a polite kill is an interrupt: rows are written, workers ended, and nothing half done stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

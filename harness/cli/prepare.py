@@ -12,10 +12,10 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, console
-from harness.cli.data import check_new_name
+from harness.cli.data import check_new_name, print_dataset
 from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import unknown
+from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request
 
 if TYPE_CHECKING:
@@ -39,10 +39,16 @@ def prepare(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets."
+            help=(
+                "A published dataset: cicids2017, cicids2018, cicddos2019, ciciot2023, iot23, iscxtor2016, nf_v2; "
+                "options in brackets."
+            )
         ),
     ],
-    captures: Annotated[Path, typer.Option(help="Folder of the published captures.")],
+    captures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the published captures; without it a dataset is made of the tables of --labels."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of the published label files, where the dataset has any.")
     ] = None,
@@ -75,6 +81,9 @@ def prepare(
     options = build_params(driver.name, driver.options, given, kind="dataset")
     name = name or driver.name
     check_new_name(name, replace, " with --as")
+    if captures is None:
+        _prepare_tables(driver, labels, options, name, replace=replace, of_captures=stream or time_offset is not None)
+        return
     said: list[str] = []
     warnings: list[str] = []
     try:
@@ -105,6 +114,40 @@ def prepare(
             console.say(line)
     _print(manifest)
     audit.audit(name)
+
+
+def _prepare_tables(
+    driver: Driver, folder: Path | None, options: Any, name: str, *, replace: bool, of_captures: bool
+) -> None:
+    """A dataset without packets, of the published tables alone."""
+    from datasets_registry.drivers.driver import check_folder
+    from datasets_registry.tables.ingest import ingest_tables
+    from datasets_registry.tables.layouts import layout_of, tables_in
+
+    if driver.tables is None:
+        raise UsageError(f"{driver.name}: name the folder of its captures with --captures; its tables are not read")
+    if folder is None:
+        raise UsageError(
+            f"{driver.name}: name the folder of its captures with --captures, or of its tables with --labels"
+        )
+    if of_captures:
+        raise UsageError("--stream and --time-offset are of captures, and there is no --captures")
+    check_folder(folder, "labels")
+    tables = tables_in(folder, driver.tables.files(options))
+    classify = driver.tables.labels.classify if driver.tables.labels else None
+    with making(home() / "datasets", name), PreparationProgress() as progress:
+        check_new_name(name, replace, " with --as")
+        manifest = ingest_tables(
+            tables,
+            dataset_folder(name),
+            layout_of(driver.tables.layout),
+            name=name,
+            about=_about(driver, name, options),
+            classify=classify,
+            provenance=folder,
+            progress=progress,
+        )
+    print_dataset(manifest, dataset_folder(name))
 
 
 def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
