@@ -40,7 +40,7 @@ class IsolationForest(Tabular, SavedLearner):
     """
 
     Params = IsolationForestParams
-    capabilities = features_only("scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)")
+    capabilities = features_only("scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)", groups={"classical"})
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"iforest-packets": {"input": "packets"}}
     block = 8192
 
@@ -119,7 +119,9 @@ class OneClassSVM(Tabular, SavedLearner):
     """
 
     Params: ClassVar[Any] = OneClassSVMParams
-    capabilities = features_only("scikit-learn's OneClassSVM (Schölkopf et al., Neural Computation 13, 2001)")
+    capabilities = features_only(
+        "scikit-learn's OneClassSVM (Schölkopf et al., Neural Computation 13, 2001)", groups={"classical"}
+    )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-packets": {"input": "packets"}}
     block = 2048  # a block of the kernel: 2048 × 5000 support vectors are 80 MB
 
@@ -188,6 +190,7 @@ class NystroemSVM(OneClassSVM):
     capabilities = features_only(
         "scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM",
         "adapted",
+        groups={"classical"},
     )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-nystroem-packets": {"input": "packets"}}
 

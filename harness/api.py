@@ -120,12 +120,12 @@ def score(
 
 def datasets() -> pl.DataFrame:
     """Datasets that are there, and those that a plugin can make: dataset, kind, flows, benign, attack, families,
-    licence, summary."""
+    bytes on the disk, licence, summary."""
     import polars as pl
 
     from datasets_registry.registry import overview
 
-    numbers = ("flows", "benign", "attack", "families")
+    numbers = ("flows", "benign", "attack", "families", "bytes")
     texts = ("licence", "summary")
     schema = {
         "dataset": pl.String,

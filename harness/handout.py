@@ -201,6 +201,6 @@ def check_ids(target: JobTarget, place: Path, staged: Path) -> None:
             given = read_array(path, mapped=False)
         except Unreadable as error:
             raise InvalidScores(f"{path} cannot be read: {error}") from None
-        asked = np.load(staged / "in" / batch / "ids" / "ids.npy")
+        asked = read_array(staged / "in" / batch / "ids" / "ids.npy")
         if given.dtype != asked.dtype or not np.array_equal(given, asked):
             raise InvalidScores(f"{path} does not hold the ids that were handed out, in their order")

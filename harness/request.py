@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
 from janus_bench.files import why
+from janus_bench.one_file import is_file
 from janus_bench.params import parse_request, split_requests
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ class CheckedRequest:
 
     def plan(self, report: Callable[[str, float], None]) -> tuple[Plan, Mapping[str, OpenDataset]]:
         """The plan and its datasets; a split that is impossible is refused."""
-        from datasets_registry.registry import describe, draw_of, load_datasets
+        from datasets_registry.registry import describe, draw_of, load_datasets, shared_input
         from harness.plan import make_plan
 
         opened = load_datasets(self.datasets, report)
-        plan = make_plan(self.protocol, describe(opened), self.choices, self.settings)
+        choices = [replace(choice, shared_input=shared_input(opened)) for choice in self.choices]
+        plan = make_plan(self.protocol, describe(opened), choices, self.settings)
         # refused now where a split is impossible, and not drawn again later
         for each in (each for fit in plan.fits for each in fit.runs):
             for name in {each.source or each.target, each.target}:
@@ -132,13 +134,8 @@ def _detectors(requests: Sequence[str], file: Path | None, say: Say) -> list[Det
     from harness.plan import DetectorChoice
 
     tables = _parameter_tables(file)
-    if list(requests) == ["all"]:
-        loaded, left_out = plugins.load_detectors()
-        for broken in left_out:
-            say(f"janus-bench: detector {broken.name} ({broken.origin}) is left out: {broken.error}")
-        requests = [detector.name for detector in loaded]
     choices = []
-    for request in requests:
+    for request in _without_groups(requests, say):
         name, given = parse_request(request)
         found = plugins.load_detector(name)
         # rows of a single file bear its name, without the folder that it happens to lie in
@@ -148,6 +145,28 @@ def _detectors(requests: Sequence[str], file: Path | None, say: Say) -> list[Det
     if tables:
         raise UsageError(f"{file}: parameters for {', '.join(tables)}, not among the detectors asked for")
     return choices
+
+
+def _without_groups(requests: Sequence[str], say: Say) -> Sequence[str]:
+    """The requests with the detectors of a group in its place, each once, and where it is not asked for by itself."""
+    names = [parse_request(request)[0] for request in requests]
+    single = {*plugins.detector_entries(), *plugins.presets(), *(each.name for each in plugins.colliding_detectors())}
+    others = [name for name in names if name not in single and ":" not in name and not is_file(name)]
+    if not others:
+        return requests
+    groups = plugins.detector_groups()
+    for name in others:
+        if name not in groups:
+            raise unknown("detector", name, {*single, *groups})
+        if name not in requests:
+            raise UsageError(f"{name!r} is a group of detectors and has no parameters: name the detector that has them")
+    for broken in plugins.load_detectors()[1]:
+        say(f"janus-bench: detector {broken.name} ({broken.origin}) is left out: {broken.error}")
+    expanded: list[str] = []
+    for request in requests:
+        members = [name for name in groups.get(request, ()) if name not in (*names, *expanded)]
+        expanded += members if request in groups else [request]
+    return expanded
 
 
 def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:

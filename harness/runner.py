@@ -7,13 +7,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.registry import OpenDataset, draw_of
+from datasets_registry.registry import OpenDataset, draw_of, sets_of
+from datasets_registry.timeline import timeline
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.executors.in_process import InProcessExecutor, SameThread
@@ -84,6 +86,7 @@ def run_plan(
     store.write_plan(plan.record)
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
+        store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = threading.Event()
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
@@ -135,10 +138,21 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
         name = dataset_of(run, use)
         for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
             n = len(datasets[name].part(draw_of(run), part))
-            if n < FEWEST_FLOWS:
+            # without attacks there are false alerts to count, with a single one nothing could be told of it
+            if n < FEWEST_FLOWS and not (part == "test_attack" and n == 0):
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+    shown = run.source or run.target
+    if capabilities.hints != "none" and not len(datasets[shown].part(draw_of(run), "test_attack")):
+        return f"{shown} has no attack flows, and this detector is shown some ({capabilities.hints})"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
+        if "feature_sets" in manifest and (lacking := capabilities.inputs - set(sets_of(manifest))):
+            return (
+                f"{name} is a table without packets: it has {' and '.join(sets_of(manifest))}, not "
+                f"{' and '.join(sorted(lacking))}"
+            )
+        if "feature_sets" not in manifest and "netflow_v2" in capabilities.inputs:
+            return f"{name} was made of captures: it has {' and '.join(sets_of(manifest))}, not netflow_v2"
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"

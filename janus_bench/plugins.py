@@ -156,6 +156,16 @@ def load_detectors() -> tuple[list[LoadedDetector], list[Broken]]:
     return loaded, broken
 
 
+def detector_groups() -> Mapping[str, tuple[str, ...]]:
+    """Group → the detectors that declare it; ``all`` has every one.  A detector's or preset's own name is no group."""
+    members: dict[str, list[str]] = {"all": []}
+    for detector in load_detectors()[0]:
+        for group in ("all", *sorted(detector.capabilities.groups)):
+            members.setdefault(group, []).append(detector.name)
+    taken = {*_by_name(DETECTOR_GROUP), *presets()}
+    return {group: tuple(names) for group, names in sorted(members.items()) if group not in taken}
+
+
 def load_detector(name: str) -> LoadedDetector:
     """Import a detector, by its own name, by a preset's or by its file, and check what it declares.
 

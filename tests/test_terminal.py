@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data info": ("north",),
     "data audit": ("north",),
     "data verify": ("north",),
+    "data remove": ("south",),
     "detector list": (),
     "detector info": ("janus",),
     "detector check": ("length",),
@@ -87,6 +88,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure density": ("--detector", "→", "-o", "é→.svg"),
     "figure ablation": ("--reference", "→", "-o", "é→.svg"),
+    "figure drift": ("--detectors", "→", "-o", "é→.svg"),
 }
 
 

@@ -29,26 +29,29 @@ def detectors(output: ListFormat = "table") -> None:
         try:
             capabilities = plugins.load_detector(name).capabilities
         except JanusBenchError as error:
-            rows.append((name, origin, "broken", "", str(error)))
+            rows.append((name, origin, "broken", "", "", str(error)))
             continue
-        rows.append(
-            (name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source)
-        )
+        rows.append((name, origin, *_declared(capabilities), capabilities.source))
     for name, preset in plugins.presets().items():
-        rows.append((name, "preset", *_declared(preset), f"{preset.detector} with {_assignments(preset.params)}"))
-    rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
-    console.table(("detector", "from", "provenance", "inputs", "source"), rows, output)
+        rows.append((name, "preset", *_of_preset(preset), f"{preset.detector} with {_assignments(preset.params)}"))
+    rows += [(broken.name, broken.origin, "broken", "", "", broken.error) for broken in plugins.colliding_detectors()]
+    console.table(("detector", "from", "provenance", "inputs", "groups", "source"), rows, output)
     console.say_broken_plugins()
 
 
-def _declared(preset: plugins.Preset) -> tuple[str, str]:
-    """Provenance and inputs of a preset, or what is wrong with it."""
+def _declared(capabilities: "Capabilities") -> tuple[str, str, str]:
+    """Provenance, inputs and groups."""
+    return capabilities.provenance, ", ".join(sorted(capabilities.inputs)), ", ".join(sorted(capabilities.groups))
+
+
+def _of_preset(preset: plugins.Preset) -> tuple[str, str, str]:
+    """Provenance and inputs of a preset, which no group brings, or what is wrong with it."""
     try:
         loaded = plugins.load_detector(preset.name)
         capabilities = loaded.declaring(build_params(loaded.name, loaded.params_type, preset.params)).capabilities
     except JanusBenchError as error:
-        return "broken", str(error)
-    return capabilities.provenance, ", ".join(sorted(capabilities.inputs))
+        return "broken", str(error), ""
+    return *_declared(capabilities)[:2], ""
 
 
 def _assignments(params: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ MetricName = Annotated[
         help="See `janus-bench metric list`; add @2+ for flows of two or more packets, @site for the mean over sites.",
     ),
 ]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the dataset of this name, if there is one.")]
 DatasetName = Annotated[str, typer.Argument(autocompletion=completing.dataset, help="See `janus-bench data list`.")]
 IdleTimeout = Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")]
 ActiveTimeout = Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")]
@@ -41,6 +42,13 @@ Stream = Annotated[
         help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune).",
     ),
 ]
+
+
+def shown_bytes(number: int) -> str:
+    """``840 kB``, ``1.2 MB``, ``3.4 GB``."""
+    if number < 1e6:
+        return f"{number / 1e3:.0f} kB"
+    return f"{number / 1e6:.1f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
 
 
 def examples(*commands: str) -> str:

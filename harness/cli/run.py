@@ -34,8 +34,9 @@ def run(
             envvar="JANUS_BENCH_DETECTORS",
             autocompletion=completing.detectors,
             help=(
-                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; `all` for every one "
-                "installed.  Default: the protocol's own, or all."
+                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; a group of "
+                "`janus-bench detector list`, such as classical; `all` for every one installed.  Default: the "
+                "protocol's own, or all."
             ),
         ),
     ] = "",

@@ -25,6 +25,7 @@ from harness.handout import (
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, Scored
 from janus_bench.errors import InvalidScores
 from janus_bench.files import why
+from janus_bench.stored import Unreadable, regular
 
 
 class FolderExecutor:
@@ -62,8 +63,10 @@ class FolderExecutor:
         for target in job.targets if answer.status == "ok" else ():
             on_event(_event_of(target, answer, place, Path(job.folder)))
         log = b""
-        with suppress(OSError), (place / LOG).open("rb") as file:
-            log = file.read(2 * KEPT)
+        with suppress(OSError, Unreadable):
+            regular(place / LOG)
+            with (place / LOG).open("rb") as file:
+                log = file.read(2 * KEPT)
         return Outcome(answer.status, answer.reason, answer.wall_s, answer.peak_rss_mb, log)
 
 
