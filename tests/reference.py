@@ -223,7 +223,11 @@ def _built_in() -> set[str]:
 
 
 def _defaults(params_type: Any) -> str:
-    return _assigned({field.name: field.default for field in dataclasses.fields(params_type)})
+    """A parameter without a default is named alone."""
+    fields = dataclasses.fields(params_type)
+    given = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    needed = [f"`{field.name}`" for field in fields if field.default is dataclasses.MISSING]
+    return ", ".join(filter(None, (*needed, _assigned(given))))
 
 
 def _assigned(params: Mapping[str, object]) -> str:
