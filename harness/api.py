@@ -82,7 +82,7 @@ def run(
         raise KeyboardInterrupt
     if result.handed_out:
         console.say(handed_out(result.handed_out, executor))
-    for line in failures(list(store.records(wanted).values()), Path(runs)):
+    for line in failures(list(store.records_of(wanted).values()), Path(runs)):
         console.say(line)
     return open_results(runs)
 

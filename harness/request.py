@@ -67,10 +67,9 @@ class CheckedRequest:
         opened = load_datasets(self.datasets, report)
         choices = [replace(choice, shared_input=shared_input(opened)) for choice in self.choices]
         plan = make_plan(self.protocol, describe(opened), choices, self.settings)
-        # refused now where a split is impossible, and not drawn again later
-        for each in (each for fit in plan.fits for each in fit.runs):
-            for name in {each.source or each.target, each.target}:
-                opened[name].partition(draw_of(each))
+        # refused now where a split is impossible, and not drawn again later; runs of a fit differ in their target alone
+        for name, draw in {(name, draw_of(fit.first)): None for fit in plan.fits for name in fit.datasets}:
+            opened[name].partition(draw)
         return plan, opened
 
 

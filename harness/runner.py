@@ -265,7 +265,7 @@ class _FitRun:
 
     def _what_is_missing(self) -> list[RunSpec]:
         """Another run may have finished some or all of it since this one looked."""
-        records = self._store.records({run.key for run in self._fit.runs})
+        records = self._store.records_of(run.key for run in self._fit.runs)
         final = final_runs([self._fit], self._datasets, records)
         self.reused = [records[key] for key in sorted(final)]
         self._runs = {name: run for name, run in self._runs.items() if run.key not in final}

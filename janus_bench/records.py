@@ -7,7 +7,8 @@ fitted detector scored on one target; a *fit* is the group of runs that share ev
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Self, TypedDict
 
 SCHEMA_VERSION = 2
@@ -25,7 +26,10 @@ score."""
 
 def canonical_json(value: Mapping[str, Any]) -> str:
     """The one spelling of a declaration that keys are made from: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def key_of(value: Mapping[str, Any]) -> str:
@@ -77,17 +81,20 @@ class RunSpec:
     @property
     def declared(self) -> dict[str, Any]:
         """As it is stored."""
-        return declared(asdict(self))
+        return declared({name: getattr(self, name) for name in _SPEC})
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key_of(self.declared)
 
-    @property
+    @cached_property
     def fit_key(self) -> str:
         """Shared by all runs that one fit serves."""
         of_target = ("target", "target_hash") if self.regime == "transfer" else ()
         return key_of({name: value for name, value in self.declared.items() if name not in of_target})
+
+
+_SPEC = tuple(each.name for each in fields(RunSpec))
 
 
 class StoredPartition(TypedDict, total=False):
@@ -231,11 +238,11 @@ class PlanRecord:
         """Its name in tables."""
         return f"{self.protocol}{OVERLAID if self.overlay else ''}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key_of(replace(self, made="").to_json())
 
-    @property
+    @cached_property
     def outside_means(self) -> frozenset[str]:
         """Datasets without attacks, or whose positives are none but another class of traffic: cells that test on them
         are left out of means."""
@@ -245,7 +252,8 @@ class PlanRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
-        stored = asdict(self)
+        stored = asdict(replace(self, cells=()))
+        stored["cells"] = [dict(vars(cell)) for cell in self.cells]  # there may be a hundred thousand
         unknown = PARTS if self.schema_version == 1 else ()
         stored["detectors"] = {
             label: {

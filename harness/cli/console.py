@@ -17,6 +17,7 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.files import remove_left_behind, why, write_atomically
 
+MANY = 500  # A table of more rows is printed a row a line, however long: to fold and measure them all takes seconds.
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
 
@@ -57,6 +58,8 @@ def cleaned(value: Any) -> Any:
     """A document with every text in it ``visible``."""
     if isinstance(value, str):
         return visible(value)
+    if value is None or type(value) in (float, int, bool):  # most of a large document
+        return value
     if isinstance(value, Mapping):
         return {cleaned(key): cleaned(one) for key, one in value.items()}
     return type(value)(map(cleaned, value)) if isinstance(value, list | tuple) else value
@@ -118,28 +121,43 @@ def retry_command() -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:
-    """Rows as an aligned table, or as JSON objects; cells are printed literally (no markup)."""
+    """Rows as a table that fits the width, or as JSON objects; cells are printed literally (no markup)."""
     if output == "json":
         out(
             json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False),
             as_json=True,
         )
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    if len(rows) > MANY:
+        _long_table(columns, rows, title)
+        return
+    from reports.render.listing import listing
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        grid.add_column(column, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        grid.add_row(*(Text(visible(cell)) for cell in row))
-    console = Console(width=width(), no_color=not color(), force_terminal=color(), file=io.StringIO(), highlight=False)
-    if title:  # a table's own title would be wrapped to the width of the table
-        console.print(Text(visible(title)))
-    console.print(grid)
-    out("\n".join(line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()))  # type: ignore[attr-defined]
+    lines = listing(columns, [[visible(cell) for cell in row] for row in rows], width())
+    out("\n".join([*([wrapped(visible(title))] if title else []), *lines]))
+
+
+def wrapped(text: str) -> str:
+    """A paragraph of at most the terminal's width, broken at words."""
+    from reports.render.listing import wrapped_text
+
+    return wrapped_text(text, width())
+
+
+def _long_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich.cells import cell_len
+
+    shown = [[visible(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    lines = [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in shown
+    ]
+    out(
+        "\n".join(
+            [*([visible(title)] if title else ()), lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]]
+        )
+    )
 
 
 def document(fields: Mapping[str, Any], output: str) -> None:

@@ -110,6 +110,9 @@ class Number:
     reason: str = ""
 
 
+_NO_NUMBER = Number(None)
+
+
 class Results:
     """A results folder.  Its plans and rows are read once, when it is opened; scores and truths when they are asked
     for."""
@@ -480,9 +483,10 @@ class Run:
 
     def found(self, measure: Measure) -> Number:
         """The number, or why there is none though the run is ok."""
-        if self.ok is None or not (views := self.table.views(measure, self.pair[1])):
-            return Number(None)
-        return self.results.number(self.ok, measure.metric, views, self.aggregator(measure.aggregator))
+        record = self.ok
+        if record is None or not (views := self.table.views(measure, self.pair[1])):
+            return _NO_NUMBER
+        return self.results.number(record, measure.metric, views, self.aggregator(measure.aggregator))
 
     def number(self, measure: Measure) -> float | None:
         """None unless the run is ok and the number exists."""

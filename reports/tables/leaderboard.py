@@ -29,6 +29,7 @@ from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 from reports.tables.sites import not_at_hand, site_view
+from reports.tables.verdict import verdict_of
 
 AUROC_LIKE = ("auroc", "macro_auroc")
 
@@ -74,7 +75,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     if view is not None:
         document["sites"] = view
     shown = document if statistics is None else with_statistics(document, statistics)
-    return {**shown, "notes": notes_of(shown)}
+    return {**shown, "verdict": verdict_of(shown, statistics), "notes": notes_of(shown)}
 
 
 @dataclass(frozen=True)
@@ -277,8 +278,10 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
     by_seed: dict[int, dict[Pair, float | None]] = {}
     for pair, seeds in cells.items():
         for run in seeds:
-            by_seed.setdefault(run.seed, dict.fromkeys(table.pairs))[pair] = run.number(measure)
-    summaries = [_summary(values, table, measure) for values in by_seed.values()]
+            by_seed.setdefault(run.seed, {})[pair] = run.number(measure)
+    summaries = [
+        _summary({pair: values.get(pair) for pair in table.pairs}, table, measure) for values in by_seed.values()
+    ]
     spread = {name: all_or_none([summary[name] for summary in summaries]) for name in SUMMARIES}
     return {name: stdev(numbers) if len(numbers) > 1 else None for name, numbers in spread.items()}
 
