@@ -20,6 +20,7 @@ from reports.results.model import MISSING
 from tests import reference
 from tests.conftest import ROOT, Cli
 
+COMMAND = re.compile(r"^((?:janus-bench|python) .*)$", re.MULTILINE)
 READ = re.compile(r'environ(?:\.get\(|\[)"([A-Z_]+)"|"([A-Z_]+)" (?:not )?in os\.environ')
 
 
@@ -63,7 +64,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path):
     (tmp_path / "mine.py").write_text(source)
     command = Cli(sys.executable, tmp_path / "home", tmp_path)
     said = []
-    for line in re.findall(r"^\$ (.*)$", page, flags=re.MULTILINE):
+    for line in COMMAND.findall(page):
         program, *arguments = shlex.split(line)
         if program == "python":
             script, *rest = arguments
