@@ -12,23 +12,34 @@ from janus_bench.params import build_params
 from janus_bench.plugins import LoadedDetector
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, Regime, RunSpec
 
+DEFAULT_INPUT = "features"
 NEIGHBOURS = frozenset({"context", "stream"})  # Inputs that hold what other flows did.
+WHOLE_FLOWS = frozenset({"cic_features", "stream"})  # Inputs that are there when a flow has ended, and not before.
 
 
 @dataclass(frozen=True)
 class DetectorChoice:
-    """A detector as asked for: ``label`` as the user wrote it, parameters still as text."""
+    """A detector as asked for: ``label`` as the user wrote it, parameters still as text; ``shared_input``: see
+    ``datasets_registry.registry.shared_input``."""
 
     label: str
     loaded: LoadedDetector
     given: Mapping[str, Any]
+    shared_input: str = DEFAULT_INPUT
+
+    @property
+    def default(self) -> Mapping[str, Any]:
+        """What stands in place of the default of a detector that reads tables: the sets that the datasets share."""
+        params_type: Any = self.loaded.params_type
+        reads_tables = getattr(params_type, "input", None) == DEFAULT_INPUT
+        return {"input": self.shared_input} if reads_tables and self.shared_input != DEFAULT_INPUT else {}
 
     def params(self, profile: str, *, diagonal: bool, overrides: Mapping[str, Any] | None = None) -> Any:
         """Defaults, overridden by the profile, by its refinement off the diagonal, by the preset, by the user, by the
         variant (``overrides``)."""
         loaded = self.loaded
         refined = {} if diagonal else loaded.profiles.get(f"{profile}/cross", {})
-        layers = (loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
+        layers = (self.default, loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
         return build_params(loaded.name, loaded.params_type, *layers)
 
 
@@ -247,7 +258,8 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         aggregator=variant.aggregator or capabilities.aggregator or "identity",
         detector=choice.label,
         variant=row.label.removeprefix(choice.label).removeprefix(" · "),
-        params={**choice.given, **variant.params},
+        params={**choice.default, **choice.given, **variant.params},
         regime=row.regimes["transfer"],
         calibrates=capabilities.target_use,
+        at_end=bool(capabilities.inputs & WHOLE_FLOWS) or None,
     )

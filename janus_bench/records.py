@@ -188,6 +188,7 @@ class DetectorRow:
                 ``params``: what the two set. Plans of schema version 1 do not store these three.
     regime      of its runs, ``transfer`` or ``pooled``;  ``calibrates``: ``Capabilities.target_use``.  None in older
                 plans, which do not store them.
+    at_end      True where it judges a flow at its end, never by its first 64 packets; else None
     """
 
     name: str
@@ -202,10 +203,11 @@ class DetectorRow:
     params: Mapping[str, Any] = field(default_factory=dict)
     regime: Regime | None = None
     calibrates: str | None = None
+    at_end: bool | None = None
 
 
 PARTS = ("detector", "variant", "params")
-LATER = ("regime", "calibrates")
+LATER = ("regime", "calibrates", "at_end")
 """Of a plan's row: what version 1 does not store, and what is not stored where it is None, so that a plan that knows
 nothing of it keeps its key."""
 
@@ -242,9 +244,11 @@ class PlanRecord:
 
     @cached_property
     def outside_means(self) -> frozenset[str]:
-        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of
-        means."""
-        return frozenset(name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT)
+        """Datasets without attacks, or whose positives are none but another class of traffic: cells that test on them
+        are left out of means."""
+        return frozenset(
+            name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT or entry.attack == 0
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""

@@ -38,7 +38,7 @@ class Unreadable(ValueError):
 def read_json(path: Path, hint: Any = Any) -> Any:
     """The JSON of a file, held to an annotation (see ``mismatch``)."""
     try:
-        _regular(path)
+        regular(path)
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except Unreadable:
         raise
@@ -207,7 +207,7 @@ def read_array(path: Path, *, mapped: bool = True) -> NDArray[Any]:
     import numpy as np
 
     try:
-        _regular(path)
+        regular(path)
         with path.open("rb") as file:
             shape, fortran_order, dtype = npy_header(file)
             if dtype.hasobject:
@@ -298,7 +298,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        _regular(path)
+        regular(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except OSError as error:
@@ -339,7 +339,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
-def _regular(path: Path) -> None:
-    """A FIFO in place of a file would be waited for, for ever."""
+def regular(path: Path) -> None:
+    """Unreadable unless it is a file: a FIFO in its place would be waited for, for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise Unreadable("it is not a regular file")

@@ -20,7 +20,7 @@ from protocols.splits import Draw
 from tests.test_same_bits import run
 from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
 
-DETECTORS = ("length", "iforest", "knn", "pca", "kitsune", "mahalanobis")
+DETECTORS = ("length", "iforest", "knn", "kitsune")
 PAIRS = [(source, target) for source in ("north", "south") for target in ("north", "south")]
 
 

@@ -6,7 +6,9 @@ results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
 truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
                               parent, never seen by a child
-index.npz                     rows and plans once more, for readers in a hurry (reports.results.index)
+index.npz                     rows once more, for readers in a hurry (reports.results.index)
+timelines/<data hash>.parquet flow_id, host, peer, start, end, judged of all its flows: what incidents are counted from;
+                              seen by no child either
 models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit
@@ -18,7 +20,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -32,7 +34,7 @@ from janus_bench.files import PART, remove_left_behind, why, write_atomically
 from janus_bench.held import remove_if_dead
 from janus_bench.models import ModelAbout, write_model
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
-from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
+from janus_bench.stored import Unreadable, mismatch, read_json, read_table, regular, table_bytes
 from reports.results.index import RowIndex, is_due, stamp_of, write_index
 
 if TYPE_CHECKING:
@@ -43,7 +45,16 @@ TRUTH = {"flow_id": "Int64", "attack": "Boolean", "family": "String", "source": 
 """Columns that these tables have, and their types; scores follow in columns of their own, and a truth of schema version
 2 has site and group."""
 
-FOLDERS = ("plans", "results", "scores", "truth", "models", "logs")
+TIMELINE = {
+    "flow_id": "Int64",
+    "host": "Int64",
+    "peer": "Int64",
+    "start": "Float64",
+    "end": "Float64",
+    "judged": "Float64",
+}
+
+FOLDERS = ("plans", "results", "scores", "truth", "timelines", "models", "logs")
 
 
 class WriteFailed(JanusBenchError):
@@ -111,6 +122,12 @@ class RunStore:
         if not path.exists():
             self._write_parquet(path, table)
 
+    def write_timeline(self, data_hash: str, make: Callable[[], pl.DataFrame]) -> None:
+        """When a dataset's flows were there, and their hosts; made and written once."""
+        path = self.folder / "timelines" / f"{data_hash}.parquet"
+        if not path.exists():
+            self._write_parquet(path, make())
+
     def write_model(self, fit_key: str, saved: Path, about: ModelAbout) -> None:
         """Keep what a detector saved as a model (``janus_bench.models``): whole or not there.
 
@@ -133,7 +150,10 @@ class RunStore:
         """What a child wrote to its standard error; DataError if nothing was kept."""
         path = self.folder / "logs" / f"{fit_key}.log"
         try:
+            regular(path)
             return path.read_text(encoding="utf-8", errors="replace")
+        except Unreadable as error:
+            raise DataError(f"{path}: {error}: this fit left no log") from None
         except OSError as error:
             raise DataError(f"{path}: {why(error)}: this fit left no log") from None
 
@@ -203,6 +223,11 @@ class RunStore:
     def truth(self, data_hash: str) -> pl.DataFrame:
         """DataError, which says what to do, where it is not there or damaged."""
         return _table(self.folder / "truth" / f"{data_hash}.parquet", TRUTH, "delete it if it is there")
+
+    def timeline(self, data_hash: str) -> pl.DataFrame | None:
+        """None where it was not stored; DataError, which says what to do, where it is damaged."""
+        path = self.folder / "timelines" / f"{data_hash}.parquet"
+        return _table(path, TIMELINE, "delete it") if path.exists() else None
 
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key

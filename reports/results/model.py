@@ -99,6 +99,7 @@ class Stored(Protocol):
     def records(self) -> Mapping[str, RunRecord]: ...
     def scores(self, run_key: str) -> pl.DataFrame: ...
     def truth(self, data_hash: str) -> pl.DataFrame: ...
+    def timeline(self, data_hash: str) -> pl.DataFrame | None: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Results:
         self.records = stored.records()
         self.plans = sorted(stored.plans(), key=self._made)
         self.truth = lru_cache(TRUTHS)(stored.truth)
+        self.timeline = lru_cache(TRUTHS)(stored.timeline)
         self.scores = lru_cache(SCORES)(stored.scores)
         self.scored = lru_cache(SCORED)(self._scored)
         self._numbers: dict[tuple[str, str, tuple[str, ...], str], Number] = {}

@@ -255,7 +255,7 @@ def _resample_target(
     drawn = [np.empty((resamples, len(cell.scores))) for cell in cells]
     for start in range(0, resamples, step := max(1, CHUNK // len(flow))):
         size = min(step, resamples - start)
-        weights = _draw_flows(capture, _draw_captures(stratum, size, rng), rng).astype(np.float64)  # (flows, size)
+        weights = _draw_flows(capture, draw_captures(stratum, size, rng), rng).astype(np.float64)  # (flows, size)
         for at, of_detector in enumerate(numbers):
             own = weights[rows[at]]
             for detector, number in enumerate(of_detector):
@@ -264,7 +264,7 @@ def _resample_target(
     return points, drawn
 
 
-def _draw_captures(stratum: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_captures(stratum: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """How often each capture is drawn, (captures, size), those of every stratum (captures,) apart."""
     counts = np.zeros((len(stratum), size), dtype=np.int64)
     for number in np.unique(stratum):
