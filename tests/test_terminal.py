@@ -18,12 +18,16 @@ from typing import Any
 import polars as pl
 import pytest
 import typer
+from rich.cells import cell_len
 
-from harness.cli import console, leaderboard
+from harness.cli import audit, console, leaderboard
 from harness.cli.main import app, main
+from janus_bench import conformance
+from reports.render.listing import listing, wrapped_text
 from reports.render.text import render_csv
 from reports.results.folder import RunStore
 from reports.results.model import Results
+from reports.statistics import compare
 from tests.conftest import ROOT
 from tests.faults.damage import outcome_of
 from tests.faults.files import write_captures
@@ -133,6 +137,57 @@ def test_every_command_prints_in_a_legacy_encoding(here: Path) -> None:
             code, out, err = printed(encoding, "leaderboard", "--no-intervals", "--format", form)
             assert code == 0, err
             out.decode(encoding)
+
+
+def words(text: str) -> set[str]:
+    """Words and numbers, whatever stands between them."""
+    return set(re.findall(r"[^\W_]+(?:[.,][^\W_]+)*", text))
+
+
+def once(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    """What takes long and does not depend on the width is computed for one width."""
+    real, kept = getattr(module, name), []
+    monkeypatch.setattr(module, name, lambda *given, **named: (kept or kept.append(real(*given, **named)) or kept)[0])
+
+
+def test_no_command_breaks_a_word_or_a_number_at_any_width(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is printed at 2 000 columns is printed at 60, too: the same words, none in two parts, no line too
+    long."""
+    once(monkeypatch, audit, "document")
+    once(monkeypatch, compare, "compare")
+    once(monkeypatch, conformance, "check_detector")
+    width = 2000
+    monkeypatch.setattr(console, "width", lambda: width)
+    makes = ("merge", "export", "report", "fit", "score", "recalibrate", "detector new", "data add", "data prepare")
+    laid_out = 0
+    for command, arguments in COMMANDS.items():
+        if command in makes or command.startswith("figure") or command in ("data export", "watch"):
+            continue  # these write files and messages, which nobody lays out
+        width = 2000
+        whole = printed("utf-8", *command.split(), *arguments)[1].decode()
+        laid_out += bool(whole)
+        for width in (60, 80, 120, 200) if whole else ():
+            text = printed("utf-8", *command.split(), *arguments)[1].decode()
+            assert words(text) == words(whole), (command, width, words(text) ^ words(whole))
+            assert max(map(cell_len, text.splitlines())) <= width, (command, width)
+            assert len(text.splitlines()) <= 6 * len(whole.splitlines()) + 20, (command, width)
+    assert laid_out >= 15
+
+
+def test_a_listing_stacks_what_does_not_fit_and_keeps_words_whole() -> None:
+    headings = ("name", "count", "summary")
+    rows = [("a-b", "1", "short"), ("c", "10 000", "a text of many words that goes on and on, up to 95 % of it")]
+    assert listing(headings, rows, 100)[0].split() == ["name", "count", "summary"]
+    assert len(listing(headings, rows, 100)) == 4
+    narrow = listing(headings, rows, 40)
+    assert max(map(len, narrow)) <= 40
+    assert "10 000" in "\n".join(narrow)
+    assert words("\n".join(narrow)) == words("\n".join(listing(headings, rows, 500)))
+    stacked = listing(("name", "first", "second"), [("x", "12345 " * 20, "67890 " * 20)], 50)
+    assert stacked[2].startswith("x")
+    assert any(line.startswith(("    second 67890", "    first 12345")) for line in stacked)
+    assert wrapped_text("at 10 000 flows", 9) == "at 10 000\nflows"
+    assert wrapped_text("at 10 000 flows", 8) == "at\n10 000\nflows"
 
 
 @pytest.mark.parametrize(

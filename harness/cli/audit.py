@@ -58,11 +58,11 @@ def _print(document: Mapping[str, Any]) -> None:
     rows = [(row["what"], _value(row["unit"], row["value"]), _detail(row["detail"])) for row in document["measures"]]
     console.table(("measured", "", ""), rows, "table", title)
     why = f" ({partition['reason']})" if partition["reason"] else ""
-    console.out(f"\npartition of seed {document['seed']}: {partition['kind']}{why}\n")
+    console.out("\n" + console.wrapped(f"partition of seed {document['seed']}: {partition['kind']}{why}") + "\n")
     if not document["findings"]:
         console.out("nothing found beyond the thresholds")
     for finding in document["findings"]:
-        console.out(f"{finding['severity']}: {finding['text']}")
+        console.out(console.wrapped(f"{finding['severity']}: {finding['text']}"))
 
 
 def _value(unit: str, value: float | None) -> str:

@@ -121,7 +121,7 @@ def retry_command() -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:
-    """Rows as an aligned table, or as JSON objects; cells are printed literally (no markup)."""
+    """Rows as a table that fits the width, or as JSON objects; cells are printed literally (no markup)."""
     if output == "json":
         out(
             json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False),
@@ -131,21 +131,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
     if len(rows) > MANY:
         _long_table(columns, rows, title)
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from reports.render.listing import listing
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        grid.add_column(column, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        grid.add_row(*(Text(visible(cell)) for cell in row))
-    console = Console(width=width(), no_color=not color(), force_terminal=color(), file=io.StringIO(), highlight=False)
-    if title:  # a table's own title would be wrapped to the width of the table
-        console.print(Text(visible(title)))
-    console.print(grid)
-    out("\n".join(line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()))  # type: ignore[attr-defined]
+    lines = listing(columns, [[visible(cell) for cell in row] for row in rows], width())
+    out("\n".join([*([wrapped(visible(title))] if title else []), *lines]))
+
+
+def wrapped(text: str) -> str:
+    """A paragraph of at most the terminal's width, broken at words."""
+    from reports.render.listing import wrapped_text
+
+    return wrapped_text(text, width())
 
 
 def _long_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:

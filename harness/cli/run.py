@@ -153,7 +153,9 @@ def run(
     for line in _overlaid(plan, opened):
         console.say(line)
     if store is None:
-        _print_dry_run(plan, opened, output)
+        from harness.cli.dry_run import print_dry_run
+
+        print_dry_run(plan, opened, output)
         return
 
     fits = plan.only({cell.run_key for cell in plan.record.cells} - final_runs(plan.fits, opened, store.records()))
@@ -203,51 +205,3 @@ def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: s
     if any(record.status != "skipped" for record in failed):
         console.say(f"run only what is missing with: {retry}")
     return 1 if failed else 0
-
-
-def _print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str) -> None:
-    rows = []
-    for fit in plan.fits:
-        run = fit.first
-        parameters = ", ".join(f"{key}={value}" for key, value in run.params.items())
-        rows.append(
-            (
-                fit.label,
-                run.regime,
-                run.source or "–",
-                ", ".join(other.target for other in fit.runs),
-                str(run.seed),
-                parameters,
-            )
-        )
-    console.table(("detector", "regime", "source", "targets", "seed", "parameters"), rows, output)
-    if output != "json":
-        console.table(
-            ("dataset", "seed", "split", "train", "val", "cal A", "cal B", "test benign", "test attack", "why"),
-            _sizes(plan, datasets),
-            output,
-        )
-    console.say(
-        f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)"
-    )
-
-
-def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence[str]]:
-    """A line per dataset and draw of its partition."""
-    from datasets_registry.registry import draw_of
-
-    draws = dict.fromkeys(draw_of(fit.first) for fit in plan.fits)
-    rows = []
-    for name, dataset in datasets.items():
-        for draw in draws:
-            partition = dataset.partition(draw)
-            rows.append(
-                (
-                    name,
-                    str(draw.seed),
-                    partition.kind,
-                    *(str(len(flow_ids)) for flow_ids in partition.parts.values()),
-                    partition.reason,
-                )
-            )
-    return list(dict.fromkeys(rows))

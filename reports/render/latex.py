@@ -160,13 +160,27 @@ def _matrices(document: Board) -> list[str]:
 def _details(document: Board) -> list[str]:
     """A table may be longer than a page, which a float may not: ``longtable`` would be, but not narrower than its
     columns."""
+    return [
+        line for position, table in enumerate(tables_of(document), 1) for line in _long(f"details-{position}", table)
+    ]
+
+
+def _long(label: str, table: Table) -> list[str]:
+    """A float per page of rows."""
     lines = []
-    for position, table in enumerate(tables_of(document), 1):
-        for part, start in enumerate(range(0, len(table.rows), ROWS), 1):
-            of = f" ({part} of {-(-len(table.rows) // ROWS)})" if len(table.rows) > ROWS else ""
-            page = replace(table, rows=table.rows[start : start + ROWS])
-            lines += _float(f"details-{position}-{part}", page, escape(f"{table.title}{of}."))
+    for part, start in enumerate(range(0, len(table.rows), ROWS), 1):
+        of = f" ({part} of {-(-len(table.rows) // ROWS)})" if len(table.rows) > ROWS else ""
+        page = replace(table, rows=table.rows[start : start + ROWS])
+        lines += _float(f"{label}-{part}", page, escape(f"{table.title}{of}."))
     return lines
+
+
+def latex_tables(label: str, heading: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Any tables under a heading, and notes."""
+    lines = [f"% preamble: {PREAMBLE}", "", rf"\paragraph{{{escape(heading)}}}", ""]
+    for position, table in enumerate(tables, 1):
+        lines += _long(f"{label}-{position}", table)
+    return "\n".join([*lines, *_items([escape(note) for note in notes])])
 
 
 def latex_published(table: PublishedTable) -> str:

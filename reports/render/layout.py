@@ -15,6 +15,8 @@ from reports.tables.fields import grouped
 from reports.tables.model import Column, Table
 
 GAP = 2  # Columns of space between table columns.
+WHOLE = 18  # A word of so many characters is never broken: two of them stand beside each other in any terminal.
+PIECE = re.compile(r"[^,\[_\- ]*[,\[_\- ]|[^,\[_\- ]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +38,19 @@ def wrap_name(name: str, width: int) -> str:
     """Break a name into lines of at most ``width``: after a separator (``,`` ``[`` ``_`` ``-`` or a space) where
     possible, anywhere otherwise."""
     lines = [""]
-    for piece in re.findall(r"[^,\[_\- ]*[,\[_\- ]|[^,\[_\- ]+", name):
+    for piece in PIECE.findall(name):
         if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:
             lines.append("")
         lines[-1] += piece
         while len(lines[-1].rstrip()) > width:
             lines[-1:] = [lines[-1][:width], lines[-1][width:]]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def wrap_between(name: str, width: int) -> str:
+    """As ``wrap_name``, but a word of up to ``WHOLE`` characters is not broken, though it be wider."""
+    longest = max(map(len, PIECE.findall(name)), default=0)
+    return wrap_name(name, max(width, min(longest, WHOLE)))
 
 
 def paged(
@@ -97,16 +105,21 @@ def to_table(columns: Sequence[TerminalColumn]) -> RichTable:
     return table
 
 
-def terminal_columns(table: Table) -> list[TerminalColumn]:
+def terminal_columns(table: Table, width: int = 0) -> list[TerminalColumn]:
+    """``width``: of the terminal, of which no column of text gets more than half, so that two stand beside each
+    other."""
+    limit = (width - GAP) // 2 if width else 0
     return [
-        _terminal_column(column, [row.cells[place].text for row in table.rows])
+        _terminal_column(column, [row.cells[place].text for row in table.rows], limit)
         for place, column in enumerate(table.columns)
     ]
 
 
-def _terminal_column(column: Column, texts: Sequence[str]) -> TerminalColumn:
+def _terminal_column(column: Column, texts: Sequence[str], limit: int) -> TerminalColumn:
+    wrap = min(column.wrap, limit or column.wrap)
+
     def wrapped(text: str) -> str:
-        return wrap_name(text, column.wrap) if column.wrap else text
+        return wrap_between(text, wrap) if wrap else text
 
     cells = [Text(text if column.right else wrapped(text)) for text in texts]
     return TerminalColumn(wrapped(column.heading_in("terminal")), cells, column.right, column.priority)
@@ -115,7 +128,7 @@ def _terminal_column(column: Column, texts: Sequence[str]) -> TerminalColumn:
 def terminal_tables(table: Table, width: int) -> list[RichTable]:
     """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room
     for others."""
-    columns = terminal_columns(table)
+    columns = terminal_columns(table, width)
     labels = table.labels if sum(column.width + GAP for column in columns[: table.labels]) <= width / 2 else 1
     return [to_table(page) for page in paged(columns[:labels], columns[labels:], width)]
 

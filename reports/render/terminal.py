@@ -15,16 +15,17 @@ from reports.render.layout import (
     stacked,
     terminal_columns,
     terminal_tables,
-    wrap_name,
+    wrap_between,
 )
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, metric_name, number, problems, subtitle, title
 from reports.tables.model import Cell, Table, TableRow
+from reports.tables.verdict import verdict_lines
 
 MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
-NAME_WIDTH = (16, 34)  # A detector's name gets at least and at most so many columns before it wraps.
+NAME_WIDTH = (18, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
@@ -40,6 +41,7 @@ def render_table(document: Board, width: int, color: bool) -> str:
     """
     width = max(width, MIN_WIDTH)
     parts: list[RenderableType] = [Group(Text(title(document), "bold"), Text(subtitle(document), "dim"))]
+    parts += _verdict(document)
     if "details" in document:
         parts += [Group(Text(table.title, "bold"), *terminal_tables(table, width)) for table in tables_of(document)]
         parts += _problems(document)
@@ -58,6 +60,13 @@ def render_table(document: Board, width: int, color: bool) -> str:
         )
     ]
     return printed(parts, width, color)
+
+
+def _verdict(document: Board) -> list[RenderableType]:
+    """Nothing above a table in the leaderboard's place."""
+    if "verdict" not in document or "details" in document:
+        return []
+    return [Group(*map(Text, verdict_lines(document["verdict"])))]
 
 
 def _leaderboard(table: Table, width: int) -> RenderableType:
@@ -81,12 +90,12 @@ def _leaderboard(table: Table, width: int) -> RenderableType:
 def _name(name: Cell, width: int) -> Text:
     """The label as the user wrote it, its parameters dim; below it the parameters that differ within and across
     networks."""
-    text = Text(wrap_name(name.text, width), "bold")
+    text = Text(wrap_between(name.text, width), "bold")
     begin, end = text.plain.find("["), text.plain.rfind("]")
     if 0 <= begin < end:
         text.stylize("not bold dim", begin, end + 1)
     if name.small:
-        text.append("\n" + wrap_name(name.small, width), "not bold dim")
+        text.append("\n" + wrap_between(name.small, width), "not bold dim")
     return text
 
 
@@ -166,7 +175,7 @@ def _shaded(row: TableRow, place: int, text: Text, scale: tuple[float, float]) -
     if row.baseline:
         return Text(text.plain, "dim")
     if cell.value is None:
-        return text if cell.head else Text(wrap_name(cell.text, TARGET_WIDTH), "bold red" if cell.failed else "")
+        return text if cell.head else Text(wrap_between(cell.text, TARGET_WIDTH), "bold red" if cell.failed else "")
     chance, ideal = scale
     _, shade, bar = next(
         (shade for shade in SHADES if (cell.value - chance) / (ideal - chance) <= shade[0] + 1e-9), SHADES[-1]

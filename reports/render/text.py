@@ -11,6 +11,7 @@ from reports.tables.details import tables_of
 from reports.tables.document import Board, BoardCell, BoardRow, SummaryName
 from reports.tables.fields import problems, subtitle, title
 from reports.tables.model import Table
+from reports.tables.verdict import verdict_lines
 
 SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic")
 OF_ROW = ("detector", "provenance", "uses_labels")
@@ -69,7 +70,11 @@ def _means(row: BoardRow) -> list[object]:
 
 def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
-    columns, lines = tidy(document)
+    return csv_text(*tidy(document))
+
+
+def csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """No cell is one that a spreadsheet would run."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
     return text.getvalue().rstrip("\n")
@@ -106,6 +111,8 @@ def render_markdown(document: Board, width: int, color: bool) -> str:  # noqa: A
     notes."""
     details = "details" in document
     lines = [f"## {escape(title(document))}", "", escape(subtitle(document)), ""]
+    if "verdict" in document and not details:
+        lines += [*(f"- {escape(line)}" for line in verdict_lines(document["verdict"])), ""]
     for table in tables_of(document) if details else ():
         lines += markdown_table(table)
     lines += [] if details else markdown_table(leaderboard_table(document))[2:]  # its title is that of the document

@@ -6,9 +6,9 @@ results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
 truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
                               parent, never seen by a child
-index.npz                     rows once more, for readers in a hurry (reports.results.index)
 timelines/<data hash>.parquet flow_id, host, peer, start, end, judged of all its flows: what incidents are counted from;
                               seen by no child either
+index.npz                     rows once more, for readers in a hurry (reports.results.index)
 models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit

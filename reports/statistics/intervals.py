@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from janus_bench.files import why, write_atomically
 from janus_bench.quiet import ignore
@@ -16,10 +17,10 @@ from reports.results.sites import FEW_SITES
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import holm, rank_test_warning, tie_groups
-from reports.tables.document import Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
+from reports.tables.document import Difference, Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
 ALPHA = 0.05
-VERSION = 1  # Of the computation and its document: what an older one kept is not used.
+VERSION = 2  # Of the computation and its document: what an older one kept is not used.
 FOLDER = "statistics"
 
 
@@ -80,10 +81,18 @@ def leaderboard_statistics(
         absent[summary] = chosen | {label: reason for label, reason in why.items() if reason}
         complete = [row for row in rows if not why[row.label]]
         if wanted and complete:
-            cells = joined_cells(complete, wanted, seeds, measure)
+            # baselines are resampled with the rows, on the same captures, seeds and flows: gains are paired
+            baselines = [
+                row.baseline
+                for row in complete
+                if row.baseline is not None and not any(why_missing([row.baseline], pair, seeds) for pair in wanted)
+            ]
+            cells = joined_cells([*complete, *baselines], wanted, seeds, measure)
             if all(value is not None for each in cells for value in each.values):
                 resampled = resample_cells(cells, measure, resamples, lambda done: progress("intervals", done))
-                found = _summary(complete, wanted, resampled, higher_is_better=measure.metric.higher_is_better)
+                found = _summary(
+                    complete, baselines, wanted, resampled, higher_is_better=measure.metric.higher_is_better
+                )
                 few = measure.by_site and table.n_sites(measure.metric) < FEW_SITES
                 summaries[summary] = _without_lead(found) if few else found
     warning = rank_test_warning(len(table.rows), len(table.datasets))
@@ -101,13 +110,22 @@ def _without_lead(found: SummaryStatistics) -> SummaryStatistics:
     return {
         "detectors": {label: {**of, "group": "", "group_these": ""} for label, of in found["detectors"].items()},
         "tests": [],
+        "gains": {},
     }
 
 
 def _summary(
-    rows: Sequence[Row], wanted: Sequence[Pair], resampled: Resampled, *, higher_is_better: bool
+    rows: Sequence[Row],
+    baselines: Sequence[Row],
+    wanted: Sequence[Pair],
+    resampled: Resampled,
+    *,
+    higher_is_better: bool,
 ) -> SummaryStatistics:
-    contrast = dict(zip([row.label for row in rows], np.eye(len(rows)), strict=True))
+    """``baselines`` stand behind the rows in what was resampled."""
+    unit = np.eye(len(rows) + len(baselines))
+    contrast = {row.label: own for row, own in zip(rows, unit, strict=False)}
+    gain = {row.label: contrast[row.label] - own for row, own in zip(baselines, unit[len(rows) :], strict=True)}
     found: dict[str, RowStatistics] = {}
     for label, own in contrast.items():
         others, fixed = (interval_of(resampled, wanted, own.tolist(), datasets=datasets) for datasets in (True, False))
@@ -130,28 +148,42 @@ def _summary(
     better = -1 if higher_is_better else 1
     order = sorted(contrast, key=lambda label: (better * found[label]["mean"], label))
     pairs = list(combinations(order, 2))
-    corrected, groups = [], []
-    for datasets in (True, False):
-        p_values = [
-            interval_of(resampled, wanted, (contrast[one] - contrast[two]).tolist(), datasets=datasets).p
-            for one, two in pairs
-        ]
-        corrected.append(holm(p_values))
-        different = [
-            frozenset(pair) for pair, p in zip(pairs, corrected[-1], strict=True) if p is not None and p <= ALPHA
-        ]
-        groups.append(tie_groups(order, different))
-    duels: list[Duel] = [
-        {
-            "first": one,
-            "second": two,
-            "difference": found[one]["mean"] - found[two]["mean"],
-            "p_holm": p,
-            "p_these_holm": p_fixed,
-        }
-        for (one, two), p, p_fixed in zip(pairs, *corrected, strict=True)
-    ]
+    duels = _differences([contrast[one] - contrast[two] for one, two in pairs], wanted, resampled)
+    groups = []
+    for name in ("p_holm", "p_these_holm"):
+        p_values = [duel[name] for duel in duels]  # type: ignore[literal-required]
+        groups.append(
+            tie_groups(
+                order,
+                [frozenset(pair) for pair, p in zip(pairs, p_values, strict=True) if p is not None and p <= ALPHA],
+            )
+        )
     rows_of: dict[str, RowStatistics] = {
         label: {**found[label], "group": groups[0][label], "group_these": groups[1][label]} for label in order
     }
-    return {"detectors": rows_of, "tests": duels}
+    tests: list[Duel] = [{"first": one, "second": two, **duel} for (one, two), duel in zip(pairs, duels, strict=True)]
+    gains = dict(zip(gain, _differences(list(gain.values()), wanted, resampled), strict=True))
+    return {"detectors": rows_of, "tests": tests, "gains": gains}
+
+
+def _differences(
+    contrasts: Sequence[NDArray[np.float64]], wanted: Sequence[Pair], resampled: Resampled
+) -> list[Difference]:
+    """One per contrast, corrected over all of them."""
+    others, fixed = (
+        [interval_of(resampled, wanted, contrast.tolist(), datasets=datasets) for contrast in contrasts]
+        for datasets in (True, False)
+    )
+    p_values, p_fixed = (holm([each.p for each in found]) for found in (others, fixed))
+    return [
+        {
+            "difference": over.estimate,
+            "low": over.low,
+            "high": over.high,
+            "p_holm": p,
+            "low_these": within.low,
+            "high_these": within.high,
+            "p_these_holm": p_these,
+        }
+        for over, within, p, p_these in zip(others, fixed, p_values, p_fixed, strict=True)
+    ]

@@ -314,12 +314,52 @@ class Details(TypedDict):
     records: Sequence[DetailRecord]
 
 
+class Difference(TypedDict):
+    """A paired difference with its 95 % intervals for other networks and for these; p-values after Holm's correction
+    over all that stand beside it, None where there is no test."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_holm: float | None
+    low_these: float | None
+    high_these: float | None
+    p_these_holm: float | None
+
+
+Lead = Literal["none", "these networks", "other networks", "unknown"]
+
+
+class Verdict(TypedDict):
+    """What a table says, by the rules of ``reports.tables.verdict``.
+
+    sentences     in the order of their weight;  not_to_conclude: what nobody should take from the table
+    first, next   labels of the first two ranked rows, None where there are fewer
+    difference    of their means, with intervals; None where none were computed
+    lead          whether the difference is one: beyond chance on these networks, on others like them, or not at all
+    above_control  rows whose gain over their own target-only baseline is beyond chance on these networks, of
+                   ``with_control`` rows for which that is known
+    networks, sites  how many the ranking means rest on, and how many sites count inside them
+    """
+
+    sentences: list[str]
+    not_to_conclude: list[str]
+    first: str | None
+    next: str | None
+    difference: Difference | None
+    lead: Lead
+    above_control: list[str]
+    with_control: int
+    networks: int
+    sites: int
+
+
 class Board(TypedDict):
     """Rows best first; ``datasets_info``: name → sizes and partitions; ``made_by``: versions of janus-bench that wrote
     the rows.
 
     What is not required of a board and of its rows and cells is absent from results of schema version 1, which know
-    nothing of it; ``sites`` also where the metric is of another view."""
+    nothing of it; ``sites`` also where the metric is of another view.  ``verdict`` is made of all the rest."""
 
     schema_version: int
     protocol: str
@@ -338,6 +378,7 @@ class Board(TypedDict):
     made_by: list[str]
     datasets_info: Mapping[str, DatasetInfo]
     statistics: BoardStatistics | None
+    verdict: NotRequired[Verdict]
     sites: NotRequired[SiteView]
     notes: list[str]
     details: NotRequired[Details]
@@ -361,21 +402,20 @@ class RowStatistics(BoardInterval):
     cells: list[CellInterval]
 
 
-class Duel(TypedDict):
-    """Two rows compared; p-values after Holm's correction over all pairs, None where there is no test."""
+class Duel(Difference):
+    """``first`` minus ``second``, two rows; corrected over all pairs."""
 
     first: str
     second: str
-    difference: float
-    p_holm: float | None
-    p_these_holm: float | None
 
 
 class SummaryStatistics(TypedDict):
-    """``detectors``: label → its numbers."""
+    """``detectors``: label → its numbers; ``gains``: label → what it has more than its target-only baseline, of rows
+    whose baseline is complete, corrected over these."""
 
     detectors: Mapping[str, RowStatistics]
     tests: list[Duel]
+    gains: Mapping[str, Difference]
 
 
 class TableStatistics(BoardStatistics):

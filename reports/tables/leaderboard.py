@@ -29,6 +29,7 @@ from reports.tables.fields import COLLAPSE, all_or_none, grouped, mean_of_all
 from reports.tables.intervals import with_statistics
 from reports.tables.notes import notes_of
 from reports.tables.sites import not_at_hand, site_view
+from reports.tables.verdict import verdict_of
 
 AUROC_LIKE = ("auroc", "macro_auroc")
 
@@ -74,7 +75,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     if view is not None:
         document["sites"] = view
     shown = document if statistics is None else with_statistics(document, statistics)
-    return {**shown, "notes": notes_of(shown)}
+    return {**shown, "verdict": verdict_of(shown, statistics), "notes": notes_of(shown)}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ rebuilt around it.
 ``python tests/pinned/make.py FOLDER`` made ``pinned.tar.gz`` at commit 73ba003, with stored results of schema version
 1; ``data_audit.json`` and ``report.html`` were written anew when the audit came to measure context.  Two small
 SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their places do. A later
-commit writes later versions of the schema: make another archive then, and keep this one.
+commit writes later versions of the schema: make another archive then, and keep this one.  ``python
+tests/pinned/make.py anew NAME …`` makes the named outputs again (all, if none is named) where a change is intended.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -150,7 +152,30 @@ def write_networks(folder: Path) -> None:
             csv.writer(file).writerows([header, *kept])
 
 
+def write_anew(names: list[str]) -> None:
+    """Outputs whose change is intended, made again of the archive's own results."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with tarfile.open(HERE / "pinned.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+        for name in names:
+            text = output(folder, name, commands()[name])
+            (folder / name).unlink(missing_ok=True)
+            (folder / "expected" / name).write_text(text)
+        shutil.rmtree(folder / "runs" / "statistics", ignore_errors=True)
+        pack(folder)
+
+
+def pack(folder: Path) -> None:
+    with tarfile.open(HERE / "pinned.tar.gz", "w:gz") as archive:
+        for name in ("home", "runs", "expected"):
+            archive.add(folder / name, arcname=name)
+
+
 def main() -> None:
+    if sys.argv[1] == "anew":
+        write_anew(sys.argv[2:] or list(commands()))
+        return
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True)
     (folder / "captures").mkdir()
@@ -182,9 +207,7 @@ def main() -> None:
         (folder / "expected" / name).write_text(output(folder, name, arguments))
         print(name)
     shutil.rmtree(folder / "runs" / "statistics")  # kept intervals: they are to be computed again
-    with tarfile.open(HERE / "pinned.tar.gz", "w:gz") as archive:
-        for name in ("home", "runs", "expected"):
-            archive.add(folder / name, arcname=name)
+    pack(folder)
 
 
 if __name__ == "__main__":
