@@ -16,9 +16,9 @@ from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
 from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
 from reports.results.sites import SITE
-from reports.statistics.intervals import kept_statistics
+from reports.statistics.intervals import kept_statistics, read_kept
 from reports.tables.ablation import CellLikeness
-from reports.tables.document import Board
+from reports.tables.document import Board, TableStatistics
 from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
 from reports.tables.fields import mean_of_all
 from reports.tables.leaderboard import build_leaderboard
@@ -53,7 +53,11 @@ def collect(
 
     measures = _measures()
     cells = cell_evidence(table, progress, measures)
-    statistics = {AUROC: kept_statistics(table, measures[0], progress)}
+    # intervals are quick for AUROC alone; other metrics have those that were asked for once
+    inside = [measure for measure in measures if measure.name == f"{AUROC}{SITE}" and table.n_sites(measure.metric)]
+    statistics: dict[str, TableStatistics | None]
+    statistics = {measure.name: kept_statistics(table, measure, progress) for measure in (measures[0], *inside)}
+    statistics |= {measure.name: read_kept(table, measure) for measure in measures if measure.name not in statistics}
     documents: dict[str, Board] = {}
     for measure in measures:  # one that has no number anywhere is left out, except the first
         if not documents or any(run.number(measure) is not None for run in table.runs):
