@@ -29,12 +29,16 @@ ABOUT = {
     "licence": "none",
     "warnings": [],
     "files": {},
+    "labels": {},
+    "packets": {"read": 0, "used": 0, "dropped": {}, "noted": {}},
+    "unmatched_flows": 0,
     "stream": False,
 }
 
 
-def write(folder: Path, flows: int) -> None:
-    rng = np.random.default_rng(0)
+def write(folder: Path, flows: int, seed: int = 0) -> None:
+    """A dataset of random flows; another seed makes another one."""
+    rng = np.random.default_rng(seed)
     with replacing(folder) as staged:
         writer = StoreWriter(staged)
         for begin in range(0, flows, AT_A_TIME):

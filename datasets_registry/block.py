@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,36 +53,24 @@ class Block:
         )
 
 
-class ContentHash:
-    """SHA-256 over packets, flows and labels, the same on every machine and for every division into blocks and shards.
+class _Digests:
+    """SHA-256 over columns by name, the same for every division into blocks."""
 
-    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the
-    platform's.  Sites are left out where no flow has one, so that a dataset without them keeps the hash that it had
-    before there were sites.
-    """
-
-    def __init__(self) -> None:
-        names = ("length", *PACKET_ARRAYS, *FLOW_FIELDS, *LABEL_FIELDS)
+    def __init__(self, names: Sequence[str]) -> None:
         # values, and the lengths of texts
         self._digests = {name: (hashlib.sha256(), hashlib.sha256()) for name in names}
         self._n_flows = 0
 
-    def update(self, block: Block) -> None:
-        """Add the flows of a block after those of the ones before."""
+    def _add_frame(self, frame: pl.DataFrame, names: Sequence[str]) -> None:
         import polars as pl
 
-        self._n_flows += len(block)
-        self._add("length", np.diff(block.offsets))
-        for name, dtype in PACKET_ARRAYS.items():
-            self._add(name, block.packets[name].astype(dtype, copy=False))
-        for frame, names in ((block.flows, FLOW_FIELDS), (block.labels, LABEL_FIELDS)):
-            for name in names:
-                if frame[name].dtype == pl.String:
-                    values, lengths = self._digests[name]
-                    lengths.update(_little_endian(frame[name].str.len_bytes().to_numpy()))
-                    values.update("".join(frame[name].to_list()).encode())
-                else:
-                    self._add(name, frame[name].to_numpy())
+        for name in names:
+            if frame[name].dtype == pl.String:
+                values, lengths = self._digests[name]
+                lengths.update(_little_endian(frame[name].str.len_bytes().to_numpy()))
+                values.update((frame[name].str.join("").item() or "").encode())
+            else:
+                self._add(name, frame[name].to_numpy())
 
     def _add(self, name: str, values: NDArray[Any]) -> None:
         self._digests[name][0].update(_little_endian(values))
@@ -95,6 +83,42 @@ class ContentHash:
             if name != "site" or values.digest() != nothing
         )
         return hashlib.sha256(f"{self._n_flows}\n{''.join(lines)}".encode()).hexdigest()
+
+
+class TableHash(_Digests):
+    """SHA-256 over the sets of features, flows and labels of a dataset without packets."""
+
+    def __init__(self, sets: Sequence[str]) -> None:
+        super().__init__((*sets, *FLOW_FIELDS, *LABEL_FIELDS))
+
+    def update(self, sets: Mapping[str, NDArray[np.float32]], flows: pl.DataFrame, labels: pl.DataFrame) -> None:
+        """Add flows after those of the ones before."""
+        self._n_flows += flows.height
+        for name, matrix in sets.items():
+            self._add(name, matrix)
+        self._add_frame(flows, FLOW_FIELDS)
+        self._add_frame(labels, LABEL_FIELDS)
+
+
+class ContentHash(_Digests):
+    """SHA-256 over packets, flows and labels, the same on every machine and for every division into blocks and shards.
+
+    Features are left out: the 20 follow from the packets, and the last bit of a logarithm or of a root is the
+    platform's.  Sites are left out where no flow has one, so that a dataset without them keeps the hash that it had
+    before there were sites.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("length", *PACKET_ARRAYS, *FLOW_FIELDS, *LABEL_FIELDS))
+
+    def update(self, block: Block) -> None:
+        """Add the flows of a block after those of the ones before."""
+        self._n_flows += len(block)
+        self._add("length", np.diff(block.offsets))
+        for name, dtype in PACKET_ARRAYS.items():
+            self._add(name, block.packets[name].astype(dtype, copy=False))
+        self._add_frame(block.flows, FLOW_FIELDS)
+        self._add_frame(block.labels, LABEL_FIELDS)
 
 
 def _little_endian(values: NDArray[Any]) -> bytes:
@@ -115,18 +139,22 @@ class Counts:
     sites: Counter[tuple[str, bool]] = field(default_factory=Counter)
 
     def update(self, block: Block) -> None:
+        self.count(block.flows, block.labels)
+        self.n_packets += int(block.offsets[-1])
+
+    def count(self, flows: pl.DataFrame, labels: pl.DataFrame) -> None:
+        """Count flows of which no packets are stored."""
         import polars as pl
 
-        table = block.labels.select("attack", "label", "family", "site", longer=block.flows["n_packets"] >= 2)
-        self.n_flows += len(block)
+        table = labels.select("attack", "label", "family", "site", longer=flows["n_packets"] >= 2)
+        self.n_flows += flows.height
         self.longer += int(table["longer"].sum())
-        self.n_packets += int(block.offsets[-1])
         kinds = table.group_by("attack", "label", "family", "site").agg(pl.len(), pl.col("longer").sum())
-        for attack, label, family, site, flows, longer in kinds.iter_rows():
-            self.families[attack, family] += flows
+        for attack, label, family, site, number, longer in kinds.iter_rows():
+            self.families[attack, family] += number
             self.longer_families[attack, family] += longer
-            self.labels[label, attack] += flows
-            self.sites[site, attack] += flows
+            self.labels[label, attack] += number
+            self.sites[site, attack] += number
 
     def described(self) -> dict[str, Any]:
         """The counts as a manifest records them; ``sites`` (name → benign and attack flows) only where there is a

@@ -3,8 +3,8 @@
 ``original``: ``packets.npz`` with the array ``packets`` [N, 64, 9] float32 (channels of ``contract.PACKET_CHANNELS``,
 zeros after a flow's last packet), ``flows.parquet``, there with the labels, ``flow_features.parquet`` and, where the
 store has them, ``cic_features.parquet``. ``full_store``: the same four files for each shard, numbered, in a folder
-``full_store``.  ``dataset.json`` beside either is the store's manifest. ``datasets_registry.sequences`` reads both
-back.
+``full_store``.  ``dataset.json`` beside either is the store's manifest, ``PROVENANCE.md`` its own.
+``datasets_registry.sequences`` reads both back.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from datasets_registry.folders import take_provenance
 from datasets_registry.store import FULL_STORE, FlowStore, Shard
 from datasets_registry.writing import replacing, write_npy_header
 from janus_bench.columns import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS
@@ -32,6 +33,8 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
     A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables
     of all flows.
     """
+    if "feature_sets" in store.manifest:
+        raise UsageError(f"{store.name}: a table without packets: the dense layouts are of packets")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already; name a new folder")
     with replacing(folder) as staged:
@@ -41,6 +44,7 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
             (staged / FULL_STORE).mkdir()
             for number, shard in enumerate(store.shards):
                 _write_part(store, [shard], staged / FULL_STORE, f"-{number:05}", tell)
+        take_provenance(store.folder, staged)
         (staged / "dataset.json").write_text(
             json.dumps(store.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )

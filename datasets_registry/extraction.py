@@ -30,7 +30,7 @@ from datasets_registry.capture.tunnels import NAMES, tunnelled
 from datasets_registry.writing import replacing
 from janus_bench.columns import CIC_FEATURES, PACKET_ARRAYS
 from janus_bench.ragged import positions, starts_of
-from janus_bench.stored import read_json
+from janus_bench.stored import read_json, regular
 
 EXTRACTION_VERSION = 2
 """Changes when a capture gives other flows than before, or a shard's layout changes; shards of another version are made
@@ -211,6 +211,7 @@ class Extracted:
 
 def _crc32(path: Path) -> str:
     total = 0
+    regular(path)
     with path.open("rb") as file:
         while data := file.read(1 << 20):
             total = zlib.crc32(data, total)

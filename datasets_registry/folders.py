@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +95,14 @@ def say_left(left: Mapping[str, str], what: str) -> list[str]:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         lines.append(f"not taken for {what}, {reason}: {', '.join(names[:SHOWN])}{more}")
     return lines
+
+
+PROVENANCE = "PROVENANCE.md"
+"""What whoever collected the captures says of where they are from: kept with the dataset, and with what is made of
+it."""
+
+
+def take_provenance(folder: Path, to: Path) -> None:
+    """Copy the ``PROVENANCE`` of ``folder``, where there is one, into the folder ``to``."""
+    if (folder / PROVENANCE).is_file():
+        shutil.copyfile(folder / PROVENANCE, to / PROVENANCE)

@@ -25,7 +25,7 @@ from datasets_registry.block import LABEL_FIELDS, Block
 from datasets_registry.capture import addresses
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, Extracted, extract_all, say_counts
-from datasets_registry.folders import HIDDEN, UNREAD, files_below, looks_like_capture, say_left
+from datasets_registry.folders import HIDDEN, UNREAD, files_below, looks_like_capture, say_left, take_provenance
 from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.labelling.benign import benign_warnings
 from datasets_registry.labelling.keys import KEY_COLUMNS
@@ -52,6 +52,8 @@ def ingest_folder(
     summary: str = "",
     synthetic: bool = False,
     licence: str = "not stated",
+    citation: str = "",
+    benign_words: frozenset[str] = frozenset(),
     rules: FlowRules | None = None,
     cache: Path | None = None,
     stream: bool = False,
@@ -61,17 +63,20 @@ def ingest_folder(
     """Read the captures of ``folder`` and its ``labels.csv``, write a flow store to ``destination`` (replacing one
     there), return its manifest.
 
-    ``rules``, ``FlowRules()`` if None, decide what a flow is.  Captures are the files that ``labels.csv`` names and any
-    other with a capture's suffix.  ``cache``, ``stream``, ``jobs`` and ``progress``: see ``ingest_captures``.
+    ``benign_words``: labels that mean benign besides that word itself, in lower case.  ``rules``, ``FlowRules()`` if
+    None, decide what a flow is.  Captures are the files that ``labels.csv`` names and any other with a capture's
+    suffix; a ``PROVENANCE.md`` among them is kept.  ``cache``, ``stream``, ``jobs`` and ``progress``: see
+    ``ingest_captures``.
     DataError where the folder cannot become a dataset.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     progress("reading labels", 0.0)
-    labels = read_labels(folder)
+    labels = read_labels(folder, benign_words)
     found, warnings = _captures(folder, labels)
     captures = {name: CaptureFile(file, "") for name, file in found.items()}
     about = {"name": name, "synthetic": synthetic, "summary": summary, "licence": licence}
+    about |= {"labels_read": labels.read_as, **({"citation": citation} if citation else {})}
 
     def label(_group: str, flows: pl.DataFrame) -> Assignment:
         return match_rows(labels, flows)
@@ -82,6 +87,7 @@ def ingest_folder(
         destination,
         about=about,
         rules=rules or FlowRules(),
+        provenance=folder,
         cache=cache,
         stream=stream,
         jobs=jobs,
@@ -98,6 +104,7 @@ def ingest_captures(
     about: Mapping[str, Any],
     rules: FlowRules,
     cache: Path | None,
+    provenance: Path | None = None,
     stream: bool = False,
     jobs: int = 2,
     progress: Callable[[str, float], None] = ignore,
@@ -115,6 +122,7 @@ def ingest_captures(
               keeping
     cache     folder of the extracted shards.  It stays, so that the same captures are not read again: give one where
               labelling may be repeated or the work be killed.  None: a temporary one
+    provenance  folder whose ``writing.PROVENANCE`` is kept with the dataset
     stream    write the packet stream too, for detectors that read whole captures: some 70 bytes for every packet
     progress  called with (text, fraction) as the work goes on; ``jobs`` captures are read at a time
     warnings  what the manifest is to say besides
@@ -164,6 +172,8 @@ def ingest_captures(
                         f"{absent} packets of the flows are not in the packet stream: detectors that read it "
                         "do not see them"
                     )
+            if provenance is not None:
+                take_provenance(provenance, staged)
             manifest = writer.finish({**about, **rules.described(), "stream": stream, "labels": labels, **account})
     progress("done", 1.0)
     return manifest

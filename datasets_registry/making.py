@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from janus_bench.errors import UsageError
-from janus_bench.held import hold, remove_dead, remove_if_dead
+from janus_bench.held import beside, hold, remove_dead, remove_if_dead
 
 EXTRACTED = ".extracted"
 """Folder beside the datasets with what is extracted for those that are being made."""
@@ -47,6 +47,13 @@ def making(datasets: Path, name: str, *, wait: bool = False) -> Iterator[Path]:
                 folder.rmdir()
         if handle is not None:
             os.close(handle)
+
+
+def remove_made(datasets: Path, name: str) -> None:
+    """Remove the dataset ``name`` of ``datasets`` and what is extracted for it; UsageError if it is being made."""
+    with making(datasets, name) as extracted, beside(datasets / name, ".old") as old:
+        (datasets / name).replace(old)  # in one step: whoever opens it finds it whole or not at all
+        shutil.rmtree(extracted, ignore_errors=True)
 
 
 def _hold_new(folder: Path, wait: bool) -> int | None:

@@ -38,7 +38,29 @@ class ManifestLabel(TypedDict):
     flows: int
 
 
+class LabelRead(TypedDict):
+    """What a label, as it is written, was read as, and in how many rows."""
+
+    label: str
+    attack: bool
+    rows: int
+
+
+class ManifestTable(TypedDict):
+    """What became of the rows of a table without packets; ``left_out``, ``noted``: reason → rows."""
+
+    rows: int
+    used: int
+    left_out: Counts
+    noted: Counts
+
+
 class _MayBeThere(TypedDict, total=False):
+    known_defects: Sequence[str]
+    feature_sets: Sequence[str]
+    grouping: str
+    tables: Mapping[str, ManifestTable]
+    labels_read: Mapping[str, LabelRead]
     sites: Mapping[str, tuple[int, int]]
     stream: bool
     packets_not_in_stream: int
@@ -75,6 +97,7 @@ class Account(TypedDict, total=False):
 
     synthetic: bool
     licence: str
+    citation: str
     labels: Mapping[str, ManifestLabel]
     packets: ManifestPackets
     files: Mapping[str, ManifestFile]

@@ -125,6 +125,11 @@ def added() -> list[str]:
     return sorted(name for name in names if not name.startswith("."))  # a dot marks one that is still being written
 
 
+def bytes_on_disk(folder: Path) -> int:
+    """What the files below a folder hold together."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
 def unreadable() -> dict[str, str]:
     """Folders among the datasets that hold none that can be opened, and why: they must not vanish from a list in
     silence."""
@@ -139,6 +144,40 @@ def unreadable() -> dict[str, str]:
             except (DataError, OSError) as error:
                 found[path.name] = str(error)
     return found
+
+
+Overview = tuple[str, str, int | None, int | None, int | None, int | None, int | None, str | None, str]
+OVERVIEW = ("dataset", "kind", "flows", "benign", "attack", "families", "bytes", "licence", "summary")
+
+
+def overview() -> list[Overview]:
+    """What ``OVERVIEW`` names, of datasets that are there, of what is there and cannot be read, and of those that a
+    plugin can make; ``bytes`` on the disk."""
+    from datasets_registry.store import FlowStore
+
+    rows: list[Overview] = []
+    names, damaged = added(), unreadable()
+    for name in names:
+        if name in damaged:
+            continue
+        folder = dataset_folder(name)
+        manifest = FlowStore.open(folder).manifest
+        kind = "synthetic" if manifest["synthetic"] else "table" if "feature_sets" in manifest else "captures"
+        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
+        licence = manifest.get("licence", "not stated")
+        rows.append((name, kind, *numbers, bytes_on_disk(folder), licence, manifest["summary"]))
+    nothing = (None, None, None, None)
+    provided = plugins.datasets()
+    rows += [
+        (name, "unreadable", *nothing, bytes_on_disk(dataset_folder(name)), None, why)
+        for name, why in damaged.items()
+        if name not in provided
+    ]
+    for name, dataset in provided.items():
+        if name not in names or name in damaged:
+            kind = "synthetic" if dataset.synthetic else "captures"
+            rows.append((name, kind, *nothing, None, dataset.licence, f"{dataset.summary} (made when first used)"))
+    return rows
 
 
 def synthetic_suite() -> list[str]:
@@ -214,12 +253,45 @@ def load_datasets(names: Sequence[str], report: Report) -> dict[str, OpenDataset
     return {name: OpenDataset(open_dataset(name, report)) for name in names}
 
 
+def sets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sets of features that a dataset has, the one to be read first coming first."""
+    if "feature_sets" in manifest:
+        return tuple(manifest["feature_sets"])
+    return ("features", "cic_features", "context") if manifest["cic_features"] else ("features", "context")
+
+
+def shared_input(datasets: Mapping[str, OpenDataset]) -> str:
+    """What detectors that read tables of features read where nothing else is asked for: the first set that all of the
+    datasets have; ``features`` where they share none."""
+    first, *others = (sets_of(dataset.store.manifest) for dataset in datasets.values())
+    shared = [name for name in first if name != "context" and all(name in sets for sets in others)]
+    return shared[0] if shared else "features"
+
+
 def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
     """Datasets as a plan records them: hash, synthetic, summary and counts."""
-    described = {}
+    described, shared = {}, shared_input(datasets) if datasets else ""
     for name, dataset in datasets.items():
         manifest = dataset.store.manifest
+        notes = list(manifest.get("known_defects", ()))
+        if sets := manifest.get("feature_sets"):
+            notes.append(
+                f"a table without packets, with {' and '.join(sets)}; {manifest['grouping']}; detectors on tables read "
+                f"{shared} where nothing else is asked for"
+            )
+        if "cic_features" in (sets or ()) and any(
+            "feature_sets" not in each.store.manifest for each in datasets.values()
+        ):
+            notes.append(
+                "its cic_features are those of the tool that wrote the table; those of captures are computed anew and "
+                "differ (docs/features.md)"
+            )
         counts = {"flows": manifest["n_flows"], "benign": manifest["benign"], "attack": manifest["attack"]}
         about = {key: manifest[key] for key in ("hash", "synthetic", "summary")}
-        described[name] = {**about, **counts, "notes": [], "task": manifest.get("task", "attacks")}
+        described[name] = {
+            **about,
+            **counts,
+            "notes": notes,
+            "task": manifest.get("task", "attacks"),
+        }
     return described

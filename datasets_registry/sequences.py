@@ -10,7 +10,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
 from datasets_registry.capture.rules import FlowRules
+from datasets_registry.folders import take_provenance
 from datasets_registry.labelling.benign import benign_warnings
 from datasets_registry.manifest import Account
 from datasets_registry.store import FULL_STORE
@@ -87,17 +88,25 @@ def holds_sequences(folder: Path) -> bool:
 
 
 def ingest_sequences(
-    folder: Path, destination: Path, *, name: str, summary: str = "", progress: Callable[[str, float], None] = ignore
+    folder: Path,
+    destination: Path,
+    *,
+    name: str,
+    summary: str = "",
+    about: Mapping[str, str] | None = None,
+    progress: Callable[[str, float], None] = ignore,
 ) -> dict[str, Any]:
     """Write the sequences of ``folder`` as a flow store to ``destination`` (replacing one there), and return its
     manifest.
+
+    ``about``: licence and citation, where they are not to be those that came with the sequences.
 
     DataError says which file or value is wrong.  Memory: 8192 padded flows, and the ``flows.parquet`` of one part.
     """
     parts = _parts(folder)
     if not parts:
         raise DataError(f"{folder}: no packets.npz and no {FULL_STORE}/packets-*.npz")
-    account = _account(folder)
+    account = _account(folder) | dict(about or {})
     with replacing(destination) as staged:
         writer = StoreWriter(staged)
         for number, part in enumerate(parts):
@@ -112,9 +121,10 @@ def ingest_sequences(
             for label, flows in counts.items()
         }
         labels = {label: {**row, "flows": counts.get(label, 0)} for label, row in (account["labels"] | rows).items()}
-        warnings = [*account["warnings"], *benign_warnings(writer.counts.by_class())]
+        warnings = [*account["warnings"], *benign_warnings(writer.counts.by_class(), option=False)]
         # those that came with an exported dataset are there already
         account["warnings"] = list(dict.fromkeys(warnings))
+        take_provenance(folder, staged)
         manifest = writer.finish({**account, "name": name, "summary": summary, "stream": False, "labels": labels})
     progress("done", 1.0)
     return manifest
@@ -129,6 +139,8 @@ def _account(folder: Path) -> dict[str, Any]:
     except Unreadable as error:
         raise DataError(f"{path}: not the description of a dataset ({error})") from None
     account = {key: told.get(key, default) for key, default in UNKNOWN.items()}
+    if "citation" in told:
+        account["citation"] = told["citation"]
     return account | {"packets": UNKNOWN["packets"] | account["packets"]}
 
 

@@ -8,6 +8,8 @@ Layout (names and types in ``janus_bench.columns``)::
     labels.parquet        labels, apart: nothing here hands them out together with flow data
     cic_features.npy      (flows, 77) float32 in the order of ``columns.CIC_FEATURES``; absent where only sequences were
                           at hand
+    <set>.npy             of a dataset without packets, in place of packets and features: (flows, columns) float32 of
+                          each set of features that it has (``columns.FEATURE_INPUTS``)
     SHA256SUMS            checksum of every other file, as ``sha256sum -c`` reads it
 
 A store of more flows than one shard holds has these arrays and tables (not the manifest and the checksums) in
@@ -31,6 +33,7 @@ from datasets_registry.manifest import read_manifest
 from janus_bench.columns import (
     BIT_OF,
     CIC_FEATURES,
+    FEATURE_INPUTS,
     FLOW_COLUMNS,
     FLOW_FEATURES,
     LABEL_COLUMNS,
@@ -99,10 +102,31 @@ class Shard:
     begin: int
     n_flows: int
     has_cic: bool
+    sets: tuple[str, ...] | None = None
+    """The sets of features of a dataset without packets; None where there are packets."""
+
+    def check(self) -> None:
+        """DataError if the headers of its arrays are not as they should be."""
+        if self.sets is None:
+            self.arrays()
+        for name in self.sets or (("cic_features",) if self.has_cic else ()):
+            self.matrix(name)
+
+    def matrix(self, name: str) -> NDArray[np.float32]:
+        """A set of features, (n_flows, columns), memory-mapped; of a dataset with packets only ``cic_features``."""
+        if self.sets is None and name != "cic_features":
+            raise DataError(f"{self.store}: the dataset was made of captures, it has no {name}")
+        if self.sets is None:
+            return self.cic()
+        if name not in self.sets:
+            raise DataError(f"{self.store}: the dataset has {' and '.join(self.sets)}, not {name}")
+        return self._mapped(f"{name}.npy", "float32", (self.n_flows, len(FEATURE_INPUTS[name])))
 
     def arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Offsets (n_flows + 1,) into, and the memory-mapped arrays of ``columns.PACKET_ARRAYS``; DataError if headers
         do not agree."""
+        if self.sets is not None:
+            raise DataError(f"{self.store}: a table without packets: it has {' and '.join(self.sets)}")
         offsets = self._mapped("packets/offsets.npy", "int64", (self.n_flows + 1,))
         if offsets[0] != 0 or offsets[-1] < self.n_flows or (offsets[1:] < offsets[:-1]).any():
             raise damaged(self.store, f"{self.prefix}packets/offsets.npy does not rise from 0")
@@ -200,14 +224,15 @@ class FlowStore:
             )
         sizes = manifest["shards"]
         begins = starts_of(np.array(sizes))[:-1]
+        sets = tuple(manifest["feature_sets"]) if "feature_sets" in manifest else None
+        if unknown := set(sets or ()) - set(FEATURE_INPUTS):
+            raise damaged(folder, f"{MANIFEST}: feature_sets names {', '.join(sorted(unknown))}")
         shards = [
-            Shard(folder, prefix, int(begin), size, bool(manifest["cic_features"]))
+            Shard(folder, prefix, int(begin), size, bool(manifest["cic_features"]), sets)
             for prefix, begin, size in zip(shard_folders(len(sizes)), begins, sizes, strict=True)
         ]
         for shard in shards:
-            shard.arrays()
-            if shard.has_cic:
-                shard.cic()
+            shard.check()
         return cls(folder, manifest, shards, begins)
 
     @property
@@ -254,16 +279,13 @@ class FlowStore:
         parts = [(int(shard), np.flatnonzero(number == shard)) for shard in np.unique(number)]
         offsets, packets = self._take_packets(flow_ids, parts) if "packets" in inputs else (None, {})
         features: dict[str, NDArray[np.float64]] = {}
-        for name, columns, read in (
-            ("features", FLOW_FEATURES, self._features),
-            ("cic_features", CIC_FEATURES, lambda shard: self.shards[shard].cic()),
-        ):
+        for name in ("features", "cic_features", "netflow_v2"):
             if name in inputs:
                 # a row a feature: each is handed out as an array of its own
-                matrix = np.empty((len(columns), len(flow_ids)))
+                matrix = np.empty((len(FEATURE_INPUTS[name]), len(flow_ids)))
                 for shard, rows in parts:
-                    matrix[:, rows] = read(shard)[flow_ids[rows] - self.begins[shard]].T
-                features |= dict(zip(columns, matrix, strict=True))
+                    matrix[:, rows] = self._matrix(name, shard)[flow_ids[rows] - self.begins[shard]].T
+                features |= dict(zip(FEATURE_INPUTS[name], matrix, strict=True))
         return FlowBatch(ids, offsets, packets, features)
 
     def blocks(
@@ -293,6 +315,11 @@ class FlowStore:
             for name in columns:
                 columns[name][to] = values[name]
         return offsets, channels_of(columns)
+
+    def _matrix(self, name: str, number: int) -> NDArray[Any]:
+        """A set of features of a shard, (flows, columns)."""
+        shard = self.shards[number]
+        return self._features(number) if name == "features" and shard.sets is None else shard.matrix(name)
 
     def _features(self, number: int) -> NDArray[np.float64]:
         """The 20 features of a shard, (flows, 20); those of the shard asked for last are kept, for they have to be

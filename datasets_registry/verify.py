@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets_registry.block import Block, ContentHash, Counts
+from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts, TableHash
 from datasets_registry.store import (
     CHECKSUMS,
     CIC_FILE,
@@ -67,7 +67,9 @@ class Verification:
 
 def store_files(manifest: Mapping[str, Any]) -> list[str]:
     """Every file of a store with this manifest besides the list of checksums, relative to its folder."""
-    names = (*ARRAYS, *TABLES, *((CIC_FILE,) if manifest["cic_features"] else ()))
+    names: Sequence[str] = (*ARRAYS, *TABLES, *((CIC_FILE,) if manifest["cic_features"] else ()))
+    if "feature_sets" in manifest:
+        names = ("flows.parquet", "labels.parquet", *(f"{name}.npy" for name in manifest["feature_sets"]))
     return [MANIFEST, *(prefix + name for prefix in shard_folders(len(manifest["shards"])) for name in names)]
 
 
@@ -88,10 +90,16 @@ def verify_store(folder: Path, tell: Callable[[str, float], None] = ignore) -> V
     checks = [Check(name, "checksum", f"{(folder / name).stat().st_size} bytes") for name in expected]
     versions = f"schema version {store.manifest['schema_version']}, store version {store.manifest['store_version']}"
     checks.append(Check(MANIFEST, "versions and keys", versions))
-    content, counts = ContentHash(), Counts()
+    content: ContentHash | TableHash = ContentHash()
+    counts = Counts()
+    if (sets := store.manifest.get("feature_sets")) is not None:
+        content = TableHash(sets)
     for number, shard in enumerate(store.shards):
         tell(f"flows from {shard.begin} on", 0.5 + 0.5 * number / len(store.shards))
-        checks += _verify_shard(shard, content, counts)
+        if isinstance(content, TableHash):
+            checks += _verify_sets(shard, content, counts)
+        else:
+            checks += _verify_shard(shard, content, counts)
     _verify_counts(folder, store, counts)
     if content.hexdigest() != store.hash:
         raise damaged(
@@ -163,6 +171,24 @@ def _verify_shard(shard: Shard, content: ContentHash, counts: Counts) -> list[Ch
     if shard.has_cic:
         checks.append(Check(shard.prefix + CIC_FILE, "type, shape, range, protocol", f"{shard.n_flows} rows"))
     return checks
+
+
+def _verify_sets(shard: Shard, content: TableHash, counts: Counts) -> list[Check]:
+    """Of a dataset without packets."""
+    flows, labels = shard.table("flows.parquet"), shard.table("labels.parquet")
+    for name, table in (("flows.parquet", flows), ("labels.parquet", labels)):
+        _verify_table(shard, name, table)
+    sets = {name: shard.matrix(name) for name in shard.sets or ()}
+    for name, matrix in sets.items():
+        if not np.isfinite(matrix).all():
+            raise _bad(shard, f"{name}.npy: values that are not finite")
+    content.update(sets, flows.select(FLOW_FIELDS), labels.select(LABEL_FIELDS))
+    counts.count(flows, labels)
+    checks = [Check(f"{shard.prefix}{name}.npy", "type, shape, range", f"{shard.n_flows} rows") for name in sets]
+    return checks + [
+        Check(shard.prefix + name, "types, flow_id, range, counts", f"{shard.n_flows} rows")
+        for name in ("flows.parquet", "labels.parquet")
+    ]
 
 
 def _bad(shard: Shard, what: str) -> DataError:

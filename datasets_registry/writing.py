@@ -57,32 +57,43 @@ class StoreWriter:
         """Close the last shard, and write the manifest (``manifest`` and what is known here) and the checksums; the
         manifest as written."""
         self._close_shard()
-        if len(self._shards) == 1:
-            for path in sorted((self.folder / FULL_STORE / "00000").iterdir()):
-                path.replace(self.folder / path.name)
-            shutil.rmtree(self.folder / FULL_STORE)
-        whole = {
-            "schema_version": SCHEMA_VERSION,
-            "store_version": STORE_VERSION,
-            **manifest,
-            "hash": self.hash.hexdigest(),
+        described = {
             **self.counts.described(),
             "shards": self._shards,
             "cic_features": bool(self.has_cic),
         }
-        text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        (self.folder / MANIFEST).write_text(text, encoding="utf-8")
-        written = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
-        (self.folder / CHECKSUMS).write_text(
-            "".join(f"{checksum(self.folder / name)}  {name}\n" for name in written), encoding="utf-8"
-        )
-        return whole
+        return write_manifest(self.folder, manifest, self.hash.hexdigest(), described)
 
     def _close_shard(self) -> None:
         if self._open is not None:
             self._open.close()
             self._shards.append(self._open.n_flows)
             self._open = None
+
+
+def write_manifest(
+    folder: Path, manifest: Mapping[str, Any], content_hash: str, described: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Bring the only shard of a finished store up into its folder, and write the manifest and the checksums; the
+    manifest as written.  ``described``: counts, shards and what the store has."""
+    if len(described["shards"]) == 1:
+        for path in sorted((folder / FULL_STORE / "00000").iterdir()):
+            path.replace(folder / path.name)
+        shutil.rmtree(folder / FULL_STORE)
+    whole = {
+        "schema_version": SCHEMA_VERSION,
+        "store_version": STORE_VERSION,
+        **manifest,
+        "hash": content_hash,
+        **described,
+    }
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    (folder / CHECKSUMS).write_text(
+        "".join(f"{checksum(folder / name)}  {name}\n" for name in written), encoding="utf-8"
+    )
+    return whole
 
 
 class _ShardFiles:
@@ -93,10 +104,10 @@ class _ShardFiles:
         (folder / "packets").mkdir(parents=True)
         self.folder, self.begin, self.n_flows, self.n_packets = folder, begin, 0, 0
         self._arrays = {
-            name: _NpyFile(folder / "packets" / f"{name}.npy", dtype)
+            name: NpyFile(folder / "packets" / f"{name}.npy", dtype)
             for name, dtype in {"offsets": "int64", **PACKET_ARRAYS}.items()
         }
-        self._cic = _NpyFile(folder / CIC_FILE, "float32") if has_cic else None
+        self._cic = NpyFile(folder / CIC_FILE, "float32") if has_cic else None
         self._arrays["offsets"].append(np.zeros(1, np.int64))
         self._tables: dict[str, list[pl.DataFrame]] = {"flows": [], "labels": [], "flow_features": []}
 
@@ -125,7 +136,7 @@ class _ShardFiles:
             pl.concat(self._tables.pop(name)).rechunk().write_parquet(self.folder / f"{name}.parquet")
 
 
-class _NpyFile:
+class NpyFile:
     """A ``.npy`` file that rows are appended to; the header has room for the number of rows that there will be."""
 
     def __init__(self, path: Path, dtype: str) -> None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from detectors.shared.inputs import Input
 from detectors.shared.tabular import Arrays, SavedLearner, Tabular, features_only
-from janus_bench.compiled import njit
 from janus_bench.contract import FitContext
 from janus_bench.params import CheckedParams, Count, Limit, Share
 from janus_bench.ragged import starts_of
@@ -32,19 +31,6 @@ class IsolationForestParams(CheckedParams):
     max_samples: Annotated[int, Limit("≥", 2)] = 256
 
 
-@njit(nogil=True)
-def _isolation_depths(
-    rows: Any, root: Any, feature: Any, threshold: Any, left: Any, right: Any, depth: Any, out: Any
-) -> None:
-    """Add to ``out`` (n,) the ``depth`` of the leaf that each of ``rows`` (n, D) float32 falls into, tree by tree."""
-    for i in range(len(rows)):
-        for tree in range(len(root)):
-            node = root[tree]
-            while left[node] >= 0:
-                node = left[node] if rows[i, feature[node]] <= threshold[node] else right[node]
-            out[i] += depth[node]
-
-
 class IsolationForest(Tabular, SavedLearner):
     """Score = −``sklearn.ensemble.IsolationForest.score_samples``, in (0, 1], (n,) float64 (Liu, Ting, Zhou, ICDM 2008,
     equation 2), to the last bit.
@@ -54,7 +40,7 @@ class IsolationForest(Tabular, SavedLearner):
     """
 
     Params = IsolationForestParams
-    capabilities = features_only("scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)")
+    capabilities = features_only("scikit-learn's IsolationForest (Liu, Ting, Zhou, ICDM 2008)", groups={"classical"})
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"iforest-packets": {"input": "packets"}}
     block = 8192
 
@@ -86,9 +72,11 @@ class IsolationForest(Tabular, SavedLearner):
         }
 
     def _score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        from detectors.forest_kernel import isolation_depths
+
         learned, depths = self._model, np.zeros(len(rows))
         names = ("root", "feature", "threshold", "left", "right", "depth")
-        _isolation_depths(rows.astype(np.float32), *(learned[name] for name in names), depths)  # type: ignore[call-arg]
+        isolation_depths(rows.astype(np.float32), *(learned[name] for name in names), depths)  # type: ignore[call-arg]
         scale = learned["scale"]
         return 2 ** -np.divide(depths, scale, out=np.ones_like(depths), where=scale != 0)
 
@@ -131,7 +119,9 @@ class OneClassSVM(Tabular, SavedLearner):
     """
 
     Params: ClassVar[Any] = OneClassSVMParams
-    capabilities = features_only("scikit-learn's OneClassSVM (Schölkopf et al., Neural Computation 13, 2001)")
+    capabilities = features_only(
+        "scikit-learn's OneClassSVM (Schölkopf et al., Neural Computation 13, 2001)", groups={"classical"}
+    )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-packets": {"input": "packets"}}
     block = 2048  # a block of the kernel: 2048 × 5000 support vectors are 80 MB
 
@@ -200,6 +190,7 @@ class NystroemSVM(OneClassSVM):
     capabilities = features_only(
         "scikit-learn's Nystroem (Williams, Seeger, NeurIPS 2001) and SGDOneClassSVM, in place of OneClassSVM",
         "adapted",
+        groups={"classical"},
     )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ocsvm-nystroem-packets": {"input": "packets"}}
 

@@ -15,7 +15,11 @@ class Length:
     """Score = number of stored packets (at most ``MAX_PACKETS``), (n,) float64: how far length alone separates."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        inputs=frozenset({"packets"}), learns=False, provenance="control", source="control: number of packets"
+        inputs=frozenset({"packets"}),
+        learns=False,
+        provenance="control",
+        source="control: number of packets",
+        groups=frozenset({"control"}),
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
@@ -46,6 +50,7 @@ class Random:
         learns=False,
         provenance="control",
         source="control: uniform noise",
+        groups=frozenset({"control"}),
         exemptions=dict.fromkeys(("order_invariance", "batch_invariance"), "scores are noise by row")
         | {"orientation": "scores are noise and rank nothing"},
     )

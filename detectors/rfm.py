@@ -60,7 +60,9 @@ class RFM(NetworkDetector):
     """
 
     Params = RFMParams
-    capabilities = features_only("rFM / WT-Flow, arXiv 2508.05461 (from its abstract)", "our reading")
+    capabilities = features_only(
+        "rFM / WT-Flow, arXiv 2508.05461 (from its abstract)", "our reading", groups={"flow-matching"}
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"epochs": 50},
         "check": {"epochs": 5, "steps": 5},

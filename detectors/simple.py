@@ -51,7 +51,9 @@ class Mahalanobis(_Simple):
     (Chen et al., 2010)."""
 
     Params = MahalanobisParams
-    capabilities = features_only("scikit-learn's OAS (Chen, Wiesel, Eldar, Hero, IEEE TSP 58, 2010)")
+    capabilities = features_only(
+        "scikit-learn's OAS (Chen, Wiesel, Eldar, Hero, IEEE TSP 58, 2010)", groups={"classical"}
+    )
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         from sklearn.covariance import OAS
@@ -83,7 +85,9 @@ class KNN(_Simple):
     2000)."""
 
     Params = KNNParams
-    capabilities = features_only("k-th neighbour distance (Ramaswamy, Rastogi, Shim, SIGMOD 2000)")
+    capabilities = features_only(
+        "k-th neighbour distance (Ramaswamy, Rastogi, Shim, SIGMOD 2000)", groups={"classical", "neighbours"}
+    )
 
     def __init__(self, params: KNNParams | None = None) -> None:
         super().__init__(params)
@@ -121,7 +125,9 @@ class PCA(_Simple):
     Mudholkar, 1979: the Q statistic)."""
 
     Params = PCAParams
-    capabilities = features_only("PCA reconstruction error (Jackson, Mudholkar, Technometrics 21, 1979)")
+    capabilities = features_only(
+        "PCA reconstruction error (Jackson, Mudholkar, Technometrics 21, 1979)", groups={"classical"}
+    )
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         location = rows.mean(axis=0)
@@ -155,7 +161,7 @@ class GMM(_Simple):
     float64."""
 
     Params = GMMParams
-    capabilities = features_only("scikit-learn's GaussianMixture, full covariances")
+    capabilities = features_only("scikit-learn's GaussianMixture, full covariances", groups={"classical", "density"})
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"check": {"components": 3}}
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
@@ -203,7 +209,9 @@ class ECOD(_Simple):
     """
 
     Params = ECODParams
-    capabilities = features_only("ECOD (Li et al., IEEE TKDE 2022), scoring each flow by itself", "adapted")
+    capabilities = features_only(
+        "ECOD (Li et al., IEEE TKDE 2022), scoring each flow by itself", "adapted", groups={"classical"}
+    )
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Arrays:
         centred = rows - rows.mean(axis=0)

@@ -35,7 +35,9 @@ class TCCM(NetworkDetector):
     """
 
     Params = TCCMParams
-    capabilities = features_only("TCCM: time-conditioned contraction matching, NeurIPS 2025", "adapted")
+    capabilities = features_only(
+        "TCCM: time-conditioned contraction matching, NeurIPS 2025", "adapted", groups={"flow-matching"}
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {}, "paper": {}, "check": {"epochs": 5}}
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"tccm-packets": {"input": "packets"}}
 

@@ -39,6 +39,7 @@ class Job:
     hints     batch of ``Capabilities.hints``, or None
     threads, timeout_s, max_memory (bytes): limits of the process; None: unlimited
     model     folder below ``in/`` that a detector saved: it is loaded, and nothing is fitted
+    scores    names of the columns that are wanted, where whoever does the job has no detector to ask
     serve     after the targets, score each batch that a line on standard input names, until that ends
     """
 
@@ -58,6 +59,7 @@ class Job:
     model: str | None = None
     serve: bool = False
     version: str = ""
+    scores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ class ModelSaved:
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of a target lie in ``out/<target>/<role>.npy``, (flows, columns) float64."""
+    """The scores of a target lie in ``out/<target>/<role>.npy``, (flows, columns) float64; what was not measured is
+    None."""
 
     target: str
-    calibrate_s: float
-    score_s: float
-    peak_rss_mb: float
+    calibrate_s: float | None
+    score_s: float | None
+    peak_rss_mb: float | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def job_from(line: str) -> Job:
     fields = json.loads(line)
     del fields["message"]
     targets = tuple(JobTarget(**target) for target in fields.pop("targets"))
-    return Job(**fields | {"train": tuple(fields["train"]), "targets": targets})
+    return Job(**fields | {"train": tuple(fields["train"]), "scores": tuple(fields["scores"]), "targets": targets})
 
 
 def event_from(line: str) -> Event | None:

@@ -12,23 +12,34 @@ from janus_bench.params import build_params
 from janus_bench.plugins import LoadedDetector
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, Regime, RunSpec
 
+DEFAULT_INPUT = "features"
 NEIGHBOURS = frozenset({"context", "stream"})  # Inputs that hold what other flows did.
+WHOLE_FLOWS = frozenset({"cic_features", "stream"})  # Inputs that are there when a flow has ended, and not before.
 
 
 @dataclass(frozen=True)
 class DetectorChoice:
-    """A detector as asked for: ``label`` as the user wrote it, parameters still as text."""
+    """A detector as asked for: ``label`` as the user wrote it, parameters still as text; ``shared_input``: see
+    ``datasets_registry.registry.shared_input``."""
 
     label: str
     loaded: LoadedDetector
     given: Mapping[str, Any]
+    shared_input: str = DEFAULT_INPUT
+
+    @property
+    def default(self) -> Mapping[str, Any]:
+        """What stands in place of the default of a detector that reads tables: the sets that the datasets share."""
+        params_type: Any = self.loaded.params_type
+        reads_tables = getattr(params_type, "input", None) == DEFAULT_INPUT
+        return {"input": self.shared_input} if reads_tables and self.shared_input != DEFAULT_INPUT else {}
 
     def params(self, profile: str, *, diagonal: bool, overrides: Mapping[str, Any] | None = None) -> Any:
         """Defaults, overridden by the profile, by its refinement off the diagonal, by the preset, by the user, by the
         variant (``overrides``)."""
         loaded = self.loaded
         refined = {} if diagonal else loaded.profiles.get(f"{profile}/cross", {})
-        layers = (loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
+        layers = (self.default, loaded.profiles.get(profile, {}), refined, loaded.preset, self.given, overrides or {})
         return build_params(loaded.name, loaded.params_type, *layers)
 
 
@@ -55,6 +66,11 @@ class Fit:
     @property
     def first(self) -> RunSpec:
         return self.runs[0]
+
+    @property
+    def datasets(self) -> set[str]:
+        """Whose flows it uses."""
+        return {self.first.source or self.first.target, *(run.target for run in self.runs)}
 
     @property
     def title(self) -> str:
@@ -96,10 +112,11 @@ def make_plan(
     for choice in detectors:
         for row in _rows(protocol, choice):
             rows[row.label] = _declared(row, settings)
+            specs = _RowSpecs(protocol, row, datasets, settings)
             for seed in settings.seeds:
                 for place, regime in row.regimes.items():
                     for source, target in pairs:
-                        loaded, spec = _run_spec(protocol, row, datasets, settings, seed, (regime, source, target))
+                        loaded, spec = specs.of(seed, regime, source, target)
                         runs.setdefault(spec.key, (row.label, loaded, spec))
                         cells.append(ExpectedCell(row.label, place, source, target, seed, spec.key))
     record = PlanRecord(
@@ -146,53 +163,84 @@ def version_of(loaded: LoadedDetector) -> str:
     return loaded.version + (f", context {CONTEXT_VERSION}" if "context" in loaded.capabilities.inputs else "")
 
 
-def _run_spec(
-    protocol: ProtocolSpec,
-    row: _Row,
-    datasets: Mapping[str, Mapping[str, Any]],
-    settings: Settings,
-    seed: int,
-    cell: tuple[Regime, str, str],
-) -> tuple[LoadedDetector, RunSpec]:
-    """The run behind a cell, and the detector as its parameters make it.
+class _RowSpecs:
+    """The runs behind the cells of one row, and the detector as their parameters make it.
 
     A control has the parameters of its transfer cell and no source, so cells of a target share one control run.  A
-    detector that sees no neighbours has one run, whatever is done to them.
+    detector that sees no neighbours has one run, whatever is done to them.  Whatever a row's runs share is made once: a
+    plan may have a hundred thousand.
     """
-    regime, source, target = cell
-    params = row.choice.params(settings.profile, diagonal=source == target, overrides=row.variant.params)
-    loaded = row.choice.loaded.declaring(params)
-    spec = RunSpec(
-        detector=loaded.name,
-        version=version_of(loaded),
-        params={} if params is None else asdict(params),
-        regime=regime,
-        source=None if regime == "control" else source,
-        source_hash=None if regime == "control" else datasets[source]["hash"],
-        target=target,
-        target_hash=datasets[target]["hash"],
-        seed=seed,
-        split=settings.split,
-        caps=row.variant.caps or settings.profile,
-        profile=settings.profile,
-        calibration=protocol.calibration,
-        device=settings.device,
-        train_size=row.variant.train_size,
-        contamination=row.variant.contamination,
-        overlay=settings.overlay and bool(loaded.capabilities.inputs & NEIGHBOURS),
-        attacks_left=row.variant.attacks_left if "context" in loaded.capabilities.inputs else 0.0,
-    )
-    return loaded, spec
+
+    def __init__(
+        self, protocol: ProtocolSpec, row: _Row, datasets: Mapping[str, Mapping[str, Any]], settings: Settings
+    ) -> None:
+        self._protocol, self._row, self._settings = protocol, row, settings
+        self._hashes = {name: about["hash"] for name, about in datasets.items()}
+        self._resolved: dict[bool, tuple[LoadedDetector, dict[str, Any]]] = {}
+        self._controls: dict[tuple[bool, Regime, str, int], RunSpec] = {}
+
+    def of(self, seed: int, regime: Regime, source: str, target: str) -> tuple[LoadedDetector, RunSpec]:
+        diagonal = source == target
+        if diagonal not in self._resolved:
+            self._resolved[diagonal] = self._with_parameters(diagonal)
+        loaded, params = self._resolved[diagonal]
+        if regime != "control":
+            return loaded, self._spec(loaded, params, regime, source, target, seed)
+        where = diagonal, regime, target, seed
+        if where not in self._controls:
+            self._controls[where] = self._spec(loaded, params, regime, None, target, seed)
+        return loaded, self._controls[where]
+
+    def _with_parameters(self, diagonal: bool) -> tuple[LoadedDetector, dict[str, Any]]:
+        choice = self._row.choice
+        params = choice.params(self._settings.profile, diagonal=diagonal, overrides=self._row.variant.params)
+        return choice.loaded.declaring(params), {} if params is None else asdict(params)
+
+    def _spec(
+        self,
+        loaded: LoadedDetector,
+        params: Mapping[str, Any],
+        regime: Regime,
+        source: str | None,
+        target: str,
+        seed: int,
+    ) -> RunSpec:
+        variant, settings, inputs = self._row.variant, self._settings, loaded.capabilities.inputs
+        return RunSpec(
+            detector=loaded.name,
+            version=version_of(loaded),
+            params=params,
+            regime=regime,
+            source=source,
+            source_hash=None if source is None else self._hashes[source],
+            target=target,
+            target_hash=self._hashes[target],
+            seed=seed,
+            split=settings.split,
+            caps=variant.caps or settings.profile,
+            profile=settings.profile,
+            calibration=self._protocol.calibration,
+            device=settings.device,
+            train_size=variant.train_size,
+            contamination=variant.contamination,
+            overlay=settings.overlay and bool(inputs & NEIGHBOURS),
+            attacks_left=variant.attacks_left if "context" in inputs else 0.0,
+        )
 
 
 def _grouped(runs: Mapping[str, tuple[str, LoadedDetector, RunSpec]], seeds: Sequence[int]) -> tuple[Fit, ...]:
     """Fits seed by seed, so that what is staged for a seed can go before the next; within one in the order asked for,
     transfer before control: the long ones start first."""
-    fits: dict[str, Fit] = {}
+    fits: dict[str, tuple[str, LoadedDetector, list[RunSpec]]] = {}
+    keys: dict[tuple[object, ...], str] = {}
     for label, loaded, spec in runs.values():
-        fit = fits.get(spec.fit_key, Fit(spec.fit_key, label, loaded, ()))
-        fits[spec.fit_key] = replace(fit, runs=(*fit.runs, spec))
-    return tuple(sorted(fits.values(), key=lambda fit: seeds.index(fit.first.seed)))
+        # a row's runs share their parameters' object, so what is equal here has one key, which is not made anew
+        alike = label, id(spec.params), spec.regime, spec.source or spec.target, spec.seed
+        if alike not in keys or spec.regime == "pooled":
+            keys[alike] = spec.fit_key
+        fits.setdefault(keys[alike], (label, loaded, []))[2].append(spec)
+    made = [Fit(key, label, loaded, tuple(members)) for key, (label, loaded, members) in fits.items()]
+    return tuple(sorted(made, key=lambda fit: seeds.index(fit.first.seed)))
 
 
 def _declared(row: _Row, settings: Settings) -> DetectorRow:
@@ -210,7 +258,8 @@ def _declared(row: _Row, settings: Settings) -> DetectorRow:
         aggregator=variant.aggregator or capabilities.aggregator or "identity",
         detector=choice.label,
         variant=row.label.removeprefix(choice.label).removeprefix(" · "),
-        params={**choice.given, **variant.params},
+        params={**choice.default, **choice.given, **variant.params},
         regime=row.regimes["transfer"],
         calibrates=capabilities.target_use,
+        at_end=bool(capabilities.inputs & WHOLE_FLOWS) or None,
     )

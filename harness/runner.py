@@ -4,17 +4,21 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets_registry.registry import OpenDataset, draw_of
+from datasets_registry.registry import OpenDataset, draw_of, sets_of
+from datasets_registry.timeline import timeline
 from harness.environment import environment
 from harness.executors import Executor, Outcome
+from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
 from harness.plan import Fit, Plan
@@ -52,6 +56,7 @@ class Result:
     reused: int
     records: list[RunRecord] = field(default_factory=list)
     interrupted: bool = False
+    handed_out: int = 0  # Fits that somebody else does; their runs have no rows yet.
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,10 @@ class Machine:
     max_memory: int | None
     executor: Executor
 
+    def pool(self) -> Pool:
+        """Where the fits of a run are waited for."""
+        return SameThread() if isinstance(self.executor, InProcessExecutor) else ThreadPoolExecutor(self.jobs)
+
 
 def run_plan(
     plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer
@@ -77,11 +86,12 @@ def run_plan(
     store.write_plan(plan.record)
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
+        store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = threading.Event()
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
-        with ThreadPoolExecutor(machine.jobs) as pool:
+        with machine.pool() as pool:
             futures: list[Future[list[RunRecord]]] = []
             pending: set[Future[list[RunRecord]]] = set()
             try:
@@ -105,7 +115,9 @@ def run_plan(
                 raise
     finally:
         stages.close()
+    result.interrupted |= stop.is_set()  # also where a fit of this very process was interrupted
     result.reused += sum(len(fit.reused) for fit in fits)
+    result.handed_out = sum(fit.handed_out for fit in fits)
     return result
 
 
@@ -126,10 +138,21 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
         name = dataset_of(run, use)
         for part in ("test_benign", "test_attack") if use.part == "test" else (use.part,):
             n = len(datasets[name].part(draw_of(run), part))
-            if n < FEWEST_FLOWS:
+            # without attacks there are false alerts to count, with a single one nothing could be told of it
+            if n < FEWEST_FLOWS and not (part == "test_attack" and n == 0):
                 return f"{name} has {n} flows for {part}, fewer than {FEWEST_FLOWS}"
+    shown = run.source or run.target
+    if capabilities.hints != "none" and not len(datasets[shown].part(draw_of(run), "test_attack")):
+        return f"{shown} has no attack flows, and this detector is shown some ({capabilities.hints})"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
+        if "feature_sets" in manifest and (lacking := capabilities.inputs - set(sets_of(manifest))):
+            return (
+                f"{name} is a table without packets: it has {' and '.join(sets_of(manifest))}, not "
+                f"{' and '.join(sorted(lacking))}"
+            )
+        if "feature_sets" not in manifest and "netflow_v2" in capabilities.inputs:
+            return f"{name} was made of captures: it has {' and '.join(sets_of(manifest))}, not netflow_v2"
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not manifest.get(artifact):
                 return f"{name} was added without {artifact}: add it again from its captures"
@@ -153,11 +176,7 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if (
-        values.dtype != np.float64
-        or values.shape != shape
-        or not np.isfinite(values).all()
-    ):
+    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
         raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
     return values
 
@@ -183,6 +202,7 @@ class _FitRun:
             stop,
         )
         self._records: list[RunRecord] = []
+        self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
@@ -245,7 +265,7 @@ class _FitRun:
 
     def _what_is_missing(self) -> list[RunSpec]:
         """Another run may have finished some or all of it since this one looked."""
-        records = self._store.records({run.key for run in self._fit.runs})
+        records = self._store.records_of(run.key for run in self._fit.runs)
         final = final_runs([self._fit], self._datasets, records)
         self.reused = [records[key] for key in sorted(final)]
         self._runs = {name: run for name, run in self._runs.items() if run.key not in final}
@@ -270,7 +290,8 @@ class _FitRun:
             outcome = self._machine.executor.run(
                 self._job(folder), self._stop, lambda event: self._on_event(stages, folder, event)
             )
-            self._store.write_log(self._fit.key, outcome.log)
+            if not outcome.handed_out:
+                self._store.write_log(self._fit.key, outcome.log)
         except WriteFailed:
             raise
         except JanusBenchError as error:
@@ -283,6 +304,10 @@ class _FitRun:
             outcome = Outcome("error", one_line(error), 0.0, None)
         finally:
             stages.release(folder, self.batches.values())
+        if outcome.handed_out:
+            self.handed_out = True
+            self._observer.message(f"{self._fit.title}: {outcome.reason}")
+            return
         self._finish(list(self._runs.values()), outcome)
 
     def _job(self, folder: Path) -> Job:
@@ -302,6 +327,7 @@ class _FitRun:
             hints="hints" if "hints" in self.batches else None,
             targets=tuple(self._targets),
             version=self._fit.loaded.version,
+            scores=tuple(self._fit.loaded.capabilities.scores),
         )
 
     def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:
@@ -370,7 +396,7 @@ class _FitRun:
             "fit_s": self._fit_s,
             "calibrate_s": event.calibrate_s,
             "score_s": event.score_s,
-            "flows_per_s": scored / event.score_s if event.score_s > 0 else None,
+            "flows_per_s": scored / event.score_s if event.score_s else None,
             "peak_rss_mb": event.peak_rss_mb,
         }
         counts = self._counts(run, stages.flow_ids)

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,13 @@ class Batches:
             yield FlowBatch(np.array(ids[start:stop]), offsets, channels, features, stream)
 
 
+class Told(Protocol):
+    """Who hears what becomes of a job."""
+
+    def send(self, event: Event) -> None: ...
+    def failed(self, error: BaseException, target: str | None = None) -> None: ...
+
+
 class Events:
     """Lines to the parent."""
 
@@ -116,7 +123,7 @@ def classify(error: BaseException) -> tuple[Literal["invalid_output", "oom", "er
     return "error", str(error) if isinstance(error, JanusBenchError) else one_line(error)
 
 
-def run(job: Job, events: Events) -> None:
+def run(job: Job, events: Told) -> None:
     """Fit once, then calibrate and score for every target; a failure on one target leaves the others alone."""
     if job.code != own_code():
         raise JanusBenchError(
@@ -178,7 +185,7 @@ def _saved(detector: Any, model: Path) -> bool:
     return True
 
 
-def _serve(detector: Any, batches: Batches, columns: tuple[str, ...], out: Path, events: Events) -> None:
+def _serve(detector: Any, batches: Batches, columns: tuple[str, ...], out: Path, events: Told) -> None:
     """Score the batches that are named on standard input, a line each, until it ends."""
     while name := sys.stdin.readline().strip():
         started = time.perf_counter()
@@ -190,7 +197,7 @@ class _Scoring:
     """Tells the parent which scores are being made and how many of all flows have theirs: it may take as long as the
     fit."""
 
-    def __init__(self, events: Events, batches: Batches, targets: Sequence[JobTarget]) -> None:
+    def __init__(self, events: Told, batches: Batches, targets: Sequence[JobTarget]) -> None:
         self._events, self._targets = events, targets
         self._flows = {name: batches.flows(name) for target in targets for name in target.score.values()}
         self._done: set[str] = set()

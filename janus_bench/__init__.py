@@ -64,6 +64,7 @@ _HOME = {
     ),
     "janus_bench.extensions": ("Dataset", "Metric", "ProtocolSpec", "Renderer", "TestScores", "Variant", "hookimpl"),
     "reports.notebook": ("open_results",),
+    "harness.api": ("datasets", "fit", "run", "score"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = list(_MODULE_OF)

@@ -55,6 +55,22 @@ CIC_FEATURES = (
 """CICFlowMeter's features under the names of the published CSVs (leading spaces stripped), of the whole flow;
 definitions in ``docs/features.md``."""
 
+NETFLOW_V2_FEATURES = (
+    *("PROTOCOL", "L7_PROTO", "IN_BYTES", "IN_PKTS", "OUT_BYTES", "OUT_PKTS"),
+    *("TCP_FLAGS", "CLIENT_TCP_FLAGS", "SERVER_TCP_FLAGS"),
+    *("FLOW_DURATION_MILLISECONDS", "DURATION_IN", "DURATION_OUT", "MIN_TTL", "MAX_TTL"),
+    *("LONGEST_FLOW_PKT", "SHORTEST_FLOW_PKT", "MIN_IP_PKT_LEN", "MAX_IP_PKT_LEN"),
+    *("SRC_TO_DST_SECOND_BYTES", "DST_TO_SRC_SECOND_BYTES"),
+    *("RETRANSMITTED_IN_BYTES", "RETRANSMITTED_IN_PKTS", "RETRANSMITTED_OUT_BYTES", "RETRANSMITTED_OUT_PKTS"),
+    *("SRC_TO_DST_AVG_THROUGHPUT", "DST_TO_SRC_AVG_THROUGHPUT"),
+    *("NUM_PKTS_UP_TO_128_BYTES", "NUM_PKTS_128_TO_256_BYTES", "NUM_PKTS_256_TO_512_BYTES"),
+    *("NUM_PKTS_512_TO_1024_BYTES", "NUM_PKTS_1024_TO_1514_BYTES"),
+    *("TCP_WIN_MAX_IN", "TCP_WIN_MAX_OUT", "ICMP_TYPE", "ICMP_IPV4_TYPE"),
+    *("DNS_QUERY_ID", "DNS_QUERY_TYPE", "DNS_TTL_ANSWER", "FTP_COMMAND_RET_CODE"),
+)
+"""The 39 numbers of a flow in the NetFlow v2 datasets (Sarhan et al. 2022, 10.1007/s11036-021-01843-0), without its
+addresses and ports, as nProbe wrote them: bytes, packets, ms, bit/s and codes; no logarithms."""
+
 CONTEXT_FEATURES = (
     *(f"{key}_count_{life}s" for key in ("src", "dst", "pair") for life in (1, 10, 100, 1000)),
     *(f"{key}_service_count_{life}s" for key in ("src", "dst") for life in (1, 10, 100, 1000)),
@@ -68,11 +84,20 @@ CONTEXT_FEATURES = (
 
 CONTEXT_VERSION = 2  # Changes when a number of the context does, and with it the keys of runs that read one.
 
-FEATURE_INPUTS = {"features": FLOW_FEATURES, "cic_features": CIC_FEATURES, "context": CONTEXT_FEATURES}
+FEATURE_INPUTS = {
+    "features": FLOW_FEATURES,
+    "cic_features": CIC_FEATURES,
+    "context": CONTEXT_FEATURES,
+    "netflow_v2": NETFLOW_V2_FEATURES,
+}
 """Inputs that are a table of features → its columns."""
 
-INPUTS = ("packets", "features", "cic_features", "context", "stream")
-"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES``, those of
+INPUT_SPELLINGS = {"flow": "features", "cicflowmeter": "cic_features"}
+"""Other accepted names of inputs that are a table."""
+
+INPUTS = ("packets", "features", "cic_features", "context", "netflow_v2", "stream")
+"""What a detector may ask for: packet sequences, the features of ``FLOW_FEATURES``, those of ``CIC_FEATURES`` and of
+``NETFLOW_V2_FEATURES``, those of
 ``CONTEXT_FEATURES`` (for training, validation and calibration without attacks among the neighbours), and whole captures
 packet by packet with host identities, in the order of time: for training, validation and calibration without the
 packets of other flows, at scoring all there is."""

@@ -221,6 +221,8 @@ class Capabilities:
     hints          what it is given of that: ``few_shot``, 20 attack flows of the source's test part, known to be
                    attacks; ``transductive``, 100 benign and 100 attack flows of that part, unlabelled
     source         paper or code, one line
+    doubtful       what in it is a guess, or is known to differ from what was published, for a reader of its numbers
+    groups         names under which it is chosen together with its kin: ``run --detectors reconstruction``
     version        change it when scores change: stored results of the old version are then not reused
     exemptions     conformance check → reason why it cannot hold
     """
@@ -236,11 +238,14 @@ class Capabilities:
     uses_labels: bool = False
     hints: Literal["none", "few_shot", "transductive"] = "none"
     source: str = ""
+    doubtful: str = ""
+    groups: frozenset[str] = frozenset()
     version: str = "1"
     exemptions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", frozenset(self.inputs))
+        object.__setattr__(self, "groups", frozenset(self.groups))
         object.__setattr__(self, "uses_labels", self.uses_labels or self.hints != "none")
         unknown = self.inputs - set(INPUTS)
         if unknown:

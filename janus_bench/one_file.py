@@ -27,6 +27,13 @@ def is_file(request: str) -> bool:
     return _ASKED_FOR.fullmatch(request) is not None
 
 
+def path_of(request: str) -> Path:
+    """The file that is asked for, whatever class of it."""
+    asked = _ASKED_FOR.fullmatch(request)
+    assert asked is not None
+    return Path(asked["file"])
+
+
 def load(request: str) -> tuple[str, type, str, str]:
     """Name of the rows (the class where the request names it, else the file's stem), the class, the request with the
     file's whole path, and 12 hex digits of the SHA-256 of its content.

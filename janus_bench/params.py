@@ -84,6 +84,17 @@ class Limit:
         return _COMPARED[self.sign](number, self.bound)
 
 
+@dataclasses.dataclass(frozen=True)
+class Spelled:
+    """A text that may be written in several ways, as part of its annotation: ``Annotated[str, Spelled(f, "…")]``.
+
+    canonical  text → the one way that counts; ValueError for what is none;  expected: what is wanted, for messages
+    """
+
+    canonical: Callable[[str], str]
+    expected: str
+
+
 _COMPARED: Mapping[str, Callable[[float, float], bool]] = {
     "≥": operator.ge,
     "≤": operator.le,
@@ -141,9 +152,27 @@ def _parts(hint: Any) -> tuple[Any, tuple[Limit, ...], bool]:
     return hint, limits, optional
 
 
+def _spelled(hint: Any) -> Spelled | None:
+    notes = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    return next((note for note in notes if isinstance(note, Spelled)), None)
+
+
+def _is(spelled: Spelled, value: str) -> bool:
+    """Whether a text is written in the way that counts."""
+    try:
+        return spelled.canonical(value) == value
+    except ValueError:
+        return False
+
+
 def _from_text(value: Any, hint: Any) -> Any:
     """``value`` as its annotation wants it; as it is where that cannot be, which ``_unmet`` then says."""
     kind, _, optional = _parts(hint)
+    if (spelled := _spelled(hint)) is not None and isinstance(value, str):
+        try:
+            return spelled.canonical(value)
+        except ValueError:
+            return value
     if optional and isinstance(value, str) and value.lower() == "none":
         return None
     if typing.get_origin(kind) is Literal:
@@ -164,6 +193,8 @@ def _unmet(hint: Any, value: Any) -> str:
     kind, limits, optional = _parts(hint)
     if optional and value is None:
         return ""
+    if (spelled := _spelled(hint)) is not None:
+        return "" if isinstance(value, str) and _is(spelled, value) else spelled.expected
     if typing.get_origin(kind) is Literal:
         allowed = typing.get_args(kind)
         return "" if value in allowed else f"one of {', '.join(str(option) or 'nothing' for option in allowed)}"

@@ -156,6 +156,16 @@ def load_detectors() -> tuple[list[LoadedDetector], list[Broken]]:
     return loaded, broken
 
 
+def detector_groups() -> Mapping[str, tuple[str, ...]]:
+    """Group → the detectors that declare it; ``all`` has every one.  A detector's or preset's own name is no group."""
+    members: dict[str, list[str]] = {"all": []}
+    for detector in load_detectors()[0]:
+        for group in ("all", *sorted(detector.capabilities.groups)):
+            members.setdefault(group, []).append(detector.name)
+    taken = {*_by_name(DETECTOR_GROUP), *presets()}
+    return {group: tuple(names) for group, names in sorted(members.items()) if group not in taken}
+
+
 def load_detector(name: str) -> LoadedDetector:
     """Import a detector, by its own name, by a preset's or by its file, and check what it declares.
 
@@ -200,13 +210,24 @@ def _load(name: str) -> LoadedDetector:
             f"detector {name!r} ({origin}): registered more than once: uninstall one of the distributions"
         )
     try:
-        return describe_detector(name, entry.load() if own == name else entry.load()(member))
+        return _of_file(describe_detector(name, entry.load() if own == name else entry.load()(member)), family)
     except UsageError:  # a family's: there is no such member
         raise
     except PluginError as error:
         raise PluginError(f"detector {name!r} ({origin}): {error}") from None
     except Exception as error:  # noqa: BLE001  whatever a plugin raises at import is the plugin's, and costs one line
         raise PluginError(f"detector {name!r} ({origin}) cannot be loaded: {one_line(error)}") from None
+
+
+def _of_file(loaded: LoadedDetector, family: str) -> LoadedDetector:
+    """A family's member that is a file of the user's (``own_file``: name, whole path, digest of all that it is made of)
+    is a detector in a file as any other."""
+    if (own := getattr(loaded.factory, "own_file", None)) is None:
+        return loaded
+    name, path, digest = own
+    if name in {*_by_name(DETECTOR_GROUP), *presets()}:
+        raise UsageError(f"{path}: {name!r} is an installed detector: give it another name")
+    return dataclasses.replace(loaded, name=name, file=f"{family}:{path}", digest=digest)
 
 
 def describe_detector(name: str, factory: Any) -> LoadedDetector:
@@ -368,10 +389,16 @@ def notify(hook: str, argument: Mapping[str, Any], report: Callable[[str], None]
 
 
 def _by_name(group: str) -> Mapping[str, list[EntryPoint]]:
+    return _found(group, entry_points)
+
+
+@cache
+def _found(group: str, installed: Callable[..., Iterable[EntryPoint]]) -> Mapping[str, list[EntryPoint]]:
+    """Read once a process: reading takes some 20 ms, and a request may name many detectors."""
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     # One distribution can be seen twice (an editable install and its source folder on the path): the same claim counts
     # once.
-    for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in entry_points(group=group)}.values():
+    for entry in {(entry.name, entry.value, _origin(entry)): entry for entry in installed(group=group)}.values():
         found[entry.name].append(entry)
     return dict(sorted(found.items()))
 

@@ -7,7 +7,8 @@ fitted detector scored on one target; a *fit* is the group of runs that share ev
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Self, TypedDict
 
 SCHEMA_VERSION = 2
@@ -25,7 +26,10 @@ score."""
 
 def canonical_json(value: Mapping[str, Any]) -> str:
     """The one spelling of a declaration that keys are made from: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def key_of(value: Mapping[str, Any]) -> str:
@@ -77,17 +81,20 @@ class RunSpec:
     @property
     def declared(self) -> dict[str, Any]:
         """As it is stored."""
-        return declared(asdict(self))
+        return declared({name: getattr(self, name) for name in _SPEC})
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key_of(self.declared)
 
-    @property
+    @cached_property
     def fit_key(self) -> str:
         """Shared by all runs that one fit serves."""
         of_target = ("target", "target_hash") if self.regime == "transfer" else ()
         return key_of({name: value for name, value in self.declared.items() if name not in of_target})
+
+
+_SPEC = tuple(each.name for each in fields(RunSpec))
 
 
 class StoredPartition(TypedDict, total=False):
@@ -181,6 +188,7 @@ class DetectorRow:
                 ``params``: what the two set. Plans of schema version 1 do not store these three.
     regime      of its runs, ``transfer`` or ``pooled``;  ``calibrates``: ``Capabilities.target_use``.  None in older
                 plans, which do not store them.
+    at_end      True where it judges a flow at its end, never by its first 64 packets; else None
     """
 
     name: str
@@ -195,10 +203,11 @@ class DetectorRow:
     params: Mapping[str, Any] = field(default_factory=dict)
     regime: Regime | None = None
     calibrates: str | None = None
+    at_end: bool | None = None
 
 
 PARTS = ("detector", "variant", "params")
-LATER = ("regime", "calibrates")
+LATER = ("regime", "calibrates", "at_end")
 """Of a plan's row: what version 1 does not store, and what is not stored where it is None, so that a plan that knows
 nothing of it keeps its key."""
 
@@ -229,19 +238,22 @@ class PlanRecord:
         """Its name in tables."""
         return f"{self.protocol}{OVERLAID if self.overlay else ''}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key_of(replace(self, made="").to_json())
 
-    @property
+    @cached_property
     def outside_means(self) -> frozenset[str]:
-        """Datasets whose positives are no attacks but another class of traffic: cells that test on them are left out of
-        means."""
-        return frozenset(name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT)
+        """Datasets without attacks, or whose positives are none but another class of traffic: cells that test on them
+        are left out of means."""
+        return frozenset(
+            name for name, entry in self.datasets.items() if entry.task == CLASS_SHIFT or entry.attack == 0
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
-        stored = asdict(self)
+        stored = asdict(replace(self, cells=()))
+        stored["cells"] = [dict(vars(cell)) for cell in self.cells]  # there may be a hundred thousand
         unknown = PARTS if self.schema_version == 1 else ()
         stored["detectors"] = {
             label: {

@@ -15,7 +15,7 @@ import re
 import stat
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ class Unreadable(ValueError):
 def read_json(path: Path, hint: Any = Any) -> Any:
     """The JSON of a file, held to an annotation (see ``mismatch``)."""
     try:
-        _regular(path)
+        regular(path)
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except Unreadable:
         raise
@@ -62,41 +62,93 @@ def mismatch(value: object, hint: Any, where: str = "") -> str:
     Known are None, bool, int, float (finite), str, Literal, unions, ``Mapping[str, …]``, lists and tuples, TypedDicts
     (further keys are allowed), and dataclasses, whose fields with a default may be left out.
     """
+    return _check_of(hint)(value, where)
+
+
+Check = Callable[[Any, str], str]
+
+
+@cache
+def _check_of(hint: Any) -> Check:
+    """``mismatch`` of one annotation, which is taken apart once: a folder may have a hundred thousand rows."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
-        return ""
+        return lambda _, __: ""
     if origin in (typing.Union, types.UnionType):
-        found = [mismatch(value, option, where) for option in arguments]
-        return "" if "" in found else max(found, key=len)
+        return _check_union([_check_of(option) for option in arguments])
     if origin is Literal:
-        return "" if value in arguments else _unmet(where, value, f"one of {', '.join(map(str, arguments))}")
+        return lambda value, where: (
+            "" if value in arguments else _unmet(where, value, f"one of {', '.join(map(str, arguments))}")
+        )
     if dataclasses.is_dataclass(hint) or typing.is_typeddict(hint):
-        return _unmet_fields(value, hint, where)
+        return _check_fields(hint)
     if origin is not None and issubclass(origin, Mapping):
+        return _check_mapping(arguments[1])
+    if origin is not None and issubclass(origin, Sequence):
+        fixed = origin is tuple and Ellipsis not in arguments
+        return _check_list([_check_of(kind) for kind in (arguments if fixed else arguments[:1])], fixed)
+    return lambda value, where: "" if _is(value, hint) else _unmet(where, value, _SIMPLE[hint])
+
+
+def _check_union(options: Sequence[Check]) -> Check:
+    def check(value: object, where: str) -> str:
+        found = []
+        for option in options:
+            found.append(option(value, where))
+            if not found[-1]:
+                return ""
+        return max(found, key=len)
+
+    return check
+
+
+def _check_mapping(of: Any) -> Check:
+    of_key = _check_of(str)
+
+    def check(value: object, where: str) -> str:
         if not isinstance(value, dict):
             return _unmet(where, value, "an object")
-        parts = (
-            (mismatch(key, str, f"a key of {where or 'it'}") or mismatch(one, arguments[1], _at(where, key)))
-            for key, one in value.items()
-        )
-        return next(filter(None, parts), "")
-    if origin is not None and issubclass(origin, Sequence):
+        check_one = _check_of(of)  # not before: an annotation may name itself
+        for key, one in value.items():
+            if of_key(key, "") or check_one(one, ""):  # where it is, is put together only where something is wrong
+                return of_key(key, f"a key of {where or 'it'}") or check_one(one, _at(where, key))
+        return ""
+
+    return check
+
+
+def _check_list(kinds: Sequence[Check], fixed: bool) -> Check:
+    def check(value: object, where: str) -> str:
         if not isinstance(value, list):
             return _unmet(where, value, "a list")
-        of = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(value)
-        if len(of) != len(value):
-            return _unmet(where, value, f"a list of {len(of)}")
-        return next(
-            filter(
-                None,
-                (
-                    mismatch(one, kind, f"{where}[{place}]")
-                    for place, (one, kind) in enumerate(zip(value, of, strict=True))
-                ),
-            ),
-            "",
-        )
-    return "" if _is(value, hint) else _unmet(where, value, _SIMPLE[hint])
+        if fixed and len(kinds) != len(value):
+            return _unmet(where, value, f"a list of {len(kinds)}")
+        for place, one in enumerate(value):
+            kind = kinds[place] if fixed else kinds[0]
+            if kind(one, ""):
+                return kind(one, f"{where}[{place}]")
+        return ""
+
+    return check
+
+
+def _check_fields(kind: Any) -> Check:
+    def check(value: object, where: str) -> str:
+        if not isinstance(value, dict):
+            return _unmet(where, value, "an object")
+        checks, required, closed = _fields(kind)
+        for name in required:
+            if name not in value:
+                return f"{_at(where, name)} is missing"
+        for name, one in value.items():
+            if name not in checks:
+                if closed:
+                    return f"{_at(where, name)} is not known"
+            elif checks[name](one, ""):
+                return checks[name](one, _at(where, name))
+        return ""
+
+    return check
 
 
 _SIMPLE: Mapping[Any, str] = {
@@ -118,34 +170,19 @@ def _is(value: object, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _unmet_fields(value: object, kind: Any, where: str) -> str:
-    if not isinstance(value, dict):
-        return _unmet(where, value, "an object")
-    hints, required, closed = _fields(kind)
-    for name in required:
-        if name not in value:
-            return f"{_at(where, name)} is missing"
-    for name, one in value.items():
-        if name not in hints and closed:
-            return f"{_at(where, name)} is not known"
-        if name in hints and (wrong := mismatch(one, hints[name], _at(where, name))):
-            return wrong
-    return ""
-
-
 @cache
-def _fields(kind: Any) -> tuple[Mapping[str, Any], Sequence[str], bool]:
-    """Annotations of all fields, the fields that have to be there, and whether there may be no others."""
+def _fields(kind: Any) -> tuple[Mapping[str, Check], Sequence[str], bool]:
+    """Checks of all fields, the fields that have to be there, and whether there may be no others."""
     hints = typing.get_type_hints(kind)
     if typing.is_typeddict(kind):
-        return hints, sorted(kind.__required_keys__), False
+        return {name: _check_of(hint) for name, hint in hints.items()}, sorted(kind.__required_keys__), False
     fields = dataclasses.fields(kind)
     given = [
         field.name
         for field in fields
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
-    return {field.name: hints[field.name] for field in fields}, given, True
+    return {field.name: _check_of(hints[field.name]) for field in fields}, given, True
 
 
 def _at(where: str, name: object) -> str:
@@ -170,7 +207,7 @@ def read_array(path: Path, *, mapped: bool = True) -> NDArray[Any]:
     import numpy as np
 
     try:
-        _regular(path)
+        regular(path)
         with path.open("rb") as file:
             shape, fortran_order, dtype = npy_header(file)
             if dtype.hasobject:
@@ -261,7 +298,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        _regular(path)
+        regular(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except OSError as error:
@@ -302,7 +339,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
-def _regular(path: Path) -> None:
-    """A FIFO in place of a file would be waited for, for ever."""
+def regular(path: Path) -> None:
+    """Unreadable unless it is a file: a FIFO in its place would be waited for, for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise Unreadable("it is not a regular file")

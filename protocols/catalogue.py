@@ -57,6 +57,17 @@ PROTOCOLS = (
         table="stability",
     ),
     ProtocolSpec(
+        "operational",
+        (
+            "Within, with all flows tested, shown as incidents: campaigns found, time to the first alert, false "
+            "incidents a day."
+        ),
+        diagonal,
+        regimes=("transfer",),
+        variants=(Variant(caps="paper"),),
+        table="incidents",
+    ),
+    ProtocolSpec(
         "time",
         (
             "Within, in order of time: train on the earliest benign flows, then calibrate, test on the latest; one "
@@ -64,6 +75,18 @@ PROTOCOLS = (
         ),
         diagonal,
         split="time",
+    ),
+    ProtocolSpec(
+        "drift",
+        (
+            "Train and calibrate on the earliest day, test every later one; with and without recalibrating on the day "
+            "before.  One site and one clock only."
+        ),
+        diagonal,
+        regimes=("transfer",),
+        variants=(Variant(caps="paper"),),
+        split="drift",
+        table="drift",
     ),
     ProtocolSpec(
         "train-size",

@@ -79,8 +79,11 @@ class FlowIndex:
         source, sources = _numbered(labels["source"])
         site, sites = _numbered(labels["site"])
         five_tuple = _five_tuples(flows, hosts)
-        twice = _recorded_twice(five_tuple, file, start)
-        session = _sessions(file, five_tuple, twice)
+        # Tables without packets may know neither addresses (then each flow is a session) nor times.
+        addressed, timed = bool((flows["src_ip"] != "").any()), bool(start.any())
+        nothing = np.empty(0, np.int64)
+        twice = _recorded_twice(five_tuple, file, start) if addressed and timed else (nothing, nothing)
+        session = _sessions(file, five_tuple, twice) if addressed else np.arange(len(start))
         group = _groups(source, twice)
         of_session = np.empty(len(start), np.int64)
         latest_first = np.argsort(start, kind="stable")[::-1]
@@ -100,7 +103,7 @@ class FlowIndex:
             sites=tuple(sites),
             salt=int(data_hash[:15], 16),
             same={sources[number]: sources[first] for number, first in enumerate(group) if first != number},
-            at_home=_at_home(hosts, attack),
+            at_home=_at_home(hosts, attack) if addressed else None,
             name=name,
         )
 

@@ -64,6 +64,16 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
     return low, high
 
 
+def rates_by_chance(n_cal: int, above: int, flows: int, confidence: float = 0.99) -> Interval:
+    """Between which shares of ``flows`` (one or more) lie above a threshold that ``above`` of ``n_cal`` calibration
+    scores exceed, if all are exchangeable: their number is beta-binomial."""
+    from scipy.stats import betabinom
+
+    chance = betabinom(flows, above + 1, n_cal - above)
+    tail = (1 - confidence) / 2
+    return float(chance.ppf(tail)) / flows, float(chance.ppf(1 - tail)) / flows
+
+
 @dataclass(frozen=True)
 class SourceLikeness:
     """How well a score tells benign flows of the target from benign flows of the source, though neither are attacks.

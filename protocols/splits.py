@@ -3,7 +3,8 @@ source.
 
 Benign flows are divided 50 / 5 / 15 / 10 / 20 into train, val, cal A, cal B and test, site by site; attacks go to test
 only.  The unit that is never divided is the session (``FlowIndex.session``), and with ``split="grouped"`` the whole
-original capture.  With ``split="time"`` the parts follow one another in time.  Every site, and everything else that is
+original capture.  With ``split="time"`` the parts follow one another in time; with ``split="drift"`` those of the
+earliest day do, and every later day is tested.  Every site, and everything else that is
 drawn, has its own generator, made from the content of the dataset, the seed and what it is for: what one draws changes
 nothing for the others.
 """
@@ -23,6 +24,9 @@ from janus_bench.hashing import GOLDEN, splitmix64
 from protocols.flow_index import FlowIndex, Ids
 
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
+FIRST_DAY = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.30}
+"""Of the earliest day, where only later ones are tested: as operators' models are divided."""
+ONE_IN_100 = 100
 MIN_CAPTURES = 10
 MIN_PART = 200
 MIN_PER_FAMILY, MIN_PER_SITE = 20, 200
@@ -30,7 +34,8 @@ MIN_PER_FAMILY, MIN_PER_SITE = 20, 200
 within a site needs 200."""
 CLOCK_SET = 631_152_000.0
 """1990-01-01: a capture that begins earlier was made by a clock that was never set, most often to 1970."""
-YEAR = 365.0 * 86_400
+DAY = 86_400.0
+YEAR = 365.0 * DAY
 HOME_SHARE = 0.5
 """Attacks are of the same site where at least this share of their flows involves a host of it
 (``FlowIndex.at_home``)."""
@@ -68,8 +73,8 @@ is ``paper``.  ``fit-…``: of captures without labels, where all other benign f
 class Draw:
     """Everything that decides a dataset's partition.
 
-    split          ``grouped`` (the rule of the protocols), ``random`` (for comparison only) or ``time`` (one site and
-                   one clock only)
+    split          ``grouped`` (the rule of the protocols), ``random`` (for comparison only), or ``time`` and ``drift``
+                   (one site and one clock only)
     caps           name in ``CAPS``
     train_size     at most this many training flows; smaller sets are part of larger ones
     contamination  share of attack flows among the training flows.  Where it is not None, 0 included, half of the attack
@@ -84,7 +89,7 @@ class Draw:
     contamination: float | None = None
 
 
-Kind = Literal["grouped", "time blocks", "grouped and time blocks", "random", "time"]
+Kind = Literal["grouped", "time blocks", "grouped and time blocks", "random", "time", "drift"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class Partition:
     """Flow ids of every part, ascending.
 
     kind             how the benign flows were divided: ``grouped`` by capture, ``time blocks`` inside the captures,
-                     some sites the one way and some the other (``grouped and time blocks``), ``random``, or by ``time``
+                     some sites the one way and some the other (``grouped and time blocks``), ``random``, by ``time``,
+                     or by days (``drift``)
     reason           why it is not grouped, and in which of several sites; or what was left out; or empty
     contaminants     attack flows among the training flows
     parts            train, val, cal_a, cal_b, test_benign, test_attack → flow ids, capped
@@ -135,14 +141,26 @@ def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Pa
     attacked = np.zeros(len(index.attack), np.bool_)
     attacked[index.session[index.attack]] = True
     apart = benign[~attacked[index.session[benign]]]
-    if draw.split == "time":
-        kind, divided = "time", _in_order(index, apart)
-        late = attacks[index.start[attacks] >= index.start[divided["test"]].min(initial=np.inf)]
+    if draw.split in ("time", "drift"):
+        _check_timeline(index)
+        kind, divided = (
+            ("time", _in_order(index, apart, SHARES)) if draw.split == "time" else ("drift", _by_day(index, apart))
+        )
+        tested_from = index.start[divided["test"]].min(initial=np.inf)
+        if draw.split == "drift":
+            tested_from = np.floor(tested_from / DAY) * DAY
+        late = attacks[index.start[attacks] >= tested_from]
         crossing = len(benign) - sum(len(ids) for ids in divided.values())
+        learned = divided["train"]
         reason = (
             f"{len(attacks) - len(late)} attack flows before the test period and {crossing} flows of sessions "
             "across a boundary are left out"
         )
+        if (
+            draw.split == "drift"
+            and (more := int((tested_from - np.floor(index.start[learned].min() / DAY) * DAY) // DAY)) > 1
+        ):
+            reason += f"; {more} days train and calibrate, since the first has too few flows for a threshold at P99"
         attacks = late
     else:
         if draw.split == "random":
@@ -310,17 +328,49 @@ def _time_blocks(index: FlowIndex, benign: Ids, rng: np.random.Generator) -> dic
     return {name: np.concatenate(flows) for name, flows in chosen.items()}
 
 
-def _in_order(index: FlowIndex, benign: Ids) -> dict[str, Ids]:
-    """Parts one after the other in time; a flow whose session began in an earlier part is left out, so that neither
-    time nor sessions overlap."""
+def _check_timeline(index: FlowIndex) -> None:
+    """DataError for a dataset that is not of one site and one clock."""
     if reason := timeline_problem(index):
         raise DataError(
             f"{index.name} cannot be divided by time, which needs one site and one clock: {reason}; choose "
             "other --datasets"
         )
-    names = list(SHARES)
+
+
+def _by_day(index: FlowIndex, benign: Ids) -> dict[str, Ids]:
+    """The earliest day (UTC) trains and calibrates, its parts one after the other in time; all later days are tested,
+    but for flows whose session began before.  As many days as a threshold at P99 takes (``ONE_IN_100`` flows of cal_b)
+    count as the earliest, where that leaves later ones.
+
+    DataError for several sites, whose days are not one another's, and where there is no later day.
+    """
+    if len(index.sites) > 1:
+        raise DataError(
+            f"{index.name} cannot be divided by days: it is of {len(index.sites)} sites; add each as a dataset"
+        )
+    day = np.floor(index.start[benign] / DAY)
+    days = np.unique(day)
+    if len(days) < 2:
+        raise DataError(f"{index.name} cannot be divided by days: it has benign flows of one day alone")
+    divided = [_up_to(index, benign, day <= last) for last in days[:-1]]
+    tested = [parts for parts in divided if len(parts["test"])]
+    if not tested:
+        raise DataError(f"{index.name} cannot be divided by days: all its later flows belong to sessions of the first")
+    return next((parts for parts in tested if len(parts["cal_b"]) >= ONE_IN_100), tested[0])
+
+
+def _up_to(index: FlowIndex, benign: Ids, early: NDArray[np.bool_]) -> dict[str, Ids]:
+    """Flows of the ``early`` days (n,) divided, the others tested."""
+    begun = np.isin(index.session[benign], index.session[benign[early]])
+    return _in_order(index, benign[early], FIRST_DAY) | {"test": benign[~begun]}
+
+
+def _in_order(index: FlowIndex, benign: Ids, shares: Mapping[str, float]) -> dict[str, Ids]:
+    """Parts one after the other in time; a flow whose session began in an earlier part is left out, so that neither
+    time nor sessions overlap."""
+    names = list(shares)
     flows = benign[np.lexsort((benign, index.start[benign]))]
-    edges = np.round(np.cumsum(list(SHARES.values())) * len(flows))
+    edges = np.round(np.cumsum(list(shares.values())) * len(flows))
     part = np.minimum(np.searchsorted(edges, np.arange(len(flows)), side="right"), len(names) - 1)
     _, first, session = np.unique(index.session[flows], return_index=True, return_inverse=True)
     whole = part == part[first][session]  # ``first``: the session's earliest flow, as flows are in order

@@ -35,6 +35,9 @@ class InMemory:
     def truth(self, data_hash: str) -> pl.DataFrame:
         return pl.DataFrame()  # it names no site
 
+    def timeline(self, data_hash: str) -> None:
+        return None
+
 
 def document(
     plans: Sequence[PlanRecord],

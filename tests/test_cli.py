@@ -161,7 +161,7 @@ def test_a_text_file_named_pcap(data_cli, captures):
 def test_a_failed_add_keeps_the_dataset_that_was_there(data_cli, captures):
     assert data_cli("data", "add", "lan", captures).returncode == 0
     (captures / "labels.csv").unlink()
-    assert data_cli("data", "add", "lan", captures).returncode == 3
+    assert data_cli("data", "add", "lan", captures, "--replace").returncode == 3
     assert json.loads(data_cli("data", "info", "lan", "--format", "json").stdout)["n_flows"] == 840
 
 

@@ -64,7 +64,7 @@ def test_damaged_sequences_are_one_line(home: Path, tmp_path: Path) -> None:
 
 def test_damaged_labels_and_extracted_captures_are_one_line_or_read_again(home: Path, tmp_path: Path) -> None:
     captures = shutil.copytree(home / "captures", tmp_path / "captures")
-    add = ("data", "add", "small", captures, "--no-stream")
+    add = ("data", "add", "small", captures, "--no-stream", "--replace")
     failures, codes = try_damages([Case(captures / "labels.csv", (add,))], CASES, seed=5)
     assert failures == []
     assert codes["3"] > CASES / 3

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from datasets_registry.making import making
 from datasets_registry.store import FlowStore
 from datasets_registry.stream import StreamWriter
+from datasets_registry.verify import verify_store
 from harness.cli import data as command
 from janus_bench.errors import DataError, UsageError
 from tests.conftest import Cli, write_example_captures
@@ -21,8 +24,8 @@ def fresh_home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
-def add(name: str, folder: Path, idle_timeout: float = 120.0, *, stream: bool = False) -> None:
-    command.add(name, folder, idle_timeout, stream=stream)
+def add(name: str, folder: Path, idle_timeout: float = 120.0, *, stream: bool = False, **more: Any) -> None:
+    command.add(name, [folder], idle_timeout, stream=stream, **more)
 
 
 def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsys):
@@ -47,6 +50,7 @@ def test_a_dataset_is_added_exported_and_added_again(fresh_home, tmp_path, capsy
         "benign": "720",
         "attack": "120",
         "families": str(len(stores[0].manifest["families"])),
+        "disk": rows["lan"]["disk"],
         "licence": "not stated",
         "summary": "captures of captures",
     }
@@ -64,7 +68,7 @@ def test_info_names_the_sites_where_there_are_several(fresh_home, tmp_path, caps
     for sites in ({"lab"}, {"lab", ""}):
         named = [f"{line},{'lab' if sites == {'lab'} or number % 2 else ''}" for number, line in enumerate(lines)]
         (captures / "labels.csv").write_text("\n".join([f"{header},site", *named]) + "\n")
-        add("lan", captures)
+        add("lan", captures, replace=True)
         table = FlowStore.open(fresh_home / "datasets" / "lan").labels()
         capsys.readouterr()
         command.show_info("lan", "table")
@@ -97,6 +101,106 @@ def test_packets_that_the_stream_does_not_have_are_counted_and_stated(fresh_home
     manifests = {path.parent.name: json.loads(path.read_text()) for path in fresh_home.glob("datasets/*/manifest.json")}
     stated = {name: manifest.get("packets_not_in_stream") for name, manifest in manifests.items()}
     assert stated == {"whole": 0, "lossy": 2 * n_captures, "without": None}
+
+
+def test_a_dataset_is_replaced_only_where_that_is_asked_for(fresh_home, tmp_path):
+    captures = write_example_captures(tmp_path / "captures")
+    add("lan", captures)
+    lan = fresh_home / "datasets" / "lan"
+    before = {path: path.read_bytes() for path in lan.rglob("*") if path.is_file()}
+    lines = (captures / "labels.csv").read_text().splitlines(keepends=True)
+    (captures / "labels.csv").write_text("".join(lines[:100]))
+    with pytest.raises(UsageError, match=r"there is a dataset 'lan' already: --replace puts .*; nothing was changed"):
+        add("lan", captures)
+    assert {path: path.read_bytes() for path in lan.rglob("*") if path.is_file()} == before
+    lan.joinpath("manifest.json").write_text("{")  # one that cannot be opened is not thrown away either
+    with pytest.raises(UsageError, match="--replace"):
+        add("lan", captures)
+    add("lan", captures, replace=True)
+    assert FlowStore.open(lan).n_flows < 840
+
+
+def test_what_was_read_as_what_is_shown_and_benign_words_are_obeyed(fresh_home, tmp_path, capsys):
+    captures = write_example_captures(tmp_path / "captures")
+    text = (captures / "labels.csv").read_text()
+    header, *lines = text.splitlines()
+    place = header.split(",").index("label")
+    words = ("Normal", "0", "BenignTraffic", "-", "NaN", "BENIGN")
+    cells = [line.split(",") for line in lines]
+    benign = [row for row in cells if row[place] == "benign"]
+    for number, row in enumerate(benign):
+        row[place] = words[number % len(words)]
+    (captures / "labels.csv").write_text("\n".join([header, *map(",".join, cells)]) + "\n")
+    add("lan", captures)
+    said = capsys.readouterr()
+    read = FlowStore.open(fresh_home / "datasets" / "lan").manifest["labels_read"]
+    assert {text: (row["label"], row["attack"], row["rows"]) for text, row in read.items()} == {
+        "attack": ("attack", True, 120),
+        "BENIGN": ("benign", False, 120),
+        **{word: (word, True, 120) for word in words[:-1]},
+    }
+    table = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert {"BENIGN benign 120", "Normal attack 'Normal' 120", "NaN attack 'NaN' 120"} <= set(table)
+    assert "--replace --benign '-,0,BenignTraffic,NaN,Normal'" in said.err
+    add("lan", captures, replace=True, benign="-,0,benigntraffic,NaN,Normal")
+    manifest = FlowStore.open(fresh_home / "datasets" / "lan").manifest
+    assert (manifest["benign"], manifest["attack"], manifest["warnings"]) == (720, 120, [])
+    assert set(manifest["labels"]) == {"benign", "attack"}
+    with pytest.raises(UsageError, match=r"unknown label 'nomral'\. Did you mean 'Normal'"):
+        add("lan", captures, replace=True, benign="nomral")
+    with pytest.raises(UsageError, match="an empty word"):
+        add("lan", captures, replace=True, benign="Normal,")
+    command.export("lan", tmp_path / "dense")
+    with pytest.raises(UsageError, match=r"a Boolean column attack of flows\.parquet says; leave out --benign"):
+        add("dense", tmp_path / "dense", benign="Normal")
+
+
+def test_licence_citation_and_provenance_go_where_the_dataset_goes(fresh_home, tmp_path, capsys):
+    captures = write_example_captures(tmp_path / "captures")
+    (captures / "PROVENANCE.md").write_text("# From a laboratory\n")
+    add("lan", captures, licence="CC BY 4.0", citation="Doe 2026")
+    command.export("lan", tmp_path / "dense")
+    add("again", tmp_path / "dense")
+    add("other", tmp_path / "dense", licence="none")
+    for name, licence in (("lan", "CC BY 4.0"), ("again", "CC BY 4.0"), ("other", "none")):
+        folder = fresh_home / "datasets" / name
+        manifest = FlowStore.open(folder).manifest
+        assert (manifest["licence"], manifest["citation"]) == (licence, "Doe 2026")
+        assert (folder / "PROVENANCE.md").read_text() == "# From a laboratory\n"
+        verify_store(folder)
+    (fresh_home / "datasets" / "lan" / "PROVENANCE.md").write_text("# From elsewhere\n")
+    with pytest.raises(DataError, match=r"PROVENANCE\.md: not the bytes that were written"):
+        verify_store(fresh_home / "datasets" / "lan")
+    capsys.readouterr()
+    command.show_info("again", "table")
+    said = capsys.readouterr().err
+    assert "licence: CC BY 4.0" in said
+    assert "cite: Doe 2026" in said
+    assert f"provenance: {fresh_home / 'datasets' / 'again' / 'PROVENANCE.md'}" in said
+
+
+def test_a_dataset_is_removed_whole_and_what_is_none_is_one_line(fresh_home, tmp_path, capsys):
+    captures = write_example_captures(tmp_path / "captures")
+    add("lan", captures)
+    add("wan", captures)
+    capsys.readouterr()
+    command.show_list("json")
+    disk = {row["dataset"]: row["disk"] for row in json.loads(capsys.readouterr().out)}
+    there = sum(path.stat().st_size for path in (fresh_home / "datasets" / "lan").rglob("*") if path.is_file())
+    assert disk["lan"] == f"{there / 1e3:.0f} kB"
+    assert disk["synthetic_home"] == "–"
+    with making(fresh_home / "datasets", "lan"), pytest.raises(UsageError, match="another process is making lan"):
+        command.remove("lan")
+    command.remove("lan")
+    assert capsys.readouterr().err == f"lan: removed, {disk['lan']}\n"
+    assert {path.name for path in (fresh_home / "datasets").iterdir()} == {".extracted", "wan"}
+    with pytest.raises(UsageError, match=r"unknown dataset 'lan'.*Nothing was removed"):
+        command.remove("lan")
+    with pytest.raises(UsageError, match="unknown dataset"):
+        command.remove("../datasets/wan")
+    (fresh_home / "datasets" / "wan" / "manifest.json").write_text("{")
+    command.remove("wan")
+    assert [path.name for path in (fresh_home / "datasets").iterdir()] == [".extracted"]
 
 
 def test_what_cannot_be_added_or_exported_is_one_line(fresh_home, tmp_path):

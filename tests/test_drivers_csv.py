@@ -72,7 +72,7 @@ LABELS_2017 = (
     "DoS Slowhttptest", "Bot", "Infiltration", "Heartbleed", "Infiltration - Portscan",
     *(
         f"Web Attack {dash} {kind}"
-        for dash in ("–", "\x96", "\ufffd", "-", "?")
+        for dash in ("–", "\x96", "\ufffd", "-", "?", "Â\x96", "Â–", "â€“")  # the last three are encoded twice
         for kind in ("Brute Force", "XSS", "Sql Injection", "SQL Injection")
     ),
 )  # fmt: skip

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry.drivers import load_driver
+from datasets_registry.drivers import BUILT_IN, load_driver
 from datasets_registry.drivers.ciciot2023 import DRIVER, FLOODS, CicIoTOptions
 from datasets_registry.drivers.driver import Request, find_captures
 from datasets_registry.ingest import CaptureFile, ingest_captures
+from datasets_registry.registry import describe
 from datasets_registry.store import FlowStore
+from harness.cli.prepare import _about
 from janus_bench.errors import DataError, UsageError
 from tests.replicas import TrueFlow, Truth, write_ciciot2023
 from tests.replicas.ciciot2023 import ATTACKERS, ATTACKS
@@ -116,7 +119,7 @@ def test_names_of_captures(path, group):
 
 
 def test_by_file_every_flow_has_the_label_of_its_capture(prepare, truth):
-    made = prepare(CicIoTOptions(flood_flows=0))
+    made = prepare(CicIoTOptions(label_scope="file", flood_flows=0))
     assert made.labels == expected(truth.flows)
     counts = Counter(value[0] for value in made.labels.values())
     assert {label: account["flows"] for label, account in made.manifest["labels"].items()} == counts
@@ -137,9 +140,25 @@ def test_by_attacker_only_flows_that_one_takes_part_in_are_attacks_and_the_rest_
     assert made.manifest["unmatched_flows"] == sum(left.values()) > 0
 
 
+def test_the_scope_by_default_is_that_of_attackers_and_the_counts_that_decided_it_are_in_the_dataset_and_its_tables():
+    assert CicIoTOptions().label_scope == "attacker_mac"
+    about = _about(DRIVER, "iot", CicIoTOptions())
+    assert about["options"]["label_scope"] == "attacker_mac"
+    assert any("87 % in MITM-ArpSpoofing" in defect for defect in about["known_defects"])
+    counts = {"n_flows": 2, "benign": 1, "attack": 1, "hash": "0"}
+    dataset: Any = SimpleNamespace(store=SimpleNamespace(manifest=about | counts))
+    assert describe({"iot": dataset})["iot"]["notes"] == about["known_defects"]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_driver_says_what_is_known_to_be_wrong_with_its_dataset(name):
+    assert all(len(defect) > 40 for defect in load_driver(name).defects)
+    assert load_driver(name).defects
+
+
 def test_floods_are_drawn_up_to_the_cap_and_the_draw_is_counted(prepare, truth):
     cap = 100
-    made = prepare(CicIoTOptions(flood_flows=cap))
+    made = prepare(CicIoTOptions(label_scope="file", flood_flows=cap))
     there, kept = Counter(flow.label for flow in truth.flows), Counter(value[0] for value in made.labels.values())
     assert made.labels.items() <= expected(truth.flows).items()
     assert {label: kept[label] for label in FLOODED} == {label: min(cap, there[label]) for label in FLOODED}
@@ -152,15 +171,17 @@ def test_floods_are_drawn_up_to_the_cap_and_the_draw_is_counted(prepare, truth):
 
 
 def test_a_draw_is_the_same_every_time_another_with_another_seed_and_part_of_a_larger_one(prepare):
-    first, second = (prepare(CicIoTOptions(flood_flows=100, seed=seed)).labels.keys() for seed in (0, 1))
-    larger = prepare(CicIoTOptions(flood_flows=140)).labels.keys()
+    first, second = (
+        prepare(CicIoTOptions(label_scope="file", flood_flows=100, seed=seed)).labels.keys() for seed in (0, 1)
+    )
+    larger = prepare(CicIoTOptions(label_scope="file", flood_flows=140)).labels.keys()
     assert first < larger
     assert 0 < len(first - second) < len(first)
 
 
 def test_a_draw_takes_from_all_captures_of_an_attack(prepare, truth):
     """Binomially: 100 of 450 from three captures of 150 each; five standard deviations are 19."""
-    labels = prepare(CicIoTOptions(flood_flows=100)).labels
+    labels = prepare(CicIoTOptions(label_scope="file", flood_flows=100)).labels
     in_parts = Counter(flow.capture for flow in truth.flows if flow.label == "DDoS-UDP_Flood")
     assert len(in_parts) == 3
     drawn = Counter(capture for capture, *_ in labels if capture in in_parts)
@@ -186,7 +207,7 @@ def flow_table(n: int, **changed: Any) -> pl.DataFrame:
 
 
 def test_a_draw_does_not_depend_on_the_order_of_the_flows():
-    label = DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=50)))
+    label = DRIVER.labeller(Request(options=CicIoTOptions(label_scope="file", flood_flows=50)))
     flows = flow_table(1000)
     turned = flows.reverse()
     forward, backward = (label("DoS-UDP_Flood", table).flow for table in (flows, turned))
@@ -199,7 +220,9 @@ def test_the_draw_is_uniform():
     flows, drawn = flow_table(200), np.zeros(200)
     for seed in range(400):
         drawn[
-            DRIVER.labeller(Request(options=CicIoTOptions(flood_flows=20, seed=seed)))("DoS-UDP_Flood", flows).flow
+            DRIVER.labeller(Request(options=CicIoTOptions(label_scope="file", flood_flows=20, seed=seed)))(
+                "DoS-UDP_Flood", flows
+            ).flow
         ] += 1
     assert ((drawn - 40) ** 2 / (40 * 0.9)).sum() < 283
 
@@ -250,9 +273,9 @@ def test_mistakes_in_options(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         DRIVER.labeller(Request(options=CicIoTOptions(label_scope="attacker_mac", attackers=str(tmp_path / "none"))))
     with pytest.raises(UsageError, match="flood_flows=-1"):
-        CicIoTOptions(flood_flows=-1)
+        CicIoTOptions(label_scope="file", flood_flows=-1)
     with pytest.raises(UsageError, match="attacker_mac"):
-        replace(CicIoTOptions(), attackers="x")
+        replace(CicIoTOptions(), label_scope="file", attackers="x")
 
 
 def test_a_folder_without_its_captures(tmp_path):

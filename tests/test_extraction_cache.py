@@ -156,10 +156,16 @@ def damage(shard: Path) -> None:
     (shard / "win").write_bytes(bytes(content))
 
 
+def pipe(shard: Path) -> None:
+    (shard / "keys").unlink()
+    os.mkfifo(shard / "keys")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         damage,
+        pipe,
         lambda shard: (shard / "keys").unlink(),
         lambda shard: (shard / "first").write_bytes((shard / "first").read_bytes()[:-8]),
         lambda shard: (shard / "shard.json").write_text("{"),

@@ -24,11 +24,13 @@ from harness.cli import figures as command
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from reports.figures import (
+    DayCurve,
     Format,
     Matrices,
     ScorePanel,
     ablation_bars,
     cross_heat_maps,
+    day_curves,
     roc,
     roc_curves,
     score_densities,
@@ -72,7 +74,18 @@ def ablations(form: Format = "svg", note: str = "") -> bytes:
     return ablation_bars(deltas, "janus", form=form, note=note)
 
 
-FIGURES: dict[str, Callable[..., bytes]] = {"heatmap": heat, "roc": curves, "density": densities, "ablation": ablations}
+def days(form: Format = "svg", note: str = "") -> bytes:
+    curve = DayCurve([0.01, 0.2, 0.25], [0.01, 0.2, None])
+    return day_curves({"office": (["2026-05-02", "2026-05-03", "2026-05-04"], {"knn": curve})}, 0.01, form, note)
+
+
+FIGURES: dict[str, Callable[..., bytes]] = {
+    "heatmap": heat,
+    "roc": curves,
+    "density": densities,
+    "ablation": ablations,
+    "drift": days,
+}
 
 
 @cache

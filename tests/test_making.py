@@ -70,12 +70,12 @@ def below(folder: Path) -> set[str]:
 
 def test_a_second_process_is_told_in_one_line_and_changes_nothing(home, tmp_path):
     captures = write_example_captures(tmp_path / "captures")
-    data.add("lan", captures, 120.0, stream=False)
+    data.add("lan", [captures], 120.0, stream=False)
     before = FlowStore.open(home / "datasets" / "lan").manifest
     process = maker(home / "datasets", "lan")
     cli = Cli(sys.executable, home, tmp_path)
     files = below(home)
-    done = cli("data", "add", "lan", captures)
+    done = cli("data", "add", "lan", captures, "--replace")
     assert done.returncode == 2
     assert done.stderr == (
         "janus-bench: another process is making lan at this moment: wait for it, or choose another name; "
@@ -84,10 +84,10 @@ def test_a_second_process_is_told_in_one_line_and_changes_nothing(home, tmp_path
     assert below(home) == files
     assert FlowStore.open(home / "datasets" / "lan").manifest == before
     # another name is nobody's business, and what the living one has written stays
-    data.add("wan", captures, 120.0, stream=False)
+    data.add("wan", [captures], 120.0, stream=False)
     assert files <= below(home)
     kill(process)
-    data.add("lan", captures, 120.0, stream=False)
+    data.add("lan", [captures], 120.0, stream=False, replace=True)
     assert {path.name for path in (home / "datasets").iterdir()} == {EXTRACTED, "lan", "wan"}
     assert below(home / "datasets" / EXTRACTED) == set()
 

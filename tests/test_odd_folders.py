@@ -147,7 +147,7 @@ def iot(tmp_path: Path) -> Path:
 
 
 def test_prepare_takes_every_file_below_its_folder_or_names_it_with_the_reason(home, tmp_path, capsys):
-    prepare.prepare("ciciot2023", iot(tmp_path), name="x")
+    prepare.prepare("ciciot2023[label_scope=file]", iot(tmp_path), name="x")
     manifest = FlowStore.open(home / "datasets" / "x").manifest
     assert list(manifest["files"]) == [
         "Benign_Final/BenignTraffic.pcap",
@@ -230,10 +230,10 @@ def test_add_of_a_file_says_what_to_do_instead(home, tmp_path):
     with pytest.raises(
         UsageError, match=r"x\.pcap: is a file; what is added is a folder.*put them into a folder of their own"
     ):
-        data.add("x", file, 120.0, stream=False)
+        data.add("x", [file], 120.0, stream=False)
     (tmp_path / "c" / "labels.csv").touch()
     with pytest.raises(UsageError, match=f"its folder has one: janus-bench data add x {tmp_path / 'c'}"):
-        data.add("x", file, 120.0, stream=False)
+        data.add("x", [file], 120.0, stream=False)
     assert not home.exists()
 
 
@@ -269,7 +269,7 @@ def test_the_case_of_links(tmp_path, links):
         else:
             path.write_text(target)
     done = Cli(sys.executable, tmp_path / "home", tmp_path / "case")(
-        "data", "prepare", "ciciot2023", "--captures", "iot", "--as", "x"
+        "data", "prepare", "ciciot2023[label_scope=file]", "--captures", "iot", "--as", "x"
     )
     assert done.returncode == 0, done.stderr
     assert ("DDoS-ICMP_Flood" in done.stdout) == links
@@ -283,7 +283,7 @@ def test_the_case_of_links(tmp_path, links):
 @needs_shared_data
 @pytest.mark.parametrize(
     ("driver", "folder", "sidecar"),
-    [("ciciot2023", "iot", "._DDoS-ICMP_Flood.pcap"), ("iscxtor2016", "tor", "__MACOSX")],
+    [("ciciot2023[label_scope=file]", "iot", "._DDoS-ICMP_Flood.pcap"), ("iscxtor2016", "tor", "__MACOSX")],
 )
 def test_the_case_of_sidecars(home, driver, folder, sidecar, capsys):
     prepare.prepare(driver, CASES / "prepare_appledouble" / folder, name="x")

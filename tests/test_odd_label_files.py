@@ -13,6 +13,7 @@ from datasets_registry.drivers import cicddos2019, cicids2017
 from datasets_registry.drivers.csv_rows import read_rows
 from datasets_registry.drivers.driver import Driver
 from datasets_registry.ingest import ingest_folder
+from datasets_registry.labelling.benign import benign_words
 from datasets_registry.labelling.csv_text import check_csv_text
 from datasets_registry.labelling.labels_csv import read_labels
 from datasets_registry.store import FlowStore
@@ -103,11 +104,16 @@ def test_labels_that_look_benign_and_datasets_without_benign_flows_are_warned_of
     assert (manifest["benign"], manifest["attack"]) == (0, 3)
     assert manifest["warnings"][0].startswith("no flow is benign: only the label 'benign' means that")
     assert (
-        f"labels that look benign are taken for attacks: '{word}' (2 flows); write 'benign'" in manifest["warnings"][1]
-    )
+        f"labels that look benign are taken for attacks: '{word}' (2 flows); if that is what they mean, add the "
+        f"dataset again with --replace --benign '{word}'"
+    ) == manifest["warnings"][1]
     manifest = ingest_folder(folder_with(tmp_path, [*rows, ("BENIGN", "")]), tmp_path / "store", name="x")
     assert [line[:24] for line in manifest["warnings"]] == ["labels that look benign "]
     assert FlowStore.open(tmp_path / "store").manifest["warnings"] == manifest["warnings"]
+    # the option that the warning names does what it says
+    meant = ingest_folder(folder_with(tmp_path, rows), tmp_path / "store", name="x", benign_words=benign_words(word))
+    assert (meant["benign"], meant["attack"], meant["warnings"]) == (2, 1, [])
+    assert set(meant["families"]) == {"benign/benign", "attack/scan"}
 
 
 @pytest.mark.parametrize("word", ["DoS Hulk", "scan", "1", "attack", "abnormal", "malware", "Bot"])

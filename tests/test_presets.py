@@ -55,6 +55,18 @@ AUTOENCODER = {**INPUT, "hidden": 128, "code": 8, **ADAM, "patience": 10}
 AUTOENCODER_PROFILES = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
 KITNET = {"largest": 10, "rate": 0.1, "hidden": 0.75, "fm_grace": 5000, "fm_share": 0.1}
 
+TEACHER = {"teacher": "ssl", "teacher_epochs": 30, "width": 32}
+STUDENT = {**TEACHER, **ADAM, "pool": "max"}
+STUDENT_CHECK = {"teacher_epochs": 1, "width": 8, "epochs": 2}
+RANDOM = {"teacher": "random"}
+TRIO_CHECK = {"width": 4, "code": 8, "epochs": 8, "batch": 16, "lr": 2e-3}
+GANOMALY = {"width": 64, "code": 100, "epochs": 100, "batch": 64, "lr": 2e-4} | {
+    "adversarial": 1.0,
+    "contextual": 50.0,
+    "latent": 1.0,
+}
+TRIO_PROFILES = {"quick": {"width": 16, "epochs": 30}, "paper": {}, "check": TRIO_CHECK}
+
 DECLARED = {
     "iforest": ({**INPUT, "n_estimators": 100, "max_samples": 256}, {}, {"iforest-packets": PACKETS}),
     "ocsvm": ({**INPUT, "nu": 0.5}, {}, {"ocsvm-packets": PACKETS}),
@@ -79,6 +91,131 @@ DECLARED = {
         {"tccm-packets": PACKETS},
     ),
     "rfm": ({**INPUT, **ADAM, "steps": 10}, {"quick": {"epochs": 50}, "check": {"epochs": 5, "steps": 5}}, {}),
+    "whisper": (
+        {"centres": 10, "drawn": 50, "learned": 50, "judged": 100, "shortest": 4},
+        {"quick": {}, "paper": {"shortest": 100}, "check": {}},
+        {},
+    ),
+    "dte": (
+        {**INPUT, "times": 400, "bins": 7, "as_released": False}
+        | {"epochs": 400, "batch": 64, "lr": 1e-4, "weight_decay": 5e-4},
+        {"quick": {"epochs": 100}, "paper": {}, "check": {"epochs": 5}},
+        {"dte-packets": PACKETS},
+    ),
+    "clan": (
+        {**INPUT, "width": 1024, "depth": 4, "code": 64, "replaced": 0.1, "margin": 0.5}
+        | {"epochs": 200, "batch": 8192, "lr": 1e-4},
+        {
+            "quick": {"width": 256, "depth": 3, "epochs": 50, "batch": 1024, "lr": 1e-3},
+            "paper": {},
+            "check": {"width": 64, "depth": 2, "epochs": 10, "batch": 64, "lr": 1e-3},
+        },
+        {},
+    ),
+    "nf-iaf": (
+        {**INPUT, "blocks": 5, "hidden": 128, **ADAM, "patience": 10},
+        {"quick": {"epochs": 50}, "paper": {}, "check": {"epochs": 3, "blocks": 2, "hidden": 32}},
+        {},
+    ),
+    "anomaly-transformer": (
+        {"width": 128, "layers": 3, "heads": 8, "k": 3.0, "weighted": True}
+        | {"epochs": 10, "batch": 128, "lr": 1e-4, "halving": True},
+        {
+            "quick": {"width": 64, "layers": 2, "lr": 1e-3, "halving": False, "epochs": 5},
+            "paper": {"width": 512},
+            "check": {"width": 16, "layers": 2, "heads": 2, "lr": 3e-3, "halving": False, "epochs": 3, "batch": 32},
+        },
+        {"anomaly-transformer-rec": {"weighted": False}},
+    ),
+    "contrastive": (
+        {"packets": 32, "win": False, "width": 256, "layers": 4, "heads": 4, "share": 0.4, "temperature": 0.5}
+        | {"epochs": 1, "batch": 128, "lr": 5e-5},
+        {
+            "quick": {"width": 64, "layers": 2, "epochs": 5, "lr": 5e-4},
+            "paper": {},
+            "check": {"width": 16, "layers": 1, "heads": 2, "epochs": 2, "batch": 32, "lr": 1e-3},
+        },
+        {},
+    ),
+    "tslanet": (
+        {"width": 128, "depth": 2, "masked": 0.4, "leak_free": True}
+        | {"epochs": 60, "batch": 128, "lr": 1e-3, "weight_decay": 1e-4},
+        {
+            "quick": {"width": 64, "epochs": 15},
+            "paper": {},
+            "check": {"width": 16, "epochs": 4, "batch": 32, "lr": 3e-3},
+        },
+        {},
+    ),
+    "graphids": (
+        {"window": 512, "edge": 64, "width": 32, "heads": 4, "feed": 2048, "dropout": 0.5, "hidden": 0.15}
+        | {"target": "detached", "epochs": 100, "batch": 1, "lr": 1e-4}
+        | {"host_decay": 0.6, "weight_decay": 0.01, "patience": 20},
+        {
+            "quick": {"epochs": 20, "lr": 1e-3, "feed": 256},
+            "paper": {},
+            "check": {"window": 32, "edge": 8, "width": 8, "heads": 2, "feed": 16, "epochs": 3, "lr": 1e-3},
+        },
+        {},
+    ),
+    "tipso-gan-unsupervised": (
+        {**INPUT, "swarm": 8, "iterations": 5, "trial": 3, "epochs": 50, "batch": 64, "lr": 2e-4},
+        {
+            "quick": {"swarm": 4, "iterations": 3, "trial": 1, "epochs": 30},
+            "paper": {},
+            "check": {"swarm": 2, "iterations": 2, "trial": 1, "epochs": 8, "lr": 1e-3},
+        },
+        {},
+    ),
+    "stfpm": (
+        {**STUDENT, "lr": 0.1},
+        {"quick": {"teacher_epochs": 10, "epochs": 20}, "paper": {}, "check": STUDENT_CHECK},
+        {"stfpm-random": RANDOM},
+    ),
+    "rd4ad": (
+        {**STUDENT, "patience": 10},
+        {"quick": {"teacher_epochs": 10, "epochs": 20}, "paper": {}, "check": STUDENT_CHECK},
+        {"rd4ad-random": RANDOM},
+    ),
+    "mmr": (
+        {**STUDENT, "epochs": 60, "tokens": 128, "layers": 4, "hide": 0.4},
+        {
+            "quick": {"teacher_epochs": 10, "epochs": 15, "tokens": 64, "layers": 2},
+            "paper": {},
+            "check": {**STUDENT_CHECK, "epochs": 4, "batch": 64, "lr": 1e-2, "tokens": 8, "layers": 1},
+        },
+        {"mmr-random": RANDOM},
+    ),
+    "conmd": (
+        {**TEACHER, **ADAM, "epochs": 50, "patience": 10, "packets": 9, "tokens": 32, "layers": 4},
+        {
+            "quick": {"teacher_epochs": 10, "epochs": 15},
+            "paper": {},
+            "check": {**STUDENT_CHECK, "packets": 4, "tokens": 4, "layers": 2},
+        },
+        {"conmd-random": RANDOM},
+    ),
+    "ssl-knn": (
+        {**TEACHER, "components": 64, "k": 5},
+        {"quick": {"teacher_epochs": 10}, "paper": {}, "check": {"teacher_epochs": 1, "width": 8}},
+        {"ssl-knn-random": RANDOM},
+    ),
+    "ganomaly": (GANOMALY, TRIO_PROFILES, {}),
+    "mfad": ({**GANOMALY, "batch": 128, "lr": 1e-4, "contextual": 60.0}, TRIO_PROFILES, {}),
+    "undiff": (
+        {"width": 32, "code": 128, "epochs": 100, "batch": 128, "lr": 5e-5},
+        {**TRIO_PROFILES, "check": {**TRIO_CHECK, "epochs": 3}},
+        {},
+    ),
+    "arcade": (
+        {"packets": 64, "code": 50, "epochs": 100, "batch": 128, "lr": 1e-4, "adversarial": 0.01},
+        {
+            "quick": {"epochs": 30, "lr": 1e-3},
+            "paper": {},
+            "check": {"epochs": 5, "batch": 32, "lr": 2e-3, "packets": 16},
+        },
+        {"arcade-2": {"packets": 2}},
+    ),
     "shafir": (
         {"features": "released", "second": "", "latent": "normal", "optimiser": "sgd", "select": "none", "keep": 5}
         | {"epochs": 100, "lr": 1e-3, "batch": 1024, "bins": 16},

@@ -119,7 +119,7 @@ def test_a_name_that_cannot_be_used_is_one_line(name, message):
 @needs_pyod
 def test_wrong_parameters_are_refused():
     knn = pyod_detector("KNN")
-    with pytest.raises(UsageError, match="pyod:KNN: input must be one of features, packets"):
+    with pytest.raises(UsageError, match="pyod:KNN: input must be packets, or one or more of features"):
         knn.Params(input="bytes")
     with pytest.raises(UsageError, match="pyod:KNN: radius must be a finite number"):
         knn.Params(radius=float("nan"))

@@ -12,8 +12,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import janus_bench
-from janus_bench.errors import DataError, UsageError
 from janus_bench.records import DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from protocols.plugin import janus_bench_protocols
 from protocols.roles import aggregator_role
@@ -21,7 +19,7 @@ from reports.results import model
 from reports.results.folder import RunStore
 from reports.results.model import Results, measure_of
 from reports.tables.leaderboard import build_leaderboard
-from tests.test_compare import NAMES, SEEDS, run_spec, scores, write_folder
+from tests.test_compare import NAMES, SEEDS, run_spec, write_folder
 
 
 def scramble(folder: Path) -> None:
@@ -154,24 +152,6 @@ def test_nothing_is_read_twice_for_a_board_of_a_new_metric(tmp_path: Path) -> No
             assert store.read.total() == n_runs + len(NAMES)
             assert set(store.read.values()) == {1}
         store.read.clear()
-
-
-def test_results_in_a_notebook(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)])
-    results = janus_bench.open_results(folder)
-    assert "36 runs" in repr(results)
-    assert "cross (quick, grouped split) on alpha, beta, gamma: 2 rows, 9 cells, seeds [1, 2]" in repr(results)
-    assert [row["detector"] for row in results.leaderboard()["rows"]] == ["good", "poor"]
-    found = results.scores_of("good", "alpha", "beta", 1)
-    stored = scores("good", "alpha", "beta", 1).filter(pl.col("role") != "source_val")
-    assert found.select(stored.columns).equals(stored)
-    assert found["attack"].to_list() == [flow >= 100 for flow in found["flow_id"]]
-    with pytest.raises(DataError, match="poor, alpha → beta, seed 2 is error"):
-        results.scores_of("poor", "alpha", "beta", 2)
-    with pytest.raises(UsageError, match="no cell alpha → delta of poor with seed 1"):
-        results.scores_of("poor", "alpha", "delta", 1)
-    with pytest.raises(DataError, match="no results in"):
-        janus_bench.open_results(tmp_path / "none")
 
 
 def test_a_study_names_variants_that_it_has() -> None:

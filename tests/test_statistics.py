@@ -52,6 +52,7 @@ rows = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example may compile the kernel
 @given(rows)
 def test_weighted_auroc_is_that_of_scikit_learn_and_of_repeated_flows(flows):
     scores, attack, *weights = (np.array(column) for column in zip(*flows, strict=True))

@@ -64,6 +64,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("-o", "é→.tar.gz"),
     "report": ("-o", "é→.html"),
     "published": ("--runs", "runs"),
+    "doctor": (),
+    "work": ("→",),
     "fit": ("→", "captures", "-o", "m→"),
     "score": ("→", "captures"),
     "recalibrate": ("→", "captures", "-o", "m→"),
@@ -78,6 +80,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data info": ("north",),
     "data audit": ("north",),
     "data verify": ("north",),
+    "data remove": ("south",),
     "detector list": (),
     "detector info": ("janus",),
     "detector check": ("length",),
@@ -89,6 +92,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure density": ("--detector", "→", "-o", "é→.svg"),
     "figure ablation": ("--reference", "→", "-o", "é→.svg"),
+    "figure drift": ("--detectors", "→", "-o", "é→.svg"),
 }
 
 
@@ -123,8 +127,9 @@ def test_every_command_prints_in_a_legacy_encoding(here: Path) -> None:
     for command, arguments in COMMANDS.items():
         code, out, err = printed("ascii", *command.split(), *arguments)
         refused = "→" in arguments or "cicids→2017" in arguments
-        no_model = command in ("score", "recalibrate")
-        assert code == (3 if no_model else 2 if refused else 0), (command, code, err)
+        no_data = command in ("score", "recalibrate", "work")
+        if command != "doctor":  # what it finds wrong is this machine's
+            assert code == (3 if no_data else 2 if refused else 0), (command, code, err)
         assert out or err, command
         assert b"Traceback" not in err, command
     for form in ("table", "markdown", "csv", "json", "latex"):

@@ -10,7 +10,7 @@ from datasets_registry.drivers.driver import Driver
 from janus_bench.errors import PluginError
 
 GROUP = "janus_bench.drivers"
-BUILT_IN = ("cicddos2019", "cicids2017", "ciciot2023", "iscxtor2016")
+BUILT_IN = ("cicddos2019", "cicids2017", "cicids2018", "ciciot2023", "iot23", "iscxtor2016", "nf_v2")
 
 
 def _installed() -> dict[str, metadata.EntryPoint]:

@@ -6,8 +6,9 @@ from typing import Literal
 
 from datasets_registry.drivers.csv_labels import CsvLabels
 from datasets_registry.drivers.csv_rows import DAY_FIRST, CsvFormat
-from datasets_registry.drivers.driver import Driver, LabelMap, by_pattern
+from datasets_registry.drivers.driver import Driver, LabelMap, Tables, by_pattern
 from datasets_registry.drivers.windows import Window, WindowLabels
+from janus_bench.errors import UsageError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
@@ -18,9 +19,10 @@ LABELS = LabelMap(
         **{label: (label, "brute force") for label in ("FTP-Patator", "SSH-Patator")},
         **{label: (label, "DoS") for label in ("DoS slowloris", "DoS Slowhttptest", "DoS Hulk", "DoS GoldenEye")},
         r"Heartbleed": ("Heartbleed", "Heartbleed"),
-        # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else.
+        # Between the words is a dash of code page 1252, byte 0x96, that other programs have turned into something else:
+        # U+FFFD, or, encoded twice, letters such as Â.
         **{
-            rf"Web Attack\W+{kind}": (f"Web Attack - {kind}", "web attack")
+            rf"Web Attack[\WÂÃâ]+{kind}": (f"Web Attack - {kind}", "web attack")
             for kind in ("Brute Force", "XSS", "Sql Injection")
         },
         r"Infiltration": ("Infiltration", "infiltration"),
@@ -97,6 +99,12 @@ class CicIdsOptions:
     labels: Literal["original", "corrected"] = "original"
 
 
+def _tables(options: CicIdsOptions) -> str:
+    if options.labels != "original":
+        raise UsageError("labels=corrected is by windows and hosts of the captures: name them with --captures")
+    return rf"(.*/)?({'|'.join(DAYS)})[^/]*\.csv"
+
+
 LABELLERS = {"original": CSVS.labeller, "corrected": WINDOWS.labeller}
 
 
@@ -110,6 +118,13 @@ DRIVER = Driver(
     ),
     captures="Monday-WorkingHours.pcap … Friday-WorkingHours.pcap",
     group_of=by_pattern({day: rf"{day}-workinghours\.pcap(ng)?(\.gz|\.zst)?" for day in DAYS}),
+    defects=(
+        "CICFlowMeter cut TCP flows at wrong places, so that one connection is several rows, and flows of attackers "
+        "without payload are labelled as attacks (Engelen et al. 2021, 10.1109/SPW53761.2021.00009)",
+        "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
+        "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)",
+    ),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
+    tables=Tables("cicflowmeter", _tables, LABELS),
 )

@@ -59,6 +59,18 @@ ATTACKERS = (
 )
 
 
+DEFECTS = (
+    "whole captures are labelled, and most of what they hold has nothing to do with the attack: of windows of ten "
+    "frames without any frame of an attacker's MAC address there are 87 % in MITM-ArpSpoofing, 80 % in SqlInjection, "
+    "76 % in VulnerabilityScan, 73 % in DNS_Spoofing, 58 % in DictionaryBruteForce, 33 % in Recon-HostDiscovery, and 4 "
+    "% or fewer in floods (a published count of the frames of 21 captures, 2026); label_scope=attacker_mac leaves them "
+    "out",
+    "an attacker's machine (dc:a6:32:dc:27:d5) is in 1 % of the frames of the benign captures (the same count)",
+    "which machines attack is contested: Neto et al. 2023 list seven, others add two hubs that they call victims "
+    "(b0:09:da:3e:82:6c, ac:17:02:05:34:27); attackers=FILE takes another list",
+)
+
+
 def _squeezed(name: str) -> str:
     """What the spellings of a class have in common: ``DDoS-HTTP_Flood-``, ``DDOS_HTTP_FLOOD`` and ``DDoS-HTTP_Flood12``
     → ``ddoshttpflood``."""
@@ -84,8 +96,13 @@ def _class_of(path: str) -> Label | None:
 class CicIoTOptions:
     """Which flows are labelled, and how many of the floods are kept.
 
-    label_scope  ``file``: every flow of an attack's capture is that attack.  ``attacker_mac``: only those whose first
-                 packet was sent by or to an attacker's machine; the others are unknown, not benign, and are left out.
+    label_scope  ``attacker_mac``: only flows whose first packet was sent by or to an attacker's machine are the
+                 capture's attack; the others are unknown, not benign, and are left out.  ``file``: every flow of an
+                 attack's capture is that attack, as the published CSVs have it.
+                 The default is ``attacker_mac`` because of what was counted on the real captures: in the 14 of web
+                 attacks, reconnaissance, spoofing and brute force 33 to 87 % of all windows of ten frames hold no frame
+                 of an attacker, in those of floods 0 to 4 % (see ``DEFECTS``).  So ``file`` calls mostly the
+                 laboratory's everyday traffic an attack there, and ``attacker_mac`` takes little from the floods.
                  Nobody attacks in the benign captures, so that everything in them is benign under both, what an
                  attacker's machine sends included.
     attackers    file with the attackers' MAC addresses, one a line, in place of those of the dataset's paper
@@ -94,7 +111,7 @@ class CicIoTOptions:
     seed         of that draw
     """
 
-    label_scope: Literal["file", "attacker_mac"] = "file"
+    label_scope: Literal["attacker_mac", "file"] = "attacker_mac"
     attackers: str = ""
     flood_flows: int = 100_000
     seed: int = 0
@@ -190,5 +207,6 @@ DRIVER = Driver(
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
     group_of=by_class(_class_of),
     labeller=_labeller,
+    defects=DEFECTS,
     options=CicIoTOptions,
 )

@@ -104,15 +104,15 @@ class CsvLabels:
             {(label, "duplicates"): count for label, count in rows.filter("copy").group_by("label").len().iter_rows()}
         )
         offset, chosen = None, []
-        for sessions, known in _pieces(rows.filter(~pl.col("copy")), table):
+        for sessions, known in pieces(rows.filter(~pl.col("copy")), table):
             if offset is None:
                 offset = self._offset(request, group, read_clock(sessions, known), rows.height, faults)
             match = match_overlapping(sessions.with_columns(pl.col("start") - offset), known)
             chosen.append(match.flows)
-            counts += _fates(match)
+            counts += fates(match)
         kinds = rows.select("row", "family", "attack")
         return assign(
-            flows, pl.concat(chosen).join(kinds, on="row", how="left", maintain_order="left"), _report(counts, noted)
+            flows, pl.concat(chosen).join(kinds, on="row", how="left", maintain_order="left"), report(counts, noted)
         )
 
     def _read(self, request: Request, paths: Sequence[Path]) -> tuple[pl.DataFrame, Counter[str], str]:
@@ -186,7 +186,7 @@ def _as_the_meter_sees(rest: str) -> pl.Expr:
     return pl.when(known).then(column).otherwise(column // 2**40 * 2**40).alias(rest)
 
 
-def _pieces(rows: pl.DataFrame, flows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+def pieces(rows: pl.DataFrame, flows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Both tables as ``with_sessions`` gives them, in pieces that have no 5-tuple in common: matching needs many times
     the memory of what it matches.
 
@@ -200,7 +200,7 @@ def _pieces(rows: pl.DataFrame, flows: pl.DataFrame) -> Iterator[tuple[pl.DataFr
         yield with_sessions(*(table.filter(pl.col("piece") == piece).drop("piece") for table in (rows, flows)))
 
 
-def _fates(match: Overlap) -> Counter[tuple[str, str]]:
+def fates(match: Overlap) -> Counter[tuple[str, str]]:
     """(label, what became of it) → rows or flows"""
     counts: Counter[tuple[str, str]] = Counter()
     for table in (match.rows, match.flows.with_columns(fate=pl.lit("flows")), match.rest):
@@ -209,7 +209,7 @@ def _fates(match: Overlap) -> Counter[tuple[str, str]]:
     return counts
 
 
-def _report(counts: Mapping[tuple[str, str], int], noted: Mapping[str, int]) -> dict[str, dict[str, int]]:
+def report(counts: Mapping[tuple[str, str], int], noted: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """label → rows: matched, parts, ambiguous, duplicates, unmatched_rows; flows: flows, unmatched_flows,
     ambiguous_flows."""
     report: dict[str, dict[str, int]] = {}

@@ -84,6 +84,21 @@ Labeller = Callable[[str, "pl.DataFrame"], Assignment]
 
 
 @dataclass(frozen=True)
+class Tables:
+    """The published tables of a dataset, of which one without packets is made where no captures are given.
+
+    layout  name in ``tables.layouts.LAYOUTS``
+    files   options → regular expression of the tables' paths, from the folder's own name on; UsageError for options
+            that tables cannot have
+    labels  None: the layout's own
+    """
+
+    layout: str
+    files: Callable[[Any], str]
+    labels: LabelMap | None = None
+
+
+@dataclass(frozen=True)
 class Driver:
     """One published dataset.
 
@@ -94,6 +109,9 @@ class Driver:
     labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
     rules      what is a flow in this dataset
     options    frozen dataclass of the driver's options, each with a default
+    tables     see ``Tables``; None where the published tables have no set of features that is known here
+    defects    what is known to be wrong with the dataset, each with who found it: shown by ``data info`` and beside
+               every number
     task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
     """
 
@@ -106,11 +124,18 @@ class Driver:
     labeller: Callable[[Request], Labeller]
     rules: FlowRules = FlowRules()  # noqa: RUF009 — frozen
     options: type | None = None
+    tables: Tables | None = None
+    defects: tuple[str, ...] = ()
     task: Literal["attacks", "class shift"] = "attacks"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_-]+", self.name):
             raise UsageError(f"driver name {self.name!r}: use lower-case letters, digits, _ and -")
+
+
+def tables_alone(_request: Request) -> Labeller:
+    """The labeller of a dataset that was published without captures, or whose captures are not read here."""
+    raise UsageError("this dataset is prepared from its tables: name their folder with --labels, without --captures")
 
 
 def by_pattern(groups: Mapping[str, str]) -> Callable[[str], str | None]:

@@ -3,12 +3,13 @@
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import polars as pl
 
-from datasets_registry.labelling.benign import BENIGN
+from datasets_registry.labelling.benign import BENIGN, as_benign, read_as
 from datasets_registry.labelling.csv_text import check_csv_text
 from datasets_registry.labelling.keys import addresses, canonical_keys
 from datasets_registry.labelling.times import parse_times
@@ -41,6 +42,7 @@ class LabelRows:
     precision  ns: how exact the file's times are
     files      name in ``file`` → the file, whatever the form of its accents (NFC, NFD)
     warnings   what was odd
+    read_as    see ``benign.read_as``
     """
 
     path: Path
@@ -48,10 +50,14 @@ class LabelRows:
     precision: int
     files: Mapping[str, Path]
     warnings: tuple[str, ...] = ()
+    read_as: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def read_labels(folder: Path) -> LabelRows:
-    """The labels of a folder of captures; DataError says what is missing or which line is wrong."""
+def read_labels(folder: Path, benign_words: frozenset[str] = frozenset()) -> LabelRows:
+    """The labels of a folder of captures; ``benign_words``: what means benign besides that word itself, in lower case.
+
+    DataError says what is missing or which line is wrong.
+    """
     path = folder / LABELS_FILE
     if not path.is_file():
         raise DataError(f"{folder}: no {LABELS_FILE}; expected one row per flow with the columns {', '.join(REQUIRED)}")
@@ -88,8 +94,8 @@ def read_labels(folder: Path) -> LabelRows:
                 f"{line}; it counts as none"
             ),
         )
-    benign = pl.col("label").str.to_lowercase() == BENIGN
-    label = pl.when(benign).then(pl.lit(BENIGN)).otherwise("label")
+    benign = as_benign(frame["label"], benign_words)
+    label = frame["label"].set(benign, BENIGN)
     rows = frame.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         "file",
@@ -98,12 +104,17 @@ def read_labels(folder: Path) -> LabelRows:
         end,
         attack=~benign,
         label=label,
-        family=pl.coalesce("family", label),
+        family=pl.coalesce("family", pl.lit(label)),
         source=pl.coalesce("source", "file"),
         site=pl.col("site").fill_null(""),
     ).rename({"ts_start": "start", "ts_end": "end"})
     return LabelRows(
-        path, rows, max(precision, end_precision) if end.null_count() < len(end) else precision, files, warnings
+        path,
+        rows,
+        max(precision, end_precision) if end.null_count() < len(end) else precision,
+        files,
+        warnings,
+        read_as(frame["label"], label, ~benign),
     )
 
 

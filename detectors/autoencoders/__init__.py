@@ -81,7 +81,9 @@ class AE(NetworkDetector):
     """
 
     Params = AEParams
-    capabilities = features_only("fully connected autoencoder, the baseline of Gong et al., ICCV 2019", "our reading")
+    capabilities = features_only(
+        "fully connected autoencoder, the baseline of Gong et al., ICCV 2019", "our reading", groups={"reconstruction"}
+    )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {"quick": {"epochs": 50}, "check": {"epochs": 5}}
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"ae-packets": {"input": "packets"}}
     prefix = "network."
@@ -114,7 +116,7 @@ class MemAE(AE):
     """
 
     Params = MemAEParams
-    capabilities = features_only("Gong et al., ICCV 2019 (MemAE)", "adapted")
+    capabilities = features_only("Gong et al., ICCV 2019 (MemAE)", "adapted", groups={"reconstruction"})
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:
@@ -137,7 +139,9 @@ class SparseMemAE(AE):
     """
 
     Params = SparseMemAEParams
-    capabilities = features_only("MemAE (Gong et al., ICCV 2019) with top-k addressing", "our reading")
+    capabilities = features_only(
+        "MemAE (Gong et al., ICCV 2019) with top-k addressing", "our reading", groups={"reconstruction"}
+    )
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"sparse-memae-packets": {"input": "packets"}}
 
     def _memory(self) -> tuple[int, Callable[[Any], Any]]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.shared.inputs import INPUTS, N_CONTINUOUS, PACKET_COLUMNS, Input
+from detectors.shared.encoders import packet_errors
+from detectors.shared.inputs import INPUTS, PACKET_COLUMNS, Input
 
 
 def shrink(similarity: Tensor, threshold: float) -> Tensor:
@@ -91,12 +92,8 @@ def _feature_errors(rows: Tensor, output: Tensor) -> Tensor:
 def _packet_errors(rows: Tensor, output: Tensor) -> Tensor:
     packets = rows.unflatten(1, (-1, len(PACKET_COLUMNS)))  # (B, T, 10)
     output = output.unflatten(1, (-1, len(PACKET_COLUMNS) - 1))  # (B, T, 9)
-    squares = (packets[..., :N_CONTINUOUS] - output[..., :N_CONTINUOUS]).square().mean(dim=2)  # (B, T)
-    bits = functional.binary_cross_entropy_with_logits(
-        output[..., N_CONTINUOUS:], packets[..., N_CONTINUOUS:-1], reduction="none"
-    ).mean(dim=2)
     present = packets[..., -1]  # (B, T)
-    return ((squares + bits) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)  # (B,)
+    return (packet_errors(packets, output) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)  # (B,)
 
 
 ERRORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -110,6 +110,7 @@ class JanusContext:
         calibrates=True,
         remembers=True,
         provenance="our reading",
+        groups=frozenset({"flow-matching", "neighbours"}),
         source=(
             "JANUS with the input context and memory banks (PatchCore, CVPR 2022); conformal p-values (Vovk, Gammerman "
             "and Shafer, 2005), combined by Fisher's method (1925); docs/janus-context.md"

@@ -45,6 +45,7 @@ def _declared(params: JanusParams) -> Capabilities:
         source=(
             "JANUS project README; OT-CFM (Tong et al., TMLR 2024), discrete flow matching (Gat et al., NeurIPS 2024)"
         ),
+        groups=frozenset({"flow-matching"}),
         version="2",
     )
 

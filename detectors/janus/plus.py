@@ -70,6 +70,7 @@ class JanusPlus:
         calibrates=True,
         remembers=True,
         provenance="our reading",
+        groups=frozenset({"flow-matching", "neighbours"}),
         source=(
             "JANUS with a memory bank (PatchCore, CVPR 2022) under within-class whitening (Hatch et al., "
             "Interspeech 2006); docs/janus-plus.md"

@@ -95,7 +95,9 @@ class KitNETFlow(_Ensemble, Tabular):
     """
 
     Params = KitNETParams
-    capabilities = features_only("KitNET (Mirsky et al., NDSS 2018; KitNET-py) on flow features", "adapted")
+    capabilities = features_only(
+        "KitNET (Mirsky et al., NDSS 2018; KitNET-py) on flow features", "adapted", groups={"reconstruction"}
+    )
     block = 0  # KitNET works in blocks of its own
 
     def _learn(self, rows: NDArray[np.float64], ctx: FitContext) -> Any:
@@ -123,6 +125,7 @@ class Kitsune(_Ensemble):
         inputs=frozenset({"stream"}),
         provenance="faithful",
         source="Mirsky et al., NDSS 2018; Kitsune-py (100 features, per-unit biases)",
+        groups=frozenset({"stream", "reconstruction"}),
     )
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:

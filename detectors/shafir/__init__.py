@@ -125,6 +125,7 @@ class ShafirNF(SavedLearner):
         inputs=inputs_of("released"),
         provenance="adapted",
         source="Shafir, Giryes, Wool, IEEE ToN 34, 2026; released script with pzflow's defaults",
+        groups=frozenset({"density"}),
         version="2",
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {

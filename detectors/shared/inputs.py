@@ -4,25 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import combinations
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from janus_bench.columns import (
-    CONTEXT_FEATURES,
     CONTINUOUS_CHANNELS,
     DISCRETE_CHANNELS,
-    FLOW_FEATURES,
+    FEATURE_INPUTS,
+    INPUT_SPELLINGS,
     MAX_PACKETS,
     PACKET_CHANNELS,
 )
 from janus_bench.contract import FlowBatch
+from janus_bench.params import Spelled
 
-Input = Literal["features", "packets", "context", "features+context"]
-TableInput = Literal["features", "context", "features+context"]
-"""What a detector's parameter ``input`` may be, or that of one that cannot read packets; each has its ``Reading`` in
-``INPUTS``."""
+RAW = ("cic_features", "netflow_v2")
+"""Sets whose columns are bytes, µs and rates as they are: detectors read sign(x)·log1p(|x|) of them, as the other sets
+have it."""
+
+
+def canonical_sets(text: str) -> str:
+    """Sets of features joined by ``+``, each once, in the order of ``FEATURE_INPUTS``; ValueError for another name."""
+    names = [INPUT_SPELLINGS.get(name.strip(), name.strip()) for name in text.split("+")]
+    if set(names) - set(FEATURE_INPUTS):
+        raise ValueError(text)
+    return "+".join(name for name in FEATURE_INPUTS if name in names)
+
+
+def canonical_input(text: str) -> str:
+    """``packets``, or ``canonical_sets``."""
+    return text if text == "packets" else canonical_sets(text)
+
+
+_SETS = f"one or more of {', '.join(FEATURE_INPUTS)} with + between them"
+TableInput = Annotated[str, Spelled(canonical_sets, _SETS)]
+Input = Annotated[str, Spelled(canonical_input, f"packets, or {_SETS}")]
+"""What a detector's parameter ``input`` may be, or (``TableInput``) that of one that cannot read packets; each has its
+``Reading`` in ``INPUTS``."""
 
 N_CONTINUOUS = len(CONTINUOUS_CHANNELS)
 PACKET_COLUMNS = (*CONTINUOUS_CHANNELS, *DISCRETE_CHANNELS, "present")
@@ -70,11 +91,16 @@ class Reading:
     width: int
 
 
-def _table(*columns: str) -> Reading:
-    """Of features by name: rows are the features themselves."""
+def _table(*sets: str) -> Reading:
+    """Of sets of features by name: rows are the features themselves, those of ``RAW`` sets as signed logarithms."""
+    columns = [column for name in sets for column in FEATURE_INPUTS[name]]
+    logs = np.array([name in RAW for name in sets for _ in FEATURE_INPUTS[name]])
 
     def raw(flows: FlowBatch) -> NDArray[np.float64]:
-        return flows.feature_matrix(columns)  # (n, D)
+        matrix = flows.feature_matrix(columns)  # (n, D)
+        if logs.any():
+            matrix[:, logs] = np.sign(matrix[:, logs]) * np.log1p(np.abs(matrix[:, logs]))
+        return matrix
 
     def rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: DTypeLike) -> NDArray[Any]:
         return standardiser(raw(flows), limit).astype(dtype, copy=False)  # (n, D)
@@ -106,9 +132,11 @@ def _packet_rows(flows: FlowBatch, standardiser: ZScores, limit: float, dtype: D
     return rows.reshape(len(flows), MAX_PACKETS * len(PACKET_COLUMNS))  # (n, 640)
 
 
-INPUTS: Mapping[Input, Reading] = {
-    "features": _table(*FLOW_FEATURES),
-    "context": _table(*CONTEXT_FEATURES),
-    "features+context": _table(*FLOW_FEATURES, *CONTEXT_FEATURES),
+INPUTS: Mapping[str, Reading] = {
+    **{
+        "+".join(sets): _table(*sets)
+        for number in range(1, len(FEATURE_INPUTS) + 1)
+        for sets in combinations(FEATURE_INPUTS, number)
+    },
     "packets": Reading(_padded_packets, _packet_columns, _packet_rows, MAX_PACKETS * len(PACKET_COLUMNS)),
 }

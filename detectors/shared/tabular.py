@@ -7,7 +7,7 @@ fit is saved in.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,9 +23,9 @@ from janus_bench.errors import PluginError
 Arrays = dict[str, NDArray[Any]]
 
 
-def features_only(source: str, provenance: Any = "faithful") -> Capabilities:
+def features_only(source: str, provenance: Any = "faithful", **others: Any) -> Capabilities:
     """Of a detector that reads the flow features, by default at least."""
-    return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source)
+    return Capabilities(inputs=frozenset({"features"}), provenance=provenance, source=source, **others)
 
 
 class Learner:
@@ -97,10 +97,13 @@ class Tabular(Learner, ABC):
     def score(self, flows: FlowBatch) -> NDArray[np.float64]:
         """Anomaly score of each flow, (n,)."""
         self._learned("score")
+        return self._in_blocks(flows, self._score)
+
+    def _in_blocks(self, flows: FlowBatch, score: Callable[[NDArray[Any]], NDArray[np.float64]]) -> NDArray[np.float64]:
         scores, block = np.empty(len(flows)), self.block or max(len(flows), 1)
         for start in range(0, len(flows), block):
             part = slice(start, start + block)
-            scores[part] = self._score(self._rows(flows if block >= len(flows) else flows.take(part)))
+            scores[part] = score(self._rows(flows if block >= len(flows) else flows.take(part)))
         return scores
 
     def _rows(self, flows: FlowBatch) -> NDArray[Any]:
@@ -138,40 +141,71 @@ class NetworkDetector(Standardised, SavedLearner):
     def _build(self) -> Any:
         """An untrained network, initialised from torch's global generator."""
 
-    @abstractmethod
     def _loss(self, rows: Any, generator: Any) -> Any:
-        """Loss () of a batch (B, D); ``generator`` (on the CPU) for whatever it draws."""
+        """Loss () of a batch (B, D), unless ``_phases`` has others; ``generator`` (on the CPU) for whatever it
+        draws."""
+        raise NotImplementedError
 
     @abstractmethod
     def _evaluate(self, rows: Any) -> Any:
         """Score of each row (b, D), (b,) tensor; or (b, …) of what ``_score`` then makes it."""
 
+    def _judge(self, rows: Any) -> Any:
+        """Validation loss of each row (b, D), (b,): its score, unless there is a better one."""
+        return self._evaluate(rows)
+
+    def _phases(self) -> Any:
+        """What takes turns in a batch (``training.Phase``): by default one optimiser of the whole network."""
+        from detectors.shared.training import Phase
+
+        return [Phase(self._model.parameters(), lambda rows, _, generator: self._loss(rows, generator))]
+
+    def _schedule(self) -> Any:
+        from detectors.shared.training import Schedule
+
+        params = self.params
+        return Schedule(params.epochs, params.batch, params.lr, getattr(params, "patience", 0))
+
+    def _prepare(self, rows: NDArray[np.float32], ctx: FitContext) -> FitContext:
+        """What comes before training on ``rows`` (n, D); the context of the training."""
+        return ctx
+
     def _learn(self, rows: NDArray[np.float32], ctx: FitContext) -> Any:
         import torch
 
-        from detectors.shared.training import Schedule, seeded_initialisation, train
+        from detectors.shared.training import seeded_initialisation
 
         torch.set_num_threads(ctx.threads)
         with seeded_initialisation(ctx.seed):
             self._model = self._build().to(ctx.device)
-        patience = getattr(self.params, "patience", 0)
-        validate = (lambda: float(self.score(ctx.validation).mean())) if patience and len(ctx.validation) else None
-        train(
-            self._model,
-            rows,
-            self._loss,
-            Schedule(self.params.epochs, self.params.batch, self.params.lr, patience),
-            ctx,
-            validate,
-        )
+        self._train(rows, self._prepare(rows, ctx))
         return self._model
 
+    def _train(self, rows: NDArray[np.float32], ctx: FitContext) -> None:
+        """Train the network on rows (n, D)."""
+        from detectors.shared.training import train_phases
+
+        schedule = self._schedule()
+
+        def validate() -> float:
+            return float(self._in_blocks(ctx.validation, self._judged).mean())
+
+        chosen = validate if schedule.patience and len(ctx.validation) else None
+        train_phases([self._model], rows, self._phases(), schedule, ctx, chosen)
+
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._applied(self._evaluate, rows)
+
+    def _judged(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._applied(self._judge, rows)
+
+    def _applied(self, network: Callable[[Any], Any], rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """A function of tensors on rows (b, D), without gradients."""
         import torch
 
         device = next(self._model.parameters()).device
         with torch.inference_mode():
-            return self._evaluate(torch.from_numpy(rows).to(device)).double().cpu().numpy()
+            return network(torch.from_numpy(rows).to(device)).double().cpu().numpy()
 
     def _arrays(self) -> Arrays:
         return {**vars(self._standardiser), **weights_of(self._model, self.prefix)}
@@ -183,6 +217,7 @@ class NetworkDetector(Standardised, SavedLearner):
         with seeded_initialisation(0):
             self._model = self._build()
         load_weights(self._model, arrays, self.prefix)
+        self._model.eval()  # a network is made in training, where dropout draws
 
 
 def _input_of(params: Any) -> Input:

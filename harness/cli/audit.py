@@ -10,7 +10,7 @@ from harness.cli import console
 from harness.cli.options import DatasetName, ListFormat
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
-from janus_bench.errors import unknown
+from janus_bench.errors import DataError, unknown
 from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
     from protocols.flow_index import FlowIndex
     from protocols.splits import Caps, Draw, draw_partition
 
+    if sets := store.manifest.get("feature_sets"):
+        raise DataError(
+            f"{store.name}: not audited: the audit measures packets, and this is a table without them, with "
+            f"{' and '.join(sets)}"
+        )
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
     grouped, random = (draw_partition(index, Draw(SEED, split, "paper"), uncapped) for split in ("grouped", "random"))

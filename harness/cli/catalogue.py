@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
 from janus_bench.errors import JanusBenchError, PluginError, unknown
@@ -29,33 +29,38 @@ def detectors(output: ListFormat = "table") -> None:
         try:
             capabilities = plugins.load_detector(name).capabilities
         except JanusBenchError as error:
-            rows.append((name, origin, "broken", "", str(error)))
+            rows.append((name, origin, "broken", "", "", str(error)))
             continue
-        rows.append(
-            (name, origin, capabilities.provenance, ", ".join(sorted(capabilities.inputs)), capabilities.source)
-        )
+        rows.append((name, origin, *_declared(capabilities), capabilities.source))
     for name, preset in plugins.presets().items():
-        rows.append((name, "preset", *_declared(preset), f"{preset.detector} with {_assignments(preset.params)}"))
-    rows += [(broken.name, broken.origin, "broken", "", broken.error) for broken in plugins.colliding_detectors()]
-    console.table(("detector", "from", "provenance", "inputs", "source"), rows, output)
+        rows.append((name, "preset", *_of_preset(preset), f"{preset.detector} with {_assignments(preset.params)}"))
+    rows += [(broken.name, broken.origin, "broken", "", "", broken.error) for broken in plugins.colliding_detectors()]
+    console.table(("detector", "from", "provenance", "inputs", "groups", "source"), rows, output)
     console.say_broken_plugins()
 
 
-def _declared(preset: plugins.Preset) -> tuple[str, str]:
-    """Provenance and inputs of a preset, or what is wrong with it."""
+def _declared(capabilities: "Capabilities") -> tuple[str, str, str]:
+    """Provenance, inputs and groups."""
+    return capabilities.provenance, ", ".join(sorted(capabilities.inputs)), ", ".join(sorted(capabilities.groups))
+
+
+def _of_preset(preset: plugins.Preset) -> tuple[str, str, str]:
+    """Provenance and inputs of a preset, which no group brings, or what is wrong with it."""
     try:
         loaded = plugins.load_detector(preset.name)
         capabilities = loaded.declaring(build_params(loaded.name, loaded.params_type, preset.params)).capabilities
     except JanusBenchError as error:
-        return "broken", str(error)
-    return capabilities.provenance, ", ".join(sorted(capabilities.inputs))
+        return "broken", str(error), ""
+    return *_declared(capabilities)[:2], ""
 
 
 def _assignments(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in params.items())
 
 
-def detector(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def detector(
+    name: Annotated[str, typer.Argument(autocompletion=completing.detector)], output: ListFormat = "table"
+) -> None:
     """What a detector declares: inputs, scores, parameters with their defaults."""
     name, given = parse_request(name)  # as in ``janus[use_flow_token=false]``
     loaded = plugins.load_detector(name)
@@ -90,7 +95,9 @@ def _target_flows(capabilities: "Capabilities") -> str:
 
 
 def check(
-    target: Annotated[str, typer.Argument(help="Registered name, ./file.py, or module:Class.")],
+    target: Annotated[
+        str, typer.Argument(autocompletion=completing.detector, help="Registered name, ./file.py, or module:Class.")
+    ],
     output: ListFormat = "table",
 ) -> None:
     """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a
@@ -143,7 +150,9 @@ def protocols(output: ListFormat = "table") -> None:
     console.say_broken_plugins()
 
 
-def protocol(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def protocol(
+    name: Annotated[str, typer.Argument(autocompletion=completing.protocol)], output: ListFormat = "table"
+) -> None:
     """What a protocol asks for."""
     found = plugins.protocols()
     if name not in found:

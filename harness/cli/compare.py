@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import MetricName, ProtocolName
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError
@@ -22,7 +22,9 @@ def compare(
     runs_a: Annotated[Path, typer.Argument(help="Folder of results.")],
     runs_b: Annotated[Path | None, typer.Argument(help="A second one; without it, two detectors of the first.")] = None,
     protocol: ProtocolName = "",
-    detectors: Annotated[str, typer.Option(help="Comma-separated: which to compare.")] = "",
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated: which to compare.")
+    ] = "",
     control: Annotated[
         bool, typer.Option("--control", help="Each detector against its own target-only control.")
     ] = False,

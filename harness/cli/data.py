@@ -1,15 +1,27 @@
-"""``janus-bench data``: add, export, list, info."""
+"""``janus-bench data``: add, remove, export, list, info."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from datasets_registry.making import making
-from datasets_registry.registry import added, dataset_folder, home, open_dataset, unreadable
+from datasets_registry.folders import PROVENANCE
+from datasets_registry.labelling.benign import benign_words, shown_read_as
+from datasets_registry.making import making, remove_made
+from datasets_registry.registry import (
+    OVERVIEW,
+    added,
+    bytes_on_disk,
+    dataset_folder,
+    home,
+    open_dataset,
+    overview,
+    unreadable,
+)
+from datasets_registry.tables.layouts import TABLES, TableLayout, layout_of, tables_in
 from harness.cli import console
 from harness.cli.options import (
     ActiveTimeout,
@@ -17,23 +29,25 @@ from harness.cli.options import (
     IdleTimeout,
     ListFormat,
     RemoveMirrored,
+    Replace,
     Stream,
     TcpClose,
+    shown_bytes,
 )
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.files import why
 
 
 def add(
     name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
-    folder: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
             help=(
                 "Folder with captures and labels.csv (file, ts_start, 5-tuple, label: `benign` or an attack; "
-                "optional ts_end, family, source)."
+                "optional ts_end, family, source); or, with --layout, tables: CSV or Parquet files, or their folder."
             )
         ),
     ],
@@ -42,6 +56,22 @@ def add(
     tcp_close: TcpClose = "idle",
     remove_mirrored: RemoveMirrored = False,
     stream: Stream = True,
+    replace: Replace = False,
+    benign: Annotated[
+        str,
+        typer.Option(
+            help="Labels that mean benign besides that word itself, with commas between them, such as Normal,0."
+        ),
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Under which licence the captures are.")] = "",
+    citation: Annotated[str, typer.Option(help="What whoever uses the dataset is to cite.")] = "",
+    layout: Annotated[
+        str,
+        typer.Option(help="Of tables without packets: cicflowmeter, netflow_v2, or a file LAYOUT.toml."),
+    ] = "",
+    label_column: Annotated[
+        str, typer.Option(help="The column of a table with its labels, where it is not the layout's.")
+    ] = "",
 ) -> None:
     """Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset."""
     from datasets_registry.capture.rules import FlowRules
@@ -50,7 +80,13 @@ def add(
     from datasets_registry.sequences import holds_sequences, ingest_sequences
 
     rules = FlowRules(idle_timeout, active_timeout, tcp_close, remove_mirrored)
-    check_new_name(name)
+    words = benign_words(benign)
+    check_new_name(name, replace)
+    said = {key: text for key, text in (("licence", licence), ("citation", citation)) if text}
+    if layout:
+        _add_tables(name, paths, layout_of(layout, label_column), said, words, replace)
+        return
+    (folder,) = _one_folder(paths, label_column)
     if folder.is_file():
         there = (folder.parent / LABELS_FILE).is_file()
         instead = (
@@ -69,11 +105,19 @@ def add(
         )
     if sequences and stream:
         raise UsageError(f"{folder}: holds packet sequences; a packet stream can only be written from captures")
+    if sequences and words:
+        raise UsageError(
+            f"{folder}: holds packet sequences: what is benign there, a Boolean column attack of flows.parquet "
+            "says; leave out --benign"
+        )
     try:
         with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+            check_new_name(name, replace)  # another process may have made it just now
             if sequences:
                 summary = f"packet sequences of {folder.resolve().name}"
-                manifest = ingest_sequences(folder, dataset_folder(name), name=name, summary=summary, progress=progress)
+                manifest = ingest_sequences(
+                    folder, dataset_folder(name), name=name, summary=summary, about=said, progress=progress
+                )
             else:
                 summary = f"captures of {folder.resolve().name}"
                 manifest = ingest_folder(
@@ -81,6 +125,9 @@ def add(
                     dataset_folder(name),
                     name=name,
                     summary=summary,
+                    licence=licence or "not stated",
+                    citation=citation,
+                    benign_words=words,
                     rules=rules,
                     cache=cache,
                     stream=stream,
@@ -91,15 +138,80 @@ def add(
             f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
             f"written to ({home()})"
         ) from None
-    _print(manifest)
+    print_dataset(manifest, dataset_folder(name))
 
 
-def check_new_name(name: str, how: str = "") -> None:
-    """UsageError for a name that no dataset of one's own can have; ``how`` to choose another."""
+def _one_folder(paths: Sequence[Path], label_column: str) -> Sequence[Path]:
+    if label_column:
+        raise UsageError("--label-column is of tables without packets: name their --layout, too")
+    if all(path.suffix.lower() in TABLES for path in paths):
+        raise UsageError(
+            f"{paths[0]}: a table; say what its columns are with --layout cicflowmeter, netflow_v2 or a file "
+            "LAYOUT.toml"
+        )
+    if len(paths) > 1:
+        raise UsageError(f"{len(paths)} paths: captures are added as one folder; only tables (--layout) may be several")
+    return paths
+
+
+def _add_tables(
+    name: str, paths: Sequence[Path], layout: TableLayout, said: Mapping[str, str], words: frozenset[str], replace: bool
+) -> None:
+    """Tables without packets: files, or folders whose tables are all taken."""
+    from datasets_registry.tables.ingest import ingest_tables
+
+    files: dict[str, Path] = {}
+    for path in paths:
+        found = tables_in(path) if path.is_dir() else {path.name: path}
+        if twice := sorted(found.keys() & files.keys()):
+            raise UsageError(f"{twice[0]}: two of the files have that name, by which rows are told; rename one")
+        files |= found
+    if absent := [path for path in files.values() if not path.is_file()]:
+        raise DataError(f"{absent[0]}: no such file")
+    if strange := [path for path in files.values() if path.suffix.lower() not in TABLES]:
+        raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
+    first = next(iter(files))
+    provenance = paths[0] if paths[0].is_dir() else paths[0].parent
+    about = {"licence": "not stated", "summary": f"table of {len(files)} files, {first} …", **said}
+    if len(files) == 1:
+        about["summary"] = f"table {first}"
+    with making(home() / "datasets", name), PreparationProgress() as progress:
+        check_new_name(name, replace)  # another process may have made it just now
+        manifest = ingest_tables(
+            files,
+            dataset_folder(name),
+            layout,
+            name=name,
+            about=about,
+            benign_words=words,
+            provenance=provenance,
+            progress=progress,
+        )
+    print_dataset(manifest, dataset_folder(name))
+
+
+def remove(name: DatasetName) -> None:
+    """Remove a dataset; the captures that it was made of, and results, stay as they are."""
+    if name not in {*added(), *unreadable()}:
+        raise unknown("dataset", name, {*added(), *unreadable()}, "Nothing was removed.")
+    size = shown_bytes(bytes_on_disk(dataset_folder(name)))
+    remove_made(home() / "datasets", name)
+    again = "; it is made again when it is used" if name in plugins.datasets() else ""
+    console.say(f"{name}: removed, {size}{again}")
+
+
+def check_new_name(name: str, replace: bool, how: str = "") -> None:
+    """UsageError for a name that no dataset of one's own can have, or one that is taken and not to be replaced; ``how``
+    to choose another."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
+    if not replace and dataset_folder(name).exists():
+        raise UsageError(
+            f"there is a dataset {name!r} already: --replace puts the new one in its place, or choose another "
+            f"name{how}; nothing was changed"
+        )
 
 
 def export(
@@ -124,38 +236,29 @@ def export(
 
 def show_list(output: ListFormat = "table") -> None:
     """Datasets that are there, and those that a plugin can make."""
-    from datasets_registry.store import FlowStore
-
-    rows, damaged = [], unreadable()
-    for name in added():
-        if name in damaged:
-            continue
-        manifest = FlowStore.open(dataset_folder(name)).manifest
-        kind = "synthetic" if manifest["synthetic"] else "captures"
-        numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
-        rows.append((name, kind, *map(str, numbers), manifest.get("licence", "not stated"), manifest["summary"]))
-    rows += [
-        (name, "unreadable", *"–––––", reason) for name, reason in damaged.items() if name not in plugins.datasets()
+    rows = [
+        tuple(
+            "–" if value is None else shown_bytes(value) if column == "bytes" and isinstance(value, int) else str(value)
+            for column, value in zip(OVERVIEW, row, strict=True)
+        )
+        for row in overview()
     ]
-    for name, dataset in plugins.datasets().items():
-        if name not in added() or name in damaged:
-            kind = "synthetic" if dataset.synthetic else "captures"
-            rows.append((name, kind, "–", "–", "–", "–", dataset.licence, f"{dataset.summary} (made when first used)"))
-    console.table(("dataset", "kind", "flows", "benign", "attack", "families", "licence", "summary"), rows, output)
+    console.table(tuple("disk" if column == "bytes" else column for column in OVERVIEW), rows, output)
     console.say_broken_plugins()
 
 
-def show_info(name: Annotated[str, typer.Argument()], output: ListFormat = "table") -> None:
+def show_info(name: DatasetName, output: ListFormat = "table") -> None:
     """Counts per family, dropped packets and the label match of a dataset."""
     with PreparationProgress() as progress:
-        manifest = open_dataset(name, progress).manifest
+        store = open_dataset(name, progress)
+    manifest = store.manifest
     if output == "json":
         console.out(json.dumps(manifest, indent=1), as_json=True)
     else:
-        _print(manifest)
+        print_dataset(manifest, store.folder)
 
 
-def _print(manifest: Mapping[str, Any]) -> None:
+def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
     """Families on standard output; where it comes from, what was dropped, not matched or odd on standard error."""
     rows = [(family, str(counts[0]), str(counts[1])) for family, counts in sorted(manifest["families"].items())]
     kind = "SYNTHETIC, " if manifest["synthetic"] else ""
@@ -164,20 +267,31 @@ def _print(manifest: Mapping[str, Any]) -> None:
         "attack"
     )
     console.table(("family", "flows", "with ≥ 2 packets"), rows, "table", title)
+    if read := manifest.get("labels_read"):
+        console.table(("label as written", "read as", "rows"), shown_read_as(read), "table")
     console.say(
         f"from: {manifest['summary'] or 'not stated'}; licence: {manifest['licence']}; content hash "
         f"{manifest['hash'][:16]}"
     )
     if "citation" in manifest:
         console.say(f"cite: {manifest['citation']}")
+    for defect in manifest.get("known_defects", ()):
+        console.say(f"known: {defect}")
+    if (file := folder / PROVENANCE).is_file():
+        console.say(f"provenance: {file}")
     sites = manifest.get("sites", {})
     for site, (benign, attack) in sites.items() if len(sites) > 1 else ():
         console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
+    for sets in (manifest["feature_sets"],) if "feature_sets" in manifest else ():
+        console.say(f"no packets; features: {' and '.join(sets)}; {manifest['grouping']}")
+    for file, rows in manifest.get("tables", {}).items():
+        console.say(f"{file}: {rows['used']} of {rows['rows']} rows used; left out: {_counts(rows['left_out'])}")
     packets = manifest["packets"]
-    console.say(
-        f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
-        f"noted: {_counts(packets['noted'])}"
-    )
+    if "feature_sets" not in manifest:
+        console.say(
+            f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
+            f"noted: {_counts(packets['noted'])}"
+        )
     for label, match in sorted(manifest["labels"].items()):
         matched = f"{match['matched']} rows matched, {match['unmatched_rows']} not, {match['ambiguous']} ambiguous"
         console.say(f"label {label!r}: {match['flows']} flows; {matched}")

@@ -56,7 +56,7 @@ def _sizes(plan: Plan, datasets: Mapping[str, OpenDataset]) -> Sequence[Sequence
     """A line per dataset and draw of its partition."""
     from datasets_registry.registry import draw_of
 
-    draws = dict.fromkeys(draw_of(run) for fit in plan.fits for run in fit.runs)
+    draws = dict.fromkeys(draw_of(fit.first) for fit in plan.fits)
     rows = []
     for name, dataset in datasets.items():
         for draw in draws:

@@ -4,11 +4,11 @@ from stored scores."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.leaderboard import document, read
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from janus_bench.errors import DataError, UsageError, unknown
@@ -25,7 +25,9 @@ PUBLISHED = "published"
 File = Annotated[Path, typer.Option("-o", "--output", help="File; its suffix is the format: .svg, .pdf or .png.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Default: the first seed of the results.")]
 Scalar = Annotated[str, typer.Option("--aggregator", help="Make the scalar another way: oas, column:NAME.")]
-DetectorName = Annotated[str, typer.Option("--detector", help="As the leaderboard names it.")]
+DetectorName = Annotated[
+    str, typer.Option("--detector", autocompletion=completing.detector, help="As the leaderboard names it.")
+]
 
 
 def heatmap(
@@ -76,9 +78,11 @@ def heatmap(
 
 def roc(
     file: File,
-    detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them.")],
-    source: Annotated[str, typer.Option(help="Dataset that was fitted on.")],
-    target: Annotated[str, typer.Option(help="Dataset that was scored.")],
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them.")
+    ],
+    source: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was fitted on.")],
+    target: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was scored.")],
     aggregator: Scalar = "",
     seed: Seed = None,
     protocol: ProtocolName = "",
@@ -142,7 +146,9 @@ def ablation(
             )
         ),
     ] = "",
-    detectors: Annotated[str, typer.Option(help="Comma-separated; default: all others.")] = "",
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated; default: all others.")
+    ] = "",
     protocol: ProtocolName = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -173,6 +179,46 @@ def ablation(
         raise DataError(f"{runs} has no detector besides {reference}")
     figure = ablation_bars(console.cleaned(deltas), console.visible(reference), form=form, note=_warning(board))
     console.save(file, figure, f": differences to {reference}")
+
+
+def drift(
+    file: File,
+    detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them; default: all.")] = "",
+    threshold: Annotated[Literal["P95", "P99"], typer.Option(help="Percentile of the calibration scores.")] = "P99",
+    protocol: ProtocolName = "drift",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """False-positive rates day by day, calibrated once and recalibrated every day."""
+    from reports.figures import DayCurve, day_curves
+    from reports.render.html.collect import day_evidence
+    from reports.statistics.drift import PERCENTILES
+    from reports.tables.fields import grouped
+
+    form = _format(file)
+    table = read(runs, protocol)
+    board = document(table, "auroc")
+    names = split_requests(detectors) or [row["detector"] for row in board["rows"]]
+    for label in names:
+        _row(board, label)
+    days = [day for day in day_evidence(table) if day.threshold == threshold and day.detector in names]
+    panels = {}
+    for target, own in grouped((day.target, day) for day in days).items():
+        dates = sorted({day.day for day in own})
+        curves = {}
+        for label, of in grouped((day.detector, day) for day in own).items():
+            at = {day.day: day for day in of}
+            rates = [at[date].fpr for date in dates], [at[date].recalibrated for date in dates]
+            curves[console.visible(label)] = DayCurve(*rates)
+        panels[console.visible(target)] = dates, curves
+    if all(day.fpr is None for day in days):
+        raise DataError(
+            f"{runs} has no day with a rate at {threshold}: {days[0].reason if days else 'nothing was run'}"
+        )
+    try:
+        figure = day_curves(panels, 1 / PERCENTILES[threshold], form, _warning(board))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    console.save(file, figure, f": false-positive rates by day, {threshold}")
 
 
 def _format(file: Path) -> Format:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -34,12 +34,17 @@ def leaderboard(
             )
         ),
     ] = "",
-    output: Annotated[str, typer.Option("--format", help="See `janus-bench renderer list`.")] = "table",
+    output: Annotated[
+        str, typer.Option("--format", autocompletion=completing.renderer, help="See `janus-bench renderer list`.")
+    ] = "table",
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     table: Annotated[
         str,
         typer.Option(
-            help="leaderboard, thresholds, alerts, families, stability, ablation or mechanism; default: the protocol's."
+            help=(
+                "leaderboard, thresholds, alerts, incidents, drift, families, stability, ablation or mechanism; "
+                "default: the protocol's."
+            )
         ),
     ] = "",
     intervals: Annotated[
@@ -53,6 +58,11 @@ def leaderboard(
     base_rates: Annotated[
         str, typer.Option(help="For --table alerts: shares of attacks among all flows; default: 0.01,0.001,0.0001.")
     ] = "",
+    window: Annotated[float | None, typer.Option(min=0.1, help="For --table incidents: minutes; default: 10.")] = None,
+    incidents_per_day: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="For --table incidents: false ones that there is time for; default: 10."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Redraw while a run fills the folder; terminal only.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
@@ -67,7 +77,9 @@ def leaderboard(
     results = read(runs, protocol)
     name = table_name(results, table)
     board = _with_intervals(results, measure, intervals, name)
-    shown = console.cleaned(with_table(results, board, name, flows_per_day, base_rates))
+    shown = console.cleaned(
+        with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
+    )
     text = renderer.render(shown, console.width(), console.color() and file is None)
     if file is None:
         console.out(str(text), as_json=output == "json")
@@ -133,24 +145,38 @@ def _with_intervals(table: ResultTable, measure: Measure, intervals: bool | None
 
 
 def with_table(
-    table: ResultTable, board: Board, name: str, flows_per_day: int | None = None, base_rates: str = ""
+    table: ResultTable,
+    board: Board,
+    name: str,
+    flows_per_day: int | None = None,
+    base_rates: str = "",
+    *,
+    window: float | None = None,
+    incidents_per_day: float | None = None,
 ) -> Board:
     """The document, with the details of a table other than the leaderboard; flows a day and shares of attacks are for
-    ``alerts``."""
+    ``alerts``, the window (minutes) and false incidents a day for ``incidents``."""
     from reports.tables.details import LEADERBOARD, TABLES, Operations, with_details
 
     if name == LEADERBOARD:
         return board
+    from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
-    from reports.render.html.collect import cell_evidence, cell_likeness
+    from reports.render.html.collect import cell_evidence, cell_likeness, day_evidence, incident_evidence
+    from reports.statistics.incidents import IncidentRules
 
-    operations = Operations(flows_per_day or FLOWS_PER_DAY, _base_rates(base_rates) or BASE_RATES)
+    window_s = WINDOW_S if window is None else 60 * window
+    operations = Operations(flows_per_day or FLOWS_PER_DAY, _base_rates(base_rates) or BASE_RATES, window_s)
     cells: Sequence[Any] = ()
     with PreparationProgress() as progress:
         if TABLES[name].evidence == "scores":
             cells = cell_evidence(table, progress)
         elif TABLES[name].evidence == "likeness":
             cells = cell_likeness(table, board["aggregator"], progress)
+        elif TABLES[name].evidence == "incidents":
+            cells = incident_evidence(table, IncidentRules(window_s, incidents_per_day or INCIDENTS_PER_DAY), progress)
+        elif TABLES[name].evidence == "days":
+            cells = day_evidence(table, progress)
     return with_details(board, name, cells, operations)
 
 

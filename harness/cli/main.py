@@ -1,6 +1,7 @@
 """``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is
 called."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from harness.cli import (
     compare,
     console,
     data,
+    doctor,
     figures,
     folders,
     leaderboard,
@@ -24,6 +26,7 @@ from harness.cli import (
     report,
     run,
     runs,
+    work,
 )
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
@@ -38,7 +41,7 @@ app = typer.Typer(
     epilog=examples("run --protocol cross --detectors janus,iforest", "data add campus ./captures", "leaderboard"),
 )
 GROUPS = {
-    "data": "Datasets: add a folder of labelled captures, list, inspect, audit, verify.",
+    "data": "Datasets: add a folder of labelled captures, remove, list, inspect, audit, verify.",
     "detector": "Detectors: list, inspect, check one against the contract, begin a new one.",
     "runs": "Single runs of a results folder: list, read the log of a fit, see why one would be run again.",
     "protocol": "Protocols: which source is scored on which target.",
@@ -55,6 +58,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
+    "doctor": (doctor.doctor, ""),
+    "work": (work.work, examples("work ./tasks")),
     "fit": (
         operate.fit,
         examples("fit iforest ./captures -o office.model", "fit janus-plus mon.pcap tue.pcap -o office.model"),
@@ -80,12 +85,21 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
     "report": (report.report, examples("report", "report --runs runs -o report.html")),
     "published": (published.published, examples("published", "published --runs runs --format markdown")),
-    "data add": (data.add, examples("data add campus ./captures")),
+    "data add": (
+        data.add,
+        examples(
+            "data add campus ./captures",
+            "data add campus ./captures --replace --benign Normal,0 --licence 'CC BY 4.0'",
+            "data add nf_unsw NF-UNSW-NB15-v2.csv --layout netflow_v2",
+        ),
+    ),
+    "data remove": (data.remove, examples("data remove campus")),
     "data prepare": (
         prepare.prepare,
         examples(
             "data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
             "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
+            "data prepare 'nf_v2[which=ton_iot]' --labels ./netflow --as nf_ton_iot",
         ),
     ),
     "data export": (
@@ -114,6 +128,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "figure roc": (figures.roc, examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg")),
     "figure density": (figures.density, examples("figure density --detector janus -o scores.pdf")),
     "figure ablation": (figures.ablation, examples("figure ablation --reference janus -o ablation.pdf")),
+    "figure drift": (figures.drift, examples("figure drift --detectors iforest,knn -o drift.pdf")),
 }
 groups = {name: typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None) for name, text in GROUPS.items()}
 for name, sub in groups.items():
@@ -144,6 +159,8 @@ def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
     console.never_fail_to_encode()
+    # what a command makes lives to its end: looking through it all again and again was a quarter of a large plan's time
+    gc.set_threshold(100_000)
     # a polite kill is an interrupt: rows are written, workers ended, and nothing half done stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

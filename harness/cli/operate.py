@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import (
     ActiveTimeout,
     Device,
@@ -42,7 +42,13 @@ STANDARD_INPUT = Path("-")
 
 
 def fit(
-    detector: Annotated[str, typer.Argument(help="Name, or name[parameter=value,…]: see `janus-bench detector list`.")],
+    detector: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completing.detector,
+            help="Name, or name[parameter=value,…]: see `janus-bench detector list`.",
+        ),
+    ],
     captures: Captures,
     output: NewModel,
     device: Device = "auto",

@@ -5,21 +5,26 @@ from typing import Annotated, Literal
 
 import typer
 
+from harness.cli import completing
 from janus_bench.errors import UsageError
 
 DEFAULT_RUNS = Path("runs")
 
 Runs = Annotated[Path, typer.Option("--runs", envvar="JANUS_BENCH_RUNS", help="Folder of results.")]
 ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", help="Table for people, JSON for programs.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="Default: the protocol that was run last.")]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", autocompletion=completing.protocol, help="Default: the protocol that was run last.")
+]
 MetricName = Annotated[
     str,
     typer.Option(
         "--metric",
+        autocompletion=completing.metric,
         help="See `janus-bench metric list`; add @2+ for flows of two or more packets, @site for the mean over sites.",
     ),
 ]
-DatasetName = Annotated[str, typer.Argument(help="See `janus-bench data list`.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the dataset of this name, if there is one.")]
+DatasetName = Annotated[str, typer.Argument(autocompletion=completing.dataset, help="See `janus-bench data list`.")]
 IdleTimeout = Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")]
 ActiveTimeout = Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")]
 TcpClose = Annotated[
@@ -37,6 +42,13 @@ Stream = Annotated[
         help="Keep the packet stream, 70 bytes a packet, for detectors of whole captures (kitsune).",
     ),
 ]
+
+
+def shown_bytes(number: int) -> str:
+    """``840 kB``, ``1.2 MB``, ``3.4 GB``."""
+    if number < 1e6:
+        return f"{number / 1e3:.0f} kB"
+    return f"{number / 1e6:.1f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
 
 
 def examples(*commands: str) -> str:

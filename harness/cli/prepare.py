@@ -12,10 +12,10 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, console
-from harness.cli.data import check_new_name
-from harness.cli.options import Stream
+from harness.cli.data import check_new_name, print_dataset
+from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import unknown
+from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request
 
 if TYPE_CHECKING:
@@ -39,10 +39,16 @@ def prepare(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A published dataset: cicids2017, cicddos2019, ciciot2023, iscxtor2016; options in brackets."
+            help=(
+                "A published dataset: cicids2017, cicids2018, cicddos2019, ciciot2023, iot23, iscxtor2016, nf_v2; "
+                "options in brackets."
+            )
         ),
     ],
-    captures: Annotated[Path, typer.Option(help="Folder of the published captures.")],
+    captures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the published captures; without it a dataset is made of the tables of --labels."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of the published label files, where the dataset has any.")
     ] = None,
@@ -55,6 +61,7 @@ def prepare(
     name: Annotated[
         str, typer.Option("--as", help="Name of the dataset that is made; default: that of the published one.")
     ] = "",
+    replace: Replace = False,
     stream: Stream = False,
 ) -> None:
     """Extract, match labels, store and audit one of the published datasets."""
@@ -73,7 +80,10 @@ def prepare(
     driver = load_driver(asked)
     options = build_params(driver.name, driver.options, given, kind="dataset")
     name = name or driver.name
-    check_new_name(name, " with --as")
+    check_new_name(name, replace, " with --as")
+    if captures is None:
+        _prepare_tables(driver, labels, options, name, replace=replace, of_captures=stream or time_offset is not None)
+        return
     said: list[str] = []
     warnings: list[str] = []
     try:
@@ -83,12 +93,14 @@ def prepare(
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
         with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+            check_new_name(name, replace, " with --as")  # another process may have made it just now
             manifest = ingest_captures(
                 files,
                 label,
                 dataset_folder(name),
                 about=_about(driver, name, options),
                 rules=driver.rules,
+                provenance=captures,
                 cache=cache,
                 stream=stream,
                 progress=progress,
@@ -104,6 +116,40 @@ def prepare(
     audit.audit(name)
 
 
+def _prepare_tables(
+    driver: Driver, folder: Path | None, options: Any, name: str, *, replace: bool, of_captures: bool
+) -> None:
+    """A dataset without packets, of the published tables alone."""
+    from datasets_registry.drivers.driver import check_folder
+    from datasets_registry.tables.ingest import ingest_tables
+    from datasets_registry.tables.layouts import layout_of, tables_in
+
+    if driver.tables is None:
+        raise UsageError(f"{driver.name}: name the folder of its captures with --captures; its tables are not read")
+    if folder is None:
+        raise UsageError(
+            f"{driver.name}: name the folder of its captures with --captures, or of its tables with --labels"
+        )
+    if of_captures:
+        raise UsageError("--stream and --time-offset are of captures, and there is no --captures")
+    check_folder(folder, "labels")
+    tables = tables_in(folder, driver.tables.files(options))
+    classify = driver.tables.labels.classify if driver.tables.labels else None
+    with making(home() / "datasets", name), PreparationProgress() as progress:
+        check_new_name(name, replace, " with --as")
+        manifest = ingest_tables(
+            tables,
+            dataset_folder(name),
+            layout_of(driver.tables.layout),
+            name=name,
+            about=_about(driver, name, options),
+            classify=classify,
+            provenance=folder,
+            progress=progress,
+        )
+    print_dataset(manifest, dataset_folder(name))
+
+
 def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
     chosen = dataclasses.asdict(options) if options is not None else {}
     summary = driver.summary + "".join(f", {key} {value}" for key, value in chosen.items())
@@ -116,6 +162,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "driver": driver.name,
         "task": driver.task,
         "options": chosen,
+        **({"known_defects": list(driver.defects)} if driver.defects else {}),
     }
 
 
@@ -131,5 +178,7 @@ def _print(manifest: Mapping[str, Any]) -> None:
         console.say(
             f"{manifest['unmatched_flows']} flows have no label and were dropped (an unmatched flow is not benign)"
         )
+    for defect in manifest.get("known_defects", ()):
+        console.say(f"known: {defect}")
     for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +25,12 @@ SILENT_S = 60.0
 """A fit that has said nothing for so long is a line, where there are no bars."""
 
 
+def in_notebook() -> bool:
+    """Whether a kernel runs this process: rich would draw into the cell."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 class _Bars(AbstractContextManager[Any]):
     """rich's bars on a terminal, None anywhere else; the first of them is ``_main``."""
 
@@ -32,7 +40,7 @@ class _Bars(AbstractContextManager[Any]):
         self._main: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not in_notebook():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -156,6 +164,56 @@ class RunProgress(_Bars):
             self._bar.console.print(Text(console.visible(line)))
         else:
             console.say(line)
+
+
+class NotebookProgress(RunProgress):
+    """The same below a cell of a notebook: one bar, what is at work, and the last lines."""
+
+    SHOWN = 4  # Lines; the others are of fits that ended well.
+
+    def __init__(self, fits: int) -> None:
+        super().__init__(fits)
+        self._lines: deque[str] = deque(maxlen=self.SHOWN)
+        self._display: Any = None
+
+    def __enter__(self) -> Self:
+        from IPython.display import HTML, display  # type: ignore[import-not-found]
+
+        self._html = HTML
+        self._display = display(HTML(self._drawn()), display_id=True)
+        return super().__enter__()
+
+    def fit_started(self, fit: Fit) -> None:
+        super().fit_started(fit)
+        self._redraw()
+
+    def fit_progress(self, fit: Fit, fraction: float, text: str) -> None:
+        with self._lock:
+            self._doing[fit.key] = f"{fit.title}: {fraction:.0%} {text}"
+            due = time.monotonic() >= self._next_line[fit.key]
+            if due:
+                self._next_line[fit.key] = time.monotonic() + 1.0
+        if due:
+            self._redraw()
+
+    def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None:
+        super().fit_finished(fit, records)
+        self._redraw()
+
+    def _break_silences(self) -> None:
+        """The bar shows what is at work."""
+
+    def _print(self, line: str) -> None:
+        self._lines.append(line)
+
+    def _redraw(self) -> None:
+        with self._lock:
+            self._display.update(self._html(self._drawn()))
+
+    def _drawn(self) -> str:
+        bar = f"<progress value={self._done} max={max(self._fits, 1)}></progress> {self._done} of {self._fits} fits"
+        lines = (console.visible(line) for line in (*self._doing.values(), *self._lines))
+        return "<br>".join([bar, *map(html.escape, lines)])
 
 
 def _shown(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.cli import console, leaderboard
+from harness.cli import completing, console, leaderboard
 from janus_bench import plugins
 
 
@@ -15,7 +15,12 @@ def published(
     runs: Annotated[
         Path | None, typer.Option("--runs", help="Show measured rows of this results folder beside them.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Of the results folder; default: the protocol that was run last.")] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completing.protocol, help="Of the results folder; default: the protocol that was run last."
+        ),
+    ] = "",
     output: Annotated[Literal["table", "markdown", "latex", "json"], typer.Option("--format")] = "table",
 ) -> None:
     """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are

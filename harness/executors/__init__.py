@@ -12,13 +12,15 @@ from janus_bench.records import Status
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it
-    was never seen alive; ``log`` is what is kept of its standard error."""
+    was never seen alive; ``log`` is what is kept of its standard error; ``handed_out``: somebody else will do it, and
+    there is nothing to be said of it yet."""
 
     status: Status
     reason: str
     wall_s: float
     peak_rss_mb: float | None
     log: bytes = b""
+    handed_out: bool = False
 
 
 class Executor(Protocol):

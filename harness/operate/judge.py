@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from janus_bench.errors import DataError, UsageError
 from janus_bench.models import SavedModel
 from protocols.aggregators import Scalar, fit_aggregator
-
-CONFIDENCE = 0.99
-"""Of the interval that chance allows the realised alert rate."""
+from protocols.operations import rates_by_chance
 
 Scores = NDArray[np.float64]
 
@@ -122,12 +120,8 @@ class Judge:
         Of exchangeable flows the number above the threshold is beta-binomial; since flows of one capture are not
         independent, the rates of the captures left out count as possible too.
         """
-        from scipy.stats import betabinom
-
-        n, above = len(self.scores), int(np.sum(self.scores > self.threshold.value))
-        chance = betabinom(flows, above + 1, n - above)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = float(chance.ppf(tail)) / flows, float(chance.ppf(1 - tail)) / flows
+        above = int(np.sum(self.scores > self.threshold.value))
+        low, high = rates_by_chance(len(self.scores), above, flows)
         rates = [capture.rate for capture in self.left_out]
         return min([low, *rates]), max([high, *rates])
 

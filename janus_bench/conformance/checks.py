@@ -26,6 +26,7 @@ from janus_bench.conformance.flows import (
     synthetic_benign,
     with_cic_features,
     with_context,
+    with_netflow,
     with_stream,
 )
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
@@ -74,6 +75,7 @@ class Subject:
         that is there."""
         inputs = self.capabilities.inputs
         flows = with_cic_features(flows) if "cic_features" in inputs else flows
+        flows = with_netflow(flows) if "netflow_v2" in inputs else flows
         flows = with_context(flows) if "context" in inputs else flows
         return with_stream(flows) if "stream" in inputs else flows
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_bench.columns import CIC_FEATURES, CONTEXT_FEATURES, FLOW_FEATURES, PACKET_CHANNELS
+from janus_bench.columns import CIC_FEATURES, CONTEXT_FEATURES, FLOW_FEATURES, NETFLOW_V2_FEATURES, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch, PacketStream, concatenated
 from janus_bench.ragged import positions, starts_of
 
@@ -45,6 +45,13 @@ def with_cic_features(flows: FlowBatch) -> FlowBatch:
     logarithm."""
     raw = np.expm1(flows.feature_matrix(FLOW_FEATURES))  # (n, 20)
     named = {name: raw[:, column % len(FLOW_FEATURES)].copy() for column, name in enumerate(CIC_FEATURES)}
+    return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
+
+
+def with_netflow(flows: FlowBatch) -> FlowBatch:
+    """The same with columns under the names of the NetFlow v2 datasets: stand-ins as those of ``with_cic_features``."""
+    raw = np.expm1(flows.feature_matrix(FLOW_FEATURES))  # (n, 20)
+    named = {name: raw[:, column % len(FLOW_FEATURES)].copy() for column, name in enumerate(NETFLOW_V2_FEATURES)}
     return FlowBatch(flows.ids, flows.offsets, flows.packets, {**flows.features, **named})
 
 

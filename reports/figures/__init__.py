@@ -2,17 +2,20 @@
 
 from reports.figures.ablation import ablation_bars
 from reports.figures.density import ScorePanel, score_densities
+from reports.figures.drift import DayCurve, day_curves
 from reports.figures.heatmap import Matrices, cross_heat_maps
 from reports.figures.roc import roc, roc_curves
 from reports.figures.style import FORMATS, Format
 
 __all__ = [
     "FORMATS",
+    "DayCurve",
     "Format",
     "Matrices",
     "ScorePanel",
     "ablation_bars",
     "cross_heat_maps",
+    "day_curves",
     "roc",
     "roc_curves",
     "score_densities",

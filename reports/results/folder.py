@@ -6,6 +6,9 @@ results/<run>.<attempt>.json  one row per attempted run (RunRecord); the highest
 scores/<run>.parquet          flow_id, target, role, one float64 column per score
 truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a dataset's test flows: joined by the
                               parent, never seen by a child
+timelines/<data hash>.parquet flow_id, host, peer, start, end, judged of all its flows: what incidents are counted from;
+                              seen by no child either
+index.npz                     rows and plans once more, for readers in a hurry (reports.results.index)
 models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit
@@ -17,9 +20,11 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +34,8 @@ from janus_bench.files import PART, remove_left_behind, why, write_atomically
 from janus_bench.held import remove_if_dead
 from janus_bench.models import ModelAbout, write_model
 from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
-from janus_bench.stored import Unreadable, mismatch, read_json, read_table, table_bytes
+from janus_bench.stored import Unreadable, mismatch, read_json, read_table, regular, table_bytes
+from reports.results.index import RowIndex, is_due, stamp_of, write_index
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +45,16 @@ TRUTH = {"flow_id": "Int64", "attack": "Boolean", "family": "String", "source": 
 """Columns that these tables have, and their types; scores follow in columns of their own, and a truth of schema version
 2 has site and group."""
 
-FOLDERS = ("plans", "results", "scores", "truth", "models", "logs")
+TIMELINE = {
+    "flow_id": "Int64",
+    "host": "Int64",
+    "peer": "Int64",
+    "start": "Float64",
+    "end": "Float64",
+    "judged": "Float64",
+}
+
+FOLDERS = ("plans", "results", "scores", "truth", "timelines", "models", "logs")
 
 
 class WriteFailed(JanusBenchError):
@@ -83,12 +98,11 @@ class RunStore:
 
     def append(self, record: RunRecord) -> RunRecord:
         """Write a row as the next attempt of its run."""
-        folder = self.folder / "results"
-        first = 1 + max((_attempt_of(path)[1] for path in folder.glob(f"{record.key}.*.json")), default=0)
-        for attempt in count(first):
+        for attempt in count(1 + self._attempts.get(record.key, 0)):
             record = replace(record, attempt=attempt)
-            if self._write(folder / f"{record.key}.{attempt}.json", _json(asdict(record)), exclusive=True):
+            if self._write(self._row(record.key, attempt), _json(asdict(record)), exclusive=True):
                 break
+        self._attempts[record.key] = attempt
         return record
 
     def write_plan(self, plan: PlanRecord) -> PlanRecord:
@@ -107,6 +121,12 @@ class RunStore:
         path = self.folder / "truth" / f"{data_hash}.parquet"
         if not path.exists():
             self._write_parquet(path, table)
+
+    def write_timeline(self, data_hash: str, make: Callable[[], pl.DataFrame]) -> None:
+        """When a dataset's flows were there, and their hosts; made and written once."""
+        path = self.folder / "timelines" / f"{data_hash}.parquet"
+        if not path.exists():
+            self._write_parquet(path, make())
 
     def write_model(self, fit_key: str, saved: Path, about: ModelAbout) -> None:
         """Keep what a detector saved as a model (``janus_bench.models``): whole or not there.
@@ -130,19 +150,60 @@ class RunStore:
         """What a child wrote to its standard error; DataError if nothing was kept."""
         path = self.folder / "logs" / f"{fit_key}.log"
         try:
+            regular(path)
             return path.read_text(encoding="utf-8", errors="replace")
+        except Unreadable as error:
+            raise DataError(f"{path}: {error}: this fit left no log") from None
         except OSError as error:
             raise DataError(f"{path}: {why(error)}: this fit left no log") from None
 
-    def records(self, runs: Collection[str] | None = None) -> dict[str, RunRecord]:
-        """The latest attempt of every run, or of those with these keys."""
-        attempts = sorted((*_attempt_of(path), path) for path in _listed(self.folder / "results"))
-        latest = {key: path for key, attempt, path in attempts if attempt and (runs is None or key in runs)}
-        return {key: _record(path) for key, path in latest.items()}
+    def records(self) -> dict[str, RunRecord]:
+        """The latest attempt of every run."""
+        index, latest = RowIndex.read(self.folder), self._latest()
+        found, lacking = {}, 0
+        for key, (_, entry) in sorted(latest.items()):
+            stamp = stamp_of(entry)  # before it is read: what changes meanwhile is another file
+            kept = None if stamp is None else index.record(entry.name, stamp)
+            lacking += kept is None
+            found[key] = stamp, kept or _record(Path(entry.path))
+        if is_due(lacking, len(found)):
+            rows = ((latest[key][1].name, stamp, record) for key, (stamp, record) in found.items() if stamp is not None)
+            with suppress(OSError):  # it only saves time
+                write_index(self.folder, rows)
+        return {key: record for key, (_, record) in found.items()}
+
+    def records_of(self, runs: Iterable[str]) -> dict[str, RunRecord]:
+        """The latest attempt of those of these runs that have one: not every file is looked at."""
+        found = {}
+        for key in runs:
+            attempt = self._attempts.get(key, 0)
+            while self._row(key, attempt + 1).exists():
+                attempt += 1
+            if attempt:
+                self._attempts[key] = attempt
+                found[key] = _record(self._row(key, attempt))
+        return found
+
+    def _latest(self) -> dict[str, tuple[int, os.DirEntry[str]]]:
+        """Run → its last attempt, and the file that is in."""
+        latest: dict[str, tuple[int, os.DirEntry[str]]] = {}
+        for entry in _listed(self.folder / "results"):
+            key, attempt = _attempt_of(entry.name)
+            if attempt > latest.get(key, (0, None))[0]:
+                latest[key] = attempt, entry
+        return latest
+
+    @cached_property
+    def _attempts(self) -> dict[str, int]:
+        """Run → its last attempt that is known of; others may have written more since."""
+        return {key: attempt for key, (attempt, _) in self._latest().items()}
+
+    def _row(self, key: str, attempt: int) -> Path:
+        return self.folder / "results" / f"{key}.{attempt}.json"
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
-        return [_plan(path) for path in sorted(_listed(self.folder / "plans"))]
+        return [_plan(Path(path)) for path in sorted(entry.path for entry in _listed(self.folder / "plans"))]
 
     def scores(self, run_key: str) -> pl.DataFrame:
         """Finite scores of at least one flow; DataError, which says what to do, where they are not there or damaged."""
@@ -162,6 +223,11 @@ class RunStore:
     def truth(self, data_hash: str) -> pl.DataFrame:
         """DataError, which says what to do, where it is not there or damaged."""
         return _table(self.folder / "truth" / f"{data_hash}.parquet", TRUTH, "delete it if it is there")
+
+    def timeline(self, data_hash: str) -> pl.DataFrame | None:
+        """None where it was not stored; DataError, which says what to do, where it is damaged."""
+        path = self.folder / "timelines" / f"{data_hash}.parquet"
+        return _table(path, TIMELINE, "delete it") if path.exists() else None
 
     def model_folder(self, fit_key: str) -> Path:
         return self.folder / "models" / fit_key
@@ -183,8 +249,9 @@ class RunStore:
         self._write(path, table_bytes(table))
 
 
-def _attempt_of(path: Path) -> tuple[str, int]:
-    key, _, attempt = path.stem.partition(".")
+def _attempt_of(name: str) -> tuple[str, int]:
+    """A row's run and attempt, by the name of its file."""
+    key, _, attempt = name.removesuffix(".json").partition(".")
     return key, int(attempt) if attempt.isdigit() else 0
 
 
@@ -196,11 +263,12 @@ def _finite(values: pl.Series) -> bool:
     return bool(values.is_finite().all())
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     """The JSON files in it.  DataError for a folder that may not be looked into, which a glob would take for an empty
     one."""
     try:
-        return [folder / name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith(".")]  # noqa: PTH208
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -232,7 +300,9 @@ def _record(path: Path) -> RunRecord:
         fields.get("partition", {}), StoredPartition, "partition"
     ):
         raise _damaged(path, wrong)
-    if (fields["key"], fields["attempt"]) != _attempt_of(path) or key_of(declared(fields["spec"])) != fields["key"]:
+    if (fields["key"], fields["attempt"]) != _attempt_of(path.name) or key_of(declared(fields["spec"])) != fields[
+        "key"
+    ]:
         raise _damaged(path, "its key is not that of its name and declaration")
     return RunRecord(**fields)
 

@@ -62,7 +62,8 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         staged.chmod(0o755)
         for name in FOLDERS:
             (staged / name).mkdir()
-        for source in (*plans, *(path for part in parts for path in (part.folder / "truth").glob("*.parquet"))):
+        of_data = [part.folder / name for part in parts for name in ("truth", "timelines")]
+        for source in (*plans, *(path for folder in of_data for path in folder.glob("*.parquet"))):
             shutil.copy2(source, staged / source.parent.name / source.name)
         for key, part in chosen.items():
             _copy_run(part.folder, staged, part.records[key])

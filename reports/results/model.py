@@ -99,6 +99,7 @@ class Stored(Protocol):
     def records(self) -> Mapping[str, RunRecord]: ...
     def scores(self, run_key: str) -> pl.DataFrame: ...
     def truth(self, data_hash: str) -> pl.DataFrame: ...
+    def timeline(self, data_hash: str) -> pl.DataFrame | None: ...
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Number:
 
     value: float | None
     reason: str = ""
+
+
+_NO_NUMBER = Number(None)
 
 
 class Results:
@@ -119,6 +123,7 @@ class Results:
         self.records = stored.records()
         self.plans = sorted(stored.plans(), key=self._made)
         self.truth = lru_cache(TRUTHS)(stored.truth)
+        self.timeline = lru_cache(TRUTHS)(stored.timeline)
         self.scores = lru_cache(SCORES)(stored.scores)
         self.scored = lru_cache(SCORED)(self._scored)
         self._numbers: dict[tuple[str, str, tuple[str, ...], str], Number] = {}
@@ -478,9 +483,10 @@ class Run:
 
     def found(self, measure: Measure) -> Number:
         """The number, or why there is none though the run is ok."""
-        if self.ok is None or not (views := self.table.views(measure, self.pair[1])):
-            return Number(None)
-        return self.results.number(self.ok, measure.metric, views, self.aggregator(measure.aggregator))
+        record = self.ok
+        if record is None or not (views := self.table.views(measure, self.pair[1])):
+            return _NO_NUMBER
+        return self.results.number(record, measure.metric, views, self.aggregator(measure.aggregator))
 
     def number(self, measure: Measure) -> float | None:
         """None unless the run is ok and the number exists."""

@@ -205,29 +205,25 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
 
 @dataclass(frozen=True, eq=False)
 class _Ranked:
-    """Where each attack stands among the benign flows, found once, for the AUROCs of many weightings: those of flows
-    repeated ``weights`` times."""
+    """The flows in the order of their scores, found once, for the AUROCs of many weightings: those of flows repeated
+    ``weights`` times."""
 
-    benign: NDArray[np.intp]  # (b,) rows of the benign flows, ascending by score
-    attack: NDArray[np.intp]  # (a,) rows of the attacks, ascending by score
-    below: NDArray[np.intp]  # (a,) benign flows with a lower score
-    not_above: NDArray[np.intp]  # (a,) … with a lower or equal one
+    order: NDArray[np.intp]  # (n,) rows of the flows, ascending by score
+    attack: NDArray[np.bool_]  # (n,) in that order
+    last: NDArray[np.bool_]  # (n,) in that order: the next score is a higher one
 
     @classmethod
     def of(cls, scores: Floats, attack: NDArray[np.bool_]) -> Self:
         order = np.argsort(scores, kind="stable")
-        benign, hits = order[~attack[order]], order[attack[order]]
-        left, right = (np.searchsorted(scores[benign], scores[hits], side) for side in ("left", "right"))
-        return cls(benign, hits, left, right)
+        ascending = scores[order]
+        return cls(order, attack[order], np.append(ascending[1:] != ascending[:-1], np.ones(min(1, len(order)), bool)))
 
     def auroc(self, weights: Floats) -> Floats:
-        """(n, r) ≥ 0 → (r,), ties ½, NaN where a class has no weight.  Rows of ``weights`` are contiguous, so gathering
-        them anew is cheap."""
-        below = np.zeros((len(self.benign) + 1, weights.shape[1]))
-        np.cumsum(weights[self.benign], axis=0, out=below[1:])  # (b + 1, r): weight of the k lowest benign flows
-        hits = weights[self.attack]  # (a, r)
-        won = np.einsum("ar,ar->r", hits, below[self.below]) + np.einsum("ar,ar->r", hits, below[self.not_above])
-        pairs = 2 * below[-1] * hits.sum(axis=0)
+        """(n, r) whole numbers ≥ 0 → (r,), ties ½, NaN where a class has no weight."""
+        from reports.statistics.kernels import weighted_pairs
+
+        won, benign, attacks = weighted_pairs(self.order, self.attack, self.last, weights)
+        pairs = 2 * benign * attacks
         return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
@@ -259,7 +255,7 @@ def _resample_target(
     drawn = [np.empty((resamples, len(cell.scores))) for cell in cells]
     for start in range(0, resamples, step := max(1, CHUNK // len(flow))):
         size = min(step, resamples - start)
-        weights = _draw_flows(capture, _draw_captures(stratum, size, rng), rng).astype(np.float64)  # (flows, size)
+        weights = _draw_flows(capture, draw_captures(stratum, size, rng), rng).astype(np.float64)  # (flows, size)
         for at, of_detector in enumerate(numbers):
             own = weights[rows[at]]
             for detector, number in enumerate(of_detector):
@@ -268,7 +264,7 @@ def _resample_target(
     return points, drawn
 
 
-def _draw_captures(stratum: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_captures(stratum: NDArray[np.intp], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """How often each capture is drawn, (captures, size), those of every stratum (captures,) apart."""
     counts = np.zeros((len(stratum), size), dtype=np.int64)
     for number in np.unique(stratum):

@@ -48,7 +48,9 @@ def ablation_records(document: Board, likeness: Sequence[CellLikeness] = ()) -> 
     its reference; without such a row there are none.  ``likeness`` of a mean is the mean over its cells, if all have
     one; cells that test on a class shift are ``in_means`` no more than in the metric's.
     """
-    outside = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
+    outside = {
+        name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT or info["attack"] == 0
+    }
     reference = study_of(document)[0]
     variants = {cell.detector: cell.variant for cell in likeness}
     base = {

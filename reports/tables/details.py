@@ -19,6 +19,7 @@ from reports.tables.document import (
     StabilityRecord,
     ThresholdRecord,
 )
+from reports.tables.drift import DRIFT_NOTES, day_records, day_tables
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import (
     NONE,
@@ -35,6 +36,7 @@ from reports.tables.fields import (
     spread,
     whole,
 )
+from reports.tables.incidents import INCIDENT_NOTES, incident_records, incident_tables
 from reports.tables.model import Table, text_table
 from reports.tables.studies import ablation_tables, mechanism_tables
 
@@ -45,10 +47,11 @@ THRESHOLDS = ("P95", "P99", "P99.9")
 
 @dataclass(frozen=True)
 class Operations:
-    """What alerts a day are asked for: the volume and the base rates."""
+    """What alerts a day are asked for: the volume and the base rates; and the length of incidents' windows."""
 
     flows_per_day: int
     base_rates: tuple[float, ...]
+    window_s: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class DetailTable:
     same as text.
 
     evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
-              (``reports.tables.ablation.CellLikeness``) or ``none``
+              (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``), ``days``
+              (``DayEvidence``) or ``none``
     """
 
     summary: str
@@ -65,7 +69,7 @@ class DetailTable:
     records: Callable[[Board, Sequence[Any], Operations], Sequence[DetailRecord]]
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
-    evidence: Literal["scores", "likeness", "none"] = "scores"
+    evidence: Literal["scores", "likeness", "incidents", "days", "none"] = "scores"
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:
@@ -440,6 +444,22 @@ TABLES: Mapping[str, DetailTable] = {
                 "known to less than a factor of two"
             ),
         ),
+    ),
+    "incidents": DetailTable(
+        "What an operator sees: campaigns found, time to the first alert, false incidents a day, alerts an incident.",
+        "Incidents",
+        lambda document, cells, operations: incident_records(document, cells, operations.window_s),
+        incident_tables,
+        INCIDENT_NOTES,
+        evidence="incidents",
+    ),
+    "drift": DetailTable(
+        "Day by day, with and without recalibrating on the day before: realised FPR at P95 and P99, AUROC.",
+        "Drift",
+        lambda document, cells, _: day_records(document, cells),
+        day_tables,
+        DRIFT_NOTES,
+        evidence="days",
     ),
     "families": DetailTable(
         "AUROC of every attack family against all benign test flows.",

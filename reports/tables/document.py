@@ -214,6 +214,59 @@ class FamilyRecord(_OfCell):
     in_macro: bool
 
 
+class IncidentRecord(_OfCell):
+    """Of a cell at one threshold (``reports.tables.evidence.IncidentEvidence``); ``reason``: why there are no numbers,
+    ``day_reason`` and ``interval_reason``: why some are missing."""
+
+    threshold: str
+    window_s: float
+    campaigns: float | None
+    found: float | None
+    found_share: float | None
+    found_share_low: float | None
+    found_share_high: float | None
+    found_in_60s: float | None
+    found_in_60s_low: float | None
+    found_in_60s_high: float | None
+    seconds_to_alert: float | None
+    seconds_to_alert_low: float | None
+    seconds_to_alert_high: float | None
+    flows_to_alert: float | None
+    missed_windows: float | None
+    true_incidents: float | None
+    false_incidents: float | None
+    observed_hours: float | None
+    false_per_day: float | None
+    false_per_day_low: float | None
+    false_per_day_high: float | None
+    alerts: float | None
+    alerts_per_incident: float | None
+    alerts_per_incident_low: float | None
+    alerts_per_incident_high: float | None
+    reason: str
+    day_reason: str
+    interval_reason: str
+
+
+class DayRecord(_OfCell):
+    """Of a cell on one day at one threshold (``reports.tables.evidence.DayEvidence``); ``drift``: ``above`` or
+    ``below`` what chance allows, or empty."""
+
+    threshold: str
+    day: str
+    n_benign: int
+    n_attack: int
+    fpr: float | None
+    low: float | None
+    high: float | None
+    recalibrated: float | None
+    auroc: float | None
+    auroc_recalibrated: float | None
+    reason: str
+    recalibrated_reason: str
+    drift: str
+
+
 class _OfMeanOrCell(TypedDict):
     """Of a summary, which has neither source nor target, or of a cell."""
 
@@ -248,7 +301,9 @@ class AblationRecord(_OfMeanOrCell):
     reason: str
 
 
-DetailRecord = ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+DetailRecord = (
+    DayRecord | IncidentRecord | ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+)
 
 
 class Details(TypedDict):

@@ -5,7 +5,7 @@ A number that does not exist is None.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CONTROL = ""  # The ``source`` of a target-only baseline: it has none.
 
@@ -61,3 +61,76 @@ class CellEvidence:
     tpr: tuple[float, ...]
     families: Mapping[str, FamilyArea]
     thresholds: Mapping[str, ThresholdEvidence]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, mean over seeds, with its 95 % interval for other captures and seeds of this network; None where there
+    is none."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+INCIDENT_COUNTS = (
+    *("campaigns", "found", "flows_to_alert", "missed_windows"),
+    *("true_incidents", "false_incidents", "observed_hours", "alerts"),
+)
+INCIDENT_ESTIMATES = ("found_share", "found_in_60s", "seconds_to_alert", "false_per_day", "alerts_per_incident")
+
+
+@dataclass(frozen=True)
+class IncidentEvidence:
+    """Incidents (``protocols.incidents``) of one cell at one threshold, means over seeds; where the cell is refused,
+    nothing but the reason.
+
+    threshold  ``P99``, ``P99.9``, or so many false incidents a day
+    reason     why the cell has no numbers
+    counts     ``INCIDENT_COUNTS``: campaigns that there are and that were found, flows of a campaign until its first
+               alert (the median of those found), windows with attacks and no alert, incidents, hours that were watched
+    estimates  ``INCIDENT_ESTIMATES``; ``found_share`` and ``found_in_60s`` of all campaigns, ``seconds_to_alert`` the
+               median of those found
+    day_reason, interval_reason  why false incidents a day, and intervals, are not known
+    """
+
+    detector: str
+    source: str
+    target: str
+    n_seeds: int
+    threshold: str
+    reason: str = ""
+    counts: Mapping[str, float | None] = field(default_factory=dict)
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    day_reason: str = ""
+    interval_reason: str = ""
+
+
+@dataclass(frozen=True)
+class DayEvidence:
+    """One day of a cell at a threshold, means over seeds.
+
+    day           ISO date, UTC
+    fpr           realised on the day's benign flows, τ from threshold calibration;  low, high: what chance allows of it
+                  (99 %, flows taken for exchangeable), the widest of any seed
+    recalibrated  the same with aggregator and τ from the benign flows of the day before
+    auroc         None where there are no attacks, or no benign flows
+    reason        why there is no threshold;  recalibrated_reason: why none from the day before
+    """
+
+    detector: str
+    source: str
+    target: str
+    n_seeds: int
+    threshold: str
+    day: str
+    n_benign: int
+    n_attack: int
+    fpr: float | None
+    low: float | None
+    high: float | None
+    recalibrated: float | None
+    auroc: float | None
+    auroc_recalibrated: float | None
+    reason: str
+    recalibrated_reason: str

@@ -278,8 +278,10 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measur
     by_seed: dict[int, dict[Pair, float | None]] = {}
     for pair, seeds in cells.items():
         for run in seeds:
-            by_seed.setdefault(run.seed, dict.fromkeys(table.pairs))[pair] = run.number(measure)
-    summaries = [_summary(values, table, measure) for values in by_seed.values()]
+            by_seed.setdefault(run.seed, {})[pair] = run.number(measure)
+    summaries = [
+        _summary({pair: values.get(pair) for pair in table.pairs}, table, measure) for values in by_seed.values()
+    ]
     spread = {name: all_or_none([summary[name] for summary in summaries]) for name in SUMMARIES}
     return {name: stdev(numbers) if len(numbers) > 1 else None for name, numbers in spread.items()}
 

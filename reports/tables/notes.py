@@ -21,6 +21,7 @@ PARTITION = {
     "grouped and time blocks": "partition by whole captures, in some sites by time blocks inside them",
     "random": "partition by random sessions",
     "time": "partition by time: train on the earliest benign flows, test on the latest",
+    "drift": "partition by days: train and calibrate on the earliest, test on all later ones",
 }
 
 
@@ -29,6 +30,7 @@ def notes_of(document: Board) -> list[str]:
     rows, infos = document["rows"], document["datasets_info"]
     synthetic = ", ".join(name for name, info in infos.items() if info["synthetic"])
     shifted = ", ".join(name for name, info in infos.items() if info["task"] == CLASS_SHIFT)
+    quiet = ", ".join(name for name, info in infos.items() if info["attack"] == 0)
     return [
         *_if(
             synthetic,
@@ -41,6 +43,11 @@ def notes_of(document: Board) -> list[str]:
         *_if(
             shifted,
             f"{shifted}: a class-shift task, not attacks; cells that test on it are left out of means and worst cells",
+        ),
+        *_if(
+            quiet,
+            f"{quiet}: no attacks; cells that test on it tell false alerts alone (--table thresholds) and are left "
+            "out of means and worst cells",
         ),
         _calibration(document),
         *_if(any(row["control_status_counts"] for row in rows), BASELINE),

@@ -85,11 +85,11 @@ def of_a_dataset(store: Path, out: Path) -> list[Case]:
 def of_sequences(folder: Path) -> list[Case]:
     """``folder``: an exported dataset."""
     names = ("packets.npz", "flows.parquet", "cic_features.parquet", "dataset.json")
-    return [Case(folder / name, (("data", "add", "again", folder, "--no-stream"),)) for name in names]
+    return [Case(folder / name, (("data", "add", "again", folder, "--no-stream", "--replace"),)) for name in names]
 
 
 def of_captures(captures: Path) -> list[Case]:
-    add = ("data", "add", "small", captures)
+    add = ("data", "add", "small", captures, "--replace")
     return [Case(captures / name, (add, (*add, "--no-stream"))) for name in ("labels.csv", "a.pcap")]
 
 
@@ -136,7 +136,7 @@ def bench(folder: Path) -> Callable[[int], tuple[str, str, int]]:
         if number < len(cases):
             return damage_once(cases[number : number + 1], seed, run, odd=True)
         extracted(place / "captures", cache)
-        add = ("data", "add", "small", place / "captures", "--no-stream")
+        add = ("data", "add", "small", place / "captures", "--no-stream", "--replace")
         what, wrong, code = damage_once([Case(cache / shards[number - len(cases)], (add,))], seed, run, odd=True)
         return what, wrong or ("" if code == 0 else f"exit code {code}: it is not read again"), code
 

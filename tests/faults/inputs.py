@@ -128,10 +128,21 @@ class Bench:
             file, where = rng.choice(self.published[name]), self.folder / name
             # one CSV of many rows, or of the captures: mutations near the beginning reach headers
             labels = where / "labels" / ("TrafficLabelling" if name == "cicids2017" else "")
-            request = ("data", "prepare", name, "--captures", where / "captures", "--labels", labels, "--as", "x")
+            request = (
+                "data",
+                "prepare",
+                name,
+                "--captures",
+                where / "captures",
+                "--labels",
+                labels,
+                "--as",
+                "x",
+                "--replace",
+            )
         else:
             file = self.small / ("a.pcap" if rng.random() < 0.4 else "labels.csv")
-            request = ("data", "add", "x", self.small)
+            request = ("data", "add", "x", self.small, "--replace")
         whole = file.read_bytes()
         file.write_bytes(mutated(whole, rng, begin=rng.choice([0, 0, 24, len(whole) // 2])))
         try:

@@ -138,14 +138,14 @@ SCENES = (
     ),
     Scene(
         "data add",
-        ("data", "add", "lan", "captures"),
+        ("data", "add", "lan", "captures", "--replace"),
         _captures,
         _others,
         lambda folder: digests(folder / "home" / "datasets" / "lan"),
     ),
     Scene(
         "data add over",
-        ("data", "add", "lan", "captures"),
+        ("data", "add", "lan", "captures", "--replace"),
         _replaced,
         _old_or_new,
         lambda folder: digests(folder / "home" / "datasets" / "lan"),
@@ -153,7 +153,7 @@ SCENES = (
     Scene(
         "data prepare",
         ("data", "prepare", "cicddos2019", "--captures", "published/captures", "--labels", "published/labels",
-         "--as", "lan", "--stream"),
+         "--as", "lan", "--stream", "--replace"),
         _published,
         _others,
         lambda folder: digests(folder / "home" / "datasets" / "lan"),

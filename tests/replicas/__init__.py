@@ -11,6 +11,7 @@ from __future__ import annotations
 from tests.replicas.cicddos2019 import write_cicddos2019
 from tests.replicas.cicids2017 import write_cicids2017
 from tests.replicas.ciciot2023 import write_ciciot2023
+from tests.replicas.iot23 import write_iot23
 from tests.replicas.iscxtor2016 import write_iscxtor2016
 from tests.replicas.truth import Traps, TrueFlow, TrueRow, Truth
 
@@ -22,5 +23,6 @@ __all__ = [
     "write_cicddos2019",
     "write_cicids2017",
     "write_ciciot2023",
+    "write_iot23",
     "write_iscxtor2016",
 ]

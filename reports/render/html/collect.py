@@ -12,15 +12,20 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.extensions import TestScores
 from janus_bench.quiet import ignore
+from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
 from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
 from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
 from reports.results.sites import SITE
+from reports.statistics.drift import days_of
+from reports.statistics.incidents import IncidentCounter, IncidentRules, scored_runs
 from reports.statistics.intervals import kept_statistics, read_kept
 from reports.tables.ablation import CellLikeness
-from reports.tables.document import Board, TableStatistics
-from reports.tables.evidence import CONTROL, CellEvidence, FamilyArea, ThresholdEvidence
+from reports.tables.document import Board, DetailRecord, TableStatistics
+from reports.tables.drift import day_records
+from reports.tables.evidence import CONTROL, CellEvidence, DayEvidence, FamilyArea, IncidentEvidence, ThresholdEvidence
 from reports.tables.fields import mean_of_all
+from reports.tables.incidents import incident_records
 from reports.tables.leaderboard import build_leaderboard
 
 HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
@@ -70,7 +75,19 @@ def collect(
         families={name: _family_sizes(table.results, entry.hash) for name, entry in table.datasets.items()},
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
+        details=_details(table, documents[AUROC], progress),
     )
+
+
+def _details(table: ResultTable, document: Board, progress: Progress) -> dict[str, Sequence[DetailRecord]]:
+    """Results from before times were stored have none of these sections, and no section of reasons."""
+    if any(table.results.timeline(entry.hash) is None for entry in table.datasets.values()):
+        return {}
+    incidents = incident_evidence(table, IncidentRules(WINDOW_S, INCIDENTS_PER_DAY), progress)
+    found: dict[str, Sequence[DetailRecord]] = {"incidents": incident_records(document, incidents, WINDOW_S)}
+    if table.plan.split == "drift":
+        found["drift"] = day_records(document, day_evidence(table, progress))
+    return found
 
 
 def cell_likeness(
@@ -94,6 +111,30 @@ def cell_likeness(
             area = mean_of_all([0.5 + likeness.sign * (likeness.index - 0.5) if likeness else None for likeness in own])
             cells.append(CellLikeness(row.label, row.declared.variant, *pair, index, area))
     return tuple(cells)
+
+
+def incident_evidence(
+    table: ResultTable, rules: IncidentRules, progress: Progress = ignore
+) -> tuple[IncidentEvidence, ...]:
+    """Of every cell and baseline with an ok run that has a score of its own, read target by target."""
+    planned, counter = _planned(table), IncidentCounter(table.results, rules)
+    found: dict[Cell, list[IncidentEvidence]] = {}
+    for place, cell in enumerate(sorted(planned, key=lambda cell: cell[2])):
+        progress("counting incidents", place / len(planned))
+        if runs := scored_runs(planned[cell]):
+            found[cell] = counter.cell(cell, runs)
+    return tuple(each for cell in planned for each in found.get(cell, ()))
+
+
+def day_evidence(table: ResultTable, progress: Progress = ignore) -> tuple[DayEvidence, ...]:
+    """Of every cell and baseline with an ok run that has a score of its own.  DataError where times were not stored."""
+    planned = _planned(table)
+    found: list[DayEvidence] = []
+    for place, (cell, runs) in enumerate(planned.items()):
+        progress("reading days", place / len(planned))
+        if own := scored_runs(runs):
+            found += days_of(cell, own)
+    return tuple(found)
 
 
 def _measures() -> tuple[Measure, ...]:

@@ -1,13 +1,13 @@
 """What the page is made from, collected by ``reports.render.html.collect``.  A number that does not exist is None."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from reports.published.table import PublishedTable
 from reports.results.model import ResultTable, Run
-from reports.tables.document import Board
+from reports.tables.document import Board, DetailRecord
 from reports.tables.evidence import CellEvidence
 from reports.tables.fields import flags
 
@@ -32,6 +32,7 @@ class ReportData:
     summaries     metric → what it is, one line
     cells         in any order; cells without an ok run are absent (their status is in the documents)
     families      dataset → family → size
+    details       table of ``reports.tables.details.TABLES`` → its records, for a section of its own
     published     ``reports.published.table.published_table``: the literature, never ranked
     """
 
@@ -42,6 +43,7 @@ class ReportData:
     families: Mapping[str, Mapping[str, FamilySize]]
     audits: Mapping[str, Audit]
     published: PublishedTable
+    details: Mapping[str, Sequence[DetailRecord]] = field(default_factory=dict)
 
     @property
     def first(self) -> Board:

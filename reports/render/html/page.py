@@ -80,6 +80,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             *document["datasets"],
             *([results.BASELINE_NAME] if any(cell.source == CONTROL for cell in data.cells) else []),
         ],
+        "details": results.detail_sections(data),
         "base_rate": results.BASE_RATE,
         "flows_a_day": results.FLOWS_A_DAY,
         "datasets": records.dataset_table(data),

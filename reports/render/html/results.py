@@ -1,11 +1,13 @@
 """The tables of results: leaderboard, matrices, attack families, alerts."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from reports.render.html.cells import Pairs, figure, for_report, left, numeric, paired, right, signs, text, whole_number
 from reports.render.html.evidence import ReportData
 from reports.results.sites import SITE
 from reports.tables.boards import leaderboard_table, matrix_table
+from reports.tables.details import TABLES
 from reports.tables.document import Board, BoardRow
 from reports.tables.evidence import CONTROL, CellEvidence, ThresholdEvidence
 from reports.tables.fields import (
@@ -232,6 +234,28 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
 
 def _ratio(true: float, false: float) -> float | None:
     return true / (true + false) if true + false else None
+
+
+@dataclass(frozen=True)
+class DetailSection:
+    """A table of ``leaderboard --table`` on the page."""
+
+    name: str
+    title: str
+    notes: Sequence[str]
+    tables: Sequence[Table]
+
+
+def detail_sections(data: ReportData) -> list[DetailSection]:
+    numbers = {name_of(row): data.numbers[row["detector"]] for row in data.first["rows"]}
+    sections = []
+    for name, records in data.details.items():
+        of, tables = TABLES[name], []
+        for table in map(for_report, of.tables(data.first, records)):
+            rows = [replace(row, detector=numbers.get(row.cells[0].text)) for row in table.rows]
+            tables.append(replace(table, rows=rows, sortable=False))
+        sections.append(DetailSection(name, of.title, of.notes, tables))
+    return sections
 
 
 def cost_table(data: ReportData) -> Table:

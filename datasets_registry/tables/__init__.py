@@ -1,0 +1,1 @@
+"""Datasets without packets: tables of published features, their layouts, how they are read and stored."""

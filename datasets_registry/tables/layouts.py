@@ -1,0 +1,199 @@
+"""What the columns of a table are called and mean: two layouts that are known, and one from a TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets_registry.folders import files_below
+from janus_bench.columns import CIC_FEATURES, FEATURE_INPUTS, INPUT_SPELLINGS
+from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.files import why
+
+ROLES = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time")
+"""Columns that partitions and audits look at and no detector is given."""
+TABLES = (".csv", ".parquet")
+LOOKS_LIKE_A_LABEL = re.compile(r"label|class|attack([\W_]?(cat|type|name))?|category|target|type", re.IGNORECASE)
+SAME_WORDS = {
+    **dict.fromkeys(("pkt", "pkts", "packets"), "packet"),
+    **dict.fromkeys(("byt", "byts", "bytes"), "byte"),
+    **dict.fromkeys(("b", "blk"), "bulk"),
+    "tot": "total",
+    "len": "length",
+    "cnt": "count",
+    "average": "avg",
+    "seg": "segment",
+    "var": "variance",
+    "forward": "fwd",
+    "backward": "bwd",
+    "cwr": "cwe",
+    "of": "",
+}
+"""What versions of CICFlowMeter call the same thing."""
+
+
+def tables_in(folder: Path, pattern: str = "") -> dict[str, Path]:
+    """Path below a folder → file, of the tables there whose path from the folder's own name on is like ``pattern`` (a
+    regular expression; case does not matter); sorted.  DataError where there is none."""
+    below = {name: path for name, path in files_below(folder).files.items() if path.suffix.lower() in TABLES}
+    wanted, own = re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
+    found = {name: path for name, path in below.items() if wanted.fullmatch(f"{own}/{name}")}
+    if not found:
+        like = f" of {len(below)} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
+        raise DataError(f"{folder}: no table{like}")
+    return found
+
+
+def plain(name: str) -> str:
+    """A name without case, spaces and punctuation."""
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def meter_words(name: str) -> str:
+    """The words of a name of CICFlowMeter, sorted: ``Fwd Pkt Len Max`` and ``Fwd Packet Length Max`` have the same, as
+    have ``TotLen Bwd Pkts`` and ``Total Length of Bwd Packets``."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return " ".join(sorted(filter(None, (SAME_WORDS.get(word, word) for word in words))))
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """One layout.
+
+    features  the set of features that a table of it has (``columns.FEATURE_INPUTS``)
+    label     name of the column with the labels
+    roles     of ``ROLES``: the names that it may have; any may be missing
+    columns   feature → name of its column, where it is another
+    same      name → what names of one column have in common
+    flag      name of a column of 0 and 1 that says who is an attack, too; it is compared, and decides nothing
+    benign    labels that mean benign, in lower case
+    """
+
+    features: str
+    label: str
+    roles: Mapping[str, Sequence[str]]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    same: Callable[[str], str] = plain
+    flag: str = ""
+    benign: frozenset[str] = frozenset({"benign"})
+
+
+LAYOUTS = {
+    "cicflowmeter": TableLayout(
+        "cic_features",
+        "Label",
+        {
+            "src_ip": ("Source IP", "Src IP"),
+            "src_port": ("Source Port", "Src Port"),
+            "dst_ip": ("Destination IP", "Dst IP"),
+            "dst_port": ("Destination Port", "Dst Port"),
+            "proto": ("Protocol",),
+            "time": ("Timestamp",),
+        },
+        same=meter_words,
+    ),
+    "netflow_v2": TableLayout(
+        "netflow_v2",
+        "Attack",
+        {
+            "src_ip": ("IPV4_SRC_ADDR",),
+            "src_port": ("L4_SRC_PORT",),
+            "dst_ip": ("IPV4_DST_ADDR",),
+            "dst_port": ("L4_DST_PORT",),
+            "proto": ("PROTOCOL",),
+            "time": ("FLOW_START_MILLISECONDS",),
+        },
+        flag="Label",
+    ),
+}
+
+PACKETS_OF = {"cic_features": ("Total Fwd Packets", "Total Backward Packets"), "netflow_v2": ("IN_PKTS", "OUT_PKTS")}
+"""Set of features → those that count a flow's packets."""
+DURATION_OF = {"cic_features": ("Flow Duration", 1e-6), "netflow_v2": ("FLOW_DURATION_MILLISECONDS", 1e-3)}
+"""Set of features → its duration, and its unit in seconds."""
+
+
+def layout_of(text: str, label_column: str = "") -> TableLayout:
+    """The layout that ``--layout`` names, or that its TOML file describes; UsageError or DataError where it is
+    none."""
+    layout = LAYOUTS.get(text.lower()) if not text.endswith(".toml") else _from_file(Path(text))
+    if layout is None:
+        raise unknown("layout", text, LAYOUTS, "A file LAYOUT.toml describes another one.")
+    return TableLayout(**{**vars(layout), "label": label_column, "flag": ""}) if label_column else layout
+
+
+def _from_file(path: Path) -> TableLayout:
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {why(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid TOML: {error}") from None
+    keys = ("features", "label", "columns", *ROLES)
+    for key in found:
+        if key not in keys:
+            raise unknown(f"entry of {path.name}", key, keys)
+    columns = found.pop("columns", {})
+    texts = {**found, **(columns if isinstance(columns, dict) else {"columns": None})}
+    if wrong := [key for key, value in texts.items() if not isinstance(value, str)]:
+        raise DataError(f"{path}: {wrong[0]} must be the name of a column, in quotes")
+    name = INPUT_SPELLINGS.get(found.get("features", ""), found.get("features", ""))
+    if name not in PACKETS_OF:
+        raise unknown(f"set of features in {path.name}", name, PACKETS_OF, 'Say one, such as features = "netflow_v2".')
+    if "label" not in found:
+        raise DataError(f'{path}: no entry label: say which column has the labels, such as label = "Attack"')
+    for feature in columns:
+        if feature not in FEATURE_INPUTS[name]:
+            raise unknown(f"feature of {name} in {path.name}", feature, FEATURE_INPUTS[name])
+    roles = {role: (found[role],) for role in ROLES if role in found}
+    return TableLayout(name, found["label"], roles, columns, meter_words if name == "cic_features" else plain)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a file has what: features in the order of their set, roles, label, flag (−1: nowhere); and what was odd
+    about its header."""
+
+    features: Sequence[int]
+    roles: Mapping[str, int]
+    label: int
+    flag: int
+    said: Sequence[str]
+
+
+def places_in(path: Path, header: Sequence[str], layout: TableLayout) -> Places:
+    """DataError if a feature or the label has no column."""
+    keys = [layout.same(name) for name in header]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    columns = FEATURE_INPUTS[layout.features]
+    wanted = {feature: layout.same(layout.columns.get(feature, feature)) for feature in columns}
+    missing = [layout.columns.get(feature, feature) for feature, key in wanted.items() if key not in first]
+    if missing:
+        shown = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"{path}: no column for {len(missing)} of the {len(columns)} features of {layout.features}: {shown}; a set "
+            "is whole or it is not read (names that differ are told in a LAYOUT.toml)"
+        )
+    label = first.get(layout.same(layout.label), -1)
+    alike = [name.strip() for name in header if LOOKS_LIKE_A_LABEL.fullmatch(name.strip())]
+    if label < 0:
+        among = f"; its header has {', '.join(alike)}: name one with --label-column" if alike else ""
+        raise DataError(f"{path}: no column {layout.label!r} with the labels{among}")
+    read = {header[label].strip(), layout.flag}
+    said = [f"column {name!r} looks like labels and is not read" for name in dict.fromkeys(alike) if name not in read]
+    twice = {header[place].strip() for place, key in enumerate(keys) if first[key] != place and key in wanted.values()}
+    said += [f"column {name!r} is there more than once: the first counts" for name in sorted(twice)]
+    roles = {
+        role: next(first[layout.same(name)] for name in names if layout.same(name) in first)
+        for role, names in layout.roles.items()
+        if any(layout.same(name) in first for name in names)
+    }
+    flag = first.get(layout.same(layout.flag), -1) if layout.flag else -1
+    return Places([first[wanted[feature]] for feature in columns], roles, label, flag, said)
+
+
+assert len({meter_words(name) for name in CIC_FEATURES}) == len(CIC_FEATURES)

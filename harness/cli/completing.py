@@ -1,0 +1,49 @@
+"""Names behind the tabulator key.  Nothing here may be slow or fail: a completion that cannot be made is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from janus_bench import plugins
+
+
+def _beginning(names: Callable[[], Iterable[str]], *, listed: bool = False) -> Callable[[str], list[str]]:
+    """Those that begin like what was typed; ``listed``: of a comma-separated list the last one, and none twice."""
+
+    def complete(incomplete: str) -> list[str]:
+        head, comma, last = incomplete.rpartition(",") if listed else ("", "", incomplete)
+        if "[" in last:  # parameters are not completed
+            return []
+        try:
+            found = sorted(set(names()) - set(head.split(",")))
+        except Exception:  # noqa: BLE001  there is nobody to tell, and the line that is being typed must not be hurt
+            return []
+        return [f"{head}{comma}{name}" for name in found if name.startswith(last)]
+
+    return complete
+
+
+def _detectors() -> Iterable[str]:
+    """Registered ones, and families with their colon.  Presets are left out: to know them, every detector has to be
+    imported."""
+    return [*plugins.detector_entries(), *(f"{family}:" for family in plugins.detector_families())]
+
+
+def _datasets() -> Iterable[str]:
+    from datasets_registry.registry import added
+
+    return [*added(), *plugins.datasets()]
+
+
+def _metrics() -> Iterable[str]:
+    names = plugins.metrics()
+    return [f"{name}{view}" for name in names for view in ("", "@2+", "@site")]
+
+
+detector = _beginning(_detectors)
+detectors = _beginning(_detectors, listed=True)
+dataset = _beginning(_datasets)
+datasets = _beginning(_datasets, listed=True)
+protocol = _beginning(plugins.protocols)
+metric = _beginning(_metrics)
+renderer = _beginning(plugins.renderers)

@@ -1,0 +1,49 @@
+"""``janus-bench work``: do what ``run --executor folder:DIR`` has handed out, without the results and without any data
+set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import console
+
+if TYPE_CHECKING:
+    from harness.handout import Task
+
+
+def work(
+    folder: Annotated[Path, typer.Argument(help="What `run --executor folder:DIR` wrote, or a copy of it.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Fits at a time.")] = 1,
+) -> None:
+    """Fit and score what was handed out, and leave the scores beside it.
+
+    What has been answered well is not done again. The threads, time and memory of a fit are those that were asked for.
+
+    Exit code: 0 all done, 1 some fits failed, 2 usage, 3 data, 130 interrupted.
+    """
+    from harness.handing import Worker
+    from harness.handout import read_answer, read_task, tasks_in
+    from janus_bench.errors import InvalidScores
+
+    waiting: list[tuple[Path, Task]] = []
+    done = 0
+    for place in tasks_in(folder):
+        try:
+            answer = read_answer(place)
+        except InvalidScores:
+            answer = None
+        if answer is not None and answer.ok:
+            done += 1
+        else:
+            waiting.append((place, read_task(place)))
+    console.say(f"{len(waiting)} fits to do, {done} done already")
+    worker = Worker(waiting, jobs, console.say)
+    failed = worker.run()
+    if worker.interrupted:
+        console.say(f"interrupted; what was finished is kept. Go on with: {console.retry_command()}")
+        raise typer.Exit(130)
+    console.say(f"{len(waiting) - failed} done, {failed} not; whoever handed them out runs the same `run` again")
+    raise typer.Exit(1 if failed else 0)

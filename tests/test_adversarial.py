@@ -1,0 +1,240 @@
+"""ganomaly, mfad, undiff, arcade: losses and filters against what is written out, identities, and planted sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t as student_t
+
+from detectors.adversarial import MFAD, GANomaly, UnDiff, low_passed, lowest_tenth
+from detectors.adversarial.arcade import ARCADE
+from detectors.adversarial.critic import penalty
+from detectors.adversarial.networks import CBAM, Trio, content, evidence, images, student_t_nll
+from detectors.shared.inputs import INPUTS
+from detectors.shared.training import Schedule, seeded_initialisation, train
+from janus_bench.conformance import detector_checks
+from janus_bench.conformance.flows import mixed_flows, synthetic_benign
+from tests.factories import context, fitted
+from tests.planted_sequences import sequences
+
+SMALL = {"epochs": 10, "width": 8, "code": 32, "batch": 32, "lr": 1e-3}
+ONE_FIT = {
+    *("capabilities", "params", "score_columns", "score_shape", "score_dtype", "score_finite", "orientation"),
+    *("order_invariance", "batch_invariance", "opaque_ids", "single_flow"),
+}
+"""Checks that share a fit."""
+
+
+@pytest.mark.parametrize("detector", [GANomaly, UnDiff])
+def test_what_a_fit_promises_is_kept(detector):
+    """The checks that fit again and again are passed by a preset of ``arcade`` (tests/test_presets.py)."""
+    checks = dict(detector_checks(detector))
+    assert set(checks) >= ONE_FIT
+    for name in ONE_FIT:
+        checks[name]()
+
+
+def rows_of(detector, flows):
+    return torch.from_numpy(detector._rows(flows))
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return sequences(400, 100)
+
+
+# -- ganomaly ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ganomaly(planted):
+    return fitted(GANomaly(GANomaly.Params(**SMALL)), planted.train)
+
+
+def test_codes_of_equal_encoders_agree_where_the_flow_is_reconstructed_exactly(ganomaly, planted):
+    trio = Trio(8, 32).eval()
+    trio.load_state_dict(ganomaly._model.state_dict())
+    trio.second.load_state_dict(trio.first.state_dict())
+    trio.again = lambda x, code: x
+    made = GANomaly(ganomaly.params)
+    made._model, made._standardiser = trio, ganomaly._standardiser
+    np.testing.assert_allclose(made.score(planted.benign), 0, atol=1e-12)
+
+
+def test_ganomaly_sees_another_order_and_what_is_far(ganomaly, planted):
+    found = planted.aurocs(ganomaly)
+    assert found["order"] >= 0.95
+    assert found["one"] >= 0.65
+    assert found["far"] >= 0.9
+
+
+def test_without_the_contextual_loss_nothing_is_reconstructed(ganomaly, planted):
+    without = fitted(GANomaly(GANomaly.Params(**SMALL, contextual=0.0)), planted.train)
+    errors = []
+    for made in (ganomaly, without):
+        x = images(rows_of(made, planted.validation))
+        with torch.inference_mode():
+            errors.append(float(content(x, made._model(x)[1])))
+    assert errors[1] > 2 * errors[0]
+
+
+def test_a_reconstruction_has_the_flow_s_presence_and_the_loss_counts_its_packets_alone():
+    x = images(rows_of(fitted(UnDiff(UnDiff.Params(epochs=1, width=2, code=4)), synthetic_benign(0, 40)),
+                       synthetic_benign(1, 20)))  # fmt: skip
+    made = Trio(2, 4)(x)[1]
+    assert torch.equal(made[:, -1], x[:, -1])
+    assert not made.masked_select(x[:, -1:] == 0).any()
+    present = x[:, -1].bool().numpy()
+    differences = np.abs((x - made).detach().numpy())[:, :9].transpose(0, 2, 1)[present]
+    assert float(content(x, made)) == pytest.approx(differences.mean(), rel=1e-5)
+
+
+# -- mfad --------------------------------------------------------------------------------------------------------------
+
+
+def waves(length, cycles):
+    """A row (1, 640) whose continuous channels are a level of 3 and so many cycles along ``length`` packets."""
+    packets = np.zeros((1, 64, 10), np.float32)
+    packets[0, :length, :3] = 3 + np.sin(2 * np.pi * cycles * np.arange(length) / length)[:, None]
+    packets[0, :length, 5] = packets[0, :length, 9] = 1
+    return packets.reshape(1, 640)
+
+
+def test_a_low_pass_keeps_what_is_slow_and_levels_what_is_fast_along_the_packets_that_are_there():
+    for cycles in (0, 1, 3):
+        np.testing.assert_allclose(low_passed(waves(30, cycles), lowest_tenth), waves(30, cycles), atol=1e-6)
+    fast = waves(30, 4)
+    level = np.where(fast != 0, waves(30, 0), 0)
+    np.testing.assert_allclose(low_passed(fast, lowest_tenth), level, atol=1e-6)
+    for length in (1, 2, 7, 64):
+        np.testing.assert_allclose(low_passed(waves(length, 1), lambda n: n // 2), waves(length, 1), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mfad(planted):
+    return fitted(MFAD(MFAD.Params(**SMALL)), planted.train)
+
+
+def test_flows_that_differ_in_what_is_fast_alone_have_one_score(mfad):
+    slow, fast = (low_passed(waves(30, cycles), lowest_tenth) for cycles in (0, 4))
+    one, other = mfad._score(slow), mfad._score(fast)
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+    assert abs(mfad._score(low_passed(waves(30, 2), lowest_tenth)) - one) > 1e-3 * one
+
+
+def test_mfad_sees_another_order_and_what_is_far(mfad, planted):
+    found = planted.aurocs(mfad)
+    assert found["order"] >= 0.85
+    assert found["far"] >= 0.95
+
+
+def test_a_low_passed_flow_s_score_is_its_own(mfad):
+    flows = mixed_flows().take(np.arange(0, 340, 17))
+    alone = np.concatenate([mfad.score(flows.take(slice(i, i + 1))) for i in range(len(flows))])
+    np.testing.assert_allclose(mfad.score(flows), alone, rtol=1e-4)
+
+
+def test_mfad_without_attention_is_ganomaly_s_network():
+    networks = []
+    for attention in (False, False, True):
+        with seeded_initialisation(1):
+            networks.append(Trio(4, 8, attention))
+    plain, same, attended = (sum(weight.numel() for weight in network.parameters()) for network in networks)
+    assert plain == same < attended
+    x = torch.rand(5, 10, 64)
+    assert torch.equal(networks[0](x)[2], networks[1](x)[2])
+
+
+def test_attention_against_the_sums_of_its_paper():
+    block, x = CBAM(32), torch.randn(3, 32, 12)
+    with torch.no_grad():
+        found = block(x).numpy()
+        weights = [weight.numpy() for weight in block.parameters()]
+    a, b, c, d, kernel, bias = weights
+
+    def mlp(v):
+        return c @ np.maximum(a @ v + b, 0) + d
+
+    def sigmoid(v):
+        return 1 / (1 + np.exp(-v))
+
+    for flow, expected in zip(x.numpy(), found, strict=True):
+        y = flow * sigmoid(mlp(flow.mean(axis=1)) + mlp(flow.max(axis=1)))[:, None]
+        both = np.pad(np.stack([y.mean(axis=0), y.max(axis=0)]), ((0, 0), (3, 3)))
+        along = [(kernel[0] * both[:, i : i + 7]).sum() + bias[0] for i in range(12)]
+        np.testing.assert_allclose(expected, y * sigmoid(np.array(along)), rtol=1e-4, atol=1e-5)
+
+
+# -- undiff ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_evidential_loss_is_minus_the_log_density_of_student_s_t():
+    v, alpha, beta = evidence(torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    e = torch.rand(50, dtype=torch.float64) * 5
+    scale = np.sqrt(beta * (1 + v) / (v * alpha))
+    expected = -student_t.logpdf(np.sqrt(e), df=2 * alpha, scale=scale)
+    np.testing.assert_allclose(student_t_nll(e, v, alpha, beta), expected, rtol=1e-10)
+
+
+def test_the_variance_is_finite_for_whatever_the_network_says():
+    v, alpha, beta = evidence(torch.tensor([[-80.0, -80.0, -80.0], [80.0, 80.0, 80.0], [-80.0, -80.0, 80.0]]))
+    scores = beta / (v * (alpha - 1))
+    assert torch.isfinite(scores).all()
+    assert (scores > 0).all()
+
+
+# -- arcade ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_gradient_penalty_of_linear_critics_is_known():
+    true, made, share = torch.rand(6, 10, 8), torch.rand(6, 10, 8), torch.rand(6)
+    direction = torch.randn(80)
+    for length, expected in ((1, 0.0), (2, 10.0)):
+        slope = length * direction / direction.norm()
+        found = penalty(lambda u, a=slope: u.flatten(1) @ a[:, None], true, made, share)
+        assert float(found) == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_the_critic_arcade_is_a_plain_autoencoder_to_the_last_bit():
+    flows = synthetic_benign(0, 60)
+    params = ARCADE.Params(epochs=2, batch=16, adversarial=0.0, packets=16)
+    made = fitted(ARCADE(params), flows)
+    plain = ARCADE(params)
+    plain._standardiser = made._standardiser
+    with seeded_initialisation(42):
+        network = plain._build()
+
+    def error(rows, generator):
+        x = plain._image(rows)
+        return plain._error(x, network(x)).mean()
+
+    rows = INPUTS["packets"].rows(flows, made._standardiser, 10.0, np.float32)
+    train(network, rows, error, Schedule(2, 16, 1e-4, betas=(0.0, 0.9)), context())
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, made._model.state_dict()[name]), name
+
+
+def test_the_critic_makes_other_weights_and_planted_flows_are_seen(planted):
+    made = fitted(ARCADE(ARCADE.Params(epochs=12, batch=16, lr=2e-3, packets=24)), planted.train)
+    found = planted.aurocs(made)
+    assert found["order"] >= 0.95
+    assert found["one"] >= 0.9
+    assert found["far"] >= 0.99
+    before = ARCADE(made.params)
+    with seeded_initialisation(42):
+        initial = before._build().critic.state_dict()
+    constant = "10.bias"  # added to both sides of the critic's loss
+    changed = {
+        name for name, weight in made._model.critic.state_dict().items() if not torch.equal(weight, initial[name])
+    }
+    assert changed == set(initial) - {constant}
+
+
+def test_packets_beyond_those_that_are_read_have_no_influence():
+    made = fitted(ARCADE(ARCADE.Params(epochs=1, packets=2)), synthetic_benign(0, 60))
+    flows = mixed_flows()
+    rows = rows_of(made, flows).clone()
+    before = made._score(rows.numpy())
+    rows[:, 20:] *= 2
+    np.testing.assert_array_equal(made._score(rows.numpy()), before)

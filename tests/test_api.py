@@ -1,0 +1,172 @@
+"""The Python face does what the commands do: a notebook that is run cell by cell, operators' functions, and errors."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import matplotlib
+import polars as pl
+import pytest
+
+import janus_bench
+from janus_bench import DataError, UsageError
+from tests.conftest import ROOT, Cli
+from tests.test_compare import scores, write_folder
+
+pytestmark = pytest.mark.xdist_group("api")  # one process runs the notebook
+
+NOTEBOOK = ROOT / "examples" / "results.ipynb"
+
+
+def executed(notebook: Path) -> Iterator[Any]:
+    """What each code cell shows: its last expression, as a kernel has it."""
+    names: dict[str, Any] = {}
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"])
+            tree = ast.parse(source)
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, str(notebook), "exec"), names)
+            shown = eval(compile(ast.Expression(last.value), str(notebook), "eval"), names) if last else None
+            yield None if source.rstrip().endswith(";") else shown
+
+
+@pytest.fixture(scope="module")
+def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the notebook has run."""
+    folder = tmp_path_factory.mktemp("notebook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("JANUS_BENCH_HOME", str(home))
+        matplotlib.use("Agg")
+        shown = list(executed(NOTEBOOK))
+    board, rows, cells, means, plot = shown
+    assert "<table>" in board._repr_html_()
+    assert {"mahalanobis", "knn", "length"} == set(rows["detector"]) == set(cells["detector"])
+    assert {(row["source"], row["target"]) for row in cells.to_dicts()} == {("alpha", "alpha"), ("beta", "beta")}
+    assert means.row(0)[:2] == ("mahalanobis", "length")
+    assert plot is None
+    return folder
+
+
+def test_a_notebook_runs_and_has_the_numbers_of_the_command(ran: Path, home: Path) -> None:
+    results = janus_bench.open_results(ran / "runs")
+    said = Cli(sys.executable, home, ran)("leaderboard", "--format", "json", "--no-intervals")
+    board = json.loads(said.stdout)
+    assert results.leaderboard().document == board
+    means = {row["detector"]: row["summary"]["within_mean"] for row in board["rows"]}
+    assert dict(results.rows.select("detector", "within_mean").iter_rows()) == means
+    asked = ("compare", "runs", "--detectors", "mahalanobis,length", "--format", "json")
+    document = json.loads(Cli(sys.executable, home, ran)(*asked).stdout)
+    assert results.compare("mahalanobis", "length").document == document
+    assert results.runs["status"].to_list() == ["ok"] * 10
+    transfer = results.runs.filter(regime="transfer")
+    assert transfer["auroc"].mean() == pytest.approx(results.cells["mean"].mean())
+
+
+def test_what_is_there_is_not_run_again_and_a_mistake_is_one_line(
+    ran: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran)
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    before = sorted((ran / "runs" / "results").iterdir())
+    again = janus_bench.run(["mahalanobis", "knn"], protocol="within", seeds=(42,))
+    assert sorted((ran / "runs" / "results").iterdir()) == before
+    assert set(again.rows["detector"]) == {"mahalanobis", "knn", "length"}
+    for options, words in (
+        ({"detectors": "iforrest"}, "Did you mean 'iforest'"),
+        ({"detectors": ","}, "',' names nothing"),
+        ({"detectors": "length", "seeds": ()}, "--seeds '': give at least one seed"),
+        ({"detectors": "length", "timeout": "30"}, "--timeout '30': give a number above 0 with its unit"),
+        ({"detectors": "length", "datasets": ["alfa"]}, "Did you mean 'alpha'"),
+    ):
+        with pytest.raises(UsageError, match=words) as found:
+            janus_bench.run(**options)
+        assert "\n" not in str(found.value)
+
+
+def test_datasets_are_those_that_the_command_lists(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    found = janus_bench.datasets()
+    assert found.filter(kind="captures")["dataset"].to_list() == ["alpha", "beta"]
+    alpha = found.row(0, named=True)
+    assert (alpha["flows"], alpha["benign"], alpha["attack"]) == (840, 720, 120)
+    assert found.filter(kind="synthetic")["flows"].null_count() == len(found) - 2  # made when first used
+
+
+def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = home / "captures"
+    model = janus_bench.fit("length", captures, tmp_path / "office.model", seed=1)
+    assert model.manifest["detector"] == "length"
+    everything = janus_bench.score(model, captures, everything=True)
+    assert len(everything) == 840
+    alerts = janus_bench.score(tmp_path / "office.model", str(captures), threshold="p90")
+    assert alerts["alert"].all()
+    assert 0 < len(alerts) < 840
+    assert alerts["first"].dtype == pl.Datetime("us", "UTC")
+    assert (everything["packets_sent"] >= 1).all()
+    with pytest.raises(DataError, match=r"none: no such file or folder"):
+        janus_bench.score(model, tmp_path / "none")
+
+
+def test_results_in_a_notebook(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", failed=[("poor", "alpha", "beta", 2)], controlled=("good",))
+    results = janus_bench.open_results(folder)
+    assert "cross (quick, grouped split) on alpha, beta, gamma: 2 rows, 9 cells, seeds [1, 2]" in repr(results)
+    board = results.leaderboard()
+    assert board.rows["detector"].to_list() == ["good", "poor"]
+    assert board.rows["control_within_mean"].null_count() == 1
+    assert board.cells.filter(detector="poor", source="alpha", target="beta")["status"].item() == "error"
+    assert "good" in repr(board)
+    assert repr(board).splitlines()[0].startswith("Leaderboard · cross")
+    failed = results.runs.filter(status="error")
+    assert failed.select("detector", "source", "target", "seed").row(0) == ("poor", "alpha", "beta", 2)
+    assert results.compare("good", control=True).means["B"].unique().to_list() == ["control of good"]
+    found = results.scores("good", "alpha", "beta", 1)
+    stored = scores("good", "alpha", "beta", 1).filter(pl.col("role") != "source_val")
+    assert found.select(stored.columns).equals(stored)
+    assert found["attack"].to_list() == [flow >= 100 for flow in found["flow_id"]]
+    with pytest.raises(DataError, match="poor, alpha → beta, seed 2 is error"):
+        results.scores("poor", "alpha", "beta", 2)
+    with pytest.raises(UsageError, match="no cell alpha → delta of poor with seed 1"):
+        results.scores("poor", "alpha", "delta", 1)
+    with pytest.raises(DataError, match="no results in"):
+        janus_bench.open_results(tmp_path / "none")
+
+
+def test_names_are_escaped_in_html(tmp_path: Path) -> None:
+    board = janus_bench.open_results(write_folder(tmp_path / "runs")).leaderboard()
+    for row in board.document["rows"]:
+        row["detector"] = "<b>bold</b>"
+    html = board._repr_html_()
+    assert "&lt;b&gt;bold" in html
+    assert "<b>bold" not in html
+
+
+def test_a_notebook_has_one_bar_that_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.api import _watching
+    from harness.cli.progress import NotebookProgress
+
+    drawn: list[str] = []
+    shell = ModuleType("IPython")
+    shell.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
+    display = ModuleType("IPython.display")
+    display.HTML = str  # type: ignore[attr-defined]
+    display.display = lambda html, display_id: drawn.append(html) or SimpleNamespace(update=drawn.append)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    one: Any = SimpleNamespace(key="k", title="<knn> from alpha")
+    with _watching(1) as watch:
+        assert isinstance(watch, NotebookProgress)
+        watch.fit_started(one)
+        watch.fit_finished(one, [])
+    assert "value=0 max=1" in drawn[0]
+    assert "&lt;knn&gt; from alpha: at work" in drawn[1]
+    assert "value=1 max=1" in drawn[-1]
+    assert "<knn>" not in "".join(drawn)

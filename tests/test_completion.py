@@ -1,0 +1,60 @@
+"""Names behind the tabulator key, asked for as bash, zsh and fish ask."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import completing
+from janus_bench import plugins
+
+
+def asked(shell: str, line: str, home: Path) -> str:
+    """What the shell is told of an unfinished command line."""
+    words = line.split(" ")
+    how = {
+        "bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)},
+        "zsh": {"_TYPER_COMPLETE_ARGS": line},
+        "fish": {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    }[shell]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'janus-bench'; from harness.cli.main import main; main()"],
+        env={**os.environ, **how, "_JANUS_BENCH_COMPLETE": f"complete_{shell}", "JANUS_BENCH_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_told_names(shell: str, home: Path) -> None:
+    said = asked(shell, "janus-bench run --detectors janus,if", home)
+    assert "janus,iforest" in said
+    assert "knn" not in said
+
+
+def test_names_of_every_kind_are_known(home: Path) -> None:
+    assert asked("bash", "janus-bench run --datasets alpha,b", home).split() == ["alpha,beta"]
+    assert asked("bash", "janus-bench leaderboard --metric auroc@", home).split() == ["auroc@2+", "auroc@site"]
+
+
+def test_what_begins_alike_is_offered_once() -> None:
+    assert completing.detectors("janus,janus") == ["janus,janus-context", "janus,janus-plus"]
+    assert set(completing.detector("")) == {*plugins.detector_entries(), "exec:", "pyod:", "sklearn:"}
+    assert completing.detectors("janus[sig") == []
+    assert set(completing.protocol("")) == set(plugins.protocols())
+    assert "auroc@site" in completing.metric("auroc")
+    assert "markdown" in completing.renderer("m")
+
+
+def test_what_cannot_be_known_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[str]:
+        raise OSError("no such disk")
+
+    assert completing._beginning(broken)("a") == []

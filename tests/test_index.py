@@ -1,0 +1,152 @@
+"""The index beside the rows: it says what they say, covers files that are still what they were, and may be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from janus_bench.errors import DataError
+from reports.results import folder as results_folder
+from reports.results import index
+from reports.results.folder import RunStore
+from tests.test_run_store import RECORD, SPEC
+
+NUMBERS = ({"auroc": 0.5, "auroc@2+": None}, {"auroc": 1, "auroc@site=lab": 0.1 + 0.2}, {})
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """A folder of six rows of many kinds, which every reader indexes at once."""
+    monkeypatch.setattr(index, "FEWEST", 1)
+    monkeypatch.setattr(index, "YOUNG_NS", -(10**12))
+    store = RunStore.create(tmp_path / "runs")
+    for seed in range(6):
+        spec = replace(SPEC, seed=seed, params={"k": [seed, None, True, 1]}, overlay=seed == 3)
+        others = {"reason": "größer", "status": "error"} if seed == 2 else {"cost": {"fit_s": 1.5, "score_s": None}}
+        row = replace(RECORD, key=spec.key, spec=spec.declared, metrics=NUMBERS[seed % 3], **others)
+        store.append(replace(row, partition={"kind": "grouped", "sizes": {"train": 1}}, environment={"python": "3"}))
+    return store
+
+
+def rows_of(store: RunStore) -> dict[str, object]:
+    return {key: asdict(record) for key, record in RunStore.open(store.folder).records().items()}
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the rows that are read from their files from now on."""
+    names: list[str] = []
+    record = results_folder._record
+    monkeypatch.setattr(results_folder, "_record", lambda path: names.append(path.name) or record(path))
+    return names
+
+
+def test_rows_from_the_index_are_the_rows(runs, monkeypatch):
+    stored = {path.name.partition(".")[0]: json.loads(path.read_text()) for path in (runs.folder / "results").iterdir()}
+    assert rows_of(runs) == stored
+    read = reads(monkeypatch)
+    assert rows_of(runs) == stored
+    assert read == []
+    assert json.loads(json.dumps(rows_of(runs))) == stored  # plain objects, whose numbers and truth values are those
+    record = RunStore.open(runs.folder).records()[min(stored)]
+    assert dict(record.spec) == stored[record.key]["spec"]
+    assert "overlay" not in record.spec or record.spec["overlay"] is True
+    assert record.metrics.get("nothing") is None
+    assert "nothing" not in record.metrics
+
+
+def test_a_row_that_was_written_or_changed_since_is_read_from_its_file(runs, monkeypatch):
+    first, second = sorted(rows_of(runs))[:2]
+    path = runs.folder / "results" / f"{first}.1.json"
+    status = path.stat()
+    path.write_text(path.read_text().replace('"faithful"', '"modified"'))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    runs.append(replace(runs.records()[second], status="timeout", reason="slow"))
+    read = reads(monkeypatch)
+    found = RunStore.open(runs.folder).records()
+    assert (found[first].provenance, found[second].status, found[second].attempt) == ("modified", "timeout", 2)
+    assert set(read) <= {f"{first}.1.json", f"{second}.2.json"}
+
+
+def test_a_row_that_is_damaged_after_it_was_indexed_is_named(runs):
+    path = runs.folder / "results" / f"{min(rows_of(runs))}.1.json"
+    path.write_text(path.read_text().replace("{", "[", 1))
+    with pytest.raises(DataError, match=path.name):
+        RunStore.open(runs.folder).records()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _codes_of_nothing(path: Path) -> None:
+    with np.load(path) as file:
+        parts = dict(file)
+    np.savez(path, **{**parts, "codes": parts["codes"] + 1000})
+
+
+def _of_another_version(path: Path) -> None:
+    with np.load(path) as file:
+        parts = dict(file)
+    about = json.loads(parts["about"].tobytes()) | {"version": 0}
+    np.savez(path, **{**parts, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
+
+
+@pytest.mark.parametrize(
+    "damage", [_cut, _flipped, _codes_of_nothing, _of_another_version, Path.unlink, lambda path: path.write_text("x")]
+)
+def test_an_index_that_is_damaged_or_gone_is_made_anew(runs, damage, monkeypatch):
+    whole, path = rows_of(runs), runs.folder / index.FILE
+    damage(path)
+    read = reads(monkeypatch)
+    assert rows_of(runs) == whole
+    assert len(read) == 6
+    assert rows_of(runs) == whole
+    assert len(read) == 6
+
+
+def test_a_row_that_changed_a_moment_ago_is_left_out(runs, monkeypatch):
+    monkeypatch.setattr(index, "YOUNG_NS", 10**12)
+    rows_of(runs)
+    read = reads(monkeypatch)
+    rows_of(runs)
+    assert len(read) == 6
+
+
+def test_a_folder_that_cannot_be_written_is_read_all_the_same(runs, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(index, "write_atomically", refuse)
+    assert len(rows_of(runs)) == 6
+    assert not (runs.folder / index.FILE).exists()
+
+
+def test_few_rows_are_not_worth_an_index(tmp_path):
+    store = RunStore.create(tmp_path)
+    store.append(RECORD)
+    assert len(store.records()) == 1
+    assert not (tmp_path / index.FILE).exists()
+    assert not index.is_due(255, 255)
+    assert index.is_due(256, 256)
+    assert not index.is_due(300, 10_000)
+
+
+def test_runs_that_others_have_written_since_are_found_one_by_one(runs):
+    key = min(rows_of(runs))
+    other = RunStore.open(runs.folder)
+    assert other.records_of([key, "0" * 16]).keys() == {key}
+    again = runs.append(runs.records()[key])
+    assert other.records_of([key])[key].attempt == again.attempt == 2
+    assert other.append(again).attempt == 3
