@@ -6,7 +6,7 @@ BIN := .venv/bin
 QUICK := aggregators claims conformance contract controls docs evaluate hashing house metrics operations params plan \
   precision results sklearn_adapter tables
 
-.PHONY: env demo test quick docs board artefact coverage mutants faults clean
+.PHONY: env demo test quick docs board artefact coverage mutants faults ray clean
 
 env: .venv/.installed
 
@@ -46,6 +46,10 @@ mutants: env
 # Kills, detectors that misbehave, damaged files and mutated captures, long (docs/faults.md); `make test` has a short form.
 faults: env
 	$(BIN)/python -m tests.faults
+
+# Fits on a Ray cluster of two nodes on this machine, whose workers are killed and whose nodes go away (minutes; needs the extra `ray`).
+ray: env
+	$(BIN)/pytest -n 0 tests/cluster/check_ray.py
 
 # Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
 board: env
