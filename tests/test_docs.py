@@ -15,7 +15,7 @@ import typer
 
 from harness.cli.main import app
 from janus_bench.conformance import check_detector
-from janus_bench.plugins import load_detector, protocols
+from janus_bench.plugins import detector_groups, load_detector, load_detectors, protocols
 from tests.conftest import ROOT
 
 PAGES = [
@@ -27,6 +27,16 @@ PAGES = [
 TEXTS = [*PAGES, ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "benchmarks").glob("*.py"))]
 TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 JANUS_BENCH: Any = typer.main.get_command(app)
+
+
+def test_the_page_of_detectors_says_what_they_declare():
+    page = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8")
+    for group, names in detector_groups().items():
+        assert group == "all" or f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |" in page
+    for detector in load_detectors()[0]:
+        declared = detector.capabilities
+        groups, inputs = (", ".join(sorted(column)) for column in (declared.groups, declared.inputs))
+        assert f"| `{detector.name}` | {groups} | {declared.provenance} | {inputs or 'nothing'} |" in page
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/writing-a-detector.md"])

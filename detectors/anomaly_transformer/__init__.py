@@ -68,7 +68,7 @@ class AnomalyTransformer(SequenceDetector):
     def _build(self) -> Any:
         from detectors.anomaly_transformer import network
 
-        return network.AnomalyTransformer(self.params.width, self.params.layers, self.params.heads)
+        return network.AssociationNetwork(self.params.width, self.params.layers, self.params.heads)
 
     def _schedule(self) -> Any:
         schedule = super()._schedule()
@@ -84,9 +84,13 @@ class AnomalyTransformer(SequenceDetector):
         return packet_errors(packets, output), associations, valid
 
     def _loss(self, rows: Any, generator: Any) -> Any:
-        from detectors.anomaly_transformer.network import minimax
+        import torch
 
-        return minimax(*self._errors(rows), self.params.k)
+        from detectors.anomaly_transformer.network import minimax
+        from detectors.shared.encoders import by_length
+
+        parts = [minimax(*self._errors(rows[part]), self.params.k) for part in by_length(rows)]
+        return torch.cat(parts).mean()
 
     def _evaluate(self, rows: Any) -> Any:
         from detectors.anomaly_transformer.network import criterion, reconstruction
