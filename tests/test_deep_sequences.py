@@ -164,10 +164,9 @@ def test_one_loss_has_the_gradients_of_the_two_of_the_paper():
 
 def test_cutting_a_batch_group_by_group_leaves_its_loss_as_it_is():
     detector = trained("anomaly-transformer")
-    flows = concatenated([of_length(2, 60), of_length(5, 5), of_length(5, 12, seed=1), of_length(3, 8, seed=2)])
+    flows = concatenated([of_length(2, 60), of_length(50, 5), of_length(5, 12, seed=1), of_length(3, 8, seed=2)])
     rows = torch.from_numpy(detector._rows(flows))
-    groups = by_length(rows)
-    assert [sorted(group.tolist()) for group in groups] == [[2, 3, 4, 5, 6, 12, 13, 14], [7, 8, 9, 10, 11], [0, 1]]
+    assert [len(part) for part in by_length(rows)] == [58, 2]
     given = rows.unflatten(1, (-1, 10))
     with torch.inference_mode():
         output, pairs = detector._model(given, presence(given))

@@ -83,14 +83,10 @@ class AnomalyTransformer(SequenceDetector):
         output, associations = self._model(packets, valid)
         return packet_errors(packets, output), associations, valid
 
-    def _loss(self, rows: Any, generator: Any) -> Any:
-        import torch
-
+    def _losses(self, rows: Any, generator: Any) -> Any:
         from detectors.anomaly_transformer.network import minimax
-        from detectors.shared.encoders import by_length
 
-        parts = [minimax(*self._errors(rows[part]), self.params.k) for part in by_length(rows)]
-        return torch.cat(parts).mean()
+        return minimax(*self._errors(rows), self.params.k)
 
     def _evaluate(self, rows: Any) -> Any:
         from detectors.anomaly_transformer.network import criterion, reconstruction

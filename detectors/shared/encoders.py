@@ -45,14 +45,6 @@ def _cut(lengths: Tensor) -> int:
     return next(length for length in LENGTHS if length >= int(lengths.max()))
 
 
-def by_length(rows: Tensor) -> list[Tensor]:
-    """Numbers of the rows (B, 640) in groups that ``as_packets`` cuts to one length each: a batch that is cut to its
-    longest flow is mostly padding."""
-    lengths = rows[:, N_COLUMNS - 1 :: N_COLUMNS].sum(dim=1)  # (B,)
-    group = torch.bucketize(lengths, lengths.new_tensor(LENGTHS))
-    return [chosen for k in range(len(LENGTHS)) if len(chosen := (group == k).nonzero()[:, 0])]
-
-
 def presence(packets: Tensor) -> Tensor:
     """Which positions of (B, T, 10) hold a packet, (B, T) bool."""
     return packets[..., -1] > 0
