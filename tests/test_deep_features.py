@@ -127,7 +127,7 @@ def test_equal_codes_with_opposite_negatives_lose_nothing():
 def test_without_a_margin_only_the_attraction_is_left_and_the_codes_collapse():
     spreads = {}
     for margin in (0.0, 0.5):
-        detector = fitted(CLAN(replace(SMALL["clan"], margin=margin)), dependence().train)
+        detector = fitted(CLAN(replace(SMALL["clan"], margin=margin, epochs=15)), dependence().train)
         with torch.inference_mode():
             codes = detector._model(torch.from_numpy(detector._rows(dependence().benign)))
         spreads[margin] = float(torch.nn.functional.normalize(codes, dim=1).std(dim=0).mean())

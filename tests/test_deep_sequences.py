@@ -15,7 +15,7 @@ from detectors.anomaly_transformer import AnomalyTransformer, AnomalyTransformer
 from detectors.anomaly_transformer import network as anomaly
 from detectors.contrastive import Contrastive, ContrastiveParams
 from detectors.contrastive.network import cut_and_pasted, nt_xent
-from detectors.shared.encoders import packet_errors, presence
+from detectors.shared.encoders import by_length, packet_errors, presence
 from detectors.tslanet import TSLANet, TSLANetParams
 from detectors.tslanet import network as tslanet
 from janus_bench.conformance import parametrize_with_detectors
@@ -157,9 +157,21 @@ def test_one_loss_has_the_gradients_of_the_two_of_the_paper():
         lambda errors, pairs: errors[valid].mean() - k * mean_divergence(pairs, "prior"),
         lambda errors, pairs: errors[valid].mean() + k * mean_divergence(pairs, "series"),
     )
-    one = gradients(lambda errors, pairs: anomaly.minimax(errors, pairs, valid, k))
+    one = gradients(lambda errors, pairs: anomaly.minimax(errors, pairs, valid, k).mean())
     for expected, found in zip(two, one, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_cutting_a_batch_group_by_group_leaves_its_loss_as_it_is():
+    detector = trained("anomaly-transformer")
+    flows = concatenated([of_length(2, 60), of_length(50, 5), of_length(5, 12, seed=1), of_length(3, 8, seed=2)])
+    rows = torch.from_numpy(detector._rows(flows))
+    assert [len(part) for part in by_length(rows)] == [58, 2]
+    given = rows.unflatten(1, (-1, 10))
+    with torch.inference_mode():
+        output, pairs = detector._model(given, presence(given))
+        whole = anomaly.minimax(packet_errors(given, output), pairs, presence(given), detector.params.k).mean()
+        assert float(detector._loss(rows, None)) == pytest.approx(float(whole), rel=1e-4)
 
 
 def test_weighted_scores_still_see_what_is_far():

@@ -83,7 +83,7 @@ class AnomalyTransformer(SequenceDetector):
         output, associations = self._model(packets, valid)
         return packet_errors(packets, output), associations, valid
 
-    def _loss(self, rows: Any, generator: Any) -> Any:
+    def _losses(self, rows: Any, generator: Any) -> Any:
         from detectors.anomaly_transformer.network import minimax
 
         return minimax(*self._errors(rows), self.params.k)

@@ -87,10 +87,10 @@ class AssociationNetwork(nn.Module):
 
 
 def minimax(errors: Tensor, associations: list[Associations], valid: Tensor, k: float) -> Tensor:
-    """Both phases of the minimax training as one loss, (): 2 · error − k · A(S, P fixed) + k · A(P, S fixed), with the
-    gradients of the published two; ``errors`` (B, T)."""
+    """Both phases of the minimax training as one loss of each valid packet, (V,): 2 · error − k · A(S, P fixed) + k ·
+    A(P, S fixed), whose mean has the gradients of the published two; ``errors`` (B, T)."""
     apart = [divergence(series.detach(), prior) - divergence(series, prior.detach()) for series, prior in associations]
-    return (2 * errors + k * torch.stack(apart).mean(dim=0))[valid].mean()
+    return (2 * errors + k * torch.stack(apart).mean(dim=0))[valid]
 
 
 def criterion(errors: Tensor, associations: list[Associations], valid: Tensor, temperature: float) -> Tensor:

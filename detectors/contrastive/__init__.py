@@ -91,15 +91,25 @@ class Contrastive(SequenceDetector):
     def _loss(self, rows: Any, generator: Any) -> Any:
         import torch
 
-        from detectors.contrastive.network import cut_and_pasted, nt_xent
+        from detectors.contrastive.network import nt_xent
+        from detectors.shared.encoders import by_length
+
+        parts = [self._views(part, generator) for part in by_length(rows)]
+        first, second = (torch.cat(views) for views in zip(*parts, strict=True))
+        return nt_xent(first, second, self.params.temperature)
+
+    def _views(self, rows: Any, generator: Any) -> list[Any]:
+        """What the head makes of both views of each flow, (B, W) each."""
+        import torch
+
+        from detectors.contrastive.network import cut_and_pasted
         from detectors.shared.encoders import as_packets
 
         packets = as_packets(rows)
         partners = as_packets(self._by_length.drawn(rows, generator).to(rows.device))
         draws = torch.rand(len(rows), generator=generator).to(rows.device)
         views = (packets, cut_and_pasted(packets, partners, self.params.share, draws))
-        first, second = (self._model.head(self._model(view)) for view in views)
-        return nt_xent(first, second, self.params.temperature)
+        return [self._model.head(self._model(view)) for view in views]
 
     def _codes(self, rows: Any) -> Any:
         """CLS of each flow with length 1, (b, W)."""

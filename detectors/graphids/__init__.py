@@ -124,7 +124,10 @@ class GraphIDS(NetworkDetector):
         return self._parts(self._windows(conversations(flows.packet_stream()))[0], score)
 
     def _parts(self, rows: NDArray[np.float32], score: Any) -> NDArray[np.float64]:
-        return np.concatenate([score(rows[i : i + _AT_ONCE]) for i in range(0, len(rows), _AT_ONCE)])
+        """Of windows, those with as many edges together, so that short ones are not computed as long ones."""
+        order = np.argsort(rows[:, _COLUMNS - 1 :: _COLUMNS].sum(axis=1), kind="stable")
+        found = np.concatenate([score(rows[order[i : i + _AT_ONCE]]) for i in range(0, len(rows), _AT_ONCE)])
+        return found[np.argsort(order)]
 
     def _windows(self, graph: Conversations) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Rows of windows (N, size · 25) and their edges (N, size)."""
@@ -171,13 +174,18 @@ class GraphIDS(NetworkDetector):
         return wrong / spread.clamp_min(1e-12)
 
     def _evaluate(self, rows: Any) -> Any:
+        from torch.nn import functional
+
         from detectors.graphids.network import edge_errors
 
         given, present = _edges(rows)
-        return edge_errors(*self._model(given, present))
+        errors = edge_errors(*self._model(given, present))
+        return functional.pad(errors, (0, self.params.window - errors.shape[1]))
 
 
 def _edges(rows: Any) -> tuple[Any, Any]:
-    """Rows (N, size · 25) → what the hosts of each edge receive (N, size, 24), and which edges there are."""
+    """Rows (N, size · 25) → what the hosts of each edge receive (N, S, 24), and which edges there are (N, S): S is the
+    most that a window has."""
     rows = rows.unflatten(1, (-1, _COLUMNS))
+    rows = rows[:, : int(rows[..., -1].sum(dim=1).max())]
     return rows[..., :-1], rows[..., -1] > 0
