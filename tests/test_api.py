@@ -15,7 +15,9 @@ import polars as pl
 import pytest
 
 import janus_bench
-from janus_bench import DataError, UsageError
+from harness.executors import Outcome
+from harness.executors.local import LocalExecutor
+from janus_bench import DataError, JanusBenchError, UsageError
 from tests.conftest import ROOT, Cli
 from tests.test_compare import scores, write_folder
 
@@ -113,6 +115,26 @@ def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypat
     assert (everything["packets_sent"] >= 1).all()
     with pytest.raises(DataError, match=r"none: no such file or folder"):
         janus_bench.score(model, tmp_path / "none")
+
+
+def test_a_fit_that_dies_is_one_line_with_the_end_of_its_log(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = Outcome("killed", "the worker died of signal 11", 1.0, None, b"first\nalmost there\n")
+    monkeypatch.setattr(LocalExecutor, "run", lambda *_: died)
+    with pytest.raises(JanusBenchError, match=r"worker died of signal 11 \(its log ends with: almost there\)"):
+        janus_bench.fit("length", home / "captures", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_needs_a_detector_that_is_installed(tmp_path: Path) -> None:
+    saves = "    def save(self, folder): ...\n    load = fit = score = save\n"
+    (tmp_path / "mine.py").write_text(
+        "from janus_bench import Capabilities\n\n\nclass Mine:\n"
+        f"    capabilities = Capabilities(inputs={{'features'}})\n{saves}"
+    )
+    with pytest.raises(UsageError, match="mine is a file of its own, and a model names a detector that is installed"):
+        janus_bench.fit(f"{tmp_path}/mine.py", tmp_path, tmp_path / "model")
 
 
 def test_results_in_a_notebook(tmp_path: Path) -> None:
