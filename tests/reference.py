@@ -52,6 +52,7 @@ VARIABLES = {
 EXECUTOR_MEANINGS = {
     "local": "a child process on this machine, isolated and limited",
     "in-process": "this process, for a debugger: neither isolated nor limited",
+    "ray": "`ray` or `ray:ADDRESS`: on a Ray cluster ([past one machine](scaling.md))",
     "folder": "`folder:DIR`: written there for somebody else, and collected ([handing out](handing-out.md))",
 }
 
