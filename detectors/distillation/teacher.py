@@ -60,7 +60,8 @@ def pretrain(
 
     def loss(batch: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
         errors = []
-        for packets in map(as_packets, by_length(batch)):
+        for part in by_length(batch):
+            packets = as_packets(batch[part])
             errors.append(
                 network.errors(packets, torch.rand(packets.shape[:2], generator=generator).to(packets.device))
             )

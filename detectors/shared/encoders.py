@@ -18,18 +18,19 @@ CHANNELS = N_COLUMNS - 1
 LENGTHS = (8, 16, 32, MAX_PACKETS)
 """To which numbers of positions packets are cut, where no flow has more: padding costs time and tells nothing."""
 
-
-SHORT, WORTH = 16, 2048
-"""A batch is divided at this number of packets where that spares so many positions: most flows of real networks are
-short, and each part costs some time of its own."""
+WORTH = 2048
+"""Positions that a part of a batch has to spare: each part costs some time of its own."""
 
 
 def as_packets(rows: Tensor) -> Tensor:
     """Rows (B, 640) → packets (B, T, 10), T the smallest of ``LENGTHS`` that holds every flow of the batch."""
-    return rows.unflatten(1, (-1, N_COLUMNS))[:, : _cut(_lengths(rows))]
+    packets = rows.unflatten(1, (-1, N_COLUMNS))  # (B, 64, 10)
+    longest = int(packets[..., -1].sum(dim=1).max())
+    return packets[:, : next(length for length in LENGTHS if length >= longest)]
 
 
 def by_length(rows: Tensor) -> list[Tensor]:
+<<<<<<< HEAD
     """Rows (B, 640) in one part or in two, short flows and others; what is learned does not depend on it."""
     lengths = _lengths(rows)
     short = lengths <= SHORT
@@ -43,6 +44,22 @@ def _lengths(rows: Tensor) -> Tensor:
 
 def _cut(lengths: Tensor) -> int:
     return next(length for length in LENGTHS if length >= int(lengths.max()))
+=======
+    """Numbers of the rows (B, 640) in parts, from short flows to long ones: a batch that ``as_packets`` cuts to its
+    longest flow is mostly padding.  Flows that would spare fewer than ``WORTH`` positions stay with longer ones."""
+    lengths = rows[:, N_COLUMNS - 1 :: N_COLUMNS].sum(dim=1)  # (B,)
+    group = torch.bucketize(lengths, lengths.new_tensor(LENGTHS))
+    parts: list[Tensor] = []
+    cut = 0
+    for k in reversed(range(len(LENGTHS))):
+        chosen = (group == k).nonzero()[:, 0]
+        if parts and len(chosen) * (cut - LENGTHS[k]) < WORTH:
+            parts[-1] = torch.cat([parts[-1], chosen])
+        elif len(chosen):
+            parts.append(chosen)
+            cut = LENGTHS[k]
+    return parts[::-1]
+>>>>>>> deep
 
 
 def presence(packets: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class SequenceDetector(NetworkDetector):
 
         from detectors.shared.encoders import by_length
 
-        return torch.cat([self._losses(some, generator) for some in by_length(rows)]).mean()
+        return torch.cat([self._losses(rows[part], generator) for part in by_length(rows)]).mean()
 
     def _applied(self, network: Callable[[Any], Any], rows: NDArray[np.float32]) -> NDArray[np.float64]:
         lengths = rows[:, len(PACKET_COLUMNS) - 1 :: len(PACKET_COLUMNS)].sum(axis=1)  # (b,)
