@@ -41,6 +41,9 @@ HOME_SHARE = 0.5
 (``FlowIndex.at_home``)."""
 BASELINE_SHARES = {"train": 50, "val": 5, "cal_a": 15}
 """Of cal A: what training, validation and aggregator calibration have of all benign flows, in the same proportions."""
+FEW_FOR_THRESHOLDS, FEW_TESTED = 1000, 200
+"""Calibration flows below which a threshold at 1 % false alarms rests on fewer than ten of them, and benign test flows
+below which a single one is half a percent."""
 FEWEST_FLOWS = 2
 """A part with fewer flows cannot train, calibrate or test anything: its cells are skipped, with the reason."""
 BASELINE_DRAWS = 100
@@ -127,6 +130,19 @@ class Partition:
             "attacks_sharing_a_training_capture": self.shared_captures,
             "attacks_in_train": self.contaminants,
         }
+
+
+def small_parts(parts: Mapping[str, Ids]) -> dict[str, str]:
+    """The parts that are too small for the numbers that are made of them → why, in a phrase."""
+    thresholds, tested = len(parts["cal_b"]), len(parts["test_benign"])
+    found = {}
+    if thresholds < FEW_FOR_THRESHOLDS:
+        rests = f"a threshold at 1% false alarms rests on the {thresholds // 100} highest of them"
+        none = "there is no threshold at 1% false alarms, which needs 100"
+        found["cal_b"] = f"{thresholds} calibration flows for thresholds: {rests if thresholds >= 100 else none}"
+    if tested < FEW_TESTED:
+        found["test_benign"] = f"{tested} benign test flows: an AUROC of 1.000 on so few means little"
+    return found
 
 
 def draw_partition(index: FlowIndex, draw: Draw, caps: Caps | None = None) -> Partition:

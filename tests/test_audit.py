@@ -447,7 +447,7 @@ def test_every_finding_says_what_to_do_and_fail_on_is_an_exit_code(home, monkeyp
     said = capsys.readouterr()
     warnings = [finding for finding in found if finding["severity"] != "note"]
     assert f"alpha: {len(warnings)} finding(s) of severity warning or graver" in said.err
-    assert all(f"    {finding['action']}" in said.out for finding in found)
+    assert all(f"to do: {finding['action']}" in " ".join(said.out.split()) for finding in found)
     command.audit("alpha", "table", "error")  # none is so grave
     documented = DOCS.read_text(encoding="utf-8")
     assert [key for key in ACTIONS if key not in documented] == []
@@ -485,6 +485,7 @@ def measured(document: dict[str, Any], key: str) -> Any:
     return found
 
 
+REPEATED = {"cicddos2019_slice": 364, "mobile_voice": 230}
 EXPECTED = {
     "cicddos2019_slice": {"origins.apart", "captures.repeated", "parts.test_benign"},
     "mobile_voice": {"captures.repeated", "caps.benign", "one_packet.attack", "origins.apart", "origins.captures"},
@@ -504,6 +505,13 @@ def test_what_is_known_of_the_real_networks_is_found_and_no_more(name, documents
     # copies are found in the packets, or were removed by the extractor, which is told as well
     assert bool(set(found) & {"mirrored.captures", "mirrored.extraction"}) == (name == "cicddos2019_slice")
     assert not any(key.startswith("control.") for key in found)
+    assert measured(documents(name), "captures.repeated") == REPEATED.get(name, 0)
+    # attacks that were recorded apart are recognised unseen; those among benign traffic are nothing to be judged by
+    recognised = {"iot_home": "warning", "mobile_voice": "warning", "ics_scada": "note"}
+    assert found.get("separability.unseen") == recognised.get(name)
+    if name == "iot_home":  # a flood that the forest, trained on scans and SSH, never met
+        (unseen_there,) = (each for each in documents(name)["measures"] if each["key"] == "separability.unseen")
+        assert float(unseen_there["detail"]["botnet_syn_http_flood"]) >= 0.99
 
 
 @needs_shared_data
@@ -516,13 +524,6 @@ def test_the_text_names_the_cap_and_the_family(documents):
     assert "benign flows are cut at 60 packets" in said["caps.benign"]
     assert "attack flows at 100" in said["caps.benign"]
     assert "port_scan is 96.1%" in said["one_packet.family"]
-    repeated = {name: measured(documents(name), "captures.repeated") for name in EXPECTED}
-    assert repeated == {**dict.fromkeys(EXPECTED, 0), "cicddos2019_slice": 364, "mobile_voice": 230}
-    # a flood that the forest, trained on scans and SSH, never met
-    (unseen,) = (each for each in documents("iot_home")["measures"] if each["key"] == "separability.unseen")
-    assert float(unseen["detail"]["botnet_syn_http_flood"]) >= 0.99
-    assert found_in(documents("iot_home"))["separability.unseen"] == "warning"
-    assert "separability.unseen" not in found_in(documents("enterprise_windows"))  # attacks among benign traffic
     assert documents("iot_home")["headline"][:2] == ["attacks from other networks", "labels by file, not verified"]
 
 
@@ -552,7 +553,8 @@ def test_the_command_prints_one_document_or_a_table(home, monkeypatch, capsys):
     assert document["partition"]["kind"] in ("grouped", "time blocks")
     command.audit("alpha", "table")
     printed = capsys.readouterr().out
-    assert all(finding["text"] in printed for finding in document["findings"])
+    paragraphs = " ".join(printed.split())  # broken at words, where they are longer than a line
+    assert all(finding["text"] in paragraphs for finding in document["findings"])
     assert all(measure["what"] in printed for measure in document["measures"])
 
 

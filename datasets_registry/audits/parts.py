@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent
 from datasets_registry.store import FlowStore
 from protocols.flow_index import recorded_twice
+from protocols.splits import FEW_FOR_THRESHOLDS, FEW_TESTED, small_parts
 
-FPR = 0.01  # The share of false alarms that thresholds are asked for most often.
-FEW_ABOVE = 10
-"""Calibration flows above a threshold from which it is more than a single flow's score: 10 / FPR of them in all."""
-MIN_BENIGN, MIN_FAMILY = 200, 20
-"""Benign test flows, and attack flows of a family, below which a number is mostly chance: of 200 flows one false alarm
-is half a percent."""
+FEW_FAMILY = 20  # Attack flows of a family below which its number is mostly chance.
 MIN_TRAIN = 2
+JUDGED = {
+    "cal_b": ("parts.thresholds", "few flows behind thresholds", FEW_FOR_THRESHOLDS),
+    "test_benign": ("parts.test_benign", "few benign test flows", FEW_TESTED),
+}
 REPEATED = 0.01  # Share of a class's flows that stand in another capture, too, from which a warning is given.
 
 
@@ -23,32 +23,23 @@ def sizes(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     """Flows of the grouped partition's parts, before caps."""
     n = {name: len(ids) for name, ids in parts.items()}
     families = Counter(view.family[parts["test_attack"]].tolist())
-    small = {name: count for name, count in sorted(families.items()) if count < MIN_FAMILY}
-    needed = round(FEW_ABOVE / FPR)
-    above = round(n["cal_b"] * FPR)
+    small = {name: count for name, count in sorted(families.items()) if count < FEW_FAMILY}
     measures = [
         Measured("parts.train", "benign flows to train on (grouped)", "count", n["train"]),
         Measured("parts.thresholds", "benign flows that thresholds come from (grouped)", "count", n["cal_b"]),
         Measured("parts.test_benign", "benign flows that are tested (grouped)", "count", n["test_benign"]),
-        Measured("parts.families", f"families of fewer than {MIN_FAMILY} attack flows", "count", len(small), small),
+        Measured("parts.families", f"families of fewer than {FEW_FAMILY} attack flows", "count", len(small), small),
     ]
     findings = []
     if n["train"] < MIN_TRAIN:
         text = f"{n['train']} benign flows to train on: no detector can be fitted"
         findings.append(Finding("parts.train", "error", text, "no training flows", n["train"], MIN_TRAIN))
-    if n["cal_b"] < needed:
-        rests = f"a threshold at {FPR:.0%} false alarms rests on the {above} highest of them"
-        none = f"there is no threshold at {FPR:.0%} false alarms, which needs {1 / FPR:.0f}"
-        text = f"{n['cal_b']} calibration flows for thresholds: {rests if n['cal_b'] >= 1 / FPR else none}"
-        findings.append(Finding("parts.thresholds", "warning", text, "few flows behind thresholds", n["cal_b"], needed))
-    if n["test_benign"] < MIN_BENIGN:
-        text = f"{n['test_benign']} benign test flows: an AUROC of 1.000 on so few means little"
-        findings.append(
-            Finding("parts.test_benign", "warning", text, "few benign test flows", n["test_benign"], MIN_BENIGN)
-        )
+    for part, text in small_parts(parts).items():
+        key, short, least = JUDGED[part]
+        findings.append(Finding(key, "warning", text, short, n[part], least))
     if small:
         shown = ", ".join(f"{name} {count}" for name, count in list(small.items())[:5])
-        text = f"{len(small)} families of attacks have fewer than {MIN_FAMILY} flows ({shown}): theirs is chance"
+        text = f"{len(small)} families of attacks have fewer than {FEW_FAMILY} flows ({shown}): theirs is chance"
         findings.append(Finding("parts.families", "note", text, "tiny families", len(small), 1))
     return Answer(measures, findings)
 

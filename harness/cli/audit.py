@@ -77,7 +77,7 @@ def _print(document: Mapping[str, Any]) -> None:
         console.out("nothing found beyond the thresholds")
     for finding in document["findings"]:
         console.out(console.wrapped(f"{finding['severity']}: {finding['text']}"))
-        console.out(console.wrapped(f"    {finding['action']}"))
+        console.out(console.wrapped(f"to do: {finding['action']}"))
 
 
 def _value(unit: str, value: float | None) -> str:

@@ -153,7 +153,7 @@ def run(
         plan, opened = ready.plan(progress)
     if executor == IN_PROCESS:
         console.say(SAID)
-    for line in _overlaid(plan, opened):
+    for line in (*_too_small(plan, opened), *_overlaid(plan, opened)):
         console.say(line)
     if store is None:
         from harness.cli.dry_run import print_dry_run
@@ -177,6 +177,16 @@ def run(
     console.out(show(results.table([plan.record]), renderer), as_json=output == "json")
     keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
     raise typer.Exit(_conclude(result, [results.records[key] for key in keys], runs, console.retry_command()))
+
+
+def _too_small(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
+    """Datasets of which a part is too small for its numbers, under the first seed."""
+    from datasets_registry.registry import draw_of
+    from protocols.splits import small_parts
+
+    first = {run.target: draw_of(run) for fit in reversed(plan.fits) for run in fit.runs}
+    said = {name: small_parts(datasets[name].partition(draw).parts) for name, draw in first.items()}
+    return [f"{name}: {text}" for name in datasets for text in said.get(name, {}).values()]
 
 
 def _overlaid(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
