@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "recalibrate": ("→", "captures", "-o", "m→"),
     "runs list": (),
     "runs log": ("→",),
+    "runs verify": (),
     "runs why": ("→",),
     "detector new": ("→",),
     "data add": ("new", "captures", "--no-stream"),
