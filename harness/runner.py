@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -296,7 +297,7 @@ class _FitRun:
         return [run for run in self._fit.runs if run.key not in final]
 
     def _do(self, runs: Sequence[RunSpec], stages: Stages) -> None:
-        told = {"fit": self._fit.key, "runs": [run.declared for run in runs]}
+        told = {"fit": self._fit.key, "runs": [deepcopy(run.declared) for run in runs]}
         plugins.notify("janus_bench_run_started", told, self._observer.message)
         for run in runs:
             if self._why[run.key]:
