@@ -6,7 +6,7 @@ BIN := .venv/bin
 QUICK := aggregators claims conformance contract controls docs evaluate hashing house metrics operations params plan \
   precision results sklearn_adapter tables
 
-.PHONY: env demo test quick board artefact coverage mutants faults ray clean
+.PHONY: env demo test quick docs board artefact coverage mutants faults ray clean
 
 env: .venv/.installed
 
@@ -32,6 +32,12 @@ test: env
 quick: env
 	$(BIN)/ruff check .
 	$(BIN)/pytest $(QUICK:%=tests/test_%.py)
+
+# The documentation as a site, in site/; it fails where a page or a link is missing.
+docs: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m tests.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Single edits that a bug could be, made one at a time in installed copies: each has to turn a test red (docs/mutants.md).
 mutants: env
@@ -63,4 +69,4 @@ coverage: env
 	$(BIN)/python -m benchmarks.coverage
 
 clean:
-	rm -rf .venv demo board artefact runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo board artefact runs build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -86,7 +86,7 @@ def test_letters_are_those_of_holm_at_five_percent():
     means = {"best": 10.0, "close": 10 + stats.norm.ppf(0.03 / 2), "far": 10 + stats.norm.ppf(0.004 / 2)}
     resampled = known_p_values(means)
     summary = _summary(
-        [SimpleNamespace(label=name) for name in means], list(resampled.estimate), resampled, higher_is_better=True
+        [SimpleNamespace(label=name) for name in means], [], list(resampled.estimate), resampled, higher_is_better=True
     )
     raw = {frozenset(pair): 2 * stats.norm.sf(abs(means[pair[0]] - means[pair[1]])) for pair in combinations(means, 2)}
     corrected = plain_holm(raw)

@@ -58,7 +58,7 @@ def statistics(table: Planted) -> dict[str, Any]:
         "resamples": 9,
         "warning": None,
         "absent": absent,
-        "summaries": {"cross_mean": {"detectors": found, "tests": []}},
+        "summaries": {"cross_mean": {"detectors": found, "tests": [], "gains": {}}},
     }
 
 

@@ -149,7 +149,7 @@ def test_synthetic_data_labels_and_unequal_information_are_in_what_not_to_conclu
     first, second = document["rows"]
     rows = [{**first, "uses_labels": True, "target_use": "memory"}, {**second, "target_use": "aggregator"}]
     lines = verdict_lines(judged({**document, "rows": rows}))
-    assert "SYNTHETIC DATA" in " ".join(lines)
+    assert "of synthetic data" in " ".join(lines)
     assert "anything about real networks" in lines[-1]
     assert "(memory, aggregator)" in lines[-1]
     assert "without the labels" in lines[-1]

@@ -4,6 +4,7 @@ seconds to minutes."""
 import json
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,8 @@ FOLDER = "statistics"
 def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = ignore) -> TableStatistics:
     """``leaderboard_statistics`` of these very rows: as kept in the folder, else computed and kept; it is said where
     that is impossible."""
-    path = table.results.folder / FOLDER / f"{_key(table, measure)}.json"
-    try:
-        found: TableStatistics = read_json(path, TableStatistics)
-    except Unreadable:  # not kept yet, or damaged: it can be computed again
+    path, found = _path(table, measure), read_kept(table, measure)
+    if found is None:
         found = leaderboard_statistics(table, measure, resamples_of(measure), progress)
         try:
             path.parent.mkdir(exist_ok=True)
@@ -40,6 +39,19 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
                 f"note: intervals could not be kept in {path.parent} ({why(error)}): they are computed again next time"
             )
     return found
+
+
+def read_kept(table: ResultTable, measure: Measure) -> TableStatistics | None:
+    """None where they are not kept yet, or damaged: they can be computed again."""
+    try:
+        found: TableStatistics = read_json(_path(table, measure), TableStatistics)
+    except Unreadable:
+        return None
+    return found
+
+
+def _path(table: ResultTable, measure: Measure) -> Path:
+    return table.results.folder / FOLDER / f"{_key(table, measure)}.json"
 
 
 def _key(table: ResultTable, measure: Measure) -> str:

@@ -26,7 +26,7 @@ SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as h
 class BoardColumn:
     """A column of the leaderboard: ``text`` is its heading in a terminal, in markdown and in LaTeX, ``report`` that on
     the HTML page; where it has none, the column is absent.  ``priority``, ``right`` and ``hint`` as those of
-    ``Column``."""
+    ``Column``; ``more``: on the page it is shown only when asked for."""
 
     text: str
     report: str
@@ -34,6 +34,7 @@ class BoardColumn:
     priority: int = 0
     right: bool = True
     hint: str = ""
+    more: bool = False
 
 
 def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = ()) -> list[BoardColumn]:
@@ -44,16 +45,19 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
     mean, cross = ("cross mean", ", cross mean") if word == "cross" else (word, "")
     sites = partial(_at_sites, document)
     return [
-        BoardColumn("provenance", "Provenance", lambda row: Cell(row["provenance"]), 3, right=False),
+        BoardColumn("provenance", "Provenance", lambda row: Cell(row["provenance"]), 3, right=False, more=True),
         *_target_use(document),
         BoardColumn("within", "Within", _mean("within_mean")),
-        *sites("within", "Within", "within_mean"),
+        *sites("within", "Within", "within_mean", more=True),
         BoardColumn("cross\nmean", "Cross mean", _mean("cross_mean")),
         *sites("cross\nmean", "Cross mean", "cross_mean"),
-        BoardColumn("cross\nworst", "Cross worst", _mean("cross_worst")),
-        *sites("cross\nworst", "Cross worst", "cross_worst"),
+        BoardColumn("cross\nworst", "Cross worst", _mean("cross_worst"), more=True),
+        *sites("cross\nworst", "Cross worst", "cross_worst", more=True),
         *(_intervals(ranking, word) if document["statistics"] is not None else ()),
-        *(BoardColumn("", heading, _elsewhere(other, ranking), hint=mean) for heading, other in beside),
+        *(
+            BoardColumn("", heading, _elsewhere(other, ranking), hint=mean, more=place > 0)
+            for place, (heading, other) in enumerate(beside)
+        ),
         BoardColumn("", "Control", _baseline(ranking), hint=f"target only{cross}"),
         BoardColumn("control\nwithin", "", _baseline("within_mean"), 2),
         *sites("control\nwithin", "", "within_mean", baseline=True),
@@ -61,7 +65,9 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
         *sites("control\ncross\nmean", "", "cross_mean", baseline=True),
         BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), 2),
         BoardColumn("gain", "Gain", _gain, hint="transfer − control"),
-        BoardColumn("", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}"),
+        BoardColumn(
+            "", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}", more=True
+        ),
         BoardColumn("fit s", "", lambda row: Cell(fields.seconds(row["cost"]["fit_s"])), COST),
         BoardColumn("flows/s", "", lambda row: Cell(count(row["cost"]["flows_per_s"])), COST),
         BoardColumn("peak\nMB", "", lambda row: Cell(count(row["cost"]["peak_rss_mb"])), COST),
@@ -75,7 +81,10 @@ def leaderboard_table(
     """Rank, detector (the parameters that vary below it), and the columns of the form; the last one is the status."""
     chosen = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
     columns = [Column("#"), Column("detector", right=False, headings={"html": "Detector"})]
-    columns += [Column(getattr(column, form), column.right, column.priority, hint=column.hint) for column in chosen]
+    columns += [
+        Column(getattr(column, form), column.right, column.priority, hint=column.hint, css=_css(column))
+        for column in chosen
+    ]
     rows = []
     for row in document["rows"]:
         name = Cell(
@@ -89,6 +98,10 @@ def leaderboard_table(
     return Table(
         f"{fields.metric_name(document['metric'])} per detector{fields.flags(document)}", columns, rows, labels=2
     )
+
+
+def _css(column: BoardColumn) -> str:
+    return " ".join(filter(None, ("" if column.right else "l", "more" if column.more else "")))
 
 
 Show = Callable[[BoardRow], Cell]
@@ -109,13 +122,19 @@ def _target_use(document: Board) -> list[BoardColumn]:
     hint = "of calibration"
     return [
         BoardColumn(
-            "target\nflows", "Target flows", lambda row: Cell(row.get("target_use") or NONE), 3, right=False, hint=hint
+            "target\nflows",
+            "Target flows",
+            lambda row: Cell(row.get("target_use") or NONE),
+            3,
+            right=False,
+            hint=hint,
+            more=True,
         )
     ]
 
 
 def _at_sites(
-    document: Board, text: str, report: str, name: SummaryName, *, baseline: bool = False
+    document: Board, text: str, report: str, name: SummaryName, *, baseline: bool = False, more: bool = False
 ) -> list[BoardColumn]:
     """The column of the same number inside sites; absent where no network names any.  That there are few is said."""
     if not names_sites(document):
@@ -127,7 +146,9 @@ def _at_sites(
         return figure(None if summary is None else summary[name])
 
     hint = "mean over sites" if label == SITE else label
-    return [BoardColumn(f"{text}\n{label}", f"{report} {SITE}" if report else "", shown, 2 * baseline, hint=hint)]
+    return [
+        BoardColumn(f"{text}\n{label}", f"{report} {SITE}" if report else "", shown, 2 * baseline, hint=hint, more=more)
+    ]
 
 
 def _elsewhere(document: Board, name: SummaryName) -> Show:
@@ -148,8 +169,12 @@ def _intervals(ranking: SummaryName, word: str) -> list[BoardColumn]:
         of(lambda own: _bounds(own["low_these"], own["high_these"])),
     )
     return [
-        BoardColumn(f"{word}\n95 %\nnetworks", "95 %", others, 1, hint=f"of the {word} mean, other networks"),
-        BoardColumn("tie", "Tie", of(lambda own: Cell(own["group"] or NONE)), 1, right=False, hint="other networks"),
+        BoardColumn(
+            f"{word}\n95 %\nnetworks", "95 %", others, 1, hint=f"of the {word} mean, other networks", more=True
+        ),
+        BoardColumn(
+            "tie", "Tie", of(lambda own: Cell(own["group"] or NONE)), 1, right=False, hint="other networks", more=True
+        ),
         BoardColumn(f"{word}\n95 %\nthese", "95 %", fixed, 1, hint=f"of the {word} mean, these networks"),
         BoardColumn(
             "tie\nthese", "Tie", of(lambda own: Cell(own["group_these"] or NONE)), 1, right=False, hint="these networks"

@@ -267,7 +267,7 @@ def _of_rest(document: Board, ranking: SummaryName, ranked: Sequence[BoardRow], 
     counts = {"network": networks, "cell": cells, "seed": len(document["seeds"])}
     counts |= {"site inside which numbers exist": sites} if "sites" in document else {}
     parts = [f"{number_of or 'no'} {_plural(what, number_of)}" for what, number_of in counts.items()]
-    lines = [f"This rests on {', '.join(parts)}{', of SYNTHETIC DATA' if document['synthetic'] else ''}."]
+    lines = [f"This rests on {', '.join(parts)}{', of synthetic data' if document['synthetic'] else ''}."]
     missing = [
         row["detector"]
         for row in document["rows"]

@@ -69,6 +69,10 @@ def for_report(table: Table) -> Table:
 def _dressed(column: Column, cell: Cell) -> Cell:
     if cell.head:
         return cell
-    return replace(
-        cell, css=" ".join(filter(None, ("n" if column.right else "l", cell.css, "bad" if cell.failed else "")))
+    parts = (
+        "n" if column.right else "l",
+        cell.css,
+        "bad" if cell.failed else "",
+        "more" if "more" in column.css else "",
     )
+    return replace(cell, css=" ".join(filter(None, parts)))

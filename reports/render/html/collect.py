@@ -19,9 +19,9 @@ from reports.results.model import AUROC, Measure, Progress, Results, ResultTable
 from reports.results.sites import SITE
 from reports.statistics.drift import days_of
 from reports.statistics.incidents import IncidentCounter, IncidentRules, scored_runs
-from reports.statistics.intervals import kept_statistics
+from reports.statistics.intervals import kept_statistics, read_kept
 from reports.tables.ablation import CellLikeness
-from reports.tables.document import Board, DetailRecord
+from reports.tables.document import Board, DetailRecord, TableStatistics
 from reports.tables.drift import day_records
 from reports.tables.evidence import CONTROL, CellEvidence, DayEvidence, FamilyArea, IncidentEvidence, ThresholdEvidence
 from reports.tables.fields import mean_of_all
@@ -58,7 +58,11 @@ def collect(
 
     measures = _measures()
     cells = cell_evidence(table, progress, measures)
-    statistics = {AUROC: kept_statistics(table, measures[0], progress)}
+    # intervals are quick for AUROC alone; other metrics have those that were asked for once
+    inside = [measure for measure in measures if measure.name == f"{AUROC}{SITE}" and table.n_sites(measure.metric)]
+    statistics: dict[str, TableStatistics | None]
+    statistics = {measure.name: kept_statistics(table, measure, progress) for measure in (measures[0], *inside)}
+    statistics |= {measure.name: read_kept(table, measure) for measure in measures if measure.name not in statistics}
     documents: dict[str, Board] = {}
     for measure in measures:  # one that has no number anywhere is left out, except the first
         if not documents or any(run.number(measure) is not None for run in table.runs):

@@ -261,6 +261,8 @@
   byId("curve-source").addEventListener("change", drawCurves);
   byId("curve-axis").addEventListener("change", drawCurves);
   window.addEventListener("resize", drawCurves);
+  // what is folded on a screen is printed, but for the list of every run
+  window.addEventListener("beforeprint", () => all("details:not(.long)").forEach((one) => (one.open = true)));
 
   for (const event of ["input", "change"]) byId("filter").addEventListener(event, filter);
   byId("filter").addEventListener("submit", (event) => event.preventDefault());

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from reports.published.render import closing_lines
-from reports.render.html import records, results
+from reports.render.html import records, results, verdict
 from reports.render.html.evidence import ReportData
 from reports.tables.boards import SHARING
 from reports.tables.evidence import CONTROL
@@ -57,6 +57,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "title": f"Network anomaly detectors · {document['protocol']}{data.flags}",
         "subtitle": subtitle(document),
         "notes": document["notes"],
+        "verdict": verdict.sentences(data),
+        "tiles": verdict.tiles(data),
         "extra_notes": {
             name: [note for note in other["notes"] if note not in document["notes"]]
             for name, other in data.documents.items()
