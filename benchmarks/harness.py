@@ -1,7 +1,7 @@
 """What the harness itself costs on folders of SYNTHETIC rows and random scores: reading, merging, planning, intervals,
 the report.
 
-    python -m benchmarks.harness FOLDER [board large merge intervals report plan fits]
+    python -m benchmarks.harness FOLDER [board large merge intervals report plan]
 
 Every measurement is a ``janus-bench`` process of its own: seconds from its start to its end, seconds of the processor
 (the smaller of the two counts: on a machine with other work the first says little), and its peak memory.  The folders

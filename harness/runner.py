@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -56,19 +57,21 @@ class Result:
     reused: int
     records: list[RunRecord] = field(default_factory=list)
     interrupted: bool = False
+    gave_up: bool = False  # So many runs failed (``Machine.max_failures``) that the rest was left.
     handed_out: int = 0  # Fits that somebody else does; their runs have no rows yet.
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and within which limits fits run: ``jobs`` at a time, each with ``threads`` threads; limits are of one fit,
-    None = unlimited."""
+    """Where and within which limits fits run: ``jobs`` at a time, each with ``threads`` threads; time and memory are of
+    one fit, ``max_failures`` runs of all may fail before the rest is left; None = unlimited."""
 
     jobs: int
     threads: int
     timeout_s: float | None
     max_memory: int | None
     executor: Executor
+    max_failures: int | None = None
 
     def pool(self) -> Pool:
         """Where the fits of a run are waited for."""
@@ -87,7 +90,7 @@ def run_plan(
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
         store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
-    stop = threading.Event()
+    stop = _Stop(machine.max_failures)
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
     try:
@@ -115,7 +118,8 @@ def run_plan(
                 raise
     finally:
         stages.close()
-    result.interrupted |= stop.is_set()  # also where a fit of this very process was interrupted
+    result.gave_up = stop.gave_up
+    result.interrupted |= stop.is_set() and not stop.gave_up  # also where a fit of this very process was interrupted
     result.reused += sum(len(fit.reused) for fit in fits)
     result.handed_out = sum(fit.handed_out for fit in fits)
     return result
@@ -181,6 +185,25 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
     return values
 
 
+class _Stop(threading.Event):
+    """Set by an interrupt, or by the last failure that is put up with."""
+
+    def __init__(self, failures: int | None) -> None:
+        super().__init__()
+        self.gave_up = False
+        self._left, self._counting = failures, threading.Lock()
+
+    def saw(self, status: Status) -> None:
+        """A run has ended."""
+        if self._left is None or status in ("ok", "skipped", "interrupted"):
+            return
+        with self._counting:
+            self._left -= 1
+            if self._left == 0 and not self.is_set():
+                self.gave_up = True
+                self.set()
+
+
 class _FitRun:
     """One fit from staging to rows."""
 
@@ -191,7 +214,7 @@ class _FitRun:
         store: RunStore,
         machine: Machine,
         observer: Observer,
-        stop: threading.Event,
+        stop: _Stop,
     ) -> None:
         self._fit, self._datasets, self._store, self._machine, self._observer, self._stop = (
             fit,
@@ -274,7 +297,7 @@ class _FitRun:
         return [run for run in self._fit.runs if run.key not in final]
 
     def _do(self, runs: Sequence[RunSpec], stages: Stages) -> None:
-        told = {"fit": self._fit.key, "runs": [run.declared for run in runs]}
+        told = {"fit": self._fit.key, "runs": [deepcopy(run.declared) for run in runs]}
         plugins.notify("janus_bench_run_started", told, self._observer.message)
         for run in runs:
             if self._why[run.key]:
@@ -473,5 +496,6 @@ class _FitRun:
             )
         )
         self._records.append(record)
+        self._stop.saw(status)
         plugins.notify("janus_bench_run_finished", asdict(record), self._observer.message)
         return record

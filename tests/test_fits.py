@@ -93,6 +93,22 @@ def test_a_job_has_the_runs_seed_and_the_machines_limits(numbered_home: Path, tm
     assert all(job.hints is None and job.targets[0].calibrate is None for job in executor.jobs)  # it declares neither
 
 
+@pytest.mark.parametrize(("most", "begun", "gave_up"), [(1, 1, True), (2, 2, True), (3, 2, False), (None, 2, False)])
+def test_the_rest_is_left_when_so_many_have_failed(
+    numbered_home: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int | None,
+    begun: int,
+    gave_up: bool,
+) -> None:
+    monkeypatch.setattr(Pretends, "run", lambda self, job, *_: self.jobs.append(job) or Outcome("oom", "", 1.0, None))
+    result, executor, store = pretended(numbered_home, tmp_path, max_failures=most)
+    assert (len(executor.jobs), result.gave_up, result.interrupted) == (begun, gave_up, False)
+    statuses = sorted(record.status for record in store.records().values())
+    assert statuses == ["interrupted"] * (2 - begun) + ["oom"] * begun
+
+
 @pytest.mark.parametrize(("hints", "attacks", "benign"), [("few_shot", 20, 0), ("transductive", 100, 100)])
 def test_hints_are_of_the_source_each_flow_once_and_others_for_another_seed(
     numbered_home: Path,  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,6 +80,10 @@ def run(
         str,
         typer.Option(envvar="JANUS_BENCH_MAX_MEMORY", help="Most resident memory for one fit, with unit: 500M, 8G."),
     ] = "",
+    max_failures: Annotated[
+        int | None,
+        typer.Option(envvar="JANUS_BENCH_MAX_FAILURES", min=1, help="Leave the rest when so many runs have failed."),
+    ] = None,
     executor: Annotated[
         str,
         typer.Option(
@@ -146,7 +151,7 @@ def run(
         if executor not in ("local", IN_PROCESS):
             raise UsageError(f"--in-process and --executor {executor} are two places: leave one of them out")
         executor = IN_PROCESS
-    machine = machine_for(request.device, jobs, timeout, max_memory, executor)
+    machine = replace(machine_for(request.device, jobs, timeout, max_memory, executor), max_failures=max_failures)
     ready = checked(request, console.say)
     store = None if dry_run else RunStore.create(runs)
     with PreparationProgress() as progress:
@@ -215,6 +220,8 @@ def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: s
         return 130
     for line in failures(failed, runs):
         console.say(line)
+    if result.gave_up:
+        console.say("so many failed that the rest was left (--max-failures)")
     if any(record.status != "skipped" for record in failed):
         console.say(f"run only what is missing with: {retry}")
     return 1 if failed else 0
