@@ -76,7 +76,7 @@ def leaderboard(
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = read(runs, protocol)
     name = table_name(results, table)
-    board = _with_intervals(results, measure, intervals, name)
+    board = with_intervals(results, measure, intervals, name)
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
     )
@@ -129,7 +129,8 @@ def table_name(table: ResultTable, asked: str = "") -> str:
     return name
 
 
-def _with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
+def with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
+    """The board with intervals, by default for AUROC; kept ones are used, others are computed and kept."""
     from reports.statistics.intervals import kept_statistics
     from reports.tables.details import LEADERBOARD
     from reports.tables.leaderboard import build_leaderboard
