@@ -6,7 +6,7 @@ BIN := .venv/bin
 QUICK := aggregators claims conformance contract controls docs evaluate hashing house metrics operations params plan \
   precision results sklearn_adapter tables
 
-.PHONY: env demo test quick board artefact coverage mutants faults clean
+.PHONY: env demo test quick docs board artefact coverage mutants faults ray clean
 
 env: .venv/.installed
 
@@ -33,6 +33,12 @@ quick: env
 	$(BIN)/ruff check .
 	$(BIN)/pytest $(QUICK:%=tests/test_%.py)
 
+# The documentation as a site, in site/; it fails where a page or a link is missing.
+docs: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m tests.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Single edits that a bug could be, made one at a time in installed copies: each has to turn a test red (docs/mutants.md).
 mutants: env
 	$(BIN)/python -m tests.mutants
@@ -40,6 +46,10 @@ mutants: env
 # Kills, detectors that misbehave, damaged files and mutated captures, long (docs/faults.md); `make test` has a short form.
 faults: env
 	$(BIN)/python -m tests.faults
+
+# Fits on a Ray cluster of two nodes on this machine, whose workers are killed and whose nodes go away (minutes; needs the extra `ray`).
+ray: env
+	$(BIN)/pytest -n 0 tests/cluster/check_ray.py
 
 # Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
 board: env
@@ -59,4 +69,4 @@ coverage: env
 	$(BIN)/python -m benchmarks.coverage
 
 clean:
-	rm -rf .venv demo board artefact runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo board artefact runs build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

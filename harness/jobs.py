@@ -63,6 +63,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Began:
+    """The job is on another machine, whose ``harness.environment.environment`` this is.  An executor says so; a child
+    cannot."""
+
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Progress:
     """The fit is so far: a fraction in [0, 1] and what it is doing."""
 
@@ -107,7 +115,7 @@ class Finished:
     """Nothing more will come."""
 
 
-Event = Progress | FitDone | ModelSaved | Scored | Failed | Finished
+Event = Began | Progress | FitDone | ModelSaved | Scored | Failed | Finished
 _EVENTS: Mapping[str, type[Event]] = {
     kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Failed, Finished)
 }

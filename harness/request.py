@@ -95,13 +95,16 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
 
 def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, executor: str) -> Machine:
     """By default as many fits at a time as there are cores, at most four, and one where they share a GPU."""
+    from harness.executors import Spread
     from harness.executors.choice import chosen_executor
     from harness.runner import Machine
 
     limits = _seconds(timeout), _bytes(max_memory)
-    cores = len(os.sched_getaffinity(0))
-    jobs = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
-    return Machine(jobs, max(1, cores // jobs), *limits, chosen_executor(executor))
+    cores, chosen = len(os.sched_getaffinity(0)), chosen_executor(executor)
+    here = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
+    threads = max(1, cores // here)  # which scores may depend on, so they are the same wherever fits run
+    at_once = jobs or (chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here)
+    return Machine(at_once, threads, *limits, chosen)
 
 
 def handed_out(fits: int, executor: str) -> str:

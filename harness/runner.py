@@ -19,7 +19,7 @@ from datasets_registry.timeline import timeline
 from harness.environment import environment
 from harness.executors import Executor, Outcome
 from harness.executors.in_process import InProcessExecutor, SameThread
-from harness.jobs import Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
+from harness.jobs import Began, Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
 from harness.plan import Fit, Plan
 from harness.staging import Batch, Part, Stages, remove_stale
@@ -205,6 +205,7 @@ class _FitRun:
         self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
+        self._environment: Mapping[str, str] = environment()
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
         ready = [run for run in fit.runs if not self._why[run.key]]
         self._runs = {f"t{number}": run for number, run in enumerate(ready)}  # opaque target name → run
@@ -332,6 +333,8 @@ class _FitRun:
 
     def _on_event(self, stages: Stages, folder: Path, event: Event) -> None:
         match event:
+            case Began():
+                self._environment = event.environment
             case Progress():
                 self._observer.fit_progress(self._fit, event.fraction, event.text)
             case FitDone():
@@ -466,7 +469,7 @@ class _FitRun:
                 cost=cost or {},
                 metrics=metrics or {},
                 partition=partition,
-                environment=environment(),
+                environment=self._environment,
             )
         )
         self._records.append(record)

@@ -105,7 +105,7 @@ class Stages:
 
     def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
         """``batches``: those of all fits to come, each as often as a fit asks for it."""
-        self.folder, self._held = _new_folder()
+        self.folder, self._held = new_stage()
         self.written: Counter[tuple[Part, Input]] = Counter()
         self._datasets = {dataset.store.hash: dataset for dataset in datasets}
         self._waiting = Counter((batch.part, each) for batch in batches for each in batch.inputs)
@@ -291,7 +291,8 @@ def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns:
     matrix.flush()
 
 
-def _new_folder() -> tuple[Path, int | None]:
+def new_stage() -> tuple[Path, int | None]:
+    """A new folder that is held until what is returned with it is closed (None where a file system has no locks)."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         with suppress(FileNotFoundError, BlockingIOError):  # it was seen before it was held, and taken for stale

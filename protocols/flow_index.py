@@ -137,6 +137,13 @@ def _five_tuples(flows: pl.DataFrame, hosts: Pairs) -> tuple[Ids, Ids, Ids]:
     return np.minimum(one, other), np.maximum(one, other), flows["proto"].to_numpy().astype(np.int64)
 
 
+def recorded_twice(flows: pl.DataFrame, labels: pl.DataFrame) -> Pairs:
+    """Flows (m,) and, (m,), each one's next neighbour in time that is the same flow in another file; ``flows`` and
+    ``labels`` (file) as in ``FlowIndex.from_tables``."""
+    file, _ = _numbered(labels["file"])
+    return _recorded_twice(_five_tuples(flows, _hosts(flows)), file, flows["ts_start"].to_numpy())
+
+
 def _recorded_twice(five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.float64]) -> Pairs:
     """Flows (m,) and, (m,), each one's next neighbour in time among those of its 5-tuple, where that is the same flow
     in another file."""

@@ -86,7 +86,7 @@ def test_a_reconstruction_has_the_flow_s_presence_and_the_loss_counts_its_packet
     assert torch.equal(made[:, -1], x[:, -1])
     assert not made.masked_select(x[:, -1:] == 0).any()
     present = x[:, -1].bool().numpy()
-    differences = np.abs((x - made).detach().numpy())[:, :9].transpose(0, 2, 1)[present]
+    differences = (x - made).abs().detach().numpy()[:, :9].transpose(0, 2, 1)[present]
     assert float(content(x, made)) == pytest.approx(differences.mean(), rel=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_a_low_pass_keeps_what_is_slow_and_levels_what_is_fast_along_the_packets
 
 @pytest.fixture(scope="module")
 def mfad(planted):
-    return fitted(MFAD(MFAD.Params(**SMALL)), planted.train)
+    return fitted(MFAD(MFAD.Params(**{**SMALL, "epochs": 6})), planted.train)
 
 
 def test_flows_that_differ_in_what_is_fast_alone_have_one_score(mfad):
@@ -121,12 +121,6 @@ def test_flows_that_differ_in_what_is_fast_alone_have_one_score(mfad):
     one, other = mfad._score(slow), mfad._score(fast)
     np.testing.assert_allclose(one, other, rtol=1e-4)
     assert abs(mfad._score(low_passed(waves(30, 2), lowest_tenth)) - one) > 1e-3 * one
-
-
-def test_mfad_sees_another_order_and_what_is_far(mfad, planted):
-    found = planted.aurocs(mfad)
-    assert found["order"] >= 0.85
-    assert found["far"] >= 0.95
 
 
 def test_a_low_passed_flow_s_score_is_its_own(mfad):
@@ -172,8 +166,8 @@ def test_attention_against_the_sums_of_its_paper():
 def test_the_evidential_loss_is_minus_the_log_density_of_student_s_t():
     v, alpha, beta = evidence(torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     e = torch.rand(50, dtype=torch.float64) * 5
-    scale = np.sqrt(beta * (1 + v) / (v * alpha))
-    expected = -student_t.logpdf(np.sqrt(e), df=2 * alpha, scale=scale)
+    scale = (beta * (1 + v) / (v * alpha)).sqrt().numpy()
+    expected = -student_t.logpdf(e.sqrt().numpy(), df=2 * alpha.numpy(), scale=scale)
     np.testing.assert_allclose(student_t_nll(e, v, alpha, beta), expected, rtol=1e-10)
 
 
@@ -182,6 +176,14 @@ def test_the_variance_is_finite_for_whatever_the_network_says():
     scores = beta / (v * (alpha - 1))
     assert torch.isfinite(scores).all()
     assert (scores > 0).all()
+
+
+def test_undiff_sees_another_order_and_what_is_far(planted):
+    made = fitted(UnDiff(UnDiff.Params(epochs=10, batch=16, width=8, lr=5e-4)), planted.train)
+    found = planted.aurocs(made)
+    assert found["order"] >= 0.9
+    assert found["one"] >= 0.6
+    assert found["far"] >= 0.99
 
 
 # -- arcade ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ import polars as pl
 import pytest
 
 import janus_bench
-from janus_bench import DataError, UsageError
+from harness.executors import Outcome
+from harness.executors.local import LocalExecutor
+from janus_bench import DataError, JanusBenchError, UsageError
 from tests.conftest import ROOT, Cli
 from tests.test_compare import scores, write_folder
 
@@ -48,9 +50,9 @@ def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shown = list(executed(NOTEBOOK))
     board, rows, cells, means, plot = shown
     assert "<table>" in board._repr_html_()
-    assert {"mahalanobis", "knn", "length"} == set(rows["detector"]) == set(cells["detector"])
+    assert {"knn", "length"} == set(rows["detector"]) == set(cells["detector"])
     assert {(row["source"], row["target"]) for row in cells.to_dicts()} == {("alpha", "alpha"), ("beta", "beta")}
-    assert means.row(0)[:2] == ("mahalanobis", "length")
+    assert means.row(0)[:2] == ("knn", "length")
     assert plot is None
     return folder
 
@@ -62,10 +64,10 @@ def test_a_notebook_runs_and_has_the_numbers_of_the_command(ran: Path, home: Pat
     assert results.leaderboard().document == board
     means = {row["detector"]: row["summary"]["within_mean"] for row in board["rows"]}
     assert dict(results.rows.select("detector", "within_mean").iter_rows()) == means
-    asked = ("compare", "runs", "--detectors", "mahalanobis,length", "--format", "json")
+    asked = ("compare", "runs", "--detectors", "knn,length", "--format", "json")
     document = json.loads(Cli(sys.executable, home, ran)(*asked).stdout)
-    assert results.compare("mahalanobis", "length").document == document
-    assert results.runs["status"].to_list() == ["ok"] * 10
+    assert results.compare("knn", "length").document == document
+    assert results.runs["status"].to_list() == ["ok"] * 6
     transfer = results.runs.filter(regime="transfer")
     assert transfer["auroc"].mean() == pytest.approx(results.cells["mean"].mean())
 
@@ -76,9 +78,9 @@ def test_what_is_there_is_not_run_again_and_a_mistake_is_one_line(
     monkeypatch.chdir(ran)
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     before = sorted((ran / "runs" / "results").iterdir())
-    again = janus_bench.run(["mahalanobis", "knn"], protocol="within", seeds=(42,))
+    again = janus_bench.run(["knn"], protocol="within", seeds=(42,))
     assert sorted((ran / "runs" / "results").iterdir()) == before
-    assert set(again.rows["detector"]) == {"mahalanobis", "knn", "length"}
+    assert set(again.rows["detector"]) == {"knn", "length"}
     for options, words in (
         ({"detectors": "iforrest"}, "Did you mean 'iforest'"),
         ({"detectors": ","}, "',' names nothing"),
@@ -113,6 +115,26 @@ def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypat
     assert (everything["packets_sent"] >= 1).all()
     with pytest.raises(DataError, match=r"none: no such file or folder"):
         janus_bench.score(model, tmp_path / "none")
+
+
+def test_a_fit_that_dies_is_one_line_with_the_end_of_its_log(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = Outcome("killed", "the worker died of signal 11", 1.0, None, b"first\nalmost there\n")
+    monkeypatch.setattr(LocalExecutor, "run", lambda *_: died)
+    with pytest.raises(JanusBenchError, match=r"worker died of signal 11 \(its log ends with: almost there\)"):
+        janus_bench.fit("length", home / "captures", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_needs_a_detector_that_is_installed(tmp_path: Path) -> None:
+    saves = "    def save(self, folder): ...\n    load = fit = score = save\n"
+    (tmp_path / "mine.py").write_text(
+        "from janus_bench import Capabilities\n\n\nclass Mine:\n"
+        f"    capabilities = Capabilities(inputs={{'features'}})\n{saves}"
+    )
+    with pytest.raises(UsageError, match="mine is a file of its own, and a model names a detector that is installed"):
+        janus_bench.fit(f"{tmp_path}/mine.py", tmp_path, tmp_path / "model")
 
 
 def test_results_in_a_notebook(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@ not."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,15 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from datasets_registry.audits import audit_store
+from datasets_registry.audits.actions import ACTIONS, action_for
 from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
 from datasets_registry.audits.captures import coverage, origins, separable_captures
 from datasets_registry.audits.duplicates import duplicates, sequence_hashes
-from datasets_registry.audits.separability import best_feature, flag_rarity, port_rarity, separability
+from datasets_registry.audits.parts import repeated, sizes
+from datasets_registry.audits.separability import best_feature, flag_rarity, one_rule, port_rarity, separability
+from datasets_registry.audits.unseen import unseen
 from datasets_registry.audits.view import Answer, AuditView
 from datasets_registry.capture.features import flow_features
 from datasets_registry.ingest import ingest_folder
@@ -28,7 +34,7 @@ from datasets_registry.plugin import janus_bench_datasets
 from datasets_registry.store import FlowStore
 from harness.cli import audit as command
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
-from tests.conftest import SHARED_DATA, needs_shared_data
+from tests.conftest import SHARED_DATA, needs_shared_data, write_example_captures
 
 DOMAINS = SHARED_DATA / "domains"
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "audits.md"
@@ -41,6 +47,8 @@ KNOWN = {
     "one_packet.family",
     "origins.apart",
     "origins.captures",
+    "captures.repeated",
+    "parts.test_benign",
 }
 """What is known of the shared data, and is neither in enterprise_windows nor in the synthetic suite."""
 
@@ -348,6 +356,103 @@ def test_a_control_that_misses_one_half_is_told(monkeypatch):
     assert "control.forest" in keys(separability(view, {"train": np.arange(0, 200, 4)}, 1))
 
 
+def test_small_parts_are_told_and_large_ones_are_not():
+    def found(train: int, cal_b: int, benign: int, attacks: int) -> dict[str, str]:
+        n = train + cal_b + benign
+        view = view_of([[(0, 40, 0, 0.0)]] * (n + attacks), [False] * n + [True] * attacks)
+        edges = np.cumsum([0, train, cal_b, benign, attacks])
+        parts = [np.arange(a, b) for a, b in itertools.pairwise(edges)]
+        answer = sizes(view, dict(zip(("train", "cal_b", "test_benign", "test_attack"), parts, strict=True)))
+        return {finding.key: finding.severity for finding in answer.findings}
+
+    assert found(10, 1000, 200, 20) == {}
+    assert found(10, 999, 200, 20) == {"parts.thresholds": "warning"}
+    assert found(10, 1000, 199, 20) == {"parts.test_benign": "warning"}
+    assert found(10, 1000, 200, 19) == {"parts.families": "note"}
+    assert found(1, 1000, 200, 0) == {"parts.train": "error"}
+
+
+def unseen_of(sizes_of: tuple[int, int, int], captures: str) -> Answer:
+    """60 benign flows of a size in captures a to f, 40 scans and 40 floods in the captures that ``captures`` names."""
+    rng = np.random.default_rng(8)
+    benign, scan, flood = (
+        [[(0, int(size + rng.integers(-20, 21)), 0, 0.0)] for _ in range(n)]
+        for size, n in zip(sizes_of, (240, 40, 40), strict=True)
+    )
+    places = [*(list("abcdef") * 40), *(captures[0] * 40), *(captures[1] * 40)]
+    view = view_of(
+        benign + scan + flood,
+        [False] * 240 + [True] * 80,
+        family=np.repeat(["web", "scan", "flood"], [240, 40, 40]),
+        capture=np.unique(places, return_inverse=True)[1],
+    )
+    return unseen(view, {"train": np.arange(120), "test_benign": np.arange(120, 240)}, 1)
+
+
+def test_attacks_that_are_recognised_unseen_are_told_where_they_were_recorded_apart():
+    apart = unseen_of((600, 100, 110), "xy")  # both attacks are small, as whatever the recorder cut
+    assert keys(apart) == {"separability.unseen"}
+    assert value(apart, "separability.unseen") > 0.99
+    assert keys(unseen_of((600, 100, 1000), "xy")) == set()  # what was learned of one says nothing of the other
+    among = unseen_of((600, 100, 110), "ab")
+    assert keys(among) == set()
+    assert value(among, "separability.unseen") is None
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_one_rule_is_the_best_of_all_thresholds_and_told_in_the_feature_s_unit(higher):
+    rng = np.random.default_rng(5)
+    sizes_of = rng.integers(40, 90, 300)
+    attack = rng.random(300) < np.where((sizes_of >= 64) == higher, 0.8, 0.1)
+    found = one_rule(np.log1p(sizes_of.astype(float)), attack, "size_mean", higher=higher)
+
+    def share(bound: int, kind: bool) -> float:
+        return float(np.mean((sizes_of >= bound if higher else sizes_of <= bound)[attack == kind]))
+
+    best = max(range(40, 90), key=lambda bound: share(bound, True) - share(bound, False))
+    assert found.value == pytest.approx(share(best, True) - share(best, False))
+    most = "least" if higher else "most"
+    said = f"size_mean at {most} {best} bytes: {share(best, True):.0%} of the attacks, {share(best, False):.0%} of the"
+    assert found.detail["rule"] == f"{said} benign flows"
+
+
+def test_flows_that_stand_in_two_captures_are_found_and_planted_nowhere_else(tmp_path, home):
+    captures = write_example_captures(tmp_path / "captures")
+    header, *lines = (captures / "labels.csv").read_text().splitlines()
+    name = next(line.split(",")[0] for line in lines if ",attack" in line)
+    shutil.copyfile(captures / name, captures / "again.pcap")
+    copies = [line.replace(name, "again.pcap", 1) for line in lines if line.startswith(name)]
+    (captures / "labels.csv").write_text("\n".join([header, *lines, *copies]) + "\n")
+    ingest_folder(captures, tmp_path / "store", name="twice")
+    store = FlowStore.open(tmp_path / "store")
+    found = repeated(AuditView.from_store(store), store)
+    assert value(found, "captures.repeated") == len(copies)
+    assert keys(found) == {"captures.repeated"}
+    assert f"again.pcap and {name}" in found.findings[0].text
+    plain = FlowStore.open(home / "datasets" / "alpha")
+    none = repeated(AuditView.from_store(plain), plain)
+    assert (keys(none), value(none, "captures.repeated")) == (set(), 0)
+
+
+def test_every_finding_says_what_to_do_and_fail_on_is_an_exit_code(home, monkeypatch, capsys):
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    command.audit("alpha", "json")
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert "parts.thresholds" in {finding["key"] for finding in found}
+    for finding in found:
+        assert finding["action"] == action_for(finding["key"]) in ACTIONS.values()
+    with pytest.raises(typer.Exit) as end:
+        command.audit("alpha", "table", "warning")
+    assert end.value.exit_code == 3
+    said = capsys.readouterr()
+    warnings = [finding for finding in found if finding["severity"] != "note"]
+    assert f"alpha: {len(warnings)} finding(s) of severity warning or graver" in said.err
+    assert all(f"    {finding['action']}" in said.out for finding in found)
+    command.audit("alpha", "table", "error")  # none is so grave
+    documented = DOCS.read_text(encoding="utf-8")
+    assert [key for key in ACTIONS if key not in documented] == []
+
+
 # whole datasets
 
 
@@ -375,9 +480,14 @@ def found_in(document: dict[str, Any]) -> dict[str, str]:
     return {finding["key"]: finding["severity"] for finding in document["findings"]}
 
 
+def measured(document: dict[str, Any], key: str) -> Any:
+    (found,) = [measure["value"] for measure in document["measures"] if measure["key"] == key]
+    return found
+
+
 EXPECTED = {
-    "cicddos2019_slice": {"origins.apart"},
-    "mobile_voice": {"caps.benign", "one_packet.attack", "origins.apart", "origins.captures"},
+    "cicddos2019_slice": {"origins.apart", "captures.repeated", "parts.test_benign"},
+    "mobile_voice": {"captures.repeated", "caps.benign", "one_packet.attack", "origins.apart", "origins.captures"},
     "ics_scada": {"one_packet.attack", "one_packet.family", "origins.apart"},
     "iot_home": {"origins.apart", "origins.captures"},
     "enterprise_windows": set(),
@@ -406,6 +516,13 @@ def test_the_text_names_the_cap_and_the_family(documents):
     assert "benign flows are cut at 60 packets" in said["caps.benign"]
     assert "attack flows at 100" in said["caps.benign"]
     assert "port_scan is 96.1%" in said["one_packet.family"]
+    repeated = {name: measured(documents(name), "captures.repeated") for name in EXPECTED}
+    assert repeated == {**dict.fromkeys(EXPECTED, 0), "cicddos2019_slice": 364, "mobile_voice": 230}
+    # a flood that the forest, trained on scans and SSH, never met
+    (unseen,) = (each for each in documents("iot_home")["measures"] if each["key"] == "separability.unseen")
+    assert float(unseen["detail"]["botnet_syn_http_flood"]) >= 0.99
+    assert found_in(documents("iot_home"))["separability.unseen"] == "warning"
+    assert "separability.unseen" not in found_in(documents("enterprise_windows"))  # attacks among benign traffic
     assert documents("iot_home")["headline"][:2] == ["attacks from other networks", "labels by file, not verified"]
 
 
@@ -464,9 +581,10 @@ def test_audit_store_reports_progress(home):
     half = np.flatnonzero(~store.labels()["attack"].to_numpy())
     parts = {
         "train": half[::2],
+        "cal_b": half[:0],
         "test_benign": half[1::2],
         "test_attack": np.flatnonzero(store.labels()["attack"].to_numpy()),
     }
     audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
     assert heard == sorted(heard)
-    assert len(heard) == 7
+    assert len(heard) == 10

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.request import _without_groups
 from janus_bench import plugins
 from janus_bench.contract import Capabilities
 from janus_bench.errors import PluginError, UsageError
 from janus_bench.extensions import Dataset, Metric, hookimpl
+from janus_bench.params import split_requests
 
 
 class Entry:
@@ -79,6 +81,44 @@ def test_a_detector_that_two_distributions_claim_is_nobody_s(installed):
     assert [(broken.name, broken.origin) for broken in plugins.colliding_detectors()] == [
         ("iforest", "janus-bench, other")
     ]
+
+
+def grouped(*groups):
+    return detector(capabilities=Capabilities(inputs=frozenset(), groups=groups))
+
+
+def test_groups_are_what_detectors_declare_and_a_detector_s_or_preset_s_name_is_none(installed):
+    installed["janus_bench.detectors"] = [
+        Entry("a", grouped("fast", "b"), "janus-bench"),
+        Entry("b", grouped("fast"), "janus-bench"),
+        Entry("c", detector("quickly", capabilities=Capabilities(inputs=frozenset(), groups={"quickly"})), "other"),
+        Entry("broken", ImportError("nothing"), "other"),
+    ]
+    assert plugins.detector_groups() == {"all": ("a", "b", "c"), "fast": ("a", "b")}
+
+
+def test_a_request_for_a_group_is_one_for_its_detectors_that_are_not_asked_for_by_themselves(installed):
+    installed["janus_bench.detectors"] = [
+        *(Entry(name, grouped("fast"), "janus-bench") for name in ("a", "b", "c")),
+        Entry("d", grouped("slow", "fast"), "other"),
+        Entry("broken", ImportError("nothing"), "other"),
+    ]
+    expanded = {
+        "a,c": ["a", "c"],
+        "fast": ["a", "b", "c", "d"],
+        "slow,b[x=1],fast": ["d", "b[x=1]", "a", "c"],
+        "all,slow": ["a", "b", "c", "d"],
+        "pyod:KNN,slow": ["pyod:KNN", "d"],
+    }
+    said: list[str] = []
+    for text, requests in expanded.items():
+        assert _without_groups(split_requests(text), said.append) == requests, text
+    assert len(said) == 4
+    assert all("detector broken (other) is left out: " in line for line in said)
+    with pytest.raises(UsageError, match=r"unknown detector 'fats'. Did you mean 'fast'\?"):
+        _without_groups(["fats"], said.append)
+    with pytest.raises(UsageError, match="'fast' is a group of detectors and has no parameters"):
+        _without_groups(["fast[x=1]"], said.append)
 
 
 def test_a_family_that_two_distributions_claim_is_nobody_s(installed):

@@ -134,7 +134,7 @@ def test_one_loss_has_the_gradients_of_the_two_of_the_paper():
     given, k = packets((8, 5, 3)), 3.0
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = anomaly.AnomalyTransformer(16, 2, 4).double()
+        network = anomaly.AssociationNetwork(16, 2, 4).double()
     given, valid = given.double(), presence(given)
 
     def gradients(*losses):
@@ -284,7 +284,7 @@ def test_the_published_pretraining_shrinks_the_embeddings_and_predicting_packets
     def spread_after(loss):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            network = tslanet.TSLANet(16, 2)
+            network = tslanet.PatchNetwork(16, 2)
             optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-4)
             before = spread(network)
             for _ in range(12):

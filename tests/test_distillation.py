@@ -22,6 +22,7 @@ from detectors.distillation.students import (
     upsampled,
 )
 from detectors.distillation.tokens import Masking, angle, blended, loss
+from detectors.shared import encoders
 from detectors.shared.encoders import Maps, ResidualCNN, as_packets, hidden, pooled, presence, smallest
 from detectors.shared.inputs import INPUTS, ZScores
 from janus_bench.conformance import parametrize_with_detectors
@@ -132,16 +133,28 @@ def test_what_is_hidden_has_no_influence_on_the_teacher_s_answer_and_only_it_cou
 
 
 def test_padding_and_the_cut_of_padding_have_no_influence():
-    """The maps of a flow alone, cut to its length, are those of the flow in 64 positions."""
+    """The maps of flows of eight packets without padding are those of the flows in 64 positions."""
     network = ResidualCNN(8)
-    torch.nn.init.normal_(network.stem.bias)
-    packets = a_batch(30)
-    assert packets.shape[1] == 16
-    whole = network(torch.nn.functional.pad(packets, (0, 0, 0, 48)))
+    for bias in (network.stem.bias, *(block.first.bias for stage in network.stages for block in stage)):
+        torch.nn.init.normal_(bias)
+    packets = a_batch(60)
+    packets = packets[presence(packets).sum(dim=1) >= 8][:, :8]
+    whole = network(torch.nn.functional.pad(packets, (0, 0, 0, 56)))
     cut = network(packets)
     for at, (x, short) in enumerate(zip(whole.features, cut.features, strict=True)):
-        torch.testing.assert_close(x[..., : 16 >> at], short)
-        assert not x[..., 16 >> at :].any()
+        torch.testing.assert_close(x[..., : 8 >> at], short)
+        assert not x[..., 8 >> at :].any()
+
+
+def test_a_batch_of_short_and_long_flows_is_learned_from_in_two_parts_as_in_one(monkeypatch):
+    made = STFPM(checked(STFPM))
+    fitted(made, synthetic_benign(0, 60))
+    rows = torch.from_numpy(made._rows(mixed_flows().take(np.arange(200, 330))))  # 100 short and 30 long
+    assert [len(part) for part in encoders.by_length(rows)] == [100, 30]
+    in_two = made._loss(rows, None)
+    monkeypatch.setattr(encoders, "WORTH", 10**9)
+    assert len(encoders.by_length(rows)) == 1
+    torch.testing.assert_close(in_two, made._loss(rows, None))
 
 
 # -- the mechanisms ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import typer
 
 from harness.cli.main import app
 from janus_bench.conformance import check_detector
-from janus_bench.plugins import load_detector, protocols
+from janus_bench.plugins import detector_groups, load_detector, load_detectors, protocols
 from tests.conftest import ROOT
 
 PAGES = [
@@ -24,12 +24,23 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "examples" / "plugin" / "README.md",
 ]
-TEXTS = [*PAGES, ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "benchmarks").glob("*.py"))]
+TYPED = [page for page in PAGES if page.name != "reference.md"]  # that one is made of the commands themselves
+TEXTS = [*TYPED, ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "benchmarks").glob("*.py"))]
 TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 JANUS_BENCH: Any = typer.main.get_command(app)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-detector.md"])
+def test_the_page_of_detectors_says_what_they_declare():
+    page = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8")
+    for group, names in detector_groups().items():
+        assert group == "all" or f"| `{group}` | {', '.join(f'`{name}`' for name in names)} |" in page
+    for detector in load_detectors()[0]:
+        declared = detector.capabilities
+        groups, inputs = (", ".join(sorted(column)) for column in (declared.groups, declared.inputs))
+        assert f"| `{detector.name}` | {groups} | {declared.provenance} | {inputs or 'nothing'} |" in page
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-detector.md", "docs/tutorial.md"])
 def test_the_detector_of_the_page_is_a_file_that_passes_the_check(page: str, tmp_path: Path):
     (source,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     (tmp_path / "mine.py").write_text(source)

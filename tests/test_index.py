@@ -40,8 +40,8 @@ def rows_of(store: RunStore) -> dict[str, object]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the rows that are read from their files from now on."""
     names: list[str] = []
-    record = results_folder._record
-    monkeypatch.setattr(results_folder, "_record", lambda path: names.append(path.name) or record(path))
+    record = results_folder.read_record
+    monkeypatch.setattr(results_folder, "read_record", lambda path: names.append(path.name) or record(path))
     return names
 
 

@@ -121,3 +121,13 @@ def test_reasons_are_the_features_furthest_out_in_units_that_people_read():
     assert all(reason.endswith("above 0.00% of benign") for reason in reasons)
     (reasons,) = Reasons(known, rng.normal(0, 1, (500, 2)), ["a", "b"]).of(odd[None], np.array([[9.0, 0.0]]))
     assert reasons[3] == "a 9: above 100.00% of benign"
+
+
+def test_a_score_of_a_packet_channel_is_called_by_the_channels_name():
+    """The numbers of JANUS's columns are those of the packet channels: 2 is the direction, 3 SYN."""
+    known = np.random.default_rng(1).normal(size=(200, 3))
+    names = ["disc_nll_ch2", "disc_nll_ch3", "score_ch99"]
+    (reasons,) = Reasons(np.zeros((200, 20)), known, names).of(np.zeros((1, 20)), np.array([[0.0, 9.0, 8.0]]))
+    assert "disc_nll_ch3 (syn) 9: above 100.00% of benign" in reasons
+    assert "score_ch99 8: above 100.00% of benign" in reasons
+    assert any(reason.startswith("disc_nll_ch2 (direction) 0: ") for reason in reasons)

@@ -13,6 +13,7 @@ import pytest
 
 from datasets_registry.registry import OpenDataset, describe
 from datasets_registry.store import FlowStore
+from harness.executors import Executor
 from harness.executors.local import LocalExecutor
 from harness.plan import DetectorChoice, Settings, make_plan
 from harness.runner import Machine, run_plan
@@ -38,7 +39,12 @@ class Quiet:
 
 
 def run(
-    home: Path, runs: Path, names: Sequence[str], cells: Sequence[tuple[str, str]], detectors: Sequence[str]
+    home: Path,
+    runs: Path,
+    names: Sequence[str],
+    cells: Sequence[tuple[str, str]],
+    detectors: Sequence[str],
+    executor: Executor | None = None,
 ) -> RunStore:
     """Fit the detectors with their smallest models and score the cells."""
     datasets = {name: OpenDataset(FlowStore.open(home / "datasets" / name)) for name in names}
@@ -46,7 +52,7 @@ def run(
     choices = [DetectorChoice(name, load_detector(name), {}) for name in detectors]
     plan = make_plan(protocol, describe(datasets), choices, Settings("check", "grouped", (SEED,), "cpu"))
     store = RunStore.create(runs)
-    result = run_plan(plan, datasets, store, Machine(1, 1, 300, None, LocalExecutor()), Quiet())
+    result = run_plan(plan, datasets, store, Machine(1, 1, 300, None, executor or LocalExecutor()), Quiet())
     assert [(record.status, record.reason) for record in result.records] == [("ok", "")] * len(cells) * len(detectors)
     return store
 

@@ -4,16 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from datasets_registry.audits.actions import action_for
 from datasets_registry.audits.artefacts import artefacts
 from datasets_registry.audits.captures import coverage, origins, separable_captures
 from datasets_registry.audits.context import context
 from datasets_registry.audits.duplicates import duplicates
+from datasets_registry.audits.parts import repeated, sizes
 from datasets_registry.audits.separability import separability
+from datasets_registry.audits.unseen import unseen
 from datasets_registry.audits.view import AuditView, Ids
 from datasets_registry.store import FlowStore
 from janus_bench.quiet import ignore
 
-AUDIT_VERSION = 2  # Changes when a number or a threshold does.
+SEVERITIES = ("error", "warning", "note")
+AUDIT_VERSION = 3  # Changes when a number or a threshold does.
 
 
 def audit_store(
@@ -28,14 +32,18 @@ def audit_store(
     ``grouped`` and ``random``: part → flow ids, uncapped, of the partition that the protocols use and of a random one
     (``protocols.splits``). The document has ``audit_version``, ``dataset``, ``hash``, ``synthetic``, ``flows``,
     ``benign``, ``attack``, ``seed``, ``headline`` (the warnings in a few words each), ``findings`` and ``measures``
-    (fields of ``view.Finding`` and ``view.Measured``).  DataError if a table is damaged.
+    (fields of ``view.Finding``, and ``action``: what to do; and of ``view.Measured``).  DataError if a table is
+    damaged.
     """
     view = AuditView.from_store(store)
     checks: dict[str, Callable[[], Any]] = {
         "labels": lambda: coverage(view),
+        "parts": lambda: sizes(view, grouped),
         "origins": lambda: origins(view, grouped),
+        "repeated": lambda: repeated(view, store),
         "artefacts": lambda: artefacts(view),
         "separability": lambda: separability(view, grouped, seed),
+        "unseen": lambda: unseen(view, grouped, seed),
         "captures": lambda: separable_captures(view, seed),
         "context": lambda: context(view, store, grouped, seed),
         "duplicates": lambda: duplicates(view, grouped, random),
@@ -46,7 +54,7 @@ def audit_store(
         answers.append(check())
     findings = sorted(
         (finding for answer in answers for finding in answer.findings),
-        key=lambda finding: finding.severity != "warning",
+        key=lambda finding: SEVERITIES.index(finding.severity),
     )
     return {
         "audit_version": AUDIT_VERSION,
@@ -57,8 +65,8 @@ def audit_store(
         "benign": int((~view.attack).sum()),
         "attack": int(view.attack.sum()),
         "seed": seed,
-        "headline": [finding.short for finding in findings if finding.severity == "warning"],
-        "findings": [_plain(asdict(finding)) for finding in findings],
+        "headline": [finding.short for finding in findings if finding.severity != "note"],
+        "findings": [_plain(asdict(finding)) | {"action": action_for(finding.key)} for finding in findings],
         "measures": [_plain(asdict(measure)) for answer in answers for measure in answer.measures],
     }
 

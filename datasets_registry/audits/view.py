@@ -41,7 +41,7 @@ class Finding:
     """A measure beyond its threshold, in plain language.  short: the same in a few words, for the head of a report."""
 
     key: str
-    severity: Literal["note", "warning"]
+    severity: Literal["note", "warning", "error"]
     text: str
     short: str
     value: float

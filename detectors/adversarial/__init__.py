@@ -197,7 +197,7 @@ class UnDiff(SequenceDetector):
         groups={"reconstruction"},
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"width": 16, "epochs": 30},
+        "quick": {"width": 16, "epochs": 30, "lr": 2e-4},
         "paper": {},
         "check": {**CHECK, "epochs": 3},
     }

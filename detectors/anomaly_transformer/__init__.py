@@ -68,7 +68,7 @@ class AnomalyTransformer(SequenceDetector):
     def _build(self) -> Any:
         from detectors.anomaly_transformer import network
 
-        return network.AnomalyTransformer(self.params.width, self.params.layers, self.params.heads)
+        return network.AssociationNetwork(self.params.width, self.params.layers, self.params.heads)
 
     def _schedule(self) -> Any:
         schedule = super()._schedule()

@@ -63,7 +63,7 @@ class Layer(nn.Module):
         return self.norms[1](x + self.feed(x)), Associations(series, prior)
 
 
-class AnomalyTransformer(nn.Module):
+class AssociationNetwork(nn.Module):
     """Packets → their reconstruction and the associations of every layer."""
 
     positions: Tensor

@@ -124,11 +124,11 @@ class STFPM(Distilled):
         chosen: dict[str, Any] = {"patience": self.params.epochs, "optimiser": "sgd"}
         return replace(super()._schedule(), momentum=0.9, weight_decay=1e-4, **chosen)
 
-    def _loss(self, rows: Any, generator: Any) -> Any:
+    def _losses(self, rows: Any, generator: Any) -> Any:
         from detectors.distillation.students import mean_of_scales, squared_distances
 
         taught, learned = self._maps(rows)
-        return mean_of_scales(squared_distances(taught, learned), taught.masks).mean()
+        return mean_of_scales(squared_distances(taught, learned), taught.masks)
 
     def _product(self, rows: Any) -> tuple[Any, Any]:
         """The map (b, T), and the teacher's maps."""
@@ -193,8 +193,8 @@ class RD4AD(Distilled):
     def _schedule(self) -> Any:
         return replace(super()._schedule(), betas=(0.5, 0.999))
 
-    def _loss(self, rows: Any, generator: Any) -> Any:
-        return self._judge(rows).mean()
+    def _losses(self, rows: Any, generator: Any) -> Any:
+        return self._judge(rows)
 
     def _judge(self, rows: Any) -> Any:
         from detectors.distillation.students import flat_angles
@@ -272,11 +272,11 @@ class MMR(Distilled):
         masked = None if generator is None else drawn_mask(packets, self.params.hide, generator)
         return self._model.teacher(packets), self._model.student(packets, masked)
 
-    def _loss(self, rows: Any, generator: Any) -> Any:
+    def _losses(self, rows: Any, generator: Any) -> Any:
         from detectors.distillation.students import angles, mean_of_scales
 
         taught, learned = self._maps(rows, generator)
-        return mean_of_scales(angles(taught, learned), taught.masks).mean()
+        return mean_of_scales(angles(taught, learned), taught.masks)
 
     def _evaluate(self, rows: Any) -> Any:
         from detectors.distillation.students import angles, upsampled

@@ -10,6 +10,7 @@ from detectors.shared.encoders import (
     CHANNELS,
     ResidualCNN,
     as_packets,
+    by_length,
     hidden,
     masked_mean,
     packet_errors,
@@ -57,9 +58,13 @@ def pretrain(
         network = FillIn(teacher).to(ctx.device)
     draws = torch.rand(len(validation), MAX_PACKETS, generator=torch.Generator().manual_seed(ctx.seed))
 
-    def loss(some: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
-        packets = as_packets(some)
-        return network.errors(packets, torch.rand(packets.shape[:2], generator=generator).to(packets.device)).mean()
+    def loss(batch: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
+        errors = []
+        for packets in map(as_packets, by_length(batch)):
+            errors.append(
+                network.errors(packets, torch.rand(packets.shape[:2], generator=generator).to(packets.device))
+            )
+        return torch.cat(errors).mean()
 
     @torch.inference_mode()
     def validate() -> float:

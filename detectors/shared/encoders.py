@@ -19,11 +19,30 @@ LENGTHS = (8, 16, 32, MAX_PACKETS)
 """To which numbers of positions packets are cut, where no flow has more: padding costs time and tells nothing."""
 
 
+SHORT, WORTH = 16, 2048
+"""A batch is divided at this number of packets where that spares so many positions: most flows of real networks are
+short, and each part costs some time of its own."""
+
+
 def as_packets(rows: Tensor) -> Tensor:
     """Rows (B, 640) → packets (B, T, 10), T the smallest of ``LENGTHS`` that holds every flow of the batch."""
-    packets = rows.unflatten(1, (-1, N_COLUMNS))  # (B, 64, 10)
-    longest = int(packets[..., -1].sum(dim=1).max())
-    return packets[:, : next(length for length in LENGTHS if length >= longest)]
+    return rows.unflatten(1, (-1, N_COLUMNS))[:, : _cut(_lengths(rows))]
+
+
+def by_length(rows: Tensor) -> list[Tensor]:
+    """Rows (B, 640) in one part or in two, short flows and others; what is learned does not depend on it."""
+    lengths = _lengths(rows)
+    short = lengths <= SHORT
+    spared = int(short.sum()) * (_cut(lengths) - SHORT)
+    return [rows[short], rows[~short]] if spared >= WORTH else [rows]
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    return rows[:, N_COLUMNS - 1 :: N_COLUMNS].sum(dim=1)  # (B,)
+
+
+def _cut(lengths: Tensor) -> int:
+    return next(length for length in LENGTHS if length >= int(lengths.max()))
 
 
 def presence(packets: Tensor) -> Tensor:

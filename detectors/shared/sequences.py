@@ -33,6 +33,17 @@ class SequenceDetector(NetworkDetector):
 
     prefix = "network."
 
+    def _losses(self, rows: Any, generator: Any) -> Any:
+        """Loss of each row (b, 640), (b,), where ``_loss`` is their mean."""
+        raise NotImplementedError
+
+    def _loss(self, rows: Any, generator: Any) -> Any:
+        import torch
+
+        from detectors.shared.encoders import by_length
+
+        return torch.cat([self._losses(some, generator) for some in by_length(rows)]).mean()
+
     def _applied(self, network: Callable[[Any], Any], rows: NDArray[np.float32]) -> NDArray[np.float64]:
         lengths = rows[:, len(PACKET_COLUMNS) - 1 :: len(PACKET_COLUMNS)].sum(axis=1)  # (b,)
         order = np.argsort(lengths, kind="stable")

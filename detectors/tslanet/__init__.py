@@ -56,7 +56,7 @@ class TSLANet(SequenceDetector):
     def _build(self) -> Any:
         from detectors.tslanet import network
 
-        return network.TSLANet(self.params.width, self.params.depth)
+        return network.PatchNetwork(self.params.width, self.params.depth)
 
     def _schedule(self) -> Any:
         return replace(super()._schedule(), optimiser="adamw", weight_decay=self.params.weight_decay)

@@ -58,7 +58,7 @@ class Interactive(nn.Module):
         return self.last(mixed).transpose(1, 2)
 
 
-class Block(nn.Module):
+class PatchBlock(nn.Module):
     """x + interactive(norm(spectral(norm(x)))); in training, a flow skips the block with probability ``skipped``."""
 
     def __init__(self, width: int, skipped: float) -> None:
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return x + inner
 
 
-class TSLANet(nn.Module):
+class PatchNetwork(nn.Module):
     """Packets (B, 64, 10) → their reconstruction by each patch that holds them."""
 
     def __init__(self, width: int, depth: int) -> None:
@@ -83,7 +83,7 @@ class TSLANet(nn.Module):
         self.patches = nn.Conv1d(N_COLUMNS, width, PATCH, STRIDE)
         self.positions = nn.Parameter(0.02 * torch.randn(PATCHES, width))
         self.dropout = nn.Dropout(DROPOUT)
-        self.blocks = nn.Sequential(*(Block(width, DROPOUT * i / max(depth - 1, 1)) for i in range(depth)))
+        self.blocks = nn.Sequential(*(PatchBlock(width, DROPOUT * i / max(depth - 1, 1)) for i in range(depth)))
         self.head = nn.Linear(width, PATCH * CHANNELS)
 
     def embedded(self, packets: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from harness.cli import console
 from harness.cli.options import DatasetName, ListFormat
@@ -21,8 +23,16 @@ SEED = 42  # The first of the seeds that ``run`` uses: its partition is the one 
 Report = Callable[[str, float], None]
 
 
-def audit(name: DatasetName, output: ListFormat = "table") -> None:
-    """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language."""
+def audit(
+    name: DatasetName,
+    output: ListFormat = "table",
+    fail_on: Annotated[
+        Literal["never", "error", "warning"],
+        typer.Option(help="Exit code 3 if there is a finding of this severity or a graver one."),
+    ] = "never",
+) -> None:
+    """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language and
+    what to do."""
     from datasets_registry.registry import open_dataset
 
     with PreparationProgress() as progress:
@@ -31,6 +41,10 @@ def audit(name: DatasetName, output: ListFormat = "table") -> None:
         console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
     else:
         _print(console.cleaned(found))
+    grave = {"never": (), "error": ("error",), "warning": ("error", "warning")}[fail_on]
+    if count := sum(finding["severity"] in grave for finding in found["findings"]):
+        console.say(f"janus-bench: {name}: {count} finding(s) of severity {fail_on} or graver")
+        raise typer.Exit(3)
 
 
 def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
@@ -63,6 +77,7 @@ def _print(document: Mapping[str, Any]) -> None:
         console.out("nothing found beyond the thresholds")
     for finding in document["findings"]:
         console.out(console.wrapped(f"{finding['severity']}: {finding['text']}"))
+        console.out(console.wrapped(f"    {finding['action']}"))
 
 
 def _value(unit: str, value: float | None) -> str:

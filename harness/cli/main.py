@@ -118,6 +118,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     ),
     "detector new": (new.new, examples("detector new my-detector")),
     "runs list": (runs.show_list, examples("runs list --status error")),
+    "runs verify": (runs.verify, examples("runs verify --set-aside")),
     "runs log": (runs.log, examples("runs log 3f2a")),
     "runs why": (runs.why, examples("runs why 3f2a", "runs why 3f2a --detector ./mine.py")),
     "protocol list": (catalogue.protocols, ""),

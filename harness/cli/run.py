@@ -83,7 +83,10 @@ def run(
         str,
         typer.Option(
             envvar="JANUS_BENCH_EXECUTOR",
-            help="local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them.",
+            help=(
+                "local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them; "
+                "ray or ray:ADDRESS: on a Ray cluster."
+            ),
         ),
     ] = "local",
     in_process: Annotated[

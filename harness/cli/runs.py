@@ -80,6 +80,34 @@ def why(
         console.say(f"{record.key}: nothing differs; asked for again, it {again}")
 
 
+def verify(
+    runs: Runs = DEFAULT_RUNS,
+    set_aside: Annotated[
+        bool,
+        typer.Option("--set-aside", help="Move what is damaged to the folder `damaged`: the next run makes it anew."),
+    ] = False,
+) -> None:
+    """Read every row, plan, score, truth and model as a whole, and name what is damaged.
+
+    Exit code: 0 all whole, 3 something is damaged.
+    """
+    from harness.cli.progress import PreparationProgress
+    from reports.results.verify import damage_of, put_aside
+
+    with PreparationProgress() as progress:
+        found = list(damage_of(runs, progress))
+    for damage in found:
+        console.out(damage.what)
+        if set_aside:
+            put_aside(runs, damage)
+    if not found:
+        console.say(f"{runs}: everything is whole")
+        return
+    done = "are set aside: run again" if set_aside else "are damaged: --set-aside moves them away, to be run again"
+    console.say(f"{len(found)} files in {runs} {done}")
+    raise typer.Exit(DataError.exit_code)
+
+
 def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRecord:
     """The run whose key, or whose fit's key, begins like that; UsageError unless it is one run or one fit."""
     named = [record for record in records.values() if record.key.startswith(asked)]

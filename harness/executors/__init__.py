@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.jobs import Event, Job
 from janus_bench.records import Status
@@ -29,3 +29,11 @@ class Executor(Protocol):
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the
         caller's thread."""
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """An executor that has more than this machine."""
+
+    def fits_at_once(self, threads: int) -> int:
+        """How many fits with so many threads each it has room for."""

@@ -1,4 +1,4 @@
-"""Executors by name: ``local``, ``in-process``, ``folder:DIR``.  One more is an entry here."""
+"""Executors by name: ``local``, ``in-process``, ``folder:DIR``, ``ray:ADDRESS``.  One more is an entry here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,18 @@ def _folder(rest: str) -> Executor:
     return FolderExecutor(Path(rest))
 
 
-EXECUTORS: Mapping[str, Callable[[str], Executor]] = {"local": _local, "in-process": _in_process, "folder": _folder}
+def _ray(rest: str) -> Executor:
+    from harness.executors.ray_cluster import RayExecutor
+
+    return RayExecutor(rest)
+
+
+EXECUTORS: Mapping[str, Callable[[str], Executor]] = {
+    "local": _local,
+    "in-process": _in_process,
+    "folder": _folder,
+    "ray": _ray,
+}
 """Name → executor, made of what stands behind the colon."""
 
 

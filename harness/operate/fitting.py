@@ -100,6 +100,11 @@ def divided(dataset: OpenDataset, seed: int, profile: str, uses: Uses) -> Divisi
 def check_can_be_fitted(loaded: LoadedDetector) -> None:
     """UsageError for a detector that cannot be kept, or that needs what an operator does not have."""
     name, capabilities = loaded.name, loaded.capabilities
+    if loaded.file:
+        raise UsageError(
+            f"{name} is a file of its own, and a model names a detector that is installed: make a package of it with "
+            "`janus-bench detector new`"
+        )
     if not loaded.saves:
         raise UsageError(f"{name} has no save() and load(): what it learns cannot be kept; choose another detector")
     if "stream" in capabilities.inputs:
@@ -204,7 +209,7 @@ def _run(request: ModelRequest, job: Job, progress: Callable[[str, float], None]
     outcome = LocalExecutor().run(job, threading.Event(), heard)
     reason = failures[0].reason if failures else outcome.reason
     if failures or outcome.status != "ok":
-        log = (Path(job.folder) / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        log = outcome.log.decode(errors="replace").strip().splitlines()
         more = f" (its log ends with: {log[-1]})" if log and not failures else ""
         raise JanusBenchError(f"{request.loaded.name}: {reason}{more}")
 

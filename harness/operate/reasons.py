@@ -3,12 +3,13 @@ calibration flows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_bench.columns import FLOW_FEATURES
+from janus_bench.columns import FLOW_FEATURES, PACKET_CHANNELS
 
 REASONS = 3
 
@@ -28,7 +29,7 @@ class Reasons:
         # as they are kept: rounded otherwise, a value would lie beside its equals
         found = _furthest(features.astype(self._features.dtype), self._features, FLOW_FEATURES, _in_units)
         if self._columns is not None:
-            scores = _furthest(columns, self._columns, self._names, _plain)
+            scores = _furthest(columns, self._columns, [_of_channel(name) for name in self._names], _plain)
             found = [mine + more for mine, more in zip(found, scores, strict=True)]
         return found
 
@@ -58,6 +59,14 @@ def _furthest(
         ]
         for row, under, up_to, chosen in zip(values, below, not_above, order, strict=True)
     ]
+
+
+def _of_channel(name: str) -> str:
+    """A score column that ends in ``_chN`` is that of packet channel N, which a person knows by its name."""
+    channel = re.search(r"_ch(\d+)$", name)
+    if channel is None or int(channel[1]) >= len(PACKET_CHANNELS):
+        return name
+    return f"{name} ({PACKET_CHANNELS[int(channel[1])]})"
 
 
 def _plain(_name: str, value: float) -> str:

@@ -8,7 +8,7 @@ truth/<data hash>.parquet     flow_id, attack, family, source, n_packets of a da
                               parent, never seen by a child
 timelines/<data hash>.parquet flow_id, host, peer, start, end, judged of all its flows: what incidents are counted from;
                               seen by no child either
-index.npz                     rows and plans once more, for readers in a hurry (reports.results.index)
+index.npz                     rows once more, for readers in a hurry (reports.results.index)
 models/<fit>/                 a model that was fitted (janus_bench.models)
 logs/<fit>.log                the child's standard error
 locks/<fit>/                  there and locked while a run is at that fit
@@ -86,7 +86,7 @@ class RunStore:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder / name):
                     pass
-            for inner in folder.iterdir():
+            for inner in (folder, *folder.iterdir()):
                 remove_left_behind(inner)
             for left in (*(folder / "locks").glob("*"), *(folder / "models").glob(f".*{PART}")):
                 remove_if_dead(left)
@@ -165,7 +165,7 @@ class RunStore:
             stamp = stamp_of(entry)  # before it is read: what changes meanwhile is another file
             kept = None if stamp is None else index.record(entry.name, stamp)
             lacking += kept is None
-            found[key] = stamp, kept or _record(Path(entry.path))
+            found[key] = stamp, kept or read_record(Path(entry.path))
         if is_due(lacking, len(found)):
             rows = ((latest[key][1].name, stamp, record) for key, (stamp, record) in found.items() if stamp is not None)
             with suppress(OSError):  # it only saves time
@@ -181,7 +181,7 @@ class RunStore:
                 attempt += 1
             if attempt:
                 self._attempts[key] = attempt
-                found[key] = _record(self._row(key, attempt))
+                found[key] = read_record(self._row(key, attempt))
         return found
 
     def _latest(self) -> dict[str, tuple[int, os.DirEntry[str]]]:
@@ -203,7 +203,7 @@ class RunStore:
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
-        return [_plan(Path(path)) for path in sorted(entry.path for entry in _listed(self.folder / "plans"))]
+        return [read_plan(Path(path)) for path in sorted(entry.path for entry in _listed(self.folder / "plans"))]
 
     def scores(self, run_key: str) -> pl.DataFrame:
         """Finite scores of at least one flow; DataError, which says what to do, where they are not there or damaged."""
@@ -294,7 +294,8 @@ def _read(path: Path, kind: type) -> dict[str, Any]:
     )
 
 
-def _record(path: Path) -> RunRecord:
+def read_record(path: Path) -> RunRecord:
+    """A row's file; DataError, which says what to do, where it is damaged."""
     fields = _read(path, RunRecord)
     if wrong := mismatch(fields["spec"], RunSpec, "spec") or mismatch(
         fields.get("partition", {}), StoredPartition, "partition"
@@ -307,7 +308,8 @@ def _record(path: Path) -> RunRecord:
     return RunRecord(**fields)
 
 
-def _plan(path: Path) -> PlanRecord:
+def read_plan(path: Path) -> PlanRecord:
+    """A plan's file; DataError, which says what to do, where it is damaged."""
     plan = PlanRecord.from_json(_read(path, PlanRecord))
     if plan.key != path.stem:
         raise _damaged(path, "what it holds is not what its name is made of")

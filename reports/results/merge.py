@@ -65,8 +65,9 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         of_data = [part.folder / name for part in parts for name in ("truth", "timelines")]
         for source in (*plans, *(path for folder in of_data for path in folder.glob("*.parquet"))):
             shutil.copy2(source, staged / source.parent.name / source.name)
+        attempts = {part.folder: _attempts(part.folder) for part in parts}
         for key, part in chosen.items():
-            _copy_run(part.folder, staged, part.records[key])
+            _copy_run(part.folder, staged, part.records[key], attempts[part.folder][key])
         if destination.exists():
             destination.rmdir()
         staged.replace(destination)
@@ -95,6 +96,8 @@ def _choose(key: str, parts: Sequence[Results], rounded: list[str]) -> Results:
     there = [part for part in parts if key in part.records]
     ok = [part for part in there if part.records[key].status == "ok"]
     for part in ok[1:]:
+        if _same_bytes(*(each.folder / "scores" / f"{key}.parquet" for each in (ok[0], part))):
+            continue
         one, same = ok[0].scores(key), part.scores(key)
         if not _equal(one, same, ["role", "flow_id"]):
             first, other = ok[0].records[key], part.records[key]
@@ -108,6 +111,13 @@ def _choose(key: str, parts: Sequence[Results], rounded: list[str]) -> Results:
                 "delete its row and scores in one of them, or look at both with `janus-bench compare`"
             )
     return (ok or there)[0]
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:  # which the reader of scores says better
+        return False
 
 
 def _made_by(record: RunRecord) -> str:
@@ -155,19 +165,26 @@ def _plans(parts: Sequence[Results]) -> Collection[Path]:
     return {name: parts[place].folder / "plans" / name for _, name, place in latest}.values()
 
 
-def _copy_run(source: Path, staged: Path, record: RunRecord) -> None:
-    for path in (source / "results").glob(f"{record.key}.*.json"):
-        shutil.copy2(path, staged / "results" / path.name)
+def _attempts(folder: Path) -> dict[str, list[str]]:
+    """Run → names of its rows' files.  The folder is looked through once: it may hold many thousands."""
+    names = (path.name for path in (folder / "results").glob("*.json"))
+    return grouped((name.partition(".")[0], name) for name in names)
+
+
+def _copy_run(source: Path, staged: Path, record: RunRecord, rows: Sequence[str]) -> None:
+    for name in rows:
+        _link_or_copy(source / "results" / name, staged / "results" / name)
     for name in (f"scores/{record.key}.parquet", f"logs/{record.fit_key}.log"):
-        if (source / name).exists() and not (staged / name).exists():
-            shutil.copy2(source / name, staged / name)
+        if not (staged / name).exists() and (source / name).exists():
+            _link_or_copy(source / name, staged / name)
     model = staged / "models" / record.fit_key
-    if (source / "models" / record.fit_key).is_dir() and not model.exists():
+    if not model.exists() and (source / "models" / record.fit_key).is_dir():
         shutil.copytree(source / "models" / record.fit_key, model, copy_function=_link_or_copy)
 
 
-def _link_or_copy(source: str, target: str) -> None:
-    """Models are never changed in place, so one copy on disk is enough where both folders are on one file system."""
+def _link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Nothing of a run is ever changed in place, so one copy on disk is enough where both folders are on one file
+    system."""
     try:
         os.link(source, target)
     except OSError:

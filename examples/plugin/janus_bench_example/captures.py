@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,3 +84,9 @@ def _pcap(path: Path, packets: list[tuple[float, bytes]]) -> None:
         for when, data in packets:
             microseconds = round(when * 1e6)
             file.write(struct.pack("<IIII", microseconds // 10**6, microseconds % 10**6, len(data), len(data)) + data)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder)
