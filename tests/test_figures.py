@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,6 +31,7 @@ from reports.figures import (
     ablation_bars,
     cross_heat_maps,
     day_curves,
+    forest_plot,
     roc,
     roc_curves,
     score_densities,
@@ -38,6 +39,8 @@ from reports.figures import (
 from reports.figures.density import _edges
 from reports.figures.style import number
 from reports.results.folder import RunStore
+from reports.results.model import Run
+from reports.tables.forest import ForestRow
 
 NAMES = ("office", "home")
 FIRST = np.array([[0.95, 0.5625], [np.nan, 0.875]])
@@ -345,6 +348,37 @@ def test_every_figure_is_made_from_stored_scores(
     said = capsys.readouterr()
     assert said.out == ""
     assert "seed 7" in said.err
+
+
+def test_a_matrix_alone_and_a_score_that_is_not_there(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --first one matrix; a detector of one score has no second one under another title."""
+    command.heatmap(tmp_path / "one.svg", "alpha", runs=runs)
+    words = words_of((tmp_path / "one.svg").read_bytes())
+    assert "alpha" in words
+    assert "difference" not in words
+    with pytest.raises(UsageError, match=r"alpha: .*'c'"):
+        command.heatmap(tmp_path / "two.svg", "alpha", "column:c", runs=runs)
+    monkeypatch.setattr(Run, "single_score", True)
+    with pytest.raises(UsageError, match="alpha has one score, of which column:b makes nothing else"):
+        command.heatmap(tmp_path / "two.svg", "alpha", "column:b", runs=runs)
+    assert not (tmp_path / "two.svg").exists()
+
+
+def test_a_forest_has_every_row_with_its_gain() -> None:
+    rows = [
+        ForestRow("first", 0.9, (0.85, 0.95), (0.7, 1.0), 0.12),
+        ForestRow("second", 0.8, (0.75, 0.85), None, -0.034),
+        ForestRow("third", 0.5, None, None, None),
+    ]
+    words = words_of(forest_plot(rows, "cross mean of AUROC", note="SYNTHETIC DATA"))
+    assert {"first", "second", "third", "+.120", "−.034", "SYNTHETIC DATA"} <= set(words)
+    assert any("no control" in word for word in words)
+    without = words_of(forest_plot([replace(row, gain=None) for row in rows], "cross mean"))
+    assert not any("target-only" in word for word in without)
+    with pytest.raises(ValueError, match="no row"):
+        forest_plot([], "cross mean")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,23 @@ def choose(browser: Any, selector: str, text: str) -> None:
     Select(visible(browser, selector)[0]).select_by_visible_text(text)
 
 
+def test_the_first_screen_has_verdict_and_tiles_and_the_caveats_are_one_fold_below(browser):
+    """Printing opens what is folded; the forest has a row for every row with a mean."""
+    verdict = browser.find_element("id", "verdict")
+    sentences = [each.text for each in verdict.find_elements("css selector", "p")]
+    assert any("is first in the cross mean of AUROC" in line or "first together" in line for line in sentences)
+    assert any(line.startswith("Do not conclude") for line in sentences)
+    tiles = verdict.find_elements("css selector", ".tiles li")
+    assert [tile.text.splitlines()[0] for tile in tiles][:2] == ["Best within a network", "Best across networks"]
+    assert "target−only" not in verdict.text  # a hyphen is no minus
+    caveats = verdict.find_element("css selector", "details")
+    assert not caveats.find_element("css selector", "li").is_displayed()
+    means = [row for row in planted(NAMES, SITES).first["rows"] if row["summary"]["cross_mean"] is not None]
+    assert len(browser.find_elements("css selector", ".forest g")) == len(means)
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert caveats.find_element("css selector", "li").is_displayed()
+
+
 def test_sorting_by_mouse_and_keyboard(browser):
     from selenium.webdriver.common.keys import Keys
 
@@ -135,6 +152,10 @@ def test_sorting_by_mouse_and_keyboard(browser):
     there = sorted((value, name) for value, name in worst if value is not None)
     assert len(there) == 9  # gamma has none
     names = "#leaderboard tbody th"
+    shown = len(visible(browser, "#leaderboard thead th"))
+    assert shown < 12
+    browser.find_element("id", "all-columns").send_keys(" ")
+    assert len(visible(browser, "#leaderboard thead th")) > shown
     head = next(head for head in visible(browser, "#leaderboard thead th") if head.text.startswith("Cross worst"))
     button = head.find_element("css selector", "button")
     button.click()

@@ -451,7 +451,7 @@ def test_the_command_takes_the_view_wherever_a_metric_is_chosen(
     leaderboard.leaderboard(table.results.folder, metric="auroc@site", output="csv", intervals=False)
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {line["metric"] for line in lines} == {"auroc@site"}
-    heatmap(tmp_path / "heat.svg", "one", "identity", "", "auroc@site", "", table.results.folder)
+    heatmap(tmp_path / "heat.svg", "one", metric="auroc@site", runs=table.results.folder)
     assert (tmp_path / "heat.svg").stat().st_size > 1000
 
 

@@ -90,6 +90,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "metric list": (),
     "renderer list": (),
     "figure heatmap": ("--detector", "→", "-o", "é→.svg"),
+    "figure forest": ("-o", "é→.svg"),
     "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure density": ("--detector", "→", "-o", "é→.svg"),
     "figure ablation": ("--reference", "→", "-o", "é→.svg"),

@@ -3,12 +3,15 @@ conclude; and its numbers against those of ``compare``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli.leaderboard import leaderboard as command
+from janus_bench.errors import UsageError
 from reports.results.model import Results
 from reports.statistics.compare import compare, rows_with_baselines, rows_within
 from reports.statistics.intervals import leaderboard_statistics
@@ -184,3 +187,30 @@ def test_differences_and_gains_are_those_of_compare(folder: Path) -> None:
         assert (gain["difference"], gain["low_these"], gain["p_these_holm"]) == pytest.approx(
             (mean["difference"], mean["low_these"], mean["p_these_holm"])
         )
+
+
+def test_a_board_of_some_datasets_detectors_and_columns_is_one_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its means are those of the cells that are left."""
+    monkeypatch.setenv("COLUMNS", "200")
+    whole = build_leaderboard(Results.open(folder).select(), AUROC)
+    command(folder, datasets="alpha,beta", detectors="poor,good", intervals=False, output="json")
+    board = json.loads(capsys.readouterr().out)
+    assert (board["datasets"], board["n_expected_cells"]) == (["alpha", "beta"], 4)
+    assert {row["detector"] for row in board["rows"]} == {"poor", "good"}
+    cells = {
+        (cell["source"], cell["target"]): cell["mean"]
+        for row in whole["rows"]
+        if row["detector"] == "good"
+        for cell in row["cells"]
+    }
+    (good,) = [row for row in board["rows"] if row["detector"] == "good"]
+    assert good["summary"]["cross_mean"] == pytest.approx((cells["alpha", "beta"] + cells["beta", "alpha"]) / 2)
+    command(folder, columns="gain,cross mean", intervals=False)
+    head = capsys.readouterr().out
+    assert "gain" in head
+    assert "within" not in head.split("good")[-1].split("AUROC, source")[0]
+    for wrong in ({"datasets": "alfa"}, {"detectors": "goot"}, {"columns": "gaim"}):
+        with pytest.raises(UsageError, match="Did you mean"):
+            command(folder, **wrong, intervals=False)  # type: ignore[arg-type]

@@ -30,21 +30,6 @@ def as_packets(rows: Tensor) -> Tensor:
 
 
 def by_length(rows: Tensor) -> list[Tensor]:
-<<<<<<< HEAD
-    """Rows (B, 640) in one part or in two, short flows and others; what is learned does not depend on it."""
-    lengths = _lengths(rows)
-    short = lengths <= SHORT
-    spared = int(short.sum()) * (_cut(lengths) - SHORT)
-    return [rows[short], rows[~short]] if spared >= WORTH else [rows]
-
-
-def _lengths(rows: Tensor) -> Tensor:
-    return rows[:, N_COLUMNS - 1 :: N_COLUMNS].sum(dim=1)  # (B,)
-
-
-def _cut(lengths: Tensor) -> int:
-    return next(length for length in LENGTHS if length >= int(lengths.max()))
-=======
     """Numbers of the rows (B, 640) in parts, from short flows to long ones: a batch that ``as_packets`` cuts to its
     longest flow is mostly padding.  Flows that would spare fewer than ``WORTH`` positions stay with longer ones."""
     lengths = rows[:, N_COLUMNS - 1 :: N_COLUMNS].sum(dim=1)  # (B,)
@@ -59,7 +44,6 @@ def _cut(lengths: Tensor) -> int:
             parts.append(chosen)
             cut = LENGTHS[k]
     return parts[::-1]
->>>>>>> deep
 
 
 def presence(packets: Tensor) -> Tensor:

@@ -33,22 +33,25 @@ DetectorName = Annotated[
 def heatmap(
     file: File,
     detector: DetectorName,
-    first: Annotated[str, typer.Option(help="Aggregator of the left matrix.")] = "column:terminal_norm",
+    first: Annotated[
+        str, typer.Option(help="Aggregator of a left matrix, such as column:NAME; default: one matrix alone.")
+    ] = "",
     second: Annotated[str, typer.Option(help="Aggregator of the right matrix; default: the detector's own.")] = "",
     metric: MetricName = "auroc",
     protocol: ProtocolName = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Source × target matrices of two score choices, and their difference in colour."""
+    """The source × target matrix of a detector; with --first, of two score choices and their difference in colour."""
     import numpy as np
 
-    from reports.figures import Matrices, cross_heat_maps
+    from reports.figures import Matrices, cross_heat_map, cross_heat_maps
     from reports.tables.fields import metric_name
 
     form = _format(file)
     table = read(runs, protocol)
-    matrices = []
-    for aggregator in (first, second):
+    matrices, names = [], []
+    for aggregator in dict.fromkeys((first or second, second)):
+        _check_score(table, detector, metric, aggregator)
         board = document(table, metric, aggregator or None)
         row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
@@ -56,24 +59,57 @@ def heatmap(
         matrices.append(
             np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64)
         )
-    names = tuple(_score_name(aggregator, row) for aggregator in (first, second))
+        names.append(_score_name(aggregator, row))
     if not board["higher_is_better"] or any(np.nanmax(matrix, initial=0.0) > 1 for matrix in matrices):
         raise UsageError(
             f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one"
         )
-    figure = cross_heat_maps(
-        Matrices(
-            matrices[0],
-            matrices[1],
-            console.cleaned(names),
-            console.cleaned(sources),
-            console.cleaned(targets),
-            metric_name(board["metric"]),
-        ),
-        form,
-        _warning(board),
+    titles = (names[0], names[-1]) if len(names) > 1 else (detector, detector)
+    shown = Matrices(
+        matrices[0],
+        matrices[-1],
+        console.cleaned(titles),
+        console.cleaned(sources),
+        console.cleaned(targets),
+        metric_name(board["metric"]),
     )
-    console.save(file, figure, f": {detector}, {names[0]} and {names[1]}, seeds {', '.join(map(str, board['seeds']))}")
+    figure = (cross_heat_map if len(matrices) == 1 else cross_heat_maps)(shown, form, _warning(board))
+    console.save(file, figure, f": {detector}, {' and '.join(names)}, seeds {', '.join(map(str, board['seeds']))}")
+
+
+def _check_score(table: ResultTable, detector: str, metric: str, aggregator: str) -> None:
+    """UsageError where a detector lacks the score, or has a single one, which no aggregator changes: its matrix would
+    be drawn twice under two titles."""
+    from reports.results.model import measure_of
+
+    runs = [run for run in table.row(detector).runs if run.ok is not None]
+    if not aggregator or not runs:
+        return
+    if all(run.single_score for run in runs):
+        raise UsageError(
+            f"{detector} has one score, of which {aggregator} makes nothing else: leave out --first and --second"
+        )
+    reasons = [run.found(measure_of(metric, aggregator)).reason for run in runs]
+    if all(reasons):
+        raise UsageError(f"{detector}: {reasons[0]}")
+
+
+def forest(file: File, metric: MetricName = "auroc", protocol: ProtocolName = "", runs: Runs = DEFAULT_RUNS) -> None:
+    """Every row's mean with both 95 % intervals, and its gain over the target-only control as a bar from zero."""
+    from harness.cli.leaderboard import with_intervals
+    from reports.figures import forest_plot
+    from reports.results.model import measure_of
+    from reports.tables.fields import metric_name
+    from reports.tables.forest import forest_rows
+    from reports.tables.intervals import ranking_summary
+
+    form = _format(file)
+    board = console.cleaned(with_intervals(read(runs, protocol), measure_of(metric), True, "leaderboard"))
+    rows = forest_rows(board)
+    if not rows:
+        raise DataError(f"{runs} has no row with every cell: there is no mean to draw")
+    axis = f"{ranking_summary(board).replace('_', ' ')} of {metric_name(board['metric'])}"
+    console.save(file, forest_plot(rows, axis, form, _warning(board)), f": {len(rows)} rows")
 
 
 def roc(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completing, console
+from harness.cli.choosing import narrowed, with_columns
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -63,6 +64,15 @@ def leaderboard(
         float | None,
         typer.Option(min=0.01, help="For --table incidents: false ones that there is time for; default: 10."),
     ] = None,
+    datasets: Annotated[
+        str, typer.Option(autocompletion=completing.dataset, help="Comma-separated: only these, as source and target.")
+    ] = "",
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated: only these rows.")
+    ] = "",
+    columns: Annotated[
+        str, typer.Option(help="Comma-separated, as their headings: 'within,cross mean,gain'; default: all.")
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Redraw while a run fills the folder; terminal only.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder.  Nothing is run; every number comes from stored scores."""
@@ -74,9 +84,9 @@ def leaderboard(
     from reports.results.model import measure_of
 
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
-    results = read(runs, protocol)
+    results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
-    board = _with_intervals(results, measure, intervals, name)
+    board = with_columns(with_intervals(results, measure, intervals, name), columns)
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
     )
@@ -129,7 +139,8 @@ def table_name(table: ResultTable, asked: str = "") -> str:
     return name
 
 
-def _with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
+def with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
+    """The board with intervals, by default for AUROC; kept ones are used, others are computed and kept."""
     from reports.statistics.intervals import kept_statistics
     from reports.tables.details import LEADERBOARD
     from reports.tables.leaderboard import build_leaderboard

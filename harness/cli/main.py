@@ -125,7 +125,14 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "protocol info": (catalogue.protocol, ""),
     "metric list": (catalogue.metrics, ""),
     "renderer list": (catalogue.renderers, ""),
-    "figure heatmap": (figures.heatmap, examples("figure heatmap --detector janus -o repair.pdf")),
+    "figure heatmap": (
+        figures.heatmap,
+        examples(
+            "figure heatmap --detector knn -o cross.pdf",
+            "figure heatmap --detector janus --first column:terminal_norm -o repair.pdf",
+        ),
+    ),
+    "figure forest": (figures.forest, examples("figure forest -o forest.pdf")),
     "figure roc": (figures.roc, examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg")),
     "figure density": (figures.density, examples("figure density --detector janus -o scores.pdf")),
     "figure ablation": (figures.ablation, examples("figure ablation --reference janus -o ablation.pdf")),

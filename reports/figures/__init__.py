@@ -3,7 +3,8 @@
 from reports.figures.ablation import ablation_bars
 from reports.figures.density import ScorePanel, score_densities
 from reports.figures.drift import DayCurve, day_curves
-from reports.figures.heatmap import Matrices, cross_heat_maps
+from reports.figures.forest import forest_plot
+from reports.figures.heatmap import Matrices, cross_heat_map, cross_heat_maps
 from reports.figures.roc import roc, roc_curves
 from reports.figures.style import FORMATS, Format
 
@@ -14,8 +15,10 @@ __all__ = [
     "Matrices",
     "ScorePanel",
     "ablation_bars",
+    "cross_heat_map",
     "cross_heat_maps",
     "day_curves",
+    "forest_plot",
     "roc",
     "roc_curves",
     "score_densities",

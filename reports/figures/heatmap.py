@@ -57,6 +57,25 @@ def cross_heat_maps(matrices: Matrices, form: Format = "svg", note: str = "") ->
     return draw(lambda figure: _paint(figure, matrices), size, form, note)
 
 
+def cross_heat_map(matrices: Matrices, form: Format = "svg", note: str = "") -> bytes:
+    """The first matrix alone."""
+    rows, columns = len(matrices.sources), len(matrices.targets)
+    return draw(lambda figure: _paint_one(figure, matrices), (columns * CELL + 2.0, rows * CELL + 1.6), form, note)
+
+
+def _paint_one(figure: Figure, matrices: Matrices) -> None:
+    import matplotlib as mpl
+    from matplotlib.colors import Normalize
+
+    axes, level, colors = figure.subplots(), Normalize(LOW, HIGH), mpl.colormaps["cividis"]
+    _panel(axes, matrices.first, matrices, colors, level)
+    axes.set_title(matrices.names[0], fontweight="bold")
+    axes.set_ylabel("source")
+    axes.set_xlabel("target")
+    bar = figure.colorbar(mpl.cm.ScalarMappable(level, colors), ax=axes, extend="min", fraction=0.06, aspect=20)
+    bar.set_label(f"{matrices.metric}; ≤ {number(COLLAPSE)} underlined")
+
+
 def _paint(figure: Figure, matrices: Matrices) -> None:
     import matplotlib as mpl
     from matplotlib.colors import Normalize

@@ -75,11 +75,23 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
     ]
 
 
+def column_names(document: Board) -> list[str]:
+    """Of the columns behind rank and detector that tables of text have, the status apart."""
+    return [_column_name(column) for column in leaderboard_columns(document)[:-1] if column.text]
+
+
+def _column_name(column: BoardColumn) -> str:
+    return column.text.replace("\n", " ")
+
+
 def leaderboard_table(
     document: Board, form: Literal["text", "report"] = "text", beside: Sequence[tuple[str, Board]] = ()
 ) -> Table:
     """Rank, detector (the parameters that vary below it), and the columns of the form; the last one is the status."""
-    chosen = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
+    *found, status = [column for column in leaderboard_columns(document, beside) if getattr(column, form)]
+    if "columns" in document and form == "text":
+        found = [column for column in found if _column_name(column) in document["columns"]]
+    chosen = [*found, status]
     columns = [Column("#"), Column("detector", right=False, headings={"html": "Detector"})]
     columns += [
         Column(getattr(column, form), column.right, column.priority, hint=column.hint, css=_css(column))

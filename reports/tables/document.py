@@ -359,7 +359,8 @@ class Board(TypedDict):
     the rows.
 
     What is not required of a board and of its rows and cells is absent from results of schema version 1, which know
-    nothing of it; ``sites`` also where the metric is of another view.  ``verdict`` is made of all the rest."""
+    nothing of it; ``sites`` also where the metric is of another view.  ``verdict`` is made of all the rest;
+    ``columns`` are the only ones that tables of text show, where some were asked for."""
 
     schema_version: int
     protocol: str
@@ -379,6 +380,7 @@ class Board(TypedDict):
     datasets_info: Mapping[str, DatasetInfo]
     statistics: BoardStatistics | None
     verdict: NotRequired[Verdict]
+    columns: NotRequired[list[str]]
     sites: NotRequired[SiteView]
     notes: list[str]
     details: NotRequired[Details]

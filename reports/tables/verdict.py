@@ -152,6 +152,7 @@ def _of_controls(
     document: Board, ranking: SummaryName, known: dict[str, Difference], above: Sequence[str]
 ) -> list[str]:
     """Whether a source network adds anything: the most important finding that a cross table can have."""
+    helps = {"cross_mean": "training on another network", "within_mean": "the larger training part"}
     if known:
         of = f"{len(known)} row{'s' if len(known) > 1 else ''} with a target-only control"
         if not above:
@@ -160,7 +161,7 @@ def _of_controls(
             interval = bracket(gain["low_these"], gain["high_these"], plus=True)
             return [
                 f"No row is better than its own target-only control (of {of}; the largest gain is {best}'s, "
-                f"{signed(gain['difference'])}{interval}): nothing here shows that training on another network helps."
+                f"{signed(gain['difference'])}{interval}): nothing here shows that {helps[ranking]} helps."
             ]
         if len(above) < len(known):
             return [f"Better than their own target-only control on these networks: {_listed(above)}, of {of}."]

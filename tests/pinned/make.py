@@ -87,7 +87,10 @@ def commands() -> dict[str, list[str]]:
             f"{SMALL_JANUS} · A1 terminal_norm,{SMALL_JANUS} · A5 OAS",
         ],
         "published.json": ["published", "--runs", "runs", "--protocol", "cross", "--format", "json"],
-        "heatmap.svg": ["figure", "heatmap", "--protocol", "cross", "--detector", SMALL_JANUS, "-o", "{file}"],
+        "heatmap.svg": [
+            *("figure", "heatmap", "--protocol", "cross", "--detector", SMALL_JANUS),
+            *("--first", "column:terminal_norm", "-o", "{file}"),
+        ],
         "roc.svg": [
             *(
                 "figure",

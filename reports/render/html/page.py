@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from reports.published.render import closing_lines
 from reports.render.html import records, results, verdict
 from reports.render.html.evidence import ReportData
+from reports.render.html.forest import forest
 from reports.tables.boards import SHARING
 from reports.tables.evidence import CONTROL
 from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems, subtitle
@@ -59,6 +60,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "notes": document["notes"],
         "verdict": verdict.sentences(data),
         "tiles": verdict.tiles(data),
+        "forest": forest(data),
         "extra_notes": {
             name: [note for note in other["notes"] if note not in document["notes"]]
             for name, other in data.documents.items()

@@ -1,14 +1,16 @@
 """The first screen of the page: the verdict and the best numbers, each with its interval."""
 
+import re
 from dataclasses import dataclass
 
-from reports.render.html.cells import signs
 from reports.render.html.evidence import ReportData
 from reports.results.sites import SITE
 from reports.tables.document import Board, BoardRow, SummaryName
 from reports.tables.fields import interval, name_of, number
 from reports.tables.intervals import ranking_summary
 from reports.tables.verdict import verdict_lines
+
+MINUS = re.compile(r"(?<!\w)-(?=[.\d])")  # A hyphen that is a sign.
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Tile:
 
 
 def sentences(data: ReportData) -> list[str]:
-    return [signs(line) for line in verdict_lines(data.first["verdict"])]
+    return [MINUS.sub("−", line) for line in verdict_lines(data.first["verdict"])]
 
 
 def tiles(data: ReportData) -> list[Tile]:

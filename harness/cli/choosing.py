@@ -1,0 +1,50 @@
+"""What ``leaderboard`` shows of a folder: some datasets, some detectors, some columns.  Means, intervals, ranks and the
+verdict are then those of what is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from janus_bench.errors import UsageError, unknown
+from janus_bench.params import split_requests
+
+if TYPE_CHECKING:
+    from reports.results.model import ResultTable
+    from reports.tables.document import Board
+
+
+def narrowed(table: ResultTable, datasets: str, detectors: str) -> ResultTable:
+    """The table of the named datasets, as sources and targets, and of the named rows; of all, where none is named.
+    UsageError for an unknown name."""
+    names = _known("dataset", datasets, list(table.datasets))
+    labels = _known("detector", detectors, [row.label for row in table.rows])
+    plans = []
+    for plan in table.plans:
+        cells = tuple(cell for cell in plan.cells if {cell.source, cell.target} <= {*names} and cell.label in labels)
+        if cells:
+            kept = {label: row for label, row in plan.detectors.items() if label in labels}
+            entries = {name: entry for name, entry in plan.datasets.items() if name in names}
+            plans.append(replace(plan, cells=cells, detectors=kept, datasets=entries))
+    if not plans:
+        raise UsageError(f"no cell of {table.title} is of these datasets and detectors: name more of them")
+    return replace(table, plans=tuple(plans))
+
+
+def with_columns(board: Board, columns: str) -> Board:
+    """The board of which tables show the named columns alone, besides rank, detector and status.  UsageError for an
+    unknown one."""
+    from reports.tables.boards import column_names
+
+    if not columns:
+        return board
+    return {**board, "columns": _known("column", columns, column_names(board))}
+
+
+def _known(kind: str, asked: str, known: list[str]) -> list[str]:
+    """The names that were asked for, each once; all of them, where none was."""
+    names = list(dict.fromkeys(split_requests(asked)))
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return names or known
