@@ -328,7 +328,7 @@ def test_packets_in_another_order_are_seen_by_all_and_one_wrong_packet_by_most(l
     assert found["far"] >= 0.99
 
 
-@pytest.mark.parametrize("detector", [STFPM, RD4AD, MMR])
+@pytest.mark.parametrize("detector", [STFPM, MMR])
 def test_a_mean_over_packets_hardly_tells_flows_by_their_length(learned, planted, detector):
     made = learned[detector]
     pooled_mean = detector(replace(made.params, pool="mean"))
