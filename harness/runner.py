@@ -89,7 +89,8 @@ def run_plan(
     store.write_plan(plan.record)
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
-        store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
+        if "feature_sets" not in dataset.store.manifest:  # of a table nobody knows who was there when
+            store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = _Stop(machine.max_failures)
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
     stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])

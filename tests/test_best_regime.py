@@ -135,6 +135,9 @@ class Planted:
     def truth(self, data_hash: str) -> pl.DataFrame:
         return truth()
 
+    def timeline(self, data_hash: str) -> pl.DataFrame | None:
+        return None
+
 
 def expected(
     networks: Sequence[str], rival: str, seeds: Sequence[int] = SEEDS

@@ -168,7 +168,7 @@ def test_cutting_a_batch_group_by_group_leaves_its_loss_as_it_is(monkeypatch):
     detector = trained("anomaly-transformer")
     flows = concatenated([of_length(2, 60), of_length(50, 5), of_length(5, 12, seed=1), of_length(3, 8, seed=2)])
     rows = torch.from_numpy(detector._rows(flows))
-    assert [len(part) for part in by_length(rows)] == [58, 2]
+    assert sorted(len(part) for part in by_length(rows)) == [2, 5, 53]
     given = rows.unflatten(1, (-1, 10))
     with torch.inference_mode():
         output, pairs = detector._model(given, presence(given))

@@ -145,7 +145,7 @@ def test_the_scope_by_default_is_that_of_attackers_and_the_counts_that_decided_i
     about = _about(DRIVER, "iot", CicIoTOptions())
     assert about["options"]["label_scope"] == "attacker_mac"
     assert any("87 % in MITM-ArpSpoofing" in defect for defect in about["known_defects"])
-    counts = {"n_flows": 2, "benign": 1, "attack": 1, "hash": "0"}
+    counts = {"n_flows": 2, "benign": 1, "attack": 1, "hash": "0", "cic_features": False}
     dataset: Any = SimpleNamespace(store=SimpleNamespace(manifest=about | counts))
     assert describe({"iot": dataset})["iot"]["notes"] == about["known_defects"]
 

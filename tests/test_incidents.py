@@ -295,7 +295,8 @@ def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:
     assert by_name["10 a day"].startswith("400 of 500 flows of cal_b were left out")
     results = write(tmp_path / "no", with_timeline=False)
     assert {r["reason"] for r in records_of(results)} == {
-        "when its flows were there was not stored: the same `run` again adds it, and fits nothing"
+        "when its flows were there was not stored: of captures the same `run` again adds it, and fits nothing; of a "
+        "table it is not known"
     }
     assert "Refused" in RENDER["table"](board(results), 80, False)
     many = records_of(write(tmp_path / "budget"), incidents_per_day=0.5)

@@ -33,7 +33,9 @@ def documents() -> dict[str, str]:
     return {
         "leaderboard": render_latex(table.document(), 80, False),
         "intervals": render_latex(with_statistics(table.document(), statistics(table)), 80, False),
-        "stability": render_latex(with_details(table.document(), "stability", (), Operations(1, (0.1,))), 80, False),
+        "stability": render_latex(
+            with_details(table.document(), "stability", (), Operations(1, (0.1,), 600)), 80, False
+        ),
         "synthetic": render_latex(table.document(synthetic=("site_a", "site_b")), 80, False),
         "published": latex_published(published),
         "published beside measured": latex_published(published_table(measured, {"janus"})),

@@ -94,7 +94,7 @@ class Contrastive(SequenceDetector):
         from detectors.contrastive.network import nt_xent
         from detectors.shared.encoders import by_length
 
-        parts = [self._views(part, generator) for part in by_length(rows)]
+        parts = [self._views(rows[part], generator) for part in by_length(rows)]
         first, second = (torch.cat(views) for views in zip(*parts, strict=True))
         return nt_xent(first, second, self.params.temperature)
 

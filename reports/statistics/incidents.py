@@ -72,7 +72,10 @@ class IncidentCounter:
         """What is known of a dataset's flows, or why that is not enough."""
         timeline = self._results.timeline(data_hash)
         if timeline is None:
-            return "when its flows were there was not stored: the same `run` again adds it, and fits nothing"
+            return (
+                "when its flows were there was not stored: of captures the same `run` again adds it, and fits nothing; "
+                "of a table it is not known"
+            )
         return _Watch(self._results.truth(data_hash), timeline, self._rules.window_s)
 
     def _refused(self, run: Run, watch: _Watch | str) -> str:
