@@ -133,7 +133,8 @@ def tolerances(reference):
     """1e-9 of each value; of a variance, radius or covariance that is nearly nothing of the squared means that it is a
     difference of, 1e-12 of these.
 
-    A correlation divides such a covariance by such deviations: infinity where either is nearly nothing.
+    A correlation divides such a covariance by such deviations: infinity where either is nearly nothing, and what the
+    smaller of the two variances is uncertain by where that one alone is small.
     """
     allowed = 1e-9 * abs(reference)
     for start, width in ((0, 3), (15, 7), (50, 3), (65, 7)):
@@ -146,6 +147,13 @@ def tolerances(reference):
                 allowed[
                     (correlation != 0) & ((covariance < 1e-5 * squared) | (deviations < 1e-5 * squared)), at + 6
                 ] = np.inf
+                own = reference[:, at + 2]
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    smaller = np.minimum(own, deviations**2 / own)
+                    uncertain = np.nan_to_num(abs(reference[:, at + 6]) * 1e-12 * squared / smaller, posinf=0)
+                # A variance of nothing makes it 0; of one that is not quite nothing, another rounding, it is anything.
+                nothing = np.where(correlation == 0, np.where(covariance == 0, 1e-6, np.inf), 0)
+                allowed[:, at + 6] = np.maximum.reduce([allowed[:, at + 6], uncertain, nothing])
             for column in (2,) if width == 3 else (2, 3, 5):
                 allowed[:, at + column] = np.maximum(allowed[:, at + column], 1e-12 * squared)
     return allowed
