@@ -30,6 +30,7 @@ SAID = (
     "use it to look for mistakes, not for results"
 )
 SEEDS = (42, 43, 44)
+LONGEST_PARAMS = 1 << 20
 
 Say = Callable[[str], None]
 
@@ -177,7 +178,11 @@ def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
     import tomllib
 
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:  # a pipe is welcome, and a device never ends
+            content = opened.read(LONGEST_PARAMS + 1)
+        if len(content) > LONGEST_PARAMS:
+            raise UsageError(f"--params {file}: longer than {LONGEST_PARAMS >> 20} MiB: no file of parameters is")
+        tables = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"--params {file}: {why(error)}") from None
     except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8

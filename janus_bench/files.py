@@ -47,7 +47,7 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     leads to is replaced. OSError, its ``filename`` being ``path``, where it cannot be written (disk full, no such
     folder, no permission); with ``exclusive`` FileExistsError for one that is taken.
     """
-    place, temporary = path.resolve(), None
+    place, temporary = Path(os.path.realpath(path)), None  # not resolve(): a link to itself is replaced as well
     try:
         with _held(place) as file:
             temporary = Path(file.name)

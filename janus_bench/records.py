@@ -270,7 +270,7 @@ class PlanRecord:
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """TypeError or KeyError for what is no plan."""
         rows = {label: _tuples(row) for label, row in stored["detectors"].items()}
-        if stored["schema_version"] == 1:
+        if stored.get("schema_version", SCHEMA_VERSION) == 1:
             rows = {label: row | _parts_of_version_1(label) for label, row in rows.items()}
         read = {
             "seeds": tuple(stored["seeds"]),

@@ -108,7 +108,8 @@ def save(file: Path, data: bytes, what: str = "") -> None:
             # a pipe or a device is written to; anything else is replaced, once the new one is whole
             file.write_bytes(data)
         else:
-            remove_left_behind(file.resolve().parent, file.resolve())
+            place = Path(os.path.realpath(file))
+            remove_left_behind(place.parent, place)
             write_atomically(file, data)
     except OSError as error:
         raise UsageError(f"cannot write {file} ({why(error)}): choose another file with -o") from None

@@ -282,7 +282,7 @@ def _read(path: Path, kind: type) -> dict[str, Any]:
     try:
         fields = read_json(path)
         version = fields.get("schema_version") if isinstance(fields, dict) else None
-        if version is None or (isinstance(version, int) and version in READABLE_VERSIONS):
+        if not isinstance(version, int) or version in READABLE_VERSIONS:
             if wrong := mismatch(fields, kind):
                 raise Unreadable(wrong)
             return dict(fields)

@@ -43,7 +43,7 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
     or another processor make of it (``ROUNDING``), or different flows under the same
     data hash.
     """
-    if len({folder.resolve() for folder in folders}) < 2:
+    if len({os.path.realpath(folder) for folder in folders}) < 2:
         raise UsageError("name two or more different results folders to merge")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UsageError(f"{destination} is not an empty folder: choose another with -o")
