@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from datasets_registry.folders import take_provenance
+from datasets_registry.manifest import is_table
 from datasets_registry.store import FULL_STORE, FlowStore, Shard
 from datasets_registry.writing import replacing, write_npy_header
 from janus_bench.columns import CIC_FEATURES, MAX_PACKETS, PACKET_CHANNELS
@@ -33,7 +34,7 @@ def export_store(store: FlowStore, folder: Path, layout: str, tell: Callable[[st
     A padded flow is 2304 bytes before compression.  ``full_store`` takes constant memory; ``original`` holds the tables
     of all flows.
     """
-    if "feature_sets" in store.manifest:
+    if is_table(store.manifest):
         raise UsageError(f"{store.name}: a table without packets: the dense layouts are of packets")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already; name a new folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from janus_bench.stored import Unreadable, read_json
 
@@ -53,6 +53,11 @@ class ManifestTable(TypedDict):
     used: int
     left_out: Counts
     noted: Counts
+
+
+def is_table(manifest: Mapping[str, Any]) -> bool:
+    """Whether it is of a dataset of named sets of features, made of a table without packets."""
+    return "feature_sets" in manifest
 
 
 class _MayBeThere(TypedDict, total=False):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets_registry.manifest import is_table
 from janus_bench import plugins
 from janus_bench.errors import DataError, unknown
 
@@ -162,7 +163,7 @@ def overview() -> list[Overview]:
             continue
         folder = dataset_folder(name)
         manifest = FlowStore.open(folder).manifest
-        kind = "synthetic" if manifest["synthetic"] else "table" if "feature_sets" in manifest else "captures"
+        kind = "synthetic" if manifest["synthetic"] else "table" if is_table(manifest) else "captures"
         numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
         licence = manifest.get("licence", "not stated")
         rows.append((name, kind, *numbers, bytes_on_disk(folder), licence, manifest["summary"]))
@@ -255,7 +256,7 @@ def load_datasets(names: Sequence[str], report: Report) -> dict[str, OpenDataset
 
 def sets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """The sets of features that a dataset has, the one to be read first coming first."""
-    if "feature_sets" in manifest:
+    if is_table(manifest):
         return tuple(manifest["feature_sets"])
     return ("features", "cic_features", "context") if manifest["cic_features"] else ("features", "context")
 
@@ -279,9 +280,7 @@ def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
                 f"a table without packets, with {' and '.join(sets)}; {manifest['grouping']}; detectors on tables read "
                 f"{shared} where nothing else is asked for"
             )
-        if "cic_features" in (sets or ()) and any(
-            "feature_sets" not in each.store.manifest for each in datasets.values()
-        ):
+        if "cic_features" in (sets or ()) and not all(is_table(each.store.manifest) for each in datasets.values()):
             notes.append(
                 "its cic_features are those of the tool that wrote the table; those of captures are computed anew and "
                 "differ (docs/features.md)"

@@ -19,7 +19,6 @@ values are ``verify``'s.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block
-from datasets_registry.manifest import read_manifest
+from datasets_registry.manifest import is_table, read_manifest
 from janus_bench.columns import (
     BIT_OF,
     CIC_FEATURES,
@@ -68,12 +67,6 @@ TABLES = {
 TABLES_2 = {"labels.parquet": LABEL_COLUMNS[:-1]}  # Tables of version 2 that were others.
 LARGEST_NUMBER = 1e38  # Nothing that is stored comes near it, and detectors calculate with 32 bits.
 BLOCK_FLOWS = 1 << 14  # Flows that are handled at a time: 16 384 flows of 64 packets are 9 MB.
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def shard_folders(n_shards: int) -> list[str]:
@@ -224,7 +217,7 @@ class FlowStore:
             )
         sizes = manifest["shards"]
         begins = starts_of(np.array(sizes))[:-1]
-        sets = tuple(manifest["feature_sets"]) if "feature_sets" in manifest else None
+        sets = tuple(manifest["feature_sets"]) if is_table(manifest) else None
         if unknown := set(sets or ()) - set(FEATURE_INPUTS):
             raise damaged(folder, f"{MANIFEST}: feature_sets names {', '.join(sorted(unknown))}")
         shards = [

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets_registry.block import FLOW_FIELDS, LABEL_FIELDS, Block, ContentHash, Counts, TableHash
+from datasets_registry.manifest import is_table
 from datasets_registry.store import (
     CHECKSUMS,
     CIC_FILE,
@@ -22,13 +23,13 @@ from datasets_registry.store import (
     TABLES,
     FlowStore,
     Shard,
-    checksum,
     damaged,
     shard_folders,
 )
 from datasets_registry.stream import open_stream
 from janus_bench.columns import BIT_OF, CIC_FEATURES, FLOW_FEATURES, MAX_PACKETS, PACKET_ARRAYS
 from janus_bench.errors import DataError
+from janus_bench.files import checksum
 from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Verification:
 def store_files(manifest: Mapping[str, Any]) -> list[str]:
     """Every file of a store with this manifest besides the list of checksums, relative to its folder."""
     names: Sequence[str] = (*ARRAYS, *TABLES, *((CIC_FILE,) if manifest["cic_features"] else ()))
-    if "feature_sets" in manifest:
+    if is_table(manifest):
         names = ("flows.parquet", "labels.parquet", *(f"{name}.npy" for name in manifest["feature_sets"]))
     return [MANIFEST, *(prefix + name for prefix in shard_folders(len(manifest["shards"])) for name in names)]
 

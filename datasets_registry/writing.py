@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from datasets_registry.block import Block, ContentHash, Counts
 from datasets_registry.capture.features import flow_features
-from datasets_registry.store import CHECKSUMS, CIC_FILE, FULL_STORE, MANIFEST, SCHEMA_VERSION, STORE_VERSION, checksum
+from datasets_registry.store import CHECKSUMS, CIC_FILE, FULL_STORE, MANIFEST, SCHEMA_VERSION, STORE_VERSION
 from janus_bench.columns import FLOW_COLUMNS, FLOW_FEATURES, LABEL_COLUMNS, PACKET_ARRAYS
+from janus_bench.files import checksum
 from janus_bench.held import beside
 
 SHARD_FLOWS = 1 << 17  # Most flows of a shard.

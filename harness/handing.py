@@ -16,7 +16,7 @@ from harness.handout import AnsweredTarget, Task, TaskAnswer, ids_file, write_an
 from harness.jobs import Event, Failed, FitDone, Job, Scored, own_code
 from janus_bench import one_file
 from janus_bench.errors import JanusBenchError
-from janus_bench.files import remove_folder
+from janus_bench.files import link_or_copy, remove_folder
 from janus_bench.held import hold
 
 Say = Callable[[str], None]
@@ -69,7 +69,7 @@ def answered(task: Task, place: Path, stop: threading.Event) -> TaskAnswer | Non
     try:
         for name in ("work", "scratch", "out"):
             (stage / name).mkdir()
-        shutil.copytree(place / "in", stage / "in", copy_function=_link)
+        shutil.copytree(place / "in", stage / "in", copy_function=link_or_copy)
         job = Job(
             folder=str(stage),
             code=own_code(),
@@ -131,11 +131,3 @@ def _bring(task: Task, target: str, stage: Path, place: Path) -> None:
         with suppress(FileNotFoundError):
             shutil.copyfile(stage / "out" / target / f"{role}.npy", out / f"{role}.npy", follow_symlinks=False)
         shutil.copyfile(stage / "in" / batch / "ids" / "ids.npy", out / ids_file(role))
-
-
-def _link(source: str, destination: str) -> None:
-    """The same file where the system can, a copy where the two lie on different ones."""
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)

@@ -27,7 +27,7 @@ from typing import Any
 from harness.jobs import Job, JobTarget
 from janus_bench import one_file
 from janus_bench.errors import DataError, InvalidScores, UsageError
-from janus_bench.files import PART, remove_folder, why, write_atomically
+from janus_bench.files import PART, checksum, remove_folder, why, write_atomically
 from janus_bench.records import Status, canonical_json
 from janus_bench.stored import Unreadable, read_array, read_json
 
@@ -98,9 +98,7 @@ def task_of(job: Job) -> Task:
     digest = hashlib.sha256(canonical_json(asdict(told)).encode())
     folder = Path(job.folder) / "in"
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+        digest.update(f"{path.relative_to(folder)} {checksum(path)}\n".encode())
     return replace(told, fingerprint=digest.hexdigest())
 
 

@@ -29,7 +29,6 @@ SAID = (
     "in-process: isolation is off: a fit sees this process, has no time and no memory limit, and a crash ends the run; "
     "use it to look for mistakes, not for results"
 )
-SEEDS = (42, 43, 44)
 LONGEST_PARAMS = 1 << 20
 
 Say = Callable[[str], None]

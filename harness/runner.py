@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.manifest import is_table
 from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from datasets_registry.timeline import timeline
 from harness.environment import environment
@@ -89,7 +90,7 @@ def run_plan(
     store.write_plan(plan.record)
     for dataset in datasets.values():
         store.write_truth(dataset.store.hash, dataset.truth)
-        if "feature_sets" not in dataset.store.manifest:  # of a table nobody knows who was there when
+        if not is_table(dataset.store.manifest):  # of a table nobody knows who was there when
             store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = _Stop(machine.max_failures)
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
@@ -151,12 +152,12 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
         return f"{shown} has no attack flows, and this detector is shown some ({capabilities.hints})"
     for name in dict.fromkeys((run.source or run.target, run.target)):
         manifest = datasets[name].store.manifest
-        if "feature_sets" in manifest and (lacking := capabilities.inputs - set(sets_of(manifest))):
+        if is_table(manifest) and (lacking := capabilities.inputs - set(sets_of(manifest))):
             return (
                 f"{name} is a table without packets: it has {' and '.join(sets_of(manifest))}, not "
                 f"{' and '.join(sorted(lacking))}"
             )
-        if "feature_sets" not in manifest and "netflow_v2" in capabilities.inputs:
+        if not is_table(manifest) and "netflow_v2" in capabilities.inputs:
             return f"{name} was made of captures: it has {' and '.join(sets_of(manifest))}, not netflow_v2"
         for artifact in ARTIFACTS:
             if artifact in capabilities.inputs and not manifest.get(artifact):

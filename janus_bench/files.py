@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +38,20 @@ def write_array(path: Path, values: NDArray[Any]) -> None:
             file, np.lib.format.header_data_from_array_1_0(values := np.ascontiguousarray(values))
         )
         file.write(values.reshape(-1).data)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """One copy on the disk is enough of what is never changed in place, where both places are on one file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from janus_bench.errors import DataError
-from janus_bench.files import PART, why, write_array
+from janus_bench.files import PART, checksum, why, write_array
 from janus_bench.held import beside
 from janus_bench.stored import Unreadable, read_array, read_json
 
@@ -223,8 +223,7 @@ def _sha256(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise Unreadable(f"{path.name} is not a regular file")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     except OSError as error:
         raise Unreadable(f"{path.name}: {why(error)}") from None
 

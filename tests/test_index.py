@@ -103,8 +103,14 @@ def _of_another_version(path: Path) -> None:
     np.savez(path, **{**parts, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
 
 
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
-    "damage", [_cut, _flipped, _codes_of_nothing, _of_another_version, Path.unlink, lambda path: path.write_text("x")]
+    "damage",
+    [_cut, _flipped, _codes_of_nothing, _of_another_version, Path.unlink, _pipe, lambda path: path.write_text("x")],
 )
 def test_an_index_that_is_damaged_or_gone_is_made_anew(runs, damage, monkeypatch):
     whole, path = rows_of(runs), runs.folder / index.FILE

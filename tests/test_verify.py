@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets_registry.store import CHECKSUMS, MANIFEST, FlowStore, checksum
+from datasets_registry.store import CHECKSUMS, MANIFEST, FlowStore
 from datasets_registry.verify import store_files, verify_store
 from harness.cli import audit as command
 from janus_bench.errors import DataError, UsageError
+from janus_bench.files import checksum
 
 FILES = store_files({"shards": [840], "cic_features": True})
 

@@ -17,7 +17,6 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.files import remove_left_behind, why, write_atomically
 
-MANY = 500  # A table of more rows is printed a row a line, however long: to fold and measure them all takes seconds.
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
 
@@ -129,9 +128,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, ti
             as_json=True,
         )
         return
-    if len(rows) > MANY:
-        _long_table(columns, rows, title)
-        return
     from reports.render.listing import listing
 
     lines = listing(columns, [[visible(cell) for cell in row] for row in rows], width())
@@ -143,22 +139,6 @@ def wrapped(text: str) -> str:
     from reports.render.listing import wrapped_text
 
     return wrapped_text(text, width())
-
-
-def _long_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-    from rich.cells import cell_len
-
-    shown = [[visible(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
-    lines = [
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in shown
-    ]
-    out(
-        "\n".join(
-            [*([visible(title)] if title else ()), lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]]
-        )
-    )
 
 
 def document(fields: Mapping[str, Any], output: str) -> None:

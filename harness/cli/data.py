@@ -11,6 +11,7 @@ import typer
 from datasets_registry.folders import PROVENANCE
 from datasets_registry.labelling.benign import benign_words, shown_read_as
 from datasets_registry.making import making, remove_made
+from datasets_registry.manifest import is_table
 from datasets_registry.registry import (
     OVERVIEW,
     added,
@@ -282,12 +283,12 @@ def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
     sites = manifest.get("sites", {})
     for site, (benign, attack) in sites.items() if len(sites) > 1 else ():
         console.say(f"site {site or '(none named)'}: {benign} benign, {attack} attack flows")
-    for sets in (manifest["feature_sets"],) if "feature_sets" in manifest else ():
-        console.say(f"no packets; features: {' and '.join(sets)}; {manifest['grouping']}")
+    if is_table(manifest):
+        console.say(f"no packets; features: {' and '.join(manifest['feature_sets'])}; {manifest['grouping']}")
     for file, rows in manifest.get("tables", {}).items():
         console.say(f"{file}: {rows['used']} of {rows['rows']} rows used; left out: {_counts(rows['left_out'])}")
     packets = manifest["packets"]
-    if "feature_sets" not in manifest:
+    if not is_table(manifest):
         console.say(
             f"packets: {packets['read']} read, {packets['used']} used; dropped: {_counts(packets['dropped'])}; "
             f"noted: {_counts(packets['noted'])}"

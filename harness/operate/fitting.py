@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.registry import OpenDataset
-from datasets_registry.store import checksum
 from harness.environment import environment
 from harness.executors.local import LocalExecutor
 from harness.jobs import Event, Failed, Job, JobTarget, Progress, own_code
@@ -21,7 +20,7 @@ from harness.plan import version_of
 from harness.runner import read_scores
 from harness.staging import Batch, Part, Stages, remove_stale
 from janus_bench.errors import DataError, JanusBenchError, UsageError
-from janus_bench.files import why
+from janus_bench.files import checksum, why
 from janus_bench.models import ModelAbout, ModelCalibration, ModelCapture, SavedModel, write_model
 from janus_bench.plugins import LoadedDetector
 from protocols.aggregators import fit_aggregator

@@ -4,6 +4,7 @@ row; no word and no number is broken that fits a line."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.cells import cell_len
 
@@ -38,22 +39,22 @@ class _Column:
     heading: str
     cells: Sequence[str]
 
-    @property
+    @cached_property
     def body(self) -> int:
         return max(map(_width, self.cells), default=0)
 
-    @property
+    @cached_property
     def natural(self) -> int:
         return max(self.body, _width(self.heading))
 
-    @property
+    @cached_property
     def least(self) -> int:
         """The width that breaks no word and leaves text readable."""
         lines = (line for text in (self.heading, *self.cells) for line in text.split("\n"))
         words = (cell_len(word) for line in lines for word in WORDS.split(line))
         return max(min(self.body, READABLE), *words, 1)
 
-    @property
+    @cached_property
     def right(self) -> bool:
         return all(NUMBER.fullmatch(cell) for cell in self.cells)
 

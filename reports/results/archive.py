@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.files import why, written_aside
+from janus_bench.files import checksum, why, written_aside
 from janus_bench.records import SCHEMA_VERSION, RunRecord
 from reports.results.folder import FOLDERS, RunStore
 
@@ -64,8 +64,7 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
             _add(tar, f"{top}/{CHECKSUMS}", "".join(sums).encode())
     except OSError as error:
         raise UsageError(f"cannot write {archive} ({why(error)}): choose another file with -o") from None
-    with archive.open("rb") as written:
-        return hashlib.file_digest(written, "sha256").hexdigest()
+    return checksum(archive)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -26,6 +26,11 @@ single-packet flows."""
 
 KEYS = ("flow_id", "target", "role")
 
+NO_TIMELINE = (
+    "when its flows were there was not stored: of captures the same `run` again adds it, and fits nothing; of a "
+    "table it is not known"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ScoredFlows:

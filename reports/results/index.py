@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from janus_bench.files import write_atomically
 from janus_bench.records import RunRecord
+from janus_bench.stored import regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,6 +142,7 @@ class RowIndex:
         import numpy as np
 
         try:
+            regular(folder / FILE)
             with np.load(folder / FILE, allow_pickle=False) as file:  # whose parts have checksums
                 about = json.loads(file["about"].tobytes())
                 numbers, codes, stamps = file["numbers"], file["codes"], file["stamps"]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.files import why
+from janus_bench.files import link_or_copy, why
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
@@ -173,22 +173,13 @@ def _attempts(folder: Path) -> dict[str, list[str]]:
 
 def _copy_run(source: Path, staged: Path, record: RunRecord, rows: Sequence[str]) -> None:
     for name in rows:
-        _link_or_copy(source / "results" / name, staged / "results" / name)
+        link_or_copy(source / "results" / name, staged / "results" / name)
     for name in (f"scores/{record.key}.parquet", f"logs/{record.fit_key}.log"):
         if not (staged / name).exists() and (source / name).exists():
-            _link_or_copy(source / name, staged / name)
+            link_or_copy(source / name, staged / name)
     model = staged / "models" / record.fit_key
     if not model.exists() and (source / "models" / record.fit_key).is_dir():
-        shutil.copytree(source / "models" / record.fit_key, model, copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Nothing of a run is ever changed in place, so one copy on disk is enough where both folders are on one file
-    system."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        shutil.copytree(source / "models" / record.fit_key, model, copy_function=link_or_copy)
 
 
 def _notes(records: Sequence[RunRecord]) -> list[str]:

@@ -14,7 +14,7 @@ from protocols.aggregators import fit_aggregator
 from protocols.metrics import auroc
 from protocols.operations import rates_by_chance
 from protocols.splits import DAY
-from reports.results.evidence import score_columns
+from reports.results.evidence import NO_TIMELINE, score_columns
 from reports.results.model import Run
 from reports.tables.evidence import DayEvidence
 from reports.tables.fields import mean_of_all
@@ -57,10 +57,7 @@ def _days(run: Run) -> Mapping[int, _Day]:
     spec = run.done().spec
     timeline = run.results.timeline(spec["target_hash"])
     if timeline is None:
-        raise DataError(
-            f"when the flows of {spec['target']} were there was not stored: the same `run` again adds it, and fits "
-            "nothing"
-        )
+        raise DataError(f"{spec['target']}: {NO_TIMELINE}")
     scored, scores = run.scored(), run.results.scores(run.key)
     columns = score_columns(scores)
     rows = scores.filter(pl.col("role") == "test").sort("flow_id")

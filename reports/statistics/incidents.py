@@ -20,6 +20,7 @@ from protocols.incidents import (
     threshold_for,
     why_not_watched,
 )
+from reports.results.evidence import NO_TIMELINE
 from reports.results.model import Results, Run
 from reports.statistics.bootstrap import FEWEST_RESAMPLES, draw_captures
 from reports.tables.evidence import Estimate, IncidentEvidence
@@ -72,10 +73,7 @@ class IncidentCounter:
         """What is known of a dataset's flows, or why that is not enough."""
         timeline = self._results.timeline(data_hash)
         if timeline is None:
-            return (
-                "when its flows were there was not stored: of captures the same `run` again adds it, and fits nothing; "
-                "of a table it is not known"
-            )
+            return NO_TIMELINE
         return _Watch(self._results.truth(data_hash), timeline, self._rules.window_s)
 
     def _refused(self, run: Run, watch: _Watch | str) -> str:
