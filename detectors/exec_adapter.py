@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from janus_bench.contract import Capabilities, FitContext, FlowBatch
 from janus_bench.errors import InvalidScores, PluginError, UsageError, unknown
 from janus_bench.files import why
 from janus_bench.params import CheckedParams
+from janus_bench.stored import Unreadable, read_toml
 
 _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("name", "aggregator", "provenance", "source", "version"), str),
@@ -211,16 +211,13 @@ def exec_detector(member: str) -> type[Program]:
 
 def _read(path: Path) -> _Manifest:
     try:
-        content = path.read_bytes()
-        fields = tomllib.loads(content.decode())
-    except OSError as error:
-        raise UsageError(f"{path}: {why(error)}") from None
-    except ValueError as error:
-        raise UsageError(f"{path.name}: not valid TOML: {error}") from None
+        fields, content = read_toml(path)
+    except Unreadable as error:
+        raise UsageError(f"{path}: {error}") from None
     for name, value in fields.items():
         if name not in _TYPES:
             raise unknown(f"entry of {path.name}", name, _TYPES)
-        texts = _TYPES[name] is not list or all(isinstance(each, str) for each in value)
+        texts = not isinstance(value, list) or all(isinstance(each, str) for each in value)
         if not isinstance(value, _TYPES[name]) or not texts:
             raise UsageError(f"{path.name}: {name}: expected {_said(_TYPES[name])}")
     if not fields.get("command"):

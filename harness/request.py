@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
-from janus_bench.files import why
 from janus_bench.one_file import is_file
 from janus_bench.params import parse_request, split_requests
+from janus_bench.stored import Unreadable, read_toml
 
 if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
@@ -29,7 +29,6 @@ SAID = (
     "in-process: isolation is off: a fit sees this process, has no time and no memory limit, and a crash ends the run; "
     "use it to look for mistakes, not for results"
 )
-LONGEST_PARAMS = 1 << 20
 
 Say = Callable[[str], None]
 
@@ -174,18 +173,10 @@ def _without_groups(requests: Sequence[str], say: Say) -> Sequence[str]:
 def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
     if file is None:
         return {}
-    import tomllib
-
     try:
-        with file.open("rb") as opened:  # a pipe is welcome, and a device never ends
-            content = opened.read(LONGEST_PARAMS + 1)
-        if len(content) > LONGEST_PARAMS:
-            raise UsageError(f"--params {file}: longer than {LONGEST_PARAMS >> 20} MiB: no file of parameters is")
-        tables = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"--params {file}: {why(error)}") from None
-    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
-        raise UsageError(f"--params {file}: not valid TOML: {error}") from None
+        tables, _ = read_toml(file)
+    except Unreadable as error:
+        raise UsageError(f"--params {file}: {error}") from None
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise UsageError(f"--params {file}: {name!r} must be a table of parameters: [{name}]")

@@ -55,6 +55,28 @@ def read_json(path: Path, hint: Any = Any) -> Any:
     return value
 
 
+LONGEST_TOML = 1 << 20
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
+    """What somebody has written in TOML, and its bytes.  A pipe is welcome; of a device that never ends no more is read
+    than such a file can have."""
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_TOML + 1)
+        if len(content) > LONGEST_TOML:
+            raise Unreadable(f"longer than {LONGEST_TOML >> 20} MiB, as no file of settings is")
+        return tomllib.loads(content.decode()), content
+    except Unreadable:
+        raise
+    except OSError as error:
+        raise Unreadable(why(error)) from None
+    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
+        raise Unreadable(f"not valid TOML: {error}") from None
+
+
 def mismatch(value: object, hint: Any, where: str = "") -> str:
     """Where a value made of JSON is not what an annotation says, or an empty string: ``cells[3].seed is null, expected
     a whole number``.

@@ -137,6 +137,7 @@ def test_flows_arrive_as_they_are(tmp_path: Path) -> None:
         ("command = [", "not valid TOML"),
         ("", "command is missing"),
         ('command = "node"', "command: expected a list of texts"),
+        ("command = 3", "command: expected a list of texts"),
         ('command = ["x"]\ninput = ["features"]', "unknown entry of m.toml 'input'. Did you mean 'inputs'"),
         ('command = ["x"]\ninputs = ["flows"]', "unknown input"),
         ('command = ["x"]\ninputs = ["stream"]', "a stream is not handed to programs"),

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from datasets_registry.tables.layouts import layout_of
 from harness.request import RunRequest, checked
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import write_atomically
+from janus_bench.plugins import load_detector
 from reports.results.folder import read_plan
 from tests import test_site_view as planted
 
@@ -44,3 +46,10 @@ def test_parameters_from_a_device_that_never_ends_are_one_line() -> None:
     request = RunRequest("within", ["length"], [], (1,), "quick", "grouped", False, "cpu", Path("/dev/zero"))
     with pytest.raises(UsageError, match="longer than 1 MiB"):
         checked(request, str)
+
+
+@pytest.mark.parametrize("read", [layout_of, lambda path: load_detector(f"exec:{path}")])
+def test_so_are_other_settings(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match=r"endless\.toml: longer than 1 MiB"):
+        read(str(tmp_path / "endless.toml"))

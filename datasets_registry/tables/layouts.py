@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from datasets_registry.folders import files_below
 from janus_bench.columns import CIC_FEATURES, FEATURE_INPUTS, INPUT_SPELLINGS
 from janus_bench.errors import DataError, UsageError, unknown
-from janus_bench.files import why
+from janus_bench.stored import Unreadable, read_toml
 
 ROLES = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time")
 """Columns that partitions and audits look at and no detector is given."""
@@ -128,11 +126,9 @@ def layout_of(text: str, label_column: str = "") -> TableLayout:
 
 def _from_file(path: Path) -> TableLayout:
     try:
-        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {why(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid TOML: {error}") from None
+        found, _ = read_toml(path)
+    except Unreadable as error:
+        raise UsageError(f"{path}: {error}") from None
     keys = ("features", "label", "columns", *ROLES)
     for key in found:
         if key not in keys:
