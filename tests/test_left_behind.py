@@ -18,8 +18,13 @@ from harness.cli import console
 from harness.models import about_model
 from janus_bench.errors import DataError
 from janus_bench.files import written_aside
+from reports.results import index
 from reports.results.folder import RunStore
+from reports.results.index import write_index
+from reports.results.model import Results
+from reports.statistics.intervals import kept_statistics
 from tests.conftest import ROOT
+from tests.test_compare import AUROC, write_folder
 from tests.test_fits import CAPABILITIES
 
 WRITES = """
@@ -158,3 +163,20 @@ def test_a_model_that_cannot_be_read_costs_itself_alone_and_is_never_read_throug
     store.write_model("fit", saved, about)
     assert (store.model_folder("fit") / "detector" / "inner" / "weights").read_bytes() == b"1234"
     assert [path.name for path in (tmp_path / "runs" / "models").iterdir()] == ["fit"]
+
+
+def test_what_a_killed_reader_was_keeping_goes_when_the_next_one_keeps_it(tmp_path):
+    runs = write_folder(tmp_path / "runs", ("good",))
+    (runs / "statistics").mkdir()
+    killed(started(WRITES, runs / "statistics" / "0123456789abcdef.json"))
+    killed(started(WRITES, runs / index.FILE))
+    living = started(WRITES, runs / "statistics" / "fedcba9876543210.json")
+    try:
+        assert len(hidden(runs)) == 3
+        (table,) = Results.open(runs).tables()
+        kept_statistics(table, AUROC)
+        write_index(runs, [])
+        (left,) = hidden(runs)
+        assert left.startswith(".fedcba")
+    finally:
+        killed(living)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from janus_bench.files import write_atomically
+from janus_bench.files import remove_left_behind, write_atomically
 from janus_bench.records import RunRecord
 from janus_bench.stored import regular
 
@@ -225,6 +225,7 @@ def write_index(folder: Path, rows: Iterable[tuple[str, Stamp, RunRecord]]) -> N
     file = io.BytesIO()
     text = np.frombuffer(json.dumps(about, allow_nan=False).encode(), np.uint8)
     np.savez(file, about=text, numbers=numbers, codes=codes, stamps=stamps)
+    remove_left_behind(folder, folder / FILE)
     write_atomically(folder / FILE, file.getvalue())
 
 

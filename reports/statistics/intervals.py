@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_bench.files import why, write_atomically
+from janus_bench.files import remove_left_behind, why, write_atomically
 from janus_bench.quiet import ignore
 from janus_bench.records import key_of
 from janus_bench.stored import Unreadable, read_json
@@ -33,6 +33,7 @@ def kept_statistics(table: ResultTable, measure: Measure, progress: Progress = i
         found = leaderboard_statistics(table, measure, resamples_of(measure), progress)
         try:
             path.parent.mkdir(exist_ok=True)
+            remove_left_behind(path.parent)
             write_atomically(path, json.dumps(found, allow_nan=False))
         except OSError as error:
             table.results.say(

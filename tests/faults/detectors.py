@@ -99,7 +99,8 @@ def _environment(folder: Path) -> Path:
 
 def _refused(tally: Tally, place: Place, number: int, misdeed: Misdeed, say: Say) -> None:
     """A declaration that breaks the contract is a line before anything runs."""
-    code = place.run("run", "--datasets", "north", "--detectors", misdeed.request, "--seeds", "1", "--runs", "refused")
+    asked = ("--protocol", "thresholded", "--datasets", "north", "--seeds", "1", "--detectors", misdeed.request)
+    code = place.run("run", *asked, "--runs", "refused")
     lines = [line for line in place.err.splitlines() if line.startswith("janus-bench: ")]
     wrong = "" if code == 4 and len(lines) == 1 else f"exit code {code}: {place.err[-300:]}"
     if "Traceback" in place.err:
