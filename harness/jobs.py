@@ -40,7 +40,7 @@ class Job:
     threads, timeout_s, max_memory (bytes): limits of the process; None: unlimited
     model     folder below ``in/`` that a detector saved: it is loaded, and nothing is fitted
     scores    names of the columns that are wanted, where whoever does the job has no detector to ask
-    serve     after the targets, score each batch that a line on standard input names, until that ends
+    serve     after the targets, do what each ``Ask`` on standard input says, until that ends
     """
 
     folder: str
@@ -102,6 +102,21 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """To a child that serves: score the staged batch of this name, or say in words what it found odd in its flows."""
+
+    batch: str
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was asked of the flows of a batch lies in ``out/<batch>.json``, a list of texts."""
+
+    batch: str
+
+
+@dataclass(frozen=True)
 class Failed:
     """Something went wrong, on one target or (``target`` None) with the whole fit."""
 
@@ -115,9 +130,9 @@ class Finished:
     """Nothing more will come."""
 
 
-Event = Began | Progress | FitDone | ModelSaved | Scored | Failed | Finished
+Event = Began | Progress | FitDone | ModelSaved | Scored | Explained | Failed | Finished
 _EVENTS: Mapping[str, type[Event]] = {
-    kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Failed, Finished)
+    kind.__name__: kind for kind in (Progress, FitDone, ModelSaved, Scored, Explained, Failed, Finished)
 }
 
 
@@ -133,7 +148,7 @@ def own_code() -> str:
     return str(Path(__file__).resolve().parent)
 
 
-def line_of(message: Job | Event) -> str:
+def line_of(message: Job | Ask | Event) -> str:
     """The message on one line."""
     return json.dumps({"message": type(message).__name__, **asdict(message)})
 
@@ -144,6 +159,13 @@ def job_from(line: str) -> Job:
     del fields["message"]
     targets = tuple(JobTarget(**target) for target in fields.pop("targets"))
     return Job(**fields | {"train": tuple(fields["train"]), "scores": tuple(fields["scores"]), "targets": targets})
+
+
+def ask_from(line: str) -> Ask:
+    """What ``line_of`` made of a question."""
+    fields = json.loads(line)
+    del fields["message"]
+    return Ask(**fields)
 
 
 def event_from(line: str) -> Event | None:

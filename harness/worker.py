@@ -5,6 +5,7 @@ and names a staged folder.  It knows neither datasets nor flow ids nor where res
 the original standard output; whatever a detector prints ends in the log (standard error).
 """
 
+import json
 import os
 import resource
 import sys
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from harness.environment import peak_resident
 from harness.jobs import (
     Event,
+    Explained,
     Failed,
     Finished,
     FitDone,
@@ -28,6 +30,7 @@ from harness.jobs import (
     ModelSaved,
     Progress,
     Scored,
+    ask_from,
     job_from,
     line_of,
     own_code,
@@ -186,11 +189,23 @@ def _saved(detector: Any, model: Path) -> bool:
 
 
 def _serve(detector: Any, batches: Batches, columns: tuple[str, ...], out: Path, events: Told) -> None:
-    """Score the batches that are named on standard input, a line each, until it ends."""
-    while name := sys.stdin.readline().strip():
-        started = time.perf_counter()
-        write_array(out / f"{name}.npy", _score(detector, batches, name, columns))
-        events.send(Scored(name, 0.0, time.perf_counter() - started, peak_resident(os.getpid()) / 2**20))
+    """Do what is asked on standard input, a line each, until it ends."""
+    while line := sys.stdin.readline().strip():
+        ask, started = ask_from(line), time.perf_counter()
+        if ask.explain:
+            (out / f"{ask.batch}.json").write_text(json.dumps(_explained(detector, batches.whole(ask.batch))))
+            events.send(Explained(ask.batch))
+        else:
+            write_array(out / f"{ask.batch}.npy", _score(detector, batches, ask.batch, columns))
+            events.send(Scored(ask.batch, 0.0, time.perf_counter() - started, peak_resident(os.getpid()) / 2**20))
+
+
+def _explained(detector: Any, flows: FlowBatch) -> list[str]:
+    """What the detector says of each flow, on a line; ValueError where it does not say one text a flow."""
+    said = list(detector.explain(flows))
+    if len(said) != len(flows) or not all(isinstance(each, str) for each in said):
+        raise ValueError(f"explain() must return one text for each of {len(flows)} flows")
+    return [short(each) for each in said]
 
 
 class _Scoring:

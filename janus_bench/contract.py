@@ -299,9 +299,10 @@ class Detector(Protocol):
 
     Optional members: ``Params`` (a frozen dataclass; its instance is the constructor's only argument), ``profiles``
     (profile name → parameter overrides; ``paper/cross`` refines ``paper`` off the diagonal), ``presets`` (name →
-    parameters: the detector under another name), ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``;
-    and the class method ``declare(params)`` → Capabilities where parameters decide inputs or score columns,
-    ``capabilities`` then being those of the default parameters.
+    parameters: the detector under another name), ``calibrate(benign)``, ``save(folder)`` and ``load(folder, params)``,
+    ``explain(flows)`` → for each flow what in it was least expected, in a few words, which ``janus-bench score`` shows
+    with an alert; and the class method ``declare(params)`` → Capabilities where parameters decide inputs or score
+    columns, ``capabilities`` then being those of the default parameters.
     """
 
     capabilities: ClassVar[Capabilities]

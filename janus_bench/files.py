@@ -6,9 +6,9 @@ import fcntl
 import glob
 import hashlib
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -63,10 +63,11 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     leads to is replaced. OSError, its ``filename`` being ``path``, where it cannot be written (disk full, no such
     folder, no permission); with ``exclusive`` FileExistsError for one that is taken.
     """
-    place, temporary = Path(os.path.realpath(path)), None  # not resolve(): a link to itself is replaced as well
+    place = Path(os.path.realpath(path))  # not resolve(): a link to itself is replaced as well
+    # named before it is made: an interrupt between the two would leave it
+    temporary = place.with_name(f"{_beside(place)}{secrets.token_hex(6)}{PART}")
     try:
-        with _held(place) as file:
-            temporary = Path(file.name)
+        with _held(temporary) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -81,18 +82,18 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise OSError(error.errno, why(error), str(path)) from None
     finally:
-        if temporary is not None:
+        with suppress(OSError):  # no such folder, say: then nothing was made
             temporary.unlink(missing_ok=True)
 
 
-def _held(place: Path) -> IO[bytes]:
-    """A new file beside ``place``, held by a lock that the kernel releases when the process dies, so that what a dead
+def _held(path: Path) -> IO[bytes]:
+    """A new file, its owner's alone, held by a lock that the kernel releases when the process dies, so that what a dead
     one left can be told from it.  On a file system without such locks nothing is ever taken for left behind."""
     while True:
-        file = tempfile.NamedTemporaryFile(dir=place.parent, prefix=_beside(place), suffix=PART, delete=False)  # noqa: SIM115  for the caller to close
+        file = open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600))  # noqa: SIM115  for the caller to close; a Path cannot say the mode
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        if Path(file.name).exists():
+        if path.exists():
             return file
         file.close()  # somebody saw it before it was held, and took it for left behind
 

@@ -10,8 +10,8 @@ import errno
 import fcntl
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,9 +47,10 @@ def beside(destination: Path, suffix: str) -> Iterator[Path]:
     destination.parent.mkdir(parents=True, exist_ok=True)
     remove_dead(destination.parent, re.escape(destination.name))
     # A leading dot: whoever lists the datasets in the parent folder passes over it.
-    folder, handle = _new_folder(destination, suffix)
-    folder.chmod(0o755)
+    # It is named before it is made: an interrupt between the two would leave it.
+    folder, handle = destination.parent / f".{destination.name}.{secrets.token_hex(6)}{suffix}", None
     try:
+        handle = _made(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -57,11 +58,13 @@ def beside(destination: Path, suffix: str) -> Iterator[Path]:
             os.close(handle)
 
 
-def _new_folder(destination: Path, suffix: str) -> tuple[Path, int | None]:
+def _made(folder: Path) -> int | None:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=suffix, dir=destination.parent))
+        folder.mkdir()
         with suppress(FileNotFoundError):  # somebody saw it before it was held, and took it for left behind
-            return folder, hold(folder, wait=True)
+            handle = hold(folder, wait=True)
+            folder.chmod(0o755)
+            return handle
 
 
 def remove_dead(parent: Path, name: str) -> None:

@@ -75,6 +75,11 @@ class LoadedDetector:
         """Whether a fit of it can be kept."""
         return callable(getattr(self.factory, "save", None)) and callable(getattr(self.factory, "load", None))
 
+    @property
+    def explains(self) -> bool:
+        """Whether it says itself what it found odd in a flow."""
+        return callable(getattr(self.factory, "explain", None))
+
     def restore(self, folder: Path, params: Any) -> Any:
         """What its ``save`` left in ``folder``; PluginError if it cannot be read."""
         try:

@@ -153,6 +153,16 @@ class JanusContext:
         as_whole = learnt.space.nearest(seen.points(known.state), known.flows)
         return known.by_packets(by_packets), known.as_whole(as_whole)
 
+    def explain(self, flows: FlowBatch) -> list[str]:
+        """Both p-values of each flow, and its packet that is furthest from every remembered one, in words."""
+        learnt, known = self._need_fit()
+        surprises = zip(*self.surprises(flows), learnt.space.explain(flows, known.packets), strict=True)
+        return [
+            f"p = {np.exp(-by_packets):.2g} by its packets, {np.exp(-as_whole):.2g} as a whole among its neighbours; "
+            + packet
+            for by_packets, as_whole, packet in surprises
+        ]
+
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric, what is remembered and how far it lies apart, in ``folder``."""
         learnt, known = self._need_fit()

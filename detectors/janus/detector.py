@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams, default_aggregator, score_columns
+from detectors.janus.explain import least_expected
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
@@ -152,6 +153,18 @@ class Janus:
             )
         table = np.concatenate(chunks)
         return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)}
+
+    def explain(self, flows: FlowBatch) -> list[str]:
+        """The packet and channel of each flow that were least expected, in words; nothing where packets are not
+        read, or their continuous channels are binned."""
+        from detectors.janus.scoring import packet_surprise
+
+        fitted = self._need_fit()
+        if self.params.T == 0 or self.params.cont_as_disc:
+            return [""] * len(flows)
+        data = fitted.sequences(flows, self.params)
+        nats = packet_surprise(fitted.network, data, fitted.bank, self.params, fitted.bit_network)
+        return least_expected(nats, data.lengths)
 
     @property
     def network(self) -> Network:

@@ -94,13 +94,25 @@ class PointMetric:
         """``points`` (P, E) mapped, (P, E)."""
         return np.asarray(((points - self.mean) / self.scale) @ self.directions, dtype=np.float32)
 
+    def before(self, differences: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Differences of mapped points (P, E) as they were before the map, each entry by its scale, (P, E)."""
+        entries = np.linalg.solve(self.directions.astype(np.float64).T, differences.T).T
+        return np.asarray(entries, np.float64)
+
+
+def from_nearest(points: Points, bank: Points, device: torch.device) -> NDArray[np.float64]:
+    """Each of ``points`` (P, E) less the nearest of ``bank`` (M, E), (P, E).
+
+    From the difference itself: ‖x‖² + ‖y‖² − 2⟨x, y⟩ in float32 would make a packet that is in the bank anything up to
+    .01 away from it.
+    """
+    difference: NDArray[np.float64] = points.astype(np.float64) - bank[_nearest(points, bank, device)]
+    return difference
+
 
 def nearest_distance(points: Points, bank: Points, device: torch.device) -> NDArray[np.float64]:
     """Euclidean distance of each of ``points`` (P, E) to the nearest of ``bank`` (M, E), (P,)."""
-    chosen = _nearest(points, bank, device)
-    # From the difference itself: ‖x‖² + ‖y‖² − 2⟨x, y⟩ in float32 would make a packet that is in the bank anything up
-    # to .01 away from it.
-    distance: NDArray[np.float64] = np.linalg.norm(points.astype(np.float64) - bank[chosen], axis=1)
+    distance: NDArray[np.float64] = np.linalg.norm(from_nearest(points, bank, device), axis=1)
     return distance
 
 

@@ -108,6 +108,11 @@ class JanusPlus:
         ]
         return np.concatenate([np.empty(0), *scores])
 
+    def explain(self, flows: FlowBatch) -> list[str]:
+        """The packet of each flow that is furthest from every remembered one, in words."""
+        known = self._need_fit()
+        return known.space.explain(flows, known.bank)
+
     def save(self, folder: Path) -> None:
         """JANUS's own files, and the metric and the bank as they are, with the parameters, in ``folder``."""
         known = self._need_fit()

@@ -30,7 +30,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from detectors.janus.config import BIT_COLUMNS, JanusParams, score_columns
 from detectors.janus.matching import FlowPath, noised_bits
 from detectors.janus.model import Network
-from detectors.janus.packing import Group, Placement, packed
+from detectors.janus.packing import Group, Layout, Placement, packed
 from detectors.janus.preprocess import Sequences
 
 NLL_TIMES = (0.25, 0.5, 0.75)  # Never t = 1 with x_t = x_1: there the posterior copies what it is shown.
@@ -82,28 +82,44 @@ def score_sequences(
     ``groups`` is any partition of the flows; by default the fast one.  ``bit_network`` scores the bits, if it is
     another than ``network``.
     """
-    device = network.position.device
-    bank = bank.to(device)
+    bank = bank.to(network.position.device)
     columns = score_columns(params)
     bit_network = bit_network or network
     conditions, bit_conditions = _conditions(network, params), _conditions(bit_network, params)
     scores = np.empty((len(data), len(columns)))
     for layout in packed(data.lengths, groups):
-        packets = torch.from_numpy(data.packets[layout.packet_rows(data.starts)]).to(device)  # (P, C + D)
-        flows = _Flows(
-            flow=torch.from_numpy(data.flow[layout.rows]).to(device),
-            packets=packets[:, : params.widths.continuous],
-            bits=packets[:, params.widths.continuous :],
-            flow_of=torch.from_numpy(layout.flow_of).to(device),
-            lengths=torch.from_numpy(layout.lengths).to(device),
-            placement=network.place(layout),
-            reduction=_REDUCTIONS[params.reduction],
-        )
+        flows = _Flows.of(layout, data, network, params)
         found = {} if params.cont_as_disc else _path_scores(network, conditions, flows, bank, params)
         if params.has_bit_scores:
             found |= _bit_nll(bit_network, bit_conditions, flows, bank, params)
         scores[layout.rows] = torch.stack([found[name] for name in columns], dim=1).cpu().numpy()
     return scores
+
+
+@torch.inference_mode()
+def packet_surprise(
+    network: Network, data: Sequences, bank: NoiseBank, params: JanusParams, bit_network: Network | None = None
+) -> NDArray[np.float64]:
+    """How little each channel of each packet was expected, in nats, in the order of ``data`` and of its channels,
+    (total packets, C + D), or (total packets, C) without bit scores.
+
+    Of a bit the mean over t of −log p, as in ``disc_nll``; of a continuous entry ½ (v_0 − c1)², its part of
+    ``velocity`` as the nats of a unit Gaussian.  Not for binned continuous channels, which have no velocity.
+    """
+    bank = bank.to(network.position.device)
+    bit_network = bit_network or network
+    conditions, bit_conditions = _conditions(network, params), _conditions(bit_network, params)
+    judged = params.widths.continuous + (params.widths.bits if params.has_bit_scores else 0)
+    found = np.empty((len(data.packets), judged))
+    for layout in packed(data.lengths):
+        flows = _Flows.of(layout, data, network, params)
+        state = torch.cat([flows.packets, flows.shown_at_data(0, bank, params)], dim=1)  # (P, C + D)
+        _, velocity, _ = network(flows.flow, state, conditions[len(NLL_TIMES)], flows.placement)
+        parts = [(velocity - flows.packets).square() / 2]
+        if params.has_bit_scores:
+            parts.append(_bit_nlls(bit_network, bit_conditions, flows, bank, params) / len(NLL_TIMES))
+        found[layout.packet_rows(data.starts)] = torch.cat(parts, dim=1).cpu().numpy()
+    return found
 
 
 Conditions = tuple[tuple[Tensor, ...], ...]
@@ -131,12 +147,32 @@ class _Flows:
     placement: Placement
     reduction: Reduction
 
+    @classmethod
+    def of(cls, layout: Layout, data: Sequences, network: Network, params: JanusParams) -> _Flows:
+        device = network.position.device
+        packets = torch.from_numpy(data.packets[layout.packet_rows(data.starts)]).to(device)  # (P, C + D)
+        return cls(
+            flow=torch.from_numpy(data.flow[layout.rows]).to(device),
+            packets=packets[:, : params.widths.continuous],
+            bits=packets[:, params.widths.continuous :],
+            flow_of=torch.from_numpy(layout.flow_of).to(device),
+            lengths=torch.from_numpy(layout.lengths).to(device),
+            placement=network.place(layout),
+            reduction=_REDUCTIONS[params.reduction],
+        )
+
     def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
         """x_t of the observed bits by the bank's noise number ``time``, (P, D)."""
         position = self.placement.position
         return noised_bits(
             params.discrete_source, self.bits, t, bank.uniform[time, position], bank.coin[time, position]
         )
+
+    def shown_at_data(self, step: int, bank: NoiseBank, params: JanusParams) -> Tensor:
+        """The bits that the reverse ODE shows in its step k, (P, D): as observed, or by the bank's noise."""
+        if params.bits == "clamped":
+            return 2.0 * self.bits - 1.0
+        return self.shown_bits(len(NLL_TIMES) + step, 1.0 - step / params.k_steps, bank, params)
 
     def sum_packets(self, values: Tensor) -> Tensor:
         """Per-flow sums of ``values`` (P, n), (B, n) float64, each in packet order, so that company does not change
@@ -179,7 +215,7 @@ def _path_scores(
     network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams
 ) -> dict[str, Tensor]:
     """What the reverse ODE tells, per flow (B,)."""
-    steps, observed = params.k_steps, 2.0 * flows.bits - 1.0  # (P, D)
+    steps = params.k_steps
     at_data = torch.empty(0)
     energy = arc = torch.zeros(len(flows.flow), 3, dtype=torch.float64, device=flows.flow.device)  # (B, 3)
     # Per entry, the mean velocity so far and the sum of squares around it (Welford 1962): the difference of two means
@@ -187,11 +223,9 @@ def _path_scores(
     average, around = ([torch.zeros_like(flows.flow), torch.zeros_like(flows.packets)] for _ in range(2))
     z_flow, z_packets = flows.flow, flows.packets  # (B, F), (P, C)
     for k in range(steps):
-        time = len(NLL_TIMES) + k
-        # (P, D)
-        shown = observed if params.bits == "clamped" else flows.shown_bits(time, 1.0 - k / steps, bank, params)
+        state = torch.cat([z_packets, flows.shown_at_data(k, bank, params)], dim=1)  # (P, C + D)
         # (B, F), (P, C)
-        v_flow, v_packets, _ = network(z_flow, torch.cat([z_packets, shown], dim=1), conditions[time], flows.placement)
+        v_flow, v_packets, _ = network(z_flow, state, conditions[len(NLL_TIMES) + k], flows.placement)
         z_flow, z_packets = z_flow - v_flow / steps, z_packets - v_packets / steps
         if k == 0:
             at_data = flows.means((v_flow - flows.flow).square(), (v_packets - flows.packets).square())  # (B, 3)
@@ -221,6 +255,14 @@ def _bit_nll(
 ) -> dict[str, Tensor]:
     """−log p of the observed bits, reduced over packets, per flow (B,): of each discrete channel, and the mean over
     channels."""
+    total = _bit_nlls(network, conditions, flows, bank, params)
+    means = flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))  # (B, D)
+    nll = flows.reduction(means, total, len(NLL_TIMES), flows.flow_of)  # (B, D)
+    return dict(zip(BIT_COLUMNS, (nll.mean(1), *nll.unbind(1)), strict=True))
+
+
+def _bit_nlls(network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams) -> Tensor:
+    """−log p of each observed bit, the sum over the bank's times, (P, D)."""
     position = flows.placement.position  # (P,)
     total = torch.zeros_like(flows.bits)  # (P, D)
     for time, t in enumerate(NLL_TIMES):
@@ -229,6 +271,4 @@ def _bit_nll(
         packets = torch.cat([noisy, flows.shown_bits(time, t, bank, params)], dim=1)  # (P, C + D)
         logits = network(noisy_flow, packets, conditions[time], flows.placement).logits  # (P, D)
         total += binary_cross_entropy_with_logits(logits, flows.bits, reduction="none")
-    means = flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))  # (B, D)
-    nll = flows.reduction(means, total, len(NLL_TIMES), flows.flow_of)  # (B, D)
-    return dict(zip(BIT_COLUMNS, (nll.mean(1), *nll.unbind(1)), strict=True))
+    return total

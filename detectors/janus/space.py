@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
+from detectors.janus.explain import furthest
+from detectors.janus.preprocess import CHANNELS
 from janus_bench.columns import PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch
 
@@ -56,6 +58,17 @@ class PacketSpace:
         from detectors.janus.patches import nearest_distance
 
         return nearest_distance(points, bank, self.janus.network.position.device)
+
+    def explain(self, flows: FlowBatch, bank: Points) -> list[str]:
+        """For each flow, in words, its packet that is furthest from all of ``bank`` (M, E), and in which channel."""
+        from detectors.janus.patches import from_nearest
+
+        said = []
+        for points, lengths in self.each(flows):
+            apart = from_nearest(points, bank, self.janus.network.position.device)
+            channels = self.metric.before(apart)[:, -len(CHANNELS) :]
+            said += furthest(np.linalg.norm(apart, axis=1), channels, lengths)
+        return said
 
 
 def flow_means(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:

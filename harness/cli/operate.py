@@ -209,7 +209,9 @@ def score(
             rate(name, n_bytes, recorder.flows)
 
         inputs = loaded.capabilities.inputs
-        watch = Watch(scorer, recorder, FlowRules(**saved.manifest["rules"]), inputs, take, tell, interrupt)
+        watch = Watch(
+            scorer, recorder, FlowRules(**saved.manifest["rules"]), inputs, take, tell, interrupt, loaded.explains
+        )
         for name, path in found.items():
             if interrupt():
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ class FlowRecord:
     packets, bytes   of these, IP length: sent by the initiator, and by the responder
     icmp             type and code of the first packet, of ICMP
     community_id     None where addresses are hashed, for it would give them away
-    why              the strongest reason first; only of an alert
+    why              what the detector itself says, then the strongest reasons; only of an alert
     """
 
     alert: bool
@@ -50,6 +50,10 @@ class FlowRecord:
     detector: str
 
 
+Explain = Callable[[EndedFlows], list[str]]
+"""What a detector itself says of each of some flows; empty where it has nothing to say."""
+
+
 class Recorder:
     """Makes the records of a model; ``key``: addresses are replaced by a hash under it."""
 
@@ -59,18 +63,26 @@ class Recorder:
         self._key = hashlib.sha256(key.encode()).digest() if key else b""
         self.flows = self.alerts = 0
 
-    def records(self, ended: EndedFlows, columns: NDArray[np.float64]) -> Iterator[FlowRecord]:
-        """Of the flows that alert, or of all; columns (n, k): the detector's scores."""
+    def records(
+        self, ended: EndedFlows, columns: NDArray[np.float64], explain: Explain | None = None
+    ) -> Iterator[FlowRecord]:
+        """Of the flows that alert, or of all; columns (n, k): the detector's scores; ``explain`` asks it for its own
+        reasons."""
         scores = self._judge.scalar(columns)
         alert = scores > self._judge.threshold.value
         self.flows += len(scores)
         self.alerts += int(alert.sum())
         chosen = np.arange(len(scores)) if self._everything else np.flatnonzero(alert)
         if len(chosen):
-            yield from self._records(ended.take(chosen), scores[chosen], alert[chosen], columns[chosen])
+            yield from self._records(ended.take(chosen), scores[chosen], alert[chosen], columns[chosen], explain)
 
     def _records(
-        self, ended: EndedFlows, scores: NDArray[np.float64], alert: NDArray[np.bool_], columns: NDArray[np.float64]
+        self,
+        ended: EndedFlows,
+        scores: NDArray[np.float64],
+        alert: NDArray[np.bool_],
+        columns: NDArray[np.float64],
+        explain: Explain | None,
     ) -> Iterator[FlowRecord]:
         flows = ended.flows
         table = flow_columns({name: getattr(flows, name) for name in ("keys", "swapped", "first", "last", "n_packets")})
@@ -81,6 +93,9 @@ class Recorder:
         why: dict[int, list[str]] = {}
         if len(odd):
             reasons = self._reasons.of(ended.features()[odd], columns[odd])
+            if explain is not None:
+                own = explain(ended.take(odd))
+                reasons = [[text, *others] if text else others for text, others in zip(own, reasons, strict=True)]
             why = dict(zip(odd.tolist(), reasons, strict=True))
         last = _last_seen(ended)
         for i in range(len(flows)):

@@ -72,6 +72,7 @@ class Watch:
 
     write  is given the records of each block as they are ready
     tell   is told (name, bytes so far) now and then
+    explains  whether the detector has reasons of its own
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Watch:
         write: Callable[[list[FlowRecord]], None],
         tell: Callable[[str, int], None],
         stopped: Callable[[], bool],
+        explains: bool,
     ) -> None:
         self._scorer, self._recorder, self._rules, self._inputs = scorer, recorder, rules, inputs
+        self._explain = self._explained if explains else None
         self._write, self._tell, self._stopped = write, tell, stopped
         self.read = Read()
 
@@ -130,7 +133,10 @@ class Watch:
     def _collect(self, at_most: int) -> None:
         if self._scorer.waiting:
             for ended, scores in self._scorer.scored(at_most):
-                self._write(list(self._recorder.records(ended, scores)))
+                self._write(list(self._recorder.records(ended, scores, self._explain)))
+
+    def _explained(self, ended: EndedFlows) -> list[str]:
+        return self._scorer.explained(ended.batch(self._inputs))
 
 
 class Rate:

@@ -412,12 +412,27 @@ def check_save_load(subject: Subject) -> None:
     _assert_same(_scores(detector, flows), _scores(loaded, flows), REPEATED, "scores after save and load")
 
 
+def check_explain(subject: Subject) -> None:
+    """``explain`` returns one text for each flow, and changes no score."""
+    if not callable(getattr(subject.cls, "explain", None)):
+        raise unittest.SkipTest("it has no explain()")
+    detector = subject.fit(subject.new(), subject.benign(0, 300))
+    flows = subject.mixed()
+    before = _scores(detector, flows)
+    said = list(detector.explain(flows))
+    _require(
+        len(said) == len(flows) and all(isinstance(text, str) for text in said),
+        f"explain() returned {len(said)} values for {len(flows)} flows, or some that are no text",
+    )
+    _assert_same(before, _scores(detector, flows), REPEATED, "scores after explain")
+
+
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     *(check_capabilities, check_params),
     *(check_score_columns, check_score_shape, check_score_dtype, check_score_finite, check_orientation),
     *(check_order_invariance, check_batch_invariance, check_opaque_ids, check_single_flow, check_constant_columns),
     *(check_refit_independence, check_seed_determinism, check_no_mutation, check_global_random_state),
-    *(check_declared_inputs, check_calibration_replaces, check_save_load),
+    *(check_declared_inputs, check_calibration_replaces, check_save_load, check_explain),
 )
 
 

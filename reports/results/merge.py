@@ -3,8 +3,8 @@ dropped silently."""
 
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.files import link_or_copy, why
+from janus_bench.files import PART, link_or_copy, why
+from janus_bench.held import beside
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
@@ -53,13 +54,11 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
     rounded: list[str] = []
     chosen = {key: _choose(key, parts, rounded) for key in sorted({key for part in parts for key in part.records})}
     plans = _plans(parts)
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
-    except OSError as error:
-        raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
-    try:
-        staged.chmod(0o755)
+    with ExitStack() as stack:
+        try:
+            staged = stack.enter_context(beside(destination, PART))
+        except OSError as error:
+            raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
         for name in FOLDERS:
             (staged / name).mkdir()
         of_data = [part.folder / name for part in parts for name in ("truth", "timelines")]
@@ -71,8 +70,6 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         if destination.exists():
             destination.rmdir()
         staged.replace(destination)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     shared = sum(sum(key in part.records for part in parts) > 1 for key in chosen)
     kept = [part.records[key] for key, part in chosen.items()]
     return Merged(len(chosen), shared, len(plans), (*_of_rounding(rounded), *_notes(kept)))
