@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams, default_aggregator, score_columns
-from detectors.janus.explain import least_expected
 from detectors.janus.preprocess import Sequences, Standardiser
 from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.contract import Capabilities, FitContext, FlowBatch
@@ -157,7 +156,7 @@ class Janus:
     def explain(self, flows: FlowBatch) -> list[str]:
         """The packet and channel of each flow that were least expected, in words; nothing where packets are not
         read, or their continuous channels are binned."""
-        from detectors.janus.scoring import packet_surprise
+        from detectors.janus.explain import least_expected, packet_surprise
 
         fitted = self._need_fit()
         if self.params.T == 0 or self.params.cont_as_disc:

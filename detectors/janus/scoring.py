@@ -77,18 +77,15 @@ def score_sequences(
     groups: list[Group] | None = None,
     bit_network: Network | None = None,
 ) -> NDArray[np.float64]:
-    """The columns of ``score_columns(params)`` for each flow, (n, columns).
-
-    ``groups`` is any partition of the flows; by default the fast one.  ``bit_network`` scores the bits, if it is
-    another than ``network``.
-    """
+    """The columns of ``score_columns(params)`` for each flow, (n, columns); ``groups``: any partition of the flows, by
+    default the fast one; ``bit_network`` scores the bits, if it is another than ``network``."""
     bank = bank.to(network.position.device)
     columns = score_columns(params)
     bit_network = bit_network or network
-    conditions, bit_conditions = _conditions(network, params), _conditions(bit_network, params)
+    conditions, bit_conditions = conditions_of(network, params), conditions_of(bit_network, params)
     scores = np.empty((len(data), len(columns)))
     for layout in packed(data.lengths, groups):
-        flows = _Flows.of(layout, data, network, params)
+        flows = MicroBatch.of(layout, data, network, params)
         found = {} if params.cont_as_disc else _path_scores(network, conditions, flows, bank, params)
         if params.has_bit_scores:
             found |= _bit_nll(bit_network, bit_conditions, flows, bank, params)
@@ -96,36 +93,10 @@ def score_sequences(
     return scores
 
 
-@torch.inference_mode()
-def packet_surprise(
-    network: Network, data: Sequences, bank: NoiseBank, params: JanusParams, bit_network: Network | None = None
-) -> NDArray[np.float64]:
-    """How little each channel of each packet was expected, in nats, in the order of ``data`` and of its channels,
-    (total packets, C + D), or (total packets, C) without bit scores.
-
-    Of a bit the mean over t of −log p, as in ``disc_nll``; of a continuous entry ½ (v_0 − c1)², its part of
-    ``velocity`` as the nats of a unit Gaussian.  Not for binned continuous channels, which have no velocity.
-    """
-    bank = bank.to(network.position.device)
-    bit_network = bit_network or network
-    conditions, bit_conditions = _conditions(network, params), _conditions(bit_network, params)
-    judged = params.widths.continuous + (params.widths.bits if params.has_bit_scores else 0)
-    found = np.empty((len(data.packets), judged))
-    for layout in packed(data.lengths):
-        flows = _Flows.of(layout, data, network, params)
-        state = torch.cat([flows.packets, flows.shown_at_data(0, bank, params)], dim=1)  # (P, C + D)
-        _, velocity, _ = network(flows.flow, state, conditions[len(NLL_TIMES)], flows.placement)
-        parts = [(velocity - flows.packets).square() / 2]
-        if params.has_bit_scores:
-            parts.append(_bit_nlls(bit_network, bit_conditions, flows, bank, params) / len(NLL_TIMES))
-        found[layout.packet_rows(data.starts)] = torch.cat(parts, dim=1).cpu().numpy()
-    return found
-
-
 Conditions = tuple[tuple[Tensor, ...], ...]
 
 
-def _conditions(network: Network, params: JanusParams) -> Conditions:
+def conditions_of(network: Network, params: JanusParams) -> Conditions:
     """The network's modulations at each time of the bank, of which all flows share one."""
     ode_times = 1.0 - torch.arange(params.k_steps) / params.k_steps  # (K,) t_k
     times = torch.cat([torch.tensor(NLL_TIMES), ode_times]).to(network.position.device)  # (R + K,)
@@ -133,7 +104,7 @@ def _conditions(network: Network, params: JanusParams) -> Conditions:
 
 
 @dataclass(frozen=True)
-class _Flows:
+class MicroBatch:
     """One micro-batch to score.
 
     flow (B, F) and packets (P, C), c1; bits (P, D); flow_of (P,) flow of each packet; lengths (B,)
@@ -148,7 +119,7 @@ class _Flows:
     reduction: Reduction
 
     @classmethod
-    def of(cls, layout: Layout, data: Sequences, network: Network, params: JanusParams) -> _Flows:
+    def of(cls, layout: Layout, data: Sequences, network: Network, params: JanusParams) -> MicroBatch:
         device = network.position.device
         packets = torch.from_numpy(data.packets[layout.packet_rows(data.starts)]).to(device)  # (P, C + D)
         return cls(
@@ -163,10 +134,8 @@ class _Flows:
 
     def shown_bits(self, time: int, t: float, bank: NoiseBank, params: JanusParams) -> Tensor:
         """x_t of the observed bits by the bank's noise number ``time``, (P, D)."""
-        position = self.placement.position
-        return noised_bits(
-            params.discrete_source, self.bits, t, bank.uniform[time, position], bank.coin[time, position]
-        )
+        cells = time, self.placement.position
+        return noised_bits(params.discrete_source, self.bits, t, bank.uniform[cells], bank.coin[cells])
 
     def shown_at_data(self, step: int, bank: NoiseBank, params: JanusParams) -> Tensor:
         """The bits that the reverse ODE shows in its step k, (P, D): as observed, or by the bank's noise."""
@@ -175,8 +144,7 @@ class _Flows:
         return self.shown_bits(len(NLL_TIMES) + step, 1.0 - step / params.k_steps, bank, params)
 
     def sum_packets(self, values: Tensor) -> Tensor:
-        """Per-flow sums of ``values`` (P, n), (B, n) float64, each in packet order, so that company does not change
-        them."""
+        """Per-flow sums of ``values`` (P, n), (B, n) float64, in packet order, so that company does not change them."""
         return torch.zeros(len(self.flow), values.shape[1], dtype=torch.float64, device=values.device).index_add_(
             0, self.flow_of, values.double()
         )
@@ -190,14 +158,12 @@ class _Flows:
         sums = torch.cat([flow.double().sum(1, keepdim=True), self.sum_packets(packet_sums)], dim=1)  # (B, 2)
         each = sums / entries.clamp_min(1)  # (B, 2)
         packet = self.reduction(each[:, 1:], packet_sums, packets.shape[1], self.flow_of)  # (B, 1)
-        return torch.cat(
-            [each[:, :1], packet, sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)], dim=1
-        )
+        every = sums.sum(1, keepdim=True) / entries.sum(1, keepdim=True).clamp_min(1)  # (B, 1)
+        return torch.cat([each[:, :1], packet, every], dim=1)
 
 
 Reduction = Callable[[Tensor, Tensor, int, Tensor], Tensor]
-"""From means (B, n) over the packets' entries, and each packet's sums (P, n) over its so many entries, and its flow
-(P,): scores (B, n) float64."""
+"""From means (B, n) over packets, each packet's sums (P, n) over so many entries, its flow (P,): (B, n) float64."""
 
 
 def _max(means: Tensor, sums: Tensor, entries: int, flow_of: Tensor) -> Tensor:
@@ -212,7 +178,7 @@ _REDUCTIONS: dict[str, Reduction] = {"mean": lambda means, *_: means, "max": _ma
 
 
 def _path_scores(
-    network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams
+    network: Network, conditions: Conditions, flows: MicroBatch, bank: NoiseBank, params: JanusParams
 ) -> dict[str, Tensor]:
     """What the reverse ODE tells, per flow (B,)."""
     steps = params.k_steps
@@ -251,17 +217,18 @@ def _path_scores(
 
 
 def _bit_nll(
-    network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams
+    network: Network, conditions: Conditions, flows: MicroBatch, bank: NoiseBank, params: JanusParams
 ) -> dict[str, Tensor]:
-    """−log p of the observed bits, reduced over packets, per flow (B,): of each discrete channel, and the mean over
-    channels."""
-    total = _bit_nlls(network, conditions, flows, bank, params)
-    means = flows.sum_packets(total) / (len(NLL_TIMES) * flows.lengths[:, None].clamp_min(1))  # (B, D)
-    nll = flows.reduction(means, total, len(NLL_TIMES), flows.flow_of)  # (B, D)
+    """−log p of the observed bits, reduced over packets, (B,): of each discrete channel, and their mean."""
+    total, times = bit_nlls(network, conditions, flows, bank, params), len(NLL_TIMES)
+    means = flows.sum_packets(total) / (times * flows.lengths[:, None].clamp_min(1))  # (B, D)
+    nll = flows.reduction(means, total, times, flows.flow_of)  # (B, D)
     return dict(zip(BIT_COLUMNS, (nll.mean(1), *nll.unbind(1)), strict=True))
 
 
-def _bit_nlls(network: Network, conditions: Conditions, flows: _Flows, bank: NoiseBank, params: JanusParams) -> Tensor:
+def bit_nlls(
+    network: Network, conditions: Conditions, flows: MicroBatch, bank: NoiseBank, params: JanusParams
+) -> Tensor:
     """−log p of each observed bit, the sum over the bank's times, (P, D)."""
     position = flows.placement.position  # (P,)
     total = torch.zeros_like(flows.bits)  # (P, D)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from detectors.janus.config import JanusParams
 from detectors.janus.detector import Janus
-from detectors.janus.explain import furthest
 from detectors.janus.preprocess import CHANNELS
 from janus_bench.columns import PACKET_CHANNELS
 from janus_bench.contract import FitContext, FlowBatch
@@ -61,6 +60,7 @@ class PacketSpace:
 
     def explain(self, flows: FlowBatch, bank: Points) -> list[str]:
         """For each flow, in words, its packet that is furthest from all of ``bank`` (M, E), and in which channel."""
+        from detectors.janus.explain import furthest
         from detectors.janus.patches import from_nearest
 
         said = []
