@@ -206,6 +206,8 @@ def exec_detector(member: str) -> type[Program]:
         "own_file": (manifest.name, str(path), manifest.digest),
         "__doc__": Program.__doc__,
     }
+    if not capabilities.calibrates:
+        about["calibrate"] = None  # a method that is there has to be declared
     return type("Program", (Program,), about)
 
 

@@ -26,6 +26,16 @@ Names = str | Sequence[str]
 """``"a,b[x=1]"`` as on the command line, or ``["a", "b[x=1]"]``."""
 
 
+def _whole(seeds: Iterable[int]) -> tuple[int, ...]:
+    try:
+        found = tuple(seeds)
+    except TypeError:
+        found = ()
+    if not all(isinstance(seed, int) for seed in found) or not found:
+        raise UsageError(f"seeds={seeds!r}: give whole numbers in a sequence, as in seeds=[42, 43]")
+    return found
+
+
 def run(
     detectors: Names = (),
     *,
@@ -60,7 +70,7 @@ def run(
         protocol=protocol,
         detectors=_names(detectors),
         datasets=_names(datasets),
-        seeds=tuple(seeds),
+        seeds=_whole(seeds),
         profile=profile,
         split=split,
         overlay=overlay,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from janus_bench.extensions import ProtocolSpec
     from janus_bench.records import RunRecord
 
+REASONS = 10
+"""Lines about failures at the end of a run."""
 DEFAULT_JOBS = 4
 IN_PROCESS = "in-process"
 SAID = (
@@ -113,13 +115,19 @@ def handed_out(fits: int, executor: str) -> str:
 
 
 def failures(records: Sequence[RunRecord], runs: Path) -> list[str]:
-    """A line for each status but ok, with the reason and the log of its first run."""
-    failed = [record for record in records if record.status != "ok"]
+    """A line for each status but ok and each reason, with the detectors that it befell and the log of the first, the
+    most frequent first; of more than ``REASONS`` the rest is counted."""
+    failed: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        if record.status != "ok":
+            failed.setdefault((record.status, record.reason), []).append(record)
     lines = []
-    for status in dict.fromkeys(record.status for record in failed):
-        members = [record for record in failed if record.status == status]
-        first = members[0]
-        lines.append(f"{len(members)} × {status}: {first.reason} (log: {runs / 'logs' / first.fit_key}.log)")
+    for (status, reason), members in sorted(failed.items(), key=lambda item: -len(item[1])):
+        names = ", ".join(dict.fromkeys(str(record.spec["detector"]) for record in members))
+        log = runs / "logs" / members[0].fit_key
+        lines.append(f"{len(members)} × {status} ({names}): {reason} (log: {log}.log)")
+    if len(lines) > REASONS:
+        lines[REASONS:] = [f"and {len(lines) - REASONS} other reasons: `janus-bench runs list --runs {runs}`"]
     return lines
 
 

@@ -40,7 +40,7 @@ from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.contract import FitContext, FlowBatch, PacketStream, concatenated, validate_scores
 from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.files import write_array
-from janus_bench.plugins import load_detector, one_line
+from janus_bench.plugins import load_planned, one_line
 
 SCORE_BLOCK = 65_536  # Flows handed to ``score`` at once; bounds memory on large test sets.
 
@@ -106,6 +106,7 @@ class Events:
         self._stream.write(line_of(event) + "\n")
 
     def failed(self, error: BaseException, target: str | None = None) -> None:
+        sys.stdout.flush()  # what was printed before the error stands before it in the log
         traceback.print_exc(file=sys.stderr)
         status, reason = classify(error)
         self.send(Failed(status, short(reason), target))
@@ -115,6 +116,8 @@ def classify(error: BaseException) -> tuple[Literal["invalid_output", "oom", "er
     """Status and one-line reason of a row whose detector raised ``error``."""
     if isinstance(error, InvalidScores):
         return "invalid_output", str(error)
+    if isinstance(error, SystemExit):
+        return "error", f"the detector calls sys.exit({error.code!r})"
     text = one_line(error).lower()
     if (
         isinstance(error, MemoryError)
@@ -132,7 +135,7 @@ def run(job: Job, events: Told) -> None:
         raise JanusBenchError(
             f"the worker runs {own_code()}, the run was started from {job.code}: install the one that you mean"
         )
-    loaded = load_detector(job.detector)
+    loaded = load_planned(job.detector)
     params = None if loaded.params_type is None else loaded.params_type(**job.params)
     loaded = loaded.declaring(params)
     if job.version not in ("", loaded.version):
@@ -172,7 +175,7 @@ def run(job: Job, events: Told) -> None:
             )
             if target.keep:
                 detector.save(_made(folder / "out" / target.name / "model"))
-        except Exception as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the detector's failure becomes this cell's status, with its traceback in the log
             events.failed(error, target.name)
     if job.serve:
         _serve(detector, batches, loaded.capabilities.scores, folder / "out", events)
@@ -290,7 +293,7 @@ def main() -> int:
     _confine(job.max_memory if job.device == "cpu" else None)
     try:
         run(job, events)
-    except Exception as error:  # noqa: BLE001  a failed fit is the status of all its cells, with its traceback in the log
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a failed fit is the status of all its cells, with its traceback in the log
         events.failed(error)
         return 1
     events.send(Finished())

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # each as itself, or `mypy --strict` takes none of them for exported
+    from harness.api import datasets as datasets, fit as fit, run as run, score as score
     from janus_bench.columns import (
         CIC_FEATURES as CIC_FEATURES,
         CONTINUOUS_CHANNELS as CONTINUOUS_CHANNELS,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # each as itself, or `mypy --strict` takes none of them for e
         Variant as Variant,
         hookimpl as hookimpl,
     )
+    from reports.notebook import open_results as open_results
 
 _HOME = {
     "janus_bench.columns": (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,7 +257,10 @@ class Capabilities:
                 f"scores must not be named {', '.join(sorted(taken))}: stored scores have columns of these names"
             )
         if len(self.scores) > 1 and self.aggregator is None:
-            raise ValueError("several score columns need a default aggregator")
+            raise ValueError(
+                'several score columns need a default aggregator: aggregator="oas" (a Mahalanobis distance) or '
+                '"column:NAME", say'
+            )
         if self.remembers and not self.calibrates:
             raise ValueError("remembers says what calibrate does: it needs calibrates=True")
 
@@ -305,7 +308,9 @@ class Detector(Protocol):
     columns, ``capabilities`` then being those of the default parameters.
     """
 
-    capabilities: ClassVar[Capabilities]
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it reads and gives; of a class an attribute, whether it is annotated with ``ClassVar`` or not."""
 
     def fit(self, benign: FlowBatch, ctx: FitContext) -> None:
         """Learn from benign flows of the source."""

@@ -2,6 +2,7 @@
 annotations."""
 
 import dataclasses
+import json
 import math
 import operator
 import types
@@ -65,9 +66,22 @@ def build_params(detector: str, params_type: type | None, *layers: Mapping[str, 
         if expected := _unmet(hints[key], converted[key]):
             raise UsageError(f"{kind} {detector!r}: {key}={given!r} must be {expected}")
     try:
-        return params_type(**converted)
+        made = params_type(**converted)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{kind} {detector!r}: {error}") from None
+    for field in hints:
+        if not fits_into_json(value := getattr(made, field)):
+            raise UsageError(f"{kind} {detector!r}: {field} = {value!r} does not fit into JSON, as runs are named")
+    return made
+
+
+def fits_into_json(value: object) -> bool:
+    """Whether a parameter can be written down, and read again as the same."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +131,8 @@ class CheckedParams:
     after ``super().__post_init__()``.
     """
 
-    name: ClassVar[str]
-    """The detector's, which every message begins with."""
+    name: ClassVar[str] = ""
+    """The detector's, which every message begins with; that of the class where it has none."""
 
     def __post_init__(self) -> None:
         own: Any = type(self)
@@ -129,7 +143,8 @@ class CheckedParams:
     def require(self, holds: bool, field: str, expected: str) -> None:
         """UsageError ``DETECTOR: FIELD must be EXPECTED, not VALUE`` unless ``holds``."""
         if not holds:
-            raise UsageError(f"{self.name}: {field} must be {expected}, not {getattr(self, field)!r}")
+            name = self.name or type(self).__qualname__
+            raise UsageError(f"{name}: {field} must be {expected}, not {getattr(self, field)!r}")
 
 
 @cache

@@ -171,16 +171,22 @@ def detector_groups() -> Mapping[str, tuple[str, ...]]:
     return {group: tuple(names) for group, names in sorted(members.items()) if group not in taken}
 
 
+def load_planned(name: str) -> LoadedDetector:
+    """``load_detector`` of a name or file that a plan has: no other plugin is imported, and none is asked whether it
+    claims that name, too."""
+    return _in_file(name) if one_file.is_file(name) else _load(name)
+
+
 def load_detector(name: str) -> LoadedDetector:
     """Import a detector, by its own name, by a preset's or by its file, and check what it declares.
 
     UsageError for an unknown name or a wrong file, PluginError for a broken plugin.
     """
     if one_file.is_file(name):
-        return _load_file(name)
+        return _of_its_own(_in_file(name))
     family, _, member = name.partition(":")
     if name in _by_name(DETECTOR_GROUP) or (member and family in _by_name(FAMILY_GROUP)):
-        return _load(name)
+        return _of_its_own(_load(name))
     if name in presets():
         return dataclasses.replace(_load(presets()[name].detector), preset=presets()[name].params)
     for broken in colliding_detectors():
@@ -189,11 +195,17 @@ def load_detector(name: str) -> LoadedDetector:
     raise unknown("detector", name, {*detector_entries(), *presets()})
 
 
-def _load_file(request: str) -> LoadedDetector:
-    """A detector in a file of its own; rows that bore an installed one's name would be taken for that one's."""
+def _of_its_own(loaded: LoadedDetector) -> LoadedDetector:
+    """UsageError for a file whose rows would bear an installed detector's name: they would be taken for that one's."""
+    if loaded.file and loaded.name in {*_by_name(DETECTOR_GROUP), *presets()}:
+        raise UsageError(
+            f"{loaded.file}: {loaded.name!r} is an installed detector: give the file, or what is in it, another name"
+        )
+    return loaded
+
+
+def _in_file(request: str) -> LoadedDetector:
     name, cls, file, digest = one_file.load(request)
-    if name in {*_by_name(DETECTOR_GROUP), *presets()}:
-        raise UsageError(f"{request}: {name!r} is an installed detector: give the file or the class another name")
     try:
         return dataclasses.replace(describe_detector(name, cls), file=file, digest=digest)
     except PluginError as error:
@@ -230,8 +242,6 @@ def _of_file(loaded: LoadedDetector, family: str) -> LoadedDetector:
     if (own := getattr(loaded.factory, "own_file", None)) is None:
         return loaded
     name, path, digest = own
-    if name in {*_by_name(DETECTOR_GROUP), *presets()}:
-        raise UsageError(f"{path}: {name!r} is an installed detector: give it another name")
     return dataclasses.replace(loaded, name=name, file=f"{family}:{path}", digest=digest)
 
 
@@ -250,11 +260,25 @@ def describe_detector(name: str, factory: Any) -> LoadedDetector:
         dataclasses.is_dataclass(params_type) and params_type.__dataclass_params__.frozen  # type: ignore[union-attr]
     ):
         raise PluginError("`Params` must be a frozen dataclass")
+    if params_type is not None:
+        _check_defaults(params_type)
     for table in ("profiles", "presets"):
         named = getattr(factory, table, {})
         if not (isinstance(named, Mapping) and all(isinstance(overrides, Mapping) for overrides in named.values())):
             raise PluginError(f"`{table}` must map names to parameters")
     return LoadedDetector(name, factory, capabilities, params_type, getattr(factory, "profiles", {}))
+
+
+def _check_defaults(params_type: Any) -> None:
+    from janus_bench.params import fits_into_json
+
+    try:
+        defaults = dataclasses.asdict(params_type())
+    except Exception as error:  # noqa: BLE001  see load_detector
+        raise PluginError(f"`Params()` raised {one_line(error)}: every parameter needs a default") from None
+    for name, value in defaults.items():
+        if not fits_into_json(value):
+            raise PluginError(f"the default of parameter {name}, {value!r}, does not fit into JSON, as runs are named")
 
 
 @cache

@@ -85,16 +85,26 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
         raise ValueError(f"scores of shape {scores.shape} do not fit {len(columns)} columns")
     if name.startswith("column:"):
         return _one_column(name.removeprefix("column:"), columns)
-    kind, given = parse_request(name)
-    if kind not in AGGREGATORS:
-        raise unknown("aggregator", kind, {*AGGREGATORS, "column:NAME"})
-    entry = AGGREGATORS[kind]
-    options = build_params(kind, entry.options, given, kind="aggregator")
+    entry, options = _entry(name)
     if len(scores) == 0:
         raise UsageError(f"aggregator {name!r} needs benign calibration scores, there are none")
     prepare = _preparation(scores, columns, options)
     scalar = entry.fit(prepare(scores), options)
     return lambda values: scalar(prepare(values))
+
+
+def check_aggregator(name: str) -> None:
+    """UsageError for one that there is not, whatever the score columns are."""
+    if not name.startswith("column:"):
+        _entry(name)
+
+
+def _entry(name: str) -> tuple[Aggregator, Any]:
+    kind, given = parse_request(name)
+    if kind not in AGGREGATORS:
+        raise unknown("aggregator", kind, {*AGGREGATORS, "column:NAME"})
+    entry = AGGREGATORS[kind]
+    return entry, build_params(kind, entry.options, given, kind="aggregator")
 
 
 def _one_column(name: str, columns: tuple[str, ...]) -> Scalar:

@@ -4,6 +4,7 @@ fault."""
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -414,7 +415,7 @@ def test_a_detector_without_anything_gets_a_result_for_every_check():
     assert "capabilities" in results[0].message
 
 
-def test_an_exception_becomes_one_line_and_stops_no_other_check():
+def test_an_exception_is_one_line_with_its_place_and_a_cause_is_said_once():
     class Raises(Sound):
         def score(self, flows):
             raise RuntimeError("first line\nsecond line")
@@ -423,7 +424,11 @@ def test_an_exception_becomes_one_line_and_stops_no_other_check():
             pass
 
     results = {result.name: result for result in check_detector(Raises)}
-    assert results["score_shape"].message == "RuntimeError: first line"
+    first, again = results["score_columns"], results["score_shape"]
+    assert first.status == "failed"
+    assert re.fullmatch(r"RuntimeError: first line \(test_conformance.py, line \d+\)", first.message)
+    assert (again.status, again.message) == ("not made", "fails as score_columns does")
+    assert (results["orientation"].status, results["orientation"].message) == ("not made", "needs score_columns")
     assert results["params"].status == "passed"
 
 

@@ -129,7 +129,7 @@ def test_a_name_that_is_not_there_or_taken_is_refused(mine: Path, tmp_path: Path
         load_detector(f"{mine}:Fax")
     with pytest.raises(UsageError, match=r"nothing\.py: No such file"):
         load_detector(str(tmp_path / "nothing.py"))
-    with pytest.raises(UsageError, match="'janus' is an installed detector: give the file or the class another"):
+    with pytest.raises(UsageError, match="'janus' is an installed detector: give the file, or what"):
         load_detector(str(mine.rename(tmp_path / "janus.py")))
 
 

@@ -110,7 +110,7 @@ def worked(
     kind = type("Given", (detector,), {"given": []})
     monkeypatch.setattr(
         worker,
-        "load_detector",
+        "load_planned",
         lambda name: LoadedDetector(name, kind, kind.capabilities, getattr(kind, "Params", None), {}),
     )
     heard = Heard()

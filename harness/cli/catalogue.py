@@ -1,10 +1,8 @@
 """Lists of what is installed: detectors, protocols, metrics, renderers; and the conformance check."""
 
 import dataclasses
-import importlib
-import sys
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,9 +10,8 @@ import typer
 from harness.cli import completing, console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
-from janus_bench.errors import JanusBenchError, PluginError, unknown
+from janus_bench.errors import JanusBenchError, unknown
 from janus_bench.extensions import ProtocolSpec
-from janus_bench.one_file import is_file
 from janus_bench.params import build_params, parse_request
 
 if TYPE_CHECKING:
@@ -102,43 +99,24 @@ def check(
 ) -> None:
     """Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.  Exit code 1 if a
     check fails."""
-    from janus_bench.conformance import check_detector
+    from harness.checking import check_apart
+    from harness.cli.progress import PreparationProgress
 
-    results = check_detector(*_subject(target))
+    with PreparationProgress() as progress:
+        results, printed = check_apart(target, lambda name, share: progress(f"checking {target}: {name}", share))
+    if printed.strip():
+        console.say(f"{target} printed:\n{printed.rstrip()}")
     console.table(
         ("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output
     )
+    number = Counter(result.status for result in results)
     failed = [result.name for result in results if result.status == "failed"]
     console.say(
-        f"{target}: {len(results) - len(failed)} of {len(results)} checks passed"
+        f"{target}: {number['passed']} of {number['passed'] + len(failed)} checks passed"
+        + "".join(f"; {number[status]} {status}" for status in ("exempt", "not made") if number[status])
         + (f"; failed: {', '.join(failed)}" if failed else "")
     )
     raise typer.Exit(1 if failed else 0)
-
-
-def _subject(target: str) -> tuple[Any, Any]:
-    """A detector's class, and its parameters where the target asks for some of its own (a preset, or brackets)."""
-    name, given = parse_request(target)
-    if ":" in name and not is_file(name) and name.partition(":")[0] not in plugins.detector_families():
-        return _imported(target), None
-    loaded = plugins.load_detector(name)
-    if not (loaded.preset or given):
-        return loaded.factory, None
-    profile = loaded.profiles.get("check", loaded.profiles.get("quick", {}))
-    return loaded.factory, build_params(loaded.name, loaded.params_type, profile, loaded.preset, given)
-
-
-def _imported(target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # noqa: BLE001  whatever the author's module raises is one line
-        raise PluginError(f"{target} cannot be loaded: {plugins.one_line(error)}") from None
-    try:
-        return plugins.describe_detector(target, factory).factory
-    except PluginError as error:
-        raise PluginError(f"{target} {error}") from None
 
 
 def protocols(output: ListFormat = "table") -> None:

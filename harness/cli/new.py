@@ -41,7 +41,7 @@ def new(
     console.say(f"wrote {folder}: the detector is {folder / package / '__init__.py'}. Next:")
     console.out(
         f"pip install -e {folder}\njanus-bench detector check {name}\n"
-        f"janus-bench run --protocol within --detectors {name},iforest --seeds 42"
+        f"janus-bench run --protocol within --detectors {name},iforest --datasets synthetic_office --seeds 42"
     )
 
 

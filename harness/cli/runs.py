@@ -40,7 +40,10 @@ def show_list(
         for run in asked.values()
         if status in ("", run.status)
     ]
-    console.table(("key", "detector", "regime", "cell", "seed", "status", "reason"), rows, output)
+    if rows or output == "json":
+        console.table(("key", "detector", "regime", "cell", "seed", "status", "reason"), rows, output)
+    else:
+        console.say(f"no run in {runs} is {status}" if status else f"no run in {runs}")
 
 
 def log(key: RunKey, runs: Runs = DEFAULT_RUNS) -> None:
@@ -70,9 +73,9 @@ def why(
     defaults = {field.name: field.default for field in fields(RunSpec) if field.default is not MISSING}
     stored, now = (_flat(json.loads(canonical_json(each))) for each in ({**defaults, **record.spec}, asdict(spec)))
     changed = [name for name in dict.fromkeys((*stored, *now)) if stored.get(name, "–") != now.get(name, "–")]
-    console.table(
-        ("declared", "stored", "now"), [(name, stored.get(name, "–"), now.get(name, "–")) for name in changed], output
-    )
+    if changed or output == "json":
+        rows = [(name, stored.get(name, "–"), now.get(name, "–")) for name in changed]
+        console.table(("declared", "stored", "now"), rows, output)
     if changed:
         console.say(f"{record.key} would be {spec.key} now: it is run anew, and what is stored stays")
     else:

@@ -34,7 +34,7 @@ class InProcessExecutor:
         except KeyboardInterrupt:
             stop.set()
             return Outcome("interrupted", "interrupted by the user", time.monotonic() - started, None)
-        except Exception as error:  # noqa: BLE001  as of a child: the failure of a fit is the status of its runs
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as of a child: the failure of a fit is the status of its runs
             _print(log)
             status, reason = worker.classify(error)
             return Outcome(status, short(reason), time.monotonic() - started, None, log.getvalue().encode())

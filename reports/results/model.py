@@ -28,6 +28,7 @@ from janus_bench.records import (
     RunRecord,
     canonical_json,
 )
+from protocols.aggregators import check_aggregator
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
 from reports.results.sites import SITE, Sizes, TableSites, view_of
@@ -79,7 +80,10 @@ class Measure:
 
 
 def measure_of(name: str, aggregator: str | None = None) -> Measure:
-    """``auroc``, ``auroc@2+``, ``auroc@site``, …  UsageError for a metric that is not installed."""
+    """``auroc``, ``auroc@2+``, ``auroc@site``, …  UsageError for a metric that is not installed, or an aggregator that
+    there is not."""
+    if aggregator and aggregator != BEST_FIXED:
+        check_aggregator(aggregator)
     found = plugins.metrics()
     for suffix in sorted((*VIEWS, SITE), key=len, reverse=True):
         base = name.removesuffix(suffix)
