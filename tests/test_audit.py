@@ -73,6 +73,7 @@ def view_of(flows: list[list[Packet]], attack: list[bool], **given_columns: Any)
         "ends": np.tile([0, 1], (n, 1)),
         "ports": np.tile([40000, 80], (n, 1)),
         "proto": np.full(n, 6),
+        "start": np.zeros(n),
         "manifest": {"labels": {}, "unmatched_flows": 0, "packets": {"read": len(rows), "dropped": {}, "noted": {}}},
     }
     features = flow_features(offsets, packets["size"], packets["iat"], packets["bits"])
@@ -437,19 +438,19 @@ def test_flows_that_stand_in_two_captures_are_found_and_planted_nowhere_else(tmp
 def test_every_finding_says_what_to_do_and_fail_on_is_an_exit_code(home, monkeypatch, capsys):
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "400")  # no cell is broken
-    command.audit("alpha", "json")
+    command.audit(["alpha"], "json")
     found = json.loads(capsys.readouterr().out)["findings"]
     assert "parts.thresholds" in {finding["key"] for finding in found}
     for finding in found:
         assert finding["action"] == action_for(finding["key"]) in ACTIONS.values()
     with pytest.raises(typer.Exit) as end:
-        command.audit("alpha", "table", "warning")
+        command.audit(["alpha"], "table", None, "warning")
     assert end.value.exit_code == 3
     said = capsys.readouterr()
     warnings = [finding for finding in found if finding["severity"] != "note"]
     assert f"alpha: {len(warnings)} finding(s) of severity warning or graver" in said.err
     assert all(f"to do: {finding['action']}" in " ".join(said.out.split()) for finding in found)
-    command.audit("alpha", "table", "error")  # none is so grave
+    command.audit(["alpha"], "table", None, "error")  # none is so grave
     documented = DOCS.read_text(encoding="utf-8")
     assert [key for key in ACTIONS if key not in documented] == []
 
@@ -549,11 +550,11 @@ def test_the_same_dataset_gives_the_same_document_quickly_and_the_documentation_
 def test_the_command_prints_one_document_or_a_table(home, monkeypatch, capsys):
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "400")  # no cell is broken
-    command.audit("alpha", "json")
+    command.audit(["alpha"], "json")
     document = json.loads(capsys.readouterr().out)
     assert (document["dataset"], document["flows"]) == ("alpha", 840)
     assert document["partition"]["kind"] in ("grouped", "time blocks")
-    command.audit("alpha", "table")
+    command.audit(["alpha"], "table")
     printed = capsys.readouterr().out
     paragraphs = " ".join(printed.split())  # broken at words, where they are longer than a line
     assert all(finding["text"] in paragraphs for finding in document["findings"])
@@ -591,4 +592,4 @@ def test_audit_store_reports_progress(home):
     }
     audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
     assert heard == sorted(heard)
-    assert len(heard) == 10
+    assert len(heard) == 12

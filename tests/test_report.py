@@ -56,7 +56,14 @@ AUDIT: dict[str, Any] = {
             "detail": {"n": 4, "share": 0.5},
         }
     ],
-    "tables": [{"title": "twins", "columns": ["part", "n"], "rows": [["train", 1234], ["test", None]]}],
+    "tables": [
+        {
+            "title": "twins",
+            "columns": ["part", "n"],
+            "units": ["text", "count"],
+            "rows": [["train", 1234], ["test", None]],
+        }
+    ],
 }
 
 

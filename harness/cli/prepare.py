@@ -113,7 +113,7 @@ def prepare(
         for line in said:
             console.say(line)
     _print(manifest)
-    audit.audit(name)
+    audit.audit([name])
 
 
 def _prepare_tables(
