@@ -120,7 +120,7 @@ def _distance(value: float | None, by: str, *, own: bool) -> Cell:
 
 
 @dataclass(frozen=True)
-class Tile:
+class CountTile:
     what: str
     value: str
     small: str = ""
@@ -128,7 +128,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasureGroup:
     """Measures of one check, folded; said: how many of them have which status."""
 
     title: str
@@ -137,15 +137,15 @@ class Group:
 
 
 @dataclass(frozen=True)
-class AuditView:
+class AuditOfDataset:
     """A dataset on the page of audits."""
 
     dataset: str
     flags: str
-    tiles: list[Tile]
+    tiles: list[CountTile]
     findings: list[tuple[str, str, str]]
     partition: str
-    groups: list[Group]
+    groups: list[MeasureGroup]
 
 
 def render_audits(documents: Sequence[Mapping[str, Any]], distances: Mapping[str, Any] | None = None) -> str:
@@ -162,13 +162,13 @@ def render_audits(documents: Sequence[Mapping[str, Any]], distances: Mapping[str
     )
 
 
-def _view(document: Mapping[str, Any]) -> AuditView:
+def _view(document: Mapping[str, Any]) -> AuditOfDataset:
     found, name = Counter(str(each["severity"]) for each in document["findings"]), str(document["dataset"])
     flags, partition = " · SYNTHETIC DATA" if document["synthetic"] else "", document["partition"]
     tiles = [
-        Tile("benign flows", count(document["benign"])),
-        Tile("attack flows", count(document["attack"])),
-        *(Tile(f"{each}s", str(found[each]), css=each if found[each] else "") for each in SEVERITIES),
+        CountTile("benign flows", count(document["benign"])),
+        CountTile("attack flows", count(document["attack"])),
+        *(CountTile(f"{each}s", str(found[each]), css=each if found[each] else "") for each in SEVERITIES),
     ]
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for measure in document["measures"]:
@@ -178,13 +178,13 @@ def _view(document: Mapping[str, Any]) -> AuditView:
         statuses = Counter(str(measure["status"]) for measure in measures)
         said = ", ".join(f"{number} {status}" for status, number in statuses.items())
         title = GROUPS.get(kind, kind)
-        groups.append(Group(title, said, measures_table(measures, f"{name} · {title}{flags}")))
+        groups.append(MeasureGroup(title, said, measures_table(measures, f"{name} · {title}{flags}")))
     for table in document["tables"]:
         said, title = f"{len(table['rows'])} rows", str(table["title"])
-        groups.append(Group(title, said, numbers_table(table, f"{name} · {title}{flags}")))
+        groups.append(MeasureGroup(title, said, numbers_table(table, f"{name} · {title}{flags}")))
     why = f" ({partition['reason']})" if partition["reason"] else ""
     division = (
         f"Partition of seed {document['seed']}: {partition['kind']}{why}. Content {str(document['hash'])[:12]}, audit "
         f"version {document['audit_version']}."
     )
-    return AuditView(name, flags, tiles, findings_of(document), division, groups)
+    return AuditOfDataset(name, flags, tiles, findings_of(document), division, groups)
