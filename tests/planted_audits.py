@@ -396,9 +396,8 @@ DEFECTS: dict[str, tuple[Callable[[Planted], None], set[str]]] = {
 """What is planted → how, and the keys of all findings that have to come of it."""
 
 
-def found(name: str, folder: Path, seed: int = 0) -> set[str]:
-    """Keys of the findings of the dataset with this defect."""
-    planted = draw(seed)
+def found(name: str, folder: Path, planted: Planted) -> set[str]:
+    """Keys of the findings of the dataset with this defect; ``planted``: what ``draw`` gave, which is changed."""
     DEFECTS[name][0](planted)
     return {finding["key"] for finding in command.document(write(planted, folder, "planted"))["findings"]}
 
@@ -417,5 +416,5 @@ if __name__ == "__main__":
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(sys.argv[1:] or DEFECTS):
-            rows[name] = found(name, Path(folder) / str(number))
+            rows[name] = found(name, Path(folder) / str(number), draw(0))
     print(table(rows))
