@@ -402,19 +402,18 @@ def found(name: str, folder: Path, planted: Planted) -> set[str]:
     return {finding["key"] for finding in command.document(write(planted, folder, "planted"))["findings"]}
 
 
-def table(rows: dict[str, set[str]]) -> str:
-    """The table of ``docs/audits.md``."""
-    lines = ["| planted | found | missed, or found beside it |", "|---|---|---|"]
-    for name, keys in rows.items():
-        expected = DEFECTS[name][1]
-        cells = [", ".join(f"`{key}`" for key in sorted(of)) or "–" for of in (keys & expected, keys ^ expected)]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
+HEAD = ["| planted | found | missed, or found beside it |", "|---|---|---|"]
+
+
+def row(name: str, keys: set[str]) -> str:
+    """A line of the table of ``docs/audits.md``."""
+    expected = DEFECTS[name][1]
+    cells = [", ".join(f"`{key}`" for key in sorted(of)) or "–" for of in (keys & expected, keys ^ expected)]
+    return f"| {name} | {cells[0]} | {cells[1]} |"
 
 
 if __name__ == "__main__":
-    rows = {}
+    print(*HEAD, sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(sys.argv[1:] or DEFECTS):
-            rows[name] = found(name, Path(folder) / str(number), draw(0))
-    print(table(rows))
+            print(row(name, found(name, Path(folder) / str(number), draw(0))), flush=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.render.html.cells import left, numeric, right, signs, text
+from reports.render.html.cells import left, numeric, right, text
 from reports.render.html.drawing import draw
 from reports.tables.fields import NONE, count, number, share
 from reports.tables.model import Cell, Table, TableRow
@@ -18,7 +18,7 @@ SHADES = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)  # Distances between which the shades o
 DISTANCE_HINT = (
     "Benign flows against benign flows, channel by channel: the largest Kolmogorov–Smirnov distance between two "
     "networks of any of the channel’s numbers of a flow, named below it. 0: the same distribution; 1: one threshold "
-    "divides the networks. Outlined cells are a network against itself, training against test captures: what lies "
+    "divides the networks; the darker, the further apart. Outlined cells are a network against itself, training against test captures: what lies "
     "below them is no distance between networks. The further a target lies from its source, the less a fall of AUROC "
     "says of the detector."
 )
@@ -116,7 +116,7 @@ def _distance(value: float | None, by: str, *, own: bool) -> Cell:
     if value is None:
         return text(NONE, f"n{outlined}")
     shade = sum(value > bound for bound in SHADES)
-    return Cell(signs(f"{value:.2f}"), value, small=by, css=f"n q{shade}{outlined}")
+    return Cell(f"{value:.2f}".removeprefix("0"), value, small=by, css=f"n q{shade}{outlined}")
 
 
 @dataclass(frozen=True)
