@@ -18,9 +18,9 @@ SHADES = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)  # Distances between which the shades o
 DISTANCE_HINT = (
     "Benign flows against benign flows, channel by channel: the largest Kolmogorov–Smirnov distance between two "
     "networks of any of the channel’s numbers of a flow, named below it. 0: the same distribution; 1: one threshold "
-    "divides the networks; the darker, the further apart. Outlined cells are a network against itself, training against test captures: what lies "
-    "below them is no distance between networks. The further a target lies from its source, the less a fall of AUROC "
-    "says of the detector."
+    "divides the networks; the darker, the further apart. Outlined cells are a network against itself, training "
+    "against test captures: what lies below them is no distance between networks. The further a target lies from its "
+    "source, the less a fall of AUROC says of the detector."
 )
 GROUPS = {
     "coverage": "Labels",
