@@ -22,7 +22,7 @@ ANEW = (
     "attacks have the window of one tool",
     "connections go on in the next file",
     "attacks on benign 5-tuples",
-    "attacks between one pair of hosts",
+    "each family between one pair of hosts",
 )
 
 
