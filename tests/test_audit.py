@@ -7,6 +7,7 @@ import html
 import itertools
 import json
 import math
+import re
 import shutil
 import time
 from collections import Counter
@@ -655,6 +656,28 @@ def test_the_command_prints_one_document_or_a_table_or_writes_a_page(home, tmp_p
     paragraphs = " ".join(printed.split())  # broken at words, where they are longer than a line
     assert all(finding["text"] in paragraphs for finding in document["findings"])
     assert all(measure["what"] in paragraphs for measure in document["measures"])
+
+
+def test_several_datasets_have_an_audit_each_and_the_distances_between_them(home, monkeypatch, capsys):
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "400")
+    finding = {"key": "parts.train", "severity": "warning", "text": "few", "action": "add some"}
+    about = {"synthetic": False, "benign": 1, "attack": 1, "seed": 42, "measures": [], "tables": []}
+    about |= {"findings": [finding], "partition": {"kind": "grouped", "reason": ""}}
+    monkeypatch.setattr(command, "document", lambda store, progress: about | {"dataset": store.name})
+    with pytest.raises(typer.Exit):
+        command.audit(["alpha", "beta", "alpha"], "json", None, "warning")
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert [each["dataset"] for each in document["audits"]] == document["distances"]["datasets"] == ["alpha", "beta"]
+    assert said.err.count("1 finding(s) of severity warning or graver") == 2
+    command.audit(["alpha", "beta"])
+    printed = capsys.readouterr().out
+    for channel in ("sizes", "timing", "flags", "window"):
+        values, by = (document["distances"][part][channel] for part in ("values", "by"))
+        assert values[0][1] == values[1][0]
+        assert re.search(rf"^alpha +beta .*{values[0][1]:.2f} {by[0][1]}", printed, re.MULTILINE)
+        assert re.search(rf"^beta +itself .*{values[1][1]:.2f} {by[1][1]}", printed, re.MULTILINE)
 
 
 def test_a_dataset_of_one_class_is_audited(home):

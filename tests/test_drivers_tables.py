@@ -144,7 +144,7 @@ def test_a_cross_run_of_the_four_netflow_tables_ends_with_every_row_ok_or_skippe
     names = {"unsw_nb15": "NF-UNSW-NB15-v2", "ton_iot": "NF-ToN-IoT-v2", "bot_iot": "NF-BoT-IoT-v2"}
     names["cse_cic_ids2018"] = "NF-CSE-CIC-IDS2018-v2"
     for seed, (which, name) in enumerate(names.items(), 1):
-        write(tmp_path / f"{name}.csv", HEADER, netflow(700, seed))
+        write(tmp_path / f"{name}.csv", HEADER, netflow(500, seed))
         command.prepare(f"nf_v2[which={which}]", None, tmp_path, name=which)
     done = run("mahalanobis,length", datasets=list(names), seeds=[1], runs=tmp_path / "runs", executor="in-process")
     rows = {row["detector"]: row for row in done.leaderboard().document["rows"]}
