@@ -38,6 +38,7 @@ from datasets_registry.plugin import janus_bench_datasets
 from datasets_registry.store import FlowStore
 from harness.cli import audit as command
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
+from janus_bench.errors import UsageError
 from tests.conftest import SHARED_DATA, needs_shared_data, write_example_captures
 
 DOMAINS = SHARED_DATA / "domains"
@@ -638,6 +639,17 @@ def test_the_command_prints_one_document_or_a_table_or_writes_a_page(home, tmp_p
     command.audit(["alpha"], "json", page)
     document = json.loads(capsys.readouterr().out)
     assert (document["dataset"], document["flows"]) == ("alpha", 840)
+    about = {"audit_version", "dataset", "hash", "synthetic", "flows", "benign", "attack", "seed", "partition"}
+    assert set(document) == about | {"headline", "findings", "measures", "tables"}  # what programs may rely on
+    assert {frozenset(each) for each in document["findings"]} == {
+        frozenset(("key", "severity", "text", "short", "value", "threshold", "action"))
+    }
+    assert {frozenset(each) for each in document["measures"]} == {
+        frozenset(("key", "what", "unit", "value", "detail", "status"))
+    }
+    assert {frozenset(each) for each in document["tables"]} == {frozenset(("key", "title", "columns", "units", "rows"))}
+    with pytest.raises(UsageError, match=r"no such folder\): choose another file with -o"):
+        command.audit(["alpha"], "json", tmp_path / "nowhere" / "audit.html")
     severities = {finding["key"]: finding["severity"] for finding in document["findings"]}
     for measure in document["measures"]:
         expected = {severities.get(measure["key"], "ok"), *({"measured"} - {severities.get(measure["key"])})}

@@ -43,6 +43,8 @@ def audit(
     what to do.  Of several datasets also how far their benign flows lie from each other."""
     from datasets_registry.registry import open_dataset
 
+    if page is not None:
+        console.check_place(page)
     with PreparationProgress() as progress:
         stores = [open_dataset(name, progress) for name in dict.fromkeys(names)]
         found = [document(store, progress) for store in stores]

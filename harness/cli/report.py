@@ -11,7 +11,7 @@ import typer
 from harness.cli import console, leaderboard
 from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import DataError, UsageError
+from janus_bench.errors import DataError
 
 if TYPE_CHECKING:
     from reports.results.model import ResultTable
@@ -28,11 +28,7 @@ def report(
     from reports.render.html.page import render_page
 
     table = leaderboard.read(runs, protocol)
-    if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
-        raise UsageError(
-            f"cannot write {file} ({'it is a folder' if file.is_dir() else 'no such folder'}): choose another "
-            "file with -o"
-        )
+    console.check_place(file)  # before the scores are read, which may take a while
     with PreparationProgress() as progress:
         audits, distances = _audits(table, progress)
         page = render_page(collect(table, audits, progress, distances)).encode(errors="replace")
