@@ -3,9 +3,11 @@ not."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import math
+import re
 import shutil
 import time
 from collections import Counter
@@ -23,8 +25,10 @@ from datasets_registry.audits import audit_store
 from datasets_registry.audits.actions import ACTIONS, action_for
 from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
 from datasets_registry.audits.captures import coverage, origins, separable_captures
+from datasets_registry.audits.channels import BenignFlows, distances
 from datasets_registry.audits.duplicates import duplicates, sequence_hashes
-from datasets_registry.audits.parts import repeated, sizes
+from datasets_registry.audits.families import families
+from datasets_registry.audits.parts import repeated, shared_tuples, sizes
 from datasets_registry.audits.separability import best_feature, flag_rarity, one_rule, port_rarity, separability
 from datasets_registry.audits.unseen import unseen
 from datasets_registry.audits.view import Answer, AuditView
@@ -34,6 +38,7 @@ from datasets_registry.plugin import janus_bench_datasets
 from datasets_registry.store import FlowStore
 from harness.cli import audit as command
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
+from janus_bench.errors import UsageError
 from tests.conftest import SHARED_DATA, needs_shared_data, write_example_captures
 
 DOMAINS = SHARED_DATA / "domains"
@@ -73,6 +78,7 @@ def view_of(flows: list[list[Packet]], attack: list[bool], **given_columns: Any)
         "ends": np.tile([0, 1], (n, 1)),
         "ports": np.tile([40000, 80], (n, 1)),
         "proto": np.full(n, 6),
+        "start": np.zeros(n),
         "manifest": {"labels": {}, "unmatched_flows": 0, "packets": {"read": len(rows), "dropped": {}, "noted": {}}},
     }
     features = flow_features(offsets, packets["size"], packets["iat"], packets["bits"])
@@ -356,6 +362,86 @@ def test_a_control_that_misses_one_half_is_told(monkeypatch):
     assert "control.forest" in keys(separability(view, {"train": np.arange(0, 200, 4)}, 1))
 
 
+def test_5_tuples_in_training_and_test_are_counted_in_either_direction():
+    ends = np.array([[0, 1], [1, 0], [0, 1], [0, 2], [0, 1], [2, 0]])
+    ports = np.array([[500, 80], [80, 500], [500, 81], [500, 80], [500, 80], [80, 500]])
+    proto = np.array([6, 6, 6, 6, 17, 6])
+    view = view_of([[(0, 40, 0, 0.0)]] * 6, [False] * 4 + [True] * 2, ends=ends, ports=ports, proto=proto)
+    parts = {"train": np.array([0, 3]), "test_benign": np.array([1, 2]), "test_attack": np.array([4, 5])}
+    answer = shared_tuples(view, parts, {**parts, "test_benign": np.array([2])})
+    assert (
+        value(answer, "tuples.benign_in_train_grouped") == 0.5
+    )  # another port, and another protocol, are other tuples
+    assert value(answer, "tuples.attack_in_train_grouped") == 0.5
+    assert value(answer, "tuples.benign_in_train_random") == 0
+    assert keys(answer) == {"tuples.benign_in_train_grouped", "tuples.attack_in_train_grouped"}
+
+
+def test_a_family_is_counted_by_hosts_time_and_twins():
+    flood, web = [(0, 40, 1, 0.0)], [(0, 60, 1, 0.0), (1, 70, 1, 5.0)]
+    view = view_of(
+        [flood] * 30 + [web] * 3,
+        [True] * 30 + [False] * 3,
+        family=np.array(["flood"] * 30 + ["web"] * 3),
+        ends=np.array([[0, 1]] * 15 + [[1, 0]] * 15 + [[2, 1], [2, 3], [3, 2]]),
+        start=np.concatenate([np.linspace(0, 59, 30), [0, 1800, 3600]]),
+        capture=np.array([0] * 30 + [1, 1, 2]),
+    )
+    answer = families(view)
+    (table,) = answer.tables
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert rows["flood"] == {
+        "family": "flood", "class": "attack", "flows": 30, "captures": 1, "senders": 2, "receivers": 2, "host pairs": 1,
+        "span": pytest.approx(59 / 3600), "twins": 1.0, "one packet": 1.0,
+    }  # fmt: skip
+    assert (rows["web"]["senders"], rows["web"]["host pairs"], rows["web"]["span"]) == (2, 2, 1.0)
+    assert keys(answer) == {"families.one_pair", "families.one_minute"}
+    assert len(table.units) == len(table.columns)
+
+
+def largest_gap(one: list[float], other: list[float]) -> float:
+    """Of two empirical distribution functions, counted."""
+    return max(
+        abs(sum(each <= at for each in one) / len(one) - sum(each <= at for each in other) / len(other))
+        for at in {*one, *other}
+    )
+
+
+def test_networks_are_as_far_apart_as_the_distributions_of_a_channel_say():
+    rng = np.random.default_rng(7)
+
+    def network(window: int) -> tuple[list[list[Packet]], BenignFlows]:
+        flows = [
+            [
+                (place % 2, int(rng.integers(40, 1400)), int(rng.integers(100) + window), 9.0 * place)
+                for place in range(3)
+            ]
+            for _ in range(120)
+        ]
+        view = view_of(flows, [False] * 100 + [True] * 20)
+        parts = {"train": np.arange(50), "test_benign": np.arange(50, 100)}
+        return flows, BenignFlows.of(view, parts, 1)
+
+    (near, one), (far, other) = network(0), network(50)
+    found = distances({"one": one, "other": other})
+
+    def mean_window(flows: list[list[Packet]]) -> list[float]:
+        return [sum(packet[2] for packet in flow) / 3 for flow in flows]
+
+    expected = {
+        "win_mean": largest_gap(mean_window(near[:100]), mean_window(far[:100])),
+        "win_min": largest_gap(*([float(min(p[2] for p in flow)) for flow in flows[:100]] for flows in (near, far))),
+        "win_max": largest_gap(*([float(max(p[2] for p in flow)) for flow in flows[:100]] for flows in (near, far))),
+    }
+    matrix, names = found["values"]["window"], found["by"]["window"]
+    assert matrix[0][1] == matrix[1][0] == pytest.approx(max(expected.values()), abs=1e-6)
+    assert expected[names[0][1]] == max(expected.values())
+    itself = [largest_gap(mean_window(near[:50]), mean_window(near[50:100]))]
+    assert matrix[0][0] >= itself[0] - 1e-9
+    assert found["values"]["timing"][0][1] == 0  # attacks do not count, and gaps are alike
+    assert found["flows"] == {"one": 100, "other": 100}
+
+
 def test_small_parts_are_told_and_large_ones_are_not():
     def found(train: int, cal_b: int, benign: int, attacks: int) -> dict[str, str]:
         n = train + cal_b + benign
@@ -437,19 +523,19 @@ def test_flows_that_stand_in_two_captures_are_found_and_planted_nowhere_else(tmp
 def test_every_finding_says_what_to_do_and_fail_on_is_an_exit_code(home, monkeypatch, capsys):
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "400")  # no cell is broken
-    command.audit("alpha", "json")
+    command.audit(["alpha"], "json")
     found = json.loads(capsys.readouterr().out)["findings"]
     assert "parts.thresholds" in {finding["key"] for finding in found}
     for finding in found:
         assert finding["action"] == action_for(finding["key"]) in ACTIONS.values()
     with pytest.raises(typer.Exit) as end:
-        command.audit("alpha", "table", "warning")
+        command.audit(["alpha"], "table", None, "warning")
     assert end.value.exit_code == 3
     said = capsys.readouterr()
     warnings = [finding for finding in found if finding["severity"] != "note"]
     assert f"alpha: {len(warnings)} finding(s) of severity warning or graver" in said.err
     assert all(f"to do: {finding['action']}" in " ".join(said.out.split()) for finding in found)
-    command.audit("alpha", "table", "error")  # none is so grave
+    command.audit(["alpha"], "table", None, "error")  # none is so grave
     documented = DOCS.read_text(encoding="utf-8")
     assert [key for key in ACTIONS if key not in documented] == []
 
@@ -546,18 +632,64 @@ def test_the_same_dataset_gives_the_same_document_quickly_and_the_documentation_
     assert [key for key in measured if f"`{key}`" not in documented] == []
 
 
-def test_the_command_prints_one_document_or_a_table(home, monkeypatch, capsys):
+def test_the_command_prints_one_document_or_a_table_or_writes_a_page(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "400")  # no cell is broken
-    command.audit("alpha", "json")
+    page = tmp_path / "audit.html"
+    command.audit(["alpha"], "json", page)
     document = json.loads(capsys.readouterr().out)
     assert (document["dataset"], document["flows"]) == ("alpha", 840)
+    about = {"audit_version", "dataset", "hash", "synthetic", "flows", "benign", "attack", "seed", "partition"}
+    assert set(document) == about | {"headline", "findings", "measures", "tables"}  # what programs may rely on
+    assert {frozenset(each) for each in document["findings"]} == {
+        frozenset(("key", "severity", "text", "short", "value", "threshold", "action"))
+    }
+    assert {frozenset(each) for each in document["measures"]} == {
+        frozenset(("key", "what", "unit", "value", "detail", "status"))
+    }
+    assert {frozenset(each) for each in document["tables"]} == {frozenset(("key", "title", "columns", "units", "rows"))}
+    with pytest.raises(UsageError, match=r"no such folder\): choose another file with -o"):
+        command.audit(["alpha"], "json", tmp_path / "nowhere" / "audit.html")
+    severities = {finding["key"]: finding["severity"] for finding in document["findings"]}
+    for measure in document["measures"]:
+        expected = {severities.get(measure["key"], "ok"), *({"measured"} - {severities.get(measure["key"])})}
+        assert (measure["status"] in expected) == (measure["value"] is not None), measure
+        assert (measure["status"] == "not applicable") == ("reason" in measure["detail"]) == (measure["value"] is None)
+        if measure["key"] in severities and measure["value"] is not None:
+            assert measure["status"] == severities[measure["key"]]
+    written = page.read_text(encoding="utf-8")
+    assert "http:" not in written.replace("http-equiv", "")
+    assert "https:" not in written
+    assert all(html.escape(finding["text"]) in html.escape(html.unescape(written)) for finding in document["findings"])
+    assert written.count("To do: ") == len(document["findings"])
     assert document["partition"]["kind"] in ("grouped", "time blocks")
-    command.audit("alpha", "table")
+    command.audit(["alpha"], "table")
     printed = capsys.readouterr().out
     paragraphs = " ".join(printed.split())  # broken at words, where they are longer than a line
     assert all(finding["text"] in paragraphs for finding in document["findings"])
     assert all(measure["what"] in paragraphs for measure in document["measures"])
+
+
+def test_several_datasets_have_an_audit_each_and_the_distances_between_them(home, monkeypatch, capsys):
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "400")
+    finding = {"key": "parts.train", "severity": "warning", "text": "few", "action": "add some"}
+    about = {"synthetic": False, "benign": 1, "attack": 1, "seed": 42, "measures": [], "tables": []}
+    about |= {"findings": [finding], "partition": {"kind": "grouped", "reason": ""}}
+    monkeypatch.setattr(command, "document", lambda store, progress: about | {"dataset": store.name})
+    with pytest.raises(typer.Exit):
+        command.audit(["alpha", "beta", "alpha"], "json", None, "warning")
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert [each["dataset"] for each in document["audits"]] == document["distances"]["datasets"] == ["alpha", "beta"]
+    assert said.err.count("1 finding(s) of severity warning or graver") == 2
+    command.audit(["alpha", "beta"])
+    printed = capsys.readouterr().out
+    for channel in ("sizes", "timing", "flags", "window"):
+        values, by = (document["distances"][part][channel] for part in ("values", "by"))
+        assert values[0][1] == values[1][0]
+        assert re.search(rf"^alpha +beta .*{values[0][1]:.2f} {by[0][1]}", printed, re.MULTILINE)
+        assert re.search(rf"^beta +itself .*{values[1][1]:.2f} {by[1][1]}", printed, re.MULTILINE)
 
 
 def test_a_dataset_of_one_class_is_audited(home):
@@ -591,4 +723,4 @@ def test_audit_store_reports_progress(home):
     }
     audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
     assert heard == sorted(heard)
-    assert len(heard) == 10
+    assert len(heard) == 12

@@ -7,15 +7,18 @@ import csv
 import math
 import re
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from datasets_registry.drivers import load_driver
 from datasets_registry.store import FlowStore
 from datasets_registry.verify import verify_store
 from harness.cli import prepare as command
+from janus_bench import run
 from janus_bench.errors import DataError, UsageError
 from tests.replicas import Traps, write_cicids2017
 from tests.test_data_tables import HEADER, SHORT, home, netflow, write
@@ -135,3 +138,20 @@ def test_what_tables_cannot_have_is_one_line(home, tmp_path):
             command.prepare(request, *folders)
     with pytest.raises(UsageError, match="--stream and --time-offset are of captures"):
         command.prepare("cicids2017", None, tmp_path, stream=True)
+
+
+def test_a_cross_run_of_the_four_netflow_tables_ends_with_every_row_ok_or_skipped_with_its_reason(home, tmp_path):
+    names = {"unsw_nb15": "NF-UNSW-NB15-v2", "ton_iot": "NF-ToN-IoT-v2", "bot_iot": "NF-BoT-IoT-v2"}
+    names["cse_cic_ids2018"] = "NF-CSE-CIC-IDS2018-v2"
+    for seed, (which, name) in enumerate(names.items(), 1):
+        write(tmp_path / f"{name}.csv", HEADER, netflow(500, seed))
+        command.prepare(f"nf_v2[which={which}]", None, tmp_path, name=which)
+    done = run("mahalanobis,length", datasets=list(names), seeds=[1], runs=tmp_path / "runs", executor="in-process")
+    rows = {row["detector"]: row for row in done.leaderboard().document["rows"]}
+    cells = {
+        name: {(cell["source"], cell["target"]): cell["status"] for cell in row["cells"]} for name, row in rows.items()
+    }
+    pairs = set(product(names, names))
+    assert cells == {"mahalanobis": dict.fromkeys(pairs, "ok"), "length": dict.fromkeys(pairs, "skipped")}
+    reasons = set(done.runs.filter(pl.col("status") == "skipped")["reason"])
+    assert reasons == {f"{name} is a table without packets: it has netflow_v2, not packets" for name in names}

@@ -56,7 +56,14 @@ AUDIT: dict[str, Any] = {
             "detail": {"n": 4, "share": 0.5},
         }
     ],
-    "tables": [{"title": "twins", "columns": ["part", "n"], "rows": [["train", 1234], ["test", None]]}],
+    "tables": [
+        {
+            "title": "twins",
+            "columns": ["part", "n"],
+            "units": ["text", "count"],
+            "rows": [["train", 1234], ["test", None]],
+        }
+    ],
 }
 
 
@@ -417,6 +424,16 @@ def test_notes_findings_and_reported_methods_are_there_and_the_forbidden_word_is
     assert "longer than 30m" in text
     assert not FORBIDDEN.search(text)
     assert not FORBIDDEN.search(render_page(planted(synthetic=False)))
+
+
+def test_distances_of_benign_traffic_stand_beside_the_matrices_where_they_are_known():
+    names = ["site_a", "site_b"]
+    apart = {"datasets": names, "values": {"sizes": [[0.125, 0.75], [0.75, None]]}, "by": {"sizes": [["x", "y"]] * 2}}
+    section = render_page(replace(planted(), distances=apart)).split('id="matrices"')[1].split('id="curves"')[0]
+    table = section.split("sizes · benign against benign · SYNTHETIC DATA")[2].split("</table>")[0]
+    assert re.findall(r"<td[^>]*>([^<]+)", table) == [".12", ".75", ".75", "–"]
+    assert table.count(" own") == 2
+    assert "benign against benign" not in render_page(planted()).split('id="curves"')[0]
 
 
 def test_names_cannot_break_out_of_the_page():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reports.render.html.audit import render_audits
 from reports.render.html.page import render_page
 from tests.test_report import planted
 
@@ -272,6 +273,64 @@ def test_no_text_runs_out_of_its_cell(browser, width):
         "e.clientWidth + 1)"
     )
     assert browser.execute_script(f"{script}.map((e) => e.innerText)") == []
+
+
+def audit_of(name: str) -> dict[str, Any]:
+    """A document of an audit, written down: one measure of every status, a long detail, a table."""
+    statuses = ("error", "warning", "note", "ok", "measured", "not applicable")
+    measures = [
+        {
+            "key": f"{kind}.{status.split()[0]}",
+            "what": f"what was measured of {kind}",
+            "unit": "share",
+            "value": None if status == "not applicable" else 0.25,
+            "detail": {"reason": "one class only"}
+            if status == "not applicable"
+            else {"a_family_with_a_long_name": 0.5},
+            "status": status,
+        }
+        for kind in ("coverage", "families")
+        for status in statuses
+    ]
+    findings = [
+        {"severity": status, "text": f"{status} <b>&amp;</b> of a family_with_a_very_long_name", "action": "look at it"}
+        for status in statuses[:3]
+    ]
+    table = {"title": "Families", "columns": ["family", "flows", "twins"], "units": ["text", "count", "share"]}
+    return {
+        "dataset": name, "synthetic": True, "benign": 1200, "attack": 34, "seed": 42, "hash": "0" * 64,
+        "audit_version": 4, "partition": {"kind": "grouped", "reason": ""}, "findings": findings, "measures": measures,
+        "tables": [table | {"rows": [["web", 1200, 0.125], ["a_family_with_a_very_long_name", 34, None]]}],
+    }  # fmt: skip
+
+
+def test_the_page_of_audits_is_legible_in_both_themes_on_wide_and_narrow_screens(chromium, tmp_path):
+    names = ["one_network", "another_network_with_a_long_name"]
+    channels = {"sizes": [[0.1, 0.95], [0.95, None]], "window": [[0.05, 0.4], [0.4, 0.7]]}
+    by = {name: [["size_mean", "size_max"], ["size_max", ""]] for name in channels}
+    apart = {"datasets": names, "values": channels, "by": by}
+    file = tmp_path / "audit.html"
+    file.write_text(render_audits([audit_of(name) for name in names], apart), encoding="utf-8")
+    for width in (390, 1600):
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for theme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": theme}]
+            chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+            chromium.get(file.as_uri())
+            folded = chromium.find_elements("css selector", "details")
+            assert len(folded) == 6
+            assert not any(each.get_attribute("open") for each in folded)
+            chromium.execute_script("for (const e of document.querySelectorAll('details')) e.open = true")
+            seen, poor = chromium.execute_script(CONTRAST)
+            assert seen > 150
+            assert poor == []
+            assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    words = chromium.find_element("css selector", "main").text
+    assert "error <b>&amp;</b> of a family_with_a_very_long_name" in words  # escaped, not obeyed
+    assert all(status in words for status in ("error", "warning", "note", "ok", "measured", "not applicable"))
+    assert words.count("To do: look at it.") == 6
+    assert chromium.get_log("browser") == []
 
 
 def test_it_prints(browser):

@@ -143,7 +143,8 @@ def caps(view: AuditView) -> Answer:
         if found:
             detail |= {"cap": found[0], "flows above it": int((lengths > found[0]).sum())}
         what = f"{label} flows cut at {found[0]} packets" if found else f"{label} flows: no cap on packets"
-        measures.append(Measured(f"caps.{label}", what, "share", found[1] / len(lengths) if found else None, detail))
+        at_cap = (found[1] if found else 0) / len(lengths) if len(lengths) else None
+        measures.append(Measured(f"caps.{label}", what, "share", at_cap, detail))
     return Answer(measures, _judge_caps(view, walls))
 
 
@@ -190,9 +191,8 @@ def one_packet(view: AuditView) -> Answer:
         flows, ones = np.bincount(code), np.bincount(code, weights=single[chosen])
         order = np.argsort(-ones, kind="stable")[:5]
         detail = {str(names[i]): f"{int(ones[i])} of {int(flows[i])}" for i in order if ones[i]}
-        measures.append(
-            Measured(f"one_packet.{label}", f"{label} flows of a single packet", "share", share(single[chosen]), detail)
-        )
+        key, what = f"one_packet.{label}", f"{label} flows of a single packet"
+        measures.append(Measured(key, what, "share", share(single[chosen]), detail, judged=label == "attack"))
         if label == "attack" and len(names):
             findings = [
                 *_judge_ones(share(single[~view.attack]), share(single[chosen])),

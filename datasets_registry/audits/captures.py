@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_registry.audits.forest import class_aurocs
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
+from datasets_registry.audits.view import ONE_CLASS, Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 
 MIN_BENIGN, MIN_BENIGN_SHARE = 20, 0.01
 """Benign flows that a capture or a host must have to count as one where benign traffic was seen: 20, or 1 % of them all
@@ -39,7 +39,7 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
                     "attack flows from captures without benign traffic",
                     "share",
                     None,
-                    {"reason": "one class only"},
+                    {"reason": ONE_CLASS},
                 )
             ]
         )
@@ -56,15 +56,27 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     measures = [
         Measured("origins.apart", f"attack flows from captures with {_few(enough)}", "share", few, {"with none": none}),
         Measured("origins.captures", "captures that hold both benign and attack flows", "count", both, counts),
-        Measured("origins.training", "attack flows whose capture also holds training flows (grouped)", "share", beside),
+        Measured(
+            "origins.training",
+            "attack flows whose capture also holds training flows (grouped)",
+            "share",
+            beside,
+            judged=False,
+        ),
         Measured(
             "origins.hosts_in_capture",
             f"attack flows with a host of ≥ {enough} benign flows in the same capture",
             "share",
             same_capture,
+            judged=False,
         ),
         Measured(
-            "origins.hosts", f"attack flows with a host of ≥ {enough} benign flows anywhere", "share", anywhere, careful
+            "origins.hosts",
+            f"attack flows with a host of ≥ {enough} benign flows anywhere",
+            "share",
+            anywhere,
+            careful,
+            judged=False,
         ),
     ]
     findings = _judge_origins(few, anywhere, enough)

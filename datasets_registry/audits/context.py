@@ -32,9 +32,16 @@ def context(view: AuditView, store: FlowStore, parts: Mapping[str, Ids], seed: i
     thinned = np.random.default_rng([seed, 3]).random(len(view)) < KEPT
     alone, thin = (_nearest(store, view.attack, parts, kept, seed) for kept in (whole, thinned))
     what = "context alone: distance to the nearest training flow"
+    few = {"reason": f"fewer than {FEWEST} flows to train on, or to test"}
     measures = [
-        Measured("context.alone", what, "auroc", alone),
-        Measured("context.thinned", f"the same with {KEPT:.0%} of either class left", "auroc", thin),
+        Measured("context.alone", what, "auroc", alone, few if alone is None else {}),
+        Measured(
+            "context.thinned",
+            f"the same with {KEPT:.0%} of either class left",
+            "auroc",
+            thin,
+            few if thin is None else {},
+        ),
     ]
     answers = [benign_captures(view, store, seed), capped(view)]
     findings = [*_judge_alone(alone), *_judge_density(alone, thin)]
@@ -103,8 +110,9 @@ def benign_captures(view: AuditView, store: FlowStore, seed: int) -> Answer:
         f"context tells benign captures apart with a mean AUROC of {_three(mean)}: a detector that reads it may raise "
         "alarms for the mere change of capture; read its false-positive rate beside its AUROC"
     )
+    few = {"reason": "fewer than two benign captures of enough flows"}
     return Answer(
-        [Measured(key, what, "auroc", mean, {"captures": len(chosen)})],
+        [Measured(key, what, "auroc", mean, few if mean is None else {"captures": len(chosen)})],
         judged(key, mean, text, "benign captures differ in context", note=SEPARABLE_NOTE, warning=SEPARABLE_WARNING),
     )
 

@@ -57,9 +57,9 @@ def duplicates(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str,
                 hit = np.isin(hashes[parts[part]], hashes[parts["train"]])
                 key = f"duplicates.{kind}_{label}_in_train_{split}"
                 what = f"{kind} twins: {label} test flows with one in benign train, {split} split"
-                twins[kind, label, split] = Measured(
-                    key, what, "share", share(hit), _of_longer(hit, longer[parts[part]])
-                )
+                detail = _of_longer(hit, longer[parts[part]])
+                is_judged = (kind, label) == ("near", "benign") or (kind, label) == ("exact", "attack")
+                twins[kind, label, split] = Measured(key, what, "share", share(hit), detail, judged=is_judged)
                 measures.append(twins[kind, label, split])
     return Answer(measures, _judge(twins, measures))
 
@@ -76,9 +76,9 @@ def _within(hashes: Hashes, chosen: NDArray[np.bool_], longer: NDArray[np.bool_]
         "distinct": len(counts),
         "largest group": float(counts.max() / counts.sum()) if len(counts) else None,
     }
-    return Measured(
-        f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows", "share", share(counts[code] > 1), detail
-    )
+    key, what = f"duplicates.{kind}_{label}", f"{kind} twins within {label} flows"
+    is_judged = key == "duplicates.exact_attack"
+    return Measured(key, what, "share", share(counts[code] > 1), detail, judged=is_judged)
 
 
 def _judge(twins: Mapping[tuple[str, str, str], Measured], measures: list[Measured]) -> list[Finding]:

@@ -1,11 +1,13 @@
-"""What a number rests on: parts that are too small, and flows that stand in two captures."""
+"""What a number rests on: parts that are too small, 5-tuples on both sides, and flows that stand in two captures."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
-from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent
+import numpy as np
+
+from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured, judged, percent, share
 from datasets_registry.store import FlowStore
 from protocols.flow_index import recorded_twice
 from protocols.splits import FEW_FOR_THRESHOLDS, FEW_TESTED, small_parts
@@ -16,6 +18,9 @@ JUDGED = {
     "cal_b": ("parts.thresholds", "few flows behind thresholds", FEW_FOR_THRESHOLDS),
     "test_benign": ("parts.test_benign", "few benign test flows", FEW_TESTED),
 }
+SHARED_NOTE, SHARED_WARNING = 0.05, 0.20
+"""Share of the benign test flows whose 5-tuple has training flows, from which a note is made, and a warning given."""
+CONTRADICTED = 0.01  # Share of the attack flows whose 5-tuple has benign training flows, from which a warning is given.
 REPEATED = 0.01  # Share of a class's flows that stand in another capture, too, from which a warning is given.
 
 
@@ -39,9 +44,37 @@ def sizes(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
         findings.append(Finding(key, "warning", text, short, n[part], least))
     if small:
         shown = ", ".join(f"{name} {count}" for name, count in list(small.items())[:5])
-        text = f"{len(small)} families of attacks have fewer than {FEW_FAMILY} flows ({shown}): theirs is chance"
+        have = "1 family of attacks has" if len(small) == 1 else f"{len(small)} families of attacks have"
+        text = f"{have} fewer than {FEW_FAMILY} flows ({shown}): numbers on so few are mostly chance"
         findings.append(Finding("parts.families", "note", text, "tiny families", len(small), 1))
     return Answer(measures, findings)
+
+
+def shared_tuples(view: AuditView, grouped: Mapping[str, Ids], random: Mapping[str, Ids]) -> Answer:
+    """Test flows whose 5-tuple, in either direction, is that of a benign training flow.
+
+    Inside one file they are one session, which no partition divides; across files nothing keeps them together.
+    """
+
+    def met(parts: Mapping[str, Ids], part: str) -> float | None:
+        return share(np.isin(view.tuples[parts[part]], view.tuples[parts["train"]]))
+
+    what = "{} test flows whose 5-tuple has benign training flows ({})"
+    benign, attack, at_random = (met(grouped, "test_benign"), met(grouped, "test_attack"), met(random, "test_benign"))
+    measures = [
+        Measured("tuples.benign_in_train_grouped", what.format("benign", "grouped"), "share", benign),
+        Measured("tuples.attack_in_train_grouped", what.format("attack", "grouped"), "share", attack),
+        Measured("tuples.benign_in_train_random", what.format("benign", "random"), "share", at_random, judged=False),
+    ]
+    text = f"{percent(benign)} of the benign test flows go on with a 5-tuple of the training flows, in another file"
+    short = "5-tuples in training and test"
+    findings = judged(measures[0].key, benign, text, short, note=SHARED_NOTE, warning=SHARED_WARNING)
+    text = (
+        f"{percent(attack)} of the attack flows have the 5-tuple of a benign training flow: one connection, or a port "
+        "used again, is attack in one file and benign in another"
+    )
+    short = "attack and benign flows of one 5-tuple"
+    return Answer(measures, [*findings, *judged(measures[1].key, attack, text, short, warning=CONTRADICTED)])
 
 
 def repeated(view: AuditView, store: FlowStore) -> Answer:

@@ -1,13 +1,14 @@
-"""How far one simple property separates attacks from benign flows: length, flags, ports, the best of the 20 features;
-and shuffled labels."""
+"""How far one simple property separates attacks from benign flows: length, flags, ports, each packet channel, the best
+of the 20 features; and shuffled labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_registry.audits.channels import channels
 from datasets_registry.audits.forest import attack_auroc
 from datasets_registry.audits.view import Answer, AuditView, Finding, Ids, Measured
 from janus_bench.columns import FLOW_FEATURES
@@ -37,7 +38,11 @@ def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer
     length = [
         Measured("separability.length_stored", "length only: stored packets", "auroc", auroc(view.stored, view.attack)),
         Measured(
-            "separability.length", "length only: all packets of the flow", "auroc", auroc(view.n_packets, view.attack)
+            "separability.length",
+            "length only: all packets of the flow",
+            "auroc",
+            auroc(view.n_packets, view.attack),
+            judged=False,
         ),
     ]
     flags = _rarity(view, parts, flag_rarity, "separability.flags", "TCP flags only: rarity among benign flows")
@@ -46,14 +51,17 @@ def separability(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer
     name, direction = ranking[0] if ranking else ("", "")
     detail: dict[str, Any] = {"feature": name, "attacks are": direction, "chosen": "with labels, of 40"}
     single = Measured("separability.best_feature", "best single feature", "auroc", best, detail)
-    rule = Measured("separability.rule", RULE, "share", None)
+    rule = Measured("separability.rule", RULE, "share", None, judged=False)
     if ranking:
         rule = one_rule(view.features[:, FLOW_FEATURES.index(name)], view.attack, name, higher=direction == "higher")
     told = attack_auroc(view.features, view.attack, seed)
-    forest = Measured("separability.forest", "random forest on the 20 features, trained with labels", "auroc", told)
-    plain = [*length, flags, ports, single, rule, forest]
+    what = "random forest on the 20 features, trained with labels"
+    forest = Measured("separability.forest", what, "auroc", told, judged=False)
+    by_channel = channel_measures(view)
+    plain = [*length, flags, ports, *by_channel, single, rule, forest]
     control = _shuffled(view, seed)
-    findings = [finding for measure in (*length[:1], flags, ports, single) if (finding := _judge(measure))]
+    judged = (*length[:1], flags, ports, *(each for each in by_channel if each.judged), single)
+    findings = [finding for measure in judged if (finding := _judge(measure))]
     if "rule" in rule.detail:
         findings = [
             replace(each, text=f"{each.text}; {rule.detail['rule']}") if each.key == single.key else each
@@ -95,13 +103,29 @@ def port_rarity(view: AuditView, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
     return -np.log(counts / counts.sum())[code]
 
 
+def channel_measures(view: AuditView) -> list[Measured]:
+    """For each packet channel the best of its numbers of a flow in the better of its directions.
+
+    Only the window is judged: it is in none of the 20 features, of which the best one is judged, as flags are by their
+    rarity.
+    """
+    measures = []
+    for channel, found in channels(view).items():
+        value, ranking = best_feature(found.values, view.attack, found.names)
+        name, direction = ranking[0] if ranking else ("", "")
+        detail = {"feature": name, "attacks are": direction, "chosen": f"with labels, of {2 * len(found.names)}"}
+        key, what = f"separability.channel_{channel}", f"{channel} only: the best number of a flow"
+        measures.append(Measured(key, what, "auroc", value, detail if ranking else {}, judged=channel == "window"))
+    return measures
+
+
 def best_feature(
-    features: NDArray[np.float64], attack: NDArray[np.bool_]
+    features: NDArray[np.float64], attack: NDArray[np.bool_], names: Sequence[str] = FLOW_FEATURES
 ) -> tuple[float | None, list[tuple[str, str]]]:
-    """The largest max(AUROC, 1 − AUROC) of the columns of ``features`` (n, 20), and all (name, higher | lower), best
-    first."""
+    """The largest max(AUROC, 1 − AUROC) of the columns of ``features`` (n, k), and all (name, higher | lower), best
+    first; ``names``: of the k columns."""
     found = []
-    for column, name in enumerate(FLOW_FEATURES):
+    for column, name in enumerate(names):
         value = auroc(features[:, column], attack)
         if value is None:
             return None, []
@@ -127,6 +151,7 @@ def one_rule(values: NDArray[np.float64], attack: NDArray[np.bool_], name: str, 
         "share",
         found - alarm,
         detail,
+        judged=False,
     )
 
 

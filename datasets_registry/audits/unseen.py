@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def unseen(view: AuditView, parts: Mapping[str, Ids], seed: int) -> Answer:
         "although it has seen neither its capture nor its kind: what it has learned may be where attacks were recorded"
     )
     if float(np.isin(view.capture[view.attack], apart).mean()) < MOST:
-        return Answer([measure])
+        return Answer([replace(measure, judged=False)])
     return Answer([measure], judged(key, value, text, "unseen attacks are recognised", note=NOTE, warning=WARNING))
 
 

@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 
 from datasets_registry.store import FlowStore
 from janus_bench.columns import BIT_OF, FLOW_FEATURES
+from janus_bench.hashing import splitmix64
 from janus_bench.ragged import starts_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 Ids = NDArray[np.int64]
+ONE_CLASS = "one class only"
 
 
 @dataclass(frozen=True)
 class Measured:
     """One measured number.  unit: ``auroc``, ``share`` (of 1), or ``count``; a value that does not exist is None and
-    ``detail`` has the reason.
+    ``detail`` has the ``reason``.
 
     key     ``check.name``, unique in a document
     detail  what belongs to the number: numbers per label or family, the name of a feature, n
+    judged  whether a finding can come of it: a number without a threshold is neither good nor bad
     """
 
     key: str
@@ -34,6 +37,7 @@ class Measured:
     unit: Literal["auroc", "share", "count"]
     value: float | None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,24 @@ def judged(
 
 
 @dataclass(frozen=True)
+class MeasuredTable:
+    """Numbers that belong together, a row each of ``columns``; None where there is no number.  units: of each column,
+    ``text``, ``count``, ``hours`` or ``share`` (of 1)."""
+
+    key: str
+    title: str
+    columns: Sequence[str]
+    units: Sequence[Literal["text", "count", "hours", "share"]]
+    rows: Sequence[Sequence[str | int | float | None]]
+
+
+@dataclass(frozen=True)
 class Answer:
     """What one check measured and found."""
 
     measures: Sequence[Measured]
     findings: Sequence[Finding] = ()
+    tables: Sequence[MeasuredTable] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +90,7 @@ class AuditView:
 
     offsets (N + 1,); packets: ``columns.PACKET_ARRAYS``, (P,) each; features (N, 20); n_packets (N,) before the cut to
     ``MAX_PACKETS``; attack (N,) bool; family (N,) str; capture (N,) the number of the original capture, 0 … C − 1; ends
-    (N, 2) numbers of the two addresses; ports (N, 2), initiator first; proto (N,).
+    (N, 2) numbers of the two addresses; ports (N, 2), initiator first; proto (N,); start (N,) seconds since the epoch.
     """
 
     offsets: Ids
@@ -86,6 +103,7 @@ class AuditView:
     ends: Ids
     ports: Ids
     proto: Ids
+    start: NDArray[np.float64]
     manifest: Mapping[str, Any]
 
     @classmethod
@@ -108,6 +126,7 @@ class AuditView:
             ends=ends,
             ports=np.column_stack([flows["src_port"].to_numpy(), flows["dst_port"].to_numpy()]).astype(np.int64),
             proto=flows["proto"].to_numpy().astype(np.int64),
+            start=flows["ts_start"].to_numpy(),
             manifest=store.manifest,
         )
 
@@ -128,6 +147,12 @@ class AuditView:
     def flow_of_packet(self) -> Ids:
         """(P,)."""
         return np.repeat(np.arange(len(self)), self.stored)
+
+    @cached_property
+    def tuples(self) -> NDArray[np.uint64]:
+        """Equal for flows of one 5-tuple, whichever end began, (N,): a 64-bit hash."""
+        ends = np.sort(self.ends << 16 | self.ports, axis=1).astype(np.uint64)
+        return splitmix64(splitmix64(ends[:, 0] << np.uint64(8) | self.proto.astype(np.uint64)) ^ ends[:, 1])
 
     @cached_property
     def n_captures(self) -> int:

@@ -10,7 +10,10 @@ from datasets_registry.drivers.driver import Driver
 from janus_bench.errors import PluginError
 
 GROUP = "janus_bench.drivers"
-BUILT_IN = ("cicddos2019", "cicids2017", "cicids2018", "ciciot2023", "iot23", "iscxtor2016", "nf_v2")
+BUILT_IN = (
+    *("cicddos2019", "cicids2017", "cicids2018", "ciciot2023", "ctu13", "iot23", "iscxtor2016", "nf_v2"),
+    "unsw_nb15",
+)
 
 
 def _installed() -> dict[str, metadata.EntryPoint]:

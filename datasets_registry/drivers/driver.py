@@ -1,8 +1,8 @@
 """What the driver of a published dataset declares, and what all drivers share.
 
 A driver is one file: a ``Driver`` with the dataset's constants, and a ``labeller`` made from one of the engines:
-``csv_labels`` (rows of CICFlowMeter's CSVs), ``windows`` (hosts and times of day), or ``label_captures`` below (the
-capture's name is the label).
+``csv_labels`` (rows of CICFlowMeter's CSVs), ``connections`` (lists of connections, as Zeek and Argus write them),
+``windows`` (hosts and times of day), or ``label_captures`` below (the capture's name is the label).
 """
 
 from __future__ import annotations
@@ -44,17 +44,20 @@ BENIGN = Label("benign", "benign", False)
 class LabelMap:
     """The spellings of a dataset's labels.
 
-    benign   names of benign traffic, in lower case
+    benign   names of benign traffic, in lower case; benign_patterns: regular expressions of more
     attacks  regular expression → label and family; the first that matches the whole text counts.  Case never matters.
     """
 
     benign: frozenset[str]
     attacks: Mapping[str, tuple[str, str]]
+    benign_patterns: tuple[str, ...] = ()
 
     def classify(self, text: str) -> Label | None:
         """The class of a label as it is written in the dataset; None if the driver does not know it."""
         text = text.strip()
-        if text.lower() in self.benign:
+        if text.lower() in self.benign or any(
+            re.fullmatch(pattern, text, re.IGNORECASE) for pattern in self.benign_patterns
+        ):
             return BENIGN
         found = (Label(*names) for pattern, names in self.attacks.items() if re.fullmatch(pattern, text, re.IGNORECASE))
         return next(found, None)

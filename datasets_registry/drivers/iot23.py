@@ -2,8 +2,9 @@
 
 import re
 
+from datasets_registry.drivers.connections import ConnectionLabels
 from datasets_registry.drivers.driver import Driver, LabelMap
-from datasets_registry.drivers.zeek import ZeekLabels
+from datasets_registry.drivers.zeek import read_log
 
 CAPTURE = re.compile(r"CTU-(IoT-Malware|Honeypot)-Capture(-[a-z0-9]+)+", re.IGNORECASE)
 PACKETS = re.compile(r".+\.pcap(ng)?(\.gz|\.zst)?", re.IGNORECASE)
@@ -38,7 +39,13 @@ def group_of(path: str) -> str | None:
     return next((found[0] for part in reversed(path.split("/")) if (found := CAPTURE.match(part))), None)
 
 
-LOGS = ZeekLabels(LABELS, group_of, benign=lambda group: "honeypot" in group.lower())
+LOGS = ConnectionLabels(
+    name="conn.log.labeled",
+    belongs=lambda path, group: path.lower().endswith("conn.log.labeled") and group_of(path) == group,
+    read=read_log,
+    labels=LABELS,
+    benign=lambda group: "honeypot" in group.lower(),
+)
 
 DRIVER = Driver(
     name="iot23",

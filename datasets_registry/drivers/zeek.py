@@ -1,37 +1,15 @@
-"""The engine of drivers whose labels are Zeek's ``conn.log.labeled``: a row a connection, with its 5-tuple, its start
-in UTC to the microsecond and its duration.
+"""Zeek's ``conn.log.labeled`` as a list of connections: times in UTC to the microsecond, labels behind the last
+field."""
 
-Zeek ends connections by other rules than ours, so rows claim flows as those of a flow meter do
-(``labelling.overlap``): a flow takes a label if all rows that share time with it agree.
-"""
-
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from datasets_registry.drivers.csv_labels import ENOUGH, fates, pieces, report
-from datasets_registry.drivers.driver import (
-    BENIGN,
-    Labeller,
-    LabelMap,
-    Request,
-    assign,
-    check_folder,
-    class_table,
-    empty_counts,
-)
-from datasets_registry.folders import files_below
-from datasets_registry.labelling.assignment import Assignment
-from datasets_registry.labelling.clock import Clock, read_clock
-from datasets_registry.labelling.keys import KEY_COLUMNS, addresses, canonical_keys
+from datasets_registry.drivers.connections import Connections
+from datasets_registry.labelling.keys import addresses, canonical_keys
 from datasets_registry.labelling.labels_csv import PROTOCOLS
-from datasets_registry.labelling.overlap import match_overlapping
 from datasets_registry.labelling.times import NS
-from janus_bench.errors import DataError, UsageError
+from janus_bench.errors import DataError
 from janus_bench.stored import first_line
 
 FIELDS = ("ts", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "duration")
@@ -39,108 +17,13 @@ PRECISION = 1000  # ns: times and durations are written to the microsecond
 UNSET = ("-", "(empty)")
 
 
-@dataclass(frozen=True)
-class ZeekLabels:
-    """Where a dataset's logs are and what their labels mean.
-
-    group_of  path of a log → group, as ``Driver.group_of`` for captures
-    labels    of ``label detailed-label``, such as ``Malicious C&C``; an unset detail is left out
-    benign    groups that are benign as a whole where they have no log
-    """
-
-    labels: LabelMap
-    group_of: Callable[[str], str | None]
-    benign: Callable[[str], bool]
-
-    def labeller(self, request: Request) -> Labeller:
-        """See ``Driver.labeller``; the logs of all groups are looked for before anything else is done."""
-        if request.labels is None:
-            raise UsageError("this dataset's labels are in its logs: name their folder with --labels")
-        check_folder(request.labels, "labels")
-        found: dict[str, list[Path]] = {}
-        for name, path in sorted(files_below(request.labels).files.items()):
-            group = self.group_of(name) if name.lower().endswith("conn.log.labeled") else None
-            if group is not None:
-                found.setdefault(group, []).append(path)
-        for group in sorted(request.groups - set(found)):
-            if not self.benign(group):
-                raise DataError(
-                    f"{request.labels}: no conn.log.labeled of {group}, of which there is a capture: add its log, or "
-                    "take the capture away"
-                )
-            request.tell(f"{group}: no conn.log.labeled; taken as benign as a whole, as such captures are published")
-        return partial(self._label, request, found)
-
-    def _label(
-        self, request: Request, found: Mapping[str, Sequence[Path]], group: str, flows: pl.DataFrame
-    ) -> Assignment:
-        if group not in found:
-            whole = pl.DataFrame({"flow": range(flows.height)}, {"flow": pl.UInt32})
-            names = {"label": BENIGN.label, "family": BENIGN.family}
-            chosen = whole.with_columns(attack=False, **{name: pl.lit(text) for name, text in names.items()})
-            return assign(flows, chosen, {BENIGN.label: empty_counts() | {"flows": flows.height}})
-        rows, noted = self._read(request, group, found[group])
-        table = flows.select(*KEY_COLUMNS, "first", "last").with_row_index("flow")
-        counts: Counter[tuple[str, str]] = Counter()
-        offset, parts = None, []
-        for sessions, known in pieces(rows, table):
-            if offset is None:
-                offset = self._offset(request, group, read_clock(sessions, known), rows.height)
-            match = match_overlapping(sessions.with_columns(pl.col("start") - offset), known)
-            parts.append(match.flows)
-            counts += fates(match)
-        kinds = rows.select("row", "family", "attack")
-        chosen = pl.concat(parts).join(kinds, on="row", how="left", maintain_order="left")
-        return assign(flows, chosen, report(counts, noted))
-
-    def _offset(self, request: Request, group: str, clock: Clock, n_rows: int) -> int:
-        """ns to subtract from the rows' times."""
-        if not clock.votes:
-            raise DataError(
-                f"{group}: none of the 5-tuples of {n_rows} rows occurs in the captures; do captures and logs belong "
-                "together?"
-            )
-        request.tell(f"{group}: start by the log − first packet over {clock.votes} shared 5-tuples: {clock}")
-        offset, share = clock.offsets[0]
-        if request.time_offset_s is not None:
-            return round(request.time_offset_s * NS)
-        if offset or share < ENOUGH:
-            raise DataError(
-                f"{group}: the log's times are {offset:+d} s off the captures in {share:.1%} of {clock.votes} shared "
-                f"5-tuples, and should be UTC; to subtract that, repeat with --time-offset {offset}"
-            )
-        return 0
-
-    def _read(self, request: Request, group: str, paths: Sequence[Path]) -> tuple[pl.DataFrame, Counter[str]]:
-        """row, ``KEY_COLUMNS``, start, duration, precision (Int64, ns), label, family, attack of all logs; and what was
-        left out."""
-        tables, noted, before = [], Counter[str](), 0
-        for path in paths:
-            text = _read_text(path)
-            names = {name: self.labels.classify(name or "") for name in text["label"].unique(maintain_order=True)}
-            rows = _parsed(text).hstack(
-                text.select(text="label")
-                .join(class_table("text", pl.String(), names), on="text", how="left", maintain_order="left")
-                .drop("text")
-            )
-            readable = rows.select(pl.all_horizontal(pl.col(*KEY_COLUMNS, "start").is_not_null())).to_series()
-            labelled = rows["label"].is_not_null()
-            left = Counter(bad_rows=int((~readable).sum()), unknown_labels=int((readable & ~labelled).sum()))
-            noted += left
-            if +left:
-                unknown = [name for name, kind in names.items() if kind is None]
-                request.tell(
-                    f"{path.name}: of {text.height} rows, "
-                    + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in (+left).items())
-                    + (f"; not known: {', '.join(map(repr, unknown[:5]))}" if unknown else "")
-                )
-            numbered = rows.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64) + before)
-            tables.append(numbered.filter(readable & labelled))
-            before += text.height
-        rows = pl.concat(tables)
-        if not rows.height:
-            raise DataError(f"{group}: none of the {before} rows of its logs can be used")
-        return rows, noted
+def read_log(path: Path, _group: str = "") -> Connections:
+    """The rows of a log, each labelled ``label detailed-label``, such as ``Malicious C&C``; an unset detail is left
+    out.  DataError where it is no such log."""
+    text = _read_text(path)
+    rows = _parsed(text).with_columns(text["label"].alias("text"), copy=pl.lit(False))
+    numbered = rows.with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64))
+    return Connections(numbered, pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True), rows.height)
 
 
 def _read_text(path: Path) -> pl.DataFrame:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import DatasetName, ListFormat
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -17,6 +18,7 @@ from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     from datasets_registry.store import FlowStore
+    from protocols.splits import Partition
 
 SEED = 42  # The first of the seeds that ``run`` uses: its partition is the one that is audited.
 
@@ -24,26 +26,48 @@ Report = Callable[[str, float], None]
 
 
 def audit(
-    name: DatasetName,
+    names: Annotated[
+        list[str],
+        typer.Argument(autocompletion=completing.dataset, metavar="NAME...", help="See `janus-bench data list`."),
+    ],
     output: ListFormat = "table",
+    page: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A self-contained HTML page to write instead of the table.")
+    ] = None,
     fail_on: Annotated[
         Literal["never", "error", "warning"],
         typer.Option(help="Exit code 3 if there is a finding of this severity or a graver one."),
     ] = "never",
 ) -> None:
     """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language and
-    what to do."""
+    what to do.  Of several datasets also how far their benign flows lie from each other."""
     from datasets_registry.registry import open_dataset
 
+    if page is not None:
+        console.check_place(page)
     with PreparationProgress() as progress:
-        found = document(open_dataset(name, progress), progress)
+        stores = [open_dataset(name, progress) for name in dict.fromkeys(names)]
+        found = [document(store, progress) for store in stores]
+        apart = distances(stores, progress) if len(stores) > 1 else None
     if output == "json":
-        console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
-    else:
-        _print(console.cleaned(found))
+        whole = {"audits": found, "distances": apart} if apart else found[0]
+        console.out(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
+    if page is not None:
+        from reports.render.html.audit import render_audits
+
+        html = render_audits(found, apart).encode(errors="replace")
+        console.save(page, html, " (opens in any browser, nothing is loaded from a network)")
+    elif output == "table":
+        for one in found:
+            _print(console.cleaned(one))
+        if apart:
+            _print_distances(console.cleaned(apart))
     grave = {"never": (), "error": ("error",), "warning": ("error", "warning")}[fail_on]
-    if count := sum(finding["severity"] in grave for finding in found["findings"]):
-        console.say(f"janus-bench: {name}: {count} finding(s) of severity {fail_on} or graver")
+    bad = {one["dataset"]: sum(finding["severity"] in grave for finding in one["findings"]) for one in found}
+    for name, number in bad.items():
+        if number:
+            console.say(f"janus-bench: {name}: {number} finding(s) of severity {fail_on} or graver")
+    if any(bad.values()):
         raise typer.Exit(3)
 
 
@@ -51,26 +75,52 @@ def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
     """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition
     that it used."""
     from datasets_registry.audits import audit_store
-    from protocols.flow_index import FlowIndex
-    from protocols.splits import Caps, Draw, draw_partition
 
     if sets := store.manifest.get("feature_sets"):
         raise DataError(
             f"{store.name}: not audited: the audit measures packets, and this is a table without them, with "
             f"{' and '.join(sets)}"
         )
+    grouped, random = (_partition(store, split) for split in ("grouped", "random"))
+    return audit_store(store, grouped.parts, random.parts, SEED, progress) | {"partition": grouped.describe()}
+
+
+def distances(stores: Sequence[FlowStore], progress: Report = ignore) -> dict[str, Any]:
+    """How far the benign flows of datasets with packets lie from each other
+    (``datasets_registry.audits.channels``)."""
+    from datasets_registry.audits.channels import BenignFlows, distances
+    from datasets_registry.audits.view import AuditView
+
+    networks = {}
+    for place, store in enumerate(stores):
+        progress(f"{store.name}: distances", place / len(stores))
+        parts = _partition(store, "grouped").parts
+        networks[store.name] = BenignFlows.of(AuditView.from_store(store), parts, SEED)
+    return distances(networks)
+
+
+def _partition(store: FlowStore, split: str) -> Partition:
+    from protocols.flow_index import FlowIndex
+    from protocols.splits import Caps, Draw, draw_partition
+
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
-    grouped, random = (draw_partition(index, Draw(SEED, split, "paper"), uncapped) for split in ("grouped", "random"))
-    return audit_store(store, grouped.parts, random.parts, SEED, progress) | {"partition": grouped.describe()}
+    return draw_partition(index, Draw(SEED, split, "paper"), uncapped)
 
 
 def _print(document: Mapping[str, Any]) -> None:
     kind = "SYNTHETIC, " if document["synthetic"] else ""
     partition = document["partition"]
     title = f"{document['dataset']}: {kind}{document['benign']} benign, {document['attack']} attack flows"
-    rows = [(row["what"], _value(row["unit"], row["value"]), _detail(row["detail"])) for row in document["measures"]]
-    console.table(("measured", "", ""), rows, "table", title)
+    rows = [
+        (row["what"], _value(row["unit"], row["value"]), row["status"], _detail(row["detail"]))
+        for row in document["measures"]
+    ]
+    console.table(("measured", "", "", ""), rows, "table", title)
+    for table in document["tables"]:
+        cells = [[_cell(unit, value) for unit, value in zip(table["units"], row, strict=True)] for row in table["rows"]]
+        console.out("")
+        console.table(table["columns"], cells, "table", f"{document['dataset']}: {table['title']}")
     why = f" ({partition['reason']})" if partition["reason"] else ""
     console.out("\n" + console.wrapped(f"partition of seed {document['seed']}: {partition['kind']}{why}") + "\n")
     if not document["findings"]:
@@ -80,8 +130,27 @@ def _print(document: Mapping[str, Any]) -> None:
         console.out(console.wrapped(f"to do: {finding['action']}"))
 
 
+def _print_distances(found: Mapping[str, Any]) -> None:
+    """A row for each pair of networks; a network against itself is the pair's yardstick."""
+    names, rows = found["datasets"], []
+    for place, one in enumerate(names):
+        for at in range(place, len(names)):
+            numbers = [(found["values"][name][place][at], found["by"][name][place][at]) for name in found["values"]]
+            pair = (one, names[at] if at > place else "itself")
+            rows.append((*pair, *("–" if value is None else f"{value:.2f} {by}" for value, by in numbers)))
+    title = f"benign against benign, 0 to 1: {found['statistic']}"
+    console.out("")
+    console.table(("network", "and", *found["values"]), rows, "table", title)
+
+
 def _value(unit: str, value: float | None) -> str:
     return "–" if value is None else {"auroc": f"{value:.3f}", "share": f"{value:.1%}", "count": f"{value:g}"}[unit]
+
+
+def _cell(unit: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    return {"share": "{:.1%}", "hours": "{:,.2f} h"}.get(unit, "{}").format(value)
 
 
 def _detail(detail: Mapping[str, Any]) -> str:

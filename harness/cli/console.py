@@ -100,6 +100,13 @@ def say_broken_plugins() -> None:
         say(f"janus-bench: plugin {broken.name} ({broken.origin}) is left out: {broken.error}")
 
 
+def check_place(file: Path) -> None:
+    """UsageError where a file that was asked for with ``-o`` is a folder, or in none."""
+    if file.is_dir() or not file.parent.is_dir():
+        reason = "it is a folder" if file.is_dir() else "no such folder"
+        raise UsageError(f"cannot write {file} ({reason}): choose another file with -o")
+
+
 def save(file: Path, data: bytes, what: str = "") -> None:
     """A file that was asked for with ``-o``; ``what`` is said of it after its name."""
     try:

@@ -108,7 +108,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     ),
     "data list": (data.show_list, ""),
     "data info": (data.show_info, ""),
-    "data audit": (audit.audit, examples("data audit campus", "data audit campus --format json")),
+    "data audit": (
+        audit.audit,
+        examples("data audit campus", "data audit campus plant -o audit.html", "data audit campus --format json"),
+    ),
     "data verify": (audit.verify, examples("data verify campus")),
     "detector list": (catalogue.detectors, ""),
     "detector info": (catalogue.detector, ""),

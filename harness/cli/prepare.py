@@ -40,8 +40,8 @@ def prepare(
         str,
         typer.Argument(
             help=(
-                "A published dataset: cicids2017, cicids2018, cicddos2019, ciciot2023, iot23, iscxtor2016, nf_v2; "
-                "options in brackets."
+                "A published dataset: cicids2017, cicids2018, cicddos2019, ciciot2023, ctu13, iot23, iscxtor2016, "
+                "nf_v2, unsw_nb15; options in brackets."
             )
         ),
     ],
@@ -113,7 +113,7 @@ def prepare(
         for line in said:
             console.say(line)
     _print(manifest)
-    audit.audit(name)
+    audit.audit([name])
 
 
 def _prepare_tables(

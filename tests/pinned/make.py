@@ -2,7 +2,7 @@
 rebuilt around it.
 
 ``python tests/pinned/make.py FOLDER`` made ``pinned.tar.gz`` at commit 73ba003, with stored results of schema version
-1; ``data_audit.json`` and ``report.html`` were written anew when the audit came to measure context.  Two small
+1; ``data_audit.json`` and ``report.html`` were written anew when the audit came to measure more.  Two small
 SYNTHETIC networks (the example plugin's generator), trivial models: the numbers mean nothing, their places do. A later
 commit writes later versions of the schema: make another archive then, and keep this one.  ``python
 tests/pinned/make.py anew NAME …`` makes the named outputs again (all, if none is named) where a change is intended.

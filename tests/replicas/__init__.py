@@ -8,6 +8,7 @@ the seed and the ``Traps``.
 
 from __future__ import annotations
 
+from tests.replicas.argus import write_ctu13, write_unsw_nb15
 from tests.replicas.cicddos2019 import write_cicddos2019
 from tests.replicas.cicids2017 import write_cicids2017
 from tests.replicas.ciciot2023 import write_ciciot2023
@@ -23,6 +24,8 @@ __all__ = [
     "write_cicddos2019",
     "write_cicids2017",
     "write_ciciot2023",
+    "write_ctu13",
     "write_iot23",
     "write_iscxtor2016",
+    "write_unsw_nb15",
 ]

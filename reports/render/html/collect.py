@@ -47,12 +47,16 @@ Scores = NDArray[np.float64]
 
 
 def collect(
-    table: ResultTable, audits: Mapping[str, Mapping[str, Any]] | None = None, progress: Progress = ignore
+    table: ResultTable,
+    audits: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Progress = ignore,
+    distances: Mapping[str, Any] | None = None,
 ) -> ReportData:
     """Everything on the page.  DataError if a stored file is missing or damaged.
 
     audits    dataset → audit (``reports.render.html.evidence.Audit``); a dataset without one is shown as such
     progress  gets (text, fraction done)
+    distances between the networks' benign traffic (``ReportData.distances``)
     """
     from reports.published.table import published_table
 
@@ -76,6 +80,7 @@ def collect(
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
         details=_details(table, documents[AUROC], progress),
+        distances=distances or {},
     )
 
 

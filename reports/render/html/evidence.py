@@ -12,8 +12,9 @@ from reports.tables.evidence import CellEvidence
 from reports.tables.fields import flags
 
 Audit = Mapping[str, Any]
-"""An audit of a dataset: ``findings`` [{severity, text}], ``measures`` [{what, unit, value, detail}]
-(``datasets_registry.audits.audit_store``), and ``tables`` [{title, columns, rows}]; each may be absent."""
+"""An audit of a dataset: ``findings`` [{severity, text, action}], ``measures`` [{what, unit, value, detail, status}]
+and ``tables`` [{title, columns, units, rows}] (``datasets_registry.audits.audit_store``); each, and action and status,
+may be absent."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ReportData:
     summaries     metric → what it is, one line
     cells         in any order; cells without an ok run are absent (their status is in the documents)
     families      dataset → family → size
+    distances     of the networks' benign traffic (``datasets_registry.audits.channels.distances``); empty where the
+                  datasets are not here
     details       table of ``reports.tables.details.TABLES`` → its records, for a section of its own
     published     ``reports.published.table.published_table``: the literature, never ranked
     """
@@ -44,6 +47,7 @@ class ReportData:
     audits: Mapping[str, Audit]
     published: PublishedTable
     details: Mapping[str, Sequence[DetailRecord]] = field(default_factory=dict)
+    distances: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def first(self) -> Board:

@@ -1,17 +1,11 @@
 """From the collected data to the page: tables are made here, laid out by the template; style and script are put inside
 it."""
 
-import base64
-import hashlib
-import re
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
-
 from reports.published.render import closing_lines
-from reports.render.html import records, results, verdict
+from reports.render.html import audit, records, results, verdict
+from reports.render.html.drawing import draw, hash_of, source
 from reports.render.html.evidence import ReportData
 from reports.render.html.forest import forest
 from reports.tables.boards import SHARING
@@ -22,31 +16,10 @@ from reports.tables.fields import COLLAPSE_TEXT, in_order, metric_name, problems
 def render_page(data: ReportData) -> str:
     """The whole page as text: no address in it is fetched, and its content security policy allows none.  The same data
     give the same page."""
-    style, script, template = (
-        files("reports.render.html").joinpath(name).read_text(encoding="utf-8")
-        for name in ("style.css", "page.js", "template.html.j2")
+    script = source("page.js")
+    return draw(
+        "template.html.j2", script=script, script_hash=hash_of(script), payload=_payload(data), **_context(data)
     )
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters["breakable"] = _breakable
-    return jinja.from_string(template).render(
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        payload=_payload(data),
-        **_context(data),
-    )
-
-
-def _hash(source: str) -> str:
-    """What a content security policy knows an inline style or script by: no other one runs."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
-
-
-def _breakable(text: str) -> Markup:
-    """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are
-    long."""
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,])(?=.)|(?=\[)", text))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
@@ -88,6 +61,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "datasets": records.dataset_table(data),
         "sharing": SHARING,
         "audits": records.audits(data),
+        "distances": audit.distance_tables(data.distances, data.flags) if data.distances else [],
+        "distance_hint": audit.DISTANCE_HINT,
         "costs": results.cost_table(data),
         "hashes": records.hash_table(data),
         "environments": records.environment_table(data),

@@ -1,18 +1,17 @@
 """The tables behind the results: parts of the datasets, audits, versions, every run."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from reports.published.render import all_tables
-from reports.render.html.cells import Pairs, for_report, left, numeric, paired, right, text
+from reports.render.html import audit
+from reports.render.html.cells import Pairs, for_report, left, paired, right, text
 from reports.render.html.evidence import ReportData
 from reports.render.html.results import BASELINE_NAME
 from reports.results.model import Run
 from reports.tables.boards import parts_table
-from reports.tables.fields import NONE, aggregators_of, count, in_order, name_of, number, params_of, seconds, share
-from reports.tables.model import Cell, Table, TableRow
+from reports.tables.fields import NONE, aggregators_of, in_order, name_of, params_of, seconds
+from reports.tables.model import Table, TableRow
 
 
 def dataset_table(data: ReportData) -> Table:
@@ -22,63 +21,28 @@ def dataset_table(data: ReportData) -> Table:
 
 @dataclass(frozen=True)
 class AuditSection:
-    """findings: (severity, text), the gravest first as they were given; None where there is no audit."""
+    """findings: see ``audit.findings_of``; None where there is no audit."""
 
     dataset: str
     notes: list[str]
-    findings: list[tuple[str, str]] | None
+    findings: list[tuple[str, str, str]] | None
     tables: list[Table]
-
-
-# a measure's unit → how its value is written
-UNITS: Mapping[str, Callable[[float], str]] = {"auroc": number, "share": share, "count": count}
 
 
 def audits(data: ReportData) -> list[AuditSection]:
     """One per dataset; without an audit its ``findings`` are None."""
     views = []
     for name, info in data.first["datasets_info"].items():
-        audit = data.audits.get(name)
-        findings = (
-            None
-            if audit is None
-            else [(str(finding["severity"]), str(finding["text"])) for finding in audit.get("findings", ())]
-        )
-        tables = [] if audit is None else [_audit_table(data, name, table) for table in audit.get("tables", ())]
-        if audit is not None and audit.get("measures"):
-            tables.insert(0, _measures(data, name, audit["measures"]))
+        found = data.audits.get(name)
+        title = f"{name} · {{}}{data.flags}"
+        tables = []
+        if found is not None:
+            tables = [audit.numbers_table(table, title.format(table["title"])) for table in found.get("tables", ())]
+            if measures := found.get("measures"):
+                tables.insert(0, audit.measures_table(measures, title.format("audit")))
+        findings = None if found is None else audit.findings_of(found)
         views.append(AuditSection(name, list(info["notes"]), findings, tables))
     return views
-
-
-def _measures(data: ReportData, dataset: str, measures: Sequence[Mapping[str, Any]]) -> Table:
-    rows = []
-    for measure in measures:
-        value = measure["value"]
-        found = {
-            name: share(each) if isinstance(each, float) else NONE if each is None else each
-            for name, each in measure["detail"].items()
-        }
-        detail = ", ".join(f"{name} {each}" for name, each in found.items())
-        shown = NONE if value is None else UNITS[measure["unit"]](value)
-        rows.append(
-            TableRow([text(measure["what"], "l wide", head=True), numeric(shown, value), text(detail, "l wide")])
-        )
-    return Table(f"{dataset} · audit{data.flags}", [left("Measured"), right("Value"), left("Detail")], rows)
-
-
-def _audit_table(data: ReportData, dataset: str, table: Mapping[str, Any]) -> Table:
-    columns = [right(str(column)) if place else left(str(column)) for place, column in enumerate(table["columns"])]
-    rows = [TableRow([_audit_cell(value, place) for place, value in enumerate(values)]) for values in table["rows"]]
-    return Table(f"{dataset} · {table.get('title', 'audit')}{data.flags}", columns, rows)
-
-
-def _audit_cell(value: Any, place: int) -> Cell:
-    if value is None:
-        return text(NONE, "n")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Cell(f"{value:,}" if isinstance(value, int) else f"{value:.4g}", float(value), css="n", head=not place)
-    return text(str(value), "l", head=not place)
 
 
 def published_tables(data: ReportData) -> list[Table]:
