@@ -182,8 +182,12 @@ def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
         values = read_array(path, mapped=False)
     except (OSError, ValueError) as error:
         raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if values.dtype != np.float64 or values.shape != shape or not np.isfinite(values).all():
-        raise InvalidScores(f"{path.name} does not hold {shape[0]} × {shape[1]} finite numbers")
+    if values.dtype != np.float64 or values.shape != shape:
+        found = f"{' × '.join(map(str, values.shape))} {values.dtype}"
+        raise InvalidScores(f"{path.name} holds {found} and not {shape[0]} × {shape[1]} float64")
+    if not np.isfinite(values).all():
+        number = int((~np.isfinite(values)).any(axis=1).sum())
+        raise InvalidScores(f"{path.name} holds scores of {number} flows that are no finite numbers")
     return values
 
 

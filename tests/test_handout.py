@@ -132,9 +132,9 @@ def altered(folder: Path, how: str) -> None:
     [
         ("ids", "test.ids.npy does not hold the ids that were handed out, in their order"),
         ("no ids", "test.ids.npy cannot be read: No such file or directory"),
-        ("missing", "test.npy cannot be read"),
-        ("nan", "test.npy does not hold"),
-        ("fewer", "test.npy does not hold"),
+        ("missing", "test.npy is missing"),
+        ("nan", "test.npy holds scores of 1 flows that are no finite numbers"),
+        ("fewer", "test.npy holds "),
         ("link", "test.npy is not a regular file"),
         ("foreign", "answers another task (fingerprint 0000000000000000, asked for "),
         ("junk", 'is no answer: targets.t0.score_s is "fast"'),

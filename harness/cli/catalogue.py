@@ -33,6 +33,8 @@ def detectors(output: ListFormat = "table") -> None:
         rows.append((name, "preset", *_of_preset(preset), f"{preset.detector} with {_assignments(preset.params)}"))
     rows += [(broken.name, broken.origin, "broken", "", "", broken.error) for broken in plugins.colliding_detectors()]
     console.table(("detector", "from", "provenance", "inputs", "groups", "source"), rows, output)
+    families = ", ".join(f"{name}:…" for name in plugins.detector_families())
+    console.say(f"and families, of which any member can be named: {families} (docs: writing-a-detector)")
     console.say_broken_plugins()
 
 
@@ -77,6 +79,9 @@ def detector(
         fields["parameters"] = _assignments(dataclasses.asdict(params))
     for profile, overrides in loaded.profiles.items():
         fields[f"profile {profile}"] = _assignments(overrides) or "the defaults"
+    if output != "json":
+        fields["exemptions"] = "; ".join(f"{name}: {why}" for name, why in loaded.capabilities.exemptions.items())
+        fields = {key: value for key, value in fields.items() if value != ""}
     console.document(fields, output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -81,8 +82,10 @@ def _event_of(target: JobTarget, answer: TaskAnswer, place: Path, stage: Path) -
         out = stage / "out" / target.name
         out.mkdir()
         for role in target.score:  # whether it holds scores is looked at where a child's are
-            with suppress(FileNotFoundError):
-                shutil.copyfile(place / "out" / target.name / f"{role}.npy", out / f"{role}.npy", follow_symlinks=False)
+            source = place / "out" / target.name / f"{role}.npy"
+            if not os.path.lexists(source):
+                raise InvalidScores(f"{source} is missing")
+            shutil.copyfile(source, out / f"{role}.npy", follow_symlinks=False)
     except InvalidScores as error:
         return Failed("invalid_output", str(error), target.name)
     except OSError as error:

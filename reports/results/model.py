@@ -414,8 +414,8 @@ class Row:
         run = self.run(pair, seed)
         if run is None:
             raise UsageError(
-                f"no cell {pair[0]} → {pair[1]} of {self.name} with seed {seed} was asked for; seeds are "
-                f"{sorted(self.seeds)}"
+                f"no cell {pair[0]} → {pair[1]} of {self.name} with seed {seed!r} was asked for; seeds are "
+                f"{', '.join(map(str, sorted(self.seeds)))} (whole numbers)"
             )
         return run
 
