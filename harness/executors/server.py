@@ -144,12 +144,20 @@ def _begin(folder: Path, descriptors: Sequence[int], server: int) -> None:
     scratch = os.fsencode(folder / "scratch")
     # /proc/<pid>/environ, by which whatever outlives a fit is found, is what the process was started with
     libc.getenv.restype = ctypes.c_void_p
-    ctypes.memmove(libc.getenv(b"HOME"), scratch, len(scratch) + 1)
+    ctypes.memmove(libc.getenv(b"HOME"), scratch.ljust(PATH_MAX, b"\0"), PATH_MAX)
     os.environ["HOME"] = os.environ["TMPDIR"] = os.fsdecode(scratch)
     tempfile.tempdir = None  # it may have been asked for
-    np.random.seed()  # noqa: NPY002  numpy draws it when it is imported; ``random`` and numba draw anew in a fork
+    _draw_new_seeds()
     with socket.socket(fileno=line) as told:
         told.send(b"pid %d" % os.getpid())
+
+
+def _draw_new_seeds() -> None:
+    """numpy and torch seed their global generators when they are imported: all forks would draw the same numbers.
+    ``random`` and numba seed theirs anew in a fork by themselves."""
+    np.random.seed()  # noqa: NPY002
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
 
 
 def main() -> int:
