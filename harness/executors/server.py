@@ -39,7 +39,7 @@ def serve(control: socket.socket, modules: Sequence[str]) -> None:
     its own, and the server ``code <number>`` when it has ended (negative: of that signal).  Its process is reaped when
     the line is closed at the other end, so that until then its number means no other.
     """
-    for name in modules:
+    for name in ("numpy.random", *modules):
         importlib.import_module(name)
     for each in (plugins.detector_entries, plugins.detector_families):
         each()  # every fit asks for them
