@@ -43,6 +43,7 @@ def serve(control: socket.socket, modules: Sequence[str]) -> None:
         importlib.import_module(name)
     for each in (plugins.detector_entries, plugins.detector_families):
         each()  # every fit asks for them
+    os.close(os.pidfd_open(os.getpid()))  # where the kernel has none, this ends before the first fit, not with it
     if not _forks_whole():
         sys.exit("there are threads here that a fork would not have")
     gc.freeze()  # looking through what was imported would copy every page of it into each fit
@@ -89,7 +90,13 @@ class _Server:
         if not folder:
             self._leave(self._control)
             return False
-        server, pid = os.getpid(), os.fork()
+        server = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:  # for want of memory, say: whoever asks hears that the line is closed, and tries by itself
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return False
         if pid == 0:
             for what in self._heard:
                 _close(what)
