@@ -1,7 +1,7 @@
 """What the harness itself costs on folders of SYNTHETIC rows and random scores: reading, merging, planning, intervals,
-the report.
+the report, fits.
 
-    python -m benchmarks.harness FOLDER [board large merge intervals report plan]
+    python -m benchmarks.harness FOLDER [board large merge intervals report plan fits]
 
 Every measurement is a ``janus-bench`` process of its own: seconds from its start to its end, seconds of the processor
 (the smaller of the two counts: on a machine with other work the first says little), and its peak memory.  The folders
@@ -21,11 +21,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import polars as pl
 
 from benchmarks.large_run import write
+from benchmarks.start_up import processor_seconds
 from harness.environment import environment
 from harness.plan import DetectorChoice, Plan, Settings, make_plan
 from janus_bench import plugins
@@ -219,6 +221,23 @@ def measure_plan(folder: Path) -> float:
     return timed("dry run of 90 000 runs", "run", *request, "--seeds", "42,43,44", *shown, home=home)
 
 
+def measure_fits(folder: Path) -> float:
+    """200 fits of detectors that compute next to nothing, as a ratio to as many starts of a process for a fit."""
+    home, runs = folder / "home", _fresh(folder / "fits")
+    names = [f"net{number}" for number in range(4)]
+    for seed, name in enumerate(names):
+        if not (home / "datasets" / name).exists():
+            write(home / "datasets" / name, 2000, seed)
+    chosen = ("--protocol", "within", "--detectors", "length,random", "--datasets", ",".join(names))
+    where = ("--seeds", ",".join(map(str, range(25))), "--split", "random", "--jobs", "1", "--runs", runs)
+    seconds = timed("run of 200 trivial fits", "run", *chosen, *where, home=home)
+    child = "-P", "-c", "import harness.worker"
+    start = median([processor_seconds(child, folder, dict(os.environ)) for _ in range(5)])
+    print(f"  a process that imports what any fit does: {start:.2f} s CPU")
+    shutil.rmtree(runs)
+    return seconds / (200 * start)
+
+
 MEASUREMENTS: Mapping[str, Callable[[Path], float]] = {
     "board": measure_board,
     "large": measure_large,
@@ -226,9 +245,10 @@ MEASUREMENTS: Mapping[str, Callable[[Path], float]] = {
     "intervals": measure_intervals,
     "report": measure_report,
     "plan": measure_plan,
+    "fits": measure_fits,
 }
-LIMITS = {"board": 2.0, "large": 15.0, "merge": 10.0, "intervals": 10.0, "report": 20.0, "plan": 3.0}
-"""Seconds that each may take (the last of what it prints)."""
+LIMITS = {"board": 2.0, "large": 15.0, "merge": 10.0, "intervals": 10.0, "report": 20.0, "plan": 3.0, "fits": 1.05}
+"""Seconds that each may take (the last of what it prints); of fits, a ratio."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -242,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = MEASUREMENTS[name](asked.folder)
         ratio = seconds / LIMITS[name]
         worst = max(worst, ratio)
-        print(f"  {name}: {ratio:.2f} of the {LIMITS[name]:g} s that it may take", flush=True)
+        print(f"  {name}: {ratio:.2f} of the {LIMITS[name]:g} that it may take", flush=True)
     return math.ceil(worst) > 1
 
 

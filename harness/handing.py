@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from harness.executors import Executor
 from harness.executors.local import LocalExecutor
 from harness.handout import AnsweredTarget, Task, TaskAnswer, ids_file, write_answer
 from harness.jobs import Event, Failed, FitDone, Job, Scored, own_code
@@ -32,8 +33,8 @@ class Worker:
 
     def run(self) -> int:
         """How many did not end well."""
-        with ThreadPoolExecutor(self._jobs) as pool:
-            futures = [pool.submit(self._do, number, *task) for number, task in enumerate(self._tasks, 1)]
+        with LocalExecutor() as executor, ThreadPoolExecutor(self._jobs) as pool:
+            futures = [pool.submit(self._do, executor, number, *task) for number, task in enumerate(self._tasks, 1)]
             try:
                 return sum(not future.result() for future in futures)
             except KeyboardInterrupt:
@@ -41,7 +42,7 @@ class Worker:
                 self._stop.set()
                 return 0
 
-    def _do(self, number: int, place: Path, task: Task) -> bool:
+    def _do(self, executor: Executor, number: int, place: Path, task: Task) -> bool:
         if self._stop.is_set():
             return False
         title = f"[{number}/{len(self._tasks)}] {task.detector}, {place.name}"
@@ -51,7 +52,7 @@ class Worker:
             self._say(f"{title}: another worker is at it")
             return True
         try:
-            answer = answered(task, place, self._stop)
+            answer = answered(task, place, executor, self._stop)
         finally:
             if handle is not None:
                 os.close(handle)
@@ -63,7 +64,7 @@ class Worker:
         return answer.ok
 
 
-def answered(task: Task, place: Path, stop: threading.Event) -> TaskAnswer | None:
+def answered(task: Task, place: Path, executor: Executor, stop: threading.Event) -> TaskAnswer | None:
     """Do one task and write its answer; None where it was interrupted."""
     stage = Path(tempfile.mkdtemp(prefix="janus-bench-work-"))
     try:
@@ -92,7 +93,7 @@ def answered(task: Task, place: Path, stop: threading.Event) -> TaskAnswer | Non
                 case Failed() if event.target is not None:
                     targets[event.target] = AnsweredTarget(event.status, event.reason)
 
-        outcome = LocalExecutor().run(job, stop, heard)
+        outcome = executor.run(job, stop, heard)
         if outcome.status == "interrupted":
             return None
         answer = TaskAnswer(

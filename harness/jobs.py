@@ -3,13 +3,16 @@ each in between."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from janus_bench.stored import mismatch
 
 LONGEST_REASON = 500  # Characters of a reason that are kept.
+HEAVY = ("numba", "scipy.spatial", "scipy.optimize", "sklearn.utils", "torch", "torch._dynamo", "nflows.flows.base")
+"""What detectors import and take long over.  Importing one of these starts no thread but those of OpenBLAS, and does
+nothing that a fit could find: a process that has done it can be forked."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finished:
-    """Nothing more will come."""
+    """Nothing more will come.  ``imported``: those of ``HEAVY`` that the fit had imported."""
+
+    imported: list[str] = field(default_factory=list)
 
 
 Event = Began | Progress | FitDone | ModelSaved | Scored | Explained | Failed | Finished

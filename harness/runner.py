@@ -2,9 +2,10 @@
 
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -74,9 +75,13 @@ class Machine:
     executor: Executor
     max_failures: int | None = None
 
-    def pool(self) -> Pool:
+    @contextmanager
+    def pool(self) -> Iterator[Pool]:
         """Where the fits of a run are waited for."""
-        return SameThread() if isinstance(self.executor, InProcessExecutor) else ThreadPoolExecutor(self.jobs)
+        kept = self.executor if isinstance(self.executor, AbstractContextManager) else nullcontext()
+        waiting = SameThread() if isinstance(self.executor, InProcessExecutor) else ThreadPoolExecutor(self.jobs)
+        with kept, waiting:
+            yield waiting
 
 
 def run_plan(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.environment import peak_resident
 from harness.jobs import (
+    HEAVY,
     Event,
     Explained,
     Failed,
@@ -296,7 +297,7 @@ def main() -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001  a failed fit is the status of all its cells, with its traceback in the log
         events.failed(error)
         return 1
-    events.send(Finished())
+    events.send(Finished([name for name in HEAVY if name in sys.modules]))
     return 0
 
 

@@ -186,11 +186,12 @@ def test_a_failing_detector_costs_its_rows_and_nothing_else(plugin_cli, options,
 
 
 def workers_below(process: psutil.Process) -> list[psutil.Process]:
-    """Running ``harness.worker`` processes that descend from a process."""
+    """The processes of fits: what a server that descends from a process has forked."""
     found = []
     for child in process.children(recursive=True):
         try:
-            if "harness.worker" in child.cmdline():
+            words = child.cmdline()
+            if "harness.executors.server" in words and (above := child.parent()) and above.cmdline() == words:
                 found.append(child)
         except psutil.Error:
             continue

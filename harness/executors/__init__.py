@@ -24,7 +24,8 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """One way to run jobs.  The job's folder has ``in/`` on the way there and ``out/`` on the way back."""
+    """One way to run jobs.  The job's folder has ``in/`` on the way there and ``out/`` on the way back.  One that is a
+    context manager is entered for a whole run, and may keep for its fits what they share."""
 
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run one job and wait for it.  ``stop`` interrupts it; ``on_event`` sees every event as it arrives, in the

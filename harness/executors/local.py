@@ -1,6 +1,7 @@
 """One fit in one child process on this machine: started clean, watched, limited, and its end explained."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
 
 from harness.environment import peak_resident
 from harness.executors import Outcome
 from harness.executors.pipes import EventPipe, LogPipe
+from harness.executors.warm import Forked, Warm
 from harness.jobs import Event, Failed, Finished, Job, event_from, line_of
 from janus_bench.records import Status
 
@@ -23,11 +26,10 @@ STRAYS_S = 1.0  # Between looks at all processes of the machine for those that h
 GRACE_S = 2.0  # How long a child may take to end after its last word.
 LINE = 1 << 12  # Bytes at the end of a log in which its last line is looked for.
 LAUNCH = (
-    "import ctypes, os, sys\n"
+    "import ctypes, importlib, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL
     "if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
-    "from harness.worker import main\n"
-    "sys.exit(main())\n"
+    "sys.exit(importlib.import_module(sys.argv[2]).main())\n"
 )
 """The child dies with its parent from the first moment on, before any slow import; a parent that died still earlier is
 noticed."""
@@ -35,7 +37,20 @@ KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEV
 
 
 class LocalExecutor:
-    """Child processes on this machine; ``max_memory`` and ``timeout_s`` are the job's."""
+    """Child processes on this machine; ``max_memory`` and ``timeout_s`` are the job's.  As a context manager it has
+    them forked from servers, which spares each what it would import; outside of one, a fit is a process by itself."""
+
+    def __init__(self) -> None:
+        self._warm: Warm | None = None
+
+    def __enter__(self) -> Self:
+        self._warm = Warm()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._warm is not None
+        self._warm.close()
+        self._warm = None
 
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
         """Run ``harness.worker`` on a staged job and wait for it; see ``Executor``.
@@ -44,7 +59,7 @@ class LocalExecutor:
         labels are, and a file in the stage could be put in a link's or a FIFO's place by then.
         """
         started, folder = time.monotonic(), Path(job.folder)
-        child = start(job)
+        child = self._forked(job, stop, started) or start(job)
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
@@ -60,16 +75,25 @@ class LocalExecutor:
             events.stop()
             log.stop()
         watch.drain()
-        status, reason = ended or explain(child.returncode, watch.events, log.text())
+        if self._warm is not None and watch.events and isinstance(watch.events[-1], Finished):
+            self._warm.saw(job, watch.events[-1])
+        status, reason = ended or explain(child.wait(), watch.events, log.text())
         peak_mb = watch.peak / 2**20 if watch.peak else None
         return Outcome(status, reason, time.monotonic() - started, peak_mb, log.text())
+
+    def _forked(self, job: Job, stop: threading.Event, started: float) -> Forked | None:
+        if self._warm is None:
+            return None
+        until = math.inf if job.timeout_s is None else started + job.timeout_s
+        environment = _environment(Path(job.folder), job.threads)
+        return self._warm.start(job, _launch("harness.executors.server"), environment, stop, until)
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:
     """A child that waits for its job, with pipes to all that it reads and writes."""
     folder = Path(job.folder)
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", LAUNCH, str(os.getpid()), "harness.worker"],
+        _launch("harness.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -79,13 +103,18 @@ def start(job: Job) -> subprocess.Popen[bytes]:
     )
 
 
+def _launch(module: str) -> list[str]:
+    """The command of a child that is ``module``'s ``main``."""
+    return [sys.executable, "-P", "-c", LAUNCH, str(os.getpid()), module]
+
+
 class _Watch:
     """Follows one child: passes its events on in the caller's thread, remembers its peak memory, and says when it must
     end."""
 
     def __init__(
         self,
-        child: subprocess.Popen[bytes],
+        child: subprocess.Popen[bytes] | Forked,
         pipe: EventPipe,
         job: Job,
         stop: threading.Event,
@@ -209,7 +238,7 @@ def _bytes_of(process: psutil.Process, kind: str) -> int:
         return 0
 
 
-def end(child: subprocess.Popen[bytes], folder: Path) -> None:
+def end(child: subprocess.Popen[bytes] | Forked, folder: Path) -> None:
     """End the child's whole session, and whoever has left it but still lives in the stage's environment, so that
     nothing outlives a fit."""
     with contextlib.suppress(ProcessLookupError):

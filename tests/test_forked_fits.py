@@ -1,0 +1,217 @@
+"""A fit that is forked from a server finds what one finds that is a process by itself, and ends as that one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from harness.executors import Outcome, warm
+from harness.executors.local import LocalExecutor
+from harness.jobs import Event, Job, JobTarget, Progress, own_code
+
+ROLES = ("source_val", "cal_a", "cal_b", "test")
+THREADS = 2
+BEGINS = """
+import json, os, signal, sys, tempfile, time
+from pathlib import Path
+import numpy as np
+from janus_bench import Capabilities
+
+class Given:
+    capabilities = Capabilities(inputs=frozenset(), learns=False)
+
+    def score(self, flows):
+        return self.values[: len(flows)]
+
+    def fit(self, benign, ctx):
+        self.values = np.zeros(1000)
+        ctx.progress(0.5, "at work")
+"""
+LOOKS = """
+        started_with = dict(each.split("=", 1) for each in Path("/proc/self/environ").read_text().split("\\0") if each)
+        status = Path("/proc/self/status").read_text().splitlines()
+        print(json.dumps({
+            "environment": dict(os.environ),
+            "home": started_with["HOME"],
+            "folders": [os.getcwd(), tempfile.gettempdir()],
+            "open": sorted(int(each) for each in os.listdir("/proc/self/fd") if Path(f"/proc/self/fd/{each}").exists()),
+            "read": sys.stdin.read(),
+            "leads": [os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()],
+            "signals": [line for line in status if line.startswith(("SigBlk", "SigIgn", "SigCgt"))],
+            "parent": os.getppid(),
+            "modules": sorted({"torch", "scipy", "sklearn", "polars"} & set(sys.modules)),
+            "dice": [np.random.random(), __import__("random").random()],
+        }))
+"""
+COMPUTES = """
+        import torch
+        drawn = torch.initial_seed()
+        torch.manual_seed(1)
+        rng = np.random.default_rng(1)
+        one = rng.standard_normal((400, 400))
+        layer = torch.nn.Linear(400, 400)
+        two = layer(torch.randn(400, 400)).detach().numpy().astype(float)
+        self.values = np.linalg.svd(one @ two, compute_uv=False)
+        print(json.dumps([torch.get_num_threads(), drawn]))
+"""
+LEAVES_A_FORK = """
+        if not os.fork():
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            (ctx.scratch.parent.parent / "left").write_text(str(os.getpid()))
+            time.sleep(600)
+        os.wait()
+        while not (ctx.scratch.parent.parent / "left").exists():
+            time.sleep(0.01)
+"""
+SLEEPS = "        time.sleep(600)\n"
+ENDS = "        os._exit(7)\n"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Job]:
+    """A job of seven flows for a detector whose fit does something, in a stage of its own."""
+
+    def made(does: str, stage: str = "stage", **changed: Any) -> Job:
+        folder = tmp_path / stage
+        for name in ("work", "scratch", "out"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for name in ("train0", "validate", *ROLES):
+            (folder / "in" / name / "ids").mkdir(parents=True, exist_ok=True)
+            np.save(folder / "in" / name / "ids" / "ids.npy", np.arange(7, dtype=np.uint64))
+        file = tmp_path / f"given_{abs(hash(does))}.py"
+        file.write_text(BEGINS + does)
+        target = JobTarget("t0", None, {role: role for role in ROLES})
+        return replace(
+            Job(
+                str(folder), own_code(), str(file), {}, 1, "cpu", THREADS, 120.0, None, ("train0",), "validate", None,
+                (target,),
+            ),
+            **changed,
+        )  # fmt: skip
+
+    return made
+
+
+@pytest.fixture
+def warmed() -> Iterator[LocalExecutor]:
+    with LocalExecutor() as executor:
+        yield executor
+    assert servers() == []
+
+
+def servers() -> list[psutil.Process]:
+    """Those of this process, the dead among them left out."""
+    return [
+        process
+        for process in psutil.Process().children()
+        if process.status() != psutil.STATUS_ZOMBIE and "harness.executors.server" in process.cmdline()
+    ]
+
+
+def done(executor: LocalExecutor, job: Job, on_event: Callable[[Event], None] = lambda _: None) -> Outcome:
+    return executor.run(job, threading.Event(), on_event)
+
+
+def told(outcome: Outcome) -> Any:
+    assert outcome.status == "ok", outcome
+    return json.loads(outcome.log)
+
+
+def test_a_fork_finds_what_a_process_by_itself_finds(job, warmed):
+    alone, first, second = (told(done(one, job(LOOKS))) for one in (LocalExecutor(), warmed, warmed))
+    (server,) = servers()
+    assert alone["parent"] == os.getpid()
+    assert [first.pop("parent"), second.pop("parent")] == [server.pid, server.pid]
+    assert alone["home"] == alone["environment"]["HOME"] == job(LOOKS).folder + "/scratch"
+    dice = [each.pop("dice") for each in (alone, first, second)]
+    assert len({number for thrown in dice for number in thrown}) == 6
+    del alone["parent"]
+    assert first == second == alone
+    assert told(done(warmed, job(LOOKS, device="cuda")))["parent"] == os.getpid()  # no fork may touch a GPU
+
+
+def test_the_bits_are_those_of_a_process_by_itself_and_what_a_detector_imports_is_imported_once(job, warmed):
+    found, seeds = set(), set()
+    for executor in (LocalExecutor(), warmed, warmed, warmed):
+        asked = job(COMPUTES)
+        threads, seed = told(done(executor, asked))
+        assert threads == THREADS
+        seeds.add(seed)
+        found.add((Path(asked.folder) / "out" / "t0" / "test.npy").read_bytes())
+    assert len(found) == 1
+    assert len(seeds) == 4  # of a generator that nobody has seeded
+    assert np.count_nonzero(np.load(Path(asked.folder) / "out" / "t0" / "test.npy")) == 7
+    bare, with_torch = servers()  # the first fork told what the others would import
+    assert "torch" not in bare.cmdline()
+    assert "torch" in with_torch.cmdline()
+    looked = told(done(warmed, job(LOOKS, "other")))
+    assert looked["parent"] == bare.pid
+    assert looked["modules"] == []
+
+
+def test_whoever_leaves_the_session_of_a_fork_ends_with_it(job, warmed, tmp_path):
+    assert done(warmed, job(LEAVES_A_FORK)).status == "ok"
+    left = int((tmp_path / "left").read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_fork_ends_as_a_process_by_itself_does(job, warmed):
+    outcome = done(warmed, job(ENDS))
+    assert (outcome.status, outcome.reason) == ("error", "the worker exited with code 7: no message")
+    outcome = done(warmed, job(SLEEPS, timeout_s=1.0))
+    assert (outcome.status, outcome.reason) == ("timeout", "still running after 1 s (--timeout)")
+    (server,) = servers()
+    assert server.children() == []
+
+    def killed(event: Event, whom: Callable[[], psutil.Process]) -> None:
+        if isinstance(event, Progress):
+            whom().send_signal(signal.SIGTERM)
+
+    outcome = done(warmed, job(SLEEPS), lambda event: killed(event, lambda: server.children()[0]))
+    assert (outcome.status, outcome.reason) == ("killed", "the worker died of signal 15 (Terminated)")
+    assert servers() == [server]
+    outcome = done(warmed, job(SLEEPS), lambda event: killed(event, lambda: server))
+    assert outcome.status == "killed"
+    assert servers() == []
+    assert told(done(warmed, job(LOOKS)))["parent"] == os.getpid()  # there is none to be forked from
+
+
+def test_where_imports_start_threads_every_fit_is_a_process_by_itself(job, monkeypatch):
+    pytest.importorskip("polars")
+    monkeypatch.setattr(warm, "HEAVY", ("polars",))
+    with LocalExecutor() as executor:
+        asked = job(LOOKS)
+        assert executor._warm is not None
+        executor._warm._imported[asked.detector] = ("polars",)
+        looked = told(done(executor, asked))
+    assert looked["parent"] == os.getpid()
+    assert looked["modules"] == []
+
+
+def test_an_interrupt_does_not_wait_for_a_server(job, monkeypatch):
+    stop = threading.Event()
+    stop.set()
+    with LocalExecutor() as executor:
+        started = time.monotonic()
+        assert executor.run(job(SLEEPS), stop, lambda _: None).status == "interrupted"
+    assert time.monotonic() - started < 30
+
+
+def test_no_more_servers_wait_than_are_kept(job, warmed, monkeypatch):
+    monkeypatch.setattr(warm, "KEPT", 1)
+    parents = [told(done(warmed, job(LOOKS, threads=threads)))["parent"] for threads in (1, 2)]
+    (server,) = (one for one in servers() if one.pid != parents[0] or one.wait(30) is None)
+    assert server.pid == parents[1]
