@@ -19,7 +19,7 @@ from datasets_registry.manifest import is_table
 from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from datasets_registry.timeline import timeline
 from harness.environment import environment
-from harness.executors import Executor, Outcome
+from harness.executors import Executor, Outcome, Shared
 from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Began, Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
@@ -83,7 +83,8 @@ def run_plan(
     plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer
 ) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
-    remove_stale()
+    place = machine.executor.stages_in if isinstance(machine.executor, Shared) else None
+    remove_stale(place)
     finished = final_runs(plan.fits, datasets, store.records())
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
@@ -94,7 +95,7 @@ def run_plan(
             store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = _Stop(machine.max_failures)
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
-    stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
+    stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()], place)
     try:
         with machine.pool() as pool:
             futures: list[Future[list[RunRecord]]] = []

@@ -11,7 +11,7 @@ import pytest
 
 from harness.environment import environment
 from harness.executors import Executor, Outcome, choice
-from harness.executors.carried import Carried, disagreement, done_here, inputs_of, put_back
+from harness.executors.carried import Carried, carried_out, disagreement, done_here, inputs_of
 from harness.jobs import Began, Event, Job, event_from, line_of
 from harness.request import machine_for
 from janus_bench.errors import UsageError

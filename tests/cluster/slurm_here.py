@@ -1,0 +1,136 @@
+"""A Slurm of two nodes on this machine: one controller, two daemons on ports of their own, and their munge.
+
+It needs root, and Debian's packages slurmctld, slurmd, slurm-client and munge, none of which has to be started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
+CONFIGURATION = """\
+ClusterName=here
+SlurmctldHost=localhost
+SlurmctldPort={controller}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.sock
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SwitchType=switch/none
+MpiDefault=none
+SlurmdParameters=config_overrides
+ReturnToService=1
+KillWait=5
+DefMemPerNode=1500
+NodeName=n1 NodeHostname=localhost Port={first} CPUs=1 RealMemory=6000
+NodeName=n2 NodeHostname=localhost Port={second} CPUs=2 RealMemory=6000
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def lacking() -> str:
+    """Why there can be none here, or an empty string."""
+    if os.geteuid():
+        return "Slurm's daemons have to be started by root"
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
+        return f"no {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
+    return ""
+
+
+class SlurmHere:
+    """Its processes end with ``stop``; ``SLURM_CONF`` says to all that are started meanwhile where it is."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("state", "n1", "n2"):
+            (folder / name).mkdir()
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o600)
+        controller, first, second = _free_ports(3)
+        configuration = folder / "slurm.conf"
+        configuration.write_text(CONFIGURATION.format(folder=folder, controller=controller, first=first, second=second))
+        os.environ["SLURM_CONF"] = str(configuration)
+        self._folder, self._started = folder, list[subprocess.Popen[bytes]]()
+        munge = {name: folder / f"munge.{name}" for name in ("sock", "pid", "log", "seed")}
+        self._start(
+            "munged",
+            "--force",
+            "--foreground",
+            f"--key-file={key}",
+            f"--socket={munge['sock']}",
+            f"--pid-file={munge['pid']}",
+            f"--log-file={munge['log']}",
+            f"--seed-file={munge['seed']}",
+        )
+        _until(munge["sock"].exists)
+        self._start("slurmctld", "-D")
+        for node in ("n1", "n2"):
+            self._start("slurmd", "-D", "-N", node)
+        _until(lambda: set(self.nodes().values()) == {"idle"})
+
+    def nodes(self) -> dict[str, str]:
+        """Name → state."""
+        return dict(line.split() for line in _said("sinfo", "--noheader", "--Node", "--format=%N %t").splitlines())
+
+    def jobs(self, *states: str) -> list[str]:
+        """Ids of jobs in these states (none: all)."""
+        lines = _said("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
+        found = dict(line.split() for line in lines)
+        return [number for number, state in found.items() if not states or state in states]
+
+    def set_down(self, node: str) -> None:
+        """The controller gives it up, with all that runs there."""
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=check"], check=True)
+
+    def resume(self, node: str) -> None:
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
+        _until(lambda: self.nodes()[node] in ("idle", "mix", "alloc"))
+
+    def stop(self) -> None:
+        for process in reversed(self._started):
+            process.terminate()
+            process.wait()
+
+    def _start(self, name: str, *arguments: str) -> None:
+        with (self._folder / f"{name}.{len(self._started)}.out").open("wb") as out:
+            self._started.append(subprocess.Popen([name, *arguments], stdout=out, stderr=subprocess.STDOUT))
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _until(condition: object, seconds: float = 60.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("Slurm did not come up")
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
