@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,17 +29,14 @@ class Elsewhere:
         self.asked_by = environment()
 
     def run(self, job: Job, stop: threading.Event, on_event: Callable[[Event], None]) -> Outcome:
+        return carried_out(job, stop, on_event, self._once)
+
+    def _once(self, job: Job, stop: threading.Event) -> Generator[Carried | Outcome, None, None]:
         inputs = {name: path.read_bytes() for name, path in inputs_of(job).items()}
         hidden = Path(job.folder) / "in"
         aside = hidden.rename(hidden.with_name("aside"))
-        for found in done_here(replace(job, code="/another/place"), inputs, self.asked_by):
-            if isinstance(found, Outcome):
-                aside.rename(hidden)
-                return found
-            assert isinstance(found, Carried)
-            put_back(job, found)
-            on_event(found.event)
-        raise AssertionError("it ended without an outcome")
+        yield from done_here(replace(job, code="/another/place"), inputs, self.asked_by)
+        aside.rename(hidden)
 
 
 def test_scores_of_a_job_that_was_carried_are_the_same_bits(numbered_home: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -170,11 +170,11 @@ def _submit(place: Path, job: Job) -> Any:
         job_name="janus-bench",
         cpus_per_task=job.threads,
         time=None if job.timeout_s is None else math.ceil((job.timeout_s + START_S) / 60),
+        mem=None if job.max_memory is None else f"{math.ceil((job.max_memory + SUPERVISOR) / 2**20)}M",
         gpus_per_node=1 if job.device.startswith("cuda") else None,
         wckey=None,
         use_srun=False,
         additional_parameters={"no-requeue": True},
-        **({} if job.max_memory is None else {"mem_gb": (job.max_memory + SUPERVISOR) / 2**30}),
     )
     return slurm.submit(_task, place, job, environment())
 

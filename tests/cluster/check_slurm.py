@@ -18,7 +18,7 @@ import pytest
 from harness.executors.slurm_cluster import BEAT_S, PATIENCE_S, SlurmExecutor
 from reports.results.folder import RunStore
 from tests.cluster.same_cells import InBackground, locally, planned, the_same, two_at_once, until  # noqa: F401
-from tests.cluster.slurm_here import SlurmHere, lacking
+from tests.cluster.slurm_here import SlurmHere, lacking, limits_memory
 from tests.conftest import home  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
@@ -121,6 +121,7 @@ def test_a_job_that_is_cancelled_is_killed_and_not_begun_again(slurm: SlurmHere,
     assert "was cancelled (scancel)" in run.statuses()["killed"]
 
 
+@pytest.mark.skipif(not limits_memory(), reason="no memory cgroup of version 1 that can be written")
 def test_a_job_beyond_the_memory_that_slurm_gave_it_is_out_of_memory(
     slurm: SlurmHere,
     home: Path,  # noqa: F811

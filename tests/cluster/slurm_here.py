@@ -5,6 +5,7 @@ It needs root, and Debian's packages slurmctld, slurmd, slurm-client and munge, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -26,10 +27,9 @@ SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={tasks}
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
-JobAcctGatherParams=OverMemoryKill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SwitchType=switch/none
@@ -42,6 +42,18 @@ NodeName=n1 NodeHostname=localhost Port={first} CPUs=1 RealMemory=6000
 NodeName=n2 NodeHostname=localhost Port={second} CPUs=2 RealMemory=6000
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+CGROUPS = """\
+CgroupPlugin=cgroup/v1
+CgroupMountpoint=/sys/fs/cgroup
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
+"""
+
+
+def limits_memory() -> bool:
+    """Whether the machine lets Slurm limit what jobs use; a container often does not."""
+    return os.access("/sys/fs/cgroup/memory", os.W_OK) and Path("/sys/fs/cgroup/memory/cgroup.procs").exists()
 
 
 def lacking() -> str:
@@ -64,7 +76,11 @@ class SlurmHere:
         key.chmod(0o600)
         controller, first, second = _free_ports(3)
         configuration = folder / "slurm.conf"
-        configuration.write_text(CONFIGURATION.format(folder=folder, controller=controller, first=first, second=second))
+        (folder / "cgroup.conf").write_text(CGROUPS)
+        tasks = "task/cgroup" if limits_memory() else "task/none"
+        configuration.write_text(
+            CONFIGURATION.format(folder=folder, controller=controller, first=first, second=second, tasks=tasks)
+        )
         os.environ["SLURM_CONF"] = str(configuration)
         self._folder, self._started = folder, list[subprocess.Popen[bytes]]()
         munge = {name: folder / f"munge.{name}" for name in ("sock", "pid", "log", "seed")}
@@ -106,6 +122,9 @@ class SlurmHere:
         for process in reversed(self._started):
             process.terminate()
             process.wait()
+        for left in Path("/sys/fs/cgroup").glob("*/slurm_n[12]"):
+            with contextlib.suppress(OSError):  # what still lives in it is for whoever looks into that
+                left.rmdir()
 
     def _start(self, name: str, *arguments: str) -> None:
         with (self._folder / f"{name}.{len(self._started)}.out").open("wb") as out:
