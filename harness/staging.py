@@ -24,7 +24,7 @@ from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch, PacketStream
 from janus_bench.files import remove_folder, write_array
-from janus_bench.held import hold, remove_if_dead
+from janus_bench.held import hold, is_dead, remove_if_dead
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
 from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
@@ -301,7 +301,14 @@ def new_stage(parent: Path | None = None) -> tuple[Path, int | None]:
             return folder, hold(folder)
 
 
+def stale_stages(parent: Path | None = None) -> tuple[Path, ...]:
+    """The stages (in ``parent``, or the temporary folder) of harness processes that were killed before they could
+    delete them: those that nobody holds."""
+    folders = sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}[0-9]*-*"))
+    return tuple(folder for folder in folders if is_dead(folder))
+
+
 def remove_stale(parent: Path | None = None) -> None:
-    """Delete the stages of harness processes that were killed before they could: those that nobody holds."""
-    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}[0-9]*-*"):
+    """Delete them."""
+    for folder in stale_stages(parent):
         remove_if_dead(folder)
