@@ -90,7 +90,7 @@ def run(
             envvar="JANUS_BENCH_EXECUTOR",
             help=(
                 "local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them; "
-                "ray or ray:ADDRESS: on a Ray cluster; slurm:DIR: as jobs of Slurm, DIR being a folder that all nodes share."
+                "ray or ray:ADDRESS: on a Ray cluster; slurm:DIR: as jobs of Slurm, by a folder that all nodes share."
             ),
         ),
     ] = "local",

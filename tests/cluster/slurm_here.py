@@ -119,6 +119,10 @@ class SlurmHere:
         _until(lambda: self.nodes()[node] in ("idle", "mix", "alloc"))
 
     def stop(self) -> None:
+        """Jobs first: nobody ends them once the daemons are gone."""
+        if at_work := self.jobs("RUNNING", "PENDING", "COMPLETING"):
+            subprocess.run(["scancel", *at_work], check=False)
+            _until(lambda: not self.jobs("RUNNING", "PENDING", "COMPLETING"))
         for process in reversed(self._started):
             process.terminate()
             process.wait()
