@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datasets_registry.manifest import is_table
 from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from datasets_registry.timeline import timeline
-from harness.environment import environment
+from harness.environment import environment, plugin_of
 from harness.executors import Executor, Outcome, Shared
 from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Began, Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
@@ -231,6 +231,7 @@ class _FitRun:
         self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
+        self._fit_cpu_s: float | None = None
         self._environment: Mapping[str, str] = environment()
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
         ready = [run for run in fit.runs if not self._why[run.key]]
@@ -364,7 +365,7 @@ class _FitRun:
             case Progress():
                 self._observer.fit_progress(self._fit, event.fraction, event.text)
             case FitDone():
-                self._fit_s = event.fit_s
+                self._fit_s, self._fit_cpu_s = event.fit_s, event.cpu_s
                 self._observer.fit_progress(self._fit, 0.0, "scoring")
             case ModelSaved():
                 self._keep_model(folder / "out" / "model")
@@ -423,10 +424,13 @@ class _FitRun:
         views = cell_scores(scores, self._datasets[run.target].truth, run.declared, self._aggregator)
         cost = {
             "fit_s": self._fit_s,
+            "fit_cpu_s": self._fit_cpu_s,
             "calibrate_s": event.calibrate_s,
             "score_s": event.score_s,
+            "score_cpu_s": event.cpu_s,
             "flows_per_s": scored / event.score_s if event.score_s else None,
             "peak_rss_mb": event.peak_rss_mb,
+            "peak_vram_mb": event.peak_vram_mb,
         }
         counts = self._counts(run, stages.flow_ids)
         self._append(run, "ok", "", counts, cost, compute_metrics(views, plugins.metrics(), self._observer.message))
@@ -453,6 +457,14 @@ class _FitRun:
         return next(one for one in self._datasets.values() if one.store.hash == part.data_hash).part(
             part.draw, part.name
         )
+
+    def _made_by(self) -> dict[str, str]:
+        """What else than the machine a fit's bits follow from: threads, the package of a stranger's detector, and that
+        a seed does not decide its scores where it says so."""
+        found = {"threads": str(self._machine.threads), "plugin": plugin_of(self._fit.loaded.factory.__module__)}
+        if not self._fit.loaded.capabilities.deterministic:
+            found["deterministic"] = "no"
+        return {name: value for name, value in found.items() if value}
 
     @property
     def _aggregator(self) -> str:
@@ -495,7 +507,7 @@ class _FitRun:
                 cost=cost or {},
                 metrics=metrics or {},
                 partition=partition,
-                environment=self._environment,
+                environment={**self._environment, **self._made_by()},
             )
         )
         self._records.append(record)

@@ -47,7 +47,7 @@ def test_scores_of_a_job_that_was_carried_are_the_same_bits(numbered_home: Path,
     for key, record in there.records().items():
         assert there.scores(key).equals(here.scores(key))
         assert record.metrics == here.records()[key].metrics
-        assert record.environment == environment()
+        assert record.environment == {**environment(), "threads": "1"}
         saved = [sorted((store.folder / "models" / record.fit_key).rglob("*")) for store in (here, there)]
         assert [path.name for path in saved[0]] == [path.name for path in saved[1]] != []
         assert (there.folder / "logs" / f"{record.fit_key}.log").exists()
@@ -63,6 +63,7 @@ def test_a_node_with_another_version_is_refused(numbered_home: Path, tmp_path: P
     assert outcome.status == "error"
     assert "0.0.1: install the same there" in outcome.reason
     assert disagreement(environment(), environment()) == ""
+    assert "code 0123" in disagreement(environment(), {**environment(), "code": "0123"})
 
 
 def test_a_child_cannot_say_on_which_machine_it_is() -> None:

@@ -23,7 +23,7 @@ from janus_bench.files import remove_folder
 
 ATTEMPTS = 4  # A fit is begun so many times before its machine's loss is its row's reason.
 PROGRESS_S = 1.0  # Progress that follows sooner is not passed on.
-MUST_AGREE = ("janus-bench", "commit", "python")
+MUST_AGREE = ("janus-bench", "commit", "code", "python")
 
 
 @dataclass(frozen=True)
