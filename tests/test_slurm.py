@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.options import chosen_device
 from harness.executors import Outcome, choice, slurm_cluster
 from harness.executors.slurm_cluster import SlurmExecutor
 from harness.jobs import Event, Job, JobTarget, Progress
@@ -145,6 +146,14 @@ def test_as_many_jobs_are_in_the_queue_as_there_are_cores_that_are_up(
     (slurm.folder / "cores").write_text("6000/4000/0/10000\n")
     assert machine_for("cpu", None, "1h", "", named).jobs == slurm_cluster.AT_ONCE
     assert machine_for("cpu", 500, "1h", "", named).jobs == 500
+
+
+def test_a_gpu_may_be_where_the_fits_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert chosen_device("cuda", "slurm:/shared") == chosen_device("cuda", "ray") == "cuda"
+    for executor in ("local", "folder:tasks"):
+        with pytest.raises(UsageError, match="no usable GPU on this machine"):
+            chosen_device("cuda", executor)
 
 
 def test_what_is_missing_for_slurm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

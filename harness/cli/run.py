@@ -144,7 +144,7 @@ def run(
         profile=profile,
         split=split,
         overlay=overlay,
-        device=chosen_device(device),
+        device=chosen_device(device, executor),
         params=params,
     )
     if in_process:

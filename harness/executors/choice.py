@@ -59,6 +59,11 @@ EXECUTORS: Mapping[str, Callable[[str], Executor]] = {
     "slurm": _slurm,
 }
 """Name → executor, made of what stands behind the colon."""
+ELSEWHERE = frozenset({"ray", "slurm"})  # Whose fits are on machines that may have what this one lacks.
+
+
+def is_elsewhere(text: str) -> bool:
+    return text.partition(":")[0] in ELSEWHERE
 
 
 def chosen_executor(text: str) -> Executor:
