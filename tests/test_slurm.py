@@ -21,7 +21,7 @@ from tests.fake_slurm import FakeSlurm
 from tests.test_same_bits import run
 from tests.test_who_is_given_what import numbered_home  # noqa: F401  a fixture
 
-pytest.importorskip("submitit", reason="not installed: pip install -c constraints.txt 'janus-bench[slurm]'")
+pytest.importorskip("submitit", reason="submitit is not installed: pip install -c constraints.txt 'janus-bench[slurm]'")
 
 CELLS = [("north", "north"), ("north", "south")]
 

@@ -22,7 +22,9 @@ from tests.cluster.slurm_here import SlurmHere, lacking, limits_memory
 from tests.conftest import home  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
-submitit = pytest.importorskip("submitit", reason="not installed: pip install -c constraints.txt 'janus-bench[slurm]'")
+submitit = pytest.importorskip(
+    "submitit", reason="submitit is not installed: pip install -c constraints.txt 'janus-bench[slurm]'"
+)
 
 LASTING = """
 import time
