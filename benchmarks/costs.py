@@ -19,6 +19,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,8 @@ def _scored(rows: int, profile: str) -> int:
     return min(rows, sum(rows if cap is None else cap for cap in parts))
 
 
-def bytes_a_score(columns: int, rows: int = 100_000) -> float:
+@cache
+def bytes_a_score(columns: int, rows: int = 1_000_000) -> float:
     """Of a stored flow with so many random scores."""
     rng = np.random.default_rng(0)
     keys = {"flow_id": np.arange(rows), "target": ["network"] * rows, "role": ["test"] * rows}
@@ -211,10 +213,9 @@ def computed(profile: str, speeds: Mapping[str, Speed], loaded: Mapping[str, Loa
     most = sorted(hours, key=hours.__getitem__, reverse=True)
     columns = max(speed.columns for speed in speeds.values())
     largest = max(_scored(rows, profile) for rows in PUBLISHED.values())
-    print(
-        f"\nsizes of `{profile}`: {len(speeds)} detectors, {fits:,} fits, {sum(hours.values()):,.1f} core hours, scores "
-        f"{room / 1e9:,.1f} GB\nlargest table of scores: {largest:,} flows, {8e-9 * columns * largest:,.1f} GB in memory"
-    )
+    total, memory = sum(hours.values()), 8e-9 * columns * largest
+    print(f"\nsizes of `{profile}`: {len(speeds)} detectors, {fits:,} fits, {total:,.1f} core hours")
+    print(f"scores: {room / 1e9:,.1f} GB; the largest table {largest:,} flows, {memory:,.1f} GB in memory")
     print("most: " + ", ".join(f"{name} {hours[name]:,.1f} h" for name in most[:8]))
     print(f"half of the detectors: {sum(hours[name] for name in most[len(most) // 2 :]):,.1f} h together")
 
