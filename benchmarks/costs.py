@@ -9,7 +9,7 @@ measured  on this machine, on one synthetic site (SYNTHETIC: speed depends on ho
           and said
 computed  the fits and scores of a ``cross`` plan of the published datasets, whose numbers of rows are those of their
           tables: a fit is taken to cost a + b × flows, a score c × flows
-GPU       of what ``python -m benchmarks.gpu`` printed on one (``--gpu FILE``), for the detector that it measures
+GPU       of what ``benchmarks.gpu`` printed on one (``--gpu FILE``), for the detector that it measures
 """
 
 from __future__ import annotations
