@@ -105,7 +105,9 @@ def test_how_a_job_ends_is_how_its_fit_ends(
     assert outcome.status == status
     assert re.search(reason, outcome.reason)
     assert len(slurm.submitted()) == len(states)
-    again = [event.text for event in heard if isinstance(event, Progress)]
+    said = [event.text for event in heard if isinstance(event, Progress)]
+    assert f"Slurm's job {len(states)} is {states[-1].lower()}" in said or word is not None
+    again = [text for text in said if text.startswith("begun again")]
     assert len(again) == len(states) - 1
     assert all(state in text for state, text in zip(states[:-1], again, strict=True))
 

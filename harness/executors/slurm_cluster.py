@@ -30,7 +30,7 @@ import numpy as np
 from harness.environment import environment
 from harness.executors import Outcome
 from harness.executors.carried import Carried, Lost, carried_out, done_here, inputs_of
-from harness.jobs import Event, Job
+from harness.jobs import Event, Job, Progress
 from janus_bench.errors import UsageError
 from janus_bench.files import why, write_atomically
 from janus_bench.plugins import one_line
@@ -115,7 +115,7 @@ class SlurmExecutor:
 
         Of a worker that was killed, Slurm may know by whom: its word is waited for.
         """
-        mail, ended, signed, killed = 0, None, time.monotonic(), None
+        mail, told, ended, signed, killed = 0, "", None, time.monotonic(), None
         while not stop.is_set():
             if time.monotonic() - signed > BEAT_S:
                 signed = _give_a_sign(place)
@@ -129,8 +129,12 @@ class SlurmExecutor:
                     return
                 continue
             state = self._queue.state(number)
+            if state != told:
+                told = state
+                yield Carried(Progress(0.0, f"Slurm's job {number} is {state.lower()}"), {})
             if state in ENDED or state in AGAIN:
                 ended = ended or time.monotonic()
+                os.utime(place / "said")  # so that a network file system looks again for what it has not seen yet
                 if killed or state in ENDED or time.monotonic() - ended > SETTLE_S:
                     yield _outcome(number, state, killed, place)
                     return
