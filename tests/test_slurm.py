@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_as_many_jobs_are_in_the_queue_as_there_are_cores_that_are_up(
 
 
 def test_a_gpu_may_be_where_the_fits_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False)))
     assert chosen_device("cuda", "slurm:/shared") == chosen_device("cuda", "ray") == "cuda"
     for executor in ("local", "folder:tasks"):
         with pytest.raises(UsageError, match="no usable GPU on this machine"):
