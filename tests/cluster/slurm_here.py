@@ -10,8 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from tests.cluster.same_cells import until
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 CONFIGURATION = """\
@@ -94,11 +95,11 @@ class SlurmHere:
             f"--log-file={munge['log']}",
             f"--seed-file={munge['seed']}",
         )
-        _until(munge["sock"].exists)
+        until(munge["sock"].exists)
         self._start("slurmctld", "-D")
         for node in ("n1", "n2"):
             self._start("slurmd", "-D", "-N", node)
-        _until(lambda: set(self.nodes().values()) == {"idle"})
+        until(lambda: set(self.nodes().values()) == {"idle"})
 
     def nodes(self) -> dict[str, str]:
         """Name → state."""
@@ -116,13 +117,13 @@ class SlurmHere:
 
     def resume(self, node: str) -> None:
         subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
-        _until(lambda: self.nodes()[node] in ("idle", "mix", "alloc"))
+        until(lambda: self.nodes()[node] in ("idle", "mix", "alloc"))
 
     def stop(self) -> None:
         """Jobs first: nobody ends them once the daemons are gone."""
         if at_work := self.jobs("RUNNING", "PENDING", "COMPLETING"):
             subprocess.run(["scancel", *at_work], check=False)
-            _until(lambda: not self.jobs("RUNNING", "PENDING", "COMPLETING"))
+            until(lambda: not self.jobs("RUNNING", "PENDING", "COMPLETING"))
         for process in reversed(self._started):
             process.terminate()
             process.wait()
@@ -137,16 +138,6 @@ class SlurmHere:
 
 def _said(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def _until(condition: object, seconds: float = 60.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("Slurm did not come up")
 
 
 def _free_ports(number: int) -> list[int]:
