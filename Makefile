@@ -6,14 +6,14 @@ BIN := .venv/bin
 QUICK := aggregators claims conformance contract controls docs evaluate hashing house metrics operations params plan \
   precision results sklearn_adapter tables
 
-.PHONY: env demo test quick docs board artefact coverage mutants faults ray clean
+.PHONY: env demo test quick docs board artefact coverage mutants faults ray slurm clean
 
 env: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "installing into .venv: some minutes, torch is large"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pyod]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pyod,slurm]'
 	touch $@
 
 # The main job on the built-in synthetic suite; a second call finds everything done.
@@ -26,7 +26,7 @@ test: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	JANUS_BENCH_PROVIDED="pyod selenium $$JANUS_BENCH_PROVIDED" $(BIN)/pytest
+	JANUS_BENCH_PROVIDED="pyod selenium submitit $$JANUS_BENCH_PROVIDED" $(BIN)/pytest
 
 # While you work: under a minute and a half.
 quick: env
@@ -50,6 +50,11 @@ faults: env
 # Fits on a Ray cluster of two nodes on this machine, whose workers are killed and whose nodes go away (minutes; needs the extra `ray`).
 ray: env
 	$(BIN)/pytest -n 0 tests/cluster/check_ray.py
+
+# Fits on a Slurm of two nodes on this machine, whose jobs are killed and whose nodes go down (minutes; needs root and
+# `apt-get install slurmctld slurmd slurm-client munge`).
+slurm: env
+	$(BIN)/pytest -n 0 tests/cluster/check_slurm.py
 
 # Every detector on networks of your own, three seeds (hours): `make board DATA=folder`, whose subfolders hold captures and a labels.csv each.
 board: env

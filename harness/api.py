@@ -74,7 +74,7 @@ def run(
         profile=profile,
         split=split,
         overlay=overlay,
-        device=chosen_device(device),
+        device=chosen_device(device, executor),
         params=None if params is None else Path(params),
     )
     machine = machine_for(request.device, jobs, timeout, max_memory, executor)

@@ -83,9 +83,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitDone:
-    """The fit has ended after so many seconds."""
+    """The fit has ended after so many seconds, and so many of the processor's."""
 
     fit_s: float
+    cpu_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class ModelSaved:
 @dataclass(frozen=True)
 class Scored:
     """The scores of a target lie in ``out/<target>/<role>.npy``, (flows, columns) float64; what was not measured is
-    None."""
+    None.  ``cpu_s``: seconds of the processor, calibration and scores together."""
 
     target: str
     calibrate_s: float | None
     score_s: float | None
     peak_rss_mb: float | None
+    cpu_s: float | None = None
+    peak_vram_mb: float | None = None
 
 
 @dataclass(frozen=True)

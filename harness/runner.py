@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from datasets_registry.manifest import is_table
 from datasets_registry.registry import OpenDataset, draw_of, sets_of
 from datasets_registry.timeline import timeline
-from harness.environment import environment
-from harness.executors import Executor, Outcome
+from harness.environment import environment, plugin_of
+from harness.executors import Executor, Outcome, Shared
 from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Began, Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
@@ -88,7 +88,8 @@ def run_plan(
     plan: Plan, datasets: Mapping[str, OpenDataset], store: RunStore, machine: Machine, observer: Observer
 ) -> Result:
     """Run what is not yet final; every attempted run becomes a row.  WriteFailed if rows cannot be written any more."""
-    remove_stale()
+    place = machine.executor.stages_in if isinstance(machine.executor, Shared) else None
+    remove_stale(place)
     finished = final_runs(plan.fits, datasets, store.records())
     wanted = {cell.run_key for cell in plan.record.cells}
     result = Result(reused=len(wanted & finished))
@@ -99,7 +100,7 @@ def run_plan(
             store.write_timeline(dataset.store.hash, partial(timeline, dataset.store))
     stop = _Stop(machine.max_failures)
     fits = [_FitRun(fit, datasets, store, machine, observer, stop) for fit in plan.only(wanted - finished)]
-    stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()])
+    stages = Stages(datasets.values(), [batch for fit in fits for batch in fit.batches.values()], place)
     try:
         with machine.pool() as pool:
             futures: list[Future[list[RunRecord]]] = []
@@ -239,6 +240,7 @@ class _FitRun:
         self.handed_out = False
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
+        self._fit_cpu_s: float | None = None
         self._environment: Mapping[str, str] = environment()
         self._why = {run.key: why_not(run, fit.loaded.capabilities, datasets) for run in fit.runs}
         ready = [run for run in fit.runs if not self._why[run.key]]
@@ -372,7 +374,7 @@ class _FitRun:
             case Progress():
                 self._observer.fit_progress(self._fit, event.fraction, event.text)
             case FitDone():
-                self._fit_s = event.fit_s
+                self._fit_s, self._fit_cpu_s = event.fit_s, event.cpu_s
                 self._observer.fit_progress(self._fit, 0.0, "scoring")
             case ModelSaved():
                 self._keep_model(folder / "out" / "model")
@@ -431,10 +433,13 @@ class _FitRun:
         views = cell_scores(scores, self._datasets[run.target].truth, run.declared, self._aggregator)
         cost = {
             "fit_s": self._fit_s,
+            "fit_cpu_s": self._fit_cpu_s,
             "calibrate_s": event.calibrate_s,
             "score_s": event.score_s,
+            "score_cpu_s": event.cpu_s,
             "flows_per_s": scored / event.score_s if event.score_s else None,
             "peak_rss_mb": event.peak_rss_mb,
+            "peak_vram_mb": event.peak_vram_mb,
         }
         counts = self._counts(run, stages.flow_ids)
         self._append(run, "ok", "", counts, cost, compute_metrics(views, plugins.metrics(), self._observer.message))
@@ -461,6 +466,14 @@ class _FitRun:
         return next(one for one in self._datasets.values() if one.store.hash == part.data_hash).part(
             part.draw, part.name
         )
+
+    def _made_by(self) -> dict[str, str]:
+        """What else than the machine a fit's bits follow from: threads, the package of a stranger's detector, and that
+        a seed does not decide its scores where it says so."""
+        found = {"threads": str(self._machine.threads), "plugin": plugin_of(self._fit.loaded.factory.__module__)}
+        if not self._fit.loaded.capabilities.deterministic:
+            found["deterministic"] = "no"
+        return {name: value for name, value in found.items() if value}
 
     @property
     def _aggregator(self) -> str:
@@ -503,7 +516,7 @@ class _FitRun:
                 cost=cost or {},
                 metrics=metrics or {},
                 partition=partition,
-                environment=self._environment,
+                environment={**self._environment, **self._made_by()},
             )
         )
         self._records.append(record)

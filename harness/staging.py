@@ -24,7 +24,7 @@ from datasets_registry.store import FlowStore
 from janus_bench.columns import FEATURE_INPUTS, PACKET_CHANNELS
 from janus_bench.contract import FlowBatch, PacketStream
 from janus_bench.files import remove_folder, write_array
-from janus_bench.held import hold, remove_if_dead
+from janus_bench.held import hold, is_dead, remove_if_dead
 from janus_bench.ragged import starts_of
 from janus_bench.records import key_of
 from protocols.roles import AS_RECORDED, Surroundings, neighbours_of_part
@@ -103,9 +103,10 @@ class Stages:
     where several containers share the temporary folder.
     """
 
-    def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch]) -> None:
-        """``batches``: those of all fits to come, each as often as a fit asks for it."""
-        self.folder, self._held = new_stage()
+    def __init__(self, datasets: Iterable[OpenDataset], batches: Iterable[Batch], parent: Path | None = None) -> None:
+        """``batches``: those of all fits to come, each as often as a fit asks for it; ``parent``: where its folder is
+        made, in place of the temporary folder."""
+        self.folder, self._held = new_stage(parent)
         self.written: Counter[tuple[Part, Input]] = Counter()
         self._datasets = {dataset.store.hash: dataset for dataset in datasets}
         self._waiting = Counter((batch.part, each) for batch in batches for each in batch.inputs)
@@ -291,15 +292,23 @@ def _write_features(path: Path, store: FlowStore, rows: Ids, name: str, columns:
     matrix.flush()
 
 
-def new_stage() -> tuple[Path, int | None]:
-    """A new folder that is held until what is returned with it is closed (None where a file system has no locks)."""
+def new_stage(parent: Path | None = None) -> tuple[Path, int | None]:
+    """A new folder (in ``parent``, or the temporary folder) that is held until what is returned with it is closed (None
+    where a file system has no locks)."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
         with suppress(FileNotFoundError, BlockingIOError):  # it was seen before it was held, and taken for stale
             return folder, hold(folder)
 
 
-def remove_stale() -> None:
-    """Delete the stages of harness processes that were killed before they could: those that nobody holds."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+def stale_stages(parent: Path | None = None) -> tuple[Path, ...]:
+    """The stages (in ``parent``, or the temporary folder) of harness processes that were killed before they could
+    delete them: those that nobody holds."""
+    folders = sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}[0-9]*-*"))
+    return tuple(folder for folder in folders if is_dead(folder))
+
+
+def remove_stale(parent: Path | None = None) -> None:
+    """Delete them."""
+    for folder in stale_stages(parent):
         remove_if_dead(folder)

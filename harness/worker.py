@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.environment import peak_resident
+from harness.environment import cpu_seconds, peak_of_gpu_mb, peak_resident
 from harness.jobs import (
     HEAVY,
     Event,
@@ -160,9 +160,9 @@ def run(job: Job, events: Told) -> None:
             hints=None if job.hints is None else batches.whole(job.hints),
             progress=lambda fraction, text: events.send(Progress(float(fraction), str(text))),
         )
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), cpu_seconds()
         detector.fit(batches.whole(*job.train), context)
-        events.send(FitDone(time.perf_counter() - started))
+        events.send(FitDone(time.perf_counter() - started, cpu_seconds() - busy))
         if callable(getattr(detector, "save", None)) and _saved(detector, folder / "out" / "model"):
             events.send(ModelSaved())
     known: dict[str, NDArray[np.float64]] = {}
@@ -242,7 +242,7 @@ def _run_target(
 
     ``known``: scores of the source's validation flows, which no target changes unless the detector is calibrated.
     """
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), cpu_seconds()
     if target.calibrate is not None:
         detector.calibrate(batches.whole(target.calibrate))
         known.clear()
@@ -252,14 +252,15 @@ def _run_target(
         if role != "source_val":
             scoring.begins(target, role)
             scored[role] = _score(detector, batches, name, columns)
-    score_s = time.perf_counter() - calibrated
+    score_s, cpu_s = time.perf_counter() - calibrated, cpu_seconds() - busy
     if "source_val" not in known:
         scoring.begins(target, "source_val")
         known["source_val"] = _score(detector, batches, target.score["source_val"], columns)
     _made(out)
     for role, scores in (scored | known).items():
         write_array(out / f"{role}.npy", scores)
-    return Scored(target.name, calibrated - started, score_s, peak_resident(os.getpid()) / 2**20)
+    peak_mb = peak_resident(os.getpid()) / 2**20
+    return Scored(target.name, calibrated - started, score_s, peak_mb, cpu_s, peak_of_gpu_mb())
 
 
 def _score(detector: Any, batches: Batches, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:

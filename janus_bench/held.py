@@ -74,6 +74,15 @@ def remove_dead(parent: Path, name: str) -> None:
             remove_if_dead(path)
 
 
+def is_dead(folder: Path) -> bool:
+    """Whether nobody holds a folder, as far as can be told: its maker has died."""
+    with suppress(OSError):  # held, gone, or another user's
+        if (handle := hold(folder)) is not None:
+            os.close(handle)
+            return True
+    return False
+
+
 def remove_if_dead(folder: Path) -> None:
     """Remove a folder that nobody holds."""
     with suppress(OSError):  # held, gone, or another user's

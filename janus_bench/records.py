@@ -119,9 +119,11 @@ class RunRecord:
     """One row: an attempted run.  Numbers that do not exist are None, never 0.
 
     ``metrics`` are those of the default aggregator, kept so that a leaderboard need not open the scores; any other
-    number is derived from the stored scores and ``truth``.  ``cost`` has fit_s, calibrate_s, score_s, flows_per_s,
-    peak_rss_mb.  ``counts`` has n_train, n_val, n_cal, n_cal_b, n_test_benign, n_test_attack.  ``partition`` tells how
-    the benign flows were divided (``grouped``, ``time blocks`` or ``random``).
+    number is derived from the stored scores and ``truth``.  ``cost`` has fit_s, calibrate_s, score_s (seconds on the
+    clock), fit_cpu_s, score_cpu_s (of the processor, the second with calibration), flows_per_s, peak_rss_mb,
+    peak_vram_mb; rows of before lack some.  ``environment`` tells machine, code, versions and threads.  ``counts`` has
+    n_train, n_val, n_cal, n_cal_b, n_test_benign, n_test_attack.  ``partition`` tells how the benign flows were divided
+    (``grouped``, ``time blocks`` or ``random``).
     """
 
     key: str

@@ -46,6 +46,7 @@ EXIT_CODES = {
 VARIABLES = {
     "JANUS_BENCH_HOME": "where datasets live; default: the platform's data folder",
     "NUMBA_CACHE_DIR": "where compiled kernels are kept, if the place beside the sources cannot be written",
+    "SBATCH_PARTITION": "of Slurm's own, which all hold for every job: whose cores `--executor slurm:DIR` counts",
     "NO_COLOR": "set to anything: no colours",
     "COLUMNS": "width of tables, where it is not a terminal's",
 }
@@ -53,6 +54,7 @@ EXECUTOR_MEANINGS = {
     "local": "a child process on this machine, isolated and limited",
     "in-process": "this process, for a debugger: neither isolated nor limited",
     "ray": "`ray` or `ray:ADDRESS`: on a Ray cluster ([past one machine](scaling.md))",
+    "slurm": "`slurm:DIR`: as jobs of Slurm, through a folder that all nodes share ([past one machine](scaling.md))",
     "folder": "`folder:DIR`: written there for somebody else, and collected ([handing out](handing-out.md))",
 }
 

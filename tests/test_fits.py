@@ -53,14 +53,14 @@ class Pretends:
         if job.hints is not None:
             sizes = np.load(folder / "in" / job.hints / "packets" / "size.npy").reshape(-1, 2).tolist()
             self.hinted.append([number_of((one, other)) for one, other in sizes])
-        on_event(FitDone(11.0))
+        on_event(FitDone(11.0, 21.0))
         for target in job.targets:
             out = folder / "out" / target.name
             out.mkdir()
             for role, name in target.score.items():
                 size = np.load(folder / "in" / name / "packets" / "size.npy").astype(np.float64)
                 np.save(out / f"{role}.npy", size.reshape(-1, 2)[:, : self.columns])
-            on_event(Scored(target.name, 3.0, 2.0, 77.0))
+            on_event(Scored(target.name, 3.0, 2.0, 77.0, 9.0, 55.0))
         return Outcome("ok", "", 20.0, 99.0)
 
 
@@ -162,10 +162,13 @@ def test_costs_are_what_the_child_measured_and_flows_a_second_are_those_it_score
         scored = sum(counts[name] or 0 for name in ("n_cal", "n_cal_b", "n_test_benign", "n_test_attack"))
         assert record.cost == {
             "fit_s": 11.0,
+            "fit_cpu_s": 21.0,
             "calibrate_s": 3.0,
             "score_s": 2.0,
+            "score_cpu_s": 9.0,
             "flows_per_s": scored / 2.0,
             "peak_rss_mb": 77.0,
+            "peak_vram_mb": 55.0,
         }
 
 

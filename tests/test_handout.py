@@ -177,7 +177,7 @@ def test_a_task_of_other_data_is_another_task_and_an_own_program_needs_little(
         (task / "out" / "answer.json").write_text(json.dumps({"fingerprint": told["fingerprint"]}))
     assert janus_bench.run("knn", **asked).runs["status"].to_list() == ["ok"] * 2
     for record in RunStore.open(tmp_path / "runs").records().values():
-        assert record.cost == dict.fromkeys(("fit_s", "calibrate_s", "score_s", "flows_per_s", "peak_rss_mb"))
+        assert set(record.cost.values()) == {None}
 
 
 def test_who_is_told_of_attacks_is_handed_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

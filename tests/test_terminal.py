@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "fit": ("→", "captures", "-o", "m→"),
     "score": ("→", "captures"),
     "recalibrate": ("→", "captures", "-o", "m→"),
+    "runs gc": ("--dry-run",),
     "runs list": (),
     "runs log": ("→",),
     "runs verify": (),

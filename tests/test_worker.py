@@ -232,9 +232,10 @@ def test_a_detector_that_is_not_calibrated_scores_validation_flows_once_and_one_
 
 def test_costs_are_of_what_they_are_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Job) -> None:
     """By a clock that the detector moves: 2 s to fit, 5 s to calibrate, 1 s to score each of four batches, of which
-    the source's does not count."""
+    the source's does not count.  The processor's runs three times as fast."""
     clock = [100.0]
     monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(worker, "cpu_seconds", lambda: 3 * clock[0])
 
     class Slow(Keeps):
         def fit(self, benign: FlowBatch, ctx: Any) -> None:
@@ -248,9 +249,10 @@ def test_costs_are_of_what_they_are_called(monkeypatch: pytest.MonkeyPatch, tmp_
             return super().score(flows)
 
     _, (fitted, scored) = worked(monkeypatch, tmp_path, job, Slow)
-    assert fitted == FitDone(2.0)
+    assert fitted == FitDone(2.0, 6.0)
     assert isinstance(scored, Scored)
-    assert (scored.target, scored.calibrate_s, scored.score_s) == ("t0", 5.0, 3.0)
+    assert (scored.target, scored.calibrate_s, scored.score_s, scored.cpu_s) == ("t0", 5.0, 3.0, 24.0)
+    assert scored.peak_vram_mb is None  # nothing here has used a GPU
     assert 10 < scored.peak_rss_mb < 10_000
 
 

@@ -43,7 +43,7 @@ app = typer.Typer(
 GROUPS = {
     "data": "Datasets: add a folder of labelled captures, remove, list, inspect, audit, verify.",
     "detector": "Detectors: list, inspect, check one against the contract, begin a new one.",
-    "runs": "Single runs of a results folder: list, read the log of a fit, see why one would be run again.",
+    "runs": "Runs of a results folder: list, read the log of a fit, see why one would be run again, clear away.",
     "protocol": "Protocols: which source is scored on which target.",
     "metric": "Metrics that a leaderboard can show.",
     "renderer": "Formats that a leaderboard can be written in.",
@@ -120,6 +120,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         examples("detector check iforest", "detector check ./mine.py", "detector check my_package.module:MyDetector"),
     ),
     "detector new": (new.new, examples("detector new my-detector")),
+    "runs gc": (runs.gc, examples("runs gc --dry-run", "runs gc --runs runs")),
     "runs list": (runs.show_list, examples("runs list --status error")),
     "runs verify": (runs.verify, examples("runs verify --set-aside")),
     "runs log": (runs.log, examples("runs log 3f2a")),

@@ -90,7 +90,7 @@ def run(
             envvar="JANUS_BENCH_EXECUTOR",
             help=(
                 "local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them; "
-                "ray or ray:ADDRESS: on a Ray cluster."
+                "ray or ray:ADDRESS: on a Ray cluster; slurm:DIR: as jobs of Slurm, by a folder that all nodes share."
             ),
         ),
     ] = "local",
@@ -144,7 +144,7 @@ def run(
         profile=profile,
         split=split,
         overlay=overlay,
-        device=chosen_device(device),
+        device=chosen_device(device, executor),
         params=params,
     )
     if in_process:

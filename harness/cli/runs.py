@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from harness.cli import console
-from harness.cli.options import DEFAULT_RUNS, ListFormat, Runs
+from harness.cli.options import DEFAULT_RUNS, ListFormat, Runs, shown_bytes
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import parse_request
@@ -109,6 +109,33 @@ def verify(
     done = "are set aside: run again" if set_aside else "are damaged: --set-aside moves them away, to be run again"
     console.say(f"{len(found)} files in {runs} {done}")
     raise typer.Exit(DataError.exit_code)
+
+
+def gc(
+    runs: Runs = DEFAULT_RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+) -> None:
+    """Remove what no plan of a results folder asks for any more, what was set aside as damaged, and the stages that
+    killed runs left in the temporary folder.
+
+    A plan is a file in `plans`: delete it, and what it alone asked for goes.  What and how much is said first.
+    """
+    from harness.staging import stale_stages
+    from reports.results.garbage import Garbage, garbage_of, remove
+
+    found = garbage_of(runs)
+    if stages := stale_stages():
+        found.append(Garbage("stages of killed runs", stages))
+    if not found:
+        console.say(f"{runs}: every file is needed")
+        return
+    rows = [(each.what, str(len(each.paths)), shown_bytes(each.size)) for each in found]
+    console.table(("what no plan needs", "number", "size"), rows, "table")
+    if dry_run:
+        console.say("nothing was removed (--dry-run)")
+        return
+    remove(found)
+    console.say(f"removed from {runs}: {sum(len(each.paths) for each in found)} files and folders")
 
 
 def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRecord:

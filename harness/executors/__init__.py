@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.jobs import Event, Job
@@ -38,3 +39,10 @@ class Spread(Protocol):
 
     def fits_at_once(self, threads: int) -> int:
         """How many fits with so many threads each it has room for."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """An executor whose machines read what is staged where it was staged, in a folder that they share."""
+
+    stages_in: Path

@@ -1,5 +1,5 @@
 """A job that is done on another machine: its inputs go there, events and the files behind them come back as they are
-made."""
+made, and what a lost machine was at is begun again elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 from harness.environment import environment
 from harness.executors import Outcome
 from harness.executors.local import LocalExecutor
-from harness.jobs import Began, Event, Job, ModelSaved, Progress, Scored, own_code
+from harness.jobs import Began, Event, Failed, Job, ModelSaved, Progress, Scored, own_code
 from harness.staging import new_stage, remove_stale
 from janus_bench.files import remove_folder
 
+ATTEMPTS = 4  # A fit is begun so many times before its machine's loss is its row's reason.
 PROGRESS_S = 1.0  # Progress that follows sooner is not passed on.
-MUST_AGREE = ("janus-bench", "commit", "python")
+MUST_AGREE = ("janus-bench", "commit", "code", "python")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,57 @@ class Carried:
 
     event: Event
     files: Mapping[str, bytes]
+
+
+class Lost(Exception):
+    """The machine that a job was on, or its worker there, is lost; the message says what is known of it."""
+
+
+def carried_out(
+    job: Job,
+    stop: threading.Event,
+    on_event: Callable[[Event], None],
+    attempt: Callable[[Job, threading.Event], Generator[Carried | Outcome, None, None]],
+) -> Outcome:
+    """Do a job elsewhere, as often as its machine is ``Lost``.  Targets whose scores have come back are not asked for
+    again.
+
+    attempt  what comes back of one try, the outcome last; it is closed, whatever happens
+    """
+    started, left, reason = time.monotonic(), job, ""
+    for number in range(ATTEMPTS):
+        if number:
+            on_event(Progress(0.0, f"begun again: {reason}"))
+        ended: set[str] = set()
+        try:
+            with closing(attempt(left, stop)) as coming:
+                for found in coming:
+                    if isinstance(found, Outcome):
+                        return found
+                    _put_back(job, found)
+                    on_event(found.event)
+                    if isinstance(found.event, Scored | Failed) and found.event.target is not None:
+                        ended.add(found.event.target)
+        except Lost as lost:
+            reason = str(lost)
+            left = replace(left, targets=tuple(each for each in left.targets if each.name not in ended))
+            if not left.targets:
+                return Outcome("ok", "", _since(started), None)
+        if stop.is_set():
+            return Outcome("interrupted", "interrupted by the user", _since(started), None)
+    return Outcome("killed", f"{reason}, {ATTEMPTS} times", _since(started), None)
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started
+
+
+def _put_back(job: Job, carried: Carried) -> None:
+    """The files of an event in the job's folder, as if its child had left them there."""
+    for name, content in carried.files.items():
+        path = Path(job.folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def inputs_of(job: Job) -> dict[str, Path]:
@@ -49,7 +102,9 @@ def disagreement(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     return ""
 
 
-def done_here(job: Job, inputs: Mapping[str, Any], asked_by: Mapping[str, str]) -> Iterator[Carried | Outcome]:
+def done_here(
+    job: Job, inputs: Mapping[str, Any], asked_by: Mapping[str, str]
+) -> Generator[Carried | Outcome, None, None]:
     """Do a job that came from elsewhere in a stage of its own; the outcome comes last.
 
     inputs    ``inputs_of`` → contents (bytes-like)
@@ -112,11 +167,3 @@ def _files_behind(folder: Path, event: Event) -> dict[str, bytes]:
         if stat.S_ISREG(path.lstat().st_mode):
             found[path.relative_to(folder).as_posix()] = path.read_bytes()
     return found
-
-
-def put_back(job: Job, carried: Carried) -> None:
-    """The files of an event in the job's folder, as if its child had left them there."""
-    for name, content in carried.files.items():
-        path = Path(job.folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)

@@ -1,4 +1,5 @@
-"""Executors by name: ``local``, ``in-process``, ``folder:DIR``, ``ray:ADDRESS``.  One more is an entry here."""
+"""Executors by name: ``local``, ``in-process``, ``folder:DIR``, ``ray:ADDRESS``, ``slurm:DIR``.  One more is an entry
+here."""
 
 from __future__ import annotations
 
@@ -42,13 +43,27 @@ def _ray(rest: str) -> Executor:
     return RayExecutor(rest)
 
 
+def _slurm(rest: str) -> Executor:
+    from harness.executors.slurm_cluster import SlurmExecutor
+
+    if not rest:
+        raise UsageError("--executor slurm: name a folder that all nodes share, as in slurm:/shared/tmp")
+    return SlurmExecutor(Path(rest))
+
+
 EXECUTORS: Mapping[str, Callable[[str], Executor]] = {
     "local": _local,
     "in-process": _in_process,
     "folder": _folder,
     "ray": _ray,
+    "slurm": _slurm,
 }
 """Name → executor, made of what stands behind the colon."""
+ELSEWHERE = frozenset({"ray", "slurm"})  # Whose fits are on machines that may have what this one lacks.
+
+
+def is_elsewhere(text: str) -> bool:
+    return text.partition(":")[0] in ELSEWHERE
 
 
 def chosen_executor(text: str) -> Executor:
