@@ -16,7 +16,9 @@ from janus_bench.errors import DataError, unknown
 from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
+    from datasets_registry.audits.kept import KeptAudit
     from datasets_registry.store import FlowStore
+    from reports.results.model import ResultTable
 
 SEED = 42  # The first of the seeds that ``run`` uses: its partition is the one that is audited.
 
@@ -33,10 +35,12 @@ def audit(
 ) -> None:
     """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language and
     what to do."""
-    from datasets_registry.registry import open_dataset
+    from datasets_registry.audits.kept import keep_audit
+    from datasets_registry.registry import home, open_dataset
 
     with PreparationProgress() as progress:
         found = document(open_dataset(name, progress), progress)
+    keep_audit(home(), found)
     if output == "json":
         console.out(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
     else:
@@ -63,6 +67,34 @@ def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
     grouped, random = (draw_partition(index, Draw(SEED, split, "paper"), uncapped) for split in ("grouped", "random"))
     return audit_store(store, grouped.parts, random.parts, SEED, progress) | {"partition": grouped.describe()}
+
+
+def kept_audits(table: ResultTable) -> dict[str, KeptAudit]:
+    """The audits of a table's datasets that were made before, dataset → audit."""
+    from datasets_registry.audits.kept import kept_audit
+    from datasets_registry.registry import home
+
+    found = {name: kept_audit(home(), entry.hash) for name, entry in table.datasets.items()}
+    return {name: audit for name, audit in found.items() if audit is not None}
+
+
+def all_audits(table: ResultTable, progress: Report = ignore) -> dict[str, Mapping[str, Any]]:
+    """Those, and those of the datasets that are still here exactly as they were run, which are made now and kept."""
+    from datasets_registry.audits.kept import keep_audit
+    from datasets_registry.registry import added, dataset_folder, home
+    from datasets_registry.store import FlowStore, is_current
+
+    found: dict[str, Mapping[str, Any]] = {**kept_audits(table)}
+    for name, entry in table.datasets.items():
+        if name not in found and name in added() and is_current(dataset_folder(name)):
+            try:
+                store = FlowStore.open(dataset_folder(name))
+                if store.hash == entry.hash:
+                    found[name] = document(store, progress)
+                    keep_audit(home(), found[name])
+            except DataError as error:
+                console.say(f"note: no audit of {name}: {error}")
+    return found
 
 
 def _print(document: Mapping[str, Any]) -> None:

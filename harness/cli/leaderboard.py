@@ -86,7 +86,7 @@ def leaderboard(
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
-    board = with_columns(with_intervals(results, measure, intervals, name), columns)
+    board = with_columns(_audited(results, with_intervals(results, measure, intervals, name)), columns)
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
     )
@@ -111,8 +111,23 @@ def read(runs: Path, protocol: str) -> ResultTable:
 
 def show(table: ResultTable, renderer: Renderer) -> str:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
-    shown = console.cleaned(with_table(table, document(table, "auroc"), table_name(table)))
+    shown = console.cleaned(with_table(table, _audited(table, document(table, "auroc")), table_name(table)))
     return str(renderer.render(shown, console.width(), console.color()))
+
+
+def _audited(table: ResultTable, board: Board) -> Board:
+    """With what audits found that were made before; those that were not are named, since one takes a while."""
+    from datasets_registry.registry import added
+    from harness.cli.audit import kept_audits
+    from reports.tables.audits import with_audits
+
+    audits = kept_audits(table)
+    if lacking := [name for name in table.datasets if name not in audits and name in added()]:
+        console.say(
+            f"note: no audit of {', '.join(lacking)} was made yet: `janus-bench data audit {lacking[0]}` says what "
+            "else than attacks separates it, and tables then carry it"
+        )
+    return with_audits(board, audits)
 
 
 def find_renderer(name: str, file: Path | None = None) -> Renderer:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from harness.cli import console, leaderboard
+from harness.cli import audit, console, leaderboard
 from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from reports.results.model import ResultTable
+from janus_bench.errors import UsageError
 
 
 def report(
@@ -34,24 +30,5 @@ def report(
             "file with -o"
         )
     with PreparationProgress() as progress:
-        page = render_page(collect(table, _audits(table, progress), progress)).encode(errors="replace")
+        page = render_page(collect(table, audit.all_audits(table, progress), progress)).encode(errors="replace")
     console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
-
-
-def _audits(table: ResultTable, progress: Callable[[str, float], None]) -> dict[str, dict[str, Any]]:
-    """Audits of the datasets that are still here exactly as they were run; the page says of the others that there is
-    none."""
-    from datasets_registry.registry import added, dataset_folder
-    from datasets_registry.store import FlowStore, is_current
-    from harness.cli.audit import document
-
-    found = {}
-    for name, entry in table.datasets.items():
-        if name in added() and is_current(dataset_folder(name)):
-            try:
-                store = FlowStore.open(dataset_folder(name))
-                if store.hash == entry.hash:
-                    found[name] = document(store, progress)
-            except DataError as error:
-                console.say(f"note: the page has no audit of {name}: {error}")
-    return found

@@ -153,6 +153,16 @@ class SiteView(TypedDict):
     reason: str
 
 
+class AuditFinding(TypedDict):
+    """What the audit of a dataset found beyond a threshold; ``short``: the same in a few words."""
+
+    key: str
+    severity: str
+    text: str
+    short: str
+    action: str
+
+
 class BoardStatistics(TypedDict):
     """What intervals were made with; ``absent``: summary → row → why it has none."""
 
@@ -360,7 +370,8 @@ class Board(TypedDict):
 
     What is not required of a board and of its rows and cells is absent from results of schema version 1, which know
     nothing of it; ``sites`` also where the metric is of another view.  ``verdict`` is made of all the rest;
-    ``columns`` are the only ones that tables of text show, where some were asked for."""
+    ``columns`` are the only ones that tables of text show, where some were asked for; ``audits``: dataset → findings,
+    the gravest first, of those whose audit was at hand."""
 
     schema_version: int
     protocol: str
@@ -382,6 +393,7 @@ class Board(TypedDict):
     verdict: NotRequired[Verdict]
     columns: NotRequired[list[str]]
     sites: NotRequired[SiteView]
+    audits: NotRequired[Mapping[str, list[AuditFinding]]]
     notes: list[str]
     details: NotRequired[Details]
 
