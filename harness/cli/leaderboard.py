@@ -10,6 +10,7 @@ import typer
 
 from harness.cli import completing, console
 from harness.cli.choosing import narrowed, with_columns
+from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -43,8 +44,8 @@ def leaderboard(
         str,
         typer.Option(
             help=(
-                "leaderboard, thresholds, alerts, incidents, drift, families, stability, ablation or mechanism; "
-                "default: the protocol's."
+                "leaderboard, pitfalls, thresholds, alerts, incidents, drift, families, stability, ablation or "
+                "mechanism; default: the protocol's."
             )
         ),
     ] = "",
@@ -189,6 +190,7 @@ def with_table(
     from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
     from reports.render.html.collect import cell_evidence, cell_likeness, day_evidence, incident_evidence
+    from reports.results.facts import folder_facts
     from reports.statistics.incidents import IncidentRules
 
     window_s = WINDOW_S if window is None else 60 * window
@@ -203,6 +205,8 @@ def with_table(
             cells = incident_evidence(table, IncidentRules(window_s, incidents_per_day or INCIDENTS_PER_DAY), progress)
         elif TABLES[name].evidence == "days":
             cells = day_evidence(table, progress)
+        elif TABLES[name].evidence == "folder":
+            cells = [folder_facts(table, capabilities_of(table))]
     return with_details(board, name, cells, operations)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.tables.document import AuditFinding, Board
-from reports.tables.fields import grouped
+from reports.tables.fields import in_order
 
 LISTED = 3  # So many warnings of a dataset are named, the others counted.
 GRAVE = ("error", "warning")
+SEVERITIES = (*GRAVE, "note")
 MORE = "audits in whole, and what to do about each finding: `janus-bench data audit NAME`"
 
 
@@ -38,8 +39,8 @@ def _notes(found: Mapping[str, Sequence[AuditFinding]]) -> list[str]:
     return [*lines, MORE] if lines else []
 
 
-def in_words(findings: Sequence[AuditFinding]) -> str:
-    """The first few in short, each kind once; empty where there are none."""
-    kinds = list(grouped((finding["short"], finding["key"]) for finding in findings))
-    more = f"; and {len(kinds) - LISTED} more" if len(kinds) > LISTED else ""
-    return f"{'; '.join(kinds[:LISTED])}{more}"
+def in_words(findings: Sequence[AuditFinding], listed: int = LISTED) -> str:
+    """The first of them in short, each once; empty where there are none."""
+    kinds = in_order(finding["short"] for finding in findings)
+    more = f" and {len(kinds) - listed} more" if len(kinds) > listed else ""
+    return f"{'; '.join(kinds[:listed])}{more}"

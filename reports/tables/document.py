@@ -311,8 +311,28 @@ class AblationRecord(_OfMeanOrCell):
     reason: str
 
 
+PitfallVerdict = Literal["avoided", "not avoided", "cannot be excluded"]
+
+
+class PitfallRecord(TypedDict):
+    """Of the whole folder: whether it avoids a pitfall (``reports.tables.pitfalls``); ``why``: by which mechanism, or
+    what it has of it."""
+
+    pitfall: str
+    name: str
+    verdict: PitfallVerdict
+    why: str
+
+
 DetailRecord = (
-    DayRecord | IncidentRecord | ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+    DayRecord
+    | IncidentRecord
+    | ThresholdRecord
+    | AlertRecord
+    | FamilyRecord
+    | StabilityRecord
+    | AblationRecord
+    | PitfallRecord
 )
 
 
