@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from janus_bench.errors import UsageError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -44,6 +46,32 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def must_be_new(destination: Path) -> None:
+    """UsageError where there is anything but an empty folder."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} is not an empty folder: choose another with -o")
+
+
+@contextmanager
+def folder_written_aside(destination: Path) -> Iterator[Path]:
+    """A new folder beside ``destination`` that takes its place when the block ends well; otherwise nothing is left.
+    UsageError where there is anything but an empty folder, or where it cannot be written."""
+    must_be_new(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=PART, dir=destination.parent))
+    except OSError as error:
+        raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
+    try:
+        staged.chmod(0o755)
+        yield staged
+        if destination.exists():
+            destination.rmdir()
+        staged.replace(destination)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
