@@ -44,10 +44,10 @@ def paper(
     declared = capabilities_of(table)
     data = PaperData(
         table,
-        console.cleaned(with_audits(board, audits)),
-        console.cleaned(beside),
+        with_audits(board, audits),
+        beside,
         folder_facts(table, declared),
-        console.cleaned({name: _source(table, name) for name in table.datasets}),
+        {name: _source(table, name) for name in table.datasets},
         {
             row.declared.name: declared[row.declared.name].source if row.declared.name in declared else ""
             for row in table.rows

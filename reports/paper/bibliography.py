@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from reports.paper.text import latin
 from reports.render.latex import escape
 from reports.tables.fields import in_order
 
@@ -45,13 +44,15 @@ def bibliography(
     made_by: Sequence[str],
     datasets: Mapping[str, tuple[str, DatasetSource]],
     detectors: Mapping[str, str],
+    also: Iterable[str] = (),
 ) -> Bibliography:
     """made_by    versions of janus-bench that wrote the results
     datasets   name → hash of its flows, and where it comes from
     detectors  registered name → what it says is its source, empty where that is not known
+    also       keys of ``references.bib`` that the text cites besides
     """
     known = _known()
-    entries = {key: known[key] for key in (SOFTWARE, *STATISTICS, *CHECKLIST)}
+    entries = {key: known[key] for key in (SOFTWARE, *also)}
     entries[SOFTWARE] = entries[SOFTWARE].replace("\n}", f"\n  note = {{Version {printable(', '.join(made_by))}}},\n}}")
     of_datasets, of_detectors = {}, {}
     for name, (data_hash, source) in datasets.items():
@@ -104,9 +105,7 @@ def _misc(key: str, name: str, title: str, note: str) -> str:
 
 def printable(text: str) -> str:
     """As LaTeX that BibTeX can read, too: it counts braces that are escaped."""
-    return (
-        escape(latin(text.replace("\n", " "))).replace(r"\{", r"{\textbraceleft}").replace(r"\}", r"{\textbraceright}")
-    )
+    return escape(text.replace("\n", " ")).replace(r"\{", r"{\textbraceleft}").replace(r"\}", r"{\textbraceright}")
 
 
 def cite(keys: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def _card(name: str, document: Board, table: ResultTable, source: DatasetSource,
         ("Sites", _sites(document, name)),
         *(("Known of it", breakable(note)) for note in info["notes"]),
         ("Audit", _audit(document, name)),
-        ("Content hash", rf"\texttt{{{entry.hash[:16]}}}"),
+        ("Content hash", code(entry.hash[:16])),
     ]
     items = [rf"\item[{what}] {text}" for what, text in facts]
     return "\n".join(
@@ -82,4 +82,8 @@ def _audit(document: Board, name: str) -> str:
     if name not in audits:
         return "none at hand"
     found = grave(audits[name])
-    return " ".join(f"{breakable(each['text'])}." for each in found) if found else "no warnings"
+    return (
+        " ".join(f"{breakable(each['text'][:1].upper() + each['text'][1:])}." for each in found)
+        if found
+        else "no warnings"
+    )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.figures import Matrices, cross_heat_map, forest_plot
-from reports.paper.bibliography import CHECKLIST, DatasetSource, bibliography, cite
+from reports.paper.bibliography import CHECKLIST, STATISTICS, DatasetSource, bibliography, cite
 from reports.paper.cards import cards_text
 from reports.paper.methods import methods_text
 from reports.paper.numbers import numbers_of, numbers_text
 from reports.paper.tables import floats
-from reports.paper.text import all_latin, breakable
+from reports.paper.text import breakable, latin
 from reports.render.latex import code, escape
 from reports.tables.boards import COST, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.fields import flags, metric_name, problems
@@ -38,7 +38,10 @@ MAIN = r"""% Made by janus-bench paper: compile with pdflatex, bibtex, pdflatex,
 \usepackage[letterpaper,margin=0.75in]{geometry}
 \usepackage{array,booktabs,graphicx}
 \setlength{\emergencystretch}{3em}
-\renewcommand{\labelitemi}{$\bullet$} % LaTeX's own is a bitmap where few fonts are installed
+\setlength{\belowcaptionskip}{4pt}
+% LaTeX's own signs for these are bitmaps where few fonts are installed.
+\renewcommand{\labelitemi}{$\bullet$}
+\renewcommand{\textdollar}{{\upshape\char36}}
 \input{numbers}
 \begin{document}
 \title{A comparison of network anomaly detectors}
@@ -53,15 +56,17 @@ MAIN = r"""% Made by janus-bench paper: compile with pdflatex, bibtex, pdflatex,
 \input{figures}
 \bibliographystyle{plain}
 \bibliography{references}
-\clearpage
+\onecolumn
 \appendix
+\section{To be read with the numbers}
+\input{notes}
 \section{Pitfalls}
 \input{pitfalls}
 \section{Further tables}
 \input{tables/costs}
 \input{tables/parts}
 \input{tables/matrices}
-\clearpage
+\twocolumn
 \section{Dataset cards}
 \input{cards}
 \end{document}
@@ -88,19 +93,20 @@ class PaperData:
 
 def paper_files(data: PaperData) -> dict[str, bytes]:
     """Path inside the folder → content."""
-    board: Board = all_latin(data.document)
-    data = replace(data, document=board, beside=all_latin(data.beside))
+    board = data.document
     references = bibliography(
         board["made_by"],
         {name: (entry.hash, data.sources[name]) for name, entry in data.table.datasets.items()},
         data.detectors,
+        (*CHECKLIST, *(STATISTICS if board["statistics"] else ())),
     )
     figures = _figures(board)
     texts = {
         "main.tex": MAIN,
         "numbers.tex": numbers_text(numbers_of(board, data.table)),
         "methods.tex": methods_text(board, data.table, references),
-        "results.tex": _results(board),
+        "results.tex": " ".join(breakable(line) for line in verdict_lines(board["verdict"])) + "\n",
+        "notes.tex": _notes(board),
         "figures.tex": _figures_text(board, figures),
         "pitfalls.tex": _pitfalls(data),
         "cards.tex": cards_text(board, data.table, data.sources, references),
@@ -108,17 +114,15 @@ def paper_files(data: PaperData) -> dict[str, bytes]:
         **{f"tables/{name}.tex": text for name, text in _tables(data).items()},
     }
     return {
-        **{name: text.encode() for name, text in texts.items()},
+        **{name: latin(text).encode() for name, text in texts.items()},
         **{name: pdf for name, (pdf, _) in figures.items()},
     }
 
 
-def _results(board: Board) -> str:
-    lines = [breakable(line) for line in verdict_lines(board["verdict"])]
+def _notes(board: Board) -> str:
     failed = [rf"\item {code(name)} {breakable(what)}" for name, what in problems(board)]
     notes = [rf"\item {breakable(note)}" for note in board["notes"]]
-    listed = [r"\begin{itemize}\small\raggedright", *failed, *notes, r"\end{itemize}"]
-    return "\n".join([" ".join(lines), "", r"\paragraph{To be read with the numbers.}", *listed, ""])
+    return "\n".join([r"\begin{itemize}\raggedright", *failed, *notes, r"\end{itemize}", ""])
 
 
 def _tables(data: PaperData) -> dict[str, str]:
@@ -187,14 +191,15 @@ def _figures(board: Board) -> Figures:
     found: Figures = {}
     if rows := forest_rows(board):
         axis = f"{ranking_summary(board).replace('_', ' ')} of {metric_name(board['metric'])}"
-        found["figures/forest.pdf"] = forest_plot(rows, axis, "pdf", warning), 7.0
+        shown = [replace(row, label=latin(row.label)) for row in rows]
+        found["figures/forest.pdf"] = forest_plot(shown, axis, "pdf", warning), 7.0
     if row := next(filter(has_numbers, board["rows"]), None):
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
         means = {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]}
         matrix = np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64)
-        name = row["detector"]
-        shown = Matrices(matrix, matrix, (name, name), sources, targets, metric_name(board["metric"]))
-        found["figures/matrix.pdf"] = cross_heat_map(shown, "pdf", warning), 2.0 + 0.42 * len(targets)
+        name, ends = latin(row["detector"]), ([*map(latin, sources)], [*map(latin, targets)])
+        matrices = Matrices(matrix, matrix, (name, name), *ends, metric_name(board["metric"]))
+        found["figures/matrix.pdf"] = cross_heat_map(matrices, "pdf", warning), 2.0 + 0.42 * len(targets)
     return found
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.render.latex import ROWS, escape, tabular
-from reports.render.layout import wrap_name
+from reports.render.layout import wrap_between, wrap_name
 from reports.tables.model import Cell, Column, Table
 
 COLUMN_WIDTH, TEXT_WIDTH = 240, 500  # Of one column and of both, in points.
 CHARACTER, SEPARATION = 4.4, 3  # Widest mean width of text in \footnotesize (8 pt), and \tabcolsep, in points.
 NAME, WORDS = 26, 16  # Names of detectors, and text that is set left, wrap at so many characters.
 FIXED = re.compile(r"p\{(\d+)pt\}$")  # A column of fixed width.
+OPTION = re.compile(r"(?<![-\w])--(?=[a-z])")  # ``--protocol``, which LaTeX would print as a dash.
+LEVEL = r"\renewcommand{\shortstack}[2][r]{\begin{tabular}[t]{@{}#1@{}}#2\end{tabular}}"  # First lines on one level.
 FLOATS = 12  # After so many LaTeX must print those that wait: it cannot hold any number of them.
 
 
@@ -30,24 +32,25 @@ def floats(label: str, table: Table, caption: str) -> str:
         of = f" (part {place + 1} of {len(parts)})" if len(parts) > 1 else ""
         notes = r" \par ".join(escape(note) for note in part.notes)
         lines += [
-            rf"\begin{{table{wide}}}[tbp]",
+            rf"\begin{{table{wide}}}[!htbp]",
             r"\centering",
             rf"\caption{{{caption}{of}}}",
             rf"\label{{tab:{label}-{chr(ord('a') + place % 26)}{place // 26 or ''}}}",
             rf"\footnotesize\setlength{{\tabcolsep}}{{{SEPARATION}pt}}",
+            LEVEL,
             *tabular(part),
             *([rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {notes}}}"] if notes else []),
             rf"\end{{table{wide}}}",
             *([r"\clearpage"] if place % FLOATS == FLOATS - 1 else []),
             "",
         ]
-    return "\n".join(lines)
+    return OPTION.sub("-{}-", "\n".join(lines))
 
 
 def _wrapped(table: Table) -> Table:
     """Headings, names and words on several lines."""
     columns = [
-        replace(column, headings={"latex": wrap_name(column.heading_in("latex").replace("\n", " "), _limit(column))})
+        replace(column, headings={"latex": wrap_between(column.heading_in("latex").replace("\n", " "), _limit(column))})
         for column in table.columns
     ]
     rows = [

@@ -2,8 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
 from reports.render.latex import escape
 
@@ -13,26 +11,16 @@ LONG = re.compile(r"(\\_|[/+:]|(?<=\w)-)(?=[^\s\\-])")  # Where names of files a
 
 
 def latin(text: str) -> str:
-    """With a question mark in the place of what LaTeX would stop at: a name may have any letters."""
+    """With a question mark in the place of what LaTeX would stop at: a name may have any characters."""
     return "".join(character if _known(character) else "?" for character in text)
 
 
 def _known(character: str) -> bool:
-    if character.isascii() or character in LETTERS or escape(character) != character:
-        return True
+    if character.isascii():
+        return character.isprintable() or character == "\n"
     letter, *accents = list(unicodedata.normalize("NFD", character))
-    return (
-        character.isalpha() and letter.isascii() and len(accents) == 1 and accents != [OGONEK] and character < "\u0180"
-    )
-
-
-def all_latin(value: Any) -> Any:
-    """A document with every text in it ``latin``."""
-    if isinstance(value, str):
-        return latin(value)
-    if isinstance(value, Mapping):
-        return {all_latin(key): all_latin(one) for key, one in value.items()}
-    return type(value)(map(all_latin, value)) if isinstance(value, list | tuple) else value
+    composed = character < "\u0180" and letter.isascii() and letter.isalpha()
+    return character in LETTERS or (composed and len(accents) == 1 and accents != [OGONEK])
 
 
 def breakable(text: str) -> str:
