@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import audit, console, leaderboard
+from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError
@@ -22,6 +23,7 @@ def report(
     provenance."""
     from reports.render.html.collect import collect
     from reports.render.html.page import render_page
+    from reports.results.facts import folder_facts
 
     table = leaderboard.read(runs, protocol)
     if file.is_dir() or not file.parent.is_dir():  # before the scores are read, which may take a while
@@ -30,5 +32,6 @@ def report(
             "file with -o"
         )
     with PreparationProgress() as progress:
-        page = render_page(collect(table, audit.all_audits(table, progress), progress)).encode(errors="replace")
+        audits, facts = audit.all_audits(table, progress), folder_facts(table, capabilities_of(table))
+        page = render_page(collect(table, audits, progress, facts)).encode(errors="replace")
     console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
