@@ -40,6 +40,19 @@ class BoardInterval(TypedDict):
     group_these: str
 
 
+class Difference(TypedDict):
+    """A paired difference with its 95 % intervals for other networks and for these; p-values after Holm's correction
+    over all that stand beside it, None where there is no test."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_holm: float | None
+    low_these: float | None
+    high_these: float | None
+    p_these_holm: float | None
+
+
 class BoardCell(TypedDict):
     """One source → target of a row, over its ``n_seeds`` seeds with a number.
 
@@ -81,6 +94,7 @@ class BoardRow(TypedDict):
                  if they were not used; None where the plan does not say what the detector does
     site_summary, control_site_summary  inside sites, beside a pooled number (``SiteView``)
     intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
+    gain         what it has more than its target-only baseline in the mean that decides ranks, where it was tested
     """
 
     detector: str
@@ -106,6 +120,7 @@ class BoardRow(TypedDict):
     collapse_cells: int | None
     cost: Cost
     intervals: Mapping[SummaryName, BoardInterval]
+    gain: NotRequired[Difference]
     cells: list[BoardCell]
 
 
@@ -342,19 +357,6 @@ class Details(TypedDict):
     table: str
     title: str
     records: Sequence[DetailRecord]
-
-
-class Difference(TypedDict):
-    """A paired difference with its 95 % intervals for other networks and for these; p-values after Holm's correction
-    over all that stand beside it, None where there is no test."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    p_holm: float | None
-    low_these: float | None
-    high_these: float | None
-    p_these_holm: float | None
 
 
 Lead = Literal["none", "these networks", "other networks", "unknown"]

@@ -389,6 +389,8 @@ def pitfall_records(document: Board, facts: FolderFacts) -> list[PitfallRecord]:
 
 def pitfall_tables(document: Board, records: Sequence[PitfallRecord]) -> list[Table]:
     rows = [(record["pitfall"], record["name"], record["verdict"], record["why"]) for record in records]
-    table = text_table(f"Pitfalls{flags(document)}", ("", "pitfall", "here", "why"), rows, left=2, notes=2)
+    table = text_table(
+        f"Checklist of pitfalls{flags(document)}", ("id", "pitfall", "here", "why"), rows, left=2, notes=2
+    )
     *others, why = table.columns
     return [replace(table, columns=[*others, replace(why, wrap=WHY_WIDTH)])]
