@@ -93,6 +93,7 @@ class BoardRow(TypedDict):
     target_use   what became of the target's benign calibration flows (``protocols.roles.use_of_target``), ``nothing``
                  if they were not used; None where the plan does not say what the detector does
     site_summary, control_site_summary  inside sites, beside a pooled number (``SiteView``)
+    macro_summary  of the mean over families, beside a pooled AUROC whose runs have stored it
     intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
     gain         what it has more than its target-only baseline in the mean that decides ranks, where it was tested
     """
@@ -117,6 +118,7 @@ class BoardRow(TypedDict):
     control_summary_std: Summary
     site_summary: NotRequired[Summary]
     control_site_summary: NotRequired[Summary]
+    macro_summary: NotRequired[Summary]
     collapse_cells: int | None
     cost: Cost
     intervals: Mapping[SummaryName, BoardInterval]
