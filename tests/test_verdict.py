@@ -223,7 +223,7 @@ def test_a_board_of_some_datasets_detectors_and_columns_is_one_of_its_own(
 
 def test_a_gain_is_drawn_with_its_interval_on_the_scale_of_its_bar() -> None:
     """The bar from zero to the gain, the line between the ends of the interval; nothing in results of version 1."""
-    data = report_of(("alpha", "beta"), seeds=(1,))
+    data = report_of(("alpha", "beta", "timed out"), seeds=(1,))
     (row,) = [row for row in data.first["rows"] if row["detector"] == "alpha"]
     gain = row["summary"]["cross_mean"] - row["control_summary"]["cross_mean"]  # type: ignore[operator]
     tested = {"difference": gain, "low_these": gain - 0.2, "high_these": gain + 0.1, "p_these_holm": 0.01}
