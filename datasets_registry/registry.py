@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datasets_registry.manifest import is_table
 from janus_bench import plugins
 from janus_bench.errors import DataError, unknown
+from janus_bench.records import WITHOUT_PACKETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,7 +278,7 @@ def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
         notes = list(manifest.get("known_defects", ()))
         if sets := manifest.get("feature_sets"):
             notes.append(
-                f"a table without packets, with {' and '.join(sets)}; {manifest['grouping']}; detectors on tables read "
+                f"{WITHOUT_PACKETS}, with {' and '.join(sets)}; {manifest['grouping']}; detectors on tables read "
                 f"{shared} where nothing else is asked for"
             )
         if "cic_features" in (sets or ()) and not all(is_table(each.store.manifest) for each in datasets.values()):

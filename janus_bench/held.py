@@ -13,10 +13,11 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from janus_bench.files import remove_folder
+from janus_bench.errors import UsageError
+from janus_bench.files import PART, remove_folder, why
 
 
 def hold(folder: Path, *, wait: bool = False) -> int | None:
@@ -56,6 +57,28 @@ def beside(destination: Path, suffix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+
+
+def must_be_new(destination: Path) -> None:
+    """UsageError where there is anything but an empty folder."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} is not an empty folder: choose another with -o")
+
+
+@contextmanager
+def folder_written_aside(destination: Path) -> Iterator[Path]:
+    """A new folder beside ``destination`` that takes its place when the block ends well; otherwise nothing is left.
+    UsageError where there is anything but an empty folder, or where it cannot be written."""
+    must_be_new(destination)
+    with ExitStack() as stack:
+        try:
+            staged = stack.enter_context(beside(destination, PART))
+        except OSError as error:
+            raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
+        yield staged
+        if destination.exists():
+            destination.rmdir()
+        staged.replace(destination)
 
 
 def _made(folder: Path) -> int | None:

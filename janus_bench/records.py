@@ -163,6 +163,7 @@ class ExpectedCell:
 
 
 CLASS_SHIFT = "class shift"
+WITHOUT_PACKETS = "a table without packets"  # How the note of a dataset begins whose flows somebody else has built.
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def planted(
 
 
 def record(key: str, label: str, regime: str, source: str, target: str, seed: int, status: str) -> RunRecord:
-    spec = {"params": {"sigma": 0.1}, "target": target, "version": "1", "device": "cpu"}
+    spec = {"params": {"sigma": 0.1}, "target": target, "version": "1", "device": "cpu", "regime": regime}
+    spec |= {"caps": "quick"}
     cost = {"fit_s": 10.0 * seed, "flows_per_s": 1000.0, "peak_rss_mb": 100.0}
     counts = {"n_train": 5000, "n_cal": 2000, "n_test_benign": 1500, "n_test_attack": 500}
     partition = {

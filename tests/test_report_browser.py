@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,28 @@ for (const element of document.querySelectorAll("body *")) {
 }
 return [seen, poor];
 """
+
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+ALL_RULES: dict[str, Any] = {"resultTypes": ["violations"]}
+COLOURS = {**ALL_RULES, "runOnly": ["color-contrast"]}
+RUN_AXE = """
+const [rules, done] = arguments;
+axe.run(document, rules).then((found) => done([
+  found.violations.map((each) => [each.id, each.impact, each.nodes.map((node) => node.html.slice(0, 200))]),
+  found.passes.map((each) => each.id),
+]), (error) => done(String(error)));
+"""
+
+
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of every kind of table and control, and few of each: what is the matter with one is the matter with all."""
+    data = planted(("alpha", "gamma"), SITES[:2], seeds=(1, 2), families=1)
+    records = [{"pitfall": "P1", "name": "a pitfall", "verdict": "avoided", "why": "by a mechanism"}]
+    file = tmp_path_factory.mktemp("small") / "report.html"
+    file.write_text(render_page(replace(data, details={"pitfalls": records})), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +362,29 @@ def test_it_prints(browser):
     )
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
+
+
+@pytest.mark.parametrize(("theme", "rules"), [("light", ALL_RULES), ("dark", COLOURS)])
+def test_axe_finds_nothing_serious(chromium, small_page, theme, rules):
+    """All rules in one theme; in the other those that a theme can break."""
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    chromium.get(small_page.as_uri())
+    chromium.execute_script(AXE.read_text(encoding="utf-8"))
+    chromium.set_script_timeout(120)
+    violations, passed = chromium.execute_async_script(RUN_AXE, rules)
+    assert "color-contrast" in passed
+    assert [each for each in violations if each[1] in ("serious", "critical")] == []
+
+
+def test_axe_finds_what_is_serious(chromium, small_page):
+    chromium.get(small_page.as_uri())
+    chromium.execute_script(
+        "document.querySelector('h1').style.color = '#ddd'; document.body.style.background = '#fff'"
+    )
+    chromium.execute_script(AXE.read_text(encoding="utf-8"))
+    violations, _ = chromium.execute_async_script(RUN_AXE, COLOURS)
+    assert [each[:2] for each in violations] == [["color-contrast", "serious"]]
 
 
 def test_every_control_has_a_name(browser):

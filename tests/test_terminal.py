@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "merge": ("runs", "runs2", "-o", "merged"),
     "export": ("-o", "é→.tar.gz"),
     "report": ("-o", "é→.html"),
+    "paper": ("runs", "-o", "é→paper"),
     "published": ("--runs", "runs"),
     "doctor": (),
     "work": ("→",),
@@ -161,7 +162,18 @@ def test_no_command_breaks_a_word_or_a_number_at_any_width(here: Path, monkeypat
     once(monkeypatch, conformance, "check_detector")
     width = 2000
     monkeypatch.setattr(console, "width", lambda: width)
-    makes = ("merge", "export", "report", "fit", "score", "recalibrate", "detector new", "data add", "data prepare")
+    makes = (
+        "merge",
+        "export",
+        "report",
+        "paper",
+        "fit",
+        "score",
+        "recalibrate",
+        "detector new",
+        "data add",
+        "data prepare",
+    )
     laid_out = 0
     for command, arguments in COMMANDS.items():
         if command in makes or command.startswith("figure") or command in ("data export", "watch", "doctor"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ import pytest
 
 from harness.cli.leaderboard import leaderboard as command
 from janus_bench.errors import UsageError
+from reports.render.html.forest import forest
 from reports.results.model import Results
 from reports.statistics.compare import compare, rows_with_baselines, rows_within
 from reports.statistics.intervals import leaderboard_statistics
 from reports.tables.document import Verdict
+from reports.tables.forest import forest_rows
+from reports.tables.intervals import with_statistics
 from reports.tables.leaderboard import build_leaderboard
 from reports.tables.verdict import verdict_lines, verdict_of
 from tests.test_compare import AUROC, write_folder
 from tests.test_leaderboard import PAIRS, Planted
+from tests.test_report import planted as report_of
 
 Interval = tuple[float, float]
 
@@ -214,3 +219,30 @@ def test_a_board_of_some_datasets_detectors_and_columns_is_one_of_its_own(
     for wrong in ({"datasets": "alfa"}, {"detectors": "goot"}, {"columns": "gaim"}):
         with pytest.raises(UsageError, match="Did you mean"):
             command(folder, **wrong, intervals=False)  # type: ignore[arg-type]
+
+
+def test_a_gain_is_drawn_with_its_interval_on_the_scale_of_its_bar() -> None:
+    """The bar from zero to the gain, the line between the ends of the interval; nothing in results of version 1."""
+    data = report_of(("alpha", "beta", "timed out"), seeds=(1,))
+    (row,) = [row for row in data.first["rows"] if row["detector"] == "alpha"]
+    gain = row["summary"]["cross_mean"] - row["control_summary"]["cross_mean"]  # type: ignore[operator]
+    tested = {"difference": gain, "low_these": gain - 0.2, "high_these": gain + 0.1, "p_these_holm": 0.01}
+    gains = {"alpha": {**tested, "low": None, "high": None, "p_holm": None}}
+    statistics: Any = {"metric": "auroc", "resamples": 9, "warning": None, "absent": {}}
+    statistics["summaries"] = {"cross_mean": {"detectors": {}, "tests": [], "gains": gains}}
+    board = with_statistics(data.first, statistics)
+    (drawn,) = [line for line in forest_rows(board) if line.label == "alpha"]
+    assert drawn.gain_these == (gain - 0.2, gain + 0.1)
+    plot = forest(replace(data, documents={"auroc": board}))
+    assert plot is not None
+    line, other = sorted(plot.lines, key=lambda line: line.label)
+    assert plot.zero is not None
+    assert line.gain is not None
+    assert line.gain_these is not None
+    end = line.gain[0] if gain < 0 else line.gain[0] + line.gain[1]
+    scale = (end - plot.zero) / gain
+    assert (line.gain_these[1] - line.gain_these[0]) / scale == pytest.approx(0.3, abs=0.01)
+    assert (line.gain_these[0] - plot.zero) / scale == pytest.approx(gain - 0.2, abs=0.01)
+    assert other.gain_these is None
+    old = with_statistics({**data.first, "schema_version": 1}, statistics)
+    assert all("gain" not in row for row in old["rows"])

@@ -17,8 +17,10 @@ from janus_bench.errors import DataError, unknown
 from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
+    from datasets_registry.audits.kept import KeptAudit
     from datasets_registry.store import FlowStore
     from protocols.splits import Partition
+    from reports.results.model import ResultTable
 
 SEED = 42  # The first of the seeds that ``run`` uses: its partition is the one that is audited.
 
@@ -106,6 +108,52 @@ def _partition(store: FlowStore, split: str) -> Partition:
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
     return draw_partition(index, Draw(SEED, split, "paper"), uncapped)
+
+
+def kept_audits(table: ResultTable) -> dict[str, KeptAudit]:
+    """The audits of a table's datasets that were made before, dataset → audit."""
+    from datasets_registry.audits.kept import kept_audit
+    from datasets_registry.registry import home
+
+    found = {name: kept_audit(home(), entry.hash) for name, entry in table.datasets.items()}
+    return {name: audit for name, audit in found.items() if audit is not None}
+
+
+def all_audits(table: ResultTable, progress: Report = ignore) -> dict[str, Mapping[str, Any]]:
+    """Those, and those of the datasets that are still here exactly as they were run, which are made now and kept."""
+    from datasets_registry.audits.kept import keep_audit
+    from datasets_registry.registry import home
+
+    found: dict[str, Mapping[str, Any]] = {**kept_audits(table)}
+    for name, entry in table.datasets.items():
+        if name not in found and (store := _still_here(name, entry.hash)) is not None:
+            try:
+                found[name] = document(store, progress)
+                keep_audit(home(), found[name])
+            except DataError as error:
+                console.say(f"note: no audit of {name}: {error}")
+    return found
+
+
+def all_distances(table: ResultTable, progress: Report = ignore) -> dict[str, Any] | None:
+    """How far the benign flows lie from each other of those datasets that are still here exactly as they were run; None
+    of fewer than two."""
+    stores = [store for name, entry in table.datasets.items() if (store := _still_here(name, entry.hash)) is not None]
+    return distances(stores, progress) if len(stores) > 1 else None
+
+
+def _still_here(name: str, content: str) -> FlowStore | None:
+    from datasets_registry.registry import added, dataset_folder
+    from datasets_registry.store import FlowStore, is_current
+
+    if name not in added() or not is_current(dataset_folder(name)):
+        return None
+    try:
+        store = FlowStore.open(dataset_folder(name))
+    except DataError as error:
+        console.say(f"note: no audit of {name}: {error}")
+        return None
+    return store if store.hash == content else None
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli import completing, console
 from harness.cli.choosing import narrowed, with_columns
+from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
@@ -43,8 +44,8 @@ def leaderboard(
         str,
         typer.Option(
             help=(
-                "leaderboard, thresholds, alerts, incidents, drift, families, stability, ablation or mechanism; "
-                "default: the protocol's."
+                "leaderboard, pitfalls, thresholds, alerts, incidents, drift, families, stability, ablation or "
+                "mechanism; default: the protocol's."
             )
         ),
     ] = "",
@@ -86,7 +87,7 @@ def leaderboard(
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
-    board = with_columns(with_intervals(results, measure, intervals, name), columns)
+    board = with_columns(_audited(results, with_intervals(results, measure, intervals, name)), columns)
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
     )
@@ -111,8 +112,23 @@ def read(runs: Path, protocol: str) -> ResultTable:
 
 def show(table: ResultTable, renderer: Renderer) -> str:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
-    shown = console.cleaned(with_table(table, document(table, "auroc"), table_name(table)))
+    shown = console.cleaned(with_table(table, _audited(table, document(table, "auroc")), table_name(table)))
     return str(renderer.render(shown, console.width(), console.color()))
+
+
+def _audited(table: ResultTable, board: Board) -> Board:
+    """With what audits found that were made before; those that were not are named, since one takes a while."""
+    from datasets_registry.registry import added
+    from harness.cli.audit import kept_audits
+    from reports.tables.audits import with_audits
+
+    audits = kept_audits(table)
+    if lacking := [name for name in table.datasets if name not in audits and name in added()]:
+        console.say(
+            f"note: no audit of {', '.join(lacking)} was made yet: `janus-bench data audit {lacking[0]}` says what "
+            "else than attacks separates it, and tables then carry it"
+        )
+    return with_audits(board, audits)
 
 
 def find_renderer(name: str, file: Path | None = None) -> Renderer:
@@ -174,6 +190,7 @@ def with_table(
     from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
     from protocols.operations import BASE_RATES, FLOWS_PER_DAY
     from reports.render.html.collect import cell_evidence, cell_likeness, day_evidence, incident_evidence
+    from reports.results.facts import folder_facts
     from reports.statistics.incidents import IncidentRules
 
     window_s = WINDOW_S if window is None else 60 * window
@@ -188,6 +205,8 @@ def with_table(
             cells = incident_evidence(table, IncidentRules(window_s, incidents_per_day or INCIDENTS_PER_DAY), progress)
         elif TABLES[name].evidence == "days":
             cells = day_evidence(table, progress)
+        elif TABLES[name].evidence == "folder":
+            cells = [folder_facts(table, capabilities_of(table))]
     return with_details(board, name, cells, operations)
 
 

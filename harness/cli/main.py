@@ -21,6 +21,7 @@ from harness.cli import (
     leaderboard,
     new,
     operate,
+    paper,
     prepare,
     published,
     report,
@@ -84,6 +85,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "merge": (folders.merge, examples("merge runs_a runs_b -o runs")),
     "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
     "report": (report.report, examples("report", "report --runs runs -o report.html")),
+    "paper": (paper.paper, examples("paper runs -o paper")),
     "published": (published.published, examples("published", "published --runs runs --format markdown")),
     "data add": (
         data.add,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from harness.cli import console, leaderboard
+from harness.cli import audit, console, leaderboard
+from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import DataError
-
-if TYPE_CHECKING:
-    from reports.results.model import ResultTable
 
 
 def report(
@@ -26,32 +22,12 @@ def report(
     provenance."""
     from reports.render.html.collect import collect
     from reports.render.html.page import render_page
+    from reports.results.facts import folder_facts
 
     table = leaderboard.read(runs, protocol)
     console.check_place(file)  # before the scores are read, which may take a while
     with PreparationProgress() as progress:
-        audits, distances = _audits(table, progress)
-        page = render_page(collect(table, audits, progress, distances)).encode(errors="replace")
+        audits, facts = audit.all_audits(table, progress), folder_facts(table, capabilities_of(table))
+        distances = audit.all_distances(table, progress)
+        page = render_page(collect(table, audits, progress, facts, distances)).encode(errors="replace")
     console.save(file, page, f" ({len(page) / 1e6:.1f} MB, opens in any browser, nothing is loaded from a network)")
-
-
-def _audits(
-    table: ResultTable, progress: Callable[[str, float], None]
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
-    """Audits of the datasets that are still here exactly as they were run, and how far they lie from each other; the
-    page says of the others that there is none."""
-    from datasets_registry.registry import added, dataset_folder
-    from datasets_registry.store import FlowStore, is_current
-    from harness.cli.audit import distances, document
-
-    found, stores = {}, []
-    for name, entry in table.datasets.items():
-        if name in added() and is_current(dataset_folder(name)):
-            try:
-                store = FlowStore.open(dataset_folder(name))
-                if store.hash == entry.hash:
-                    found[name] = document(store, progress)
-                    stores.append(store)
-            except DataError as error:
-                console.say(f"note: the page has no audit of {name}: {error}")
-    return found, distances(stores, progress) if len(stores) > 1 else None

@@ -63,19 +63,31 @@ def escape(text: str, side: str = "r") -> str:
     return lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}"
 
 
-def _code(text: str) -> str:
-    return rf"\texttt{{{escape(text)}}}"
+def code(text: str) -> str:
+    return rf"\texttt{{{escape(text, 'l')}}}"
+
+
+def tabular(table: Table) -> list[str]:
+    """The lines of a ``tabular``, with booktabs' rules."""
+    spec = "".join(column.latex or ("r" if column.right else "l") for column in table.columns)
+    header = [escape(column.heading_in("latex")) for column in table.columns]
+    body = []
+    for place, row in enumerate(table.rows):
+        body += [*([r"\midrule"] if row.rule or place == 0 else []), " & ".join(_row(table.columns, row)) + r" \\"]
+    return [
+        rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+        r"\toprule",
+        " & ".join(header) + r" \\",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def _float(label: str, table: Table, text: str) -> list[str]:
     r"""A ``table`` with its caption ``text``, which is LaTeX already, above, as booktabs advises; its notes in small
     print under it."""
     below = r" \par ".join(escape(note) for note in table.notes)
-    spec = "".join(column.latex or ("r" if column.right else "l") for column in table.columns)
-    header = [escape(column.heading_in("latex")) for column in table.columns]
-    body = []
-    for place, row in enumerate(table.rows):
-        body += [*([r"\midrule"] if row.rule or place == 0 else []), " & ".join(_row(table.columns, row)) + r" \\"]
     return [
         r"\begin{table}[htbp]",
         r"\centering",
@@ -83,14 +95,7 @@ def _float(label: str, table: Table, text: str) -> list[str]:
         rf"\label{{tab:{label}}}",
         r"\small\setlength{\tabcolsep}{4pt}",
         r"\begin{adjustbox}{max width=\linewidth}",
-        *(
-            rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
-            r"\toprule",
-            " & ".join(header) + r" \\",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ),
+        *tabular(table),
         r"\end{adjustbox}",
         *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {below}}}"] if below else []),
         r"\end{table}",
@@ -109,7 +114,7 @@ def _cell(column: Column, cell: Cell) -> str:
     """Emphasised where the source is the target or nothing is better; mathematics (±) keeps its own font, as usual in
     tables of results."""
     if cell.label:
-        return _code(cell.text) if cell.text == cell.text.lstrip() else rf"\quad {_code(cell.text.lstrip())}"
+        return code(cell.text) if cell.text == cell.text.lstrip() else rf"\quad {code(cell.text.lstrip())}"
     text = escape(cell.text, "r" if column.right else "l")
     text = rf"\textit{{{text}}}" if cell.within else text
     return rf"\textbf{{{text}}}" if cell.best else text
@@ -125,7 +130,7 @@ def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG0
     ]
     parts = parts_table(document)
     lines += _float("parts", parts, f"{escape(parts.title)}.")
-    found = [rf"{_code(name)} {escape(what)}" for name, what in problems(document)]
+    found = [rf"{code(name)} {escape(what)}" for name, what in problems(document)]
     lines += [r"\paragraph{Not ok}", *_items(found), ""] if found else []
     return "\n".join([*lines, *_items([escape(note) for note in document["notes"]])])
 
@@ -152,7 +157,7 @@ def _matrices(document: Board) -> list[str]:
     for position, row in enumerate(document["rows"], 1):
         if has_numbers(row):
             table = matrix_table(document, row)
-            text = f"{_code(table.about)}: {escape(table.title)}. Italic: within; bold: {extreme} of its column."
+            text = f"{code(table.about)}: {escape(table.title)}. Italic: within; bold: {extreme} of its column."
             lines += _float(f"matrix-{position}", table, text)
     return lines
 

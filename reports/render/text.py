@@ -19,7 +19,7 @@ MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
 OF_INTERVAL = ("low", "high", "group", "low_these", "high_these", "group_these")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OF_CELL = tuple(BoardCell.__annotations__)
-OF_SITE = ("site_summary", "control_site_summary")
+OF_SITE = ("site_summary", "control_site_summary", "macro_summary")
 
 
 def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer

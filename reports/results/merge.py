@@ -4,7 +4,6 @@ dropped silently."""
 import os
 import shutil
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.files import PART, link_or_copy, why
-from janus_bench.held import beside
+from janus_bench.files import link_or_copy
+from janus_bench.held import folder_written_aside, must_be_new
 from janus_bench.records import RunRecord
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
@@ -46,19 +45,14 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
     """
     if len({os.path.realpath(folder) for folder in folders}) < 2:
         raise UsageError("name two or more different results folders to merge")
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise UsageError(f"{destination} is not an empty folder: choose another with -o")
+    must_be_new(destination)
     parts = [Results.open(folder) for folder in folders]
     _check_versions(parts)
     _check_truth(parts)
     rounded: list[str] = []
     chosen = {key: _choose(key, parts, rounded) for key in sorted({key for part in parts for key in part.records})}
     plans = _plans(parts)
-    with ExitStack() as stack:
-        try:
-            staged = stack.enter_context(beside(destination, PART))
-        except OSError as error:
-            raise UsageError(f"{destination} cannot be written ({why(error)}): choose another with -o") from None
+    with folder_written_aside(destination) as staged:
         for name in FOLDERS:
             (staged / name).mkdir()
         of_data = [part.folder / name for part in parts for name in ("truth", "timelines")]
@@ -67,9 +61,6 @@ def merge(folders: Sequence[Path], destination: Path) -> Merged:
         attempts = {part.folder: _attempts(part.folder) for part in parts}
         for key, part in chosen.items():
             _copy_run(part.folder, staged, part.records[key], attempts[part.folder][key])
-        if destination.exists():
-            destination.rmdir()
-        staged.replace(destination)
     shared = sum(sum(key in part.records for part in parts) > 1 for key in chosen)
     kept = [part.records[key] for key, part in chosen.items()]
     return Merged(len(chosen), shared, len(plans), (*_of_rounding(rounded), *_notes(kept)))

@@ -53,6 +53,7 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
         *sites("cross\nmean", "Cross mean", "cross_mean"),
         BoardColumn("cross\nworst", "Cross worst", _mean("cross_worst"), more=True),
         *sites("cross\nworst", "Cross worst", "cross_worst", more=True),
+        *_macro(document, ranking, mean),
         *(_intervals(ranking, word) if document["statistics"] is not None else ()),
         *(
             BoardColumn("", heading, _elsewhere(other, ranking), hint=mean, more=place > 0)
@@ -161,6 +162,17 @@ def _at_sites(
     return [
         BoardColumn(f"{text}\n{label}", f"{report} {SITE}" if report else "", shown, 2 * baseline, hint=hint, more=more)
     ]
+
+
+def _macro(document: Board, name: SummaryName, mean: str) -> list[BoardColumn]:
+    """The mean over families beside a pooled AUROC, where sites stand beside it, too; the report has a table of it."""
+    if not names_sites(document) or not any("macro_summary" in row for row in document["rows"]):
+        return []
+
+    def shown(row: BoardRow) -> Cell:
+        return figure(row["macro_summary"][name] if "macro_summary" in row else None)
+
+    return [BoardColumn("macro\n" + mean.replace(" ", "\n"), "", shown)]
 
 
 def _elsewhere(document: Board, name: SummaryName) -> Show:

@@ -38,6 +38,7 @@ from reports.tables.fields import (
 )
 from reports.tables.incidents import INCIDENT_NOTES, incident_records, incident_tables
 from reports.tables.model import Table, text_table
+from reports.tables.pitfalls import PITFALL_NOTES, pitfall_records, pitfall_tables
 from reports.tables.studies import ablation_tables, mechanism_tables
 
 LEADERBOARD = "leaderboard"  # The name of the table that needs no details.
@@ -61,7 +62,7 @@ class DetailTable:
 
     evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
               (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``), ``days``
-              (``DayEvidence``) or ``none``
+              (``DayEvidence``), or ``none``; ``folder``: one ``FolderFacts``
     """
 
     summary: str
@@ -69,7 +70,7 @@ class DetailTable:
     records: Callable[[Board, Sequence[Any], Operations], Sequence[DetailRecord]]
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
-    evidence: Literal["scores", "likeness", "incidents", "days", "none"] = "scores"
+    evidence: Literal["scores", "likeness", "incidents", "days", "folder", "none"] = "scores"
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:
@@ -460,6 +461,14 @@ TABLES: Mapping[str, DetailTable] = {
         day_tables,
         DRIFT_NOTES,
         evidence="days",
+    ),
+    "pitfalls": DetailTable(
+        "Which known pitfalls of such comparisons the folder avoids, and by what; which it cannot exclude.",
+        "Pitfalls",
+        lambda document, facts, _: pitfall_records(document, facts[0]),
+        pitfall_tables,
+        PITFALL_NOTES,
+        evidence="folder",
     ),
     "families": DetailTable(
         "AUROC of every attack family against all benign test flows.",

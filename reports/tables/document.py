@@ -40,6 +40,19 @@ class BoardInterval(TypedDict):
     group_these: str
 
 
+class Difference(TypedDict):
+    """A paired difference with its 95 % intervals for other networks and for these; p-values after Holm's correction
+    over all that stand beside it, None where there is no test."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_holm: float | None
+    low_these: float | None
+    high_these: float | None
+    p_these_holm: float | None
+
+
 class BoardCell(TypedDict):
     """One source → target of a row, over its ``n_seeds`` seeds with a number.
 
@@ -80,7 +93,9 @@ class BoardRow(TypedDict):
     target_use   what became of the target's benign calibration flows (``protocols.roles.use_of_target``), ``nothing``
                  if they were not used; None where the plan does not say what the detector does
     site_summary, control_site_summary  inside sites, beside a pooled number (``SiteView``)
+    macro_summary  of the mean over families, beside a pooled AUROC whose runs have stored it
     intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
+    gain         what it has more than its target-only baseline in the mean that decides ranks, where it was tested
     """
 
     detector: str
@@ -103,9 +118,11 @@ class BoardRow(TypedDict):
     control_summary_std: Summary
     site_summary: NotRequired[Summary]
     control_site_summary: NotRequired[Summary]
+    macro_summary: NotRequired[Summary]
     collapse_cells: int | None
     cost: Cost
     intervals: Mapping[SummaryName, BoardInterval]
+    gain: NotRequired[Difference]
     cells: list[BoardCell]
 
 
@@ -151,6 +168,16 @@ class SiteView(TypedDict):
     fewest_attack: int
     targets: Mapping[str, SitesOfTarget]
     reason: str
+
+
+class AuditFinding(TypedDict):
+    """What the audit of a dataset found beyond a threshold; ``short``: the same in a few words."""
+
+    key: str
+    severity: str
+    text: str
+    short: str
+    action: str
 
 
 class BoardStatistics(TypedDict):
@@ -301,8 +328,28 @@ class AblationRecord(_OfMeanOrCell):
     reason: str
 
 
+PitfallVerdict = Literal["avoided", "not avoided", "cannot be excluded"]
+
+
+class PitfallRecord(TypedDict):
+    """Of the whole folder: whether it avoids a pitfall (``reports.tables.pitfalls``); ``why``: by which mechanism, or
+    what it has of it."""
+
+    pitfall: str
+    name: str
+    verdict: PitfallVerdict
+    why: str
+
+
 DetailRecord = (
-    DayRecord | IncidentRecord | ThresholdRecord | AlertRecord | FamilyRecord | StabilityRecord | AblationRecord
+    DayRecord
+    | IncidentRecord
+    | ThresholdRecord
+    | AlertRecord
+    | FamilyRecord
+    | StabilityRecord
+    | AblationRecord
+    | PitfallRecord
 )
 
 
@@ -312,19 +359,6 @@ class Details(TypedDict):
     table: str
     title: str
     records: Sequence[DetailRecord]
-
-
-class Difference(TypedDict):
-    """A paired difference with its 95 % intervals for other networks and for these; p-values after Holm's correction
-    over all that stand beside it, None where there is no test."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    p_holm: float | None
-    low_these: float | None
-    high_these: float | None
-    p_these_holm: float | None
 
 
 Lead = Literal["none", "these networks", "other networks", "unknown"]
@@ -360,7 +394,8 @@ class Board(TypedDict):
 
     What is not required of a board and of its rows and cells is absent from results of schema version 1, which know
     nothing of it; ``sites`` also where the metric is of another view.  ``verdict`` is made of all the rest;
-    ``columns`` are the only ones that tables of text show, where some were asked for."""
+    ``columns`` are the only ones that tables of text show, where some were asked for; ``audits``: dataset → findings,
+    the gravest first, of those whose audit was at hand."""
 
     schema_version: int
     protocol: str
@@ -382,6 +417,7 @@ class Board(TypedDict):
     verdict: NotRequired[Verdict]
     columns: NotRequired[list[str]]
     sites: NotRequired[SiteView]
+    audits: NotRequired[Mapping[str, list[AuditFinding]]]
     notes: list[str]
     details: NotRequired[Details]
 

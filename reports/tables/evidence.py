@@ -134,3 +134,29 @@ class DayEvidence:
     auroc_recalibrated: float | None
     reason: str
     recalibrated_reason: str
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What a results folder tells of its rows besides their numbers.
+
+    protocols      all that it has results of
+    simple         labels of rows whose detectors belong to the group ``classical``;  unknown: those of rows whose
+                   detectors are not installed here
+    low_fpr        ok runs on attacks that have a TPR at 1 % FPR, and all of them
+    fewest_cal_b   threshold calibration flows, the fewest of any ok run; None without one
+    with_hardware  ok runs that name processor and seconds, and all of them
+    captures       dataset → captures with benign flows and with attacks
+    contaminations, train_sizes  shares of attacks in training above 0, and how many sizes of training parts were asked
+                   for
+    """
+
+    protocols: tuple[str, ...]
+    simple: tuple[str, ...]
+    unknown: tuple[str, ...]
+    low_fpr: tuple[int, int]
+    fewest_cal_b: int | None
+    with_hardware: tuple[int, int]
+    captures: Mapping[str, tuple[int, int]]
+    contaminations: tuple[float, ...]
+    train_sizes: int

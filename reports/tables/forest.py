@@ -15,13 +15,14 @@ Range = tuple[float, float] | None
 @dataclass(frozen=True)
 class ForestRow:
     """``these``, ``networks``: 95 % intervals for these very networks and for others like them; None where there is
-    none."""
+    none.  ``gain_these``: that of the gain for these networks."""
 
     label: str
     mean: float
     these: Range
     networks: Range
     gain: float | None
+    gain_these: Range = None
 
 
 def forest_rows(document: Board) -> list[ForestRow]:
@@ -33,7 +34,10 @@ def forest_rows(document: Board) -> list[ForestRow]:
         if mean is not None:
             these = None if own is None else _range(own["low_these"], own["high_these"])
             networks = None if own is None else _range(own["low"], own["high"])
-            found.append(ForestRow(name_of(row), mean, these, networks, None if control is None else mean - control))
+            gain = None if control is None else mean - control
+            tested = row.get("gain")
+            gain_these = None if tested is None else _range(tested["low_these"], tested["high_these"])
+            found.append(ForestRow(name_of(row), mean, these, networks, gain, gain_these))
     return found
 
 

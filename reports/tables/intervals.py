@@ -17,9 +17,11 @@ Part = TypeVar("Part")
 
 
 def with_statistics(document: Board, statistics: TableStatistics) -> Board:
-    """Rows get ``intervals``, cells ``low`` and ``high``; the document the rest under ``statistics``, which is of the
-    same rows."""
+    """Rows get ``intervals`` and (from schema version 2 on) ``gain``, cells ``low`` and ``high``; the document the rest
+    under ``statistics``, which is of the same rows."""
     rows: list[BoardRow] = []
+    ranked = statistics["summaries"].get(ranking_summary(document))
+    gains = {} if ranked is None or document["schema_version"] < 2 else ranked["gains"]
     for row in document["rows"]:
         label = row["detector"]
         own = {
@@ -36,8 +38,9 @@ def with_statistics(document: Board, statistics: TableStatistics) -> Board:
         for cell in row["cells"]:
             low, high = bounds.get((cell["source"], cell["target"]), (None, None))
             cells.append({**cell, "low": low, "high": high})
+        gain: BoardRow = {**row, "gain": gains[label]} if label in gains else row
         rows.append(
-            {**row, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells}
+            {**gain, "intervals": {name: part_of(found, BoardInterval) for name, found in own.items()}, "cells": cells}
         )
     return {**document, "rows": rows, "statistics": part_of(statistics, BoardStatistics)}
 

@@ -31,7 +31,8 @@ from reports.tables.notes import notes_of
 from reports.tables.sites import not_at_hand, site_view
 from reports.tables.verdict import verdict_of
 
-AUROC_LIKE = ("auroc", "macro_auroc")
+MACRO = "macro_auroc"
+AUROC_LIKE = ("auroc", MACRO)
 
 WORST_FIRST = ("error", "invalid_output", "oom", "timeout", "killed", "interrupted", "skipped", MISSING, "ok")
 """Which status a cell shows when its seeds differ."""
@@ -177,9 +178,23 @@ def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None)
     }
     if table.schema_version >= 2:
         shown["target_use"] = _target_use(row, table, aggregator)
+    if _macro_beside(table, measure):
+        stored = {pair: mean_of_all([_stored_macro(run) for run in seeds]) for pair, seeds in transfer.items()}
+        shown["macro_summary"] = _summary(stored, table, measure)
     if beside is not None:
         shown["site_summary"], shown["control_site_summary"] = beside.summary(transfer), beside.summary(baseline)
     return shown
+
+
+def _macro_beside(table: ResultTable, measure: Measure) -> bool:
+    """Beside a pooled AUROC, from the stored numbers: scores are not read for it."""
+    pooled = measure.is_auroc and not measure.view and measure.aggregator is None
+    return pooled and table.schema_version >= 2 and any(_stored_macro(run) is not None for run in table.runs)
+
+
+def _stored_macro(run: Run) -> float | None:
+    """None also where the row's aggregator is not the one that the stored numbers are of."""
+    return run.ok.metrics.get(MACRO) if run.ok is not None and run.aggregator() == run.ok.aggregator else None
 
 
 def _target_use(row: Row, table: ResultTable, aggregator: str) -> str | None:

@@ -165,11 +165,13 @@ def write_anew(names: list[str]) -> None:
             text = output(folder, name, commands()[name])
             (folder / name).unlink(missing_ok=True)
             (folder / "expected" / name).write_text(text)
-        shutil.rmtree(folder / "runs" / "statistics", ignore_errors=True)
         pack(folder)
 
 
 def pack(folder: Path) -> None:
+    """Without what is kept to save time: it is to be computed again."""
+    for kept in ("runs/statistics", "home/audits"):
+        shutil.rmtree(folder / kept, ignore_errors=True)
     with tarfile.open(HERE / "pinned.tar.gz", "w:gz") as archive:
         for name in ("home", "runs", "expected"):
             archive.add(folder / name, arcname=name)
@@ -209,7 +211,6 @@ def main() -> None:
     for name, arguments in commands().items():
         (folder / "expected" / name).write_text(output(folder, name, arguments))
         print(name)
-    shutil.rmtree(folder / "runs" / "statistics")  # kept intervals: they are to be computed again
     pack(folder)
 
 

@@ -21,12 +21,22 @@ from reports.statistics.drift import days_of
 from reports.statistics.incidents import IncidentCounter, IncidentRules, scored_runs
 from reports.statistics.intervals import kept_statistics, read_kept
 from reports.tables.ablation import CellLikeness
+from reports.tables.audits import with_audits
 from reports.tables.document import Board, DetailRecord, TableStatistics
 from reports.tables.drift import day_records
-from reports.tables.evidence import CONTROL, CellEvidence, DayEvidence, FamilyArea, IncidentEvidence, ThresholdEvidence
+from reports.tables.evidence import (
+    CONTROL,
+    CellEvidence,
+    DayEvidence,
+    FamilyArea,
+    FolderFacts,
+    IncidentEvidence,
+    ThresholdEvidence,
+)
 from reports.tables.fields import mean_of_all
 from reports.tables.incidents import incident_records
 from reports.tables.leaderboard import build_leaderboard
+from reports.tables.pitfalls import pitfall_records
 
 HEADLINES = ("auroc", "macro_auroc")  # Shown first, and also on flows of two or more packets.
 IN_SITES = (*HEADLINES, "tpr_at_fpr_1pct")  # Also shown as a metric inside sites.
@@ -50,12 +60,14 @@ def collect(
     table: ResultTable,
     audits: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = ignore,
+    facts: FolderFacts | None = None,
     distances: Mapping[str, Any] | None = None,
 ) -> ReportData:
     """Everything on the page.  DataError if a stored file is missing or damaged.
 
     audits    dataset → audit (``reports.render.html.evidence.Audit``); a dataset without one is shown as such
     progress  gets (text, fraction done)
+    facts     for the checklist of pitfalls, which is left out without them
     distances between the networks' benign traffic (``ReportData.distances``)
     """
     from reports.published.table import published_table
@@ -79,7 +91,14 @@ def collect(
         families={name: _family_sizes(table.results, entry.hash) for name, entry in table.datasets.items()},
         audits={name: audit for name, audit in (audits or {}).items() if name in table.datasets},
         published=published_table(documents[AUROC], list(plugins.detector_entries())),
-        details=_details(table, documents[AUROC], progress),
+        details={
+            **(
+                {}
+                if facts is None
+                else {"pitfalls": pitfall_records(with_audits(documents[AUROC], audits or {}), facts)}
+            ),
+            **_details(table, documents[AUROC], progress),
+        },
         distances=distances or {},
     )
 

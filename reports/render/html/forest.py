@@ -25,6 +25,7 @@ class Line:
     these: Range
     networks: Range
     gain: tuple[float, float] | None
+    gain_these: Range
     gain_text: str
     loss: bool
 
@@ -50,13 +51,17 @@ def forest(data: ReportData) -> Forest | None:
     def across(value: float) -> float:
         return round(NAMES + MEANS * (value - low) / span, 1)
 
-    largest = max((abs(row.gain) for row in rows if row.gain is not None), default=0.0)
+    gained = [(row.gain, *(row.gain_these or ())) for row in rows if row.gain is not None]
+    largest = max((abs(value) for values in gained for value in values), default=0.0)
     zero = _zero(rows)
+
+    def beside(value: float) -> float:
+        return round((zero or 0.0) + (value / largest if largest else 0.0) * (GAINS / 2 - MARGIN / 2), 1)
+
     numbers = {name_of(row): data.numbers[row["detector"]] for row in data.first["rows"]}
     lines = []
     for place, row in enumerate(rows):
-        length = 0.0 if not largest or row.gain is None else abs(row.gain) / largest * (GAINS / 2 - MARGIN / 2)
-        start = None if zero is None or row.gain is None else round(zero - length * (row.gain < 0), 1)
+        bar = None if zero is None or row.gain is None else sorted((zero, beside(row.gain)))
         text = "no control" if row.gain is None else signs(number(row.gain)) if row.gain < 0 else f"+{number(row.gain)}"
         lines.append(
             Line(
@@ -66,7 +71,8 @@ def forest(data: ReportData) -> Forest | None:
                 across(row.mean),
                 _moved(row.these, across),
                 _moved(row.networks, across),
-                None if start is None else (start, round(length, 1)),
+                None if bar is None else (bar[0], round(bar[1] - bar[0], 1)),
+                _moved(row.gain_these, beside),
                 text,
                 row.gain is not None and row.gain < 0,
             )

@@ -126,7 +126,7 @@ def _shaded(document: Board, cell: Cell) -> Cell:
     shown, _, status = own_text.replace("-", "−").partition("\n")
     mean, plus_minus, std = shown.partition("±")
     small = " ".join(filter(None, [plus_minus + std, status, "collapse" if collapsed else ""]))
-    small = " · ".join(filter(None, [small, cell.small]))
+    small = "\n".join(filter(None, [small, cell.small]))
     return Cell(mean, small=small, css=f"n {shade}{own}")
 
 
