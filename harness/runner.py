@@ -1,6 +1,5 @@
 """Runs a plan: stages each fit, hands it to an executor, and turns what comes back into rows."""
 
-import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,6 +24,7 @@ from harness.executors.in_process import InProcessExecutor, SameThread
 from harness.jobs import Began, Event, Failed, FitDone, Job, JobTarget, ModelSaved, Progress, Scored, own_code, short
 from harness.models import about_model
 from harness.plan import Fit, Plan
+from harness.scored import read_scores
 from harness.staging import Batch, Part, Stages, remove_stale
 from harness.turns import turn
 from janus_bench import plugins
@@ -34,7 +34,6 @@ from janus_bench.files import why
 from janus_bench.models import ModelAbout, ModelCapture
 from janus_bench.plugins import one_line
 from janus_bench.records import ROLES, RunRecord, RunSpec, Status
-from janus_bench.stored import read_array
 from protocols.roles import Surroundings, Use, roles_of
 from protocols.splits import FEWEST_FLOWS
 from reports.results.evidence import cell_scores, compute_metrics
@@ -178,23 +177,6 @@ def why_not(run: RunSpec, capabilities: Capabilities, datasets: Mapping[str, Ope
 def dataset_of(run: RunSpec, use: Use) -> str:
     """The name of the dataset whose flows are used."""
     return run.target if use.where == "target" or run.source is None else run.source
-
-
-def read_scores(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """What a child left as scores; InvalidScores unless it is a file of that many finite numbers."""
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise InvalidScores(f"{path.name} is not a regular file")
-        values = read_array(path, mapped=False)
-    except (OSError, ValueError) as error:
-        raise InvalidScores(f"{path.name} cannot be read: {one_line(error)}") from None
-    if values.dtype != np.float64 or values.shape != shape:
-        found = f"{' × '.join(map(str, values.shape))} {values.dtype}"
-        raise InvalidScores(f"{path.name} holds {found} and not {shape[0]} × {shape[1]} float64")
-    if not np.isfinite(values).all():
-        number = int((~np.isfinite(values)).any(axis=1).sum())
-        raise InvalidScores(f"{path.name} holds scores of {number} flows that are no finite numbers")
-    return values
 
 
 class _Stop(threading.Event):

@@ -19,7 +19,8 @@ from datasets_registry.store import FlowStore
 from harness.executors import Outcome
 from harness.jobs import Event, FitDone, Job, Scored
 from harness.plan import DetectorChoice, Settings, make_plan
-from harness.runner import Machine, Result, read_scores, run_plan
+from harness.runner import Machine, Result, run_plan
+from harness.scored import read_scores
 from janus_bench.contract import Capabilities
 from janus_bench.errors import InvalidScores
 from janus_bench.extensions import ProtocolSpec

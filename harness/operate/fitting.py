@@ -17,7 +17,7 @@ from harness.executors.local import LocalExecutor
 from harness.jobs import Event, Failed, Job, JobTarget, Progress, own_code
 from harness.models import about_model
 from harness.plan import version_of
-from harness.runner import read_scores
+from harness.scored import read_scores
 from harness.staging import Batch, Part, Stages, remove_stale
 from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.files import checksum, why

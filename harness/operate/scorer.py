@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.executors.local import end, explain, start
 from harness.executors.pipes import EventPipe, LogPipe
 from harness.jobs import Ask, Event, Explained, Failed, Job, Scored, event_from, line_of, own_code
-from harness.runner import read_scores
+from harness.scored import read_scores
 from harness.staging import Stages, remove_stale, stage_flows
 from janus_bench.contract import FlowBatch
 from janus_bench.errors import PluginError
