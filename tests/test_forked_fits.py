@@ -165,7 +165,8 @@ def test_the_bits_are_those_of_a_process_by_itself_and_what_a_detector_imports_i
 def test_whoever_leaves_the_session_of_a_fork_ends_with_it(job, warmed, tmp_path):
     assert done(warmed, job(LEAVES_A_FORK)).status == "ok"
     left = int((tmp_path / "left").read_text())
-    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    if psutil.pid_exists(left):
+        psutil.Process(left).wait(60)  # it would sleep for ten minutes
 
 
 def test_a_fork_ends_as_a_process_by_itself_does(job, warmed):

@@ -152,7 +152,7 @@ def _begin(folder: Path, descriptors: Sequence[int], server: int) -> None:
     # /proc/<pid>/environ, by which whatever outlives a fit is found, is what the process was started with
     libc.getenv.restype = ctypes.c_void_p
     ctypes.memmove(libc.getenv(b"HOME"), scratch.ljust(PATH_MAX, b"\0"), PATH_MAX)
-    os.environ["HOME"] = os.environ["TMPDIR"] = os.fsdecode(scratch)
+    os.environ.update(dict.fromkeys(("HOME", "TMPDIR"), os.fsdecode(scratch)))
     tempfile.tempdir = None  # it may have been asked for
     _draw_new_seeds()
     with socket.socket(fileno=line) as told:

@@ -137,7 +137,7 @@ class Round:
         )
         number = rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
         with suppress(psutil.Error, ProcessLookupError):
-            if whom == "worker" and (workers := psutil.Process(process.pid).children()):
+            if whom == "worker" and (workers := psutil.Process(process.pid).children(recursive=True)):
                 rng.choice(workers).send_signal(number)
             elif whom == "group":
                 os.killpg(process.pid, number)
