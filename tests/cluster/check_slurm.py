@@ -3,6 +3,7 @@ equals the local executor's.  Minutes; ``make slurm`` runs it, no test of the su
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -84,6 +85,17 @@ def test_two_runs_at_once_into_one_folder(
     the_same(RunStore.open(tmp_path / "runs"), locally)
 
 
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_run_outlives_its_test() -> Iterator[None]:
+    yield
+    for process in STARTED:
+        process.kill()
+    STARTED.clear()
+
+
 class Lasts:
     """``janus-bench run`` of a detector that lasts, as a process of its own."""
 
@@ -100,6 +112,7 @@ class Lasts:
             stderr=subprocess.STDOUT,
             env={**os.environ, "JANUS_BENCH_HOME": str(home), **variables},
         )
+        STARTED.append(self.process)
 
     def at_work(self, slurm: SlurmHere) -> str:
         """The job, once its child is at the fit."""
@@ -167,7 +180,11 @@ def _supervisors() -> list[psutil.Process]:
 
 def _children() -> list[psutil.Process]:
     """Fits at work in jobs."""
-    return [each for watcher in _supervisors() for each in watcher.children()]
+    found: list[psutil.Process] = []
+    for watcher in _supervisors():
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            found += watcher.children()
+    return found
 
 
 def _command(process: psutil.Process) -> list[str]:

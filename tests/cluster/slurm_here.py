@@ -128,8 +128,9 @@ class SlurmHere:
             process.terminate()
             process.wait()
         for left in Path("/sys/fs/cgroup").glob("*/slurm_n[12]"):
-            with contextlib.suppress(OSError):  # what still lives in it is for whoever looks into that
-                left.rmdir()
+            for group in sorted((left, *(path for path in left.rglob("*") if path.is_dir())), reverse=True):
+                with contextlib.suppress(OSError):  # what still lives in it is for whoever looks into that
+                    group.rmdir()
 
     def _start(self, name: str, *arguments: str) -> None:
         with (self._folder / f"{name}.{len(self._started)}.out").open("wb") as out:
