@@ -81,7 +81,9 @@ axe.run(document, rules).then((found) => done([
 @pytest.fixture(scope="module")
 def small_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of every kind of table and control, and few of each: what is the matter with one is the matter with all."""
-    data = planted(("alpha", "gamma"), SITES[:2], seeds=(1, 2), families=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.test_report.METRICS", ("auroc", "macro_auroc"))
+        data = planted(("alpha", "gamma"), SITES[:2], seeds=(1, 2), families=1)
     records = [{"pitfall": "P1", "name": "a pitfall", "verdict": "avoided", "why": "by a mechanism"}]
     file = tmp_path_factory.mktemp("small") / "report.html"
     file.write_text(render_page(replace(data, details={"pitfalls": records})), encoding="utf-8")
