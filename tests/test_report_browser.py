@@ -299,6 +299,19 @@ def test_no_text_runs_out_of_its_cell(browser, width):
     assert browser.execute_script(f"{script}.map((e) => e.innerText)") == []
 
 
+def test_no_matrix_lies_over_another_one_in_print(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    script = """
+    for (const cell of document.querySelectorAll('#matrices td')) cell.style.minWidth = '14rem';
+    return [...document.querySelectorAll('#matrices table')].filter((e) => e.checkVisibility()).map((e) => {
+      const box = e.getBoundingClientRect(); return [box.left, box.right, box.top, box.bottom]; });
+    """
+    boxes = browser.execute_script(script)
+    assert len(boxes) > 5
+    for place, (left, right, top, bottom) in enumerate(boxes):
+        assert not any(a < right and left < b and c < bottom and top < d for a, b, c, d in boxes[place + 1 :])
+
+
 def test_it_prints(browser):
     printed = base64.b64decode(
         browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": False})["data"]
