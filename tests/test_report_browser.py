@@ -82,7 +82,9 @@ axe.run(document, rules).then((found) => done([
 @pytest.fixture(scope="module")
 def small_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of every kind of table and control, and few of each: what is the matter with one is the matter with all."""
-    data = planted(("alpha", "gamma"), SITES[:2], seeds=(1, 2), families=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.test_report.METRICS", ("auroc", "macro_auroc"))
+        data = planted(("alpha", "gamma"), SITES[:2], seeds=(1, 2), families=1)
     records = [{"pitfall": "P1", "name": "a pitfall", "verdict": "avoided", "why": "by a mechanism"}]
     file = tmp_path_factory.mktemp("small") / "report.html"
     file.write_text(render_page(replace(data, details={"pitfalls": records})), encoding="utf-8")
@@ -354,6 +356,19 @@ def test_the_page_of_audits_is_legible_in_both_themes_on_wide_and_narrow_screens
     assert all(status in words for status in ("error", "warning", "note", "ok", "measured", "not applicable"))
     assert words.count("To do: look at it.") == 6
     assert chromium.get_log("browser") == []
+
+
+def test_no_matrix_lies_over_another_one_in_print(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    script = """
+    for (const cell of document.querySelectorAll('#matrices td')) cell.style.minWidth = '14rem';
+    return [...document.querySelectorAll('#matrices table')].filter((e) => e.checkVisibility()).map((e) => {
+      const box = e.getBoundingClientRect(); return [box.left, box.right, box.top, box.bottom]; });
+    """
+    boxes = browser.execute_script(script)
+    assert len(boxes) > 5
+    for place, (left, right, top, bottom) in enumerate(boxes):
+        assert not any(a < right and left < b and c < bottom and top < d for a, b, c, d in boxes[place + 1 :])
 
 
 def test_it_prints(browser):
