@@ -131,8 +131,15 @@ def told(outcome: Outcome) -> Any:
 
 
 def test_a_fork_finds_what_a_process_by_itself_finds(job, warmed):
-    alone, first, second = (told(done(one, job(LOOKS))) for one in (LocalExecutor(), warmed, warmed))
+    alone, first = (told(done(one, job(LOOKS))) for one in (LocalExecutor(), warmed))
     (server,) = servers()
+    begun, stop = threading.Event(), threading.Event()
+    beside = threading.Thread(target=warmed.run, args=(job(SLEEPS, "beside"), stop, lambda _: begun.set()))
+    beside.start()
+    assert begun.wait(60)
+    second = told(done(warmed, job(LOOKS)))  # while another fit of the same server lives
+    stop.set()
+    beside.join()
     assert alone["parent"] == os.getpid()
     assert [first.pop("parent"), second.pop("parent")] == [server.pid, server.pid]
     assert alone["home"] == alone["environment"]["HOME"] == job(LOOKS).folder + "/scratch"
