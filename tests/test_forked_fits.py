@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import pytest
 
 from harness.executors import Outcome, warm
 from harness.executors.local import LocalExecutor
-from harness.jobs import Event, Job, JobTarget, Progress, own_code
+from harness.jobs import HEAVY, Event, Job, JobTarget, Progress, own_code
 
 ROLES = ("source_val", "cal_a", "cal_b", "test")
 THREADS = 2
@@ -211,6 +213,17 @@ def test_where_imports_start_threads_every_fit_is_a_process_by_itself(job):
         looked = told(done(executor, asked))
     assert looked["parent"] == os.getpid()
     assert looked["modules"] == []
+
+
+def test_what_is_imported_for_all_fits_leaves_nothing_outside_the_process(tmp_path):
+    script = (
+        "import importlib, os, sys\nbefore = dict(os.environ)\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(*(name for name in os.environ if os.environ[name] != before.get(name) and name[:4] != 'KMP_'))"
+    )
+    command = [sys.executable, "-P", "-c", script, *HEAVY]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (0, "\n", [])
 
 
 def test_an_interrupt_does_not_wait_for_a_server(job):
