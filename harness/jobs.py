@@ -10,9 +10,10 @@ from typing import Any, Literal
 from janus_bench.stored import mismatch
 
 LONGEST_REASON = 500  # Characters of a reason that are kept.
-HEAVY = ("numba", "scipy.spatial", "scipy.optimize", "sklearn.utils", "torch", "torch._dynamo", "nflows.flows.base")
-"""What detectors import and take long over.  Importing one of these starts no thread but those of OpenBLAS, and does
-nothing that a fit could find: a process that has done it can be forked."""
+HEAVY = ("numba", "scipy.spatial", "scipy.optimize", "sklearn.utils", "torch", "nflows.flows.base")
+"""What detectors import and take long over.  Importing one of these starts no thread but those of OpenBLAS and leaves
+nothing outside the process.  ``torch._dynamo`` does: a folder, and its name in the environment, which would be one for
+all fits."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import pytest
 
 from harness.executors import Outcome, warm
 from harness.executors.local import LocalExecutor
-from harness.jobs import Event, Job, JobTarget, Progress, own_code
+from harness.jobs import HEAVY, Event, Job, JobTarget, Progress, own_code
 
 ROLES = ("source_val", "cal_a", "cal_b", "test")
 THREADS = 2
@@ -131,8 +133,15 @@ def told(outcome: Outcome) -> Any:
 
 
 def test_a_fork_finds_what_a_process_by_itself_finds(job, warmed):
-    alone, first, second = (told(done(one, job(LOOKS))) for one in (LocalExecutor(), warmed, warmed))
+    alone, first = (told(done(one, job(LOOKS))) for one in (LocalExecutor(), warmed))
     (server,) = servers()
+    begun, stop = threading.Event(), threading.Event()
+    beside = threading.Thread(target=warmed.run, args=(job(SLEEPS, "beside"), stop, lambda _: begun.set()))
+    beside.start()
+    assert begun.wait(60)
+    second = told(done(warmed, job(LOOKS)))  # while another fit of the same server lives
+    stop.set()
+    beside.join()
     assert alone["parent"] == os.getpid()
     assert [first.pop("parent"), second.pop("parent")] == [server.pid, server.pid]
     assert alone["home"] == alone["environment"]["HOME"] == job(LOOKS).folder + "/scratch"
@@ -143,33 +152,39 @@ def test_a_fork_finds_what_a_process_by_itself_finds(job, warmed):
     assert told(done(warmed, job(LOOKS, device="cuda")))["parent"] == os.getpid()  # no fork may touch a GPU
 
 
-def test_the_bits_are_those_of_a_process_by_itself_and_what_a_detector_imports_is_imported_once(job, warmed):
-    found, seeds = set(), set()
-    for executor in (LocalExecutor(), warmed, warmed, warmed):
-        asked = job(COMPUTES)
+def expects(executor: LocalExecutor, job: Job, *modules: str) -> None:
+    """As if a fit had been seen to import them."""
+    assert executor._warm is not None
+    executor._warm._imported[job.detector] = modules
+
+
+def test_the_bits_are_those_of_a_process_by_itself(job, warmed):
+    found, seeds, asked = set(), set(), job(COMPUTES)
+    expects(warmed, asked, "torch")
+    for executor in (LocalExecutor(), warmed, warmed):
         threads, seed = told(done(executor, asked))
         assert threads == THREADS
         seeds.add(seed)
         found.add((Path(asked.folder) / "out" / "t0" / "test.npy").read_bytes())
     assert len(found) == 1
-    assert len(seeds) == 4  # of a generator that nobody has seeded
+    assert len(seeds) == 3  # of a generator that nobody has seeded
     assert np.count_nonzero(np.load(Path(asked.folder) / "out" / "t0" / "test.npy")) == 7
-    bare, with_torch = servers()  # the first fork told what the others would import
-    assert "torch" not in bare.cmdline()
-    assert "torch" in with_torch.cmdline()
-    looked = told(done(warmed, job(LOOKS, "other")))
-    assert looked["parent"] == bare.pid
-    assert looked["modules"] == []
 
 
-def test_whoever_leaves_the_session_of_a_fork_ends_with_it(job, warmed, tmp_path):
+def test_what_a_detector_imports_is_imported_once_and_is_nobody_else_s(job, warmed):
+    one, other = job("        import scipy.spatial\n" + LOOKS), job(LOOKS)
+    first, second, third = (told(done(warmed, each)) for each in (one, one, other))
+    bare, with_scipy = servers()  # the first told what the second would import
+    assert "scipy.spatial" in with_scipy.cmdline()
+    assert [each["parent"] for each in (first, second, third)] == [bare.pid, with_scipy.pid, bare.pid]
+    assert [each["modules"] for each in (first, second, third)] == [["scipy"], ["scipy"], []]
+
+
+def test_a_fork_ends_as_a_process_by_itself_does(job, warmed, tmp_path):
     assert done(warmed, job(LEAVES_A_FORK)).status == "ok"
     left = int((tmp_path / "left").read_text())
     if psutil.pid_exists(left):
         psutil.Process(left).wait(60)  # it would sleep for ten minutes
-
-
-def test_a_fork_ends_as_a_process_by_itself_does(job, warmed):
     outcome = done(warmed, job(ENDS))
     assert (outcome.status, outcome.reason) == ("error", "the worker exited with code 7: no message")
     outcome = done(warmed, job(SLEEPS, timeout_s=1.0))
@@ -190,19 +205,28 @@ def test_a_fork_ends_as_a_process_by_itself_does(job, warmed):
     assert told(done(warmed, job(LOOKS)))["parent"] == os.getpid()  # there is none to be forked from
 
 
-def test_where_imports_start_threads_every_fit_is_a_process_by_itself(job, monkeypatch):
+def test_where_imports_start_threads_every_fit_is_a_process_by_itself(job):
     pytest.importorskip("polars")
-    monkeypatch.setattr(warm, "HEAVY", ("polars",))
     with LocalExecutor() as executor:
         asked = job(LOOKS)
-        assert executor._warm is not None
-        executor._warm._imported[asked.detector] = ("polars",)
+        expects(executor, asked, "polars")
         looked = told(done(executor, asked))
     assert looked["parent"] == os.getpid()
     assert looked["modules"] == []
 
 
-def test_an_interrupt_does_not_wait_for_a_server(job, monkeypatch):
+def test_what_is_imported_for_all_fits_leaves_nothing_outside_the_process(tmp_path):
+    script = (
+        "import importlib, os, sys\nbefore = dict(os.environ)\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(*(name for name in os.environ if os.environ[name] != before.get(name) and name[:4] != 'KMP_'))"
+    )
+    command = [sys.executable, "-P", "-c", script, *HEAVY]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (0, "\n", [])
+
+
+def test_an_interrupt_does_not_wait_for_a_server(job):
     stop = threading.Event()
     stop.set()
     with LocalExecutor() as executor:
