@@ -4,6 +4,7 @@ broken one costs a line."""
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -54,6 +55,10 @@ def test_everything_it_adds_works_together(plugin_cli, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "example-zscore" in done.stdout
     assert "SYNTHETIC" in done.stdout
+    rows = [json.loads(path.read_text()) for path in (plugin_cli.folder / "runs" / "results").iterdir()]
+    brought_by = {row["spec"]["detector"]: row["environment"].get("plugin", "") for row in rows}
+    assert brought_by["length"] == ""
+    assert re.fullmatch(r"janus-bench-example 0\.1\.0 \([0-9a-f]{16}\)", brought_by["example-zscore"])
     board = plugin_cli("leaderboard", "--metric", "example_tpr_at_fpr_10pct", "--format", "example-tsv")
     lines = board.stdout.splitlines()
     assert lines[0] == "detector\tsource\ttarget\tmean"
