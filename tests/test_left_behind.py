@@ -47,6 +47,22 @@ main.main()
 """
 
 
+REMOVES = """
+import os, signal, time
+from harness.cli import main
+class Removed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+def app():
+    print("at work", flush=True)
+    Removed()
+    time.sleep(600)
+main.app = app
+main.main()
+"""
+
+
 def started(code: str, *arguments: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -110,6 +126,13 @@ def test_a_name_as_long_as_a_file_system_bears_is_written(tmp_path):
 def test_whoever_is_asked_to_end_says_so_in_one_line(number):
     process = started(WORKS)
     process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "janus-bench: interrupted\n")
+
+
+def test_an_interrupt_that_python_cannot_raise_comes_again():
+    """The destructor is where Python prints it and goes on."""
+    process = started(REMOVES)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "janus-bench: interrupted\n")
 

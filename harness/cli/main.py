@@ -4,6 +4,7 @@ called."""
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated
 
@@ -169,6 +170,19 @@ def before_every_command(
     """Options that belong to no command."""
 
 
+AGAIN_S = 0.05
+
+
+def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Where Python can raise nothing, as while an object is removed, it prints an interrupt and goes on: this one comes
+    again in a moment."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        to = threading.main_thread().ident
+        threading.Timer(AGAIN_S, signal.pthread_kill, (to, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
@@ -177,6 +191,7 @@ def main() -> None:
     gc.set_threshold(100_000)
     # a polite kill is an interrupt: rows are written, workers ended, and nothing half done stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = interrupt_again
     try:
         app()
     except JanusBenchError as error:
