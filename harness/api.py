@@ -27,11 +27,8 @@ Names = str | Sequence[str]
 
 
 def _whole(seeds: Iterable[int]) -> tuple[int, ...]:
-    try:
-        found = tuple(seeds)
-    except TypeError:
-        found = ()
-    if not all(isinstance(seed, int) for seed in found) or not found:
+    found = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
+    if not isinstance(seeds, Iterable) or not all(isinstance(seed, int) for seed in found):
         raise UsageError(f"seeds={seeds!r}: give whole numbers in a sequence, as in seeds=[42, 43]")
     return found
 

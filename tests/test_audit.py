@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from datasets_registry.audits import audit_store
 from datasets_registry.audits.actions import ACTIONS, action_for
 from datasets_registry.audits.artefacts import artefacts, caps, mirrored, one_packet, wall
+from datasets_registry.audits.audit import audit_store
 from datasets_registry.audits.captures import coverage, origins, separable_captures
 from datasets_registry.audits.channels import BenignFlows, distances
 from datasets_registry.audits.duplicates import duplicates, sequence_hashes

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from datasets_registry.audits import AUDIT_VERSION
-from datasets_registry.audits.kept import keep_audit, kept_audit
+from datasets_registry.audits.kept import AUDIT_VERSION, keep_audit, kept_audit
 from harness.cli import audit as command
 from harness.cli import leaderboard
 from janus_bench.records import SCHEMA_VERSION

@@ -28,10 +28,9 @@ def families(view: AuditView) -> Answer:
     hashes, pairs = sequence_hashes(view, exact=True), np.sort(view.ends, axis=1)
     rows, judged_flows = [], {"pair": 0, "short": 0}
     for attack in (True, False):
-        names, code = np.unique(view.family[view.attack == attack], return_inverse=True)
         of_class = np.flatnonzero(view.attack == attack)
-        order = np.argsort(code, kind="stable")
-        for name, ids in zip(names, np.split(of_class[order], np.cumsum(np.bincount(code))[:-1]), strict=True):
+        for name in np.unique(view.family[of_class]):
+            ids = of_class[view.family[of_class] == name]
             _, twin, counts = np.unique(hashes[ids], return_inverse=True, return_counts=True)
             n_pairs, span = len(np.unique(pairs[ids], axis=0)), float(np.ptp(view.start[ids]))
             hosts = (len(np.unique(view.ends[ids, side])) for side in (0, 1))

@@ -76,7 +76,7 @@ def audit(
 def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
     """The audit of a dataset (``datasets_registry.audits.audit_store``) and, as ``partition``, the grouped partition
     that it used."""
-    from datasets_registry.audits import audit_store
+    from datasets_registry.audits.audit import audit_store
 
     if sets := store.manifest.get("feature_sets"):
         raise DataError(
