@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_bench.conformance import CheckResult, detector_checks, run_check
 from janus_bench.contract import FitContext, FlowBatch, PacketStream
 
 FEATURE_NAMES = (
@@ -18,6 +19,24 @@ FEATURE_NAMES = (
     *("count_syn", "count_fin", "count_rst", "count_psh", "count_ack", "down_up_ratio"),
 )
 CHANNEL_NAMES = ("size", "iat", "direction", "syn", "fin", "rst", "psh", "ack", "win")
+
+
+OF_PARAMETERS = frozenset(
+    (
+        *("capabilities", "params", "score_columns", "score_shape", "score_dtype", "score_finite", "no_mutation"),
+        *("batch_invariance", "single_flow", "constant_columns", "declared_inputs", "save_load"),
+    )
+)
+"""Checks of the contract that other parameters of a detector may break which keeps all of them by itself: the others
+fit it twice and more."""
+
+
+def broken_by_parameters(detector: Any, params: Any) -> list[CheckResult]:
+    """Those of them that do not hold."""
+    checks = dict(detector_checks(detector, params))
+    results = [run_check(name, checks[name]) for name in sorted(OF_PARAMETERS)]
+    assert sum(result.status == "passed" for result in results) >= 9
+    return [result for result in results if result.status == "failed"]
 
 
 def nothing(n: int) -> FlowBatch:

@@ -614,7 +614,7 @@ def test_the_text_names_the_cap_and_the_family(documents):
     assert documents("iot_home")["headline"][:2] == ["attacks from other networks", "labels by file, not verified"]
 
 
-@pytest.mark.parametrize("name", ["synthetic_office", "synthetic_home", "synthetic_factory", "synthetic_campus"])
+@pytest.mark.parametrize("name", ["synthetic_office", "synthetic_campus"])
 def test_none_of_it_is_found_in_the_synthetic_suite(name, documents):
     assert set(found_in(documents(name))) & KNOWN == set()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.faults import files
 from tests.faults.damage import Case, outcome_of, try_damages
 
-CASES = 80
+CASES = 40
 """Of each group."""
 
 
