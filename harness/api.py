@@ -27,10 +27,11 @@ Names = str | Sequence[str]
 
 
 def _whole(seeds: Iterable[int]) -> tuple[int, ...]:
-    found = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
-    if not isinstance(seeds, Iterable) or not all(isinstance(seed, int) for seed in found):
-        raise UsageError(f"seeds={seeds!r}: give whole numbers in a sequence, as in seeds=[42, 43]")
-    return found
+    if isinstance(seeds, Iterable):
+        found = tuple(seeds)
+        if all(isinstance(seed, int) for seed in found):
+            return found
+    raise UsageError(f"seeds={seeds!r}: give whole numbers in a sequence, as in seeds=[42, 43]")
 
 
 def run(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,25 +62,22 @@ def check_apart(target: str, tell: Callable[[str, float], None]) -> tuple[list[C
                     results[event["name"]] = CheckResult(**event)
             if ended:
                 break
-            _wait(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
     finally:
         process.kill()
         process.wait()
         log.stop()
     code = process.returncode
     how = f"ended the process with exit code {code}" if code >= 0 else f"ended the process by signal {-code}"
+    if not under_way:
+        raise PluginError(f"{target} cannot be loaded: it {how}")
     for name in check_names():
-        if name not in results:
-            message = f"it {how}" if name == under_way else f"not made: it {how} before"
-            results[name] = CheckResult(name, "failed" if name == under_way else "not made", message)
+        if name == under_way and name not in results:
+            results[name] = CheckResult(name, "failed", f"it {how}")
+        elif name not in results:
+            results[name] = CheckResult(name, "not made", f"it {how} before")
     return [results[name] for name in check_names()], _cut(log.text().decode(errors="replace"))
-
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(POLL_S)
-    except subprocess.TimeoutExpired:
-        return
 
 
 def _cut(text: str) -> str:

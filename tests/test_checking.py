@@ -50,8 +50,13 @@ def test_a_detector_that_ends_the_process_fails_the_check_under_way(tmp_path: Pa
     found = checked(mine(tmp_path, "os._exit(0)"))
     assert found["params"][0] == "passed"
     assert found["score_columns"] == ("failed", "it ended the process with exit code 0")
-    assert found["score_shape"] == ("not made", "not made: it ended the process with exit code 0 before")
+    assert found["score_shape"] == ("not made", "it ended the process with exit code 0 before")
     assert {status for status, _ in found.values()} == {"passed", "failed", "not made"}
+
+
+def test_a_file_that_ends_the_process_while_it_is_loaded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"mine.py cannot be loaded: it ended the process with exit code 0"):
+        checked(mine(tmp_path, params="os._exit(0)"))
 
 
 def test_a_cause_is_said_once_and_with_its_place(tmp_path: Path) -> None:

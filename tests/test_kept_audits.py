@@ -66,6 +66,16 @@ def test_where_it_cannot_be_kept_nothing_is_lost_but_time(tmp_path: Path) -> Non
     assert kept_audit(tmp_path, "aa") is None
 
 
+def test_what_the_command_finds_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"dataset": "c", **audit_of("cc", *WARNINGS)}
+    monkeypatch.setattr("datasets_registry.registry.open_dataset", lambda *_: None)
+    monkeypatch.setattr(command, "document", lambda *_: found)
+    command.audit(["c"], output="json")
+    assert [each["short"] for each in kept_audit(home, "cc")["findings"]] == [  # type: ignore[index]
+        each["short"] for each in WARNINGS
+    ]
+
+
 def test_every_table_has_a_line_for_each_dataset_that_was_audited(
     runs: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

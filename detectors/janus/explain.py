@@ -45,7 +45,7 @@ def packet_surprise(
     found = np.empty((len(data.packets), judged))
     for layout in packed(data.lengths):
         flows = MicroBatch.of(layout, data, network, params)
-        state = torch.cat([flows.packets, flows.shown_at_data(0, bank, params)], dim=1)  # (P, C + D)
+        state = torch.cat([flows.packets, flows.shown_in_step(0, bank, params)], dim=1)  # (P, C + D)
         _, velocity, _ = network(flows.flow, state, conditions[len(NLL_TIMES)], flows.placement)
         parts = [(velocity - flows.packets).square() / 2]
         if params.has_bit_scores:

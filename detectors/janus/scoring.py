@@ -137,7 +137,7 @@ class MicroBatch:
         cells = time, self.placement.position
         return noised_bits(params.discrete_source, self.bits, t, bank.uniform[cells], bank.coin[cells])
 
-    def shown_at_data(self, step: int, bank: NoiseBank, params: JanusParams) -> Tensor:
+    def shown_in_step(self, step: int, bank: NoiseBank, params: JanusParams) -> Tensor:
         """The bits that the reverse ODE shows in its step k, (P, D): as observed, or by the bank's noise."""
         if params.bits == "clamped":
             return 2.0 * self.bits - 1.0
@@ -189,7 +189,7 @@ def _path_scores(
     average, around = ([torch.zeros_like(flows.flow), torch.zeros_like(flows.packets)] for _ in range(2))
     z_flow, z_packets = flows.flow, flows.packets  # (B, F), (P, C)
     for k in range(steps):
-        state = torch.cat([z_packets, flows.shown_at_data(k, bank, params)], dim=1)  # (P, C + D)
+        state = torch.cat([z_packets, flows.shown_in_step(k, bank, params)], dim=1)  # (P, C + D)
         # (B, F), (P, C)
         v_flow, v_packets, _ = network(z_flow, state, conditions[len(NLL_TIMES) + k], flows.placement)
         z_flow, z_packets = z_flow - v_flow / steps, z_packets - v_packets / steps

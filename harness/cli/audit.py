@@ -43,7 +43,8 @@ def audit(
 ) -> None:
     """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language and
     what to do.  Of several datasets also how far their benign flows lie from each other."""
-    from datasets_registry.registry import open_dataset
+    from datasets_registry.audits.kept import keep_audit
+    from datasets_registry.registry import home, open_dataset
 
     if page is not None:
         console.check_place(page)
@@ -51,6 +52,8 @@ def audit(
         stores = [open_dataset(name, progress) for name in dict.fromkeys(names)]
         found = [document(store, progress) for store in stores]
         apart = distances(stores, progress) if len(stores) > 1 else None
+    for one in found:
+        keep_audit(home(), one)
     if output == "json":
         whole = {"audits": found, "distances": apart} if apart else found[0]
         console.out(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False), as_json=True)
@@ -83,7 +86,7 @@ def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
             f"{store.name}: not audited: the audit measures packets, and this is a table without them, with "
             f"{' and '.join(sets)}"
         )
-    grouped, random = (_partition(store, split) for split in ("grouped", "random"))
+    grouped, random = _partitions(store, "grouped", "random")
     return audit_store(store, grouped.parts, random.parts, SEED, progress) | {"partition": grouped.describe()}
 
 
@@ -96,18 +99,18 @@ def distances(stores: Sequence[FlowStore], progress: Report = ignore) -> dict[st
     networks = {}
     for place, store in enumerate(stores):
         progress(f"{store.name}: distances", place / len(stores))
-        parts = _partition(store, "grouped").parts
-        networks[store.name] = BenignFlows.of(AuditView.from_store(store), parts, SEED)
+        (grouped,) = _partitions(store, "grouped")
+        networks[store.name] = BenignFlows.of(AuditView.from_store(store), grouped.parts, SEED)
     return distances(networks)
 
 
-def _partition(store: FlowStore, split: str) -> Partition:
+def _partitions(store: FlowStore, *splits: Literal["grouped", "random"]) -> list[Partition]:
     from protocols.flow_index import FlowIndex
     from protocols.splits import Caps, Draw, draw_partition
 
     index = FlowIndex.from_tables(store.flows(), store.labels(), store.hash)
     uncapped = Caps(train=store.n_flows, cal_a=None, cal_b=None, test_benign=None, test_attack=None)
-    return draw_partition(index, Draw(SEED, split, "paper"), uncapped)
+    return [draw_partition(index, Draw(SEED, split, "paper"), uncapped) for split in splits]
 
 
 def kept_audits(table: ResultTable) -> dict[str, KeptAudit]:
@@ -126,7 +129,7 @@ def all_audits(table: ResultTable, progress: Report = ignore) -> dict[str, Mappi
 
     found: dict[str, Mapping[str, Any]] = {**kept_audits(table)}
     for name, entry in table.datasets.items():
-        if name not in found and (store := _still_here(name, entry.hash)) is not None:
+        if name not in found and (store := still_here(name, entry.hash)) is not None:
             try:
                 found[name] = document(store, progress)
                 keep_audit(home(), found[name])
@@ -138,11 +141,12 @@ def all_audits(table: ResultTable, progress: Report = ignore) -> dict[str, Mappi
 def all_distances(table: ResultTable, progress: Report = ignore) -> dict[str, Any] | None:
     """How far the benign flows lie from each other of those datasets that are still here exactly as they were run; None
     of fewer than two."""
-    stores = [store for name, entry in table.datasets.items() if (store := _still_here(name, entry.hash)) is not None]
+    stores = [store for name, entry in table.datasets.items() if (store := still_here(name, entry.hash)) is not None]
     return distances(stores, progress) if len(stores) > 1 else None
 
 
-def _still_here(name: str, content: str) -> FlowStore | None:
+def still_here(name: str, content: str) -> FlowStore | None:
+    """The dataset, where it is here with the content that was run; a damaged one is said."""
     from datasets_registry.registry import added, dataset_folder
     from datasets_registry.store import FlowStore, is_current
 
@@ -151,7 +155,7 @@ def _still_here(name: str, content: str) -> FlowStore | None:
     try:
         store = FlowStore.open(dataset_folder(name))
     except DataError as error:
-        console.say(f"note: no audit of {name}: {error}")
+        console.say(f"note: {name} cannot be looked at: {error}")
         return None
     return store if store.hash == content else None
 

@@ -59,10 +59,11 @@ def examples(*commands: str) -> str:
 def chosen_device(asked: str, executor: str = "local") -> str:
     """``cpu`` or ``cuda``; UsageError where that is asked for and not there.  Whether another machine has a GPU, its
     executor is left to find out."""
-    from harness.executors.choice import is_elsewhere
+    if asked == "cuda":
+        from harness.executors.choice import is_elsewhere
 
-    if asked == "cuda" and is_elsewhere(executor):
-        return "cuda"
+        if is_elsewhere(executor):
+            return "cuda"
     if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
     import torch

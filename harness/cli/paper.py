@@ -67,17 +67,10 @@ def paper(
 
 def _source(table: ResultTable, name: str) -> DatasetSource:
     """As it is stored with the dataset, where that is still here exactly as it was run."""
-    from datasets_registry.registry import added, dataset_folder
-    from datasets_registry.store import FlowStore, is_current
     from reports.paper.bibliography import NOT_STATED, DatasetSource
 
-    folder = dataset_folder(name)
-    try:
-        if name in added() and is_current(folder):
-            store = FlowStore.open(folder)
-            if store.hash == table.datasets[name].hash:
-                licence, citation = store.manifest["licence"], store.manifest.get("citation", "")
-                return DatasetSource("" if licence == NOT_STATED else licence, citation)
-    except DataError as error:
-        console.say(f"note: licence and citation of {name} are not known: {error}")
-    return DatasetSource()
+    store = audit.still_here(name, table.datasets[name].hash)
+    if store is None:
+        return DatasetSource()
+    licence, citation = store.manifest["licence"], store.manifest.get("citation", "")
+    return DatasetSource("" if licence == NOT_STATED else licence, citation)
