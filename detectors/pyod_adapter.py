@@ -4,6 +4,7 @@ constructor arguments.
 PyOD is optional (``pip install 'janus-bench[pyod]'``) and imported only when one of its detectors is asked for.
 """
 
+import difflib
 import importlib
 import importlib.metadata
 import inspect
@@ -102,24 +103,36 @@ def _model_class(name: str) -> Any:
     except ModuleNotFoundError:
         raise PluginError(f"pyod:{name} needs PyOD, which is not installed: pip install 'janus-bench[pyod]'") from None
     # AutoEncoder: auto_encoder
-    modules = {module.name.replace("_", ""): module.name for module in pkgutil.iter_modules(models.__path__)}
-    key = name.lower().replace("_", "")
-    if key not in modules:
+    modules = {_alike(module.name): module.name for module in pkgutil.iter_modules(models.__path__)}
+    if _alike(name) not in modules:
+        near = difflib.get_close_matches(_alike(name), modules, n=1, cutoff=0.5)
+        meant = _spelt(name, modules[near[0]]) if near else ""
         raise UsageError(
-            f"detector 'pyod:{name}': PyOD has no class {name}; its documentation lists them (ECOD, COPOD, LOF, KNN, …)"
+            f"detector 'pyod:{name}': PyOD has no class {name}.{f' Did you mean pyod:{meant}?' if meant else ''}"
+            " Its documentation lists them (ECOD, COPOD, LOF, KNN, …)"
         )
-    try:
-        module = importlib.import_module(f"pyod.models.{modules[key]}")
-    except ModuleNotFoundError as error:
-        raise PluginError(f"pyod:{name} needs {error.name}, which is not installed: pip install {error.name}") from None
+    module = _module(name, modules[_alike(name)])
     found = getattr(module, name, None)
     if inspect.isclass(found) and callable(getattr(found, "decision_function", None)):
         return found
-    spelt = [
-        other
-        for other, value in vars(module).items()
-        if inspect.isclass(value) and other.lower().replace("_", "") == key
-    ]
+    meant = _spelt(name, modules[_alike(name)])
     raise UsageError(
-        f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{spelt[0]}" if spelt else "")
+        f"detector 'pyod:{name}': PyOD has no detector {name}" + (f"; write pyod:{meant}" if meant else "")
     )
+
+
+def _alike(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+def _module(name: str, module: str) -> Any:
+    try:
+        return importlib.import_module(f"pyod.models.{module}")
+    except ModuleNotFoundError as error:
+        raise PluginError(f"pyod:{name} needs {error.name}, which is not installed: pip install {error.name}") from None
+
+
+def _spelt(name: str, module: str) -> str:
+    """The class of a module of PyOD that is called as the module is, as PyOD writes it."""
+    classes = (key for key, value in vars(_module(name, module)).items() if inspect.isclass(value))
+    return next((key for key in classes if _alike(key) == _alike(module)), "")

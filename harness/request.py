@@ -15,6 +15,7 @@ from janus_bench.errors import UsageError, unknown
 from janus_bench.one_file import is_file
 from janus_bench.params import parse_request, split_requests
 from janus_bench.stored import Unreadable, read_toml
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
@@ -111,7 +112,10 @@ def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, ex
 def handed_out(fits: int, executor: str) -> str:
     """What to do about fits that somebody else does."""
     folder = executor.partition(":")[2]
-    return f"{fits} fits are handed out in {folder}: `janus-bench work {folder}` does them; then run the same again"
+    return (
+        f"{counted(fits, 'fit')} handed out in {folder}: `janus-bench work {folder}` does what waits there; then run "
+        "the same again"
+    )
 
 
 def failures(records: Sequence[RunRecord], runs: Path) -> list[str]:

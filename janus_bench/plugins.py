@@ -192,6 +192,8 @@ def load_detector(name: str) -> LoadedDetector:
     for broken in colliding_detectors():
         if broken.name == name:
             raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
+    if member:
+        raise unknown("family of detectors", family, detector_families())
     raise unknown("detector", name, {*detector_entries(), *presets()})
 
 

@@ -17,6 +17,7 @@ from janus_bench.errors import UsageError, unknown
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.params import build_params, parse_request, places_of
 
+COLUMN = "column:"  # Begins the name of an aggregator that is one column alone.
 Matrix = NDArray[np.float64]
 Scalar = Callable[[Matrix], NDArray[np.float64]]
 """A fitted aggregator: scores (m, k) → scalar (m,), higher = more anomalous."""
@@ -70,9 +71,7 @@ def learns_from_calibration(name: str) -> bool:
     """Whether the aggregator ``name`` is fitted on calibration scores: a single column is taken as it is, and
     ``BEST_FIXED`` is chosen with labels."""
     kind, _ = parse_request(name)
-    return not (name.startswith("column:") or name == BEST_FIXED) and (
-        kind not in AGGREGATORS or AGGREGATORS[kind].learns
-    )
+    return not (name.startswith(COLUMN) or name == BEST_FIXED) and (kind not in AGGREGATORS or AGGREGATORS[kind].learns)
 
 
 def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scalar:
@@ -83,8 +82,8 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
     """
     if scores.ndim != 2 or scores.shape[1] != len(columns):
         raise ValueError(f"scores of shape {scores.shape} do not fit {len(columns)} columns")
-    if name.startswith("column:"):
-        return _one_column(name.removeprefix("column:"), columns)
+    if name.startswith(COLUMN):
+        return _one_column(name.removeprefix(COLUMN), columns)
     entry, options = _entry(name)
     if len(scores) == 0:
         raise UsageError(f"aggregator {name!r} needs benign calibration scores, there are none")
@@ -95,14 +94,14 @@ def fit_aggregator(name: str, scores: Matrix, columns: tuple[str, ...]) -> Scala
 
 def check_aggregator(name: str) -> None:
     """UsageError for one that there is not, whatever the score columns are."""
-    if not name.startswith("column:"):
+    if not name.startswith(COLUMN):
         _entry(name)
 
 
 def _entry(name: str) -> tuple[Aggregator, Any]:
     kind, given = parse_request(name)
     if kind not in AGGREGATORS:
-        raise unknown("aggregator", kind, {*AGGREGATORS, "column:NAME"})
+        raise unknown("aggregator", kind, {*AGGREGATORS, f"{COLUMN}NAME"})
     entry = AGGREGATORS[kind]
     return entry, build_params(kind, entry.options, given, kind="aggregator")
 

@@ -25,6 +25,7 @@ def the_line(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (("detector", "info", "pyodd:KNN"), 2, ["unknown family of detectors", "Did you mean 'pyod'"]),
         (("run", "--detectors", "januss"), 2, ["unknown detector 'januss'", "Did you mean 'janus'"]),
         (("run", "--protocol", "croos"), 2, ["unknown protocol 'croos'", "Did you mean 'cross'"]),
         (

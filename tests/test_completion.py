@@ -42,6 +42,8 @@ def test_each_shell_is_told_names(shell: str, home: Path) -> None:
 def test_names_of_every_kind_are_known(home: Path) -> None:
     assert asked("bash", "janus-bench run --datasets alpha,b", home).split() == ["alpha,beta"]
     assert asked("bash", "janus-bench leaderboard --metric auroc@", home).split() == ["auroc@2+", "auroc@site"]
+    assert asked("bash", "janus-bench run --executor in", home).split() == ["in-process"]
+    assert asked("bash", "janus-bench runs list --status inval", home).split() == ["invalid_output"]
 
 
 def test_what_begins_alike_is_offered_once() -> None:
@@ -51,6 +53,11 @@ def test_what_begins_alike_is_offered_once() -> None:
     assert set(completing.protocol("")) == set(plugins.protocols())
     assert "auroc@site" in completing.metric("auroc")
     assert "markdown" in completing.renderer("m")
+    assert completing.executor("") == ["folder:", "in-process", "local", "ray", "slurm:"]
+    assert completing.aggregator("ma") == ["mahalanobis", "max_z"]
+    assert completing.aggregator("col") == ["column:"]
+    assert completing.table("in") == ["incidents"]
+    assert completing.status("mi") == ["missing"]
 
 
 def test_what_cannot_be_known_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

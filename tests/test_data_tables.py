@@ -82,18 +82,18 @@ def test_every_row_is_used_or_counted_with_the_column_the_kind_and_an_example(ho
     rows = netflow(400, 1)
     at = {name: HEADER.index(name) for name in HEADER}
     traps = {
-        7: ("IN_BYTES", "", "IN_BYTES: 1 rows empty, such as None (row 8)"),
+        7: ("IN_BYTES", "", "IN_BYTES: 1 row empty, such as None (row 8)"),
         11: ("OUT_BYTES", "NaN", "OUT_BYTES: 2 rows NaN, such as 'NaN' (row 12)"),
         12: ("OUT_BYTES", " nan ", ""),
-        30: ("DURATION_IN", "-Infinity", "DURATION_IN: 1 rows infinite, such as '-Infinity' (row 31)"),
-        31: ("OUT_BYTES", "1,234,567", "OUT_BYTES: 1 rows with thousands separators, such as '1,234,567' (row 32)"),
-        40: ("MIN_TTL", "many", "MIN_TTL: 1 rows unreadable, such as 'many' (row 41)"),
-        55: ("Attack", "  ", "Attack: 1 rows empty, such as '' (row 56)"),
-        60: ("L4_SRC_PORT", "70000", "L4_SRC_PORT: 1 rows unreadable, such as '70000' (row 61)"),
-        61: ("IPV4_DST_ADDR", "", "IPV4_DST_ADDR: 1 rows empty, such as None (row 62)"),
+        30: ("DURATION_IN", "-Infinity", "DURATION_IN: 1 row infinite, such as '-Infinity' (row 31)"),
+        31: ("OUT_BYTES", "1,234,567", "OUT_BYTES: 1 row with thousands separators, such as '1,234,567' (row 32)"),
+        40: ("MIN_TTL", "many", "MIN_TTL: 1 row unreadable, such as 'many' (row 41)"),
+        55: ("Attack", "  ", "Attack: 1 row empty, such as '' (row 56)"),
+        60: ("L4_SRC_PORT", "70000", "L4_SRC_PORT: 1 row unreadable, such as '70000' (row 61)"),
+        61: ("IPV4_DST_ADDR", "", "IPV4_DST_ADDR: 1 row empty, such as None (row 62)"),
     }
     kept = {
-        80: ("SRC_TO_DST_SECOND_BYTES", "9.99e300", "SRC_TO_DST_SECOND_BYTES: 1 rows beyond 1e38, stored as that"),
+        80: ("SRC_TO_DST_SECOND_BYTES", "9.99e300", "SRC_TO_DST_SECOND_BYTES: 1 row beyond 1e38, stored as that"),
         81: ("OUT_BYTES", "  5 ", ""),
         82: ("L4_DST_PORT", "-", ""),
     }
@@ -115,7 +115,7 @@ def test_every_row_is_used_or_counted_with_the_column_the_kind_and_an_example(ho
         said = "\n".join(store.manifest["warnings"])
         for _, _, line in (*traps.values(), *kept.values()):
             assert line in said
-        assert f"Label: 1 rows against Attack, such as '0' beside 'DoS' (row {flagged + 1 + (flagged >= 200)})" in said
+        assert f"Label: 1 row against Attack, such as '0' beside 'DoS' (row {flagged + 1 + (flagged >= 200)})" in said
         assert said in capsys.readouterr().err.replace("warning: ", "")
         # row by row what was written
         stored = store.take(

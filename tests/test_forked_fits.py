@@ -190,6 +190,9 @@ def test_a_fork_ends_as_a_process_by_itself_does(job, warmed, tmp_path):
     outcome = done(warmed, job(SLEEPS, timeout_s=1.0))
     assert (outcome.status, outcome.reason) == ("timeout", "still running after 1 s (--timeout)")
     (server,) = servers()
+    until = time.monotonic() + 60  # the server hears of the end by a signal, at about the time that this process does
+    while server.children() and time.monotonic() < until:
+        time.sleep(0.01)
     assert server.children() == []
 
     def killed(event: Event, whom: Callable[[], psutil.Process]) -> None:

@@ -105,6 +105,8 @@ def test_packets_can_be_the_input():
     ("name", "message"),
     [
         ("NoSuch", "PyOD has no class NoSuch"),
+        ("KNNN", "Did you mean pyod:KNN?"),
+        ("AutoEncoders", "Did you mean pyod:AutoEncoder?"),
         ("Knn", "write pyod:KNN"),
         ("DeepSVDD", "needs n_features, which a parameter cannot express"),
         ("base", "PyOD has no detector base"),

@@ -238,7 +238,7 @@ def test_kill_9_of_a_worker_marks_what_was_not_finished_and_resume_completes_it(
 
     again = cli(*command)
     assert again.returncode == 0, again.stderr
-    assert "1 runs ok, 0 not, 5 reused" in again.stderr
+    assert "1 run ok, 0 not, 5 reused" in again.stderr
     assert records_by_status(runs) == {"ok": 6}
     # append-only: the killed attempt is still there
     assert {path: path.stat().st_mtime_ns for path in (runs / "results").glob("*.1.json")} == kept

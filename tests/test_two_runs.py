@@ -27,7 +27,7 @@ def counted(stderr: str) -> tuple[int, int, int]:
     """Runs that were ok, that were not, and that were reused."""
     if nothing := re.search(r"nothing to do: all (\d+) runs", stderr):
         return 0, 0, int(nothing[1])
-    found = re.search(r"(\d+) runs ok, (\d+) not, (\d+) reused", stderr)
+    found = re.search(r"(\d+) runs? ok, (\d+) not, (\d+) reused", stderr)
     assert found, stderr
     return int(found[1]), int(found[2]), int(found[3])
 

@@ -18,6 +18,7 @@ from datasets_registry.tables.layouts import DURATION_OF, PACKETS_OF, Places, Ta
 from janus_bench.columns import FEATURE_INPUTS
 from janus_bench.errors import DataError
 from janus_bench.stored import first_line
+from janus_bench.words import counted
 
 BLOCK = 1 << 25  # Bytes of a CSV that are parsed at a time.
 BATCH = 1 << 17  # Rows of a Parquet file that are.
@@ -58,10 +59,10 @@ class TableAccount:
     def lines(self, name: str) -> list[str]:
         """What to warn of, a line each."""
         reasons = {**self.left_out, **self.noted}
-        counted = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in reasons.items() if count)
-        lines = [f"{name}: of {self.rows} rows, {counted}"] if counted else []
+        listed = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in reasons.items() if count)
+        lines = [f"{name}: of {self.rows} rows, {listed}"] if listed else []
         for (column, kind), (count, example) in self.faults.items():
-            lines.append(f"{name}: {column}: {count} rows {kind}, such as {example}")
+            lines.append(f"{name}: {column}: {counted(count, 'row')} {kind}, such as {example}")
         return [*lines, *(f"{name}: {line}" for line in self.said)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from janus_bench import plugins
 
@@ -40,6 +41,32 @@ def _metrics() -> Iterable[str]:
     return [f"{name}{view}" for name in names for view in ("", "@2+", "@site")]
 
 
+def _executors() -> Iterable[str]:
+    """Those that need an address or a folder come with their colon."""
+    from harness.executors.choice import EXECUTORS, NEEDS_A_PLACE
+
+    return [f"{name}:" if name in NEEDS_A_PLACE else name for name in EXECUTORS]
+
+
+def _aggregators() -> Iterable[str]:
+    from protocols.aggregators import AGGREGATORS, COLUMN
+
+    return [*AGGREGATORS, COLUMN]
+
+
+def _tables() -> Iterable[str]:
+    from reports.tables.details import LEADERBOARD, TABLES
+
+    return [LEADERBOARD, *TABLES]
+
+
+def _statuses() -> Iterable[str]:
+    from janus_bench.records import Status
+    from reports.results.model import MISSING
+
+    return [*get_args(Status), MISSING]
+
+
 detector = _beginning(_detectors)
 detectors = _beginning(_detectors, listed=True)
 dataset = _beginning(_datasets)
@@ -47,3 +74,7 @@ datasets = _beginning(_datasets, listed=True)
 protocol = _beginning(plugins.protocols)
 metric = _beginning(_metrics)
 renderer = _beginning(plugins.renderers)
+executor = _beginning(_executors)
+aggregator = _beginning(_aggregators)
+table = _beginning(_tables)
+status = _beginning(_statuses)

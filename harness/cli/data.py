@@ -39,6 +39,7 @@ from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.files import why
+from janus_bench.words import counted
 
 
 def add(
@@ -173,7 +174,7 @@ def _add_tables(
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
     first = next(iter(files))
     provenance = paths[0] if paths[0].is_dir() else paths[0].parent
-    about = {"licence": "not stated", "summary": f"table of {len(files)} files, {first} …", **said}
+    about = {"licence": "not stated", "summary": f"table of {counted(len(files), 'file')}, {first} …", **said}
     if len(files) == 1:
         about["summary"] = f"table {first}"
     with making(home() / "datasets", name), PreparationProgress() as progress:
@@ -286,7 +287,9 @@ def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
     if is_table(manifest):
         console.say(f"no packets; features: {' and '.join(manifest['feature_sets'])}; {manifest['grouping']}")
     for file, rows in manifest.get("tables", {}).items():
-        console.say(f"{file}: {rows['used']} of {rows['rows']} rows used; left out: {_counts(rows['left_out'])}")
+        console.say(
+            f"{file}: {rows['used']} of {counted(rows['rows'], 'row')} used; left out: {_counts(rows['left_out'])}"
+        )
     packets = manifest["packets"]
     if not is_table(manifest):
         console.say(

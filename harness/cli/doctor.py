@@ -15,6 +15,7 @@ from harness.cli import console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
 from janus_bench.files import why
+from janus_bench.words import counted
 
 LEAST_MEMORY, LEAST_DISK = 2 << 30, 1 << 30  # Bytes; a fit of the quick profile takes up to 1 GiB.
 
@@ -138,7 +139,7 @@ def _kernels() -> Iterator[HealthFinding]:
 def _plugins() -> Iterator[HealthFinding]:
     loaded, left_out = plugins.load_detectors()
     broken = [*left_out, *plugins.broken_plugins()]
-    yield HealthFinding("plugins", f"{len(loaded)} detectors, {len(broken)} broken")
+    yield HealthFinding("plugins", f"{counted(len(loaded), 'detector')}, {len(broken)} broken")
     for one in broken:
         yield HealthFinding(f"plugin {one.name}", f"{one.origin}: {one.error}", "mend, update or uninstall its package")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.cli import console
+from janus_bench.words import counted
 from reports.tables.fields import grouped, in_order
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def print_dry_run(plan: Plan, datasets: Mapping[str, OpenDataset], output: str) 
             output,
         )
     console.say(
-        f"{len(plan.fits)} fits, {len({cell.run_key for cell in plan.record.cells})} runs; nothing was run (--dry-run)"
+        f"{counted(len(plan.fits), 'fit')}, {counted(len({cell.run_key for cell in plan.record.cells}), 'run')}; "
+        "nothing was run (--dry-run)"
     )
 
 

@@ -13,6 +13,7 @@ from harness.cli.leaderboard import document, read
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import split_requests
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from reports.figures import Format
@@ -24,7 +25,12 @@ PUBLISHED = "published"
 
 File = Annotated[Path, typer.Option("-o", "--output", help="File; its suffix is the format: .svg, .pdf or .png.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Default: the first seed of the results.")]
-Scalar = Annotated[str, typer.Option("--aggregator", help="Make the scalar another way: oas, column:NAME.")]
+Scalar = Annotated[
+    str,
+    typer.Option(
+        "--aggregator", autocompletion=completing.aggregator, help="Make the scalar another way: oas, column:NAME."
+    ),
+]
 DetectorName = Annotated[
     str, typer.Option("--detector", autocompletion=completing.detector, help="As the leaderboard names it.")
 ]
@@ -109,7 +115,7 @@ def forest(file: File, metric: MetricName = "auroc", protocol: ProtocolName = ""
     if not rows:
         raise DataError(f"{runs} has no row with every cell: there is no mean to draw")
     axis = f"{ranking_summary(board).replace('_', ' ')} of {metric_name(board['metric'])}"
-    console.save(file, forest_plot(rows, axis, form, _warning(board)), f": {len(rows)} rows")
+    console.save(file, forest_plot(rows, axis, form, _warning(board)), f": {counted(len(rows), 'row')}")
 
 
 def roc(

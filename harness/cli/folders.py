@@ -9,6 +9,7 @@ import typer
 from harness.cli import console
 from harness.cli.options import DEFAULT_RUNS, Runs
 from harness.cli.progress import PreparationProgress
+from janus_bench.words import counted
 
 
 def merge(
@@ -20,7 +21,8 @@ def merge(
 
     done = folders_of_results.merge(folders, destination)
     console.say(
-        f"wrote {destination}: {done.runs} runs ({done.shared} of them in several folders, alike), {done.plans} plans"
+        f"wrote {destination}: {counted(done.runs, 'run')} ({done.shared} of them in several folders, alike), "
+        f"{counted(done.plans, 'plan')}"
     )
     for note in done.notes:
         console.say(f"note: {note}")

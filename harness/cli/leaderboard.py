@@ -30,10 +30,11 @@ def leaderboard(
     aggregator: Annotated[
         str,
         typer.Option(
+            autocompletion=completing.aggregator,
             help=(
                 "Make the scalar another way: oas[standardize=zscore], knn, max_z, mahalanobis, ledoit_wolf, "
                 "column:NAME."
-            )
+            ),
         ),
     ] = "",
     output: Annotated[
@@ -43,10 +44,11 @@ def leaderboard(
     table: Annotated[
         str,
         typer.Option(
+            autocompletion=completing.table,
             help=(
                 "leaderboard, pitfalls, thresholds, alerts, incidents, drift, families, stability, ablation or "
                 "mechanism; default: the protocol's."
-            )
+            ),
         ),
     ] = "",
     intervals: Annotated[

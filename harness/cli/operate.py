@@ -27,6 +27,7 @@ from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import why
 from janus_bench.params import parse_request
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from datasets_registry.capture.rules import FlowRules
@@ -137,7 +138,7 @@ def _say_parts(division: Any, uses: Uses) -> None:
         begin, end = (
             utc(round(1e9 * at)).strftime("%Y-%m-%d %H:%M:%S") for at in (start[flows].min(), start[flows].max())
         )
-        console.say(f"  {what}: {len(flows):,} flows of {captures} capture(s), {begin} to {end} UTC")
+        console.say(f"  {what}: {counted(len(flows), 'flow')} of {counted(captures, 'capture')}, {begin} to {end} UTC")
 
 
 def _conclude_fit(output: Path) -> None:

@@ -14,6 +14,7 @@ from harness.cli.progress import PreparationProgress
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import why
 from janus_bench.held import folder_written_aside, must_be_new
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from reports.paper.bibliography import DatasetSource
@@ -62,7 +63,10 @@ def paper(
                 (staged / name).write_bytes(content)
         except OSError as error:
             raise UsageError(f"cannot write {destination} ({why(error)}): choose another with -o") from None
-    console.say(f"wrote {destination}: {len(files)} files; compile main.tex with pdflatex, bibtex, pdflatex, pdflatex")
+    console.say(
+        f"wrote {destination}: {counted(len(files), 'file')}; "
+        "compile main.tex with pdflatex, bibtex, pdflatex, pdflatex"
+    )
 
 
 def _source(table: ResultTable, name: str) -> DatasetSource:

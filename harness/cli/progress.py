@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.cli import console
 from harness.cli.estimate import duration
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -211,7 +212,8 @@ class NotebookProgress(RunProgress):
             self._display.update(self._html(self._drawn()))
 
     def _drawn(self) -> str:
-        bar = f"<progress value={self._done} max={max(self._fits, 1)}></progress> {self._done} of {self._fits} fits"
+        bar = f"<progress value={self._done} max={max(self._fits, 1)}></progress>"
+        bar += f" {self._done} of {counted(self._fits, 'fit')}"
         lines = (console.visible(line) for line in (*self._doing.values(), *self._lines))
         return "<br>".join([bar, *map(html.escape, lines)])
 

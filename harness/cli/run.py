@@ -14,6 +14,7 @@ from harness.cli.options import DEFAULT_RUNS, Device, Runs, chosen_device
 from harness.request import IN_PROCESS, SAID, RunRequest, checked, failures, handed_out, machine_for, seeds_of
 from janus_bench.errors import UsageError
 from janus_bench.params import split_requests
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
@@ -88,6 +89,7 @@ def run(
         str,
         typer.Option(
             envvar="JANUS_BENCH_EXECUTOR",
+            autocompletion=completing.executor,
             help=(
                 "local; in-process; folder:DIR hands fits out there, for `janus-bench work DIR`, and collects them; "
                 "ray or ray:ADDRESS: on a Ray cluster; slurm:DIR: as jobs of Slurm, by a folder that all nodes share."
@@ -214,7 +216,7 @@ def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: s
     failed = [record for record in records if record.status != "ok"]
     if result.records:
         ok = sum(record.status == "ok" for record in result.records)
-        console.say(f"{ok} runs ok, {len(result.records) - ok} not, {result.reused} reused")
+        console.say(f"{counted(ok, 'run')} ok, {len(result.records) - ok} not, {result.reused} reused")
     if result.interrupted:
         console.say(f"interrupted; what was finished is kept. Go on with: {retry}")
         return 130

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from harness.cli import console
+from harness.cli import completing, console
 from harness.cli.options import DEFAULT_RUNS, ListFormat, Runs, shown_bytes
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import parse_request
 from janus_bench.records import ExpectedCell, PlanRecord, RunRecord, RunSpec, Status, canonical_json
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from reports.results.model import Results
@@ -26,7 +27,9 @@ RunKey = Annotated[str, typer.Argument(metavar="KEY", help="Of a run or its fit,
 
 def show_list(
     runs: Runs = DEFAULT_RUNS,
-    status: Annotated[str, typer.Option(help="Only those, such as error, timeout or missing.")] = "",
+    status: Annotated[
+        str, typer.Option(autocompletion=completing.status, help="Only those, such as error, timeout or missing.")
+    ] = "",
     output: ListFormat = "table",
 ) -> None:
     """Every run that was asked for: its key, what it is, and how it ended."""
@@ -107,7 +110,7 @@ def verify(
         console.say(f"{runs}: everything is whole")
         return
     done = "are set aside: run again" if set_aside else "are damaged: --set-aside moves them away, to be run again"
-    console.say(f"{len(found)} files in {runs} {done}")
+    console.say(f"{counted(len(found), 'file')} in {runs} {done}")
     raise typer.Exit(DataError.exit_code)
 
 
@@ -146,7 +149,9 @@ def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRe
         return named[0]
     if named:
         listed = ", ".join(record.key for record in named[:5])
-        raise UsageError(f"{asked!r} begins {len(named)} runs in {folder} ({listed}, …): give more of the key")
+        raise UsageError(
+            f"{asked!r} begins {counted(len(named), 'run')} in {folder} ({listed}, …): give more of the key"
+        )
     near = difflib.get_close_matches(asked, records, n=1, cutoff=0.3)
     suggestion = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(f"no run {asked!r} in {folder}.{suggestion} See: janus-bench runs list --runs {folder}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.cli import console
 from janus_bench.errors import UsageError
+from janus_bench.words import counted
 from reports.results.model import MISSING, Results, ResultTable, measure_of
 
 EVERY_S = 1.0
@@ -60,5 +61,5 @@ def _progress(table: ResultTable) -> tuple[str, bool]:
     listed = ", ".join(
         f"{counts[status]} {status}" for status in sorted(counts, key=lambda status: (status != "ok", status))
     )
-    said = f"{expected - missing} of {expected} runs: {listed or 'none yet'}"
+    said = f"{expected - missing} of {counted(expected, 'run')}: {listed or 'none yet'}"
     return f"{said} · {'all there' if not missing else 'Ctrl-C stops watching, not the run'}", not missing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import console
+from janus_bench.words import counted
 
 if TYPE_CHECKING:
     from harness.handout import Task
@@ -39,7 +40,7 @@ def work(
             done += 1
         else:
             waiting.append((place, read_task(place)))
-    console.say(f"{len(waiting)} fits to do, {done} done already")
+    console.say(f"{counted(len(waiting), 'fit')} to do, {done} done already")
     worker = Worker(waiting, jobs, console.say)
     failed = worker.run()
     if worker.interrupted:

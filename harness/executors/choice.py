@@ -59,6 +59,7 @@ EXECUTORS: Mapping[str, Callable[[str], Executor]] = {
     "slurm": _slurm,
 }
 """Name → executor, made of what stands behind the colon."""
+NEEDS_A_PLACE = frozenset({"folder", "slurm"})  # Behind their colon a folder has to stand.
 ELSEWHERE = frozenset({"ray", "slurm"})  # Whose fits are on machines that may have what this one lacks.
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from janus_bench.words import counted
 from reports.published.table import MeasuredCell, MeasuredRow, MethodRow, NumberRow, PublishedTable
 from reports.render.text import escape, markdown_table
 from reports.tables.fields import grouped, in_order
@@ -174,7 +175,7 @@ def closing_lines(table: PublishedTable) -> list[str]:
 
 
 def _protocol(number: NumberRow) -> str:
-    seeds = f"{number['seeds']} seeds" if number["seeds"] else "seeds not stated"
+    seeds = counted(number["seeds"], "seed") if number["seeds"] else "seeds not stated"
     return f"{number['protocol']}; {seeds}; {number['document']}"
 
 

@@ -28,6 +28,7 @@ from janus_bench.records import (
     RunRecord,
     canonical_json,
 )
+from janus_bench.words import counted
 from protocols.aggregators import check_aggregator
 from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
@@ -143,11 +144,15 @@ class Results:
 
     def __repr__(self) -> str:
         shown = [
-            f"{table.title}: {len(table.rows)} rows, {len(table.pairs)} cells, seeds {table.seeds}"
+            f"{table.title}: {counted(len(table.rows), 'row')}, {counted(len(table.pairs), 'cell')}, "
+            f"seeds {table.seeds}"
             for table in self.tables()
         ]
         return "\n".join(
-            [f"{type(self).__name__} in {self.folder}: {len(self.records)} runs", *(f"  {line}" for line in shown)]
+            [
+                f"{type(self).__name__} in {self.folder}: {counted(len(self.records), 'run')}",
+                *(f"  {line}" for line in shown),
+            ]
         )
 
     def _made(self, plan: PlanRecord) -> tuple[str, str, str]:

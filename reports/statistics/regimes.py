@@ -13,6 +13,7 @@ from typing import cast
 
 from janus_bench.errors import UsageError
 from janus_bench.quiet import ignore
+from janus_bench.words import counted
 from reports.results.model import Measure, Pair, Progress, ResultTable, Row
 from reports.statistics.compare import ComparedRows, Comparison, Paired, compare, named_rows
 from reports.statistics.joining import SUMMARIES
@@ -193,6 +194,6 @@ def _few(cells: Sequence[Pair]) -> str:
     if networks >= FEWEST_NETWORKS:
         return ""
     return (
-        f"{networks} networks: the interval is for these datasets alone; one for other datasets needs "
+        f"{counted(networks, 'network')}: the interval is for these datasets alone; one for other datasets needs "
         f"{FEWEST_NETWORKS} where regimes are chosen"
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TypeVar
 
+from janus_bench.words import counted
 from reports.results.sites import FEW_SITES, SITE
 from reports.tables.document import Board, BoardCell, BoardRow
 
@@ -106,7 +107,7 @@ def metric_name(metric: str) -> str:
 
 def site_label(count: int) -> str:
     """What a number of the view ``@site`` is called: that there are few sites is said wherever it stands."""
-    return SITE if count >= FEW_SITES else f"{count} site{'' if count == 1 else 's'}"
+    return SITE if count >= FEW_SITES else counted(count, "site")
 
 
 def title(document: Board) -> str:
@@ -117,7 +118,7 @@ def title(document: Board) -> str:
 
 def subtitle(document: Board) -> str:
     parts = [f"profile {document['profile']}", f"split {document['split']}", f"calibration {document['calibration']}"]
-    parts += [f"{len(document['datasets'])} datasets, {document['n_expected_cells']} cells"]
+    parts += [f"{counted(len(document['datasets']), 'dataset')}, {counted(document['n_expected_cells'], 'cell')}"]
     return " · ".join(
         [*parts, f"seed{'s' if len(document['seeds']) > 1 else ''} {', '.join(map(str, document['seeds']))}"]
     )

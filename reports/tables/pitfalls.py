@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from janus_bench.records import CLASS_SHIFT, WITHOUT_PACKETS
+from janus_bench.words import counted
 from reports.tables.audits import GRAVE, SEVERITIES, in_words
 from reports.tables.document import Board, PitfallRecord, PitfallVerdict, SummaryName
 from reports.tables.evidence import FolderFacts
@@ -112,7 +113,7 @@ def _sampling(folder: Folder) -> Judgement:
     made, networks = folder.synthetic, folder.board["datasets"]
     single = [name for name, of in folder.facts.captures.items() if 1 in of]
     captures = sum(map(sum, folder.facts.captures.values()))
-    rests = f"{len(networks)} networks, {captures:,} captures of benign flows or of attacks"
+    rests = f"{counted(len(networks), 'network')}, {counted(captures, 'capture')} of benign flows or of attacks"
     return _judged(
         [
             *_if(made, f"generated, not recorded: {_listed(made)}"),
@@ -220,17 +221,20 @@ def _baseline(folder: Folder) -> Judgement:
         _if(
             not simple, f"not installed here, so that nobody knows how simple they are: {_listed(folder.facts.unknown)}"
         ),
-        f"target-only controls of {len(beside)} rows; {_listed(controls)}; simple detectors: {_listed(simple)}",
+        f"target-only controls of {counted(len(beside), 'row')}; {_listed(controls)}; "
+        f"simple detectors: {_listed(simple)}",
     )
 
 
 def _measures(folder: Folder) -> Judgement:
     there, runs = folder.facts.low_fpr
     return _judged(
-        _if(there < runs, f"{runs - there} of {runs} runs have no TPR at 1 % FPR: too few benign test flows"),
+        _if(
+            there < runs, f"{runs - there} of {counted(runs, 'run')} have no TPR at 1 % FPR: too few benign test flows"
+        ),
         _if(not runs, "no run with attacks is ok"),
-        f"beside AUROC each of {runs} runs has TPR at 1 % FPR, the mean over families, and precision and recall at "
-        "thresholds from calibration flows",
+        f"beside AUROC each of {counted(runs, 'run')} has TPR at 1 % FPR, the mean over families, and precision and "
+        "recall at thresholds from calibration flows",
     )
 
 
@@ -285,9 +289,12 @@ def _threat(folder: Folder) -> Judgement:
 def _hardware(folder: Folder) -> Judgement:
     known, runs = folder.facts.with_hardware
     return _judged(
-        _if(known < runs, f"{runs - known} of {runs} runs do not say on which processor, and how long they took"),
+        _if(
+            known < runs,
+            f"{runs - known} of {counted(runs, 'run')} do not say on which processor, and how long they took",
+        ),
         _if(not runs, "no run is ok"),
-        f"each of {runs} runs has its processor, versions, seconds and peak memory",
+        f"each of {counted(runs, 'run')} has its processor, versions, seconds and peak memory",
     )
 
 
@@ -295,8 +302,9 @@ def _repetition(folder: Folder) -> Judgement:
     seeds = len(folder.board["seeds"])
     return _judged(
         _if(seeds == 1, "one seed: the spread over seeds is unknown"),
-        _if(seeds < SEEDS, f"{seeds} seeds say little of the spread over seeds"),
-        f"{seeds} seeds; intervals over captures, seeds and flows, and Holm's correction (leaderboard, compare)",
+        _if(seeds < SEEDS, f"{counted(seeds, 'seed')} say{'s' if seeds == 1 else ''} little of the spread over seeds"),
+        f"{counted(seeds, 'seed')}; intervals over captures, seeds and flows, and Holm's correction "
+        "(leaderboard, compare)",
     )
 
 

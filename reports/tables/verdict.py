@@ -8,6 +8,7 @@ letters, so that the two never disagree.
 from collections.abc import Sequence
 
 from janus_bench.records import CLASS_SHIFT
+from janus_bench.words import counted
 from reports.tables.document import (
     Board,
     BoardCell,
@@ -176,10 +177,10 @@ def _of_controls(
     better = sum((gain > 0) is document["higher_is_better"] and gain != 0 for gain in gains)
     if better:
         return [
-            f"{better} of {len(gains)} rows lie above their own target-only control; whether by chance was not "
-            "computed."
+            f"{better} of {counted(len(gains), 'row')} lie above their own target-only control; whether by chance "
+            "was not computed."
         ]
-    return [f"No row lies above its own target-only control ({len(gains)} rows with one)."]
+    return [f"No row lies above its own target-only control ({counted(len(gains), 'row')} with one)."]
 
 
 def _of_first(

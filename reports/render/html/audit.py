@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from janus_bench.words import counted
 from reports.render.html.cells import left, numeric, right, text
 from reports.render.html.drawing import draw
 from reports.tables.fields import NONE, count, number, share
@@ -180,7 +181,7 @@ def _view(document: Mapping[str, Any]) -> AuditOfDataset:
         title = GROUPS.get(kind, kind)
         groups.append(MeasureGroup(title, said, measures_table(measures, f"{name} · {title}{flags}")))
     for table in document["tables"]:
-        said, title = f"{len(table['rows'])} rows", str(table["title"])
+        said, title = counted(len(table["rows"]), "row"), str(table["title"])
         groups.append(MeasureGroup(title, said, numbers_table(table, f"{name} · {title}{flags}")))
     why = f" ({partition['reason']})" if partition["reason"] else ""
     division = (

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from janus_bench.words import counted
 from reports.published.render import all_tables
 from reports.render.html import audit
 from reports.render.html.cells import Pairs, for_report, left, paired, right, text
@@ -65,7 +66,10 @@ def environment_table(data: ReportData) -> Table:
     counts = Counter(tuple(sorted(run.record.environment.items())) for run in data.runs if run.record is not None)
     found = [(dict(values), runs) for values, runs in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     names = in_order(name for values, _ in found for name in values)
-    columns = [left(""), *(left(f"Environment {place}", f"{runs} runs") for place, (_, runs) in enumerate(found, 1))]
+    columns = [
+        left(""),
+        *(left(f"Environment {place}", counted(runs, "run")) for place, (_, runs) in enumerate(found, 1)),
+    ]
     rows = [
         TableRow([text(name, head=True), *(text(values.get(name, NONE), "l c") for values, _ in found)])
         for name in names
