@@ -36,6 +36,7 @@ from datasets_registry.stream import KEY_BYTES, StreamWriter
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
+from janus_bench.records import NOT_STATED
 
 SUFFIXES = tuple(suffix + packing for suffix in (".pcap", ".pcapng", ".cap") for packing in ("", ".gz", ".zst"))
 READING, MATCHING = 0.8, 0.9  # fractions of the progress at which these end
@@ -51,7 +52,7 @@ def ingest_folder(
     name: str,
     summary: str = "",
     synthetic: bool = False,
-    licence: str = "not stated",
+    licence: str = NOT_STATED,
     citation: str = "",
     benign_words: frozenset[str] = frozenset(),
     rules: FlowRules | None = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datasets_registry.manifest import is_table
 from janus_bench import plugins
 from janus_bench.errors import DataError, unknown
-from janus_bench.records import WITHOUT_PACKETS
+from janus_bench.records import NOT_STATED, WITHOUT_PACKETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +166,7 @@ def overview() -> list[Overview]:
         manifest = FlowStore.open(folder).manifest
         kind = "synthetic" if manifest["synthetic"] else "table" if is_table(manifest) else "captures"
         numbers = (manifest["n_flows"], manifest["benign"], manifest["attack"], len(manifest["families"]))
-        licence = manifest.get("licence", "not stated")
+        licence = manifest.get("licence", NOT_STATED)
         rows.append((name, kind, *numbers, bytes_on_disk(folder), licence, manifest["summary"]))
     nothing = (None, None, None, None)
     provided = plugins.datasets()
@@ -271,7 +271,7 @@ def shared_input(datasets: Mapping[str, OpenDataset]) -> str:
 
 
 def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
-    """Datasets as a plan records them: hash, synthetic, summary and counts."""
+    """Datasets as a plan records them: hash, synthetic, summary, counts, licence and citation."""
     described, shared = {}, shared_input(datasets) if datasets else ""
     for name, dataset in datasets.items():
         manifest = dataset.store.manifest
@@ -293,5 +293,7 @@ def describe(datasets: Mapping[str, OpenDataset]) -> dict[str, dict[str, Any]]:
             **counts,
             "notes": notes,
             "task": manifest.get("task", "attacks"),
+            "licence": "" if manifest["licence"] == NOT_STATED else manifest["licence"],
+            "citation": manifest.get("citation", ""),
         }
     return described

@@ -30,6 +30,7 @@ from janus_bench.columns import BIT_OF, CIC_FEATURES, DISCRETE_CHANNELS, MAX_PAC
 from janus_bench.errors import DataError
 from janus_bench.quiet import ignore
 from janus_bench.ragged import starts_of
+from janus_bench.records import NOT_STATED
 from janus_bench.stored import Unreadable, first_line, npy_header, read_json, read_table
 
 DENSE_FLOWS = 1 << 13
@@ -51,7 +52,7 @@ TYPES: dict[str, pl.DataType] = {
 }
 UNKNOWN: dict[str, Any] = {
     "synthetic": False,
-    "licence": "not stated",
+    "licence": NOT_STATED,
     **FlowRules().described(),
     "labels": {},
     "unmatched_flows": 0,

@@ -166,10 +166,14 @@ CLASS_SHIFT = "class shift"
 WITHOUT_PACKETS = "a table without packets"  # How the note of a dataset begins whose flows somebody else has built.
 
 
+NOT_STATED = "not stated"
+"""In place of a licence or a citation that nobody gave."""
+
+
 @dataclass(frozen=True)
 class DatasetEntry:
     """A dataset of a plan.  ``task`` is ``attacks``, or ``CLASS_SHIFT`` where the positives are another class of
-    traffic."""
+    traffic.  ``licence``, ``citation``: empty where nobody stated them, and then not stored."""
 
     hash: str
     synthetic: bool = False
@@ -179,6 +183,8 @@ class DatasetEntry:
     attack: int | None = None
     notes: str | tuple[str, ...] = ()
     task: str = "attacks"
+    licence: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,6 +272,10 @@ class PlanRecord:
             }
             for label, row in stored["detectors"].items()
         }
+        for entry in stored["datasets"].values():
+            for name in ("licence", "citation"):
+                if not entry[name]:
+                    del entry[name]
         left_out = {name for name in ("made", "overlay") if not stored[name]}
         return {name: value for name, value in stored.items() if name not in left_out}
 

@@ -18,6 +18,7 @@ import pytest
 from harness.cli import leaderboard
 from harness.cli import paper as command
 from harness.cli.declared import capabilities_of
+from janus_bench import plugins
 from janus_bench.errors import UsageError
 from reports.paper.bibliography import DatasetSource, bibliography
 from reports.paper.folder import PaperData, paper_files
@@ -287,7 +288,7 @@ def test_a_full_disk_leaves_nothing(runs: Path, tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_licence_and_citation_come_with_the_dataset_as_long_as_it_is_the_same(
+def test_licence_and_citation_are_those_of_the_plan_else_of_the_dataset_as_long_as_it_is_the_same(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(home / "datasets" / "alpha", tmp_path / "datasets" / "alpha")
@@ -299,8 +300,16 @@ def test_licence_and_citation_come_with_the_dataset_as_long_as_it_is_the_same(
     same = replace(table.plan, datasets={"alpha": replace(table.plan.datasets["alpha"], hash=manifest["hash"])})
     assert command._source(replace(table, plans=(same,)), "alpha") == DatasetSource("CC0", "Doe, 2020")
     assert command._source(table, "alpha") == DatasetSource()
+    stated = replace(table.plan.datasets["alpha"], licence="MIT", citation="Roe, 2021")
+    kept = replace(table, plans=(replace(table.plan, datasets={"alpha": stated}),))
+    assert command._source(kept, "alpha") == DatasetSource("MIT", "Roe, 2021")
     assert command._source(table, "beta") == DatasetSource()
 
 
 def test_what_detectors_say_is_read_of_those_that_are_installed(runs: Path) -> None:
     assert capabilities_of(Results.open(runs).select()) == {}  # ``far`` and ``near`` are registered nowhere
+
+
+def test_every_detector_that_is_shipped_is_cited_by_a_work_not_by_what_it_says() -> None:
+    found = bibliography(["1"], {}, dict.fromkeys(plugins.detector_entries(), "said"))
+    assert [key for key in found.keys if key.startswith("detector-")] == []

@@ -39,6 +39,7 @@ from harness.cli.progress import PreparationProgress
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.files import why
+from janus_bench.records import NOT_STATED
 from janus_bench.words import counted
 
 
@@ -127,7 +128,7 @@ def add(
                     dataset_folder(name),
                     name=name,
                     summary=summary,
-                    licence=licence or "not stated",
+                    licence=licence or NOT_STATED,
                     citation=citation,
                     benign_words=words,
                     rules=rules,
@@ -174,7 +175,7 @@ def _add_tables(
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
     first = next(iter(files))
     provenance = paths[0] if paths[0].is_dir() else paths[0].parent
-    about = {"licence": "not stated", "summary": f"table of {counted(len(files), 'file')}, {first} …", **said}
+    about = {"licence": NOT_STATED, "summary": f"table of {counted(len(files), 'file')}, {first} …", **said}
     if len(files) == 1:
         about["summary"] = f"table {first}"
     with making(home() / "datasets", name), PreparationProgress() as progress:

@@ -70,11 +70,13 @@ def paper(
 
 
 def _source(table: ResultTable, name: str) -> DatasetSource:
-    """As it is stored with the dataset, where that is still here exactly as it was run."""
-    from reports.paper.bibliography import NOT_STATED, DatasetSource
+    """As the plan has it; what was not stated then, as it is stored with the dataset, where that is still here exactly
+    as it was run."""
+    from janus_bench.records import NOT_STATED
+    from reports.paper.bibliography import DatasetSource
 
-    store = audit.still_here(name, table.datasets[name].hash)
-    if store is None:
-        return DatasetSource()
-    licence, citation = store.manifest["licence"], store.manifest.get("citation", "")
-    return DatasetSource("" if licence == NOT_STATED else licence, citation)
+    entry = table.datasets[name]
+    store = audit.still_here(name, entry.hash)
+    now = {"licence": "", "citation": ""} if store is None else {"citation": "", **store.manifest}
+    licence = "" if now["licence"] == NOT_STATED else now["licence"]
+    return DatasetSource(entry.licence or licence, entry.citation or now["citation"])

@@ -20,6 +20,7 @@ from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.errors import DataError
+from janus_bench.records import NOT_STATED
 
 FEW_FLOWS = 1000
 SCAN_TRIES, SCAN_UNANSWERED = 50, 0.9
@@ -56,7 +57,7 @@ def benign_dataset(
             {name: CaptureFile(path, "") for name, path in captures.items()},
             lambda _group, flows: _all_benign(flows),
             destination,
-            about={"name": "captures", "synthetic": False, "summary": "", "licence": "not stated"},
+            about={"name": "captures", "synthetic": False, "summary": "", "licence": NOT_STATED},
             rules=rules,
             cache=None,
             jobs=jobs,

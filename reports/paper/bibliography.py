@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from janus_bench.records import NOT_STATED
 from reports.render.latex import escape
 from reports.tables.fields import in_order
 
 SOFTWARE = "janus-bench"
 STATISTICS = ("holm1979", "owen2007")
 CHECKLIST = ("arp2022", "apruzzese2023", "engelen2021", "liu2022", "flood2024")
-NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)

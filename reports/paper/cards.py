@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from janus_bench.errors import DataError
-from reports.paper.bibliography import NOT_STATED, Bibliography, DatasetSource, cite
+from janus_bench.records import NOT_STATED
+from reports.paper.bibliography import Bibliography, DatasetSource, cite
 from reports.paper.text import breakable
 from reports.render.latex import code
 from reports.tables.audits import grave
