@@ -130,6 +130,12 @@ def test_a_row_covers_the_flows_of_two_captures():
     assert pairs(match) == {0: (0, "x"), 1: (0, "x")}
 
 
+def test_a_row_does_not_claim_a_flow_that_ended_before_it_while_another_of_its_session_goes_on():
+    match = match_overlapping(rows_of((0, 50, 0, 1, "x")), flows_of((0, 0, 100), (0, 10, 20)))
+    assert pairs(match) == {0: (0, "x")}
+    assert match.rest.select("flow", "label", "fate").rows() == [(1, "x", "unmatched_flows")]
+
+
 def test_rows_that_contradict_each_other_label_nothing():
     match = match_overlapping(
         rows_of((0, 100, 0, 1, "x"), (0, 100, 0, 1, "y"), (1, 100, 0, 1, "x")), flows_of((0, 100, 101), (1, 100, 100))
