@@ -49,12 +49,13 @@ def write(folder: Path, flows: int, seed: int = 0) -> None:
 def size_of(folder: Path) -> int:
     """Bytes on disk, a file with several names counted once."""
     found = {}
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:  # it went while we looked
-            continue
-        found[status.st_ino] = status.st_blocks * 512
+    for place, _, names in os.walk(folder):  # which a folder that goes while we look does not end
+        for name in names:
+            try:
+                status = (Path(place) / name).lstat()
+            except OSError:
+                continue
+            found[status.st_ino] = status.st_blocks * 512
     return sum(found.values())
 
 
