@@ -95,7 +95,7 @@ def test_a_child_within_its_limits_is_waited_for(limits: dict[str, object]) -> N
 
 
 def test_a_child_that_has_said_that_it_is_finished_is_not_waited_for() -> None:
-    with watched(line_of(Finished())) as (watch, _):
+    with watched(line_of(Finished()), seconds=60.0) as (watch, _):
         started = time.monotonic()
         assert watch.until_the_end(started) is None
         assert 1.5 < time.monotonic() - started < 30

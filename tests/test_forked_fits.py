@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -206,6 +207,33 @@ def test_a_fork_ends_as_a_process_by_itself_does(job, warmed, tmp_path):
     assert outcome.status == "killed"
     assert servers() == []
     assert told(done(warmed, job(LOOKS)))["parent"] == os.getpid()  # there is none to be forked from
+
+
+def test_whoever_leaves_a_fit_that_is_a_process_by_itself_is_ended_with_it(job, tmp_path):
+    assert done(LocalExecutor(), job(LEAVES_A_FORK)).status == "ok"
+    left = int((tmp_path / "left").read_text())
+    if psutil.pid_exists(left):
+        psutil.Process(left).wait(60)
+
+
+def test_a_fit_that_is_a_process_by_itself_dies_with_its_parent(job, tmp_path):
+    script = (
+        "import pickle, sys, time\nfrom harness.executors.local import start\nfrom harness.jobs import line_of\n"
+        "job = pickle.load(open(sys.argv[1], 'rb'))\nchild = start(job)\n"
+        "child.stdin.write(line_of(job).encode())\nchild.stdin.close()\n"
+        "child.stdout.readline()\nprint(child.pid, flush=True)\ntime.sleep(600)"
+    )
+    (tmp_path / "job").write_bytes(pickle.dumps(job(SLEEPS)))
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path / "job"], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    until = time.monotonic() + 60
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_where_imports_start_threads_every_fit_is_a_process_by_itself(job):

@@ -35,7 +35,11 @@ def datasets(*names: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_4_by_4_matrix_costs_four_fits_a_seed_and_one_control_per_target():
-    plan = make_plan(CROSS, datasets("a", "b", "c", "d"), [detector()], SETTINGS)
+    four = datasets("a", "b", "c", "d")
+    plan = make_plan(CROSS, four, [detector()], SETTINGS)
+    for run in (run for fit in plan.fits for run in fit.runs):
+        assert run.target_hash == four[run.target]["hash"]
+        assert run.source_hash == (four[run.source]["hash"] if run.source else None)
     for seed in SETTINGS.seeds:
         fits = [fit for fit in plan.fits if fit.first.seed == seed]
         transfer = [fit for fit in fits if fit.first.regime == "transfer"]
