@@ -16,7 +16,7 @@ from janus_bench.errors import JanusBenchError, PluginError, UsageError, unknown
 from janus_bench.extensions import PROJECT, Dataset, HookSpecs, Metric, ProtocolSpec, Renderer
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
     from pathlib import Path
 
     from janus_bench.contract import Capabilities
@@ -439,4 +439,10 @@ def _claimed_once(group: str) -> dict[str, EntryPoint]:
 
 
 def _origin(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "unknown distribution"
+    return _name_of(entry.dist) if entry.dist is not None else "unknown distribution"
+
+
+@cache
+def _name_of(distribution: Distribution) -> str:
+    """Which reads its metadata anew each time."""
+    return distribution.name

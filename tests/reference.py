@@ -148,7 +148,7 @@ def _commands() -> Iterator[str]:
     for name, command in commands():
         yield f"### {name}"
         yield ""
-        function = COMMANDS[name][0]
+        function = COMMANDS[name].function()
         hints = get_type_hints(function)
         text, _, codes = _whole(function).partition("Exit code:")
         yield " ".join(text.split()) + (f" Exit code: {' '.join(codes.split())}" if codes else "")

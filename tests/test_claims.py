@@ -3,7 +3,7 @@ line."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,11 +15,16 @@ from janus_bench.extensions import Dataset, Metric, hookimpl
 from janus_bench.params import split_requests
 
 
+@dataclass(frozen=True)
+class Distribution:
+    name: str
+
+
 class Entry:
     """An installed entry point of one distribution."""
 
     def __init__(self, name, target, distribution):
-        self.name, self.value, self.dist = name, f"{distribution}:{name}", SimpleNamespace(name=distribution)
+        self.name, self.value, self.dist = name, f"{distribution}:{name}", Distribution(distribution)
         self._target = target
 
     def load(self):

@@ -30,6 +30,13 @@ def test_the_page_is_what_the_code_makes_of_it():
         assert f"\n### {name}\n" in reference.PAGE.read_text()
 
 
+def test_a_command_says_of_itself_what_the_help_of_its_group_says_of_it():
+    found = dict(reference.commands())
+    assert found.keys() == COMMANDS.keys()
+    for name, command in found.items():
+        assert command.get_short_help_str(limit=10_000) == COMMANDS[name].summary
+
+
 def test_every_status_exit_code_and_executor_has_its_meaning():
     assert set(reference.STATUSES) == {*get_args(Status), MISSING}
     raised = {

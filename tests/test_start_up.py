@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.start_up import UNFINISHED
+from harness.cli.main import COMMANDS
 from tests.test_compare import write_folder
 
 CODE = """
@@ -24,17 +25,17 @@ COMPILERS = {"numba", "llvmlite", "torch", "sklearn", "scipy", "matplotlib"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "absent"),
+    ("arguments", "environment", "absent", "called"),
     [
-        (("--help",), {}, COMPILERS | {"numpy", "polars", "pyarrow", "rich", "importlib.metadata"}),
-        (("detector", "list"), {}, COMPILERS | {"polars", "pyarrow"}),
-        (("leaderboard", "--no-intervals"), {}, COMPILERS - {"scipy"}),
-        ((), UNFINISHED, COMPILERS | {"numpy", "polars", "pyarrow"}),
+        (("--help",), {}, COMPILERS | {"numpy", "polars", "pyarrow", "rich", "importlib.metadata"}, ()),
+        (("detector", "list"), {}, COMPILERS | {"polars", "pyarrow"}, ("detector list",)),
+        (("leaderboard", "--no-intervals"), {}, COMPILERS - {"scipy"}, ("leaderboard", "data audit")),
+        ((), UNFINISHED, COMPILERS | {"numpy", "polars", "pyarrow"}, ("run",)),
     ],
     ids=("help", "detectors", "leaderboard", "completion"),
 )
 def test_a_command_loads_nothing_that_it_has_no_use_for(
-    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], absent: set[str]
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], absent: set[str], called: tuple[str, ...]
 ) -> None:
     if "leaderboard" in arguments:
         write_folder(tmp_path / "runs")
@@ -49,3 +50,5 @@ def test_a_command_loads_nothing_that_it_has_no_use_for(
     loaded = set(done.stderr.splitlines()[-1].split())
     assert "harness.cli.main" in loaded, done.stderr
     assert loaded & absent == set()
+    commands = {COMMANDS[words].where.partition(":")[0] for words in COMMANDS}
+    assert loaded & commands == {COMMANDS[words].where.partition(":")[0] for words in called}

@@ -41,8 +41,8 @@ def audit(
         typer.Option(help="Exit code 3 if there is a finding of this severity or a graver one."),
     ] = "never",
 ) -> None:
-    """What besides attacks tells a dataset's attack flows from its benign flows, with warnings in plain language and
-    what to do.  Of several datasets also how far their benign flows lie from each other."""
+    """What besides attacks tells a dataset's attack flows from its benign ones, and what to do about it.  Of several
+    datasets also how far their benign flows lie from each other."""
     from datasets_registry.audits.kept import keep_audit
     from datasets_registry.registry import home, open_dataset
 

@@ -225,8 +225,8 @@ def export(
         typer.Option(help="original: one packets.npz; full_store: numbered ones, for datasets larger than memory."),
     ] = "original",
 ) -> None:
-    """Write a dataset as dense arrays and tables that others read: packets.npz (flows, 64, 9), flows.parquet with
-    labels, flow_features.parquet."""
+    """Write a dataset as dense arrays and tables that others read.  These are packets.npz (flows, 64, 9),
+    flows.parquet with labels and flow_features.parquet."""
     from datasets_registry.export import export_store
 
     try:

@@ -1,47 +1,19 @@
-"""``janus-bench``: its commands, each in the module that does its work; what is slow to import waits there until it is
-called."""
+"""``janus-bench``: its commands, each in the module that does its work, which is imported when it is asked for."""
 
 import gc
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from harness.cli import (
-    audit,
-    catalogue,
-    compare,
-    console,
-    data,
-    doctor,
-    figures,
-    folders,
-    leaderboard,
-    new,
-    operate,
-    paper,
-    prepare,
-    published,
-    report,
-    run,
-    runs,
-    work,
-)
+from harness.cli import console
+from harness.cli.later import Later, group_of
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
 from janus_bench.files import why
 
-app = typer.Typer(
-    name="janus-bench",
-    help="Compare network anomaly detectors fairly: captures of real traffic in, a leaderboard out.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    epilog=examples("run --protocol cross --detectors janus,iforest", "data add campus ./captures", "leaderboard"),
-)
 GROUPS = {
     "data": "Datasets: add a folder of labelled captures, remove, list, inspect, audit, verify.",
     "detector": "Detectors: list, inspect, check one against the contract, begin a new one.",
@@ -51,106 +23,224 @@ GROUPS = {
     "renderer": "Formats that a leaderboard can be written in.",
     "figure": "Figures from stored scores: SVG, PDF or PNG.",
 }
-COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "run": (
-        run.run,
+COMMANDS: dict[str, Later] = {
+    "run": Later(
+        "harness.cli.run:run",
+        "Fit every detector on every source, score every target, and print the leaderboard.",
         examples(
             "run --protocol cross --detectors janus,shafir",
             "run --detectors 'janus[sigma=0.6],iforest' --datasets a,b --seeds 42 --dry-run",
             "run --protocol within --timeout 30m --max-memory 8G --format json > board.json",
         ),
     ),
-    "doctor": (doctor.doctor, ""),
-    "work": (work.work, examples("work ./tasks")),
-    "fit": (
-        operate.fit,
+    "doctor": Later(
+        "harness.cli.doctor:doctor",
+        "Look at the machine, its devices and memory, folders, versions, plugins and datasets, and say what to mend.",
+    ),
+    "work": Later(
+        "harness.cli.work:work",
+        "Fit and score what was handed out, and leave the scores beside it.",
+        examples("work ./tasks"),
+    ),
+    "fit": Later(
+        "harness.cli.operate:fit",
+        "Fit a detector on captures of a network, without labels, and calibrate it on their latest flows.",
         examples("fit iforest ./captures -o office.model", "fit janus-plus mon.pcap tue.pcap -o office.model"),
     ),
-    "score": (
-        operate.score,
+    "score": Later(
+        "harness.cli.operate:score",
+        "Score the flows of captures, or of one that is being written, and print those that stand out.",
         examples(
             "score office.model tonight.pcap",
             "score office.model ./captures --threshold fpr=0.001 --format eve -o alerts.json",
             "score office.model - --format jsonl < arriving.pcap",
         ),
     ),
-    "recalibrate": (operate.recalibrate, examples("recalibrate office.model ./captures -o branch.model")),
-    "leaderboard": (
-        leaderboard.leaderboard,
+    "recalibrate": Later(
+        "harness.cli.operate:recalibrate",
+        "New thresholds (and aggregator, and memory bank) for a model, from captures of this network.",
+        examples("recalibrate office.model ./captures -o branch.model"),
+    ),
+    "leaderboard": Later(
+        "harness.cli.leaderboard:leaderboard",
+        "Print the leaderboard of a results folder.",
         examples("leaderboard", "leaderboard --protocol cross --metric macro_auroc --format markdown -o table.md"),
     ),
-    "compare": (
-        compare.compare,
+    "compare": Later(
+        "harness.cli.compare:compare",
+        "Differences between detectors on the same flows, with intervals.",
         examples("compare runs --detectors janus,iforest", "compare runs --control", "compare runs_before runs_after"),
     ),
-    "merge": (folders.merge, examples("merge runs_a runs_b -o runs")),
-    "export": (folders.export, examples("export --runs runs -o runs.tar.zst")),
-    "report": (report.report, examples("report", "report --runs runs -o report.html")),
-    "paper": (paper.paper, examples("paper runs -o paper")),
-    "published": (published.published, examples("published", "published --runs runs --format markdown")),
-    "data add": (
-        data.add,
+    "merge": Later(
+        "harness.cli.folders:merge",
+        "Make one folder of results out of several; what they disagree on is refused.",
+        examples("merge runs_a runs_b -o runs"),
+    ),
+    "export": Later(
+        "harness.cli.folders:export",
+        "Write a folder of results as one archive with checksums; the same results give the same bytes.",
+        examples("export --runs runs -o runs.tar.zst"),
+    ),
+    "report": Later(
+        "harness.cli.report:report",
+        "Write one self-contained HTML page: leaderboard, matrices, curves, families, audits, costs, provenance.",
+        examples("report", "report --runs runs -o report.html"),
+    ),
+    "paper": Later(
+        "harness.cli.paper:paper",
+        "Write what a paper begins with, in LaTeX: methods, tables, figures, references, dataset cards.",
+        examples("paper runs -o paper"),
+    ),
+    "published": Later(
+        "harness.cli.published:published",
+        "Numbers of the literature with their protocols and footnotes, never ranked.",
+        examples("published", "published --runs runs --format markdown"),
+    ),
+    "data add": Later(
+        "harness.cli.data:add",
+        "Extract the flows of a folder of captures, match them with its labels.csv, and keep them as a dataset.",
         examples(
             "data add campus ./captures",
             "data add campus ./captures --replace --benign Normal,0 --licence 'CC BY 4.0'",
             "data add nf_unsw NF-UNSW-NB15-v2.csv --layout netflow_v2",
         ),
     ),
-    "data remove": (data.remove, examples("data remove campus")),
-    "data prepare": (
-        prepare.prepare,
+    "data remove": Later(
+        "harness.cli.data:remove",
+        "Remove a dataset; the captures that it was made of, and results, stay as they are.",
+        examples("data remove campus"),
+    ),
+    "data prepare": Later(
+        "harness.cli.prepare:prepare",
+        "Extract, match labels, store and audit one of the published datasets.",
         examples(
             "data prepare cicids2017 --captures ./pcaps --labels ./TrafficLabelling",
             "data prepare 'cicids2017[labels=corrected]' --captures ./pcaps",
             "data prepare 'nf_v2[which=ton_iot]' --labels ./netflow --as nf_ton_iot",
         ),
     ),
-    "data export": (
-        data.export,
+    "data export": Later(
+        "harness.cli.data:export",
+        "Write a dataset as dense arrays and tables that others read.",
         examples("data export campus -o ./campus", "data export campus --layout full_store -o ./campus"),
     ),
-    "data list": (data.show_list, ""),
-    "data info": (data.show_info, ""),
-    "data audit": (
-        audit.audit,
+    "data list": Later("harness.cli.data:show_list", "Datasets that are there, and those that a plugin can make."),
+    "data info": Later(
+        "harness.cli.data:show_info", "Counts per family, dropped packets and the label match of a dataset."
+    ),
+    "data audit": Later(
+        "harness.cli.audit:audit",
+        "What besides attacks tells a dataset's attack flows from its benign ones, and what to do about it.",
         examples("data audit campus", "data audit campus plant -o audit.html", "data audit campus --format json"),
     ),
-    "data verify": (audit.verify, examples("data verify campus")),
-    "detector list": (catalogue.detectors, ""),
-    "detector info": (catalogue.detector, ""),
-    "detector check": (
-        catalogue.check,
+    "data verify": Later(
+        "harness.cli.audit:verify",
+        "Check a dataset's files against their checksums, and their contents against each other.",
+        examples("data verify campus"),
+    ),
+    "detector list": Later(
+        "harness.cli.catalogue:detectors",
+        "Every registered detector; one that cannot be loaded is a line with the reason.",
+    ),
+    "detector info": Later(
+        "harness.cli.catalogue:detector", "What a detector declares: inputs, scores, parameters with their defaults."
+    ),
+    "detector check": Later(
+        "harness.cli.catalogue:check",
+        "Hold a detector to the contract: shapes, orientation, invariances, determinism, save and load.",
         examples("detector check iforest", "detector check ./mine.py", "detector check my_package.module:MyDetector"),
     ),
-    "detector new": (new.new, examples("detector new my-detector")),
-    "runs gc": (runs.gc, examples("runs gc --dry-run", "runs gc --runs runs")),
-    "runs list": (runs.show_list, examples("runs list --status error")),
-    "runs verify": (runs.verify, examples("runs verify --set-aside")),
-    "runs log": (runs.log, examples("runs log 3f2a")),
-    "runs why": (runs.why, examples("runs why 3f2a", "runs why 3f2a --detector ./mine.py")),
-    "protocol list": (catalogue.protocols, ""),
-    "protocol info": (catalogue.protocol, ""),
-    "metric list": (catalogue.metrics, ""),
-    "renderer list": (catalogue.renderers, ""),
-    "figure heatmap": (
-        figures.heatmap,
+    "detector new": Later(
+        "harness.cli.new:new",
+        "Write a package with a detector of a few lines: it installs, passes `detector check`, and runs at once.",
+        examples("detector new my-detector"),
+    ),
+    "runs gc": Later(
+        "harness.cli.runs:gc",
+        "Remove what no plan of a results folder asks for any more, and what killed runs left behind.",
+        examples("runs gc --dry-run", "runs gc --runs runs"),
+    ),
+    "runs list": Later(
+        "harness.cli.runs:show_list",
+        "Every run that was asked for: its key, what it is, and how it ended.",
+        examples("runs list --status error"),
+    ),
+    "runs verify": Later(
+        "harness.cli.runs:verify",
+        "Read every row, plan, score, truth and model as a whole, and name what is damaged.",
+        examples("runs verify --set-aside"),
+    ),
+    "runs log": Later(
+        "harness.cli.runs:log",
+        "What a run's fit wrote: whatever the detector printed, warnings, the traceback of a failure.",
+        examples("runs log 3f2a"),
+    ),
+    "runs why": Later(
+        "harness.cli.runs:why",
+        "What differs between a stored run's declaration and what the same request would run now.",
+        examples("runs why 3f2a", "runs why 3f2a --detector ./mine.py"),
+    ),
+    "protocol list": Later("harness.cli.catalogue:protocols", "Every protocol."),
+    "protocol info": Later("harness.cli.catalogue:protocol", "What a protocol asks for."),
+    "metric list": Later("harness.cli.catalogue:metrics", "Every metric."),
+    "renderer list": Later("harness.cli.catalogue:renderers", "Every leaderboard format."),
+    "figure heatmap": Later(
+        "harness.cli.figures:heatmap",
+        "The source × target matrix of a detector; with --first, of two score choices and their difference in colour.",
         examples(
             "figure heatmap --detector knn -o cross.pdf",
             "figure heatmap --detector janus --first column:terminal_norm -o repair.pdf",
         ),
     ),
-    "figure forest": (figures.forest, examples("figure forest -o forest.pdf")),
-    "figure roc": (figures.roc, examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg")),
-    "figure density": (figures.density, examples("figure density --detector janus -o scores.pdf")),
-    "figure ablation": (figures.ablation, examples("figure ablation --reference janus -o ablation.pdf")),
-    "figure drift": (figures.drift, examples("figure drift --detectors iforest,knn -o drift.pdf")),
+    "figure forest": Later(
+        "harness.cli.figures:forest",
+        "Every row's mean with both 95 % intervals, and its gain over the target-only control as a bar from zero.",
+        examples("figure forest -o forest.pdf"),
+    ),
+    "figure roc": Later(
+        "harness.cli.figures:roc",
+        "ROC curves of one cell, with the low-FPR region enlarged.",
+        examples("figure roc --detectors janus,iforest --source a --target b -o roc.svg"),
+    ),
+    "figure density": Later(
+        "harness.cli.figures:density",
+        "Densities of the scores of benign and attack flows, per source and target.",
+        examples("figure density --detector janus -o scores.pdf"),
+    ),
+    "figure ablation": Later(
+        "harness.cli.figures:ablation",
+        "Bars of the differences from a reference: within, cross mean, cross worst.",
+        examples("figure ablation --reference janus -o ablation.pdf"),
+    ),
+    "figure drift": Later(
+        "harness.cli.figures:drift",
+        "False-positive rates day by day, calibrated once and recalibrated every day.",
+        examples("figure drift --detectors iforest,knn -o drift.pdf"),
+    ),
 }
-groups = {name: typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None) for name, text in GROUPS.items()}
-for name, sub in groups.items():
-    app.add_typer(sub, name=name)
-for words, (function, epilog) in COMMANDS.items():
-    name, _, command = words.rpartition(" ")
-    (groups[name] if name else app).command(command, epilog=epilog or None)(function)
+
+
+def _below(group: str) -> dict[str, Later]:
+    """The commands whose names begin so, by what follows."""
+    return {
+        words.removeprefix(group): each
+        for words, each in COMMANDS.items()
+        if words.startswith(group) and " " not in words.removeprefix(group)
+    }
+
+
+app = typer.Typer(
+    cls=group_of(_below("")),
+    name="janus-bench",
+    help="Compare network anomaly detectors fairly: captures of real traffic in, a leaderboard out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=examples("run --protocol cross --detectors janus,iforest", "data add campus ./captures", "leaderboard"),
+)
+for name, text in GROUPS.items():
+    commands = group_of(_below(f"{name} "))
+    app.add_typer(typer.Typer(cls=commands, help=text, no_args_is_help=True, rich_markup_mode=None), name=name)
 
 
 def _say_version(asked: bool) -> None:

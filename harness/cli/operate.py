@@ -81,7 +81,8 @@ def fit(
 
 
 def recalibrate(model: ModelFolder, captures: Captures, output: NewModel, seed: Seed = 42) -> None:
-    """New thresholds (and aggregator, and memory bank) for a model, from captures of this network; nothing is trained.
+    """New thresholds (and aggregator, and memory bank) for a model, from captures of this network.  Nothing is
+    trained.
 
     Exit code: 0 calibrated, 1 the detector failed, 2 usage, 3 data, 4 plugin, 130 interrupted.
     """

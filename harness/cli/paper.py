@@ -28,8 +28,8 @@ def paper(
     destination: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     protocol: ProtocolName = "",
 ) -> None:
-    """Write what a paper begins with, in LaTeX: methods with this run's numbers, tables, figures, references, dataset
-    cards."""
+    """Write what a paper begins with, in LaTeX: methods, tables, figures, references, dataset cards.  Every
+    number is this run's."""
     from reports.paper.folder import PaperData, paper_files
     from reports.results.facts import folder_facts
     from reports.results.model import measure_of

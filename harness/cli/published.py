@@ -23,7 +23,7 @@ def published(
     ] = "",
     output: Annotated[Literal["table", "markdown", "latex", "json"], typer.Option("--format")] = "table",
 ) -> None:
-    """Numbers of the literature with their protocols and footnotes, never ranked; methods that are not built are
+    """Numbers of the literature with their protocols and footnotes, never ranked.  Methods that are not built are
     `reported only`."""
     from reports.published.render import published_markdown, published_text
     from reports.published.table import published_table

@@ -18,8 +18,7 @@ def report(
     protocol: ProtocolName = "",
     file: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Write one self-contained HTML page: leaderboard, matrices, curves, families, alerts a day, audits, costs,
-    provenance."""
+    """Write one self-contained HTML page: leaderboard, matrices, curves, families, audits, costs, provenance."""
     from reports.render.html.collect import collect
     from reports.render.html.page import render_page
     from reports.results.facts import folder_facts

@@ -118,9 +118,9 @@ def gc(
     runs: Runs = DEFAULT_RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
 ) -> None:
-    """Remove what no plan of a results folder asks for any more, what was set aside as damaged, and the stages that
-    killed runs left in the temporary folder.
+    """Remove what no plan of a results folder asks for any more, and what killed runs left behind.
 
+    Also what was set aside as damaged; a killed run leaves its stage in the temporary folder.
     A plan is a file in `plans`: delete it, and what it alone asked for goes.  What and how much is said first.
     """
     from harness.staging import stale_stages
