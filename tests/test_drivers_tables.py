@@ -131,7 +131,8 @@ def test_tables_of_2018_are_read_under_their_spellings_and_labels_that_nobody_kn
 def test_what_tables_cannot_have_is_one_line(home, tmp_path):
     for request, folders, message in (
         ("cicids2017[labels=corrected]", (None, tmp_path), "labels=corrected is by windows and hosts of the captures"),
-        ("ciciot2023", (None, tmp_path), "name the folder of its captures with --captures; its tables are not read"),
+        ("ciciot2023", (None, tmp_path), "captures with --captures; its tables are not read: a row is a window of 10"),
+        ("unsw_nb15", (None, tmp_path), "as NetFlow it is nf_v2[which=unsw_nb15]"),
         ("cicids2017", (None, None), "or of its tables with --labels"),
     ):
         with pytest.raises(UsageError, match=re.escape(message)):

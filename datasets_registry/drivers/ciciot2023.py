@@ -206,6 +206,7 @@ DRIVER = Driver(
     ),
     captures="a folder per attack with captures such as DDoS-SYN_Flood/DDoS-SYN_Flood1.pcap, and BenignTraffic*.pcap",
     group_of=by_class(_class_of),
+    tables="a row is a window of 10 or 100 packets of a capture, without addresses and times, and so no flow",
     labeller=_labeller,
     defects=DEFECTS,
     options=CicIoTOptions,

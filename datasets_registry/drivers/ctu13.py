@@ -80,6 +80,7 @@ DRIVER = Driver(
         "alone, which stand in the whole ones, too)"
     ),
     group_of=lambda path: _group(CAPTURE, path),
+    tables="the numbers of a .binetflow are a set that no other dataset has",
     labeller=LISTS.labeller,
     defects=(
         "90 to 98 % of a scenario's flows are Background, which nobody has looked at: they are neither benign nor "

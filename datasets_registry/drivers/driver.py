@@ -112,7 +112,7 @@ class Driver:
     labeller   the labeller of a request; UsageError or DataError where the request or the label files do not do
     rules      what is a flow in this dataset
     options    frozen dataclass of the driver's options, each with a default
-    tables     see ``Tables``; None where the published tables have no set of features that is known here
+    tables     see ``Tables``; else why the published tables are not read
     defects    what is known to be wrong with the dataset, each with who found it: shown by ``data info`` and beside
                every number
     task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
@@ -127,7 +127,7 @@ class Driver:
     labeller: Callable[[Request], Labeller]
     rules: FlowRules = FlowRules()  # noqa: RUF009 — frozen
     options: type | None = None
-    tables: Tables | None = None
+    tables: Tables | str = ""
     defects: tuple[str, ...] = ()
     task: Literal["attacks", "class shift"] = "attacks"
 

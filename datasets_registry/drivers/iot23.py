@@ -57,6 +57,7 @@ DRIVER = Driver(
     ),
     captures="captures in folders such as CTU-IoT-Malware-Capture-42-1, or named so",
     group_of=lambda path: group_of(path) if PACKETS.fullmatch(path.rpartition("/")[2]) else None,
+    tables="the numbers of a conn.log.labeled are a set that no other dataset has",
     labeller=LOGS.labeller,
     defects=(
         "benign and malicious connections to one address look alike: 1 947 retries of capture 42-1 to "

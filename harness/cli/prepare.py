@@ -120,12 +120,15 @@ def _prepare_tables(
     driver: Driver, folder: Path | None, options: Any, name: str, *, replace: bool, of_captures: bool
 ) -> None:
     """A dataset without packets, of the published tables alone."""
-    from datasets_registry.drivers.driver import check_folder
+    from datasets_registry.drivers.driver import Tables, check_folder
     from datasets_registry.tables.ingest import ingest_tables
     from datasets_registry.tables.layouts import layout_of, tables_in
 
-    if driver.tables is None:
-        raise UsageError(f"{driver.name}: name the folder of its captures with --captures; its tables are not read")
+    if not isinstance(driver.tables, Tables):
+        why = f": {driver.tables}" if driver.tables else ""
+        raise UsageError(
+            f"{driver.name}: name the folder of its captures with --captures; its tables are not read{why}"
+        )
     if folder is None:
         raise UsageError(
             f"{driver.name}: name the folder of its captures with --captures, or of its tables with --labels"
