@@ -22,6 +22,7 @@ from janus_bench.errors import DataError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import tpr_at_fpr
 from reports.published.table import published_table
+from reports.render.html import records, results
 from reports.render.html.collect import MAX_POINTS, collect, roc_grid, tpr_at
 from reports.render.html.evidence import FamilySize, ReportData
 from reports.render.html.page import render_page
@@ -462,6 +463,23 @@ def test_twenty_detectors_on_four_by_four_with_three_seeds_stay_below_3_mb():
     data = planted(names, sites, (42, 43, 44), families=15)
     size = len(render_page(data).encode())
     assert 500_000 < size < 3_000_000, size
+
+
+def test_long_tables_are_shown_in_part_and_say_where_the_rest_is(monkeypatch):
+    data = planted()
+    whole = render_page(data)
+    assert whole.count("Alerts, threshold at") > whole.count("Alerts, threshold at P99") > 0
+    failed = sum(not run.ok for run in data.runs)
+    assert 0 < failed < len(data.runs)
+    for module in (records, results):
+        monkeypatch.setattr(module, "LONG", 3)
+    page = render_page(data)
+    assert page.count("Alerts, threshold at P99 ") == page.count("Alerts, threshold at") == 2  # caption and region
+    assert "janus-bench leaderboard --table thresholds" in page
+    assert f"Runs that are not ok ({failed} of {len(data.runs)})" in page
+    assert "janus-bench runs list" in page
+    for run in data.runs:
+        assert (run.key in page[page.index("Runs that are not ok") :]) == (not run.ok)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from reports.published.render import all_tables
 from reports.render.html import audit
 from reports.render.html.cells import Pairs, for_report, left, paired, right, text
 from reports.render.html.evidence import ReportData
-from reports.render.html.results import BASELINE_NAME
+from reports.render.html.results import BASELINE_NAME, LONG
 from reports.results.model import Run
 from reports.tables.boards import parts_table
 from reports.tables.fields import NONE, aggregators_of, in_order, name_of, params_of, seconds
 from reports.tables.model import Table, TableRow
+
+ALL_RUNS = "All of them: janus-bench runs list."
 
 
 def dataset_table(data: ReportData) -> Table:
@@ -96,9 +98,14 @@ def params_table(data: ReportData) -> Table:
     return paired(f"Detectors{data.flags}", lines, sortable=False)
 
 
-def run_table(data: ReportData) -> Table:
-    return paired(
-        f"Every run{data.flags}", [_run_line(run, data.numbers.get(run.label)) for run in data.runs], css="runs"
+def run_table(data: ReportData) -> Table | None:
+    """Every run; where these are many, those that are not ok; None if there is none of them."""
+    few = len(data.runs) <= LONG
+    shown = [run for run in data.runs if few or not run.ok]
+    title = f"Every run ({len(shown)})" if few else f"Runs that are not ok ({len(shown)} of {len(data.runs)})"
+    lines = [_run_line(run, data.numbers.get(run.label)) for run in shown]
+    return (
+        replace(paired(f"{title}{data.flags}", lines, css="runs"), notes=[] if few else [ALL_RUNS]) if lines else None
     )
 
 

@@ -28,6 +28,9 @@ BASE_RATE = 1e-3
 FLOWS_A_DAY = 1_000_000
 BASELINE_NAME = "target only (control)"
 CROSS = "mean of other sources"
+LONG = 1000  # Rows of a table that a page shows more than once, or that are all alike.
+MIDDLE = "P99"
+OTHER_THRESHOLDS = "P95 and P99.9: janus-bench leaderboard --table thresholds."
 # Upper bounds of a value's place between chance and ideal; one shade more than bounds.
 SHADES = (0.2, 0.4, 0.6, 0.75, 0.9, 0.97)
 
@@ -184,9 +187,12 @@ def _family_table(data: ReportData, target: str, choice: str) -> Table:
 
 
 def alert_tables(data: ReportData) -> list[Table]:
-    """One per percentile: what a threshold set on calibration flows costs a day."""
-    names = list(dict.fromkeys(name for cell in data.cells for name in cell.thresholds))
-    return [_alert_table(data, name) for name in sorted(names)]
+    """One per percentile: what a threshold set on calibration flows costs a day; where a table is long, that of P99
+    alone."""
+    names = sorted({name for cell in data.cells for name in cell.thresholds})
+    if len(data.cells) > LONG and MIDDLE in names:
+        return [replace(_alert_table(data, MIDDLE), notes=[OTHER_THRESHOLDS])]
+    return [_alert_table(data, name) for name in names]
 
 
 def _alert_table(data: ReportData, name: str) -> Table:
@@ -208,8 +214,13 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
     true = None if at.recall is None else FLOWS_A_DAY * BASE_RATE * at.recall
     ppv = None if true is None or not known else _ratio(true, false)
     ends = f"{share(_ratio(true, high))} to {share(_ratio(true, low))}" if true else ""
-    exact: dict[str, str | float] = {"fpr": at.fpr, "low": at.fpr_low, "high": at.fpr_high, "known": int(known)}
-    exact |= {} if at.recall is None else {"tpr": at.recall}
+    exact = {"fpr": at.fpr, "low": at.fpr_low, "high": at.fpr_high, "tpr": at.recall}
+    attributes: dict[str, str | float] = {
+        "source": source_name(cell.source),
+        "target": cell.target,
+        "known": int(known),
+        **{name: f"{value:.7g}" for name, value in exact.items() if value is not None},
+    }
     return [
         (left("Detector"), text(cell.detector, "d", head=True)),
         (left("Source"), text(source_name(cell.source), "l")),
@@ -229,7 +240,7 @@ def _alert_line(cell: CellEvidence, at: ThresholdEvidence, detector: int) -> tup
         (right("Precision", "at the base rate of the test part"), figure(at.precision)),
         (right("Benign", "test flows"), whole_number(at.n_benign)),
         (right("Calibration", "flows B"), whole_number(at.n_cal)),
-    ], TableRow((), detector=detector, data={"source": source_name(cell.source), "target": cell.target} | exact)
+    ], TableRow((), detector=detector, data=attributes)
 
 
 def _ratio(true: float, false: float) -> float | None:
