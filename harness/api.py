@@ -90,7 +90,8 @@ def run(
         raise KeyboardInterrupt
     if result.handed_out:
         console.say(handed_out(result.handed_out, executor))
-    for line in failures(list(store.records_of(wanted).values()), Path(runs)):
+    labels = {cell.run_key: cell.label for cell in plan.record.cells}
+    for line in failures(list(store.records_of(wanted).values()), Path(runs), labels):
         console.say(line)
     return open_results(runs)
 

@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -59,6 +60,13 @@ def plugin_of(module: str) -> str:
     code = Path(where).parent if Path(where).name == "__init__.py" else Path(where)
     digest = hash_of_code(code) if code.is_dir() else hashlib.sha256(code.read_bytes()).hexdigest()[:16]
     return f"{names[0]} {version(names[0])} ({digest})"
+
+
+def is_other_code(module: str, stored: Mapping[str, str]) -> bool:
+    """Whether the package that brings a detector is not, byte by byte, the one that made a run, of which this is the
+    stored environment."""
+    now, then = plugin_of(module), stored.get("plugin", "")
+    return bool(now and then) and now != then
 
 
 def cpu_seconds() -> float:

@@ -118,18 +118,18 @@ def handed_out(fits: int, executor: str) -> str:
     )
 
 
-def failures(records: Sequence[RunRecord], runs: Path) -> list[str]:
-    """A line for each status but ok and each reason, with the detectors that it befell and the log of the first, the
-    most frequent first; of more than ``REASONS`` the rest is counted."""
+def failures(records: Sequence[RunRecord], runs: Path, labels: Mapping[str, str]) -> list[str]:
+    """A line for each status but ok and each reason, with the rows that it befell (``labels``: by run key) and the log
+    of the first, the most frequent first; of more than ``REASONS`` the rest is counted."""
     failed: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         if record.status != "ok":
             failed.setdefault((record.status, record.reason), []).append(record)
     lines = []
     for (status, reason), members in sorted(failed.items(), key=lambda item: -len(item[1])):
-        names = ", ".join(dict.fromkeys(str(record.spec["detector"]) for record in members))
-        log = runs / "logs" / members[0].fit_key
-        lines.append(f"{len(members)} × {status} ({names}): {reason} (log: {log}.log)")
+        names = ", ".join(dict.fromkeys(labels[record.key] for record in members))
+        log = runs / "logs" / f"{members[0].fit_key}.log"
+        lines.append(f"{len(members)} × {status} ({names}): {reason}" + (f" (log: {log})" if log.exists() else ""))
     if len(lines) > REASONS:
         lines[REASONS:] = [f"and {len(lines) - REASONS} other reasons: `janus-bench runs list --runs {runs}`"]
     return lines
@@ -170,7 +170,7 @@ def _without_groups(requests: Sequence[str], say: Say) -> Sequence[str]:
     groups = plugins.detector_groups()
     for name in others:
         if name not in groups:
-            raise unknown("detector", name, {*single, *groups})
+            raise unknown("detector", name, {*single, *groups}, plugins.hint_of(name))
         if name not in requests:
             raise UsageError(f"{name!r} is a group of detectors and has no parameters: name the detector that has them")
     for broken in plugins.load_detectors()[1]:

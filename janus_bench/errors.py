@@ -38,12 +38,15 @@ class InvalidScores(PluginError):
     """A detector returned scores of the wrong shape, type or names, or scores that are not finite."""
 
 
+FEW = 12
+
+
 def unknown(kind: str, name: str, available: Iterable[str], hint: str = "") -> UsageError:
-    """``unknown detector 'januss': did you mean 'janus'?  Available: …`` as a UsageError, to be raised by the
-    caller."""
+    """``unknown detector 'januss'.  Did you mean 'janus'?`` as a UsageError, to be raised by the caller; all that are
+    available are named where they are few, or none is like it."""
     names = sorted(available)
     folded = {known.casefold(): known for known in reversed(names)}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     suggestion = f" Did you mean {folded[near[0]]!r}?" if near else ""
-    listed = ", ".join(names) or "none"
-    return UsageError(f"unknown {kind} {name!r}.{suggestion} Available: {listed}.{f' {hint}' if hint else ''}")
+    listed = "" if near and len(names) > FEW else f" Available: {', '.join(names) or 'none'}."
+    return UsageError(f"unknown {kind} {name!r}.{suggestion}{listed}{f' {hint}' if hint else ''}")

@@ -7,6 +7,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -123,7 +124,8 @@ def one_line(error: BaseException) -> str:
         text = str(error).strip().splitlines()
     except Exception:  # noqa: BLE001  a stranger's exception may fail once more while it is printed
         text = []
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    more = " …" if len(text) > 1 else ""
+    return f"{type(error).__name__}: {text[0]}{more}" if text else type(error).__name__
 
 
 def detector_entries() -> dict[str, EntryPoint]:
@@ -194,7 +196,14 @@ def load_detector(name: str) -> LoadedDetector:
             raise PluginError(f"detector {name!r} ({broken.origin}): {broken.error}")
     if member:
         raise unknown("family of detectors", family, detector_families())
-    raise unknown("detector", name, {*detector_entries(), *presets()})
+    if family in detector_families():
+        raise UsageError(f"{family}: is a family of detectors: name the one that is meant behind the colon")
+    raise unknown("detector", name, {*detector_entries(), *presets()}, hint_of(name))
+
+
+def hint_of(name: str) -> str:
+    """For somebody who names a file without saying that it is one."""
+    return f"A file is asked for as ./{name}.py." if Path(f"{name}.py").is_file() else ""
 
 
 def _of_its_own(loaded: LoadedDetector) -> LoadedDetector:

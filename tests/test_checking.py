@@ -125,10 +125,12 @@ def test_each_reason_has_a_line_with_its_own_log(tmp_path: Path) -> None:
         replace(record, status="error" if reason else "ok", reason=reason, fit_key=f"fit{number}")
         for number, (record, reason) in enumerate(zip(records, reasons, strict=True))
     ]
-    logs = tmp_path / "logs"
-    assert request.failures(told, tmp_path) == [
-        f"3 × error (good): exit code 0 (log: {logs}/fit2.log)",
-        f"2 × error (good): KeyError: 'a' (log: {logs}/fit0.log)",
+    logs, labels = tmp_path / "logs", {record.key: f"good[n={number}]" for number, record in enumerate(told)}
+    logs.mkdir()
+    (logs / "fit2.log").touch()
+    assert request.failures(told, tmp_path, labels) == [
+        f"3 × error (good[n=2], good[n=3], good[n=5]): exit code 0 (log: {logs}/fit2.log)",
+        "2 × error (good[n=0], good[n=4]): KeyError: 'a'",  # which wrote no log
     ]
 
 

@@ -426,10 +426,19 @@ def test_an_exception_is_one_line_with_its_place_and_a_cause_is_said_once():
     results = {result.name: result for result in check_detector(Raises)}
     first, again = results["score_columns"], results["score_shape"]
     assert first.status == "failed"
-    assert re.fullmatch(r"RuntimeError: first line \(test_conformance.py, line \d+\)", first.message)
+    assert re.fullmatch(r"RuntimeError: first line … \(test_conformance.py, line \d+\)", first.message)
     assert (again.status, again.message) == ("not made", "fails as score_columns does")
     assert (results["orientation"].status, results["orientation"].message) == ("not made", "needs score_columns")
     assert results["params"].status == "passed"
+
+
+def test_the_place_of_an_exception_is_the_detector_s_whatever_stands_between():
+    class Raises(Sound):
+        def fit(self, benign, ctx):
+            raise ValueError("no")
+
+    (result,) = (each for each in check_detector(Raises) if each.status == "failed")
+    assert re.fullmatch(r"ValueError: no \(test_conformance.py, line \d+\)", result.message)
 
 
 def test_an_exemption_is_reported_with_its_reason_and_the_check_is_not_run():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import environment as measured
-from harness.environment import cpu_seconds, hash_of_code, plugin_of
+from harness.environment import cpu_seconds, hash_of_code, is_other_code, plugin_of
 
 
 def test_the_hash_of_code_changes_with_every_line_and_name_and_with_nothing_else(tmp_path: Path) -> None:
@@ -42,6 +42,9 @@ def test_a_strangers_package_is_named_with_its_version_and_hash(
     monkeypatch.syspath_prepend(tmp_path)
     __import__("stranger")
     assert plugin_of("stranger.inner") == f"stranger-dist 2.5 ({hash_of_code(tmp_path / 'stranger')})"
+    assert not is_other_code("stranger.inner", {"plugin": plugin_of("stranger.inner")})
+    assert is_other_code("stranger.inner", {"plugin": "stranger-dist 2.5 (0123456789abcdef)"})
+    assert not is_other_code("stranger.inner", {})  # of a run that did not keep it
     monkeypatch.delitem(sys.modules, "stranger")
     assert plugin_of("detectors.janus") == ""  # whose code and version are the row's own
     assert plugin_of("of_a_single_file") == ""

@@ -53,9 +53,13 @@ def test_a_written_package_installs_passes_the_check_runs_and_is_typed(cli: Cli,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("My Detector",), "'My Detector' is no name for a detector: use small letters, digits and hyphens"),
-        (("janus",), "'janus' is a detector's or a Python module's name already: choose another"),
-        (("json",), "'json' is a detector's or a Python module's name already: choose another"),
+        (("My Detector",), "'My Detector' is no name for a detector: use small letters, digits and single hyphens"),
+        (("my_detector",), "'my_detector' is no name for a detector"),
+        (("a" * 300,), "a letter first, 60 at most"),
+        *(
+            ((name,), f"{name!r} is the name of a detector, of a group")
+            for name in ("janus", "json", "all", "classical")
+        ),
         (("my-own", "-o", "."), ". is there already: choose another folder with -o"),
     ],
 )

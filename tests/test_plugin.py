@@ -59,6 +59,18 @@ def test_everything_it_adds_works_together(plugin_cli, tmp_path):
     brought_by = {row["spec"]["detector"]: row["environment"].get("plugin", "") for row in rows}
     assert brought_by["length"] == ""
     assert re.fullmatch(r"janus-bench-example 0\.1\.0 \([0-9a-f]{16}\)", brought_by["example-zscore"])
+    assert "its code has changed" not in plugin_cli(*run, "--datasets", "example_lan,copy").stderr
+    for path in (plugin_cli.folder / "runs" / "results").iterdir():  # as if the package had been edited since
+        path.write_text(
+            re.sub(r"(janus-bench-example 0\.1\.0 \()[0-9a-f]{16}", r"\g<1>0123456789abcdef", path.read_text())
+        )
+    again = plugin_cli(*run, "--datasets", "example_lan,copy").stderr
+    assert re.search(
+        r"^example-zscore: its code has changed since it made \d runs .* version is still ", again, re.MULTILINE
+    )
+    assert "length: its code" not in again
+    key = next(row["key"] for row in rows if row["spec"]["detector"] == "example-zscore")
+    assert "the code of example-zscore has changed since" in plugin_cli("runs", "why", key).stderr
     board = plugin_cli("leaderboard", "--metric", "example_tpr_at_fpr_10pct", "--format", "example-tsv")
     lines = board.stdout.splitlines()
     assert lines[0] == "detector\tsource\ttarget\tmean"
@@ -76,7 +88,7 @@ def test_a_plugin_that_raises_at_import_is_one_line(plugin_cli):
     assert "RuntimeError: this module" in broken[0]["source"]
     assert "\n" not in broken[0]["source"]
     assert [line for line in done.stderr.splitlines() if "hostile" in line] == [
-        "janus-bench: plugin hostile (janus-bench-hostile) is left out: cannot be loaded: RuntimeError: this module"
+        "janus-bench: plugin hostile (janus-bench-hostile) is left out: cannot be loaded: RuntimeError: this module …"
     ]
     used = plugin_cli("run", "--detectors", "h-broken-import", "--datasets", "alpha,beta")
     assert used.returncode == 4

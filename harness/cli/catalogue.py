@@ -110,7 +110,8 @@ def check(
     with PreparationProgress() as progress:
         results, printed = check_apart(target, lambda name, share: progress(f"checking {target}: {name}", share))
     if printed.strip():
-        console.say(f"{target} printed:\n{printed.rstrip()}")
+        for line in (f"{target} printed:", *printed.rstrip().splitlines()):
+            console.say(line)
     console.table(
         ("check", "status", "message"), [(result.name, result.status, result.message) for result in results], output
     )

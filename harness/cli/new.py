@@ -1,5 +1,7 @@
 """``janus-bench detector new``: a package with a detector that runs at once, to be changed into one's own."""
 
+import re
+import shlex
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
@@ -13,6 +15,7 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.files import why
 
+LONGEST = 60  # Of its letters, so that files can bear the name.
 TEMPLATES = Path(__file__).resolve().parents[1] / "template"
 
 
@@ -22,10 +25,16 @@ def new(
 ) -> None:
     """Write a package with a detector of a few lines: it installs, passes `detector check`, and runs at once."""
     package = name.replace("-", "_")
-    if not (name.isascii() and package.isidentifier() and name == name.lower() and package.strip("_") == package):
-        raise UsageError(f"{name!r} is no name for a detector: use small letters, digits and hyphens, a letter first")
-    if name in plugins.detector_entries() or iskeyword(package) or find_spec(package) is not None:
-        raise UsageError(f"{name!r} is a detector's or a Python module's name already: choose another")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > LONGEST:
+        raise UsageError(
+            f"{name!r} is no name for a detector: use small letters, digits and single hyphens, a letter first, "
+            f"{LONGEST} at most"
+        )
+    taken = {*plugins.detector_entries(), *plugins.presets(), *plugins.detector_groups(), *plugins.detector_families()}
+    if name in taken or iskeyword(package) or find_spec(package) is not None:
+        raise UsageError(
+            f"{name!r} is the name of a detector, of a group of detectors or of a Python module already: choose another"
+        )
     folder = output or Path(name)
     if folder.exists():
         raise UsageError(f"{folder} is there already: choose another folder with -o, or another name")
@@ -39,8 +48,9 @@ def new(
     except OSError as error:
         raise UsageError(f"cannot write {folder} ({why(error)}): choose another folder with -o") from None
     console.say(f"wrote {folder}: the detector is {folder / package / '__init__.py'}. Next:")
+    place = str(folder) if folder.is_absolute() else f"./{folder}"  # without the dot pip takes it for a package's name
     console.out(
-        f"pip install -e {folder}\njanus-bench detector check {name}\n"
+        f"pip install -e {shlex.quote(f'{place}[dev]')}\njanus-bench detector check {name}\n"
         f"janus-bench run --protocol within --detectors {name},iforest --datasets synthetic_office --seeds 42"
     )
 

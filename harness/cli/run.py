@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,8 @@ def run(
         return
 
     fits = plan.only({cell.run_key for cell in plan.record.cells} - final_runs(plan.fits, opened, store.records()))
+    for line in _changed(plan, store.records()):
+        console.say(line)
     for line in estimate(fits, store.records().values(), machine.jobs, runs):
         console.say(line)
     with RunProgress(len(fits)) as watch:
@@ -183,7 +186,8 @@ def run(
     results = Results(store, console.say)
     console.out(show(results.table([plan.record]), renderer), as_json=output == "json")
     keys = {cell.run_key for cell in plan.record.cells} & set(results.records)
-    raise typer.Exit(_conclude(result, [results.records[key] for key in keys], runs, console.retry_command()))
+    labels = {cell.run_key: cell.label for cell in plan.record.cells}
+    raise typer.Exit(_conclude(result, [results.records[key] for key in keys], runs, labels, console.retry_command()))
 
 
 def _too_small(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
@@ -211,7 +215,24 @@ def _overlaid(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
     ]
 
 
-def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: str) -> int:
+def _changed(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
+    """Detectors whose package was edited since it made runs that are reused."""
+    from harness.environment import is_other_code
+
+    runs = [(fit.loaded, records[run.key]) for fit in plan.fits for run in fit.runs if run.key in records]
+    changed = Counter(
+        (loaded.name, str(record.spec["version"]))
+        for loaded, record in runs
+        if record.status == "ok" and is_other_code(loaded.factory.__module__, record.environment)
+    )
+    return [
+        f"{name}: its code has changed since it made {counted(number, 'run')} that are there; they are reused, for its "
+        f"version is still {version}: raise `version` in its Capabilities, and they are run anew"
+        for (name, version), number in changed.items()
+    ]
+
+
+def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, labels: Mapping[str, str], retry: str) -> int:
     """Say how every run of the plan stands, what to do about those that failed, and give the exit code."""
     failed = [record for record in records if record.status != "ok"]
     if result.records:
@@ -220,7 +241,7 @@ def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, retry: s
     if result.interrupted:
         console.say(f"interrupted; what was finished is kept. Go on with: {retry}")
         return 130
-    for line in failures(failed, runs):
+    for line in failures(failed, runs, labels):
         console.say(line)
     if result.gave_up:
         console.say("so many failed that the rest was left (--max-failures)")

@@ -67,11 +67,12 @@ def why(
     output: ListFormat = "table",
 ) -> None:
     """What differs between a stored run's declaration and what the same request would run now."""
+    from harness.environment import is_other_code
     from reports.results.model import Results
 
     results = Results.open(runs, console.say)
     record = _record(key, runs, results.records)
-    spec = _now(record, results, detector)
+    spec, loaded = _now(record, results, detector)
     # what has its default is not in a stored declaration, so that a field that is new makes no run old
     defaults = {field.name: field.default for field in fields(RunSpec) if field.default is not MISSING}
     stored, now = (_flat(json.loads(canonical_json(each))) for each in ({**defaults, **record.spec}, asdict(spec)))
@@ -84,6 +85,11 @@ def why(
     else:
         again = "is reused" if record.status == "ok" else f"ended with {record.status} and is run again"
         console.say(f"{record.key}: nothing differs; asked for again, it {again}")
+    if not changed and is_other_code(loaded.factory.__module__, record.environment):
+        console.say(
+            f"the code of {loaded.name} has changed since, though its version has not: raise `version` in its "
+            "Capabilities, and it is run anew"
+        )
 
 
 def verify(
@@ -157,8 +163,8 @@ def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRe
     raise UsageError(f"no run {asked!r} in {folder}.{suggestion} See: janus-bench runs list --runs {folder}")
 
 
-def _now(record: RunRecord, results: Results, file: str) -> RunSpec:
-    """What the plan that asked for it would make of its cell with what is installed and added now."""
+def _now(record: RunRecord, results: Results, file: str) -> tuple[RunSpec, plugins.LoadedDetector]:
+    """What the plan that asked for it would make of its cell with what is installed and added now, and by what."""
     from harness.plan import DetectorChoice, Settings, make_plan
 
     plan, cell = _asked_for(record.key, results)
@@ -173,7 +179,7 @@ def _now(record: RunRecord, results: Results, file: str) -> RunSpec:
     remade = make_plan(protocol, dict(_datasets(plan)), [choice], settings)
     keys = {each.run_key for each in remade.record.cells if replace(each, run_key=cell.run_key) == cell}
     for spec in (run for fit in remade.fits for run in fit.runs if run.key in keys):
-        return spec
+        return spec, choice.loaded
     raise DataError(f"protocol {plan.protocol} does not ask for this run any more: {cell.label}, seed {cell.seed}")
 
 

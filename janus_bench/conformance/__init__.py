@@ -10,6 +10,7 @@ From code: ``check_detector(MyDetector)`` returns one ``CheckResult`` per check.
 A check that cannot hold is declared with its reason in ``Capabilities.exemptions`` and is then reported, not run.
 """
 
+import functools
 import traceback
 import unittest
 from collections.abc import Callable, Iterable, Iterator
@@ -123,7 +124,9 @@ def _where(error: BaseException) -> str:
     raised in a library; empty where none of it is the detector's."""
     here = Path(__file__).parents[1]
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not Path(frame.filename).is_relative_to(here)
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(here) and frame.filename != functools.__file__  # cached_property
     ]
     if not frames:
         return ""
@@ -133,4 +136,5 @@ def _where(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
+    first, *others = str(error).strip().splitlines() or [""]
+    return f"{first} …" if others else first
