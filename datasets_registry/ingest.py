@@ -210,7 +210,7 @@ def _captures(folder: Path, labels: LabelRows) -> tuple[dict[str, Path], list[st
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:
-    return os.path.commonpath([file.path.parent for file in captures.values()])
+    return os.path.commonpath([file.path.absolute().parent for file in captures.values()])
 
 
 def _total(shards: Mapping[str, Extracted], what: str) -> dict[str, int]:

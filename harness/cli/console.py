@@ -87,6 +87,21 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def never_without_streams() -> None:
+    """What the caller has closed (``>&-``) fails when it is read or written; what is said on standard error is lost.
+    Python has ``None`` there, and the next file that is opened would get the number, and what children print in it."""
+    for number, (name, mode, access) in enumerate(
+        (("stdin", "rb", os.O_WRONLY), ("stdout", "wb", os.O_RDONLY), ("stderr", "wb", os.O_WRONLY))
+    ):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, access)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            unbuffered = os.fdopen(number, mode, buffering=0)  # or what is still buffered fails again at the end
+            setattr(sys, name, io.TextIOWrapper(unbuffered, encoding="utf-8", errors="replace", write_through=True))
+
+
 def never_fail_to_encode() -> None:
     """Print ``?`` for what the encodings of standard output and standard error do not have."""
     for stream in (sys.stdout, sys.stderr):

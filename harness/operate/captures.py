@@ -39,6 +39,8 @@ def captures_of(paths: Sequence[Path], say: Callable[[str], None]) -> dict[str, 
             if not chosen:
                 raise DataError(f"{path}: no capture in it; they end with {', '.join(SUFFIXES[::3])}, packed or not")
             found |= {f"{path.name}/{name}" if len(paths) > 1 else name: file for name, file in chosen.items()}
+        elif path.exists() and not path.is_file():
+            raise DataError(f"{path}: no regular file; `janus-bench score MODEL -` reads a capture that arrives")
         elif path.exists():
             found[path.name if path.name not in found else str(path)] = path
         else:
