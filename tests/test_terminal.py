@@ -340,6 +340,15 @@ def test_standard_output_that_cannot_be_written_is_one_line() -> None:
     assert done.stderr == "janus-bench: cannot write standard output (No space left on device)\n"
 
 
+def test_what_is_said_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("begin " + "x" * 3_000_000 + " end")
+    said = capsys.readouterr().err
+    assert (said[:7], said[-5:], said.count("\n")) == ("begin x", " end\n", 1)
+    assert len(said) < 21_000
+    console.say("y" * 20_000)
+    assert capsys.readouterr().err == "y" * 20_000 + "\n"
+
+
 CLOSED_OUTPUT = "janus-bench: cannot write standard output (Bad file descriptor)\n"
 
 
