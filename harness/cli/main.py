@@ -167,7 +167,7 @@ COMMANDS: dict[str, Later] = {
     ),
     "runs verify": Later(
         "harness.cli.runs:verify",
-        "Read every row, plan, score, truth and model as a whole, and name what is damaged.",
+        "Read every row, plan, score, truth, timeline and model as a whole, and name what is damaged.",
         examples("runs verify --set-aside"),
     ),
     "runs log": Later(
