@@ -3,7 +3,6 @@ benign."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.errors import DataError
+from janus_bench.held import temporary
 from janus_bench.records import NOT_STATED
 
 FEW_FLOWS = 1000
@@ -53,8 +53,8 @@ def benign_dataset(
     captures: Mapping[str, Path], rules: FlowRules, jobs: int, progress: Callable[[str, float], None]
 ) -> Iterator[OpenDataset]:
     """The flows of ``captures``, all of them benign, as a dataset that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="janus-bench-captures-") as folder:
-        destination = Path(folder) / "store"
+    with temporary("janus-bench-captures") as folder:
+        destination = folder / "store"
         ingest_captures(
             {name: CaptureFile(path, "") for name, path in captures.items()},
             lambda _group, flows: _all_benign(flows),
