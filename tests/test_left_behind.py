@@ -15,10 +15,11 @@ import pytest
 from datasets_registry import extraction
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, extract_all
+from harness import handing
 from harness.cli import console
 from harness.models import about_model
 from harness.operate.captures import benign_dataset
-from janus_bench.errors import DataError
+from janus_bench.errors import DataError, JanusBenchError
 from janus_bench.files import written_aside
 from reports.results import index
 from reports.results.folder import RunStore
@@ -244,3 +245,44 @@ def test_captures_that_a_killed_fit_had_read_go_with_the_next_one_and_are_nobody
     with benign_dataset({"x": capture}, FlowRules(), 1, lambda *_: None):
         pass
     assert (len(held), list(temp.iterdir())) == (2, [])
+
+
+ANSWERS = """
+import sys, time
+from pathlib import Path
+from harness import handing
+def at_work(*_):
+    print("at work", flush=True)
+    time.sleep(600)
+handing._detector = at_work
+handing.answered(None, Path(sys.argv[1]), None, None)
+"""
+
+
+def test_the_stage_of_a_task_whose_worker_was_killed_goes_with_the_next_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, temp = tmp_path / "task", tmp_path / "temp"
+    (place / "in").mkdir(parents=True)
+    temp.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    seen = []
+
+    def fails(*_: object) -> None:
+        seen.append(len(list(temp.iterdir())))
+        raise OSError("no such detector")
+
+    monkeypatch.setattr(handing, "_detector", fails)
+
+    def do_another() -> None:
+        with pytest.raises(JanusBenchError, match="no such detector"):
+            handing.answered(None, place, None, None)  # type: ignore[arg-type]
+
+    command = [sys.executable, "-c", ANSWERS, place]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temp)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        do_another()
+        process.kill()
+    do_another()
+    assert (seen, list(temp.iterdir())) == ([2, 1], [])
