@@ -8,7 +8,6 @@ nobody claims is dropped and counted, never taken for benign.
 import hashlib
 import os
 import platform
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +34,7 @@ from datasets_registry.store import BLOCK_FLOWS
 from datasets_registry.stream import KEY_BYTES, StreamWriter
 from datasets_registry.writing import StoreWriter, replacing
 from janus_bench.errors import DataError
+from janus_bench.held import temporary
 from janus_bench.quiet import ignore
 from janus_bench.records import NOT_STATED
 
@@ -133,9 +133,7 @@ def ingest_captures(
     if not captures:
         raise DataError("no captures: there is nothing to read flows from")
     with _shards_in(cache) as folder:
-        shards = extract_all(
-            captures, rules, Path(folder), jobs, lambda text, fraction: progress(text, READING * fraction)
-        )
+        shards = extract_all(captures, rules, folder, jobs, lambda text, fraction: progress(text, READING * fraction))
         if not any(shard.n_flows for shard in shards.values()):
             dropped = say_counts(_total(shards, "dropped"))
             raise DataError(
@@ -183,10 +181,10 @@ def ingest_captures(
 NO_ROWS = {"matched": 0, "unmatched_rows": 0, "ambiguous": 0}
 
 
-def _shards_in(cache: Path | None) -> AbstractContextManager[Path | str]:
+def _shards_in(cache: Path | None) -> AbstractContextManager[Path]:
     """``cache``, made if it is not there, or a temporary folder."""
     if cache is None:
-        return tempfile.TemporaryDirectory(prefix="janus-bench-extracted-")
+        return temporary("janus-bench-extracted")
     cache.mkdir(parents=True, exist_ok=True)
     return nullcontext(cache)
 
@@ -210,7 +208,7 @@ def _captures(folder: Path, labels: LabelRows) -> tuple[dict[str, Path], list[st
 
 
 def _where(captures: Mapping[str, CaptureFile]) -> str:
-    return os.path.commonpath([file.path.parent for file in captures.values()])
+    return os.path.commonpath([file.path.absolute().parent for file in captures.values()])
 
 
 def _total(shards: Mapping[str, Extracted], what: str) -> dict[str, int]:

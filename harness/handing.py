@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from harness.executors import Executor
 from harness.executors.local import LocalExecutor
 from harness.handout import AnsweredTarget, Task, TaskAnswer, ids_file, write_answer
 from harness.jobs import Event, Failed, FitDone, Job, Scored, own_code
+from harness.staging import new_stage, remove_stale
 from janus_bench import one_file
 from janus_bench.errors import JanusBenchError
 from janus_bench.files import link_or_copy, remove_folder
@@ -66,7 +66,8 @@ class Worker:
 
 def answered(task: Task, place: Path, executor: Executor, stop: threading.Event) -> TaskAnswer | None:
     """Do one task and write its answer; None where it was interrupted."""
-    stage = Path(tempfile.mkdtemp(prefix="janus-bench-work-"))
+    remove_stale()  # of those that were killed here
+    stage, held = new_stage()
     try:
         for name in ("work", "scratch", "out"):
             (stage / name).mkdir()
@@ -111,6 +112,8 @@ def answered(task: Task, place: Path, executor: Executor, stop: threading.Event)
         raise JanusBenchError(f"{place}: {error}") from None
     finally:
         remove_folder(stage)
+        if held is not None:
+            os.close(held)
 
 
 _TOLD = set(Task.__dataclass_fields__) - {"detector"}

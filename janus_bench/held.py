@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -57,6 +58,15 @@ def beside(destination: Path, suffix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+
+
+@contextmanager
+def temporary(name: str) -> Iterator[Path]:
+    """An empty folder of this user alone in the temporary folder that vanishes at the end; what killed processes left
+    under the name goes first."""
+    with beside(Path(tempfile.gettempdir()) / name, PART) as folder:
+        folder.chmod(0o700)
+        yield folder
 
 
 def must_be_new(destination: Path) -> None:

@@ -22,11 +22,14 @@ from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from datasets_registry.timeline import timeline
 from harness.cli import leaderboard
+from janus_bench.errors import DataError
+from janus_bench.quiet import ignore
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.incidents import why_not_watched
 from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
+from reports.results.archive import export
 from reports.results.folder import RunStore
 from reports.results.merge import merge
 from reports.results.model import Results
@@ -361,3 +364,15 @@ def test_merge_keeps_timelines(planted: Results, tmp_path: Path) -> None:
     other = write(tmp_path / "other", with_timeline=False)
     merge([other.folder, planted.folder], tmp_path / "both")
     assert records_of(Results.open(tmp_path / "both")) == records_of(planted)
+
+
+def test_a_damaged_timeline_is_neither_merged_nor_archived(planted: Results, tmp_path: Path) -> None:
+    """In a merge it would take the place of the whole one of the other folder."""
+    other = write(tmp_path / "other").folder
+    damaged = other / "timelines" / "pp.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with pytest.raises(DataError, match=f"{damaged} is damaged"):
+        merge([planted.folder, other], tmp_path / "both")
+    with pytest.raises(DataError, match=f"{damaged} is damaged"):
+        export(other, tmp_path / "x.tar.gz", ignore)
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("both", "x.tar.gz")] == []

@@ -97,8 +97,10 @@ def test_a_host_that_talks_to_itself_has_one_5_tuple_in_both_directions(tmp_path
 
 
 def test_optional_and_unknown_columns_spaces_bom_and_quotes(tmp_path):
-    header = "\ufeff" + " , ".join(["extra", *HEADER.split(","), "source", "family", "ts_end", "site"])
-    read = labels(tmp_path, f'x,{ROW},"s, 1",fam,1600000009, lab ', f"x,{ROW},,,,", header=header)
+    header = "\ufeff" + " , ".join(
+        ["extra", *HEADER.split(","), "source", "family", "ts_end", "site", "extra", "^f.*$"]
+    )
+    read = labels(tmp_path, f'x,{ROW},"s, 1",fam,1600000009, lab ,x,x', f"x,{ROW},,,,,,", header=header)
     assert read.rows["source"].to_list() == ["s, 1", "a.pcap"]
     assert read.rows["family"].to_list() == ["fam", "benign"]
     assert read.rows["site"].to_list() == ["lab", ""]
@@ -109,6 +111,8 @@ def test_optional_and_unknown_columns_spaces_bom_and_quotes(tmp_path):
     ("text", "said"),
     [
         ("file,ts_start,src_ip,dst_ip,proto,label\n", ["missing column src_port, dst_port", "labels.csv"]),
+        (f"{HEADER},label\n{ROW},scan\n", ["labels.csv: several columns named label: which one counts?"]),
+        (f"{HEADER}, label,proto \n{ROW},scan,6\n", ["labels.csv: several columns named proto, label: which one"]),
         (HEADER + "\n", ["no rows"]),
         ("", ["not a readable CSV"]),
         (

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,15 +15,18 @@ import pytest
 from datasets_registry import extraction
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.extraction import CaptureFile, extract_all
+from harness import handing
 from harness.cli import console
 from harness.models import about_model
-from janus_bench.errors import DataError
+from harness.operate.captures import benign_dataset
+from janus_bench.errors import DataError, JanusBenchError
 from janus_bench.files import written_aside
 from reports.results import index
 from reports.results.folder import RunStore
 from reports.results.index import write_index
 from reports.results.model import Results
 from reports.statistics.intervals import kept_statistics
+from tests import pcap_builders as build
 from tests.conftest import ROOT
 from tests.test_compare import AUROC, write_folder
 from tests.test_fits import CAPABILITIES
@@ -203,3 +207,82 @@ def test_what_a_killed_reader_was_keeping_goes_when_the_next_one_keeps_it(tmp_pa
         assert left.startswith(".fedcba")
     finally:
         killed(living)
+
+
+FITS = """
+import sys, time
+from pathlib import Path
+from datasets_registry import ingest
+from datasets_registry.capture.rules import FlowRules
+from harness.operate.captures import benign_dataset
+def label(*_):
+    print("at work", flush=True)
+    time.sleep(600)
+ingest._label = label
+with benign_dataset({"x": Path(sys.argv[1])}, FlowRules(), 1, lambda *_: None):
+    pass
+"""
+
+
+def test_captures_that_a_killed_fit_had_read_go_with_the_next_one_and_are_nobody_else_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = build.ethernet(build.ipv4("10.0.0.1", "10.0.0.2", build.TCP, build.tcp(40000, 443, build.SYN, 512)))
+    capture, temp = tmp_path / "x.pcap", tmp_path / "temp"
+    capture.write_bytes(build.pcap([(10**18, flow), (2 * 10**18, flow)]))
+    temp.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    command = [sys.executable, "-c", FITS, capture]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temp)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        held = set(temp.iterdir())
+        assert {path.stat().st_mode & 0o777 for path in held} == {0o700}
+        with benign_dataset({"x": capture}, FlowRules(), 1, lambda *_: None):
+            assert held < set(temp.iterdir())  # what a living one reads stays
+        assert set(temp.iterdir()) == held
+        process.kill()
+    with benign_dataset({"x": capture}, FlowRules(), 1, lambda *_: None):
+        pass
+    assert (len(held), list(temp.iterdir())) == (2, [])
+
+
+ANSWERS = """
+import sys, time
+from pathlib import Path
+from harness import handing
+def at_work(*_):
+    print("at work", flush=True)
+    time.sleep(600)
+handing._detector = at_work
+handing.answered(None, Path(sys.argv[1]), None, None)
+"""
+
+
+def test_the_stage_of_a_task_whose_worker_was_killed_goes_with_the_next_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, temp = tmp_path / "task", tmp_path / "temp"
+    (place / "in").mkdir(parents=True)
+    temp.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    seen = []
+
+    def fails(*_: object) -> None:
+        seen.append(len(list(temp.iterdir())))
+        raise OSError("no such detector")
+
+    monkeypatch.setattr(handing, "_detector", fails)
+
+    def do_another() -> None:
+        with pytest.raises(JanusBenchError, match="no such detector"):
+            handing.answered(None, place, None, None)  # type: ignore[arg-type]
+
+    command = [sys.executable, "-c", ANSWERS, place]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temp)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        do_another()
+        process.kill()
+    do_another()
+    assert (seen, list(temp.iterdir())) == ([2, 1], [])

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import signal
 import struct
 import subprocess
@@ -243,10 +244,12 @@ def test_captures_that_are_cut_empty_or_without_ip_are_a_line_each(network, scan
 def test_what_cannot_be_is_refused_before_anything_is_read(network, scan, tmp_path):
     taken = tmp_path / "taken"
     taken.mkdir()
+    os.mkfifo(tmp_path / "pipe.pcap")
     model = network / "model"
     for kind, said, call in (
         (DataError, "not a model", lambda: scored(taken, scan)),
         (DataError, "no such file", lambda: scored(model, tmp_path / "nothing.pcap")),
+        (DataError, "no regular file", lambda: scored(model, tmp_path / "pipe.pcap")),
         (DataError, "no capture in it", lambda: scored(model, taken)),
         (UsageError, "write p99, fpr=0.001 or alerts=50/day", lambda: scored(model, scan, threshold="99")),
         (UsageError, "takes 9,999 calibration flows", lambda: scored(model, scan, threshold="fpr=0.0001")),
@@ -261,7 +264,16 @@ def test_what_cannot_be_is_refused_before_anything_is_read(network, scan, tmp_pa
         with pytest.raises(kind, match=said) as caught:
             call()
         assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe.pcap", "taken"]
+
+
+def test_captures_without_flows_are_told_by_their_folder_however_they_are_named(tmp_path, monkeypatch):
+    for name in ("one.pcap", "two.pcap"):
+        (tmp_path / name).write_bytes(build.pcap([]))
+    monkeypatch.chdir(tmp_path)
+    for captures in ([Path("one.pcap")], [Path("one.pcap"), tmp_path / "two.pcap"]):
+        with pytest.raises(DataError, match=f"^{tmp_path}: no flow in its {len(captures)} capture"):
+            operate.fit("length", captures, tmp_path / "model")
 
 
 def test_a_model_that_run_left_says_how_to_calibrate_it(network, scan, tmp_path):

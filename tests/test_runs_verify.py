@@ -36,16 +36,19 @@ def test_damage_of_every_kind_is_named_and_set_aside(runs, capsys):
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"split": "random"}))
+    timeline = runs / "timelines" / truth.name
+    timeline.write_bytes(b"")
     model = runs / "models" / "0123"
     model.mkdir()
     named = {damage.path for damage in damage_of(runs)}
-    assert named == {row, scores, truth, plan, model}
+    assert named == {row, scores, truth, timeline, plan, model}
     with pytest.raises(typer.Exit) as left:
         verify(runs)
     assert left.value.exit_code == 3
     told = capsys.readouterr()
     assert all(str(path) in told.out for path in named)
-    assert "5 files" in told.err
+    assert "6 files in" in told.err
+    assert "are damaged" in told.err
     assert all(path.exists() for path in named)  # nothing is moved unless that is asked for
     with pytest.raises(typer.Exit):
         verify(runs, set_aside=True)
@@ -53,4 +56,7 @@ def test_damage_of_every_kind_is_named_and_set_aside(runs, capsys):
     assert not any(path.exists() for path in gone)
     assert all((runs / ASIDE / path.relative_to(runs)).exists() for path in gone)
     assert key not in RunStore.open(runs).records()
+    with pytest.raises(typer.Exit):
+        verify(runs)
+    assert f"1 file in {runs} is damaged" in capsys.readouterr().err
     assert {damage.path for damage in damage_of(runs)} == {truth}  # which the next run writes

@@ -338,3 +338,36 @@ def test_standard_output_that_cannot_be_written_is_one_line() -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "janus-bench: cannot write standard output (No space left on device)\n"
+
+
+def test_what_is_said_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("begin " + "x" * 3_000_000 + " end")
+    said = capsys.readouterr().err
+    assert (said[:7], said[-5:], said.count("\n")) == ("begin x", " end\n", 1)
+    assert len(said) < 21_000
+    console.say("y" * 20_000)
+    assert capsys.readouterr().err == "y" * 20_000 + "\n"
+
+
+CLOSED_OUTPUT = "janus-bench: cannot write standard output (Bad file descriptor)\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        (">&-", "metric list", 2, CLOSED_OUTPUT),
+        ("<&- >&-", "metric list", 2, CLOSED_OUTPUT),
+        (">&-", "--version", 2, CLOSED_OUTPUT),
+        (">&-", "--help", 1, "janus-bench: the operating system: Bad file descriptor; run it again when that is "),
+        ("<&-", "metric list", 0, ""),
+        ("2>&-", "metric list", 0, ""),
+        ("2>&-", "leaderboard --runs nowhere", 3, ""),
+    ],
+)
+def test_streams_that_the_caller_has_closed_are_one_line(closed: str, arguments: str, code: int, said: str) -> None:
+    import subprocess
+
+    program = f"'{sys.executable}' -c 'from harness.cli.main import main; main()' {arguments} {closed}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[: len(said)], done.stderr.count("\n")) == (code, said, min(len(said), 1))
+    assert bool(done.stdout) == (code == 0)

@@ -262,7 +262,7 @@ def test_following_every_advice_leads_to_the_same_numbers_and_honest_folders_mer
     assert all(first.records()[key].metrics == second.records()[key].metrics for key in first.records())
     merged = outcome_of("merge", "one", "two", "-o", "both")
     assert merged.code == 0, merged.err
-    assert "2 runs (2 of them in several folders, alike), 1 plans" in merged.err
+    assert "2 runs (2 of them in several folders, alike), 1 plan\n" in merged.err
     tables = {
         name: outcome_of("leaderboard", "--runs", name, "--no-intervals", "--format", "csv").out
         for name in ("one", "two", "both")

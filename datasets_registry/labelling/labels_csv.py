@@ -1,6 +1,7 @@
 """Read a folder's ``labels.csv``: one row per flow, checked as a whole before anything is matched."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,7 +68,14 @@ def read_labels(folder: Path, benign_words: frozenset[str] = frozenset()) -> Lab
         frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
-    frame = frame.rename({name: name.strip() for name in frame.columns})
+    names = [_AGAIN.sub("", name).strip() for name in frame.columns]
+    if twice := [name for name in (*REQUIRED, *OPTIONAL) if names.count(name) > 1]:
+        raise DataError(f"{path}: several columns named {', '.join(twice)}: which one counts? Leave one of each")
+    frame = frame.select(
+        pl.col(column).alias(name)
+        for column, name in zip(frame.columns, names, strict=True)
+        if name in (*REQUIRED, *OPTIONAL)
+    )
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: missing column {', '.join(missing)}; required are {', '.join(REQUIRED)}")
@@ -118,6 +126,8 @@ def read_labels(folder: Path, benign_words: frozenset[str] = frozenset()) -> Lab
     )
 
 
+_AGAIN = re.compile(r"_duplicated_\d+$")
+"""What polars adds to the name of a column that is there already."""
 _TIME = "seconds since the epoch, or YYYY-MM-DD HH:MM[:SS[.ffffff]] in UTC"
 
 

@@ -17,6 +17,7 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError
 from janus_bench.files import remove_left_behind, why, write_atomically
 
+LONGEST_LINE = 20_000  # Characters of what is said, several times what the longest list of names takes.
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
 
 
@@ -81,10 +82,28 @@ def out(text: str, *, as_json: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """Everything else, a line at a time.  Where it cannot be written there is nobody to tell, and a run goes on."""
+    """Everything else, a line at a time, cut in the middle where it is endless, as a cell of a file may be.  Where it
+    cannot be written there is nobody to tell, and a run goes on."""
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} … {text[-LONGEST_LINE // 2 :]}"
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{visible(text)}\n")
         sys.stderr.flush()
+
+
+def never_without_streams() -> None:
+    """What the caller has closed (``>&-``) fails when it is read or written; what is said on standard error is lost.
+    Python has ``None`` there, and the next file that is opened would get the number, and what children print in it."""
+    for number, (name, mode, access) in enumerate(
+        (("stdin", "rb", os.O_WRONLY), ("stdout", "wb", os.O_RDONLY), ("stderr", "wb", os.O_WRONLY))
+    ):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, access)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            unbuffered = os.fdopen(number, mode, buffering=0)  # or what is still buffered fails again at the end
+            setattr(sys, name, io.TextIOWrapper(unbuffered, encoding="utf-8", errors="replace", write_through=True))
 
 
 def never_fail_to_encode() -> None:

@@ -167,7 +167,7 @@ COMMANDS: dict[str, Later] = {
     ),
     "runs verify": Later(
         "harness.cli.runs:verify",
-        "Read every row, plan, score, truth and model as a whole, and name what is damaged.",
+        "Read every row, plan, score, truth, timeline and model as a whole, and name what is damaged.",
         examples("runs verify --set-aside"),
     ),
     "runs log": Later(
@@ -276,6 +276,7 @@ def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
+    console.never_without_streams()
     console.never_fail_to_encode()
     # what a command makes lives to its end: looking through it all again and again was a quarter of a large plan's time
     gc.set_threshold(100_000)

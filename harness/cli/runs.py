@@ -99,7 +99,7 @@ def verify(
         typer.Option("--set-aside", help="Move what is damaged to the folder `damaged`: the next run makes it anew."),
     ] = False,
 ) -> None:
-    """Read every row, plan, score, truth and model as a whole, and name what is damaged.
+    """Read every row, plan, score, truth, timeline and model as a whole, and name what is damaged.
 
     Exit code: 0 all whole, 3 something is damaged.
     """
@@ -115,8 +115,8 @@ def verify(
     if not found:
         console.say(f"{runs}: everything is whole")
         return
-    done = "are set aside: run again" if set_aside else "are damaged: --set-aside moves them away, to be run again"
-    console.say(f"{counted(len(found), 'file')} in {runs} {done}")
+    done = "set aside: run again" if set_aside else "damaged: --set-aside moves it away, to be run again"
+    console.say(f"{counted(len(found), 'file')} in {runs} {'is' if len(found) == 1 else 'are'} {done}")
     raise typer.Exit(DataError.exit_code)
 
 

@@ -3,7 +3,6 @@ benign."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from datasets_registry.labelling.assignment import Assignment
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from janus_bench.errors import DataError
+from janus_bench.held import temporary
 from janus_bench.records import NOT_STATED
 
 FEW_FLOWS = 1000
@@ -39,6 +39,8 @@ def captures_of(paths: Sequence[Path], say: Callable[[str], None]) -> dict[str, 
             if not chosen:
                 raise DataError(f"{path}: no capture in it; they end with {', '.join(SUFFIXES[::3])}, packed or not")
             found |= {f"{path.name}/{name}" if len(paths) > 1 else name: file for name, file in chosen.items()}
+        elif path.exists() and not path.is_file():
+            raise DataError(f"{path}: no regular file; `janus-bench score MODEL -` reads a capture that arrives")
         elif path.exists():
             found[path.name if path.name not in found else str(path)] = path
         else:
@@ -51,8 +53,8 @@ def benign_dataset(
     captures: Mapping[str, Path], rules: FlowRules, jobs: int, progress: Callable[[str, float], None]
 ) -> Iterator[OpenDataset]:
     """The flows of ``captures``, all of them benign, as a dataset that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="janus-bench-captures-") as folder:
-        destination = Path(folder) / "store"
+    with temporary("janus-bench-captures") as folder:
+        destination = folder / "store"
         ingest_captures(
             {name: CaptureFile(path, "") for name, path in captures.items()},
             lambda _group, flows: _all_benign(flows),

@@ -74,9 +74,11 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _check(store: RunStore) -> None:
-    """Every plan is one, and every ok row has its scores and truth, whole: an archive without them could not be looked
-    into."""
+    """Every plan is one, every ok row has its scores and truth, and these and timelines are whole: an archive without
+    them could not be looked into."""
     store.plans()
+    for data_hash in sorted({str(record.spec["target_hash"]) for record in store.records().values()}):
+        store.timeline(data_hash)
     for record in store.records().values():
         if record.status != "ok":
             continue

@@ -135,11 +135,14 @@ def _equal(one: pl.DataFrame, other: pl.DataFrame, keys: list[str]) -> bool:
 
 
 def _check_truth(parts: Sequence[Results]) -> None:
+    """Truths and timelines are whole: one that is damaged would take the place of another folder's."""
     seen: dict[str, Results] = {}
     for part in parts:
+        for path in sorted((part.folder / "timelines").glob("*.parquet")):
+            part.timeline(path.stem)
         for path in sorted((part.folder / "truth").glob("*.parquet")):
-            first = seen.setdefault(path.stem, part)
-            if first is not part and not _equal(first.truth(path.stem), part.truth(path.stem), ["flow_id"]):
+            truth, first = part.truth(path.stem), seen.setdefault(path.stem, part)
+            if first is not part and not _equal(first.truth(path.stem), truth, ["flow_id"]):
                 raise DataError(
                     f"{first.folder} and {part.folder} have different flows under the data hash "
                     f"{path.stem[:12]}: one of them is damaged"

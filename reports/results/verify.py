@@ -23,10 +23,11 @@ class Damage:
 
 
 def damage_of(folder: Path, progress: Callable[[str, float], None] = ignore) -> Iterator[Damage]:
-    """Rows, plans, scores and truths of ok rows, and models; the index beside them is not asked.  DataError where there
-    are no results.
+    """Rows, plans, scores, truths and timelines of ok rows, and models; the index beside them is not asked.  DataError
+    where there are no results.
 
-    A row whose scores are damaged goes aside with them.  A truth that is damaged goes alone: the next run writes it.
+    A row whose scores are damaged goes aside with them.  A truth or timeline that is damaged goes alone: the next run
+    writes it.
     """
     store = RunStore.open(folder)
     rows, records = sorted((folder / "results").glob("*.json")), []
@@ -50,11 +51,12 @@ def damage_of(folder: Path, progress: Callable[[str, float], None] = ignore) -> 
         except DataError as error:
             yield Damage(scores, str(error), (scores, path))
     for data_hash in sorted({str(record.spec["target_hash"]) for _, record in ok}):
-        try:
-            store.truth(data_hash)
-        except DataError as error:
-            truth = folder / "truth" / f"{data_hash}.parquet"
-            yield Damage(truth, str(error), (truth,))
+        for name, read in (("truth", store.truth), ("timelines", store.timeline)):
+            try:
+                read(data_hash)
+            except DataError as error:
+                path = folder / name / f"{data_hash}.parquet"
+                yield Damage(path, str(error), (path,))
     for model in sorted(path for path in (folder / "models").glob("*") if not path.name.startswith(".")):
         try:
             open_model(model)
