@@ -105,7 +105,9 @@ def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, ex
     cores, chosen = len(os.sched_getaffinity(0)), chosen_executor(executor)
     here = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
     threads = max(1, cores // here)  # which scores may depend on, so they are the same wherever fits run
-    at_once = jobs or (chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here)
+    if executor == IN_PROCESS:
+        here = 1  # whatever was asked for: a process is in one fit at a time
+    at_once = jobs or chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here
     return Machine(at_once, threads, *limits, chosen)
 
 
