@@ -50,7 +50,7 @@ class FolderExecutor:
             answer = read_answer(place)
             if answer is None:
                 hand_out(task, job, self.folder)
-                return Outcome("interrupted", f"handed out in {place}", 0.0, None, handed_out=True)
+                return Outcome("interrupted", str(place), 0.0, None, handed_out=True)
             check_answered(task, answer, place)
         except InvalidScores as error:
             return Outcome("invalid_output", str(error), 0.0, None)
