@@ -74,6 +74,7 @@ def run(
         overlay=overlay,
         device=chosen_device(device, executor),
         params=None if params is None else Path(params),
+        executor=executor,
     )
     machine = machine_for(request.device, jobs, timeout, max_memory, executor)
     ready = checked(request, console.say)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.plan import DetectorChoice, Plan, Settings
     from harness.runner import Machine
     from janus_bench.extensions import ProtocolSpec
+    from janus_bench.plugins import LoadedDetector
     from janus_bench.records import RunRecord
 
 REASONS = 10
@@ -50,6 +51,7 @@ class RunRequest:
     overlay: bool
     device: str
     params: Path | None = None
+    executor: str = "local"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
     for choice in choices:
         for variant in spec.variants:
             for diagonal in (True, False):
-                choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                params = choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                if request.executor.startswith("folder:"):
+                    _check_can_be_handed_out(choice.loaded.declaring(params))
     settings = Settings(request.profile, spec.split or request.split, seeds, request.device, request.overlay)
     return CheckedRequest(spec, choices, _dataset_names(request.datasets, say), settings)
 
@@ -143,6 +147,13 @@ def seeds_of(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in split_requests(text))
     except ValueError:
         raise UsageError(f"--seeds {text!r}: give whole numbers separated by commas, as in 42,43,44") from None
+
+
+def _check_can_be_handed_out(loaded: LoadedDetector) -> None:
+    from harness.executors.handed_out import why_not_handed_out
+
+    if reason := why_not_handed_out(loaded.file or loaded.name, loaded.capabilities.hints != "none"):
+        raise UsageError(f"detector {loaded.name!r}: {reason}")
 
 
 def _detectors(requests: Sequence[str], file: Path | None, say: Say) -> list[DetectorChoice]:
