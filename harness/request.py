@@ -50,7 +50,7 @@ class RunRequest:
     split: str
     overlay: bool
     device: str
-    params: Path | None = None
+    params: Path | Mapping[str, Any] | None = None
     executor: str = "local"
 
 
@@ -156,20 +156,21 @@ def _check_can_be_handed_out(loaded: LoadedDetector) -> None:
         raise UsageError(f"detector {loaded.name!r}: {reason}")
 
 
-def _detectors(requests: Sequence[str], file: Path | None, say: Say) -> list[DetectorChoice]:
+def _detectors(requests: Sequence[str], given: Path | Mapping[str, Any] | None, say: Say) -> list[DetectorChoice]:
     from harness.plan import DetectorChoice
 
-    tables = _parameter_tables(file)
+    tables = _parameter_tables(given)
     choices = []
     for request in _without_groups(requests, say):
-        name, given = parse_request(request)
+        name, bracketed = parse_request(request)
         found = plugins.load_detector(name)
         # rows of a single file bear its name, without the folder that it happens to lie in
         called = found.name if found.file else name
         label = called + request.removeprefix(name)
-        choices.append(DetectorChoice(label, found, {**tables.pop(called, {}), **given}))
+        choices.append(DetectorChoice(label, found, {**tables.pop(called, {}), **bracketed}))
     if tables:
-        raise UsageError(f"{file}: parameters for {', '.join(tables)}, not among the detectors asked for")
+        where = given if isinstance(given, Path) else "params"
+        raise UsageError(f"{where}: parameters for {', '.join(tables)}, not among the detectors asked for")
     return choices
 
 
@@ -195,9 +196,10 @@ def _without_groups(requests: Sequence[str], say: Say) -> Sequence[str]:
     return expanded
 
 
-def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
-    if file is None:
-        return {}
+def _parameter_tables(file: Path | Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Detector → its parameters, of a file or as Python gives them, whose types ``harness.api`` has looked at."""
+    if not isinstance(file, Path):
+        return dict(file or {})
     try:
         tables, _ = read_toml(file)
     except Unreadable as error:
