@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from janus_bench.errors import DataError, UsageError
+from harness.jobs import short
+from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import split_requests
+from janus_bench.stored import mismatch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +33,7 @@ def _whole(seeds: Iterable[int]) -> tuple[int, ...]:
         found = tuple(seeds)
         if all(isinstance(seed, int) for seed in found):
             return found
-    raise UsageError(f"seeds={seeds!r}: give whole numbers in a sequence, as in seeds=[42, 43]")
+    raise _refused("seeds", seeds, "whole numbers in a sequence, as in seeds=[42, 43]")
 
 
 def run(
@@ -48,14 +50,18 @@ def run(
     timeout: str = "2h",
     max_memory: str = "",
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    params: str | Path | None = None,
+    params: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
     executor: str = "local",
 ) -> OpenResults:
     """Fit every detector on every source and score every target; what is there already is not run again.
 
-    A run that failed is a row of the result, with a line that says where its log is.  An interrupt keeps what was
-    finished and is raised again.
+    ``params``: detector → its parameters, or a TOML file with a table of each.
+
+    The result is all of the table that was run, as ``open_results(runs)`` reads it: detectors that were asked for in
+    an earlier call are rows of it, too.  A run that failed is one, with a line that says where its log is.  An
+    interrupt keeps what was finished and is raised again.
     """
+    import harness.cli.run as command
     from harness.cli import console
     from harness.cli.options import chosen_device
     from harness.cli.progress import PreparationProgress
@@ -64,20 +70,34 @@ def run(
     from reports.notebook import open_results
     from reports.results.folder import RunStore
 
+    _as_the_command_takes(
+        command.run,
+        protocol=protocol,
+        profile=profile,
+        split=split,
+        overlay=overlay,
+        jobs=jobs,
+        timeout=timeout,
+        max_memory=max_memory,
+        device=device,
+        executor=executor,
+    )
     request = RunRequest(
         protocol=protocol,
-        detectors=_names(detectors),
-        datasets=_names(datasets),
+        detectors=_names("detectors", detectors, '"knn,./mine.py" or ["knn", "./mine.py:MyClass"]'),
+        datasets=_names("datasets", datasets, '"office,plant" or ["office", "plant"]'),
         seeds=_whole(seeds),
         profile=profile,
         split=split,
         overlay=overlay,
         device=chosen_device(device, executor),
-        params=None if params is None else Path(params),
+        params=_params(params),
+        executor=executor,
     )
+    folder = _path("runs", runs)
     machine = machine_for(request.device, jobs, timeout, max_memory, executor)
     ready = checked(request, console.say)
-    store = RunStore.create(Path(runs))
+    store = RunStore.create(folder)
     with PreparationProgress() as progress:
         plan, opened = ready.plan(progress)
     if executor == IN_PROCESS:
@@ -91,9 +111,9 @@ def run(
     if result.handed_out:
         console.say(handed_out(result.handed_out, executor))
     labels = {cell.run_key: cell.label for cell in plan.record.cells}
-    for line in failures(list(store.records_of(wanted).values()), Path(runs), labels):
+    for line in failures(list(store.records_of(wanted).values()), folder, labels):
         console.say(line)
-    return open_results(runs)
+    return open_results(folder)
 
 
 def fit(detector: str, captures: Names | Path, output: str | Path, **options: Any) -> SavedModel:
@@ -102,8 +122,10 @@ def fit(detector: str, captures: Names | Path, output: str | Path, **options: An
     from harness.cli import operate
     from janus_bench.models import open_model
 
-    operate.fit(detector, _paths(captures), Path(output), **options)
-    return open_model(Path(output))
+    _as_the_command_takes(operate.fit, detector=detector, **options)
+    folder = _path("output", output)
+    operate.fit(detector, _paths(captures), folder, **options)
+    return open_model(folder)
 
 
 def score(
@@ -114,8 +136,10 @@ def score(
     import typer
 
     from harness.cli import operate
+    from janus_bench.models import SavedModel
 
-    folder = Path(model) if isinstance(model, str | Path) else model.folder
+    _as_the_command_takes(operate.score, threshold=threshold, everything=everything)
+    folder = model.folder if isinstance(model, SavedModel) else _path("model", model)
     with tempfile.TemporaryDirectory(prefix="janus-bench-scores-") as place:
         file = Path(place) / "flows.jsonl"
         try:
@@ -145,15 +169,55 @@ def datasets() -> pl.DataFrame:
     return pl.DataFrame(overview(), schema, orient="row")
 
 
-def _names(given: Names) -> Sequence[str]:
-    names = split_requests(given) if isinstance(given, str) else list(given)
-    if given and not names:
-        raise UsageError(f"{given!r} names nothing: leave it out, or name at least one")
+def _as_the_command_takes(command: Callable[..., None], **given: object) -> None:
+    """UsageError for a value that the option of that name does not take, with what the option is for."""
+    options = get_type_hints(command, include_extras=True)
+    del options["return"]
+    for name, value in given.items():
+        if name not in options:
+            raise unknown("option", name, options)
+        kind, option = options[name].__origin__, options[name].__metadata__[0]
+        wrong = mismatch(value, kind, name)
+        least = getattr(option, "min", None)
+        if not wrong and least is not None and value is not None and value < least:  # type: ignore[operator]
+            wrong = f"{name} is {value}, expected at least {least}"
+        if wrong:
+            raise UsageError(f"{wrong} ({option.help.rstrip('.')})")
+
+
+def _refused(name: str, given: object, wanted: str) -> UsageError:
+    """To be raised by the caller; in one line, whatever was given (a frame has many)."""
+    return UsageError(f"{name}={short(repr(given))}: give {wanted}")
+
+
+def _names(name: str, given: Names, example: str) -> Sequence[str]:
+    if isinstance(given, str):
+        if given and not split_requests(given):
+            raise UsageError(f"{given!r} names nothing: leave it out, or name at least one")
+        return split_requests(given)
+    names = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(each, str) for each in names):
+        raise _refused(name, given, f"text as on the command line, or a sequence of texts, as in {example}")
     return names
 
 
+def _params(given: object) -> Path | Mapping[str, Any] | None:
+    if not isinstance(given, Mapping):
+        return None if given is None else _path("params", given)
+    if not all(isinstance(each, Mapping) for each in given.values()):
+        raise _refused("params", given, "a mapping for each detector, as in params={'knn': {'k': 3}}")
+    return given
+
+
+def _path(name: str, given: object) -> Path:
+    if not isinstance(given, str | Path):
+        raise _refused(name, given, "a path, as text or pathlib.Path")
+    return Path(given)
+
+
 def _paths(captures: Names | Path) -> list[Path]:
-    return [Path(captures)] if isinstance(captures, str | Path) else [Path(capture) for capture in captures]
+    several = captures if isinstance(captures, Iterable) and not isinstance(captures, str) else [captures]
+    return [_path("captures", capture) for capture in several]
 
 
 def _flows(file: Path) -> pl.DataFrame:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from harness.executors import Executor
 from harness.executors.local import LocalExecutor
-from harness.handout import AnsweredTarget, Task, TaskAnswer, ids_file, write_answer
+from harness.handout import AnsweredTarget, Task, TaskAnswer, check_inputs, ids_file, write_answer
 from harness.jobs import Event, Failed, FitDone, Job, Scored, own_code
 from harness.staging import new_stage, remove_stale
 from janus_bench import one_file
 from janus_bench.errors import JanusBenchError
-from janus_bench.files import link_or_copy, remove_folder
+from janus_bench.files import link_or_copy, remove_folder, why
 from janus_bench.held import hold
 
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ class Worker:
         self.interrupted = False
 
     def run(self) -> int:
-        """How many did not end well."""
+        """How many did not end well; what is wrong with one is a line, and costs no other."""
         with LocalExecutor() as executor, ThreadPoolExecutor(self._jobs) as pool:
             futures = [pool.submit(self._do, executor, number, *task) for number, task in enumerate(self._tasks, 1)]
             try:
@@ -51,8 +51,14 @@ class Worker:
         except BlockingIOError:
             self._say(f"{title}: another worker is at it")
             return True
+        except OSError as error:
+            self._say(f"{title}: {place}: {why(error)}")
+            return False
         try:
             answer = answered(task, place, executor, self._stop)
+        except JanusBenchError as error:
+            self._say(f"{title}: {error}")
+            return False
         finally:
             if handle is not None:
                 os.close(handle)
@@ -65,10 +71,12 @@ class Worker:
 
 
 def answered(task: Task, place: Path, executor: Executor, stop: threading.Event) -> TaskAnswer | None:
-    """Do one task and write its answer; None where it was interrupted."""
+    """Do one task and write its answer; None where it was interrupted, JanusBenchError where there is none to write."""
     remove_stale()  # of those that were killed here
     stage, held = new_stage()
     try:
+        check_inputs(task, place)
+        (place / "out").mkdir(exist_ok=True)  # who wants a fit done again removes it
         for name in ("work", "scratch", "out"):
             (stage / name).mkdir()
         shutil.copytree(place / "in", stage / "in", copy_function=link_or_copy)
@@ -109,7 +117,7 @@ def answered(task: Task, place: Path, executor: Executor, stop: threading.Event)
         write_answer(place, answer, outcome.log)
         return answer
     except OSError as error:
-        raise JanusBenchError(f"{place}: {error}") from None
+        raise JanusBenchError(f"{error.filename or place}: {why(error)}") from None
     finally:
         remove_folder(stage)
         if held is not None:

@@ -9,8 +9,9 @@ back.
                             ``<role>.ids.npy``, the ids that they belong to, as they were handed out
 <name>/out/log              what the fit printed
 
-The name begins the fingerprint, which is made of all that is handed out: the same fit of the same data is the same
-folder, and an answer to anything else is refused.
+The name begins the fingerprint, which is made of ``job.json`` and of every file below ``in/``: the same fit of the
+same data is the same folder, and an answer to anything else is refused.  A detector that is a file of its own is in it
+by its version, which is made of the file's content, and which whoever does the fit looks at.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.jobs import Job, JobTarget
 from janus_bench import one_file
@@ -30,6 +31,9 @@ from janus_bench.errors import DataError, InvalidScores, UsageError
 from janus_bench.files import PART, checksum, remove_folder, why, write_atomically
 from janus_bench.records import Status, canonical_json
 from janus_bench.stored import Unreadable, read_array, read_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMAT = 1
 SHOWN = 16  # Characters of a fingerprint that name its folder.
@@ -95,14 +99,28 @@ def task_of(job: Job) -> Task:
         detector=detector,
         **{name: getattr(job, name) for name in Task.__dataclass_fields__ if name in _SHARED},
     )
-    digest = hashlib.sha256(canonical_json(asdict(told)).encode())
-    folder = Path(job.folder) / "in"
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)} {checksum(path)}\n".encode())
-    return replace(told, fingerprint=digest.hexdigest())
+    return replace(told, fingerprint=_fingerprint(told, Path(job.folder) / "in"))
 
 
 _SHARED = set(Job.__dataclass_fields__) - {"detector"}
+
+
+def _fingerprint(task: Task, inputs: Path) -> str:
+    """Of the task and its inputs; what a file manager leaves among them (``.DS_Store``) is none."""
+    digest = hashlib.sha256(canonical_json(asdict(replace(task, fingerprint=""))).encode())
+    for path in sorted(path for path in inputs.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        digest.update(f"{path.relative_to(inputs)} {checksum(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_inputs(task: Task, place: Path) -> None:
+    """DataError unless ``job.json`` and ``in/`` are what was handed out: whatever scores came of others would be
+    scores of other flows."""
+    if _fingerprint(task, place / "in") != task.fingerprint:
+        raise DataError(
+            f"the inputs do not match what was handed out (fingerprint of {JOB} and in/): copy {place} again, or "
+            "remove it and have it handed out again"
+        )
 
 
 def place_of(task: Task, folder: Path) -> Path:
@@ -150,10 +168,13 @@ def read_task(place: Path) -> Task:
     try:
         fields = read_json(place / JOB, Mapping[str, Any])
         if fields.get("format") != FORMAT:
-            raise UsageError(f"{place / JOB} has format {fields.get('format')}, this janus-bench reads {FORMAT}")
+            raise UsageError(
+                f"{place / JOB} has format {fields.get('format')}, this janus-bench reads {FORMAT}: install the one "
+                "that handed it out"
+            )
         fields = read_json(place / JOB, Task)
     except Unreadable as error:
-        raise DataError(f"{place / JOB} is damaged ({error}): have it handed out again") from None
+        raise DataError(f"{place / JOB} is damaged ({error}): remove {place} and have it handed out again") from None
     targets = tuple(JobTarget(**target) for target in fields["targets"])
     return Task(**fields | {"targets": targets, "train": tuple(fields["train"]), "scores": tuple(fields["scores"])})
 
@@ -189,16 +210,38 @@ def check_answered(task: Task, answer: TaskAnswer, place: Path) -> None:
         )
 
 
-def check_ids(target: JobTarget, place: Path, staged: Path) -> None:
-    """InvalidScores unless each role of the target has the ids that were handed out, in their order."""
+def check_target(task: Task, target: JobTarget, place: Path, inputs: Path) -> None:
+    """InvalidScores unless each role of the target has the ids that were handed out (``inputs``), in their order, and
+    scores of all of them."""
     import numpy as np
 
+    from harness.scored import read_scores
+
+    out = place / "out" / target.name
     for role, batch in target.score.items():
-        path = place / "out" / target.name / ids_file(role)
-        try:
-            given = read_array(path, mapped=False)
-        except Unreadable as error:
-            raise InvalidScores(f"{path} cannot be read: {error}") from None
-        asked = read_array(staged / "in" / batch / "ids" / "ids.npy")
+        given, asked = _ids(out / ids_file(role)), _ids(inputs / batch / "ids" / "ids.npy")
         if given.dtype != asked.dtype or not np.array_equal(given, asked):
-            raise InvalidScores(f"{path} does not hold the ids that were handed out, in their order")
+            raise InvalidScores(f"{out / ids_file(role)} does not hold the ids that were handed out, in their order")
+        try:
+            read_scores(out / f"{role}.npy", (len(asked), len(task.scores)))
+        except InvalidScores as error:
+            raise InvalidScores(f"{out}/{error}") from None  # which of all tasks is said by the folder alone
+
+
+def _ids(path: Path) -> NDArray[Any]:
+    try:
+        return read_array(path, mapped=False)
+    except Unreadable as error:
+        raise InvalidScores(f"{path} cannot be read: {error}") from None
+
+
+def is_done(task: Task, place: Path) -> bool:
+    """Whether there is an answer that went well; InvalidScores where there is one that ``run`` refuses."""
+    answer = read_answer(place)
+    if answer is None:
+        return False
+    check_answered(task, answer, place)
+    if answer.ok:
+        for target in task.targets:
+            check_target(task, target, place, place / "in")
+    return answer.ok

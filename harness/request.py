@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.plan import DetectorChoice, Plan, Settings
     from harness.runner import Machine
     from janus_bench.extensions import ProtocolSpec
+    from janus_bench.plugins import LoadedDetector
     from janus_bench.records import RunRecord
 
 REASONS = 10
@@ -49,7 +50,8 @@ class RunRequest:
     split: str
     overlay: bool
     device: str
-    params: Path | None = None
+    params: Path | Mapping[str, Any] | None = None
+    executor: str = "local"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
     for choice in choices:
         for variant in spec.variants:
             for diagonal in (True, False):
-                choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                params = choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                if request.executor.startswith("folder:"):
+                    _check_can_be_handed_out(choice.loaded.declaring(params))
     settings = Settings(request.profile, spec.split or request.split, seeds, request.device, request.overlay)
     return CheckedRequest(spec, choices, _dataset_names(request.datasets, say), settings)
 
@@ -105,7 +109,9 @@ def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, ex
     cores, chosen = len(os.sched_getaffinity(0)), chosen_executor(executor)
     here = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
     threads = max(1, cores // here)  # which scores may depend on, so they are the same wherever fits run
-    at_once = jobs or (chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here)
+    if executor == IN_PROCESS:
+        here = 1  # whatever was asked for: a process is in one fit at a time
+    at_once = jobs or chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here
     return Machine(at_once, threads, *limits, chosen)
 
 
@@ -143,20 +149,28 @@ def seeds_of(text: str) -> tuple[int, ...]:
         raise UsageError(f"--seeds {text!r}: give whole numbers separated by commas, as in 42,43,44") from None
 
 
-def _detectors(requests: Sequence[str], file: Path | None, say: Say) -> list[DetectorChoice]:
+def _check_can_be_handed_out(loaded: LoadedDetector) -> None:
+    from harness.executors.handed_out import why_not_handed_out
+
+    if reason := why_not_handed_out(loaded.file or loaded.name, loaded.capabilities.hints != "none"):
+        raise UsageError(f"detector {loaded.name!r}: {reason}")
+
+
+def _detectors(requests: Sequence[str], given: Path | Mapping[str, Any] | None, say: Say) -> list[DetectorChoice]:
     from harness.plan import DetectorChoice
 
-    tables = _parameter_tables(file)
+    tables = _parameter_tables(given)
     choices = []
     for request in _without_groups(requests, say):
-        name, given = parse_request(request)
+        name, bracketed = parse_request(request)
         found = plugins.load_detector(name)
         # rows of a single file bear its name, without the folder that it happens to lie in
         called = found.name if found.file else name
         label = called + request.removeprefix(name)
-        choices.append(DetectorChoice(label, found, {**tables.pop(called, {}), **given}))
+        choices.append(DetectorChoice(label, found, {**tables.pop(called, {}), **bracketed}))
     if tables:
-        raise UsageError(f"{file}: parameters for {', '.join(tables)}, not among the detectors asked for")
+        where = given if isinstance(given, Path) else "params"
+        raise UsageError(f"{where}: parameters for {', '.join(tables)}, not among the detectors asked for")
     return choices
 
 
@@ -182,9 +196,10 @@ def _without_groups(requests: Sequence[str], say: Say) -> Sequence[str]:
     return expanded
 
 
-def _parameter_tables(file: Path | None) -> dict[str, Mapping[str, Any]]:
-    if file is None:
-        return {}
+def _parameter_tables(file: Path | Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Detector → its parameters, of a file or as Python gives them, whose types ``harness.api`` has looked at."""
+    if not isinstance(file, Path):
+        return dict(file or {})
     try:
         tables, _ = read_toml(file)
     except Unreadable as error:

@@ -48,6 +48,7 @@ class Observer(Protocol):
     def fit_started(self, fit: Fit) -> None: ...
     def fit_progress(self, fit: Fit, fraction: float, text: str) -> None: ...
     def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None: ...
+    def fit_handed_out(self, fit: Fit, where: str) -> None: ...
     def message(self, line: str) -> None: ...
 
 
@@ -128,7 +129,7 @@ def run_plan(
     result.gave_up = stop.gave_up
     result.interrupted |= stop.is_set() and not stop.gave_up  # also where a fit of this very process was interrupted
     result.reused += sum(len(fit.reused) for fit in fits)
-    result.handed_out = sum(fit.handed_out for fit in fits)
+    result.handed_out = sum(fit.handed_out != "" for fit in fits)
     return result
 
 
@@ -219,7 +220,7 @@ class _FitRun:
             stop,
         )
         self._records: list[RunRecord] = []
-        self.handed_out = False
+        self.handed_out = ""  # Where, if somebody else does it: there are no rows yet.
         self.reused: list[RunRecord] = []  # What another run of this moment has finished.
         self._fit_s: float | None = None
         self._fit_cpu_s: float | None = None
@@ -273,7 +274,9 @@ class _FitRun:
                 self._do(missing, stages)
             else:
                 stages.release(None, self.batches.values())
-        if begins:
+        if self.handed_out:
+            self._observer.fit_handed_out(self._fit, self.handed_out)
+        elif begins:
             self._observer.fit_finished(self._fit, self.reused + self._records)
         return self._records
 
@@ -324,8 +327,7 @@ class _FitRun:
         finally:
             stages.release(folder, self.batches.values())
         if outcome.handed_out:
-            self.handed_out = True
-            self._observer.message(f"{self._fit.title}: {outcome.reason}")
+            self.handed_out = outcome.reason
             return
         self._finish(list(self._runs.values()), outcome)
 

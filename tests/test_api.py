@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,10 +88,41 @@ def test_what_is_there_is_not_run_again_and_a_mistake_is_one_line(
         ({"detectors": "length", "seeds": ()}, "--seeds '': give at least one seed"),
         ({"detectors": "length", "timeout": "30"}, "--timeout '30': give a number above 0 with its unit"),
         ({"detectors": "length", "datasets": ["alfa"]}, "Did you mean 'alpha'"),
+        (
+            {"timeout": 30},
+            "timeout is 30, expected text (Longest time for one fit with its scoring, with unit: 90s, 2h)",
+        ),
+        ({"max_memory": 8}, "max_memory is 8, expected text"),
+        ({"profile": "x"}, 'profile is "x", expected one of quick, paper'),
+        ({"split": "x"}, 'split is "x", expected one of grouped, random'),
+        ({"device": "x"}, 'device is "x", expected one of auto, cpu, cuda'),
+        ({"jobs": 0}, "jobs is 0, expected at least 1"),
+        ({"jobs": 1.5}, "jobs is 1.5, expected a whole number"),
+        ({"executor": None}, "executor is null, expected text"),
+        ({"protocol": 5}, "protocol is 5, expected text"),
+        ({"detectors": Cli}, '["knn", "./mine.py:MyClass"]'),
+        ({"detectors": [Cli]}, '["knn", "./mine.py:MyClass"]'),
+        ({"detectors": again.rows}, "detectors=shape: "),
+        ({"datasets": None}, "datasets=None: give text as on the command line"),
+        ({"runs": 5}, "runs=5: give a path"),
+        ({"params": 5}, "params=5: give a path"),
+        ({"params": {"length": 5}}, "params={'length': 5}: give a mapping for each detector"),
+        ({"params": {"knn": {"k": 3}}}, "params: parameters for knn, not among the detectors asked for"),
+        ({"detectors": "knn", "params": {"knn": {"k": 0}}}, "detector 'knn': k=0 must be a whole number ≥ 1"),
     ):
-        with pytest.raises(UsageError, match=words) as found:
-            janus_bench.run(**options)
+        with pytest.raises(UsageError, match=re.escape(words)) as found:
+            janus_bench.run(**{"detectors": "length"} | options)
         assert "\n" not in str(found.value)
+
+
+def test_parameters_are_a_mapping_or_a_file_of_the_same(ran: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ran)
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
+    asked: dict[str, Any] = {"detectors": "knn", "protocol": "within", "seeds": [42], "runs": "with_parameters"}
+    mapping = janus_bench.run(**asked, params={"knn": {"k": 3}}).runs
+    (ran / "params.toml").write_text("[knn]\nk = 3\n")
+    assert janus_bench.run(**asked, params="params.toml").runs["key"].to_list() == mapping["key"].to_list()
+    assert janus_bench.run(**asked).runs["key"].to_list() != mapping["key"].to_list()
 
 
 def test_datasets_are_those_that_the_command_lists(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +147,16 @@ def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypat
     assert (everything["packets_sent"] >= 1).all()
     with pytest.raises(DataError, match=r"none: no such file or folder"):
         janus_bench.score(model, tmp_path / "none")
+    for options, words in (
+        ({"profile": "x"}, 'profile is "x", expected one of quick, paper'),
+        ({"seed": -1}, "seed is -1, expected at least 0"),
+        ({"sead": 1}, "unknown option 'sead'. Did you mean 'seed'?"),
+        ({"captures": 5}, "captures=5: give a path"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(words)):
+            janus_bench.fit(**{"detector": "length", "captures": captures, "output": tmp_path / "other"} | options)
+    with pytest.raises(UsageError, match="threshold is 90, expected text"):
+        janus_bench.score(model, captures, threshold=90)  # type: ignore[arg-type]
 
 
 def test_a_fit_that_dies_is_one_line_with_the_end_of_its_log(

@@ -4,9 +4,12 @@ was altered is refused."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,10 @@ import pytest
 
 import janus_bench
 from harness.executors.choice import chosen_executor
+from harness.executors.handed_out import FolderExecutor
 from janus_bench.errors import UsageError
 from reports.results.folder import RunStore
-from tests.conftest import Cli
+from tests.conftest import ROOT, Cli
 
 pytestmark = pytest.mark.xdist_group("handout")  # one process makes the folder that all look at
 
@@ -118,6 +122,8 @@ def altered(folder: Path, how: str) -> None:
             np.save(scores, values)
         elif how == "fewer":
             np.save(scores, values[1:])
+        elif how == "objects":
+            np.save(scores, values.astype(object))
         elif how == "link":
             shutil.move(scores, out / "elsewhere.npy")
             scores.symlink_to(out / "elsewhere.npy")
@@ -130,17 +136,18 @@ def altered(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("ids", "test.ids.npy does not hold the ids that were handed out, in their order"),
-        ("no ids", "test.ids.npy cannot be read: No such file or directory"),
-        ("missing", "test.npy is missing"),
-        ("nan", "test.npy holds scores of 1 flows that are no finite numbers"),
-        ("fewer", "test.npy holds "),
-        ("link", "test.npy is not a regular file"),
-        ("foreign", "answers another task (fingerprint 0000000000000000, asked for "),
-        ("junk", 'is no answer: targets.t0.score_s is "fast"'),
+        ("ids", "t0/test.ids.npy does not hold the ids that were handed out, in their order"),
+        ("no ids", "t0/test.ids.npy cannot be read: No such file or directory"),
+        ("missing", "t0/test.npy cannot be read: No such file or directory"),
+        ("nan", "t0/test.npy holds scores that are not finite, of 1 flow"),
+        ("objects", "t0/test.npy cannot be read: it holds Python objects"),
+        ("fewer", "t0/test.npy holds "),
+        ("link", "t0/test.npy is not a regular file"),
+        ("foreign", "answer.json answers another task (fingerprint 0000000000000000, asked for "),
+        ("junk", 'answer.json is no answer: targets.t0.score_s is "fast"'),
     ],
 )
-def test_what_was_altered_is_a_row_with_its_reason(
+def test_what_was_altered_is_a_row_whose_reason_names_the_task_and_what_to_do(
     place: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
 ) -> None:
     shutil.copytree(place / "tasks", tmp_path / "tasks")
@@ -149,22 +156,70 @@ def test_what_was_altered_is_a_row_with_its_reason(
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     refused = janus_bench.run("knn", **ASKED, executor="folder:tasks").runs
     assert refused["status"].to_list() == ["invalid_output"] * 2
-    assert all(said in reason and "\n" not in reason for reason in refused["reason"])
+    assert {reason.split("/")[1] for reason in refused["reason"]} < {path.name for path in Path("tasks").iterdir()}
+    for reason in refused["reason"]:
+        assert re.fullmatch(
+            rf"tasks/\w+/out/{re.escape(said)}[^\n]*; mend it, or `janus-bench work tasks` does it again", reason
+        )
+
+
+def test_a_bad_task_costs_itself_alone_and_what_run_would_refuse_is_done_again(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "tasks", tmp_path / "tasks")
+    work = Cli(sys.executable, tmp_path / "no home", tmp_path)
+    damaged, *whole = sorted((tmp_path / "tasks").iterdir())
+    emptied, tampered, refused = whole
+    before = {path: path.read_bytes() for task in whole for path in task.glob("out/t0/*.npy")}
+    (damaged / "job.json").write_text("{")
+    shutil.rmtree(emptied / "out")  # the obvious way to have it done again
+    shutil.rmtree(tampered / "out")
+    flows = tampered / "in" / "t0_test" / "features" / "features.npy"
+    content = flows.read_bytes()
+    flows.chmod(0o644)
+    flows.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    np.save(refused / "out" / "t0" / "test.npy", np.zeros((3, 1)))
+    (refused / "in" / ".DS_Store").touch()  # a file manager's
+
+    done = work("work", "tasks")
+    assert done.returncode == 1
+    assert "3 fits to do, 0 done already" in done.stderr
+    assert "2 done, 2 not" in done.stderr
+    said = done.stderr.splitlines()
+    for task, words in (
+        (damaged, f"tasks/{damaged.name}/job.json is damaged (it is not JSON"),
+        (damaged, f"remove tasks/{damaged.name} and have it handed out again"),
+        (emptied, ": ok in "),
+        (tampered, "the inputs do not match what was handed out"),
+        (refused, f"refused, so done again: tasks/{refused.name}/out/t0/test.npy holds 3 × 1 float64 and not "),
+        (refused, ": ok in "),
+    ):
+        assert [line for line in said if task.name in line and words in line], words
+    assert not (tampered / "out").exists()
+
+    flows.write_bytes(content)
+    told = json.loads((emptied / "job.json").read_text())
+    (emptied / "job.json").write_text(json.dumps(told | {"seed": 43}))
+    assert "1 fit to do, 2 done already" in work("work", "tasks").stderr
+    assert {path: path.read_bytes() for path in before} == before
+    shutil.rmtree(emptied / "out")
+    assert "the inputs do not match what was handed out" in work("work", "tasks").stderr
 
 
 def test_a_task_of_other_data_is_another_task_and_an_own_program_needs_little(
-    place: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Another seed is handed out anew beside what is there; scores by a program of one's own that knows only the
     folder are taken."""
     shutil.copytree(place / "tasks", tmp_path / "tasks")
     before = set((tmp_path / "tasks").iterdir())
     monkeypatch.chdir(tmp_path)
+    capfd.readouterr()
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
     asked = {**ASKED, "seeds": [43], "executor": "folder:tasks"}
     janus_bench.run("knn", **asked)
     new = set((tmp_path / "tasks").iterdir()) - before
     assert len(new) == 2
+    counted = [line for line in capfd.readouterr().err.splitlines() if line.startswith("[")]
+    assert {line.partition(": handed out in ")[2] for line in counted} == {f"tasks/{task.name}" for task in new}
     for task in new:
         told = json.loads((task / "job.json").read_text())
         assert told["scores"] == ["score"]
@@ -180,14 +235,43 @@ def test_a_task_of_other_data_is_another_task_and_an_own_program_needs_little(
         assert set(record.cost.values()) == {None}
 
 
-def test_who_is_told_of_attacks_is_handed_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hinted = MINE.replace("calibrates=True", "calibrates=True, hints='few_shot'")
-    (tmp_path / "told.py").write_text(hinted)
+@pytest.mark.parametrize(
+    ("detector", "said"),
+    [
+        ("./told.py", "'told': it is told which flows are attacks, which is never handed out"),
+        ("shafir[select=few_shot]", "'shafir': it is told which flows are attacks, which is never handed out"),
+        (f"exec:{ROOT}/examples/programs/zscore.toml", "'zscore': it is a program of this machine, which is not"),
+    ],
+)
+def test_what_is_never_handed_out_is_refused_before_anything_starts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, said: str
+) -> None:
+    (tmp_path / "told.py").write_text(MINE.replace("calibrates=True", "calibrates=True, hints='few_shot'"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JANUS_BENCH_HOME", str(home))
-    refused = janus_bench.run("./told.py", **ASKED, executor="folder:tasks").runs
-    assert all("told which flows are attacks, which is never handed out" in reason for reason in refused["reason"])
+    with pytest.raises(UsageError, match=re.escape(said)):
+        janus_bench.run(["knn", detector], **ASKED, executor="folder:tasks")
     assert not (tmp_path / "tasks").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_with_hints_is_not_handed_out_whoever_asks(tmp_path: Path) -> None:
+    job: Any = SimpleNamespace(detector="told", hints="hints", folder=str(tmp_path))
+    outcome = FolderExecutor(tmp_path / "tasks").run(job, threading.Event(), print)
+    assert (outcome.status, outcome.handed_out) == ("error", False)
+    assert not (tmp_path / "tasks").exists()
+
+
+def test_a_folder_that_cannot_be_is_one_line_and_one_that_can_is_not_made(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for wrong in ("/proc/xx", "file", "file/below"):
+        with pytest.raises(
+            UsageError, match=rf"^--executor folder:\S*{wrong}: \S+ cannot be written \(.+\): choose another"
+        ):
+            chosen_executor(f"folder:{tmp_path / wrong}")
+    chosen_executor(f"folder:{tmp_path}/new/tasks")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+    chosen_executor(f"folder:{place}/tasks")
 
 
 def test_an_executor_that_there_is_not_is_one_line() -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import janus_bench
 from harness.cli.main import app
+from harness.request import machine_for
 from janus_bench.errors import UsageError
 from reports.results.folder import RunStore
 
@@ -97,6 +98,12 @@ def test_an_interrupt_ends_the_run_with_a_row_for_each(here: Path) -> None:
         janus_bench.run("./mine.py", **ASKED, executor="in-process")
     statuses = janus_bench.open_results("runs").runs["status"].to_list()
     assert statuses == ["interrupted", "interrupted"]
+
+
+def test_a_process_is_in_one_fit_at_a_time_with_the_threads_of_a_child() -> None:
+    child, ours = (machine_for("cpu", 3, "2h", "", executor) for executor in ("local", "in-process"))
+    assert (child.jobs, ours.jobs) == (3, 1)
+    assert child.threads == ours.threads
 
 
 def test_two_places_are_one_too_many(here: Path) -> None:

@@ -138,16 +138,21 @@ class RunProgress(_Bars):
                         self._say_what_is_done(key)
 
     def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None:
+        failed = [record for record in records if record.status != "ok"]
+        how = f"{len(records) - len(failed)} ok"
+        for status in dict.fromkeys(record.status for record in failed):
+            how += f", {sum(record.status == status for record in failed)} {status}"
+        how += f" in {time.monotonic() - self._started[fit.key]:.1f} s"
+        self._end(fit, f"{how} ({failed[0].reason})" if failed else how)
+
+    def fit_handed_out(self, fit: Fit, where: str) -> None:
+        self._end(fit, f"handed out in {where}")
+
+    def _end(self, fit: Fit, how: str) -> None:
         with self._lock:
             self._done += 1
             del self._doing[fit.key]
-            failed = [record for record in records if record.status != "ok"]
-            line = f"[{self._done}/{self._fits}] {fit.title}: {len(records) - len(failed)} ok"
-            for status in dict.fromkeys(record.status for record in failed):
-                line += f", {sum(record.status == status for record in failed)} {status}"
-            line += f" in {time.monotonic() - self._started[fit.key]:.1f} s"
-            if failed:
-                line += f" ({failed[0].reason})"
+            line = f"[{self._done}/{self._fits}] {fit.title}: {how}"
             left = (time.monotonic() - self._begun) / self._done * (self._fits - self._done)
             self._print(line + (f"; about {duration(left)} left" if left > SILENT_S else ""))
             if self._bar is not None:
@@ -197,8 +202,8 @@ class NotebookProgress(RunProgress):
         if due:
             self._redraw()
 
-    def fit_finished(self, fit: Fit, records: Sequence[RunRecord]) -> None:
-        super().fit_finished(fit, records)
+    def _end(self, fit: Fit, how: str) -> None:
+        super()._end(fit, how)
         self._redraw()
 
     def _break_silences(self) -> None:

@@ -149,6 +149,7 @@ def run(
         overlay=overlay,
         device=chosen_device(device, executor),
         params=params,
+        executor=executor,
     )
     if in_process:
         if executor not in ("local", IN_PROCESS):

@@ -21,30 +21,37 @@ def work(
 ) -> None:
     """Fit and score what was handed out, and leave the scores beside it.
 
-    What has been answered well is not done again. The threads, time and memory of a fit are those that were asked for.
+    What has been answered well is not done again, what failed or would be refused is. The threads, time and memory of
+    a fit are those that were asked for.
 
     Exit code: 0 all done, 1 some fits failed, 2 usage, 3 data, 130 interrupted.
     """
     from harness.handing import Worker
-    from harness.handout import read_answer, read_task, tasks_in
-    from janus_bench.errors import InvalidScores
+    from harness.handout import is_done, read_task, tasks_in
+    from janus_bench.errors import InvalidScores, JanusBenchError
 
     waiting: list[tuple[Path, Task]] = []
-    done = 0
+    done = unknown = 0
     for place in tasks_in(folder):
         try:
-            answer = read_answer(place)
-        except InvalidScores:
-            answer = None
-        if answer is not None and answer.ok:
-            done += 1
-        else:
-            waiting.append((place, read_task(place)))
+            task = read_task(place)
+            if is_done(task, place):
+                done += 1
+                continue
+        except InvalidScores as error:
+            console.say(f"refused, so done again: {error}")
+        except JanusBenchError as error:
+            console.say(f"janus-bench: {error}")
+            unknown += 1
+            continue
+        waiting.append((place, task))
     console.say(f"{counted(len(waiting), 'fit')} to do, {done} done already")
     worker = Worker(waiting, jobs, console.say)
     failed = worker.run()
     if worker.interrupted:
         console.say(f"interrupted; what was finished is kept. Go on with: {console.retry_command()}")
         raise typer.Exit(130)
-    console.say(f"{len(waiting) - failed} done, {failed} not; whoever handed them out runs the same `run` again")
-    raise typer.Exit(1 if failed else 0)
+    console.say(
+        f"{len(waiting) - failed} done, {failed + unknown} not; whoever handed them out runs the same `run` again"
+    )
+    raise typer.Exit(1 if failed + unknown else 0)

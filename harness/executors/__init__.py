@@ -13,8 +13,8 @@ from janus_bench.records import Status
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.  ``status`` applies to every target that has no event of its own; ``peak_rss_mb`` is None if it
-    was never seen alive; ``log`` is what is kept of its standard error; ``handed_out``: somebody else will do it, and
-    there is nothing to be said of it yet."""
+    was never seen alive; ``log`` is what is kept of its standard error; ``handed_out``: somebody else will do it,
+    ``reason`` is where, and there is nothing else to be said of it yet."""
 
     status: Status
     reason: str
