@@ -17,6 +17,7 @@ from harness.executors.pipes import EventPipe, LogPipe
 from janus_bench import plugins
 from janus_bench.conformance import CheckResult, check_names, checked_one_by_one
 from janus_bench.errors import DataError, JanusBenchError, PluginError, UsageError
+from janus_bench.held import temporary
 from janus_bench.one_file import is_file
 from janus_bench.params import build_params, parse_request
 
@@ -35,11 +36,17 @@ def check_apart(target: str, tell: Callable[[str, float], None]) -> tuple[list[C
     A detector that ends the process fails the check that was under way, and those after it were not made.
     JanusBenchError where there is no such detector.
     """
+    with temporary("janus-bench-check") as folder:  # in which a child that is killed leaves what it wrote
+        return _checked(target, folder, tell)
+
+
+def _checked(target: str, folder: Path, tell: Callable[[str, float], None]) -> tuple[list[CheckResult], str]:
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, target],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -4,6 +4,7 @@ other plugins a fit imports."""
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,13 @@ def checked(file: Path) -> dict[str, tuple[str, str]]:
     return {result.name: (result.status, result.message) for result in results}
 
 
-def test_a_detector_that_ends_the_process_fails_the_check_under_way(tmp_path: Path) -> None:
+def test_a_detector_that_ends_the_process_fails_the_check_under_way_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
     found = checked(mine(tmp_path, "os._exit(0)"))
+    assert list((tmp_path / "temp").iterdir()) == []
     assert found["params"][0] == "passed"
     assert found["score_columns"] == ("failed", "it ended the process with exit code 0")
     assert found["score_shape"] == ("not made", "it ended the process with exit code 0 before")
