@@ -14,6 +14,7 @@ from janus_bench import plugins
 from janus_bench.errors import UsageError, unknown
 from janus_bench.one_file import is_file
 from janus_bench.params import parse_request, split_requests
+from janus_bench.records import LARGEST_SEED
 from janus_bench.stored import Unreadable, read_toml
 from janus_bench.words import counted
 
@@ -85,9 +86,9 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
     if request.protocol not in known:
         raise unknown("protocol", request.protocol, known)
     spec, seeds = known[request.protocol], request.seeds
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
         given = ",".join(map(str, seeds))
-        raise UsageError(f"--seeds {given!r}: give at least one seed, none negative, none twice")
+        raise UsageError(f"--seeds {given!r}: give at least one seed, from 0 to {LARGEST_SEED}, none twice")
     choices = _detectors(request.detectors or spec.detectors or ["all"], request.params, say)
     for choice in choices:
         for variant in spec.variants:

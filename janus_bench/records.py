@@ -166,6 +166,9 @@ CLASS_SHIFT = "class shift"
 WITHOUT_PACKETS = "a table without packets"  # How the note of a dataset begins whose flows somebody else has built.
 
 
+LARGEST_SEED = 2**32 - 1
+"""That every library takes: numpy's and scikit-learn's older generators take no more."""
+
 NOT_STATED = "not stated"
 """In place of a licence or a citation that nobody gave."""
 

@@ -38,6 +38,11 @@ def the_line(done: subprocess.CompletedProcess[str]) -> str:
         (("run", "--detectors", "ocsvm[nu=7]"), 2, ["ocsvm", "nu"]),
         (("run", "--detectors", "ocsvm,ocsvm"), 2, ["named twice"]),
         (("run", "--detectors", "length", "--seeds", "x"), 2, ["--seeds 'x'", "whole numbers"]),
+        (
+            ("run", "--detectors", "length", "--seeds", "4294967296"),
+            2,
+            ["--seeds '4294967296'", "from 0 to 4294967295"],
+        ),
         (("run", "--detectors", "length", "--timeout", "soon"), 2, ["--timeout 'soon'", "30m"]),
         (
             ("run", "--detectors", "length", "--max-memory", "8"),

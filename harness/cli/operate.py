@@ -27,6 +27,7 @@ from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import why
 from janus_bench.params import parse_request
+from janus_bench.records import LARGEST_SEED
 from janus_bench.words import counted
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Captures = Annotated[list[Path], typer.Argument(help="Captures, or folders of them, believed mostly benign.")]
 ModelFolder = Annotated[Path, typer.Argument(help="A model that fit, recalibrate or run left.")]
 NewModel = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new model.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of whatever is drawn.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of whatever is drawn.")]
 STANDARD_INPUT = Path("-")
 
 
