@@ -234,6 +234,7 @@ def drift(
     from reports.figures import DayCurve, day_curves
     from reports.render.html.collect import day_evidence
     from reports.statistics.drift import PERCENTILES
+    from reports.tables.drift import cell_of
     from reports.tables.fields import grouped
 
     form = _format(file)
@@ -244,14 +245,14 @@ def drift(
         _row(board, label)
     days = [day for day in day_evidence(table) if day.threshold == threshold and day.detector in names]
     panels = {}
-    for target, own in grouped((day.target, day) for day in days).items():
+    for where, own in grouped((cell_of(day.source, day.target), day) for day in days).items():
         dates = sorted({day.day for day in own})
         curves = {}
         for label, of in grouped((day.detector, day) for day in own).items():
             at = {day.day: day for day in of}
             rates = [at[date].fpr for date in dates], [at[date].recalibrated for date in dates]
             curves[console.visible(label)] = DayCurve(*rates)
-        panels[console.visible(target)] = dates, curves
+        panels[console.visible(where)] = dates, curves
     if all(day.fpr is None for day in days):
         raise DataError(
             f"{runs} has no day with a rate at {threshold}: {days[0].reason if days else 'nothing was run'}"
