@@ -113,8 +113,8 @@ class Program:
         write_flows(self._place / f"{name}.arrow", flows, self.capabilities.inputs)
 
     def _call(self, what: str) -> None:
-        """Run the command; what it prints is in the log.  If it fails, the error has the last line that gives one, since
-        Node and others end with something else, or the last of all."""
+        """Run the command; what it prints is in the log.  If it fails, the reason is the last line that gives an error,
+        since Node and others end with something else, or the last of all."""
         try:
             process = subprocess.Popen(
                 [*self.command, what, str(self._place)],
