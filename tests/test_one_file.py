@@ -126,6 +126,18 @@ def test_what_is_wrong_with_a_file_is_one_line(mine: Path, content: str, said: s
     assert "\n" not in str(caught.value)
 
 
+def test_the_log_of_a_crash_has_the_line_that_it_came_from(cli: Cli, mine: Path):
+    mine.write_text(
+        SOURCE.replace("import dataclasses", "import ctypes, dataclasses").replace(
+            "print(", "ctypes.string_at(0), print("
+        )
+    )
+    done = cli("run", "--protocol", "within", "--datasets", "alpha", "--seeds", "1", "--detectors", "./mine.py")
+    assert "the worker died of signal 11 (Segmentation fault)" in done.stderr
+    log = next((cli.folder / "runs" / "logs").glob("*.log")).read_text()
+    assert f'File "{mine}", line {mine.read_text().split("string_at")[0].count(chr(10)) + 1} in fit' in log
+
+
 def test_a_base_with_an_underscore_is_no_detector(mine: Path):
     mine.write_text(SOURCE.replace("class Far:", "class _Far:") + "class Farther(_Far):\n    pass\n")
     assert load_detector(str(mine)).factory.__name__ == "Farther"
