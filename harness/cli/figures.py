@@ -61,6 +61,8 @@ def heatmap(
         board = document(table, metric, aggregator or None)
         row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
+        if all(cell["mean"] is None for cell in row["cells"]):
+            raise UsageError(f"{detector} has no number of {metric} ({_statuses(row)}): there is no matrix to draw")
         means = {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]}
         matrices.append(
             np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64)
@@ -287,6 +289,12 @@ def _warning(document: Board) -> str:
     from reports.tables.fields import flags
 
     return flags(document).removeprefix(" · ")
+
+
+def _statuses(row: BoardRow) -> str:
+    """How its cells ended, each way once."""
+    ended = dict.fromkeys((cell["status"], cell["reason"]) for cell in row["cells"])
+    return "; ".join(f"{status}: {reason}" if reason else status for status, reason in ended)
 
 
 def _score_name(aggregator: str, row: BoardRow) -> str:
