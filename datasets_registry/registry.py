@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_registry.manifest import is_table
 from janus_bench import plugins
-from janus_bench.errors import DataError, unknown
+from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.records import NOT_STATED, WITHOUT_PACKETS
 
 if TYPE_CHECKING:
@@ -109,9 +109,13 @@ def draw_of(run: RunSpec) -> Draw:
 
 
 def home() -> Path:
-    """Where datasets live: ``JANUS_BENCH_HOME``, or the platform's data folder."""
+    """Where datasets live: ``JANUS_BENCH_HOME``, or the platform's data folder.  UsageError for a file, in which there
+    would seem to be none."""
     if chosen := os.environ.get("JANUS_BENCH_HOME"):
-        return Path(chosen).expanduser()
+        folder = Path(chosen).expanduser()
+        if folder.is_file():
+            raise UsageError(f"{chosen}: is a file: name the folder that datasets are kept in with JANUS_BENCH_HOME")
+        return folder
     import platformdirs
 
     return Path(platformdirs.user_data_dir("janus-bench"))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,9 @@ from janus_bench.errors import InvalidScores, PluginError, UsageError, unknown
 from janus_bench.files import why
 from janus_bench.params import CheckedParams
 from janus_bench.stored import Unreadable, read_toml
+
+# What a line that gives an error has in it; a frame of a stack (``at new NodeError (…)``) is none.
+_GIVES_AN_ERROR = re.compile(r"(?!at\s).*?\b\w*(?:error|exception|panic|panicked)\b", re.IGNORECASE)
 
 _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("name", "aggregator", "provenance", "source", "version"), str),
@@ -109,7 +113,8 @@ class Program:
         write_flows(self._place / f"{name}.arrow", flows, self.capabilities.inputs)
 
     def _call(self, what: str) -> None:
-        """Run the command; what it prints is in the log, and its last line in the error if it fails."""
+        """Run the command; what it prints is in the log.  If it fails, the reason is the last line that gives an error,
+        since Node and others end with something else, or the last of all."""
         try:
             process = subprocess.Popen(
                 [*self.command, what, str(self._place)],
@@ -121,14 +126,16 @@ class Program:
         except OSError as error:
             raise PluginError(f"{self.command[0]} cannot be started: {why(error)}") from None
         assert process.stdout is not None
-        last = ""
+        last = cause = ""
         for line in process.stdout:
             text = line.decode(errors="replace")
             sys.stderr.write(text)
             last = text.strip() or last
+            cause = last if _GIVES_AN_ERROR.match(text.strip()) else cause
         if code := process.wait():
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
-            raise PluginError(f"{' '.join(self.command)} {what} ended with {how}{f': {last}' if last else ''}")
+            reason = (cause or last) if code > 0 else last  # who is killed has not said why
+            raise PluginError(f"{' '.join(self.command)} {what} ended with {how}{f': {reason}' if reason else ''}")
 
 
 def write_flows(path: Path, flows: FlowBatch, inputs: frozenset[str]) -> None:
@@ -152,6 +159,8 @@ def read_scores(path: Path, ids: NDArray[np.uint64], names: tuple[str, ...]) -> 
     """What a program wrote; whether the numbers are finite is for the harness to see."""
     import pyarrow as pa
 
+    if not path.is_file():
+        raise InvalidScores(f"the program wrote no {path.name}")
     try:
         with pa.OSFile(str(path), "rb") as file:
             table = pa.ipc.open_file(file).read_all()

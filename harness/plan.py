@@ -105,7 +105,7 @@ def make_plan(
         )
     labels = [choice.label for choice in detectors]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UsageError(f"detector {', '.join(twice)} is named twice in --detectors: name each once")
+        raise _twice(detectors, twice)
     pairs = list(dict.fromkeys(protocol.cells(tuple(datasets))))
     runs: dict[str, tuple[str, LoadedDetector, RunSpec]] = {}
     cells, rows = [], {}
@@ -131,6 +131,15 @@ def make_plan(
         overlay=settings.overlay,
     )
     return Plan(record, _grouped(runs, settings.seeds))
+
+
+def _twice(detectors: Sequence[DetectorChoice], labels: Sequence[str]) -> UsageError:
+    """What to do about labels that several detectors have, to be raised by the caller: files of one name are others."""
+    for label in labels:
+        files = dict.fromkeys(choice.loaded.file for choice in detectors if choice.label == label)
+        if len(files) > 1:
+            return UsageError(f"{' and '.join(files)} are all called {label!r}, as their rows would be: rename them")
+    return UsageError(f"detector {', '.join(labels)} is named twice in --detectors: name each once")
 
 
 @dataclass(frozen=True)

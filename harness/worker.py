@@ -5,6 +5,7 @@ and names a staged folder.  It knows neither datasets nor flow ids nor where res
 the original standard output; whatever a detector prints ends in the log (standard error).
 """
 
+import faulthandler
 import json
 import os
 import resource
@@ -288,6 +289,7 @@ def _confine(max_memory: int | None) -> None:
 
 
 def main() -> int:
+    faulthandler.enable()  # a crash of compiled code leaves the line of Python that it came from in the log
     job = job_from(sys.stdin.readline())
     if not job.serve:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -64,8 +64,19 @@ def _run(shown: str, path: Path, content: bytes, digest: str) -> ModuleType:
         exec(compile(content, path, "exec"), vars(module))
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the author's file raises is one line
         del sys.modules[name]
-        raise UsageError(f"{shown}{_line(error, path)}: {type(error).__name__}: {_first_line(error)}") from None
+        beside = _beside(error, path)
+        raise UsageError(f"{shown}{_line(error, path)}: {type(error).__name__}: {_first_line(error)}{beside}") from None
     return module
+
+
+def _beside(error: BaseException, path: Path) -> str:
+    """What to do about an import of something that lies in the same folder."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not name or not any((path.parent / there).exists() for there in (name, f"{name}.py")):
+        return ""
+    return (
+        f"; {path.name} is loaded by itself, without its folder: install {name}, or move what it has into {path.name}"
+    )
 
 
 def _line(error: BaseException, path: Path) -> str:
@@ -91,7 +102,8 @@ def _chosen(shown: str, name: str | None, module: ModuleType) -> type:
         raise UsageError(f"{shown} holds no detector: it needs a class with `capabilities`, fit() and score()")
     if len(found) > 1:
         raise UsageError(
-            f"{shown} holds {len(found)} detectors: choose {' or '.join(f'{shown}:{one}' for one in found)}"
+            f"{shown} holds {len(found)} detectors: choose {' or '.join(f'{shown}:{one}' for one in found)}, or begin "
+            "the name of a class that is only a base with _"
         )
     return next(iter(found.values()))
 

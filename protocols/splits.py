@@ -141,7 +141,7 @@ def small_parts(parts: Mapping[str, Ids]) -> dict[str, str]:
         none = "there is no threshold at 1% false alarms, which needs 100"
         found["cal_b"] = f"{thresholds} calibration flows for thresholds: {rests if thresholds >= 100 else none}"
     if tested < FEW_TESTED:
-        found["test_benign"] = f"{tested} benign test flows: an AUROC of 1.000 on so few means little"
+        found["test_benign"] = f"{tested} benign test flows: with so few, even an AUROC of 1.000 would mean little"
     return found
 
 

@@ -159,12 +159,26 @@ def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypat
         janus_bench.score(model, captures, threshold=90)  # type: ignore[arg-type]
 
 
+CRASHED = b"""almost there
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f5e (most recent call first):
+  File "mine.py", line 12 in fit
+  File "worker.py", line 183 in run
+
+Extension modules: numpy, scipy (total: 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "end"), [(b"first\nalmost there\n", "almost there"), (CRASHED, 'File "mine.py", line 12 in fit')]
+)
 def test_a_fit_that_dies_is_one_line_with_the_end_of_its_log(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: bytes, end: str
 ) -> None:
-    died = Outcome("killed", "the worker died of signal 11", 1.0, None, b"first\nalmost there\n")
+    died = Outcome("killed", "the worker died of signal 11", 1.0, None, log)
     monkeypatch.setattr(LocalExecutor, "run", lambda *_: died)
-    with pytest.raises(JanusBenchError, match=r"worker died of signal 11 \(its log ends with: almost there\)"):
+    with pytest.raises(JanusBenchError, match=rf"worker died of signal 11 \(its log ends with: {end}\)"):
         janus_bench.fit("length", home / "captures", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

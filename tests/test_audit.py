@@ -715,6 +715,7 @@ def test_bits_that_are_no_flags_do_not_count():
 def test_audit_store_reports_progress(home):
     store = FlowStore.open(home / "datasets" / "alpha")
     heard: list[float] = []
+    said: list[str] = []
     half = np.flatnonzero(~store.labels()["attack"].to_numpy())
     parts = {
         "train": half[::2],
@@ -722,6 +723,7 @@ def test_audit_store_reports_progress(home):
         "test_benign": half[1::2],
         "test_attack": np.flatnonzero(store.labels()["attack"].to_numpy()),
     }
-    audit_store(store, parts, parts, 1, lambda _text, fraction: heard.append(fraction))
+    audit_store(store, parts, parts, 1, lambda text, fraction: (said.append(text), heard.append(fraction)))
     assert heard == sorted(heard)
     assert len(heard) == 12
+    assert "auditing alpha, attacks not trained on" in said

@@ -61,6 +61,7 @@ def the_line(done: subprocess.CompletedProcess[str]) -> str:
         (("protocol", "info", "wihtin"), 2, ["Did you mean 'within'"]),
         (("detector", "check", "no.such.module:X"), 4, ["no.such.module:X cannot be loaded"]),
         (("data", "add", "bad name", "."), 2, ["letters, digits"]),
+        (("data", "add", "--", "-x", "."), 2, ["'-x'", "letters, digits", "not - first"]),
     ],
 )
 def test_a_mistake_is_one_line_with_its_exit_code(cli, arguments, code, words):
@@ -224,15 +225,24 @@ def test_listing_and_reading_a_detector_does_not_import_torch(cli):
     assert done.stdout.strip() == "False False"
 
 
+def test_info_of_a_detector_is_in_words_and_json_in_names(cli):
+    said = " ".join(cli("detector", "info", "pyod:ECOD").stdout.split())
+    assert "aggregator none: there is one score" in said
+    assert "uses labels or test flows True" in said
+    document = json.loads(cli("detector", "info", "pyod:ECOD", "--format", "json").stdout)
+    assert (document["aggregator"], document["uses_labels"]) == (None, True)
+
+
 def test_a_home_that_cannot_be_written_is_one_line(cli, captures):
     (cli.folder / "file").write_text("")
     cli.environment["JANUS_BENCH_HOME"] = str(cli.folder / "file")
     done = cli("data", "add", "lan", captures)
     assert done.returncode == 2
     assert "JANUS_BENCH_HOME" in the_line(done)
-    done = cli("run", "--detectors", "length", "--protocol", "within", "--datasets", "synthetic_home", "--seeds", "1")
-    assert done.returncode == 1
-    assert "Not a directory" in the_line(done)
+    for command in (("run", "--detectors", "length", "--protocol", "within"), ("data", "list")):
+        done = cli(*command)
+        assert done.returncode == 2
+        assert "file: is a file: name the folder that datasets are kept in with JANUS_BENCH_HOME" in the_line(done)
 
 
 def test_a_closed_pipe_ends_quietly(cli):

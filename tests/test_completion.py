@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from harness.cli import completing
 from janus_bench import plugins
@@ -44,6 +45,7 @@ def test_names_of_every_kind_are_known(home: Path) -> None:
     assert asked("bash", "janus-bench leaderboard --metric auroc@", home).split() == ["auroc@2+", "auroc@site"]
     assert asked("bash", "janus-bench run --executor in", home).split() == ["in-process"]
     assert asked("bash", "janus-bench runs list --status inval", home).split() == ["invalid_output"]
+    assert asked("bash", "janus-bench data prepare cicids", home).split() == ["cicids2017", "cicids2018"]
 
 
 def test_what_begins_alike_is_offered_once() -> None:
@@ -58,6 +60,19 @@ def test_what_begins_alike_is_offered_once() -> None:
     assert completing.aggregator("col") == ["column:"]
     assert completing.table("in") == ["incidents"]
     assert completing.status("mi") == ["missing"]
+
+
+def test_keys_of_runs_are_those_of_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, key in (("runs", "3fa0"), ("old", "3fb1"), ("old", "77cc")):
+        (tmp_path / folder / "results").mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "results" / f"{key}.json").write_text("not read")
+    monkeypatch.chdir(tmp_path)
+    command = typer.Context(typer.core.TyperCommand("log"))
+    assert completing.run_key(command, "3") == ["3fa0"]
+    command.params = {"runs": "old"}
+    assert completing.run_key(command, "") == ["3fb1", "77cc"]
+    command.params = {"runs": "nowhere"}
+    assert completing.run_key(command, "") == []
 
 
 def test_what_cannot_be_known_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

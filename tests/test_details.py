@@ -248,16 +248,20 @@ def test_intervals_are_computed_once_and_then_kept(
 ) -> None:
     import reports.statistics.intervals
 
-    leaderboard.leaderboard(store.folder, output="json")
-    first = json.loads(capsys.readouterr().out)
-    assert first["statistics"]["resamples"] == 1000
-
     def never(*_: object) -> None:
         raise AssertionError("computed again")
 
+    computed = reports.statistics.intervals.leaderboard_statistics
+    monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", never)
+    with pytest.raises(UsageError, match=r"unknown column 'withn'. Did you mean 'within'"):
+        leaderboard.leaderboard(store.folder, columns="withn")  # before anything is computed
+    monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", computed)
+    leaderboard.leaderboard(store.folder, output="json", columns="within,cross 95 % networks")
+    first = json.loads(capsys.readouterr().out)
+    assert first["statistics"]["resamples"] == 1000
     monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", never)
     leaderboard.leaderboard(store.folder, output="json")
-    assert json.loads(capsys.readouterr().out) == first
+    assert json.loads(capsys.readouterr().out) == {key: value for key, value in first.items() if key != "columns"}
     leaderboard.leaderboard(store.folder, output="json", intervals=False)
     assert json.loads(capsys.readouterr().out)["statistics"] is None
     with pytest.raises(UsageError, match="leave out --intervals or --aggregator"):

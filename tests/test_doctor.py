@@ -66,3 +66,16 @@ def test_a_folder_that_cannot_be_written_is_told_of(place: Path, monkeypatch: py
     code, said = found()
     assert code == 1
     assert said["home"]["fix"] == "name another folder with JANUS_BENCH_HOME"
+
+
+def test_a_home_that_is_a_file_is_told_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "file").touch()
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(place / "file"))
+    code, said = found()
+    assert code == 1
+    assert said["home"] == {
+        "what": "home",
+        "found": f"{place}/file: is a file: name the folder that datasets are kept in with JANUS_BENCH_HOME",
+        "fix": "name another folder with JANUS_BENCH_HOME",
+    }
+    assert "datasets" not in said

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from harness.cli import figures, leaderboard, operate
 from janus_bench.errors import DataError
 from protocols.splits import Draw, draw_partition
 from reports.plugin import janus_bench_renderers
-from reports.render.html.collect import collect
+from reports.render.html.collect import collect, day_evidence
 from reports.render.html.page import render_page
 from reports.results.model import Results
+from reports.tables.drift import day_records, day_tables
 from tests import pcap_builders as build
 from tests.conftest import Cli, shared_once
 
@@ -97,8 +99,6 @@ def test_the_earliest_day_trains_and_calibrates_and_every_later_one_is_tested(we
 
 
 def test_as_many_days_train_as_a_threshold_takes_and_one_day_or_several_sites_are_refused(week: Path) -> None:
-    from dataclasses import replace
-
     index = open_week(week).index
     slow = replace(index, start=MONDAY + (index.start - MONDAY) * 3)  # 134 flows a day: 40 of them for thresholds
     partition = draw_partition(slow, Draw(1, "drift", "paper"))
@@ -181,6 +181,24 @@ def test_table_figure_and_page_show_the_days(week: Path, tmp_path: Path) -> None
     page = render_page(collect(Results.open(week / "runs").select("drift")))
     assert 'id="drift"' in page
     assert DATES[2] in page[page.index('<section id="drift"') :]
+
+
+def test_a_control_and_another_source_are_told_apart(week: Path) -> None:
+    """The days of a target-only control, as other protocols have one, never stand under the name of the transfer."""
+    days = day_evidence(Results.open(week / "runs").select("drift"))
+    other = [replace(day, source=source) for source in ("", "far") for day in days]
+    document = {**board(week), "datasets": ["week", "far"]}
+    records = day_records(document, [*other, *days])
+    tables = day_tables(document, records)
+    titles = [table.title for table in tables]
+    for where in ("week", "far → week", "control → week"):
+        assert sum(title.startswith(f"{where}: day by day, τ = P99 ") for title in titles) == 1
+    shown = [(row.cells[0].text, row.cells[1].text) for table in tables[:2] for row in table.rows]
+    assert len(shown) == 2 * len(set(shown))  # at two thresholds
+    few = day_records(document, [replace(day, recalibrated_reason="few") for day in (*other, *days)])
+    refused = [row.cells[1].text for row in day_tables(document, few)[-1].rows]
+    assert refused.count("control → week, P99") == refused.count("week, P99") == 1
+    assert all(row.cells[2].text.count(DATES[1]) == 1 for row in day_tables(document, few)[-1].rows)
 
 
 def test_the_commands_see_the_shift_on_its_day_and_recalibrating_mends_it(

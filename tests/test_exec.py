@@ -172,7 +172,13 @@ def test_what_a_program_is_made_of_is_part_of_its_version(tmp_path: Path) -> Non
     [
         ("echo first; echo the reason >&2; exit 3", "fit ended with exit code 3: the reason"),
         ("kill -9 $$", "fit ended with signal 9"),
-        ("true", "scores.arrow cannot be read"),
+        (
+            "printf 'x.mjs:3\n\nTypeError: no rows\n    at new NodeError (errors.js)\n\nNode.js v20.1\n'; exit 1",
+            "1: TypeError",
+        ),
+        ("echo 'error: of before'; echo started; kill -9 $$", "fit ended with signal 9: started"),
+        ("true", "^the program wrote no scores.arrow$"),
+        ("[ $1 = score ] && echo text > $2/scores.arrow; true", "scores.arrow cannot be read: File is too small"),
     ],
 )
 def test_a_program_that_fails_says_why(tmp_path: Path, script: str, said: str) -> None:

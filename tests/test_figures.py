@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -364,6 +365,21 @@ def test_a_matrix_alone_and_a_score_that_is_not_there(
     with pytest.raises(UsageError, match="alpha has one score, of which column:b makes nothing else"):
         command.heatmap(tmp_path / "two.svg", "alpha", "column:b", runs=runs)
     assert not (tmp_path / "two.svg").exists()
+
+
+def test_a_detector_without_a_number_has_no_matrix(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = command.document
+
+    def failed(*asked: Any) -> Any:
+        found = board(*asked)
+        for cell in (cell for row in found["rows"] for cell in row["cells"]):
+            cell |= {"mean": None, "status": "error", "reason": "ValueError: nothing"}
+        return found
+
+    monkeypatch.setattr(command, "document", failed)
+    with pytest.raises(UsageError, match=r"^alpha has no number of auroc \(error: ValueError: nothing\): there is no"):
+        command.heatmap(tmp_path / "heat.svg", "alpha", runs=runs)
+    assert not (tmp_path / "heat.svg").exists()
 
 
 def test_a_forest_has_every_row_with_its_gain() -> None:

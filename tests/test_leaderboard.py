@@ -562,6 +562,19 @@ def test_columns_that_do_not_fit_move_into_another_table() -> None:
 names = st.text("abcdefgh_-XYZ019", min_size=1, max_size=40)
 
 
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_many_parameters_get_the_whole_width_and_none_is_broken(width: int) -> None:
+    document = planted().document()
+    params = {f"use_of_the_flow_token_{place:02}": True for place in range(25)}
+    row = {**rows_of(document)["alpha"], "params": params}
+    text = RENDER["table"]({**document, "rows": [row, *document["rows"][1:]]}, width, False)
+    lines = text.split("\n")
+    assert max(map(len, lines)) <= width
+    found = [line for line in lines if "use_of_the_flow_token_" in line]
+    assert sum(line.count("=True") for line in found) == 25
+    assert len(found) <= -(-len(", ".join(f"{name}=True" for name in params)) // (width - 30))
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(names, min_size=2, max_size=7, unique=True), names, st.sampled_from([40, 57, 80, 133]))
 def test_long_names_wrap_and_never_widen_the_table(sites: list[str], label: str, width: int) -> None:

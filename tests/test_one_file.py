@@ -108,8 +108,9 @@ def test_a_file_that_is_edited_before_its_fit_begins_is_refused(mine: Path, tmp_
         ("x = 1\n", "mine.py holds no detector: it needs a class with `capabilities`, fit\\(\\) and score\\(\\)"),
         (
             SOURCE + "class Further(Far):\n    pass\n",
-            "mine.py holds 2 detectors: choose .*mine.py:Far or .*mine.py:Further",
+            "mine.py holds 2 detectors: choose .*mine.py:Far or .*mine.py:Further, or begin the name .* with _",
         ),
+        ("import near\n", "No module named 'near'; mine.py is loaded by itself, without its folder: install near, or"),
         ("def f(:\n", "mine.py, line 1: SyntaxError: invalid syntax"),
         ("\nimport no_such_module\n", "mine.py, line 2: ModuleNotFoundError: No module named 'no_such_module'"),
         ("import sys\n\n\nsys.exit(0)\n", "mine.py, line 4: SystemExit: 0"),
@@ -119,9 +120,35 @@ def test_a_file_that_is_edited_before_its_fit_begins_is_refused(mine: Path, tmp_
 )
 def test_what_is_wrong_with_a_file_is_one_line(mine: Path, content: str, said: str):
     mine.write_text(content)
+    (mine.parent / "near.py").touch()
     with pytest.raises(UsageError, match=said) as caught:
         load_detector(str(mine))
     assert "\n" not in str(caught.value)
+
+
+def test_the_log_of_a_crash_has_the_line_that_it_came_from(cli: Cli, mine: Path):
+    mine.write_text(
+        SOURCE.replace("import dataclasses", "import ctypes, dataclasses").replace(
+            "print(", "ctypes.string_at(0), print("
+        )
+    )
+    done = cli("run", "--protocol", "within", "--datasets", "alpha", "--seeds", "1", "--detectors", "./mine.py")
+    assert "the worker died of signal 11 (Segmentation fault)" in done.stderr
+    log = next((cli.folder / "runs" / "logs").glob("*.log")).read_text()
+    assert f'File "{mine}", line {mine.read_text().split("string_at")[0].count(chr(10)) + 1} in fit' in log
+
+
+def test_a_base_with_an_underscore_is_no_detector(mine: Path):
+    mine.write_text(SOURCE.replace("class Far:", "class _Far:") + "class Farther(_Far):\n    pass\n")
+    assert load_detector(str(mine)).factory.__name__ == "Farther"
+
+
+def test_two_files_of_one_name_are_told_apart(cli: Cli, mine: Path):
+    (cli.folder / "other").mkdir()
+    (cli.folder / "other" / "mine.py").write_text(SOURCE)
+    done = cli("run", "--detectors", "./mine.py,./other/mine.py", "--datasets", "alpha,beta", "--dry-run")
+    assert done.returncode == 2
+    assert f"{mine} and {mine.parent}/other/mine.py are all called 'mine'" in done.stderr
 
 
 def test_a_name_that_is_not_there_or_taken_is_refused(mine: Path, tmp_path: Path):

@@ -169,7 +169,7 @@ def test_a_failing_detector_costs_its_rows_and_nothing_else(plugin_cli, options,
     assert time.monotonic() - started < 60
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
-    assert "run only what is missing with: janus-bench run" in done.stderr
+    assert "run only what failed again with: janus-bench run" in done.stderr
     statuses = Counter(status for status, _ in expected.values())
     assert records_by_status(plugin_cli.folder / "runs") == {
         **{status: 2 * number for status, number in statuses.items()},

@@ -177,6 +177,8 @@ def test_two_datasets_cannot_be_resampled():
     got = interval_of(resample(cells, 50), [("a", "b"), ("b", "a")], (1, -1), datasets=True)
     assert (got.low, got.p) == (None, None)
     assert "2 datasets cannot be resampled" in got.reason
+    one = resample([clustered(rng, 4, 4, 1.0, 0.3, (1.0, 1.0))], 50)
+    assert interval_of(one, [("a", "a")], (1, -1), datasets=True).reason.startswith("1 dataset cannot be resampled")
 
 
 def test_a_class_that_mostly_vanishes_has_no_interval():

@@ -41,21 +41,21 @@ def audit_store(
     view = AuditView.from_store(store)
     checks: dict[str, Callable[[], Any]] = {
         "labels": lambda: coverage(view),
-        "parts": lambda: sizes(view, grouped),
-        "tuples": lambda: shared_tuples(view, grouped, random),
+        "sizes of parts": lambda: sizes(view, grouped),
+        "shared 5-tuples": lambda: shared_tuples(view, grouped, random),
         "origins": lambda: origins(view, grouped),
-        "repeated": lambda: repeated(view, store),
+        "repeated flows": lambda: repeated(view, store),
         "artefacts": lambda: artefacts(view),
         "separability": lambda: separability(view, grouped, seed),
-        "unseen": lambda: unseen(view, grouped, seed),
-        "captures": lambda: separable_captures(view, seed),
+        "attacks not trained on": lambda: unseen(view, grouped, seed),
+        "separable captures": lambda: separable_captures(view, seed),
         "context": lambda: context(view, store, grouped, seed),
         "duplicates": lambda: duplicates(view, grouped, random),
         "families": lambda: families(view),
     }
     answers = []
     for number, (name, check) in enumerate(checks.items()):
-        progress(f"{store.name}: {name}", number / len(checks))
+        progress(f"auditing {store.name}, {name}", number / len(checks))
         answers.append(check())
     findings = sorted(
         (finding for answer in answers for finding in answer.findings),

@@ -30,7 +30,7 @@ Report = Callable[[str, float], None]
 def audit(
     names: Annotated[
         list[str],
-        typer.Argument(autocompletion=completing.dataset, metavar="NAME...", help="See `janus-bench data list`."),
+        typer.Argument(autocompletion=completing.dataset, help="See `janus-bench data list`."),
     ],
     output: ListFormat = "table",
     page: Annotated[
@@ -98,7 +98,7 @@ def distances(stores: Sequence[FlowStore], progress: Report = ignore) -> dict[st
 
     networks = {}
     for place, store in enumerate(stores):
-        progress(f"{store.name}: distances", place / len(stores))
+        progress(f"auditing {store.name}, distance from the others", place / len(stores))
         (grouped,) = _partitions(store, "grouped")
         networks[store.name] = BenignFlows.of(AuditView.from_store(store), grouped.parts, SEED)
     return distances(networks)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from janus_bench.contract import Capabilities
 
 
+WORDS = {"uses_labels": "uses labels or test flows"}  # What a field of ``Capabilities`` is called before people.
+
+
 def detectors(output: ListFormat = "table") -> None:
     """Every registered detector; one that cannot be loaded is a line with the reason."""
     rows = []
@@ -58,7 +61,14 @@ def _assignments(params: Mapping[str, Any]) -> str:
 
 
 def detector(
-    name: Annotated[str, typer.Argument(autocompletion=completing.detector)], output: ListFormat = "table"
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completing.detector,
+            help="Name or name[parameter=value,…]; ./file.py; or one of a family, such as pyod:ECOD.",
+        ),
+    ],
+    output: ListFormat = "table",
 ) -> None:
     """What a detector declares: inputs, scores, parameters with their defaults."""
     name, given = parse_request(name)  # as in ``janus[use_flow_token=false]``
@@ -80,8 +90,9 @@ def detector(
     for profile, overrides in loaded.profiles.items():
         fields[f"profile {profile}"] = _assignments(overrides) or "the defaults"
     if output != "json":
+        fields["aggregator"] = fields["aggregator"] or "none: there is one score"
         fields["exemptions"] = "; ".join(f"{name}: {why}" for name, why in loaded.capabilities.exemptions.items())
-        fields = {key: value for key, value in fields.items() if value != ""}
+        fields = {WORDS.get(key, key): value for key, value in fields.items() if value != ""}
     console.document(fields, output)
 
 
@@ -98,7 +109,14 @@ def _target_flows(capabilities: "Capabilities") -> str:
 
 def check(
     target: Annotated[
-        str, typer.Argument(autocompletion=completing.detector, help="Registered name, ./file.py, or module:Class.")
+        str,
+        typer.Argument(
+            autocompletion=completing.detector,
+            help=(
+                "Registered name, ./file.py, module:Class, or one of a family: exec:./program.toml, pyod:ECOD, "
+                "sklearn:module.Class."
+            ),
+        ),
     ],
     output: ListFormat = "table",
 ) -> None:
@@ -135,7 +153,8 @@ def protocols(output: ListFormat = "table") -> None:
 
 
 def protocol(
-    name: Annotated[str, typer.Argument(autocompletion=completing.protocol)], output: ListFormat = "table"
+    name: Annotated[str, typer.Argument(autocompletion=completing.protocol, help="See `janus-bench protocol list`.")],
+    output: ListFormat = "table",
 ) -> None:
     """What a protocol asks for."""
     found = plugins.protocols()

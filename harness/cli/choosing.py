@@ -4,7 +4,7 @@ verdict are then those of what is shown."""
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import split_requests
@@ -39,6 +39,14 @@ def with_columns(board: Board, columns: str) -> Board:
     if not columns:
         return board
     return {**board, "columns": _known("column", columns, column_names(board))}
+
+
+def check_columns(board: Board, columns: str) -> None:
+    """UsageError for a column that the board lacks even with intervals, which take a while to compute."""
+    from reports.tables.boards import column_names
+
+    with_intervals = {**board, "statistics": board["statistics"] or {}}
+    _known("column", columns, column_names(cast("Board", with_intervals)))
 
 
 def _known(kind: str, asked: str, known: list[str]) -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import get_args
+
+import typer
 
 from janus_bench import plugins
 
@@ -34,6 +37,12 @@ def _datasets() -> Iterable[str]:
     from datasets_registry.registry import added
 
     return [*added(), *plugins.datasets()]
+
+
+def _drivers() -> Iterable[str]:
+    from datasets_registry.drivers import driver_names
+
+    return driver_names()
 
 
 def _metrics() -> Iterable[str]:
@@ -71,6 +80,7 @@ detector = _beginning(_detectors)
 detectors = _beginning(_detectors, listed=True)
 dataset = _beginning(_datasets)
 datasets = _beginning(_datasets, listed=True)
+driver = _beginning(_drivers)
 protocol = _beginning(plugins.protocols)
 metric = _beginning(_metrics)
 renderer = _beginning(plugins.renderers)
@@ -78,3 +88,10 @@ executor = _beginning(_executors)
 aggregator = _beginning(_aggregators)
 table = _beginning(_tables)
 status = _beginning(_statuses)
+
+
+def run_key(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys of the runs in the folder of ``--runs``, where that stands before, or else in ``runs``: names of files, none
+    of which is read."""
+    folder = Path(ctx.params.get("runs") or "runs") / "results"
+    return _beginning(lambda: (path.stem for path in folder.glob("*.json")))(incomplete)

@@ -44,7 +44,7 @@ from janus_bench.words import counted
 
 
 def add(
-    name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -.")],
+    name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -, but not - first.")],
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -206,8 +206,8 @@ def remove(name: DatasetName) -> None:
 def check_new_name(name: str, replace: bool, how: str = "") -> None:
     """UsageError for a name that no dataset of one's own can have, or one that is taken and not to be replaced; ``how``
     to choose another."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -, but not - first{how}")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
     if not replace and dataset_folder(name).exists():

@@ -14,6 +14,7 @@ import typer
 from harness.cli import console
 from harness.cli.options import ListFormat
 from janus_bench import plugins
+from janus_bench.errors import UsageError
 from janus_bench.files import why
 from janus_bench.words import counted
 
@@ -107,10 +108,12 @@ def _folders() -> Iterator[HealthFinding]:
     """Where datasets and stages are written to."""
     from datasets_registry.registry import home
 
-    for what, folder, variable in (
-        ("home", home(), "JANUS_BENCH_HOME"),
-        ("stages", Path(tempfile.gettempdir()), "TMPDIR"),
-    ):
+    places = [("stages", Path(tempfile.gettempdir()), "TMPDIR")]
+    try:
+        places.insert(0, ("home", home(), "JANUS_BENCH_HOME"))
+    except UsageError as error:
+        yield HealthFinding("home", str(error), "name another folder with JANUS_BENCH_HOME")
+    for what, folder, variable in places:
         place = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
         try:
             with tempfile.TemporaryFile(dir=place):
@@ -147,7 +150,10 @@ def _plugins() -> Iterator[HealthFinding]:
 def _datasets() -> Iterator[HealthFinding]:
     from datasets_registry.registry import added, unreadable
 
-    damaged = unreadable()
+    try:
+        damaged = unreadable()
+    except UsageError:  # the home is a file, which stands above
+        return
     names = [name for name in added() if name not in damaged]
     yield HealthFinding("datasets", f"{len(names)} added{': ' if names else ''}{', '.join(names)}")
     for name, reason in damaged.items():

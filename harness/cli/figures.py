@@ -61,6 +61,8 @@ def heatmap(
         board = document(table, metric, aggregator or None)
         row = _row(board, detector)
         sources, targets = (list(dict.fromkeys(cell[end] for cell in row["cells"])) for end in ("source", "target"))
+        if all(cell["mean"] is None for cell in row["cells"]):
+            raise UsageError(f"{detector} has no number of {metric} ({_statuses(row)}): there is no matrix to draw")
         means = {(cell["source"], cell["target"]): cell["mean"] for cell in row["cells"]}
         matrices.append(
             np.array([[means.get((source, target)) for target in targets] for source in sources], dtype=np.float64)
@@ -234,6 +236,7 @@ def drift(
     from reports.figures import DayCurve, day_curves
     from reports.render.html.collect import day_evidence
     from reports.statistics.drift import PERCENTILES
+    from reports.tables.drift import cell_of
     from reports.tables.fields import grouped
 
     form = _format(file)
@@ -244,14 +247,14 @@ def drift(
         _row(board, label)
     days = [day for day in day_evidence(table) if day.threshold == threshold and day.detector in names]
     panels = {}
-    for target, own in grouped((day.target, day) for day in days).items():
+    for where, own in grouped((cell_of(day.source, day.target), day) for day in days).items():
         dates = sorted({day.day for day in own})
         curves = {}
         for label, of in grouped((day.detector, day) for day in own).items():
             at = {day.day: day for day in of}
             rates = [at[date].fpr for date in dates], [at[date].recalibrated for date in dates]
             curves[console.visible(label)] = DayCurve(*rates)
-        panels[console.visible(target)] = dates, curves
+        panels[console.visible(where)] = dates, curves
     if all(day.fpr is None for day in days):
         raise DataError(
             f"{runs} has no day with a rate at {threshold}: {days[0].reason if days else 'nothing was run'}"
@@ -286,6 +289,12 @@ def _warning(document: Board) -> str:
     from reports.tables.fields import flags
 
     return flags(document).removeprefix(" · ")
+
+
+def _statuses(row: BoardRow) -> str:
+    """How its cells ended, each way once."""
+    ended = dict.fromkeys((cell["status"], cell["reason"]) for cell in row["cells"])
+    return "; ".join(f"{status}: {reason}" if reason else status for status, reason in ended)
 
 
 def _score_name(aggregator: str, row: BoardRow) -> str:

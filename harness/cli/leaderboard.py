@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completing, console
-from harness.cli.choosing import narrowed, with_columns
+from harness.cli.choosing import check_columns, narrowed, with_columns
 from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
@@ -89,6 +89,8 @@ def leaderboard(
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
+    if columns and _wanted(measure, intervals, name):
+        check_columns(document(results, metric, aggregator or None), columns)
     board = with_columns(_audited(results, with_intervals(results, measure, intervals, name)), columns)
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
@@ -160,17 +162,22 @@ def table_name(table: ResultTable, asked: str = "") -> str:
 def with_intervals(table: ResultTable, measure: Measure, intervals: bool | None, name: str) -> Board:
     """The board with intervals, by default for AUROC; kept ones are used, others are computed and kept."""
     from reports.statistics.intervals import kept_statistics
-    from reports.tables.details import LEADERBOARD
     from reports.tables.leaderboard import build_leaderboard
 
-    if intervals and measure.aggregator:
-        raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
-    wanted = (measure.is_auroc and not measure.aggregator and name == LEADERBOARD) if intervals is None else intervals
-    if not wanted:
+    if not _wanted(measure, intervals, name):
         return build_leaderboard(table, measure)
     with PreparationProgress() as progress:
         statistics = kept_statistics(table, measure, progress)
     return build_leaderboard(table, measure, statistics)
+
+
+def _wanted(measure: Measure, intervals: bool | None, name: str) -> bool:
+    """Whether there are to be intervals."""
+    from reports.tables.details import LEADERBOARD
+
+    if intervals and measure.aggregator:
+        raise UsageError("--intervals are those of every row's own aggregator: leave out --intervals or --aggregator")
+    return (measure.is_auroc and not measure.aggregator and name == LEADERBOARD) if intervals is None else intervals
 
 
 def with_table(

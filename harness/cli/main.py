@@ -143,7 +143,9 @@ COMMANDS: dict[str, Later] = {
         "Every registered detector; one that cannot be loaded is a line with the reason.",
     ),
     "detector info": Later(
-        "harness.cli.catalogue:detector", "What a detector declares: inputs, scores, parameters with their defaults."
+        "harness.cli.catalogue:detector",
+        "What a detector declares: inputs, scores, parameters with their defaults.",
+        examples("detector info janus", "detector info 'knn[k=10]'", "detector info ./mine.py"),
     ),
     "detector check": Later(
         "harness.cli.catalogue:check",

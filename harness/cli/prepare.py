@@ -11,7 +11,7 @@ import typer
 
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
-from harness.cli import audit, console
+from harness.cli import audit, completing, console
 from harness.cli.data import check_new_name, print_dataset
 from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
@@ -39,10 +39,11 @@ def prepare(
     dataset: Annotated[
         str,
         typer.Argument(
+            autocompletion=completing.driver,
             help=(
                 "A published dataset: cicids2017, cicids2018, cicddos2019, ciciot2023, ctu13, iot23, iscxtor2016, "
                 "nf_v2, unsw_nb15; options in brackets."
-            )
+            ),
         ),
     ],
     captures: Annotated[

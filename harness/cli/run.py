@@ -37,9 +37,9 @@ def run(
             envvar="JANUS_BENCH_DETECTORS",
             autocompletion=completing.detectors,
             help=(
-                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; a group of "
-                "`janus-bench detector list`, such as classical; `all` for every one installed.  Default: the "
-                "protocol's own, or all."
+                "Comma-separated; name or name[parameter=value,…]; a file of your own, ./mine.py; one of a family, "
+                "exec:./program.toml, pyod:ECOD or sklearn:module.Class; a group of `janus-bench detector list`, such "
+                "as classical; `all` for every one installed.  Default: the protocol's own, or all."
             ),
         ),
     ] = "",
@@ -247,5 +247,6 @@ def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, labels: 
     if result.gave_up:
         console.say("so many failed that the rest was left (--max-failures)")
     if any(record.status != "skipped" for record in failed):
-        console.say(f"run only what is missing with: {retry}")
+        left = " or was left" if result.gave_up else ""
+        console.say(f"run only what failed{left} again with: {retry}")
     return 1 if failed else 0

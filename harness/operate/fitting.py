@@ -209,8 +209,14 @@ def _run(request: ModelRequest, job: Job, progress: Callable[[str, float], None]
     reason = failures[0].reason if failures else outcome.reason
     if failures or outcome.status != "ok":
         log = outcome.log.decode(errors="replace").strip().splitlines()
-        more = f" (its log ends with: {log[-1]})" if log and not failures else ""
+        more = f" (its log ends with: {_end_of(log)})" if log and not failures else ""
         raise JanusBenchError(f"{request.loaded.name}: {reason}{more}")
+
+
+def _end_of(log: Sequence[str]) -> str:
+    """The last line, or the line of Python that a crash came from, which stands first in what its report lists."""
+    crashed = [place for place, line in enumerate(log[:-1]) if line.startswith("Current thread ")]
+    return log[crashed[-1] + 1].strip() if crashed else log[-1]
 
 
 def _calibrated(

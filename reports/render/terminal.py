@@ -2,6 +2,7 @@
 notes."""
 
 from dataclasses import replace
+from textwrap import wrap
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -27,6 +28,7 @@ from reports.tables.verdict import verdict_lines
 MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
 NAME_WIDTH = (18, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
+MOST_UNDER = 3  # A note under one of several matrices has at most so many lines.
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
 SHADES = ((0.14, 174, "▁"), (0.40, 252, "▂"), (0.60, 153, "▃"), (0.80, 117, "▅"), (0.90, 75, "▆"), (1.01, 69, "█"))
@@ -116,25 +118,36 @@ def _item(text: Text) -> RenderableType:
 def _matrices(document: Board, width: int) -> list[RenderableType]:
     """One matrix per detector that has a number, side by side where the terminal is wide."""
     scale = _scale(document)
-    blocks = [_matrix(matrix_table(document, row), scale, width) for row in document["rows"] if has_numbers(row)]
-    if not blocks:
+    tables = [matrix_table(document, row) for row in document["rows"] if has_numbers(row)]
+    if not tables:
         return []
+    blocks = [_matrix(table, scale, width) for table in tables]
     widest = max(block_width for _, block_width in blocks)
     beside = max(1, (width + MATRIX_GAP) // (widest + MATRIX_GAP))
     heading = Text(f"{metric_name(document['metric'])}, source (rows) → target (columns){flags(document)}", "bold")
     lines: list[RenderableType] = [heading, _legend(scale, "≤" if document["higher_is_better"] else "≥")]
+    column = widest if beside > 1 else width
     for start in range(0, len(blocks), beside):
         grid = RichTable.grid(padding=(0, MATRIX_GAP, 0, 0), pad_edge=False)
-        chosen = [block for block, _ in blocks[start : start + beside]]
-        for _ in chosen:
-            grid.add_column(width=widest if beside > 1 else width, overflow="fold")
+        chosen, below = [], []
+        for table, (block, _) in zip(tables[start : start + beside], blocks[start : start + beside], strict=True):
+            under = [note for note in table.notes if beside == 1 or _fits_under(note, column)]
+            chosen.append(Group(block, *(Text(note, "dim", overflow="fold") for note in under)))
+            below += [f"{table.about}: {note}" for note in table.notes if note not in under]
+            grid.add_column(width=column, overflow="fold")
         grid.add_row(*chosen)
-        lines += [Text(), grid]
+        lines += [Text(), grid, *(Text(note, "dim", overflow="fold") for note in below)]
     return [Group(*lines)]
 
 
+def _fits_under(note: str, width: int) -> bool:
+    """Whether a note is as short as what stands under a matrix may be; a longer one gets the whole width, and no word
+    of it is broken."""
+    return len(wrap(note, width)) <= MOST_UNDER and max(map(len, note.split())) <= width
+
+
 def _matrix(table: Table, scale: tuple[float, float], width: int) -> tuple[RenderableType, int]:
-    """The matrix of one detector, and its width."""
+    """The matrix of one detector, without its notes, and its width."""
     columns = []
     for place, column in enumerate(terminal_columns(table)):
         shown = replace(
@@ -143,10 +156,7 @@ def _matrix(table: Table, scale: tuple[float, float], width: int) -> tuple[Rende
         columns.append(_aligned(shown) if place else shown)
     pages = paged(columns[:1], columns[1:], width)
     widest = max(sum(column.width + GAP for column in page) - GAP for page in pages)
-    under = [Text(line, "dim", overflow="fold") for line in table.notes]
-    return Group(Text(table.about, "bold", overflow="fold"), stacked(pages), *under), max(
-        widest, min(width, len(table.about))
-    )
+    return Group(Text(table.about, "bold", overflow="fold"), stacked(pages)), max(widest, min(width, len(table.about)))
 
 
 def _scale(document: Board) -> tuple[float, float]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_bench.quiet import ignore
+from janus_bench.words import counted
 from reports.tables.fields import grouped
 
 # With fewer, datasets cannot be resampled: two leave a single pair of cross cells, one nothing at all.
@@ -180,7 +181,8 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
         return Interval(estimate, reason="; ".join(reasons))
     if datasets and len(names) < FEWEST_DATASETS:
         return Interval(
-            estimate, reason=f"{len(names)} datasets cannot be resampled: at least {FEWEST_DATASETS} are needed"
+            estimate,
+            reason=f"{counted(len(names), 'dataset')} cannot be resampled: at least {FEWEST_DATASETS} are needed",
         )
     values = np.mean([resampled.draws[pair] @ weights for pair in cells], axis=0)  # (R,)
     whole = np.isfinite(values)

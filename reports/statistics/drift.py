@@ -110,7 +110,7 @@ def _evidence(cell: Cell, name: str, one_in: int, day: int, seeds: Sequence[_Day
         recalibrated=mean_of_all(again),
         auroc=mean_of_all([_area(*seed.fixed) for seed in seeds]),
         auroc_recalibrated=mean_of_all([None if s.recalibrated is None else _area(*s.recalibrated) for s in seeds]),
-        reason=_few(name, one_in, n_cal, "the first day"),
+        reason=_few(name, one_in, n_cal, "the calibration"),
         recalibrated_reason=_few(name, one_in, n_again, "the day before"),
     )
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_bench.words import counted
+
 DELONG_CAVEAT = "DeLong: flows assumed independent (flows of one capture are not, so p is too small)"
 
 Floats = NDArray[np.float64]
@@ -135,7 +137,7 @@ def rank_test_warning(n_detectors: int, n_datasets: int) -> str | None:
     )
     said = []
     if floor > 0.05:
-        said.append(f"a Wilcoxon test on {n_datasets} datasets cannot go below p = {floor:.3g}")
+        said.append(f"a Wilcoxon test on {counted(n_datasets, 'dataset')} cannot go below p = {floor:.3g}")
     if critical > widest / 2:
         said.append(f"a Nemenyi critical difference would be {critical:.2f} of {widest} ranks")
     return f"no rank tests over datasets: {'; '.join(said)}" if said else None

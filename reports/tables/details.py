@@ -25,6 +25,7 @@ from reports.tables.fields import (
     NONE,
     SMALL_FAMILY,
     bounds,
+    cell_name,
     count,
     flags,
     in_order,
@@ -42,7 +43,6 @@ from reports.tables.pitfalls import PITFALL_NOTES, pitfall_records, pitfall_tabl
 from reports.tables.studies import ablation_tables, mechanism_tables
 
 LEADERBOARD = "leaderboard"  # The name of the table that needs no details.
-BASELINE_NAME = "control"
 THRESHOLDS = ("P95", "P99", "P99.9")
 
 
@@ -107,7 +107,7 @@ def _names(document: Board) -> dict[str, str]:
 
 
 def _cell_name(record: ThresholdRecord | AlertRecord) -> str:
-    return f"{record['source'] or BASELINE_NAME} → {record['target']}"
+    return cell_name(record["source"], record["target"])
 
 
 AT_THRESHOLD = ("fpr", "fpr_low", "fpr_high", "recall", "precision", "f1", "n_benign", "n_attack", "n_cal")

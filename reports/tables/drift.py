@@ -5,14 +5,15 @@ from dataclasses import asdict
 from typing import cast
 
 from reports.tables.document import Board, DayRecord
-from reports.tables.evidence import DayEvidence
-from reports.tables.fields import MAX_LISTED, bounds, count, flags, grouped, name_of, number, share
+from reports.tables.evidence import CONTROL, DayEvidence
+from reports.tables.fields import MAX_LISTED, bounds, cell_name, count, flags, grouped, name_of, number, share
 from reports.tables.model import Table, text_table
 
 DRIFT_NOTES = (
     (
-        "fixed: calibrated on the earliest day; again: aggregator and τ from the benign flows of the day before (its "
-        "first and its second half), nothing trained; a detector's own memory bank stays that of the first day"
+        "fixed: calibrated once, by the protocol drift on the earliest day; again: aggregator and τ from the benign "
+        "flows of the day before (its first and its second half; of the first tested day as fixed), nothing trained; a "
+        "detector's own memory bank stays as it was"
     ),
     (
         "chance: the share of benign flows above τ that the calibration flows let one expect, 99 %, if flows of all "
@@ -22,9 +23,10 @@ DRIFT_NOTES = (
 
 
 def day_records(document: Board, cells: Sequence[DayEvidence]) -> list[DayRecord]:
-    """By detector as ranked, then target, threshold and day."""
+    """By detector as ranked, then target, then source, the target-only control last; then threshold and day."""
     place = {row["detector"]: position for position, row in enumerate(document["rows"])}
-    ordered = sorted(cells, key=lambda cell: (place[cell.detector], document["datasets"].index(cell.target)))
+    dataset = {name: position for position, name in enumerate([*document["datasets"], CONTROL])}
+    ordered = sorted(cells, key=lambda cell: (place[cell.detector], dataset[cell.target], dataset[cell.source]))
     return [
         cast("DayRecord", {**asdict(cell), "source": cell.source or None, "drift": _side(cell)}) for cell in ordered
     ]
@@ -38,7 +40,7 @@ def _side(cell: DayEvidence) -> str:
 
 
 def day_tables(document: Board, records: Sequence[DayRecord]) -> list[Table]:
-    """One per network and threshold, and why a threshold does not exist."""
+    """One per cell and threshold, since each has rates of its own, and why a threshold does not exist."""
     names = {row["detector"]: name_of(row) for row in document["rows"]}
     header = (
         "detector",
@@ -53,7 +55,9 @@ def day_tables(document: Board, records: Sequence[DayRecord]) -> list[Table]:
         "AUROC again",
     )
     tables = []
-    for (target, threshold), own in grouped(((r["target"], r["threshold"]), r) for r in records).items():
+    for (where, threshold), own in grouped(
+        ((cell_of(r["source"], r["target"]), r["threshold"]), r) for r in records
+    ).items():
         rows = [
             (
                 *(names[day["detector"]], day["day"], count(day["n_benign"]), count(day["n_attack"])),
@@ -64,12 +68,12 @@ def day_tables(document: Board, records: Sequence[DayRecord]) -> list[Table]:
             if not day["reason"]
         ]
         if rows:
-            title = f"{target}: days after the first, τ = {threshold} of calibration flows{flags(document)}"
+            title = f"{where}: day by day, τ = {threshold} of calibration flows{flags(document)}"
             tables.append(text_table(title, header, rows, left=2))
     refused = [
-        (names[label], f"{target}, {threshold}", text)
-        for (label, target, threshold), own in grouped(
-            ((r["detector"], r["target"], r["threshold"]), r) for r in records
+        (names[label], f"{where}, {threshold}", text)
+        for (label, where, threshold), own in grouped(
+            ((r["detector"], cell_of(r["source"], r["target"]), r["threshold"]), r) for r in records
         ).items()
         if (text := own[0]["reason"] or _too_few_before(own))
     ]
@@ -77,6 +81,11 @@ def day_tables(document: Board, records: Sequence[DayRecord]) -> list[Table]:
     if refused:
         tables.append(text_table(f"Refused{flags(document)}", ("detector", "what", "why"), refused, left=2, notes=1))
     return tables
+
+
+def cell_of(source: str | None, target: str) -> str:
+    """The network alone, where it is also the source, as it always is in the protocol ``drift``."""
+    return target if source == target else cell_name(source, target)
 
 
 def _too_few_before(days: Sequence[DayRecord]) -> str:

@@ -21,6 +21,7 @@ NONE = "–"  # How a number that does not exist is printed.
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC", "tpr_at_fpr_1pct": "TPR at FPR 1 %"}
 MAX_LISTED = 4
+CONTROL_NAME = "control"  # What a target-only control is called where a source stands otherwise.
 
 
 def number(value: float | None) -> str:
@@ -42,6 +43,11 @@ def mean_of_all(values: Sequence[float | None]) -> float | None:
     """None unless there are any and all are there."""
     numbers = all_or_none(values)
     return fmean(numbers) if numbers else None
+
+
+def cell_name(source: str | None, target: str) -> str:
+    """``alpha → beta``; a target-only control has no source."""
+    return f"{source or CONTROL_NAME} → {target}"
 
 
 def spread(mean: float | None, std: float | None) -> str:

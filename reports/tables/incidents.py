@@ -6,7 +6,7 @@ from typing import cast
 
 from reports.tables.document import Board, IncidentRecord
 from reports.tables.evidence import CONTROL, INCIDENT_COUNTS, INCIDENT_ESTIMATES, Estimate, IncidentEvidence
-from reports.tables.fields import NONE, bounds, flags, grouped, in_order, name_of, number, seconds, whole
+from reports.tables.fields import NONE, bounds, cell_name, flags, grouped, in_order, name_of, number, seconds, whole
 from reports.tables.model import Table, text_table
 
 INCIDENT_NOTES = (
@@ -86,7 +86,7 @@ REFUSED = (*WHO, "what", "why")
 
 
 def _cell(record: IncidentRecord) -> str:
-    return f"{record['source'] or 'control'} → {record['target']}"
+    return cell_name(record["source"], record["target"])
 
 
 def _campaigns(at: IncidentRecord) -> tuple[str, ...]:
