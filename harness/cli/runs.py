@@ -22,7 +22,10 @@ from janus_bench.words import counted
 if TYPE_CHECKING:
     from reports.results.model import Results
 
-RunKey = Annotated[str, typer.Argument(metavar="KEY", help="Of a run or its fit, or how it begins: see `runs list`.")]
+RunKey = Annotated[
+    str,
+    typer.Argument(autocompletion=completing.run_key, help="Of a run or its fit, or how it begins: see `runs list`."),
+]
 
 
 def show_list(
