@@ -176,6 +176,19 @@ def test_each_block_s_jacobian_is_triangular(flow):
     assert jacobian.diagonal().min() > 0
 
 
+@torch.no_grad()
+def test_a_flow_that_is_very_far_away_has_a_finite_score():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        flow = build_flow(20, 5, 32)
+    for weight in flow.parameters():
+        weight.mul_(6.0)  # so that each block multiplies what is far away
+    far, detector = torch.full((1, 20), 10.0), NFIAF()
+    detector._model = flow
+    assert flow.log_prob(far) == -torch.inf  # which it is in single precision
+    assert 1e38 < detector._evaluate(far) < torch.inf
+
+
 def test_gaussian_data_rank_by_their_mahalanobis_distance():
     rng = np.random.default_rng(0)
     mixing = np.eye(20) + 0.2 * rng.normal(size=(20, 20))
