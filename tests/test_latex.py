@@ -178,7 +178,9 @@ def test_signs_become_minus_and_hyphens_stay() -> None:
 
 
 def test_the_renderer_is_registered() -> None:
-    assert {renderer.name: renderer.render for renderer in janus_bench_renderers()}["latex"] is render_latex
+    (latex,) = (renderer.render for renderer in janus_bench_renderers() if renderer.name == "latex")
+    document = planted().document()
+    assert latex(document, 80, False) == render_latex(document, 80, False)
 
 
 def test_the_leaderboard_has_every_detector_number_problem_and_note() -> None:
