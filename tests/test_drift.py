@@ -24,6 +24,8 @@ from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect, day_evidence
 from reports.render.html.page import render_page
 from reports.results.model import Results
+from reports.statistics import drift
+from reports.statistics.drift import days_of
 from reports.tables.drift import day_records, day_tables
 from tests import pcap_builders as build
 from tests.conftest import Cli, shared_once
@@ -164,6 +166,21 @@ def test_rates_and_areas_are_those_of_plain_loops(week: Path) -> None:
         fixed, again = np.mean(found, axis=0)
         assert records[day]["fpr"] == pytest.approx(fixed)
         assert records[day]["recalibrated"] == pytest.approx(again)
+
+
+def test_a_day_that_not_every_seed_tests_is_of_those_that_do(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Results.open(week / "runs").select("drift").row("length")
+    runs = [run for run in row.runs if run.ok]
+    whole = {(day.threshold, day.day): day for day in days_of(("length", "week", "week"), runs)}
+    days = drift._days
+    first, *_ = days(runs[0])
+    monkeypatch.setattr(
+        drift, "_days", lambda run: {day: of for day, of in days(run).items() if run is not runs[0] or day != first}
+    )
+    found = {(day.threshold, day.day): day for day in days_of(("length", "week", "week"), runs)}
+    assert found.keys() == whole.keys()
+    assert {day.n_seeds for (_, name), day in found.items() if name == min(whole)[1]} == {1}
+    assert {day.n_seeds for (_, name), day in found.items() if name != min(whole)[1]} == {2}
 
 
 def test_table_figure_and_page_show_the_days(week: Path, tmp_path: Path) -> None:

@@ -406,6 +406,16 @@ def test_a_forest_has_every_row_with_its_gain() -> None:
             ".svg, .pdf, .png",
         ),
         (lambda folder, file: command.density(file, "alfa", runs=folder), UsageError, "Did you mean 'alpha'"),
+        (
+            lambda folder, file: command.density(file, "alpha", aggregator="column:foo", runs=folder),
+            UsageError,
+            "alpha has no score 'foo'; it has ",
+        ),
+        (
+            lambda folder, file: command.roc(file, "alpha", "office", "home", aggregator="bogus", runs=folder),
+            UsageError,
+            "unknown aggregator 'bogus'",
+        ),
         (lambda folder, file: command.density(file, "alpha", seed=8, runs=folder), UsageError, "unknown seed '8'"),
         (lambda folder, file: command.density(file, "beta", runs=folder), DataError, "is timeout: exceeded 1s"),
         (

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from janus_bench.extensions import Metric
 from reports.results.folder import RunStore
 from reports.results.model import Measure, Results
+from reports.statistics import intervals
 from reports.statistics.bootstrap import CellScores, resample
 from reports.statistics.intervals import kept_statistics, leaderboard_statistics
 from reports.statistics.tests import delong_over_seeds
@@ -35,6 +36,16 @@ def test_a_target_whose_positives_are_no_attacks_is_in_no_interval_of_a_mean(tmp
     found = leaderboard_statistics(table, AUROC, resamples=20)["summaries"]["cross_mean"]["detectors"]["good"]["cells"]
     pairs = {(cell["source"], cell["target"]) for cell in found}
     assert pairs == {(source, target) for source in NAMES for target in ("alpha", "beta") if source != target}
+
+
+def test_a_row_that_was_compared_with_nobody_has_no_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (table,) = Results.open(write_folder(tmp_path / "runs", ("good", "poor"))).tables()
+    made = intervals._differences
+    monkeypatch.setattr(intervals, "_differences", lambda *of: [{**each, "p_holm": None} for each in made(*of)])
+    for summary in leaderboard_statistics(table, AUROC, resamples=20)["summaries"].values():
+        rows = summary["detectors"].values()
+        assert {row["group"] for row in rows} == {""}  # as where there is one network
+        assert {row["group_these"] for row in rows} <= {"a", "b"}
 
 
 def test_kept_intervals_are_of_their_metric_and_of_their_aggregator(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_a_difference_within_chance_is_no_lead_and_names_everyone_that_is_not_to
     alike = [("a", name, difference(0.01, (-0.02, 0.04), 0.6)) for name in "bc"]
     verdict = judged(document, [*alike, ("a", "d", difference(0.4, (0.3, 0.5), 0.001))])
     assert verdict["lead"] == "none"
-    assert "no lead; b, c are not told apart from it on these networks." in " ".join(verdict["sentences"])
+    assert "no lead (5 %, Holm over all pairs); b, c are not told apart from it on these networks." in " ".join(
+        verdict["sentences"]
+    )
     assert "that a is better than the next one" in verdict["not_to_conclude"]
     equal = judged(board({"a": 0.9, "b": 0.9}))
     assert "a, b are first together in the cross mean of AUROC, .900: no lead." in equal["sentences"]

@@ -102,6 +102,19 @@ def _check_score(table: ResultTable, detector: str, metric: str, aggregator: str
         raise UsageError(f"{detector}: {reasons[0]}")
 
 
+def _check_aggregator(run: Run, name: str) -> None:
+    """UsageError where there is no such aggregator, or a run has no such column; a single score is drawn as it is."""
+    from protocols.aggregators import COLUMN, check_aggregator
+    from reports.results.evidence import score_columns
+
+    if not name:
+        return
+    check_aggregator(name)
+    columns = score_columns(run.results.scores(run.key))
+    if name.startswith(COLUMN) and name.removeprefix(COLUMN) not in columns:
+        raise UsageError(f"{run.label} has no score {name.removeprefix(COLUMN)!r}; it has {', '.join(columns)}")
+
+
 def forest(file: File, metric: MetricName = "auroc", protocol: ProtocolName = "", runs: Runs = DEFAULT_RUNS) -> None:
     """Every row's mean with both 95 % intervals, and its gain over the target-only control as a bar from zero."""
     from harness.cli.leaderboard import with_intervals
@@ -141,6 +154,7 @@ def roc(
     curves = {}
     for label in split_requests(detectors):
         (run,) = _runs(table, label, seed, source, target)
+        _check_aggregator(run, aggregator)
         evidence = run.scored(aggregator).evidence
         curves[console.visible(label)] = (evidence.score, evidence.attack)
     try:
@@ -168,6 +182,7 @@ def density(
     seed = _seed(table, seed)
     panels, name = [], aggregator
     for run in _runs(table, detector, seed):
+        _check_aggregator(run, aggregator)
         evidence, name = run.scored(aggregator).evidence, run.aggregator(aggregator)
         groups = {"benign": evidence.score[~evidence.attack], "attack": evidence.score[evidence.attack]}
         source, target = map(console.visible, run.pair)

@@ -140,7 +140,7 @@ def _tables(data: PaperData) -> dict[str, str]:
             "leaderboard",
             results,
             rf"{title}, protocol {code(board['protocol'])}. 95\,\% and ties: these networks, rows with a letter in "
-            "common do not differ. Gain: what a row has more than its target-only control.",
+            "common cannot be told apart. Gain: what a row has more than its target-only control.",
         ),
         "costs": floats("costs", costs, f"Cost and status{mark}."),
         "parts": floats("parts", parts, f"{escape(parts.title)}."),
@@ -215,7 +215,7 @@ def _figures_text(board: Board, figures: Figures) -> str:
         lines += [
             rf"\begin{{figure{wide}}}[tbp]",
             r"\centering",
-            rf"\includegraphics[width={min(width, 7.0):.2f}in]{{{name}}}",
+            rf"\includegraphics[width={min(width, 7.0):.2f}in,height=.85\textheight,keepaspectratio]{{{name}}}",
             rf"\caption{{{captions[name]}{escape(flags(board))}}}",
             rf"\end{{figure{wide}}}",
         ]

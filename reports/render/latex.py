@@ -57,9 +57,16 @@ SPECIAL = (
 
 def escape(text: str, side: str = "r") -> str:
     """Text as LaTeX that prints it; several lines are stacked, set ``l``eft or ``r``ight."""
-    lines = [
+    return _stacked(_lines(text), side)
+
+
+def _lines(text: str) -> list[str]:
+    return [
         "".join(SPECIAL.get(character, character) for character in line) for line in MINUS.sub("−", text).split("\n")
     ]
+
+
+def _stacked(lines: Sequence[str], side: str) -> str:
     return lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}"
 
 
@@ -111,13 +118,12 @@ def _row(columns: Sequence[Column], row: TableRow) -> list[str]:
 
 
 def _cell(column: Column, cell: Cell) -> str:
-    """Emphasised where the source is the target or nothing is better; mathematics (±) keeps its own font, as usual in
-    tables of results."""
+    """Emphasised where the source is the target or, of the first line, nothing is better; mathematics (±) keeps its own
+    font, as usual in tables of results."""
     if cell.label:
         return code(cell.text) if cell.text == cell.text.lstrip() else rf"\quad {code(cell.text.lstrip())}"
-    text = escape(cell.text, "r" if column.right else "l")
-    text = rf"\textit{{{text}}}" if cell.within else text
-    return rf"\textbf{{{text}}}" if cell.best else text
+    first, *others = [rf"\textit{{{line}}}" if cell.within and line else line for line in _lines(cell.text)]
+    return _stacked([rf"\textbf{{{first}}}" if cell.best else first, *others], "r" if column.right else "l")
 
 
 def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer

@@ -38,15 +38,16 @@ class _Day:
 
 
 def days_of(cell: Cell, runs: Sequence[Run]) -> list[DayEvidence]:
-    """Every tested day of a cell at every threshold; ``runs``: its seeds that are ok and have a score of their own.
+    """Every tested day of a cell at every threshold; ``runs``: its seeds that are ok and have a score of their own.  A
+    day is of the seeds that test it, which outside the protocol ``drift`` need not be all.
 
     DataError where its times were not stored.
     """
     seeds = [_days(run) for run in runs]
     found = []
     for name, one_in in PERCENTILES.items():
-        for day in sorted(seeds[0]):
-            found.append(_evidence(cell, name, one_in, day, [seed[day] for seed in seeds]))
+        for day in sorted({day for seed in seeds for day in seed}):
+            found.append(_evidence(cell, name, one_in, day, [seed[day] for seed in seeds if day in seed]))
     return found
 
 
@@ -84,7 +85,7 @@ def _days(run: Run) -> Mapping[int, _Day]:
 
 
 def _evidence(cell: Cell, name: str, one_in: int, day: int, seeds: Sequence[_Day]) -> DayEvidence:
-    n_benign, n_attack = (len(scores) for scores in seeds[0].fixed)
+    n_benign, n_attack = (min(map(len, scores)) for scores in zip(*(seed.fixed for seed in seeds), strict=True))
     rates: list[float | None] = []
     chance = []
     again: list[float | None] = []

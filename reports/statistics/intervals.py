@@ -21,7 +21,7 @@ from reports.statistics.tests import holm, rank_test_warning, tie_groups
 from reports.tables.document import Difference, Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
 ALPHA = 0.05
-VERSION = 2  # Of the computation and its document: what an older one kept is not used.
+VERSION = 3  # Of the computation and its document: what an older one kept is not used.
 FOLDER = "statistics"
 
 
@@ -165,12 +165,10 @@ def _summary(
     groups = []
     for name in ("p_holm", "p_these_holm"):
         p_values = [duel[name] for duel in duels]  # type: ignore[literal-required]
-        groups.append(
-            tie_groups(
-                order,
-                [frozenset(pair) for pair, p in zip(pairs, p_values, strict=True) if p is not None and p <= ALPHA],
-            )
-        )
+        tested = {pair: p for pair, p in zip(pairs, p_values, strict=True) if p is not None}
+        letters = tie_groups(order, [frozenset(pair) for pair, p in tested.items() if p <= ALPHA])
+        compared = {label for pair in tested for label in pair}  # a letter says that a row was compared with others
+        groups.append({label: letter if label in compared else "" for label, letter in letters.items()})
     rows_of: dict[str, RowStatistics] = {
         label: {**found[label], "group": groups[0][label], "group_these": groups[1][label]} for label in order
     }

@@ -217,7 +217,7 @@ def _of_first(
     ends = {
         "other networks": f"a lead, on these networks and on others like them{beyond}",
         "these networks": f"a lead on these networks, not shown for others like them{beyond}",
-        "none": f"no lead{_alike(found, first, others)}",
+        "none": f"no lead (5 %, Holm over all pairs){_alike(found, first, others)}",
         "unknown": "whether that is a lead cannot be told (see the notes on intervals)",
     }
     return [f"{between}: {ends[lead]}."]
@@ -291,7 +291,7 @@ def _not_to_conclude(
         lines.append("anything about another network: there is one")
     elif lead == "these networks":
         lines.append("that the order would be the same on other networks")
-    elif lead in ("none", "unknown") and first is not None:
+    elif lead in ("none", "unknown") and first is not None and len(leading) > 1:
         lines.append(f"that {first['detector']} is better than the next one")
     uses = dict.fromkeys(use for row in leading if (use := row.get("target_use")))
     if len(uses) > 1:

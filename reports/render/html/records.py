@@ -37,12 +37,14 @@ def audits(data: ReportData) -> list[AuditSection]:
     views = []
     for name, info in data.first["datasets_info"].items():
         found = data.audits.get(name)
-        title = f"{name} · {{}}{data.flags}"
         tables = []
         if found is not None:
-            tables = [audit.numbers_table(table, title.format(table["title"])) for table in found.get("tables", ())]
+            tables = [
+                audit.numbers_table(table, f"{name} · {table['title']}{data.flags}")
+                for table in found.get("tables", ())
+            ]
             if measures := found.get("measures"):
-                tables.insert(0, audit.measures_table(measures, title.format("audit")))
+                tables.insert(0, audit.measures_table(measures, f"{name} · audit{data.flags}"))
         findings = None if found is None else audit.findings_of(found)
         views.append(AuditSection(name, list(info["notes"]), findings, tables))
     return views
