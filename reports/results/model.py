@@ -199,7 +199,8 @@ class Results:
         *others, chosen = tables
         for table in others:
             self.say(
-                f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last"
+                f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last "
+                "(its `run` again, which finds everything done, shows the other)"
             )
         if chosen.schema_version < SCHEMA_VERSION:
             self.say(
