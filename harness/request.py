@@ -112,7 +112,7 @@ def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, ex
     threads = max(1, cores // here)  # which scores may depend on, so they are the same wherever fits run
     if executor == IN_PROCESS:
         here = 1  # whatever was asked for: a process is in one fit at a time
-    at_once = jobs or chosen.fits_at_once(threads) if isinstance(chosen, Spread) else here
+    at_once = (jobs or chosen.fits_at_once(threads)) if isinstance(chosen, Spread) else here
     return Machine(at_once, threads, *limits, chosen)
 
 

@@ -88,11 +88,11 @@ def why(
     else:
         again = "is reused" if record.status == "ok" else f"ended with {record.status} and is run again"
         console.say(f"{record.key}: nothing differs; asked for again, it {again}")
-    if not changed and is_other_code(loaded.factory.__module__, record.environment):
-        console.say(
-            f"the code of {loaded.name} has changed since, though its version has not: raise `version` in its "
-            "Capabilities, and it is run anew"
-        )
+        if is_other_code(loaded.factory.__module__, record.environment):
+            console.say(
+                f"the code of {loaded.name} has changed since, though its version has not: raise `version` in its "
+                "Capabilities, and it is run anew"
+            )
 
 
 def verify(
