@@ -255,6 +255,28 @@ def test_paired_test_over_datasets_finds_a_large_difference():
     assert all((got.p < 0.05) == (got.low > 0) for got in found)
 
 
+def lopsided(rng):
+    """One capture holds most of the attacks, and the second detector ranks those alone well: without it, its AUROC
+    falls, so that the resamples of the difference lie far to one side of the estimate."""
+    attack = np.repeat([False, True], [40, 130])
+    capture = np.concatenate([np.arange(40) % 5, np.repeat([5, 6, 7, 8], [100, 10, 10, 10])])
+    first = rng.normal(size=170) + rng.uniform(1.0, 2.5) * attack
+    second = rng.normal(size=170) + 2.5 * (capture == 5) + rng.uniform(-1.0, 1.0) * (capture > 5)
+    return cell(np.stack([first, second]), attack, capture)
+
+
+def test_interval_of_a_difference_and_its_p_value_say_the_same():
+    rng = np.random.default_rng(20)
+    resamples = [resample([lopsided(rng)], 300, seed=trial) for trial in range(40)]
+    found = [interval_of(each, [("a", "a")], (1, -1), datasets=False) for each in resamples]
+    assert all((got.p < 0.05) == (not got.low <= 0 <= got.high) for got in found if abs(got.p - 0.05) > 0.001)
+    # percentiles, which an earlier version took, contradict p in some of these
+    percentiles = [np.quantile(each.draws["a", "a"] @ (1, -1), (0.025, 0.975)) for each in resamples]
+    assert any(
+        (got.p < 0.05) != (not low <= 0 <= high) for got, (low, high) in zip(found, percentiles, strict=True)
+    )
+
+
 # -- DeLong ------------------------------------------------------------------------------------------------------------
 
 

@@ -160,8 +160,9 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean number over ``cells``, with its
     interval.
 
-    datasets=False  for these very datasets, other captures, seeds and flows: the percentiles of the resamples; p from
-                    the normal distribution.
+    datasets=False  for these very datasets, other captures, seeds and flows.  One detector's: the percentiles of the
+                    resamples, which know that an AUROC ends at 1.  A difference's: estimate ± 1.96 · SE, SE being the
+                    spread of the resamples; p from the normal distribution, so that both say the same.
     datasets=True   for other datasets like these: estimate ± the larger of t · E and 1.96 · SE.  E is the spread of the
                     observed mean when datasets are resampled, times √(N / (N − 1)); t has N − 1 degrees of freedom; SE
                     is the spread over captures, seeds and flows.  p is the larger of theirs.  Needs
@@ -192,17 +193,20 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
         )
     spread = float(values[whole].std(ddof=1))
     p = _p_value(estimate, spread, ndtr) if difference else None
-    if not datasets:
+    half = 1.96 * spread
+    if datasets:
+        n = len(names)
+        error = _dataset_spread(resampled, cells, points) * (n / (n - 1)) ** 0.5
+        half = max(float(stdtrit(n - 1, 0.975)) * error, half)
+        p_datasets = _p_value(estimate, error, lambda z: stdtr(n - 1, z))
+        p = None if p is None or p_datasets is None else max(p, p_datasets)
+    elif not difference:
         low, high = (float(bound) for bound in np.quantile(values[whole], (0.025, 0.975)))
-        return Interval(estimate, low, high, p)
-    n = len(names)
-    error = _dataset_spread(resampled, cells, points) * (n / (n - 1)) ** 0.5
-    half = max(float(stdtrit(n - 1, 0.975)) * error, 1.96 * spread)
-    p_datasets = _p_value(estimate, error, lambda z: stdtr(n - 1, z))
+        return Interval(estimate, low, high)
     low, high = estimate - half, estimate + half
     if resampled.bounded:
         low, high = max(-1.0 if difference else 0.0, low), min(1.0, high)
-    return Interval(estimate, low, high, None if p is None or p_datasets is None else max(p, p_datasets))
+    return Interval(estimate, low, high, p)
 
 
 @dataclass(frozen=True, eq=False)
