@@ -132,12 +132,14 @@ class Metric:
 @dataclass(frozen=True)
 class Renderer:
     """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text; ``width`` in columns,
-    ``color`` allows ANSI codes; ``binary``: it returns bytes, which are only written to a file."""
+    ``color`` allows ANSI codes; ``binary``: it returns bytes, which are only written to a file; ``records``: every
+    number that there is, in lines for programs, whatever columns are to be shown."""
 
     name: str
     summary: str
     render: Callable[[Mapping[str, Any], int, bool], str | bytes]
     binary: bool = False
+    records: bool = False
 
 
 class HookSpecs:

@@ -12,9 +12,15 @@ def janus_bench_renderers() -> Iterable[Renderer]:
     return (
         Renderer("table", "For a terminal: leaderboard, matrices, partitions and notes.", _of("terminal", "table")),
         Renderer("markdown", "The same as GitHub tables.", _of("text", "markdown")),
-        Renderer("csv", "One line per cell, with every setting.", _of("text", "csv")),
-        Renderer("json", "The document, for programs.", _of("text", "json")),
-        Renderer("parquet", "The lines of csv as a Parquet file, for -o.", _of("text", "parquet"), binary=True),
+        Renderer("csv", "One line per cell, with every setting.", _of("text", "csv"), records=True),
+        Renderer("json", "The document, for programs.", _of("text", "json"), records=True),
+        Renderer(
+            "parquet",
+            "The lines of csv as a Parquet file, for -o.",
+            _of("text", "parquet"),
+            binary=True,
+            records=True,
+        ),
         Renderer("latex", "Tables for a paper (booktabs), to be read with \\input.", _of("latex", "latex")),
     )
 

@@ -24,6 +24,7 @@ from reports.results.model import Results, ResultTable, measure_of
 from reports.statistics import joining
 from reports.statistics.compare import Comparison
 from reports.statistics.regimes import compare_in_best_regime
+from reports.tables.fields import signed
 
 SEEDS = (1, 2)
 BENIGN, ATTACK = 30, 24  # Test flows of every network, in three captures each.
@@ -254,8 +255,8 @@ def test_on_three_networks_there_is_only_the_interval_for_these_datasets_and_it_
         cross = pair["means"][0]
         line = next(line for line in printed.splitlines() if line.split()[:1] == [pair["rival"]])
         assert line.split()[1] == pair["regime"]
-        assert f"{cross['difference']:+.3f}" in line
-        assert f"{cross['low_these']:+.3f} … {cross['high_these']:+.3f}" in line
+        assert signed(cross["difference"]) in line
+        assert f"{signed(cross['low_these'])} … {signed(cross['high_these'])}" in line
 
 
 def test_pooled_rows_of_another_protocol_of_the_folder_count_under_the_seeds_that_both_have() -> None:

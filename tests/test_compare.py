@@ -23,6 +23,7 @@ from reports.results.model import Measure, Results
 from reports.statistics import intervals
 from reports.statistics.bootstrap import Interval
 from reports.statistics.intervals import leaderboard_statistics
+from reports.tables.fields import number
 
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 NAMES, SEEDS = ("alpha", "beta", "gamma"), (1, 2)
@@ -310,8 +311,8 @@ def test_the_table_says_what_it_shows(tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.strip().startswith("beta → alpha"))
     area = expected_area("good", "beta", "alpha")
-    assert f"{area:.3f}" in row
-    assert f"{area - expected_area('poor', 'beta', 'alpha'):+.3f}" in row
+    assert f" {number(area)} " in row
+    assert f" +{number(area - expected_area('poor', 'beta', 'alpha'))} " in row
     assert "70 (7)" in row
     assert next(line for line in text.splitlines() if "alpha → beta" in line).rstrip().endswith("poor, seed 2: error")
     assert "note: DeLong: flows assumed independent" in text

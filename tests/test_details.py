@@ -243,6 +243,29 @@ def test_a_parquet_file_is_written_and_refused_as_text(
     assert "wrote" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"columns": "within", "table": "families"}, "leave it out for --table families"),
+        ({"columns": "within", "output": "csv"}, "--format csv has every number"),
+        ({"columns": "within", "output": "json"}, "--format json has every number"),
+        (
+            {"metric": "auprc", "table": "thresholds"},
+            "none of auprc: leave --metric out, or ask for --table leaderboard",
+        ),
+        ({"file": Path("-")}, "-o - names no file"),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(store: RunStore, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        leaderboard.leaderboard(store.folder, **({"intervals": False} | asked))
+
+
+def test_stability_is_of_the_metric_that_was_asked_for(store: RunStore, capsys: pytest.CaptureFixture[str]) -> None:
+    leaderboard.leaderboard(store.folder, metric="auprc", table="stability")
+    assert "AUPRC" in capsys.readouterr().out
+
+
 def test_intervals_are_computed_once_and_then_kept(
     store: RunStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,12 +279,14 @@ def test_intervals_are_computed_once_and_then_kept(
     with pytest.raises(UsageError, match=r"unknown column 'withn'. Did you mean 'within'"):
         leaderboard.leaderboard(store.folder, columns="withn")  # before anything is computed
     monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", computed)
-    leaderboard.leaderboard(store.folder, output="json", columns="within,cross 95 % networks")
+    leaderboard.leaderboard(store.folder, output="json")
     first = json.loads(capsys.readouterr().out)
     assert first["statistics"]["resamples"] == 1000
     monkeypatch.setattr(reports.statistics.intervals, "leaderboard_statistics", never)
     leaderboard.leaderboard(store.folder, output="json")
-    assert json.loads(capsys.readouterr().out) == {key: value for key, value in first.items() if key != "columns"}
+    assert json.loads(capsys.readouterr().out) == first
+    leaderboard.leaderboard(store.folder, output="markdown", columns="cross 95 % networks")
+    assert "| cross 95 % networks | status |" in capsys.readouterr().out
     leaderboard.leaderboard(store.folder, output="json", intervals=False)
     assert json.loads(capsys.readouterr().out)["statistics"] is None
     with pytest.raises(UsageError, match="leave out --intervals or --aggregator"):

@@ -272,9 +272,7 @@ def test_interval_of_a_difference_and_its_p_value_say_the_same():
     assert all((got.p < 0.05) == (not got.low <= 0 <= got.high) for got in found if abs(got.p - 0.05) > 0.001)
     # percentiles, which an earlier version took, contradict p in some of these
     percentiles = [np.quantile(each.draws["a", "a"] @ (1, -1), (0.025, 0.975)) for each in resamples]
-    assert any(
-        (got.p < 0.05) != (not low <= 0 <= high) for got, (low, high) in zip(found, percentiles, strict=True)
-    )
+    assert any((got.p < 0.05) != (not low <= 0 <= high) for got, (low, high) in zip(found, percentiles, strict=True))
 
 
 # -- DeLong ------------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def origins(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
     # (C,) each: benign there, attack there
     here = [np.bincount(code[attack == kind], minlength=view.n_captures) > 0 for kind in (False, True)]
     both, training = int((here[0] & here[1]).sum()), np.unique(code[parts["train"]])
-    counts = {"benign captures": int(here[0].sum()), "attack captures": int(here[1].sum()), "with both": both}
+    counts = {"with benign flows": int(here[0].sum()), "with attacks": int(here[1].sum()), "with both": both}
     beside = share(np.isin(code[attack], training))
     careful = {"careful": "private addresses of different networks coincide"}
     measures = [

@@ -10,8 +10,11 @@ from janus_bench.errors import UsageError, unknown
 from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
-    from reports.results.model import ResultTable
+    from janus_bench.extensions import Renderer
+    from reports.results.model import Measure, ResultTable
     from reports.tables.document import Board
+
+DEFAULT_METRIC = "auroc"
 
 
 def narrowed(table: ResultTable, datasets: str, detectors: str) -> ResultTable:
@@ -29,6 +32,23 @@ def narrowed(table: ResultTable, datasets: str, detectors: str) -> ResultTable:
     if not plans:
         raise UsageError(f"no cell of {table.title} is of these datasets and detectors: name more of them")
     return replace(table, plans=tuple(plans))
+
+
+def check_options(name: str, renderer: Renderer, measure: Measure, columns: str) -> None:
+    """UsageError for an option that the asked table or format would pass over in silence."""
+    from reports.tables.details import LEADERBOARD, TABLES
+
+    if columns and name != LEADERBOARD:
+        raise UsageError(f"--columns chooses columns of the leaderboard: leave it out for --table {name}")
+    if columns and renderer.records:
+        raise UsageError(
+            f"--columns chooses what is shown, and --format {renderer.name} has every number: leave one of them out"
+        )
+    if name != LEADERBOARD and not TABLES[name].of_metric and measure.name != DEFAULT_METRIC:
+        raise UsageError(
+            f"--table {name} has numbers of its own and none of {measure.metric.name}: leave --metric out, or ask for "
+            "--table leaderboard"
+        )
 
 
 def with_columns(board: Board, columns: str) -> Board:

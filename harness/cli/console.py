@@ -120,7 +120,9 @@ def say_broken_plugins() -> None:
 
 
 def check_place(file: Path) -> None:
-    """UsageError where a file that was asked for with ``-o`` is a folder, or in none."""
+    """UsageError where a file that was asked for with ``-o`` is a folder, or in none, or ``-``, which names none."""
+    if str(file) == "-":
+        raise UsageError("-o - names no file: name one; without -o, tables are printed")
     if file.is_dir() or not file.parent.is_dir():
         reason = "it is a folder" if file.is_dir() else "no such folder"
         raise UsageError(f"cannot write {file} ({reason}): choose another file with -o")
@@ -128,6 +130,7 @@ def check_place(file: Path) -> None:
 
 def save(file: Path, data: bytes, what: str = "") -> None:
     """A file that was asked for with ``-o``; ``what`` is said of it after its name."""
+    check_place(file)
     try:
         if file.is_relative_to("/dev") or file.is_relative_to("/proc") or (file.exists() and not file.is_file()):
             # a pipe or a device is written to; anything else is replaced, once the new one is whole

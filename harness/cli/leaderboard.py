@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completing, console
-from harness.cli.choosing import check_columns, narrowed, with_columns
+from harness.cli.choosing import check_columns, check_options, narrowed, with_columns
 from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
@@ -89,6 +89,7 @@ def leaderboard(
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
+    check_options(name, renderer, measure, columns)
     if columns and _wanted(measure, intervals, name):
         check_columns(document(results, metric, aggregator or None), columns)
     board = with_columns(_audited(results, with_intervals(results, measure, intervals, name)), columns)

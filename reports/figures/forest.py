@@ -45,21 +45,20 @@ def _paint(figure: Figure, rows: Sequence[ForestRow], axis: str) -> None:
                 bars.text(0, place, " no control", va="center", color=GREY)
                 continue
             bars.barh(place, row.gain, height=0.55, color=BLUE if row.gain > 0 else VERMILION)
-            ends = (row.gain, *(row.gain_these or ()))
             if row.gain_these is not None:
                 bars.plot(row.gain_these, [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
             text = number(row.gain).replace("-", "−")
-            side = "left" if row.gain >= 0 else "right"
+            # beside the axes, where neither an interval nor a line runs through it
             bars.annotate(
                 text if row.gain < 0 else f"+{text}",
-                (max(ends) if row.gain >= 0 else min(ends), place),
-                xytext=(3 if row.gain >= 0 else -3, 0),
+                (1, place),
+                xycoords=("axes fraction", "data"),
+                xytext=(28, 0),
                 textcoords="offset points",
                 va="center",
-                ha=side,
+                ha="right",
             )
         bars.axvline(0, color=INK, linewidth=0.8)
-        bars.margins(x=0.35)
         tested = any(row.gain_these is not None for row in rows)
         bars.set_xlabel(f"gain over the\ntarget-only control{', 95 % (line)' if tested else ''}")
         bars.tick_params(axis="y", length=0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from reports.published.render import closing_lines, cross_table, other_tables, within_groups
 from reports.published.table import PublishedTable
-from reports.tables.boards import COST, has_numbers, leaderboard_table, matrix_table, parts_table
+from reports.tables.boards import CONTROLS, COST, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
 from reports.tables.document import Board
 from reports.tables.fields import flags, problems, subtitle, title
@@ -146,15 +146,18 @@ def _items(lines: Sequence[str]) -> list[str]:
 
 
 def _leaderboard(document: Board) -> list[str]:
-    """Costs and status (the last column) make a table of their own: all columns together are wider than a page."""
+    """Controls, and costs with the status (the last column), make tables of their own: all columns together would be
+    made too small to read."""
     table = leaderboard_table(document)
     last = len(table.columns) - 1
-    results = table.only(lambda place, column: place < 2 or (column.priority < COST and place != last))
+    results = table.only(lambda place, column: place < 2 or (column.priority < CONTROLS and place != last))
+    controls = table.only(lambda place, column: place < 2 or CONTROLS <= column.priority < COST)
     costs = table.only(lambda place, column: place < 2 or column.priority == COST or place == last)
-    return [
-        *_float("leaderboard", results, f"{escape(title(document))}. {escape(subtitle(document))}."),
-        *_float("costs", costs, f"Cost and status{escape(flags(document))}."),
-    ]
+    shown = flags(document)
+    lines = _float("leaderboard", results, f"{escape(title(document))}. {escape(subtitle(document))}.")
+    if len(controls.columns) > 2:
+        lines += _float("controls", controls, f"What each was given, and its target-only control{escape(shown)}.")
+    return [*lines, *_float("costs", costs, f"Cost and status{escape(shown)}.")]
 
 
 def _matrices(document: Board) -> list[str]:

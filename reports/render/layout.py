@@ -16,7 +16,7 @@ from reports.tables.model import Column, Table
 
 GAP = 2  # Columns of space between table columns.
 WHOLE = 18  # A word of so many characters is never broken: two of them stand beside each other in any terminal.
-PIECE = re.compile(r"[^,\[_\- ]*[,\[_\- ]|[^,\[_\- ]+")
+PIECE = re.compile(r"[^,\[_\-+= ]*[,\[_\-+= ]|[^,\[_\-+= ]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class TerminalColumn:
 
 
 def wrap_name(name: str, width: int) -> str:
-    """Break a name into lines of at most ``width``: after a separator (``,`` ``[`` ``_`` ``-`` or a space) where
-    possible, anywhere otherwise."""
+    """Break a name into lines of at most ``width``: after a separator (``,`` ``[`` ``_`` ``-`` ``+`` ``=`` or a space)
+    where possible, anywhere otherwise."""
     lines = [""]
     for piece in PIECE.findall(name):
         if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:

@@ -17,6 +17,7 @@ from reports.tables.intervals import ranking_summary
 from reports.tables.model import Cell, Column, Table, TableRow, figure
 from reports.tables.sites import names_sites
 
+CONTROLS = 2  # Priority of the columns of controls; that of what a detector is and is given is one more.
 COST = 4  # Priority of the columns of cost, the last ones.
 SHARING = "* attack test flows whose capture also holds benign training flows"
 SOURCE_WIDTH, TARGET_WIDTH = 20, 12  # Names of datasets wrap at this width as heads of rows and of columns.
@@ -60,11 +61,11 @@ def leaderboard_columns(document: Board, beside: Sequence[tuple[str, Board]] = (
             for place, (heading, other) in enumerate(beside)
         ),
         BoardColumn("", "Control", _baseline(ranking), hint=f"target only{cross}"),
-        BoardColumn("control\nwithin", "", _baseline("within_mean"), 2),
+        BoardColumn("control\nwithin", "", _baseline("within_mean"), CONTROLS),
         *sites("control\nwithin", "", "within_mean", baseline=True),
-        BoardColumn("control\ncross\nmean", "", _baseline("cross_mean"), 2),
+        BoardColumn("control\ncross\nmean", "", _baseline("cross_mean"), CONTROLS),
         *sites("control\ncross\nmean", "", "cross_mean", baseline=True),
-        BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), 2),
+        BoardColumn("control\ncross\nworst", "", _baseline("cross_worst"), CONTROLS),
         BoardColumn("gain", "Gain", _gain, hint="transfer − control"),
         BoardColumn(
             "", "Collapse", lambda row: _whole(row["collapse_cells"]), hint=f"cells ≤ {fields.COLLAPSE_TEXT}", more=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reports.tables.fields import NONE, count, metric_name
+from reports.tables.fields import NONE, count, metric_name, number, signed
 from reports.tables.model import Table, text_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _rivals(document: Comparison) -> list[Table]:
         others = any(mean["low"] is not None for _, mean in found)
         rows = []
         for pair, mean in found:
-            numbers = [_number(mean["first"]), _number(mean["second"]), _number(mean["difference"], "+")]
+            numbers = [number(mean["first"]), number(mean["second"]), _signed(mean["difference"])]
             these = [_range(mean["low_these"], mean["high_these"]), _p(mean["p_these_holm"])]
             beside = [_range(mean["low"], mean["high"]), _p(mean["p_holm"])] if others else []
             seeds = ", ".join(map(str, pair["seeds"]))
@@ -79,7 +79,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], re
 def _cell(row: ComparedCell) -> list[str]:
     counts = ((row["n_benign"], row["captures_benign"]), (row["n_attack"], row["captures_attack"]))
     flows = [NONE if flows is None else f"{count(flows)} ({captures})" for flows, captures in counts]
-    numbers = (_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"))
+    numbers = (number(row["first"]), number(row["second"]), _signed(row["difference"]))
     tests = (_range(row["low"], row["high"]), _p(row["delong_p"]), _p(row["delong_p_holm"]))
     return [f"{row['source']} → {row['target']}", *numbers, *tests, *flows]
 
@@ -87,20 +87,20 @@ def _cell(row: ComparedCell) -> list[str]:
 def _mean(row: ComparedMean) -> list[str]:
     these = (_range(row["low_these"], row["high_these"]), _p(row["p_these"]), _p(row["p_these_holm"]))
     others = (_range(row["low"], row["high"]), _p(row["p"]), _p(row["p_holm"]))
-    numbers = (_number(row["first"]), _number(row["second"]), _number(row["difference"], "+"))
+    numbers = (number(row["first"]), number(row["second"]), _signed(row["difference"]))
     return [row["summary"].replace("_", " "), *numbers, *these, *others]
 
 
-def _number(value: float | None, sign: str = "") -> str:
-    return NONE if value is None else f"{value:{sign}.3f}"
+def _signed(value: float | None) -> str:
+    return NONE if value is None else signed(value)
 
 
 def _range(low: float | None, high: float | None) -> str:
-    return NONE if low is None or high is None else f"{low:+.3f} … {high:+.3f}"
+    return NONE if low is None or high is None else f"{signed(low)} … {signed(high)}"
 
 
 def _p(value: float | None) -> str:
-    return NONE if value is None else "< .001" if value < 0.001 else f"{value:.3f}"
+    return NONE if value is None else "< .001" if value < 0.001 else number(value)
 
 
 def comparison_records(document: Comparison) -> list[Mapping[str, object]]:

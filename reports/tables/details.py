@@ -60,9 +60,8 @@ class DetailTable:
     """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``tables``: the
     same as text.
 
-    evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness``
-              (``reports.tables.ablation.CellLikeness``), ``incidents`` (``IncidentEvidence``), ``days``
-              (``DayEvidence``), or ``none``; ``folder``: one ``FolderFacts``
+    evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness`` (``CellLikeness``), ``incidents``
+              (``IncidentEvidence``), ``days`` (``DayEvidence``), or ``none``; ``folder``: one ``FolderFacts``
     """
 
     summary: str
@@ -71,6 +70,11 @@ class DetailTable:
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
     evidence: Literal["scores", "likeness", "incidents", "days", "folder", "none"] = "scores"
+
+    @property
+    def of_metric(self) -> bool:
+        """Whether it shows the leaderboard's metric; other tables have numbers of their own."""
+        return self.evidence in ("likeness", "none")
 
 
 def with_details(document: Board, name: str, cells: Sequence[Any], operations: Operations) -> Board:

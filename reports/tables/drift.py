@@ -6,7 +6,7 @@ from typing import cast
 
 from reports.tables.document import Board, DayRecord
 from reports.tables.evidence import CONTROL, DayEvidence
-from reports.tables.fields import MAX_LISTED, bounds, cell_name, count, flags, grouped, name_of, number, share
+from reports.tables.fields import bounds, cell_name, count, flags, grouped, listed, name_of, number, share
 from reports.tables.model import Table, text_table
 
 DRIFT_NOTES = (
@@ -77,7 +77,10 @@ def day_tables(document: Board, records: Sequence[DayRecord]) -> list[Table]:
         ).items()
         if (text := own[0]["reason"] or _too_few_before(own))
     ]
-    refused = [(", ".join(who), *rest) for rest, who in grouped((line[1:], line[0]) for line in refused).items()]
+    refused = [
+        (listed(who, len(names), "rows"), *rest)
+        for rest, who in grouped((line[1:], line[0]) for line in refused).items()
+    ]
     if refused:
         tables.append(text_table(f"Refused{flags(document)}", ("detector", "what", "why"), refused, left=2, notes=1))
     return tables
@@ -91,5 +94,4 @@ def cell_of(source: str | None, target: str) -> str:
 def _too_few_before(days: Sequence[DayRecord]) -> str:
     """On which days there is no threshold from the day before."""
     without = [day["day"] for day in days if day["recalibrated_reason"]]
-    more = f" and {len(without) - MAX_LISTED} more days" if len(without) > MAX_LISTED else ""
-    return f"again: too few flows on the day before {', '.join(without[:MAX_LISTED])}{more}" if without else ""
+    return f"again: too few flows on the day before {listed(without)}" if without else ""

@@ -19,7 +19,19 @@ COLLAPSE = 0.57  # An AUROC this low or lower counts as a collapse cell.
 SMALL_FAMILY = 20  # Families with fewer test flows are in no macro average (``protocols.metrics.MIN_FAMILY``).
 NONE = "–"  # How a number that does not exist is printed.
 
-METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC", "tpr_at_fpr_1pct": "TPR at FPR 1 %"}
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "macro_auroc": "macro AUROC",
+    "pauc_1pct": "partial AUROC to FPR 1 %",
+    "tpr_at_fpr_5pct": "TPR at FPR 5 %",
+    "tpr_at_fpr_1pct": "TPR at FPR 1 %",
+    "tpr_at_fpr_01pct": "TPR at FPR .1 %",
+    "fpr_at_tpr_95pct": "FPR at TPR 95 %",
+    "fpr_p95": "FPR at P95",
+    "fpr_p99": "FPR at P99",
+    "fpr_p999": "FPR at P99.9",
+}
 MAX_LISTED = 4
 CONTROL_NAME = "control"  # What a target-only control is called where a source stands otherwise.
 
@@ -31,6 +43,11 @@ def number(value: float | None) -> str:
     text = f"{value:.3f}"
     text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
     return ".000" if text == "-.000" else text
+
+
+def signed(value: float) -> str:
+    text = number(value)
+    return text if text.startswith("-") else f"+{text}"
 
 
 def all_or_none(values: Sequence[float | None]) -> list[float]:
@@ -190,16 +207,20 @@ def problems(document: Board) -> list[tuple[str, str]]:
         failed = [cell for cell in row["cells"] if cell["status"] != "ok"]
         cells = grouped(((cell["status"], cell["reason"]), f"{cell['source']} → {cell['target']}") for cell in failed)
         for (status, reason), where in cells.items():
-            listed = ", ".join(where[:MAX_LISTED]) + (
-                f" and {len(where) - MAX_LISTED} more" if len(where) > MAX_LISTED else ""
-            )
-            found.append(
-                (name_of(row), f"{status} ({'all cells' if len(where) == len(row['cells']) else listed}): {reason}")
-            )
+            of = "all cells" if len(where) == len(row["cells"]) else listed(where)
+            found.append((name_of(row), f"{status} ({of}): {reason}"))
         if row["control_reason"]:
             counts = ", ".join(f"{n} {status}" for status, n in row["control_status_counts"].items() if n)
             found.append((name_of(row), f"control ({counts}): {row['control_reason']}"))
     return found
+
+
+def listed(names: Sequence[str], of: int | None = None, what: str = "") -> str:
+    """``a, b, c, d and 3 more``; ``all 36 rows`` where so many names are all that there are (``of``, ``what``)."""
+    if len(names) == of and len(names) > MAX_LISTED:
+        return f"all {of} {what}"
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"{', '.join(names[:MAX_LISTED])}{more}"
 
 
 def in_order(names: Iterable[str]) -> list[str]:

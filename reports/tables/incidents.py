@@ -6,7 +6,19 @@ from typing import cast
 
 from reports.tables.document import Board, IncidentRecord
 from reports.tables.evidence import CONTROL, INCIDENT_COUNTS, INCIDENT_ESTIMATES, Estimate, IncidentEvidence
-from reports.tables.fields import NONE, bounds, cell_name, flags, grouped, in_order, name_of, number, seconds, whole
+from reports.tables.fields import (
+    NONE,
+    bounds,
+    cell_name,
+    flags,
+    grouped,
+    in_order,
+    listed,
+    name_of,
+    number,
+    seconds,
+    whole,
+)
 from reports.tables.model import Table, text_table
 
 INCIDENT_NOTES = (
@@ -128,7 +140,8 @@ def _refused(records: Sequence[IncidentRecord], names: Mapping[str, str]) -> lis
             if reason:
                 found.append(((_cell(record), what, reason), names[record["detector"]]))
     by_threshold = grouped(
-        ((", ".join(in_order(who)), cell, why), what) for (cell, what, why), who in grouped(found).items()
+        ((listed(in_order(who), len(names), "rows"), cell, why), what)
+        for (cell, what, why), who in grouped(found).items()
     )
     return [(who, cell, ", ".join(in_order(what)), why) for (who, cell, why), what in by_threshold.items()]
 

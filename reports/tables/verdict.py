@@ -20,7 +20,7 @@ from reports.tables.document import (
     TableStatistics,
     Verdict,
 )
-from reports.tables.fields import COLLAPSE, COLLAPSE_TEXT, MAX_LISTED, grouped, mean_of_all, metric_name, number
+from reports.tables.fields import COLLAPSE, COLLAPSE_TEXT, grouped, listed, mean_of_all, metric_name, number, signed
 from reports.tables.intervals import ranking_summary
 
 ALPHA = 0.05
@@ -123,11 +123,6 @@ def _cells(document: Board, ranking: SummaryName) -> dict[str, list[BoardCell]]:
     return grouped((cell["target"], cell) for cell in chosen)
 
 
-def signed(value: float) -> str:
-    text = number(value)
-    return text if text.startswith("-") else f"+{text}"
-
-
 def bracket(low: float | None, high: float | None, *, plus: bool = False) -> str:
     """`` [.004, .038]``; empty where there is no interval."""
     if low is None or high is None:
@@ -144,37 +139,43 @@ def _word(ranking: SummaryName) -> str:
     return ranking.replace("_", " ")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return f"{', '.join(names[:MAX_LISTED])}{more}"
-
-
 def _of_controls(
     document: Board, ranking: SummaryName, known: dict[str, Difference], above: Sequence[str]
 ) -> list[str]:
     """Whether a source network adds anything: the most important finding that a cross table can have."""
     helps = {"cross_mean": "training on another network", "within_mean": "the larger training part"}
     if known:
-        of = f"{len(known)} row{'s' if len(known) > 1 else ''} with a target-only control"
+        of = f"{len(known)} rows with a target-only control"
+        best = (max if document["higher_is_better"] else min)(known, key=lambda label: known[label]["difference"])
+        gain = known[best]
+        interval = bracket(gain["low_these"], gain["high_these"], plus=True)
+        if len(known) == 1:
+            by = f"{best} is {{}} than its own target-only control ({signed(gain['difference'])}{interval})"
+            if above:
+                return [f"{by.format('better')}, on these networks."]
+            return [f"{by.format('not better')}: nothing here shows that {helps[ranking]} helps."]
         if not above:
-            best = (max if document["higher_is_better"] else min)(known, key=lambda label: known[label]["difference"])
-            gain = known[best]
-            interval = bracket(gain["low_these"], gain["high_these"], plus=True)
             return [
                 f"No row is better than its own target-only control (of {of}; the largest gain is {best}'s, "
                 f"{signed(gain['difference'])}{interval}): nothing here shows that {helps[ranking]} helps."
             ]
         if len(above) < len(known):
-            return [f"Better than their own target-only control on these networks: {_listed(above)}, of {of}."]
+            return [f"Better than their own target-only control on these networks: {listed(above)}, of {of}."]
         return [f"Every row is better than its own target-only control on these networks (all {of})."]
-    gains = [
-        row["summary"][ranking] - row["control_summary"][ranking]  # type: ignore[operator]
+    gains = {
+        row["detector"]: row["summary"][ranking] - row["control_summary"][ranking]  # type: ignore[operator]
         for row in document["rows"]
         if row["summary"][ranking] is not None and row["control_summary"][ranking] is not None
-    ]
+    }
     if not gains:
         return []
-    better = sum((gain > 0) is document["higher_is_better"] and gain != 0 for gain in gains)
+    better = sum((gain > 0) is document["higher_is_better"] and gain != 0 for gain in gains.values())
+    if len(gains) == 1:
+        ((label, value),) = gains.items()
+        return [
+            f"{label} lies {signed(value)} {'above' if better else 'from'} its own target-only control; whether by "
+            "chance was not computed."
+        ]
     if better:
         return [
             f"{better} of {counted(len(gains), 'row')} lie above their own target-only control; whether by chance "
@@ -200,11 +201,11 @@ def _of_first(
     own = "" if interval is None else bracket(interval["low_these"], interval["high_these"])
     begin = f"{first['detector']} is first in the {what}, {number(mean)}{own}"
     if not others:
-        return [f"{begin}; it is the only ranked row, so there is nobody that it leads."]
+        return [f"{begin}; it is the only ranked row: it leads nobody."]
     second = others[0]
     if second["rank"] == first["rank"]:
         equal = [row["detector"] for row in ranked if row["rank"] == first["rank"]]
-        return [f"{_listed(equal)} are first together in the {what}, {number(mean)}{own}: no lead."]
+        return [f"{listed(equal)} are first together in the {what}, {number(mean)}{own}: no lead."]
     if difference is None:
         value = (mean or 0.0) - (second["summary"][ranking] or 0.0)
         return [
@@ -226,7 +227,7 @@ def _of_first(
 def _alike(found: SummaryStatistics | None, first: BoardRow, others: Sequence[BoardRow]) -> str:
     """The rows that differ from the first by no more than chance."""
     same = [row["detector"] for row in others if _lead(_difference(found, first, row)) == "none"]
-    return f"; {_listed(same)} {'are' if len(same) > 1 else 'is'} not told apart from it on these networks"
+    return f"; {listed(same)} {'are' if len(same) > 1 else 'is'} not told apart from it on these networks"
 
 
 def _why_nobody(document: Board) -> str:
@@ -276,7 +277,7 @@ def _of_rest(document: Board, ranking: SummaryName, ranked: Sequence[BoardRow], 
         if row["rank"] is None and any(cell["status"] != "ok" for cell in row["cells"])
     ]
     if missing and ranked:
-        lines.append(f"Not ranked, since cells are missing: {_listed(missing)}.")
+        lines.append(f"Not ranked, since cells are missing: {listed(missing)}.")
     return lines
 
 

@@ -31,6 +31,6 @@ def hash_of(text: str) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Escaped, with places for a line break (after ``_`` and ``,``, before ``[``): names of datasets and detectors are
-    long."""
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,])(?=.)|(?=\[)", text))
+    """Escaped, with places for a line break (after ``_``, ``,``, ``=`` and ``+``, before ``[``): names of datasets and
+    detectors are long."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_,=+])(?=.)|(?=\[)", text))

@@ -16,6 +16,13 @@
     choose(select);
   }
 
+  // -- a stop of the tab key for what scrolls, and for nothing else
+
+  const scrolling = new ResizeObserver((seen) => {
+    for (const { target } of seen) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
+  });
+  for (const region of all(".scroll")) scrolling.observe(region);
+
   // -- sorting
 
   function valueOf(cell) {
@@ -31,7 +38,7 @@
     const rows = [...body.rows].map((row) => [valueOf(row.cells[head.cellIndex]), row]);
     const numeric = rows.some(([value]) => typeof value === "number");
     const before = head.getAttribute("aria-sort");
-    const ascending = before === null ? !numeric || head.textContent === "#" : before === "descending";
+    const ascending = before === null ? !numeric || head.firstChild.textContent === "#" : before === "descending";
     const order = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b);
     rows.sort(([a], [b]) => {
       if (a === null || b === null) return (a === null) - (b === null); // what does not exist stays at the end
@@ -47,7 +54,10 @@
       const button = document.createElement("button");
       button.type = "button";
       button.append(...[...head.childNodes].filter((node) => node.nodeName !== "SMALL"));
-      head.prepend(button);
+      const printed = document.createElement("span"); // a button is not painted where paper repeats the headings
+      printed.className = "printed";
+      printed.textContent = button.textContent;
+      head.prepend(button, printed);
       button.addEventListener("click", () => sortBy(table, head));
     }
   }
