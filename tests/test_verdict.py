@@ -110,6 +110,19 @@ def test_that_nobody_beats_its_own_control_is_the_first_sentence() -> None:
     assert not any("control" in line for line in judged(board({"a": 0.9}))["sentences"])
 
 
+def test_the_control_of_one_row_is_spoken_of_as_one() -> None:
+    document = board({"a": 0.9}, {"a": 0.95})
+    worse = judged(document, gains={"a": difference(-0.05, (-0.07, -0.03), 0.001)})["sentences"][0]
+    assert worse.startswith("a is not better than its own target-only control (-.050 [-.070, -.030]): nothing here")
+    better = judged(board({"a": 0.9}, {"a": 0.8}), gains={"a": difference(0.1, (0.05, 0.15), 0.001)})
+    assert (
+        better["sentences"][0]
+        == "a is better than its own target-only control (+.100 [+.050, +.150]), on these networks."
+    )
+    assert judged(document)["sentences"][0].startswith("a lies -.050 from its own target-only control; whether by")
+    assert judged(board({"a": 0.9}, {"a": 0.8}))["sentences"][0].startswith("a lies +.100 above its own")
+
+
 def test_one_network_missing_cells_and_one_row_are_said() -> None:
     table = Planted()
     table.detector("a")
