@@ -121,8 +121,8 @@ class ContentHash(_Digests):
         self._add_frame(block.labels, LABEL_FIELDS)
 
 
-def _little_endian(values: NDArray[Any]) -> bytes:
-    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).tobytes()
+def _little_endian(values: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).data
 
 
 @dataclass

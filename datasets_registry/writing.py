@@ -146,7 +146,7 @@ class NpyFile:
         write_npy_header(self._file, self._dtype, self._shape)
 
     def append(self, values: NDArray[Any]) -> None:
-        self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
         self._shape = (self._shape[0] + len(values), *values.shape[1:])
 
     def close(self) -> None:

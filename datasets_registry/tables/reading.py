@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from janus_bench.errors import DataError
 from janus_bench.stored import first_line
 from janus_bench.words import counted
 
-BLOCK = 1 << 25  # Bytes of a CSV that are parsed at a time.
+BLOCK = 1 << 24  # Bytes of a CSV that are parsed at a time.
 BATCH = 1 << 17  # Rows of a Parquet file that are.
 LARGEST = 1e38  # What stored numbers can hold; NetFlow v2 datasets have rates of 1e300, from flows of no duration.
 TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M:%S%.f", "%d/%m/%Y %H:%M")
@@ -91,14 +92,15 @@ def _usable(
 ) -> tuple[pl.DataFrame, NDArray[np.float32]]:
     begin, features = account.rows, [f"f{number}" for number in range(len(places.features))]
     account.rows += raw.height
-    frame, matrix = _as_stored(raw, places), _matrix(raw, features)
+    frame, matrix = _as_stored(raw, places, texts=False), _matrix(raw, features)
     needed = frame.select("label", *places.roles)
     # False where there is a NaN, too; what is fine as it is needs no second look.
     if not (np.abs(matrix).max(initial=0.0) <= LARGEST) or sum(needed.null_count().row(0)):
         fine = _fine(frame, features, places)
         rows = (~fine).arg_true()
         written = texts(rows).select(pl.all().str.strip_chars())  # numbers with spaces around them are numbers
-        again = _as_stored(written.select(rows.cast(pl.Int64).alias("position"), *_expressions(places)), places)
+        again = written.select(rows.cast(pl.Int64).alias("position"), *_expressions(places, texts=True))
+        again = _as_stored(again, places, texts=True)
         mended = _fine(again, features, places)
         _say_why(written.filter(~mended), rows.filter(~mended), begin, header, places, account)
         frame = pl.concat([frame.filter(fine), again.filter(mended)]).sort("position")
@@ -134,10 +136,10 @@ def _say_what_is_beyond(
         account.fault(names[number], "beyond 1e38, stored as that", len(beyond), example)
 
 
-def _as_stored(raw: pl.DataFrame, places: Places) -> pl.DataFrame:
+def _as_stored(raw: pl.DataFrame, places: Places, *, texts: bool) -> pl.DataFrame:
     """With roles and labels as they are stored, null where they cannot be read."""
     label = pl.col("label").str.strip_chars().replace("", None)
-    return raw.with_columns(*(_role(name, pl.col(name)) for name in places.roles), label=label)
+    return raw.with_columns(*(_role(name, pl.col(name), text=texts) for name in places.roles), label=label)
 
 
 def _fine(frame: pl.DataFrame, features: Sequence[str], places: Places) -> pl.Series:
@@ -146,19 +148,29 @@ def _fine(frame: pl.DataFrame, features: Sequence[str], places: Places) -> pl.Se
     return frame.select(pl.all_horizontal(finite, pl.col("label", *places.roles).is_not_null())).to_series()
 
 
-def _role(name: str, text: pl.Expr) -> pl.Expr:
-    """A role as it is stored, null where it cannot be read; a port is 0 where a protocol has none (empty, ``-``)."""
-    text = text.str.strip_chars()
+def _is_number(role: str) -> bool:
+    return role.endswith("_port") or role == "proto"
+
+
+def _role(name: str, given: pl.Expr, *, text: bool) -> pl.Expr:
+    """A role as it is stored, null where it cannot be read; a port is 0 where a protocol has none (empty, ``-``).
+
+    ``text``: numbers are given as the text that they were written as, too, which tells a port that is not there from
+    one that cannot be read; otherwise such rows are null and have to be given again.
+    """
+    high, kind = (65535, pl.UInt16) if name.endswith("_port") else (255, pl.UInt8)
+    if _is_number(name) and not text:
+        return pl.when(given.is_between(0, high)).then(given).cast(kind).alias(name)
+    text_of = given.str.strip_chars()
     if name == "time":
-        number = text.cast(pl.Float64, strict=False)
+        number = text_of.cast(pl.Float64, strict=False)
         seconds = pl.when(number > 1e11).then(number / 1e3).otherwise(number)
-        known = [text.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("us") / 1e6 for form in TIMES]
+        known = [text_of.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("us") / 1e6 for form in TIMES]
         return pl.coalesce(seconds, *known).alias(name)
     if name.endswith("_ip"):
-        return text.replace("", None).alias(name)
-    number = text.cast(pl.Float64, strict=False)
-    none = text.is_null() | text.is_in(["", "-"])
-    high, kind = (65535, pl.UInt16) if name.endswith("_port") else (255, pl.UInt8)
+        return text_of.replace("", None).alias(name)
+    number = text_of.cast(pl.Float64, strict=False)
+    none = text_of.is_null() | text_of.is_in(["", "-"])
     inside = pl.when(number.is_between(0, high)).then(number)
     return pl.when(none).then(0.0 if name.endswith("_port") else None).otherwise(inside).cast(kind).alias(name)
 
@@ -186,7 +198,7 @@ def _say_why(
             wrong = ~number.is_finite().fill_null(False)
         else:
             role = next(name for name, there in places.roles.items() if there == place)
-            wrong = column.select(_role(role, pl.col("text"))).to_series().is_null()
+            wrong = column.select(_role(role, pl.col("text"), text=True)).to_series().is_null()
         kinds = column.select(
             pl.coalesce(*(pl.when(test).then(pl.lit(kind)) for kind, test in KINDS), pl.lit("unreadable"))
         ).to_series()
@@ -197,13 +209,20 @@ def _say_why(
             account.fault(header[place].strip(), kind, len(these), example)
 
 
-def _expressions(places: Places) -> list[pl.Expr]:
-    """Columns ``c…`` of a block as ``read_table_rows`` names them."""
+def _expressions(places: Places, *, texts: bool) -> list[pl.Expr]:
+    """Columns ``c…`` of a block as ``read_table_rows`` names them; ``texts``: roles that are numbers as text, too."""
     named = {"label": places.label, **({"flag": places.flag} if places.flag >= 0 else {}), **places.roles}
     return [
-        *(pl.col(f"c{place}").cast(pl.Float64, strict=False).alias(f"f{n}") for n, place in enumerate(places.features)),
-        *(pl.col(f"c{place}").cast(pl.String).alias(name) for name, place in named.items()),
+        *(_number(place, f"f{number}") for number, place in enumerate(places.features)),
+        *(
+            _number(place, name) if _is_number(name) and not texts else pl.col(f"c{place}").cast(pl.String).alias(name)
+            for name, place in named.items()
+        ),
     ]
+
+
+def _number(place: int, name: str) -> pl.Expr:
+    return pl.col(f"c{place}").cast(pl.Float64, strict=False).alias(name)
 
 
 # -- CSV -----------------------------------------------------------------------------------------------------------
@@ -222,13 +241,14 @@ def _csv_header(path: Path) -> list[str]:
 def _csv(
     path: Path, header: Sequence[str], places: Places, advance: Callable[[int], None]
 ) -> Iterator[tuple[pl.DataFrame, Texts]]:
-    numbers, texts_too = set(places.features), {places.label, places.flag, *places.roles.values()}
-    types = {f"c{place}": pl.Float64 if place in numbers - texts_too else pl.String for place in range(len(header))}
+    numbers = {place for role, place in places.roles.items() if _is_number(role)}
+    words = {places.label, places.flag, *places.roles.values()} - numbers
+    numbers = numbers.union(places.features) - words
+    types = {f"c{place}": pl.Float64 if place in numbers else pl.String for place in range(len(header))}
     with path.open("rb") as file:
         advance(len(file.readline()))
-        while block := file.read(BLOCK):
-            block += file.readline()
-            frame = _parsed(path, block, types, _expressions(places))
+        while block := _lines(file, BLOCK):
+            frame = _parsed(path, block, types, _expressions(places, texts=False))
 
             def texts(rows: pl.Series, block: bytes = block) -> pl.DataFrame:
                 whole = _parsed(path, block, dict.fromkeys(types, pl.String), [pl.col(list(types))])
@@ -236,6 +256,16 @@ def _csv(
 
             yield frame, texts
             advance(len(block))
+
+
+def _lines(file: BinaryIO, size: int) -> bytes:
+    """At least ``size`` bytes, up to the end of a line; read in one piece, which copies none."""
+    begin = file.tell()
+    file.seek(begin + size)
+    file.readline()
+    end = file.tell()
+    file.seek(begin)
+    return file.read(end - begin)
 
 
 def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]], wanted: list[pl.Expr]) -> pl.DataFrame:
@@ -281,7 +311,9 @@ def _parquet(
         for batch in file.iter_batches(BATCH, columns=[header[place] for place in used]):
             whole = pl.DataFrame(pl.from_arrow(batch))
             whole.columns = [f"c{place}" for place in used]
-            frame = whole.with_row_index("position").select(pl.col("position").cast(pl.Int64), *_expressions(places))
+            frame = whole.with_row_index("position").select(
+                pl.col("position").cast(pl.Int64), *_expressions(places, texts=False)
+            )
 
             def texts(rows: pl.Series, whole: pl.DataFrame = whole) -> pl.DataFrame:
                 return whole[rows].select(pl.all().cast(pl.String))
