@@ -19,17 +19,19 @@ from datasets_registry.drivers.driver import (
     empty_counts,
 )
 from datasets_registry.labelling.assignment import Assignment
+from datasets_registry.labelling.keys import KEY_COLUMNS
 from datasets_registry.labelling.times import NS
 from janus_bench.errors import DataError
 
 ANYWHERE = ("0.0.0.0/0",)
 HOUR = 3600
+CLOCKS_S = 2  # How far the clocks of two hosts may lie apart that recorded one conversation.
 
 
 @dataclass(frozen=True)
 class Window:
-    """Flows between two sets of hosts whose first packet lies from ``begin`` to the end of the minute ``end`` (HH:MM of
-    the dataset's clock).
+    """Flows between two sets of hosts whose first packet lies from ``begin`` to the end of the minute (HH:MM) or second
+    (HH:MM:SS) ``end`` of the dataset's clock.
 
     label      None: they cannot be told apart, and stay unlabelled
     attackers, victims  IPv4 addresses or networks; either side may begin, unless ``attacker_begins``
@@ -54,11 +56,14 @@ class WindowLabels:
     all made on purpose.
 
     days  group → its date;  zone: hours that the windows' clock is ahead of UTC
+    by_host  each capture of a group is of one host, so that a conversation between two of them stands in two captures:
+             that of the first one (by name) is labelled, the other one stays without a label
     """
 
     windows: tuple[Window, ...]
     days: Mapping[str, dt.date]
     zone: int
+    by_host: bool = False
 
     def labeller(self, request: Request) -> Labeller:
         return partial(self._label, request)
@@ -80,6 +85,11 @@ class WindowLabels:
         )
         names = class_table("number", pl.Int32(), dict(enumerate([*(window.label for window in windows), BENIGN])))
         found = table.select(flow=pl.int_range(pl.len(), dtype=pl.Int64), number=number.cast(pl.Int32))
+        if self.by_host and (again := _seen_from_both_ends(flows)).any():
+            request.tell(
+                f"{group}: {int(again.sum())} flows stand in the captures of both of their hosts; they are used once"
+            )
+            found = found.filter(~again)
         chosen = found.join(names, on="number", maintain_order="left")
         report = {
             label: empty_counts() | {"flows": count}
@@ -90,12 +100,26 @@ class WindowLabels:
         return assign(flows, chosen.drop("number"), report)
 
 
+def _seen_from_both_ends(flows: pl.DataFrame) -> pl.Series:
+    """(n,) Boolean: a capture with an earlier name has the same 5-tuple, begun at most ``CLOCKS_S`` before or after."""
+
+    def beside(step: int) -> pl.Expr:
+        file, first = (pl.col(name).shift(step).over(KEY_COLUMNS) for name in ("file", "first"))
+        return (pl.col("file") > file) & ((pl.col("first") - first).abs() <= CLOCKS_S * NS)
+
+    ordered = flows.with_row_index("flow").sort(*KEY_COLUMNS, "first", "file")
+    return ordered.with_columns(again=(beside(1) | beside(-1)).fill_null(value=False)).sort("flow")["again"]
+
+
+def _seconds(time: str) -> tuple[int, int]:
+    """Of a time of day: seconds since midnight, and how many it lasts."""
+    hours, minutes, *seconds = map(int, time.split(":"))
+    return hours * HOUR + minutes * 60 + sum(seconds), 1 if seconds else 60
+
+
 def _inside(window: Window) -> pl.Expr:
-    begin, end = (
-        int(hours) * HOUR + int(minutes) * 60
-        for hours, minutes in (time.split(":") for time in (window.begin, window.end))
-    )
-    here = (pl.col("at") >= begin) & (pl.col("at") < end + 60)
+    (begin, _), (end, lasts) = _seconds(window.begin), _seconds(window.end)
+    here = (pl.col("at") >= begin) & (pl.col("at") < end + lasts)
     a_attacks = _among("a", window.attackers) & _among("b", window.victims)
     b_attacks = _among("b", window.attackers) & _among("a", window.victims)
     if window.attacker_begins:
