@@ -454,7 +454,7 @@ def test_small_parts_are_told_and_large_ones_are_not():
     assert found(10, 1000, 200, 20) == {}
     assert found(10, 999, 200, 20) == {"parts.thresholds": "warning"}
     assert found(10, 1000, 199, 20) == {"parts.test_benign": "warning"}
-    assert found(10, 1000, 200, 19) == {"parts.families": "note"}
+    assert found(10, 1000, 200, 19) == {"parts.families": "warning"}
     assert found(1, 1000, 200, 0) == {"parts.train": "error"}
 
 

@@ -14,7 +14,7 @@ from janus_bench.files import write_atomically
 from janus_bench.records import SCHEMA_VERSION
 from janus_bench.stored import Unreadable, read_json
 
-AUDIT_VERSION = 4  # Of an audit's document: changes when a number or a threshold does.
+AUDIT_VERSION = 5  # Of an audit's document: changes when a number or a threshold does.
 
 
 class KeptFinding(TypedDict):

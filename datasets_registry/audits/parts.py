@@ -46,7 +46,7 @@ def sizes(view: AuditView, parts: Mapping[str, Ids]) -> Answer:
         shown = ", ".join(f"{name} {count}" for name, count in list(small.items())[:5])
         have = "1 family of attacks has" if len(small) == 1 else f"{len(small)} families of attacks have"
         text = f"{have} fewer than {FEW_FAMILY} flows ({shown}): numbers on so few are mostly chance"
-        findings.append(Finding("parts.families", "note", text, "tiny families", len(small), 1))
+        findings.append(Finding("parts.families", "warning", text, "tiny families", len(small), 1))
     return Answer(measures, findings)
 
 
