@@ -61,9 +61,10 @@ def test_an_interval_for_other_datasets_has_at_least_the_width_of_theory():
 
 
 def known_p_values(means: dict[str, float]) -> Resampled:
-    """Detectors whose draws have standard deviation 1/√2 exactly and are uncorrelated, so that a difference of means is
-    a z value; datasets differ by next to nothing, so that for other datasets the same p values hold."""
-    names, pairs, draws = list(means), [(name, name) for name in "abc"], 4000
+    """Detectors whose draws are normal, have standard deviation 1/√2 exactly and are uncorrelated, so that a difference
+    of means is a z value; datasets differ by next to nothing, so that for other datasets the same p values hold.  There
+    are so many draws that their percentiles are known to a hundredth."""
+    names, pairs, draws = list(means), [(name, name) for name in "abc"], 400_000
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(draws, len(names)))
     noise = np.linalg.qr(noise - noise.mean(axis=0))[0] * ((draws - 1) / 2) ** 0.5
@@ -91,9 +92,9 @@ def test_letters_are_those_of_holm_at_five_percent():
     raw = {frozenset(pair): 2 * stats.norm.sf(abs(means[pair[0]] - means[pair[1]])) for pair in combinations(means, 2)}
     corrected = plain_holm(raw)
     assert sorted(corrected.values()) == pytest.approx([0.012, 0.06, 0.48], abs=0.005)  # sharp on either side of 5 %
-    for p, letters in (("p_holm", "group"), ("p_these_holm", "group_these")):
+    for p, letters, exact in (("p_holm", "group", 1e-3), ("p_these_holm", "group_these", 0.05)):
         assert {frozenset((duel["first"], duel["second"])): duel[p] for duel in summary["tests"]} == pytest.approx(
-            corrected, rel=1e-3
+            corrected, rel=exact
         )
         of = {name: set(summary["detectors"][name][letters]) for name in means}
         assert {pair for pair in corrected if not set.intersection(*(of[name] for name in pair))} == {

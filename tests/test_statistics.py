@@ -269,10 +269,11 @@ def test_interval_of_a_difference_and_its_p_value_say_the_same():
     rng = np.random.default_rng(20)
     resamples = [resample([lopsided(rng)], 300, seed=trial) for trial in range(40)]
     found = [interval_of(each, [("a", "a")], (1, -1), datasets=False) for each in resamples]
-    assert all((got.p < 0.05) == (not got.low <= 0 <= got.high) for got in found if abs(got.p - 0.05) > 0.001)
-    # percentiles, which an earlier version took, contradict p in some of these
-    percentiles = [np.quantile(each.draws["a", "a"] @ (1, -1), (0.025, 0.975)) for each in resamples]
-    assert any((got.p < 0.05) != (not low <= 0 <= high) for got, (low, high) in zip(found, percentiles, strict=True))
+    assert all((got.p < 0.05) == (not got.low <= 0 <= got.high) for got in found)
+    # a p value of one spread for both sides, which an earlier version took, contradicts the percentiles in some
+    draws = [each.draws["a", "a"] @ (1, -1) for each in resamples]
+    plain = [2 * stats.norm.sf(abs(got.estimate) / each.std(ddof=1)) for got, each in zip(found, draws, strict=True)]
+    assert any((one < 0.05) != (not got.low <= 0 <= got.high) for one, got in zip(plain, found, strict=True))
 
 
 # -- DeLong ------------------------------------------------------------------------------------------------------------
@@ -409,6 +410,19 @@ def normal_draws(mean: float, error: float, pairs=(("a", "b"), ("b", "c"), ("c",
 def test_an_interval_for_fixed_datasets_is_the_central_95_percent_of_the_resamples():
     found = interval_of(normal_draws(0.7, 0.02), [("a", "b"), ("b", "c"), ("c", "a")], (1,), datasets=False)
     assert (found.low, found.high) == pytest.approx((0.7 - 1.959964 * 0.02, 0.7 + 1.959964 * 0.02), abs=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "below", "above"), [(0.05, 0.02, 0.02), (0.05, 0.02, 0.2), (-0.05, 0.2, 0.02)])
+def test_p_is_that_of_the_side_of_the_resamples_on_which_zero_lies(mean: float, below: float, above: float) -> None:
+    """Resamples are two halves of normal distributions: how wide the half beyond the median is tells nothing of 0."""
+    n = 40_001
+    quantiles = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    values = mean + np.where(quantiles < 0, below, above) * quantiles
+    pair = ("a", "b")
+    made = Resampled({pair: np.array([mean, 0.0])}, {pair: np.stack([values, 0 * values], axis=1)}, {}, {})
+    found = interval_of(made, [pair], (1, -1), datasets=False)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(mean) / (below if mean > 0 else above)), rel=1e-3)
+    assert (found.low, found.high) == pytest.approx((mean - 1.959964 * below, mean + 1.959964 * above), abs=1e-4)
 
 
 def test_an_interval_for_other_datasets_is_at_least_196_standard_errors_wide():

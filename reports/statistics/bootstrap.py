@@ -29,6 +29,7 @@ FEWEST_RESAMPLES = 0.9
 """A resample in which a class vanishes from a cell is dropped; if more than one in ten is, the interval would describe
 the rest only."""
 
+NORMAL_95 = 1.959963984540054  # A normal distribution's 97.5th percentile.
 CHUNK = 2**19  # Weights (flows × resamples) drawn at a time, 4 MiB.
 
 Pair = tuple[str | None, str]
@@ -160,9 +161,9 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
     """The contrast (1, −1: a difference; 1, 0: one detector) of the detectors' mean number over ``cells``, with its
     interval.
 
-    datasets=False  for these very datasets, other captures, seeds and flows.  One detector's: the percentiles of the
-                    resamples, which know that an AUROC ends at 1.  A difference's: estimate ± 1.96 · SE, SE being the
-                    spread of the resamples; p from the normal distribution, so that both say the same.
+    datasets=False  for these very datasets, other captures, seeds and flows: the percentiles of the resamples, which
+                    know that an AUROC ends at 1, and lie to one side where one capture holds most of a class.  p is
+                    from them, too (``_two_piece``), so that both say the same.
     datasets=True   for other datasets like these: estimate ± the larger of t · E and 1.96 · SE.  E is the spread of the
                     observed mean when datasets are resampled, times √(N / (N − 1)); t has N − 1 degrees of freedom; SE
                     is the spread over captures, seeds and flows.  p is the larger of theirs.  Needs
@@ -193,20 +194,17 @@ def interval_of(resampled: Resampled, cells: Sequence[Pair], contrast: Sequence[
         )
     spread = float(values[whole].std(ddof=1))
     p = _p_value(estimate, spread, ndtr) if difference else None
-    half = 1.96 * spread
-    if datasets:
-        n = len(names)
-        error = _dataset_spread(resampled, cells, points) * (n / (n - 1)) ** 0.5
-        half = max(float(stdtrit(n - 1, 0.975)) * error, half)
-        p_datasets = _p_value(estimate, error, lambda z: stdtr(n - 1, z))
-        p = None if p is None or p_datasets is None else max(p, p_datasets)
-    elif not difference:
-        low, high = (float(bound) for bound in np.quantile(values[whole], (0.025, 0.975)))
-        return Interval(estimate, low, high)
+    if not datasets:
+        low, middle, high = (float(bound) for bound in np.quantile(values[whole], (0.025, 0.5, 0.975)))
+        return Interval(estimate, low, high, _two_piece(low, middle, high, p) if difference else None)
+    n = len(names)
+    error = _dataset_spread(resampled, cells, points) * (n / (n - 1)) ** 0.5
+    half = max(float(stdtrit(n - 1, 0.975)) * error, 1.96 * spread)
+    p_datasets = _p_value(estimate, error, lambda z: stdtr(n - 1, z))
     low, high = estimate - half, estimate + half
     if resampled.bounded:
         low, high = max(-1.0 if difference else 0.0, low), min(1.0, high)
-    return Interval(estimate, low, high, p)
+    return Interval(estimate, low, high, None if p is None or p_datasets is None else max(p, p_datasets))
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,6 +326,17 @@ def _single_captures(cells: Sequence[CellScores]) -> dict[str, str]:
                         f"the {kind} test flows of {where} come from {'one capture' if len(found) else 'no capture'}"
                     )
     return reasons
+
+
+def _two_piece(low: float, middle: float, high: float, normal: float | None) -> float | None:
+    """Two-sided p of "it is 0" under the distribution that is normal to either side of the resamples' median, each side
+    as wide as its percentile says: 5 % exactly where the interval ends at 0, and smaller farther off than resamples
+    could count.  ``normal``: p from one spread, where the side of 0 has none.
+    """
+    from scipy.special import ndtr
+
+    beside = middle - low if middle > 0 else high - middle
+    return float(2 * ndtr(-abs(middle) / beside * NORMAL_95)) if beside > 0 else normal
 
 
 def _p_value(estimate: float, error: float, cumulative: Callable[[float], float]) -> float | None:

@@ -21,7 +21,7 @@ from reports.statistics.tests import holm, rank_test_warning, tie_groups
 from reports.tables.document import Difference, Duel, RowStatistics, SummaryName, SummaryStatistics, TableStatistics
 
 ALPHA = 0.05
-VERSION = 4  # Of the computation and its document: what an older one kept is not used.
+VERSION = 5  # Of the computation and its document: what an older one kept is not used.
 FOLDER = "statistics"
 
 
