@@ -25,7 +25,7 @@ from reports.render.html.collect import collect, day_evidence
 from reports.render.html.page import render_page
 from reports.results.model import Results
 from reports.statistics import drift
-from reports.statistics.drift import days_of
+from reports.statistics.drift import _Day, _evidence, days_of
 from reports.tables.drift import day_records, day_tables
 from tests import pcap_builders as build
 from tests.conftest import Cli, shared_once
@@ -181,6 +181,15 @@ def test_a_day_that_not_every_seed_tests_is_of_those_that_do(week: Path, monkeyp
     assert found.keys() == whole.keys()
     assert {day.n_seeds for (_, name), day in found.items() if name == min(whole)[1]} == {1}
     assert {day.n_seeds for (_, name), day in found.items() if name != min(whole)[1]} == {2}
+
+
+def test_a_day_that_has_benign_flows_under_some_seeds_alone_has_no_rate() -> None:
+    """As under protocols that divide captures: which of them are tested is the seed's."""
+    rng = np.random.default_rng(1)
+    cal, hits = rng.normal(size=200), rng.normal(size=5)
+    seeds = [_Day((benign, hits), cal, None, np.empty(0)) for benign in (np.empty(0), rng.normal(size=30))]
+    found = _evidence(("knn", "a", "a"), "P95", 20, 17000, seeds)
+    assert (found.n_benign, found.n_attack, found.fpr, found.low, found.high, found.auroc) == (0, 5, *[None] * 4)
 
 
 def test_table_figure_and_page_show_the_days(week: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _evidence(cell: Cell, name: str, one_in: int, day: int, seeds: Sequence[_Day
     for seed in seeds:
         rates.append(_rate(seed.fixed[0], seed.fixed_cal, one_in))
         again.append(None if seed.recalibrated is None else _rate(seed.recalibrated[0], seed.recalibrated_cal, one_in))
-        if rates[-1] is not None:
+        if rates[-1] is not None and n_benign:  # under another seed the day may have none
             above = int(np.count_nonzero(seed.fixed_cal > _tau(seed.fixed_cal, one_in)))
             chance.append(rates_by_chance(len(seed.fixed_cal), above, n_benign))
     n_cal, n_again = (
