@@ -102,25 +102,54 @@ def test_that_nobody_beats_its_own_control_is_the_first_sentence() -> None:
     verdict = judged(document, gains=gains)
     assert verdict["sentences"][0].startswith("No row is better than its own target-only control (of 2 rows")
     assert "a's, +.001 [-.010, +.012]" in verdict["sentences"][0]
-    assert (verdict["above_control"], verdict["with_control"]) == ([], 2)
+    assert "and worse on these networks is b: nothing here shows" in verdict["sentences"][0]
+    assert (verdict["above_control"], verdict["below_control"], verdict["with_control"]) == ([], ["b"], 2)
     better = judged(document, gains=gains | {"a": difference(0.1, (0.05, 0.15), 0.001)})
     assert better["above_control"] == ["a"]
     assert better["sentences"][0].startswith("Better than their own target-only control on these networks: a, of 2")
-    assert judged(document)["sentences"][0].startswith("No row lies above its own target-only control (2 rows")
+    assert judged(document)["sentences"][0].startswith("No row has a better mean than its own target-only control (2")
     assert not any("control" in line for line in judged(board({"a": 0.9}))["sentences"])
 
 
 def test_the_control_of_one_row_is_spoken_of_as_one() -> None:
     document = board({"a": 0.9}, {"a": 0.95})
     worse = judged(document, gains={"a": difference(-0.05, (-0.07, -0.03), 0.001)})["sentences"][0]
-    assert worse.startswith("a is not better than its own target-only control (-.050 [-.070, -.030]): nothing here")
+    assert worse == "a is worse than its own target-only control (-.050 [-.070, -.030]), on these networks."
+    alike = judged(document, gains={"a": difference(-0.05, (-0.12, 0.02), 0.2)})["sentences"][0]
+    assert alike.startswith("a is not better than its own target-only control (-.050 [-.120, +.020]): nothing here")
     better = judged(board({"a": 0.9}, {"a": 0.8}), gains={"a": difference(0.1, (0.05, 0.15), 0.001)})
     assert (
         better["sentences"][0]
         == "a is better than its own target-only control (+.100 [+.050, +.150]), on these networks."
     )
-    assert judged(document)["sentences"][0].startswith("a lies -.050 from its own target-only control; whether by")
-    assert judged(board({"a": 0.9}, {"a": 0.8}))["sentences"][0].startswith("a lies +.100 above its own")
+    assert judged(document)["sentences"][0].startswith(
+        "a has no better mean than its own target-only control (-.050); whether"
+    )
+    assert judged(board({"a": 0.9}, {"a": 0.8}))["sentences"][0].startswith("a has a better mean than its own")
+
+
+def test_where_lower_is_better_so_is_a_lower_control() -> None:
+    document = board({"a": 0.2, "b": 0.3}, {"a": 0.1, "b": 0.4}, metric="fpr_at_tpr_95pct")
+    assert judged(document)["sentences"][0].startswith("1 of 2 rows has a better mean than its own target-only control")
+
+
+def test_what_learns_nothing_and_what_is_at_chance_detect_nothing() -> None:
+    random = board({"a": 0.51, "b": 0.5})
+    assert "that attacks are detected: .510 is the number of chance (≤ .57)" in judged(random)["not_to_conclude"]
+    control = random | {"rows": [row | {"provenance": "control"} for row in random["rows"]]}
+    assert "that a detects anything: it is a control" in judged(control)["not_to_conclude"]
+    assert not any("detect" in line for line in judged(board({"a": 0.9, "b": 0.8}))["not_to_conclude"])
+
+
+def test_it_rests_on_the_cells_that_have_a_number() -> None:
+    table = Planted()
+    for label in "ab":
+        table.detector(label)
+        for pair in PAIRS:
+            table.add(label, *pair, 1, 0.8 if pair == ("site_a", "site_b") else ("error", "it broke"))
+    verdict = judged(table.document())
+    assert verdict["networks"] == 1
+    assert any(line.startswith("This rests on 1 network, 1 cell, 1 seed") for line in verdict["sentences"])
 
 
 def test_one_network_missing_cells_and_one_row_are_said() -> None:

@@ -371,9 +371,9 @@ class Verdict(TypedDict):
     first, next   labels of the first two ranked rows, None where there are fewer
     difference    of their means, with intervals; None where none were computed
     lead          whether the difference is one: beyond chance on these networks, on others like them, or not at all
-    above_control  rows whose gain over their own target-only baseline is beyond chance on these networks, of
-                   ``with_control`` rows for which that is known
-    networks, sites  how many the ranking means rest on, and how many sites count inside them
+    above_control, below_control  rows that are better, and worse, than their own target-only baseline beyond chance on
+                   these networks, of ``with_control`` rows for which that is known
+    networks, sites  how many the ranking means rest on (with a number), and how many sites count inside them
     """
 
     sentences: list[str]
@@ -383,6 +383,7 @@ class Verdict(TypedDict):
     difference: Difference | None
     lead: Lead
     above_control: list[str]
+    below_control: list[str]
     with_control: int
     networks: int
     sites: int

@@ -24,6 +24,7 @@ from reports.tables.fields import COLLAPSE, COLLAPSE_TEXT, grouped, listed, mean
 from reports.tables.intervals import ranking_summary
 
 ALPHA = 0.05
+CONTROL = "control"  # The provenance of rows that learn nothing.
 APART = 0.1  # A pooled mean that lies so far above the mean inside sites is said beside it.
 
 
@@ -36,12 +37,13 @@ def verdict_of(document: Board, statistics: TableStatistics | None) -> Verdict:
     difference = None if first is None or next_ is None else _difference(found, first, next_)
     lead = _lead(difference)
     known = _gains(document, found)
-    above = [label for label, gain in known.items() if _beyond_chance(gain["p_these_holm"]) and _better(document, gain)]
+    told = {label: gain for label, gain in known.items() if _beyond_chance(gain["p_these_holm"])}
+    above, below = ([name for name, of in told.items() if _better(document, of) is up] for up in (True, False))
     sites = document["sites"]["n_sites"] if "sites" in document else 0
     networks = len(_cells(document, ranking))
     return {
         "sentences": [
-            *_of_controls(document, ranking, known, above),
+            *_of_controls(document, ranking, known, above, below),
             *_of_first(document, ranking, ranked, difference, lead, found),
             *_of_sites(document, ranking, first),
             *_of_rest(document, ranking, ranked, networks, sites),
@@ -52,6 +54,7 @@ def verdict_of(document: Board, statistics: TableStatistics | None) -> Verdict:
         "difference": difference,
         "lead": lead,
         "above_control": above,
+        "below_control": below,
         "with_control": len(known),
         "networks": networks,
         "sites": sites,
@@ -112,13 +115,21 @@ def _gains(document: Board, found: SummaryStatistics | None) -> dict[str, Differ
 
 
 def _cells(document: Board, ranking: SummaryName) -> dict[str, list[BoardCell]]:
-    """Of the first row: target → the cells that the ranking mean is made of."""
+    """Target → the cells that the ranking mean is made of and in which any row has a number."""
+    there = {
+        (cell["source"], cell["target"])
+        for row in document["rows"]
+        for cell in row["cells"]
+        if cell["mean"] is not None
+    }
     shifted = {name for name, info in document["datasets_info"].items() if info["task"] == CLASS_SHIFT}
     cross = ranking == "cross_mean"
     chosen = [
         cell
         for cell in (document["rows"][0]["cells"] if document["rows"] else ())
-        if (cell["source"] != cell["target"]) is cross and cell["target"] not in shifted
+        if (cell["source"] != cell["target"]) is cross
+        and cell["target"] not in shifted
+        and (cell["source"], cell["target"]) in there
     ]
     return grouped((cell["target"], cell) for cell in chosen)
 
@@ -140,7 +151,11 @@ def _word(ranking: SummaryName) -> str:
 
 
 def _of_controls(
-    document: Board, ranking: SummaryName, known: dict[str, Difference], above: Sequence[str]
+    document: Board,
+    ranking: SummaryName,
+    known: dict[str, Difference],
+    above: Sequence[str],
+    below: Sequence[str],
 ) -> list[str]:
     """Whether a source network adds anything: the most important finding that a cross table can have."""
     helps = {"cross_mean": "training on another network", "within_mean": "the larger training part"}
@@ -151,16 +166,17 @@ def _of_controls(
         interval = bracket(gain["low_these"], gain["high_these"], plus=True)
         if len(known) == 1:
             by = f"{best} is {{}} than its own target-only control ({signed(gain['difference'])}{interval})"
-            if above:
-                return [f"{by.format('better')}, on these networks."]
+            if above or below:
+                return [f"{by.format('better' if above else 'worse')}, on these networks."]
             return [f"{by.format('not better')}: nothing here shows that {helps[ranking]} helps."]
+        worse = f", and worse on these networks {'is' if len(below) == 1 else 'are'} {listed(below)}" if below else ""
         if not above:
             return [
                 f"No row is better than its own target-only control (of {of}; the largest gain is {best}'s, "
-                f"{signed(gain['difference'])}{interval}): nothing here shows that {helps[ranking]} helps."
+                f"{signed(gain['difference'])}{interval}){worse}: nothing here shows that {helps[ranking]} helps."
             ]
         if len(above) < len(known):
-            return [f"Better than their own target-only control on these networks: {listed(above)}, of {of}."]
+            return [f"Better than their own target-only control on these networks: {listed(above)}, of {of}{worse}."]
         return [f"Every row is better than its own target-only control on these networks (all {of})."]
     gains = {
         row["detector"]: row["summary"][ranking] - row["control_summary"][ranking]  # type: ignore[operator]
@@ -173,15 +189,16 @@ def _of_controls(
     if len(gains) == 1:
         ((label, value),) = gains.items()
         return [
-            f"{label} lies {signed(value)} {'above' if better else 'from'} its own target-only control; whether by "
-            "chance was not computed."
+            f"{label} has {'a' if better else 'no'} better mean than its own target-only control ({signed(value)}); "
+            "whether by chance was not computed."
         ]
     if better:
+        have, own = ("has", "its") if better == 1 else ("have", "their")
         return [
-            f"{better} of {counted(len(gains), 'row')} lie above their own target-only control; whether by chance "
+            f"{better} of {len(gains)} rows {have} a better mean than {own} own target-only control; whether by chance "
             "was not computed."
         ]
-    return [f"No row lies above its own target-only control ({counted(len(gains), 'row')} with one)."]
+    return [f"No row has a better mean than its own target-only control ({counted(len(gains), 'row')} with one)."]
 
 
 def _of_first(
@@ -199,6 +216,7 @@ def _of_first(
     mean = first["summary"][ranking]
     interval = first["intervals"].get(ranking)
     own = "" if interval is None else bracket(interval["low_these"], interval["high_these"])
+    own = f"{own[:-1]}, 95 % for these networks]" if own else ""
     begin = f"{first['detector']} is first in the {what}, {number(mean)}{own}"
     if not others:
         return [f"{begin}; it is the only ranked row: it leads nobody."]
@@ -299,6 +317,11 @@ def _not_to_conclude(
         lines.append(
             f"that the first is the better method: the two used the target's flows differently ({', '.join(uses)})"
         )
+    mean = None if first is None else first["summary"][ranking]
+    if first is not None and first["provenance"] == CONTROL:
+        lines.append(f"that {first['detector']} detects anything: it is a control")
+    elif mean is not None and "auroc" in document["metric"] and mean <= COLLAPSE:
+        lines.append(f"that attacks are detected: {number(mean)} is the number of chance (≤ {COLLAPSE_TEXT})")
     if first is not None and first["uses_labels"]:
         lines.append(f"that {first['detector']} would be first without the labels or test flows that it was given")
     found = None if first is None else _inside(ranking, first)
