@@ -13,7 +13,7 @@ import pytest
 from janus_bench.contract import Capabilities
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
-from reports.results.facts import folder_facts
+from reports.results.facts import _captures, folder_facts
 from reports.results.model import Results, measure_of
 from reports.tables.audits import with_audits
 from reports.tables.details import TABLES, Operations, tables_of, with_details
@@ -189,6 +189,11 @@ def test_a_folder_with_every_pitfall_is_called_so_line_by_line() -> None:
     }
     for key, words in says.items():
         assert all(word in found[key]["why"] for word in words), (key, found[key]["why"])
+
+
+def test_a_capture_that_holds_both_classes_is_counted_once() -> None:
+    truth = pl.DataFrame({"attack": [False, False, True, True], "source": ["a", "b", "b", "c"]})
+    assert _captures(SimpleNamespace(truth=lambda _: truth), "hash") == (2, 2, 3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

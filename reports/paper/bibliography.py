@@ -15,7 +15,7 @@ from reports.render.latex import escape
 from reports.tables.fields import in_order
 
 SOFTWARE = "janus-bench"
-STATISTICS = ("holm1979", "owen2007")
+CORRECTION, OTHER_NETWORKS = "holm1979", "owen2007"
 CHECKLIST = ("arp2022", "apruzzese2023", "engelen2021", "liu2022", "flood2024")
 
 

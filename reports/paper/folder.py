@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.figures import Matrices, cross_heat_map, forest_plot
-from reports.paper.bibliography import CHECKLIST, STATISTICS, DatasetSource, bibliography, cite
+from reports.paper.bibliography import CHECKLIST, DatasetSource, bibliography, cite
 from reports.paper.cards import cards_text
-from reports.paper.methods import methods_text
+from reports.paper.methods import methods_text, statistics_of
 from reports.paper.numbers import numbers_of, numbers_text
 from reports.paper.tables import floats
 from reports.paper.text import breakable, latin
@@ -98,7 +98,7 @@ def paper_files(data: PaperData) -> dict[str, bytes]:
         board["made_by"],
         {name: (entry.hash, data.sources[name]) for name, entry in data.table.datasets.items()},
         data.detectors,
-        (*CHECKLIST, *(STATISTICS if board["statistics"] else ())),
+        (*CHECKLIST, *statistics_of(board)),
     )
     figures = _figures(board)
     texts = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from reports.paper.bibliography import SOFTWARE, Bibliography, cite
+from reports.paper.bibliography import CORRECTION, OTHER_NETWORKS, SOFTWARE, Bibliography, cite
 from reports.render.latex import code, escape
 from reports.results.model import ResultTable
 from reports.tables.document import Board
@@ -32,18 +32,30 @@ def methods_text(document: Board, table: ResultTable, references: Bibliography) 
     return "\n\n".join(paragraphs) + "\n"
 
 
+def statistics_of(document: Board) -> tuple[str, ...]:
+    """Keys of the works that the paragraph on statistics rests on: with too few networks there is no interval for
+    others like them."""
+    if document["statistics"] is None:
+        return ()
+    others = any(of["low"] is not None for row in document["rows"] for of in row["intervals"].values())
+    return (CORRECTION, OTHER_NETWORKS) if others else (CORRECTION,)
+
+
 def _setting(document: Board, references: Bibliography) -> str:
     detectors = cite(
         key for name in in_order(row["name"] for row in document["rows"]) for key in references.detectors[name]
     )
     datasets = cite(key for name in document["datasets"] for key in references.datasets[name])
     synthetic = r" \textbf{The data are synthetic.}" if document["synthetic"] else ""
+    several = len({row["name"] for row in document["rows"]}) < len(document["rows"])
+    settings = r" in \jbRows{} settings" if several else ""
+    seeds = f"seed{'s' if len(document['seeds']) > 1 else ''}"
     return (
-        rf"We compare \jbDetectors{{}} detectors{detectors} with janus-bench{cite([SOFTWARE])} under its protocol "
-        rf"{code(document['protocol'])}, profile {code(document['profile'])}: \jbCells{{}} cells of source and target "
-        rf"over \jbDatasets{{}} networks{datasets} with \jbFlows{{}} labelled flows, \jbBenign{{}} of them benign and "
+        rf"We compare \jbDetectors{{}} detectors{detectors}{settings} with janus-bench{cite([SOFTWARE])} under its "
+        rf"protocol {code(document['protocol'])}, profile {code(document['profile'])}: \jbCells{{}} cells of source and "
+        rf"target over \jbDatasets{{}} networks{datasets} with \jbFlows{{}} labelled flows, \jbBenign{{}} of them benign and "
         rf"\jbAttack{{}} attacks; flows without a label are left out.{synthetic} Every cell is run with \jbSeeds{{}} "
-        rf"seeds (\jbSeedList{{}}). Of \jbRuns{{}} runs \jbRunsOk{{}} succeeded{_of_controls(document)}."
+        rf"{seeds} (\jbSeedList{{}}). Of \jbRuns{{}} runs \jbRunsOk{{}} succeeded{_of_controls(document)}."
     )
 
 
@@ -110,11 +122,13 @@ def _statistics(document: Board) -> str:
     )
     if document["statistics"] is None:
         return f"Numbers are {name}, means over seeds, then over cells.{sites} No intervals were computed."
+    others = OTHER_NETWORKS in statistics_of(document)
+    on_top = rf", and with networks drawn on top{cite([OTHER_NETWORKS])} for others like them" if others else ""
     return (
         rf"Numbers are {name}, means over seeds, then over cells.{sites} Intervals (\jbConfidence{{}}\,\%) are of a "
-        r"paired cluster bootstrap with \jbResamples{} resamples of captures, seeds and flows for these very networks, "
-        rf"and with networks drawn on top{cite(['owen2007'])} for others like them. A difference counts as one where "
-        rf"its $p$ after Holm's correction{cite(['holm1979'])} over all pairs of rows is at most \jbAlpha{{}}\,\%."
+        r"paired cluster bootstrap with \jbResamples{} resamples of captures, seeds and flows for these very networks"
+        rf"{on_top}. A difference counts as one where "
+        rf"its $p$ after Holm's correction{cite([CORRECTION])} over all pairs of rows is at most \jbAlpha{{}}\,\%."
     )
 
 
@@ -137,7 +151,7 @@ def _machine(table: ResultTable) -> str:
     where = _listed(machines) or "a machine that was not recorded"
     device = f", device {_listed(map(code, devices))}" if devices else ""
     with_libraries = f", with {_listed(software)}" if software else ""
-    return rf"The \jbFits{{}} fits trained for \jbFitHours{{}} hours in all on {where}{device}{with_libraries}."
+    return rf"The \jbFits{{}} fits trained for \jbFitTime{{}} in all on {where}{device}{with_libraries}."
 
 
 def _listed(names: Iterable[str]) -> str:

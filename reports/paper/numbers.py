@@ -11,6 +11,7 @@ from reports.tables.fields import NONE, whole
 from reports.tables.verdict import ALPHA
 
 PREFIX = "jb"
+HOUR = 3600
 PARTS = {
     "Train": "train",
     "Val": "val",
@@ -26,7 +27,8 @@ def numbers_of(document: Board, table: ResultTable) -> dict[str, str]:
     """Name of the command (without its backslash) → what it prints; a number that does not exist is a dash."""
     rows, entries = document["rows"], list(table.datasets.values())
     found = {
-        "Detectors": whole(len(rows)),
+        "Detectors": whole(len({row["name"] for row in rows})),
+        "Rows": whole(len(rows)),
         "Datasets": whole(len(document["datasets"])),
         "Cells": whole(document["n_expected_cells"]),
         "Seeds": whole(len(document["seeds"])),
@@ -87,13 +89,15 @@ def _of_part(partitions: Iterable[BoardPartition], part: str) -> list[int]:
 
 
 def _fits(table: ResultTable) -> dict[str, str]:
-    """How many fits, and for how many hours they trained."""
+    """How many fits, and for how long they trained."""
     seconds = {
         run.ok.fit_key: value
         for run in table.runs
         if run.ok is not None and (value := run.ok.cost.get("fit_s")) is not None
     }
-    return {"Fits": whole(len(seconds)), "FitHours": f"{sum(seconds.values()) / 3600:.2f}"}
+    total = sum(seconds.values())
+    spent = f"{total / HOUR:.1f} hours" if total >= HOUR else f"{total / 60:.1f} minutes"
+    return {"Fits": whole(len(seconds)), "FitTime": spent}
 
 
 def numbers_text(numbers: Mapping[str, str]) -> str:

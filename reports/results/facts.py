@@ -42,8 +42,9 @@ def folder_facts(table: ResultTable, declared: Mapping[str, Capabilities]) -> Fo
     )
 
 
-def _captures(results: Results, data_hash: str) -> tuple[int, int] | None:
-    """With benign flows and with attacks, a class that there is none of left at 0; None where nothing is known."""
+def _captures(results: Results, data_hash: str) -> tuple[int, int, int] | None:
+    """With benign flows, with attacks, and in all (one may hold both), a class that there is none of left at 0; None
+    where nothing is known."""
     try:
         truth = results.truth(data_hash)
     except DataError:
@@ -51,4 +52,4 @@ def _captures(results: Results, data_hash: str) -> tuple[int, int] | None:
     if "source" not in truth.columns:
         return None
     benign, attack = (truth.filter(truth["attack"] == kind)["source"].n_unique() for kind in (False, True))
-    return benign, attack
+    return benign, attack, truth["source"].n_unique()

@@ -146,7 +146,7 @@ class FolderFacts:
     low_fpr        ok runs on attacks that have a TPR at 1 % FPR, and all of them
     fewest_cal_b   threshold calibration flows, the fewest of any ok run; None without one
     with_hardware  ok runs that name processor and seconds, and all of them
-    captures       dataset → captures with benign flows and with attacks
+    captures       dataset → captures with benign flows, with attacks, and in all
     contaminations, train_sizes  shares of attacks in training above 0, and how many sizes of training parts were asked
                    for
     """
@@ -157,6 +157,6 @@ class FolderFacts:
     low_fpr: tuple[int, int]
     fewest_cal_b: int | None
     with_hardware: tuple[int, int]
-    captures: Mapping[str, tuple[int, int]]
+    captures: Mapping[str, tuple[int, int, int]]
     contaminations: tuple[float, ...]
     train_sizes: int

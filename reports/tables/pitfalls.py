@@ -111,9 +111,9 @@ def _listed(names: Iterable[str]) -> str:
 
 def _sampling(folder: Folder) -> Judgement:
     made, networks = folder.synthetic, folder.board["datasets"]
-    single = [name for name, of in folder.facts.captures.items() if 1 in of]
-    captures = sum(map(sum, folder.facts.captures.values()))
-    rests = f"{counted(len(networks), 'network')}, {counted(captures, 'capture')} of benign flows or of attacks"
+    single = [name for name, of in folder.facts.captures.items() if 1 in of[:2]]
+    captures = sum(of[2] for of in folder.facts.captures.values())
+    rests = f"{counted(len(networks), 'network')}, {counted(captures, 'capture')} with labelled flows"
     return _judged(
         [
             *_if(made, f"generated, not recorded: {_listed(made)}"),
