@@ -54,8 +54,8 @@ def _setting(document: Board, references: Bibliography) -> str:
         rf"We compare \jbDetectors{{}} detectors{detectors}{settings} with janus-bench{cite([SOFTWARE])} under its "
         rf"protocol {code(document['protocol'])}, profile {code(document['profile'])}: \jbCells{{}} cells of source and "
         rf"target over \jbDatasets{{}} networks{datasets} with \jbFlows{{}} labelled flows, \jbBenign{{}} of them "
-        rf"benign and \jbAttack{{}} attacks; flows without a label are left out.{synthetic} Every cell is run with \jbSeeds{{}} "
-        rf"{seeds} (\jbSeedList{{}}). Of \jbRuns{{}} runs \jbRunsOk{{}} succeeded{_of_controls(document)}."
+        rf"benign and \jbAttack{{}} attacks; flows without a label are left out.{synthetic} Every cell is run with "
+        rf"\jbSeeds{{}} {seeds} (\jbSeedList{{}}). Of \jbRuns{{}} runs \jbRunsOk{{}} succeeded{_of_controls(document)}."
     )
 
 
