@@ -52,8 +52,8 @@ def _setting(document: Board, references: Bibliography) -> str:
     seeds = f"seed{'s' if len(document['seeds']) > 1 else ''}"
     return (
         rf"We compare \jbDetectors{{}} detectors{detectors}{settings} with janus-bench{cite([SOFTWARE])} under its "
-        rf"protocol {code(document['protocol'])}, profile {code(document['profile'])}: \jbCells{{}} cells of source and "
-        rf"target over \jbDatasets{{}} networks{datasets} with \jbFlows{{}} labelled flows, \jbBenign{{}} of them "
+        rf"protocol {code(document['protocol'])}, profile {code(document['profile'])}: \jbCells{{}} cells of source "
+        rf"and target over \jbDatasets{{}} networks{datasets} with \jbFlows{{}} labelled flows, \jbBenign{{}} of them "
         rf"benign and \jbAttack{{}} attacks; flows without a label are left out.{synthetic} Every cell is run with "
         rf"\jbSeeds{{}} {seeds} (\jbSeedList{{}}). Of \jbRuns{{}} runs \jbRunsOk{{}} succeeded{_of_controls(document)}."
     )
