@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from janus_bench.errors import DataError
 from janus_bench.hashing import GOLDEN, splitmix64
+from janus_bench.words import counted
 from protocols.flow_index import FlowIndex, Ids
 
 SHARES = {"train": 0.50, "val": 0.05, "cal_a": 0.15, "cal_b": 0.10, "test": 0.20}
@@ -287,7 +288,7 @@ def _too_few(grouped: Mapping[str, Ids], n_captures: int, weight: float, *, seve
             would keep a site out of a part
     """
     if n_captures < MIN_CAPTURES:
-        return f"{n_captures} benign captures, fewer than {MIN_CAPTURES}"
+        return f"{counted(n_captures, 'benign capture')}, fewer than {MIN_CAPTURES}"
     flows = sum(map(len, grouped.values()))
     least = {
         name: math.ceil(max(MIN_PART * weight, share * flows / 2 if several else 0)) for name, share in SHARES.items()

@@ -253,6 +253,8 @@ def test_a_parquet_file_is_written_and_refused_as_text(
             {"metric": "auprc", "table": "thresholds"},
             "none of auprc: leave --metric out, or ask for --table leaderboard",
         ),
+        ({"base_rates": "0.1"}, "--base-rates is for --table alerts"),
+        ({"window": 5.0, "table": "alerts"}, "--window is for --table incidents"),
         ({"file": Path("-")}, "-o - names no file"),
     ],
 )

@@ -3,6 +3,7 @@ verdict are then those of what is shown."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from reports.tables.document import Board
 
 DEFAULT_METRIC = "auroc"
+OF_TABLE = {
+    "--flows-per-day": "alerts",
+    "--base-rates": "alerts",
+    "--window": "incidents",
+    "--incidents-per-day": "incidents",
+}
 
 
 def narrowed(table: ResultTable, datasets: str, detectors: str) -> ResultTable:
@@ -49,6 +56,13 @@ def check_options(name: str, renderer: Renderer, measure: Measure, columns: str)
             f"--table {name} has numbers of its own and none of {measure.metric.name}: leave --metric out, or ask for "
             "--table leaderboard"
         )
+
+
+def check_table_options(name: str, given: Mapping[str, object]) -> None:
+    """UsageError for an option of another table; ``given``: None or empty where it was left out."""
+    for option, value in given.items():
+        if value and name != OF_TABLE[option]:
+            raise UsageError(f"{option} is for --table {OF_TABLE[option]}: leave it out, or ask for that table")
 
 
 def with_columns(board: Board, columns: str) -> Board:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completing, console
-from harness.cli.choosing import check_columns, check_options, narrowed, with_columns
+from harness.cli.choosing import check_columns, check_options, check_table_options, narrowed, with_columns
 from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
@@ -90,6 +90,15 @@ def leaderboard(
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
     check_options(name, renderer, measure, columns)
+    check_table_options(
+        name,
+        {
+            "--flows-per-day": flows_per_day,
+            "--base-rates": base_rates,
+            "--window": window,
+            "--incidents-per-day": incidents_per_day,
+        },
+    )
     if columns and _wanted(measure, intervals, name):
         check_columns(document(results, metric, aggregator or None), columns)
     board = with_columns(_audited(results, with_intervals(results, measure, intervals, name)), columns)
@@ -130,8 +139,8 @@ def _audited(table: ResultTable, board: Board) -> Board:
     audits = kept_audits(table)
     if lacking := [name for name in table.datasets if name not in audits and name in added()]:
         console.say(
-            f"note: no audit of {', '.join(lacking)} was made yet: `janus-bench data audit {lacking[0]}` says what "
-            "else than attacks separates it, and tables then carry it"
+            f"note: no audit of {', '.join(lacking)} was made yet by this version: `janus-bench data audit {lacking[0]}` says "
+            "what else than attacks separates it, and tables then carry it"
         )
     return with_audits(board, audits)
 

@@ -110,6 +110,9 @@ def comparison_records(document: Comparison) -> list[Mapping[str, object]]:
     for pair in document["pairs"]:
         seeds = " ".join(map(str, pair["seeds"]))
         of = settings | {"row_a": pair["first"], "row_b": pair["second"], "seeds": seeds}
-        records += [of | {"part": "cell"} | cell for cell in pair["cells"]]
+        for cell in pair["cells"]:  # its interval is for these datasets, as ``low_these`` of a mean
+            low, high = cell["low"], cell["high"]
+            shown = {name: value for name, value in cell.items() if name not in ("low", "high")}
+            records.append(of | {"part": "cell", "low_these": low, "high_these": high} | shown)
         records += [of | {"part": "mean"} | mean for mean in pair["means"]]
     return records
