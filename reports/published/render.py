@@ -44,8 +44,8 @@ def _within(table: PublishedTable) -> Table:
             (f"  {row['detector']}", "", _here(table), *_measured(row, datasets)) for row in _measured_rows(method)
         ]
     title = f"{table['titles']['within']} (AUROC %, mean ± std)"
-    table = text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
-    return replace(table, labels=1)  # the method alone tells the rows apart
+    found = text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
+    return replace(found, labels=1)  # the method alone tells the rows apart
 
 
 def within_groups(table: PublishedTable) -> Table:
