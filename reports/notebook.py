@@ -64,9 +64,10 @@ class Leaderboard:
         return html_table(leaderboard_table(self.document), f"{title(self.document)} · {subtitle(self.document)}")
 
     def __repr__(self) -> str:
-        from reports.render.layout import printed, terminal_tables
+        from reports.render.layout import printed
+        from reports.render.listing import fitted_table
 
-        tables = terminal_tables(leaderboard_table(self.document), WIDTH)
+        tables = [fitted_table(leaderboard_table(self.document), WIDTH)]
         return f"{title(self.document)}\n{subtitle(self.document)}\n\n{printed(tables, WIDTH, False)}"
 
 

@@ -24,6 +24,7 @@ from reports.results.model import Results, ResultTable, measure_of
 from reports.statistics import joining
 from reports.statistics.compare import Comparison
 from reports.statistics.regimes import compare_in_best_regime
+from reports.tables.comparison import MEANS, comparison_tables
 from reports.tables.fields import signed
 
 SEEDS = (1, 2)
@@ -250,13 +251,23 @@ def test_on_three_networks_there_is_only_the_interval_for_these_datasets_and_it_
     command(folder, detectors="flagship", best_regime=True, output="table")
     printed = capsys.readouterr().out
     assert f"note: {said}" in printed
-    assert "others 95 %" not in printed
+    assert "others" not in printed.split("note:")[0]
+    assert "95 %, these" in printed
     for pair in document["pairs"]:
         cross = pair["means"][0]
         line = next(line for line in printed.splitlines() if line.split()[:1] == [pair["rival"]])
         assert line.split()[1] == pair["regime"]
         assert signed(cross["difference"]) in line
         assert f"{signed(cross['low_these'])} … {signed(cross['high_these'])}" in line
+
+
+def test_every_heading_of_a_comparison_says_what_no_other_one_does(document: Comparison) -> None:
+    """Columns that do not fit stand below their row and have nothing but their headings."""
+    for table in comparison_tables(document):
+        headings = [column.heading for column in table.columns]
+        assert {"95 %, these", "95 %, others", "Holm, these", "Holm, others"} <= set(headings)
+        assert len(set(headings)) == len(headings)
+    assert len(set(MEANS)) == len(MEANS)
 
 
 def test_pooled_rows_of_another_protocol_of_the_folder_count_under_the_seeds_that_both_have() -> None:

@@ -337,6 +337,13 @@ def compared_by(capsys, folder: Path, metric: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+def test_a_folder_that_is_not_there_is_named_before_anything_is_asked_of_it(tmp_path):
+    with pytest.raises(DataError, match=r"there is no folder .*nope"):
+        command(tmp_path / "nope")
+    with pytest.raises(UsageError, match="name a second results folder"):
+        command(tmp_path)
+
+
 def test_any_metric_is_compared_and_delong_is_for_auroc_alone(tmp_path, capsys):
     document = compared_by(capsys, write_folder(tmp_path / "runs"), "auprc")
     assert (document["metric"], document["resamples"]) == ("auprc", 200)

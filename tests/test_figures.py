@@ -30,6 +30,7 @@ from reports.figures import (
     Matrices,
     ScorePanel,
     ablation_bars,
+    cross_heat_map,
     cross_heat_maps,
     day_curves,
     forest_plot,
@@ -173,7 +174,16 @@ def test_a_heat_map_has_every_number_difference_and_gap() -> None:
     for text in (".95", ".56", ".88", ".90", ".80", ".70", ".89", "−.05", "+.24", "+.02"):
         assert text in words
     assert words.count("–") == 2  # the missing number and its difference
-    assert {"terminal_norm", "oas", "oas − terminal_norm"} <= set(words)
+    assert {"terminal_", "norm", "oas", "oas −"} <= set(words)  # titles are no wider than their panels
+    assert any("≤ .57 underlined" in word for word in words)
+
+
+def test_a_heat_map_of_another_metric_begins_at_zero_and_underlines_nothing() -> None:
+    matrices = Matrices(FIRST, SECOND, ("a", "b"), NAMES, NAMES, "TPR", area=False, heading="janus")
+    for figure, said in ((cross_heat_map, "TPR"), (cross_heat_maps, "TPR, source = target framed")):
+        words = words_of(figure(matrices))
+        assert {"0.0", "1.0", said} <= set(words)
+        assert any(word.startswith("janus") for word in words)
 
 
 def test_a_matrix_of_another_shape_is_refused() -> None:
@@ -339,10 +349,11 @@ def test_every_figure_is_made_from_stored_scores(
     words = {
         name: words_of((tmp_path / f"{name}.svg").read_bytes()) for name in ("heat", "density", "ablation", "published")
     }
-    assert {"a", "oas", "oas − a", "SYNTHETIC DATA"} <= set(words["heat"])
-    assert {"alpha, a (outermost bins: all beyond)", "τ = P99 of calibration flows B", "SYNTHETIC DATA"} <= set(
-        words["density"]
-    )
+    assert {"alpha", "a", "oas", "oas − a", "SYNTHETIC DATA"} <= set(words["heat"])
+    shown = {"alpha, a (outermost bins: all beyond)", "seed 7", "τ = P99 of calibration flows B", "SYNTHETIC DATA"}
+    assert shown <= set(words["density"])
+    command.roc(tmp_path / "roc.svg", "alpha,beta", "office", "home", runs=runs)
+    assert "office → home, seed 7" in words_of((tmp_path / "roc.svg").read_bytes())
     assert "no number" in words["ablation"]  # beta has no complete cross mean
     assert "−36.27" in words["published"]
     assert "SYNTHETIC DATA" not in words["published"]
@@ -359,6 +370,13 @@ def test_a_matrix_alone_and_a_score_that_is_not_there(
     words = words_of((tmp_path / "one.svg").read_bytes())
     assert "alpha" in words
     assert "difference" not in words
+    command.heatmap(tmp_path / "one.svg", "alpha", second="column:b", metric="auprc", runs=runs)
+    words = words_of((tmp_path / "one.svg").read_bytes())
+    assert {"alpha, b", "AUPRC", "0.0"} <= set(words)
+    with pytest.raises(UsageError, match="--first and --second are both column:b"):
+        command.heatmap(tmp_path / "two.svg", "alpha", "column:b", "column:b", runs=runs)
+    with pytest.raises(UsageError, match="oas is how alpha is scored anyway"):
+        command.heatmap(tmp_path / "two.svg", "alpha", "oas", runs=runs)
     with pytest.raises(UsageError, match=r"alpha: .*'c'"):
         command.heatmap(tmp_path / "two.svg", "alpha", "column:c", runs=runs)
     monkeypatch.setattr(Run, "single_score", True)
@@ -391,6 +409,9 @@ def test_a_forest_has_every_row_with_its_gain() -> None:
     words = words_of(forest_plot(rows, "cross mean of AUROC", note="SYNTHETIC DATA"))
     assert {"first", "second", "third", "+.120", "−.034", "SYNTHETIC DATA"} <= set(words)
     assert any("no control" in word for word in words)
+    assert "95 %: these networks (thick), others like them (thin)" in words
+    assert "95 %: these networks (thick)" in words_of(forest_plot(rows[1:], "cross mean"))
+    assert not any("95 %" in word for word in words_of(forest_plot(rows[2:], "cross mean")))
     without = words_of(forest_plot([replace(row, gain=None) for row in rows], "cross mean"))
     assert not any("target-only" in word for word in without)
     with pytest.raises(ValueError, match="no row"):
@@ -436,6 +457,16 @@ def test_a_forest_has_every_row_with_its_gain() -> None:
             "cannot write",
         ),
         (lambda folder, file: command.density(file, "alpha", runs=folder / "no"), DataError, "no results"),
+        (
+            lambda folder, file: command.drift(file, ",".join(["alpha"] * 8), protocol="cross", runs=folder),
+            UsageError,
+            "shows 1 to 7 detectors, not 8",
+        ),
+        (
+            lambda folder, file: command.drift(file, "alpha", protocol="cross", runs=folder),
+            DataError,
+            "when its flows were there was not stored",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line(

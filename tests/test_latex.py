@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from reports.plugin import janus_bench_renderers
 from reports.published.table import published_table
-from reports.render.latex import PREAMBLE, escape, latex_published, render_latex
+from reports.render.latex import PREAMBLE, escape, latex_published, latex_tables, render_latex
 from reports.tables.details import Operations, with_details
 from reports.tables.intervals import with_statistics
+from reports.tables.model import text_table
 from tests.test_leaderboard import PAIRS, Planted, planted
 
 ENGINE = next((name for name in ("tectonic", "pdflatex") if shutil.which(name)), None)
@@ -239,3 +240,25 @@ def test_the_tables_of_the_literature_keep_their_form() -> None:
     assert (
         r"\quad \texttt{janus} & measured here & 75.00 & 75.00 & --- & --- \\" in DOCUMENTS["published beside measured"]
     )
+
+
+def test_a_wide_table_spans_both_columns_of_an_article_and_many_of_them_compile(tmp_path: Path) -> None:
+    """LaTeX loses floats where a hundred wait for a page; a row more than a page of rows makes each table two."""
+    wide = text_table("wide", [str(place) for place in range(7)], [["1"] * 7] * 49)
+    narrow = text_table("narrow", [str(place) for place in range(6)], [["1"] * 6])
+    text = latex_tables("many", "heading", [narrow, *[wide] * 55], [])
+    assert text.count(r"\begin{table*}[htbp]") == text.count(r"\end{table*}") == 110
+    assert text.count(r"\begin{table}") == 1
+    assert "% tables of more than 6 columns are table*" in text
+    if ENGINE == "pdflatex":
+        main = ["\\documentclass[twocolumn]{article}", PREAMBLE, "\\begin{document}", text, "\\end{document}"]
+        (tmp_path / "main.tex").write_text("\n".join(main), encoding="ascii")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_heading_is_divided_where_its_parts_are_whole() -> None:
+    table = text_table("", ["source → target", "these datasets 95 %", "95 %, others"], [])
+    shown = [column.heading_in("latex") for column in table.columns]
+    assert shown == ["source → target", "these\ndatasets\n95 %", "95 %,\nothers"]

@@ -165,7 +165,7 @@ def test_the_first_screen_has_verdict_and_tiles_and_the_caveats_are_one_fold_bel
     caveats = verdict.find_element("css selector", "details")
     assert not caveats.find_element("css selector", "li").is_displayed()
     means = [row for row in planted(NAMES, SITES).first["rows"] if row["summary"]["cross_mean"] is not None]
-    assert len(browser.find_elements("css selector", ".forest g")) == len(means)
+    assert len(browser.find_elements("css selector", ".forest .row[data-d]")) == len(means)
     browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
     assert caveats.find_element("css selector", "li").is_displayed()
 
@@ -298,6 +298,23 @@ def test_no_text_runs_out_of_its_cell(browser, width):
         "e.clientWidth + 1)"
     )
     assert browser.execute_script(f"{script}.map((e) => e.innerText)") == []
+
+
+def test_bars_of_the_forest_are_seen_on_a_telephone_below_whole_names(browser):
+    """The axis of means fits its width, whatever the names; only gains are scrolled to."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    script = """return [...document.querySelectorAll('.forest .row[data-d]')].map((row) => {
+        const [name, dot] = ['span', 'circle'].map((part) => row.querySelector(part).getBoundingClientRect());
+        return [row.querySelector('span').innerText, name.right, name.bottom, dot.left, dot.right, dot.top];
+    })"""
+    rows = browser.execute_script(script)
+    assert {name.rstrip(" †") for name, *_ in rows} <= set(NAMES)
+    for _, end, bottom, left, right, top in rows:
+        assert max(end, right) <= 390
+        assert left > 0
+        assert top >= bottom
 
 
 def audit_of(name: str) -> dict[str, Any]:

@@ -371,3 +371,23 @@ def test_streams_that_the_caller_has_closed_are_one_line(closed: str, arguments:
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[: len(said)], done.stderr.count("\n")) == (code, said, min(len(said), 1))
     assert bool(done.stdout) == (code == 0)
+
+
+def test_what_is_said_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its width and at spaces; a path that is longer than a line stays whole."""
+    note = f"note: no audit of {', '.join(f'network_{place}' for place in range(9))} at {'/a-folder' * 9}, 12 of them"
+    for terminal in (False, True):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        for width in ("60", "80"):
+            monkeypatch.setenv("COLUMNS", width)
+            stream.truncate(stream.seek(0))
+            console.say(note)
+            lines = stream.getvalue().splitlines()
+            assert " ".join(lines) == note
+            assert (len(lines) > 2) is terminal
+            assert not terminal or {len(line) > int(width) for line in lines if "/a-folder" not in line} == {False}
+    monkeypatch.delenv("COLUMNS")
+    console.say(note)  # a terminal whose width nobody knows
+    assert stream.getvalue().endswith("12 of them\n")

@@ -11,7 +11,7 @@ import typer
 from harness.cli import completing, console
 from harness.cli.options import MetricName, ProtocolName
 from harness.cli.progress import PreparationProgress
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError
 from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def compare(
         option = "--control" if control else "--best-regime"
         raise UsageError(f"{option} compares within one results folder: leave the second one out")
     if runs_b is None and not labels and not control and not best_regime:
+        if not runs_a.is_dir():  # or it would be asked what of a folder that is not there is to be compared
+            raise DataError(f"there is no folder {runs_a}: name one of results")
         raise UsageError("name a second results folder, two detectors of this one with --detectors a,b, or --control")
     tables = [read(folder, protocol) for folder in (runs_a, runs_b) if folder is not None]
     if best_regime:

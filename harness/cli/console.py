@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,26 @@ def out(text: str, *, as_json: bool = False) -> None:
         raise UsageError(f"cannot write standard output ({why(error)})") from None
 
 
+def _said_width() -> int:
+    """Columns of the terminal that is standard error; standard output may be a pipe at the same time."""
+    if (columns := os.environ.get("COLUMNS", "")).isdigit():
+        return max(40, int(columns))
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or PIPED_WIDTH
+    except (OSError, ValueError):  # ValueError: a stream of a program that has no file below it
+        return PIPED_WIDTH
+
+
 def say(text: str) -> None:
-    """Everything else, a line at a time, cut in the middle where it is endless, as a cell of a file may be.  Where it
-    cannot be written there is nobody to tell, and a run goes on."""
+    """Everything else, a line at a time, cut in the middle where it is endless, as a cell of a file may be; a terminal
+    would break it inside words.  Where it cannot be written there is nobody to tell, and a run goes on."""
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]} … {text[-LONGEST_LINE // 2 :]}"
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{visible(text)}\n")
+        text = visible(text)
+        if sys.stderr.isatty():
+            text = textwrap.fill(text, _said_width(), break_long_words=False, break_on_hyphens=False)
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 

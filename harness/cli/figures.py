@@ -56,7 +56,9 @@ def heatmap(
     form = _format(file)
     table = read(runs, protocol)
     matrices, names = [], []
-    for aggregator in dict.fromkeys((first or second, second)):
+    if first and first == second:
+        raise UsageError(f"--first and --second are both {first}: choose two scores that differ")
+    for aggregator in (first, second) if first else (second,):
         _check_score(table, detector, metric, aggregator)
         board = document(table, metric, aggregator or None)
         row = _row(board, detector)
@@ -72,14 +74,18 @@ def heatmap(
         raise UsageError(
             f"a heat map shows a metric between 0 and 1 where higher is better, such as auroc; {metric} is not one"
         )
-    titles = (names[0], names[-1]) if len(names) > 1 else (detector, detector)
+    if len(names) > 1 and names[0] == names[1]:
+        raise UsageError(f"{names[0]} is how {detector} is scored anyway: choose another score with --second")
+    chosen = bool(first or second)
     shown = Matrices(
         matrices[0],
         matrices[-1],
-        console.cleaned(titles),
+        console.cleaned((names[0], names[-1]) if chosen else ("", "")),
         console.cleaned(sources),
         console.cleaned(targets),
         metric_name(board["metric"]),
+        area="auroc" in board["metric"],
+        heading=console.visible(detector),
     )
     figure = (cross_heat_map if len(matrices) == 1 else cross_heat_maps)(shown, form, _warning(board))
     console.save(file, figure, f": {detector}, {' and '.join(names)}, seeds {', '.join(map(str, board['seeds']))}")
@@ -151,17 +157,17 @@ def roc(
     form = _format(file)
     table = read(runs, protocol)
     seed = _seed(table, seed)
-    curves = {}
+    curves, of = {}, f"{source} → {target}, seed {seed}"
     for label in split_requests(detectors):
         (run,) = _runs(table, label, seed, source, target)
         _check_aggregator(run, aggregator)
         evidence = run.scored(aggregator).evidence
         curves[console.visible(label)] = (evidence.score, evidence.attack)
     try:
-        figure = roc_curves(curves, form, _warning(document(table, "auroc")))
+        figure = roc_curves(curves, form, _warning(document(table, "auroc")), console.visible(of))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    console.save(file, figure, f": {source} → {target}, seed {seed}")
+    console.save(file, figure, f": {of}")
 
 
 def density(
@@ -189,9 +195,8 @@ def density(
         panels.append(ScorePanel(source, target, groups, float(np.quantile(evidence.cal_b, 0.99, method="higher"))))
     warning = _warning(document(table, "auroc"))
     score = console.visible(f"{detector}, {name.removeprefix('column:')}")
-    console.save(
-        file, score_densities(panels, score, "τ = P99 of calibration flows B", form, warning), f": {score}, seed {seed}"
-    )
+    figure = score_densities(panels, score, "τ = P99 of calibration flows B", form, warning, f"seed {seed}")
+    console.save(file, figure, f": {score}, seed {seed}")
 
 
 def ablation(
@@ -249,6 +254,7 @@ def drift(
 ) -> None:
     """False-positive rates day by day, calibrated once and recalibrated every day."""
     from reports.figures import DayCurve, day_curves
+    from reports.figures.drift import MOST_LINES
     from reports.render.html.collect import day_evidence
     from reports.statistics.drift import PERCENTILES
     from reports.tables.drift import cell_of
@@ -260,6 +266,10 @@ def drift(
     names = split_requests(detectors) or [row["detector"] for row in board["rows"]]
     for label in names:
         _row(board, label)
+    if len(names) > MOST_LINES:  # before days are read, which takes a while
+        raise UsageError(
+            f"a figure of days shows 1 to {MOST_LINES} detectors, not {len(names)}: name them with --detectors"
+        )
     days = [day for day in day_evidence(table) if day.threshold == threshold and day.detector in names]
     panels = {}
     for where, own in grouped((cell_of(day.source, day.target), day) for day in days).items():

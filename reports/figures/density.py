@@ -44,12 +44,18 @@ class ScorePanel:
 
 
 def score_densities(
-    panels: Sequence[ScorePanel], score: str, threshold: str = "", form: Format = "svg", note: str = ""
+    panels: Sequence[ScorePanel],
+    score: str,
+    threshold: str = "",
+    form: Format = "svg",
+    note: str = "",
+    heading: str = "",
 ) -> bytes:
     """Small multiples, a row per source and a column per target; every group is normalised to its own highest bin.
 
     score      name of the score, under the axis
     threshold  what the vertical line is, for the legend (``τ = P99 of benign calibration``)
+    heading    what all panels are of, such as ``knn, seed 42``
 
     A column shares its axis, logarithmic where the scores are positive and span more than a factor of 50.
     """
@@ -58,7 +64,7 @@ def score_densities(
     if not panels or any(not 1 <= len(panel.groups) <= len(STYLES) for panel in panels):
         raise ValueError(f"every panel of a density figure holds 1 to {len(STYLES)} groups of scores")
     size = (1.45 * len(targets) + 1.0, 0.95 * len(sources) + 1.1)
-    return draw(lambda figure: _paint(figure, panels, sources, targets, (score, threshold)), size, form, note)
+    return draw(lambda figure: _paint(figure, panels, sources, targets, (score, threshold)), size, form, note, heading)
 
 
 def _paint(

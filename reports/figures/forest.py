@@ -36,7 +36,12 @@ def _paint(figure: Figure, rows: Sequence[ForestRow], axis: str) -> None:
         means.plot([row.mean], [place], "o", color=INK, markersize=3.5)
     means.set_yticks(range(len(rows)), [wrapped(row.label, NAME_WIDTH) for row in rows])
     means.set_ylim(len(rows) - 0.5, -0.5)
-    means.set_xlabel(f"{axis}\n95 %: these networks (thick), others like them (thin)")
+    intervals = {
+        "these networks (thick)": any(row.these is not None for row in rows),
+        "others like them (thin)": any(row.networks is not None for row in rows),
+    }
+    drawn = ", ".join(name for name, there in intervals.items() if there)
+    means.set_xlabel(f"{axis}\n95 %: {drawn}" if drawn else axis)
     means.grid(axis="x", linewidth=0.4, alpha=0.5)
     if gains:
         bars = panels[1]

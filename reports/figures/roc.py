@@ -34,15 +34,19 @@ def roc(score: ArrayLike, attack: ArrayLike) -> tuple[NDArray[np.float64], NDArr
     return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
 
 
-def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], form: Format = "svg", note: str = "") -> bytes:
+def roc_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]], form: Format = "svg", note: str = "", heading: str = ""
+) -> bytes:
     """One line per name: (score (n,), attack (n,) bool).  Left the whole curve, right FPR ≤ 5 % with the operating
     point of 1 % marked.
+
+    heading  what all of them are of, such as ``office → home, seed 42``
 
     The legend has the area and the TPR at 1 % FPR.  ValueError for more lines than there are distinguishable styles.
     """
     if not 1 <= len(curves) <= len(LINES):
         raise ValueError(f"a ROC figure holds 1 to {len(LINES)} curves, not {len(curves)}")
-    return draw(lambda figure: _paint(figure, curves), (6.6, 3.5 + 0.14 * len(curves)), form, note)
+    return draw(lambda figure: _paint(figure, curves), (6.6, 3.5 + 0.14 * len(curves)), form, note, heading)
 
 
 def _paint(figure: Figure, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:

@@ -19,6 +19,7 @@ FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")
 UNDATED: dict[Format, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 PNG_DPI = 200
 NOTE_HEIGHT = 0.25
+LETTER = 0.075  # Width of a letter of a bold title in inches.
 
 INK = "#1a1a1a"
 GREY = "#767676"
@@ -61,24 +62,28 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def draw(paint: Callable[[Figure], None], size: tuple[float, float], form: Format, note: str = "") -> bytes:
+def draw(
+    paint: Callable[[Figure], None], size: tuple[float, float], form: Format, note: str = "", heading: str = ""
+) -> bytes:
     """Paint a figure of ``size`` inches and return it as ``form``; equal input gives equal bytes.  ValueError for
     another format.
 
-    note  a line over the figure that must not get lost: SYNTHETIC DATA, RANDOM SPLIT
+    note     a line over the figure that must not get lost: SYNTHETIC DATA, RANDOM SPLIT
+    heading  lines above it: what all of the figure is of
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     if form not in FORMATS:
         raise ValueError(f"figures are written as {', '.join(FORMATS)}, not {form!r}")
-    buffer = io.BytesIO()
+    buffer, above = io.BytesIO(), [*heading.splitlines(), *note.splitlines()]
     with mpl.rc_context():
         mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
         mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
-        figure = Figure(figsize=(size[0], size[1] + NOTE_HEIGHT * bool(note)), layout="constrained")
-        if note:
-            figure.suptitle(note, x=0.01, ha="left", fontsize=8, fontweight="bold", color=VERMILION)
+        figure = Figure(figsize=(size[0], size[1] + NOTE_HEIGHT * len(above)), layout="constrained")
+        if above:
+            color = VERMILION if note else INK
+            figure.suptitle("\n".join(above), x=0.01, ha="left", fontsize=8, fontweight="bold", color=color)
         paint(figure)
         figure.savefig(buffer, format=form, dpi=PNG_DPI, metadata=UNDATED[form])
     return buffer.getvalue()

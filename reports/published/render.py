@@ -44,7 +44,8 @@ def _within(table: PublishedTable) -> Table:
             (f"  {row['detector']}", "", _here(table), *_measured(row, datasets)) for row in _measured_rows(method)
         ]
     title = f"{table['titles']['within']} (AUROC %, mean ± std)"
-    return text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
+    found = text_table(title, ("method", "venue", "status", *datasets), rows, left=3, stack=False)
+    return replace(found, labels=1)  # the method alone tells the rows apart
 
 
 def within_groups(table: PublishedTable) -> Table:
@@ -184,9 +185,10 @@ def published_text(table: PublishedTable, width: int, color: bool) -> str:
     from rich.console import Group
     from rich.text import Text
 
-    from reports.render.layout import printed, terminal_tables  # rich is not needed for markdown
+    from reports.render.layout import printed  # rich is not needed for markdown
+    from reports.render.listing import fitted_table
 
-    tables = [Group(Text(each.title, "bold"), *terminal_tables(each, width)) for each in all_tables(table)]
+    tables = [Group(Text(each.title, "bold"), fitted_table(each, width)) for each in all_tables(table)]
     notes = Group(*(Text(f"- {line}", overflow="fold") for line in closing_lines(table)))
     return printed([Text(table["title"], "bold"), *tables, notes], width, color)
 

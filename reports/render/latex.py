@@ -18,8 +18,16 @@ from reports.tables.model import Cell, Column, Table, TableRow
 
 PREAMBLE = r"\usepackage{adjustbox,array,booktabs}"
 
+NARROW = 6  # A table of more columns spans both columns of an article that has two: in one it would be too small.
+WAITING = 20  # So many tables may wait for a page that they span.
 ROWS = 48  # A table has at most so many rows on a page; the rest continues in another one.
 MINUS = re.compile(r"(?<![\w-])-(?=[.\d])")  # A hyphen that is a sign.
+
+BEGIN = (
+    f"% preamble: {PREAMBLE}",
+    f"% tables of more than {NARROW} columns are table*, as wide as the page: with two columns they need no more",
+    "",
+)
 
 # Characters that LaTeX reads as commands, that a following optional argument could swallow ([ and ]), or that its
 # default fonts lack.
@@ -92,11 +100,12 @@ def tabular(table: Table) -> list[str]:
 
 
 def _float(label: str, table: Table, text: str) -> list[str]:
-    r"""A ``table`` with its caption ``text``, which is LaTeX already, above, as booktabs advises; its notes in small
-    print under it."""
+    r"""A ``table``, or a ``table*`` where it is wide, with its caption ``text``, which is LaTeX already, above, as
+    booktabs advises; its notes in small print under it."""
     below = r" \par ".join(escape(note) for note in table.notes)
+    name = "table" if len(table.columns) <= NARROW else "table*"
     return [
-        r"\begin{table}[htbp]",
+        rf"\begin{{{name}}}[htbp]",
         r"\centering",
         rf"\caption{{{text}}}",
         rf"\label{{tab:{label}}}",
@@ -105,7 +114,7 @@ def _float(label: str, table: Table, text: str) -> list[str]:
         *tabular(table),
         r"\end{adjustbox}",
         *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {below}}}"] if below else []),
-        r"\end{table}",
+        rf"\end{{{name}}}",
         "",
     ]
 
@@ -130,15 +139,27 @@ def render_latex(document: Board, width: int, color: bool) -> str:  # noqa: ARG0
     """Results, costs, a matrix per detector (diagonal in italics, highest of each column in bold), partitions,
     notes."""
     lines = [
-        f"% preamble: {PREAMBLE}",
-        "",
+        *BEGIN,
         *(_details(document) if "details" in document else [*_leaderboard(document), *_matrices(document)]),
     ]
     parts = parts_table(document)
     lines += _float("parts", parts, f"{escape(parts.title)}.")
     found = [rf"{code(name)} {escape(what)}" for name, what in problems(document)]
     lines += [r"\paragraph{Not ok}", *_items(found), ""] if found else []
-    return "\n".join([*lines, *_items([escape(note) for note in document["notes"]])])
+    return _joined([*lines, *_items([escape(note) for note in document["notes"]])])
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """As text.  Wide tables wait for the next page, and LaTeX gives up where a hundred do: the page is ended before."""
+    shown: list[str] = []
+    waiting = 0
+    for line in lines:
+        shown.append(line)
+        waiting += line == r"\end{table*}"
+        if waiting == WAITING:
+            shown.append(r"\clearpage")
+            waiting = 0
+    return "\n".join(shown)
 
 
 def _items(lines: Sequence[str]) -> list[str]:
@@ -191,18 +212,18 @@ def _long(label: str, table: Table) -> list[str]:
 
 def latex_tables(label: str, heading: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
     """Any tables under a heading, and notes."""
-    lines = [f"% preamble: {PREAMBLE}", "", rf"\paragraph{{{escape(heading)}}}", ""]
+    lines = [*BEGIN, rf"\paragraph{{{escape(heading)}}}", ""]
     for position, table in enumerate(tables, 1):
         lines += _long(f"{label}-{position}", table)
-    return "\n".join([*lines, *_items([escape(note) for note in notes])])
+    return _joined([*lines, *_items([escape(note) for note in notes])])
 
 
 def latex_published(table: PublishedTable) -> str:
     """The document of ``published_table``: the two tables of the literature in their printed form, ablations, other
     figures, footnotes and notes."""
-    lines = [f"% preamble: {PREAMBLE}", ""]
+    lines = [*BEGIN]
     for label, shown in (("within", within_groups(table)), ("cross", cross_table(table, print_form=True))):
         lines += _float(f"published-{label}", shown, escape(shown.title))
     for position, other in enumerate(other_tables(table), 1):
         lines += _float(f"published-{position}", other, f"{escape(other.title)}.")
-    return "\n".join([*lines, *_items([escape(line) for line in closing_lines(table)])])
+    return _joined([*lines, *_items([escape(line) for line in closing_lines(table)])])

@@ -17,6 +17,7 @@ from reports.tables.model import Column, Table
 GAP = 2  # Columns of space between table columns.
 WHOLE = 18  # A word of so many characters is never broken: two of them stand beside each other in any terminal.
 PIECE = re.compile(r"[^,\[_\-+= ]*[,\[_\-+= ]|[^,\[_\-+= ]+")
+WORDS = re.compile(r" (?!\d{3}(?!\d)|%)")  # ``10 000`` and ``95 %`` are one word each.
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,26 @@ def wrap_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def wrap_between(name: str, width: int) -> str:
-    """As ``wrap_name``, but a word of up to ``WHOLE`` characters is not broken, though it be wider."""
-    longest = max(map(len, PIECE.findall(name)), default=0)
-    return wrap_name(name, max(width, min(longest, WHOLE)))
+def wrapped_text(text: str, width: int) -> str:
+    """Lines of at most ``width``, broken at spaces; a word that is longer is broken as names are."""
+    lines = []
+    for line in text.split("\n"):
+        current = ""
+        for word in WORDS.split(line.strip()):
+            if current and cell_len(current) + 1 + cell_len(word) <= width:
+                current += f" {word}"
+                continue
+            lines += [current] if current else []
+            *full, current = wrap_name(word, width).split("\n")
+            lines += full
+        lines.append(current)
+    return "\n".join(lines)
+
+
+def wrap_between(text: str, width: int) -> str:
+    """As ``wrapped_text``, but a piece of a name of up to ``WHOLE`` characters is not broken, though it be wider."""
+    longest = max(map(len, PIECE.findall(text)), default=0)
+    return wrapped_text(text, max(width, min(longest, WHOLE)))
 
 
 def paged(
@@ -123,14 +140,6 @@ def _terminal_column(column: Column, texts: Sequence[str], limit: int) -> Termin
 
     cells = [Text(text if column.right else wrapped(text)) for text in texts]
     return TerminalColumn(wrapped(column.heading_in("terminal")), cells, column.right, column.priority)
-
-
-def terminal_tables(table: Table, width: int) -> list[RichTable]:
-    """A table for a terminal; what does not fit continues below, with the label columns again as far as they leave room
-    for others."""
-    columns = terminal_columns(table, width)
-    labels = table.labels if sum(column.width + GAP for column in columns[: table.labels]) <= width / 2 else 1
-    return [to_table(page) for page in paged(columns[:labels], columns[labels:], width)]
 
 
 def stacked(pages: Sequence[Sequence[TerminalColumn]]) -> RenderableType:

@@ -7,31 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from reports.render.layout import GAP, wrap_name
+from reports.render.layout import GAP, WORDS, paged, stacked, terminal_columns, wrapped_text
+from reports.tables.model import Table
 
 READABLE = 28  # Text that wraps is given at least so many columns.
 INDENT = 4  # Of what stands below its row.
-WORDS = re.compile(r" (?!\d{3}(?!\d)|%)")  # ``10 000`` and ``95 %`` are one word each.
-NUMBER = re.compile(r"[<≤≥±+-]? ?[\d.,]+ ?%?|–|")
+ONE = r"[<≤≥±+−-]? ?[\d.,]+ ?%?"
+NUMBER = re.compile(rf"{ONE}(( to | … |±){ONE})?|–|")  # an interval and a spread are numbers, too
 BETWEEN = " · "
 RULE = "─"
-
-
-def wrapped_text(text: str, width: int) -> str:
-    """Lines of at most ``width``, broken at spaces; a word that is longer is broken as names are."""
-    lines = []
-    for line in text.split("\n"):
-        current = ""
-        for word in WORDS.split(line.strip()):
-            if current and cell_len(current) + 1 + cell_len(word) <= width:
-                current += f" {word}"
-                continue
-            lines += [current] if current else []
-            *full, current = wrap_name(word, width).split("\n")
-            lines += full
-        lines.append(current)
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -138,3 +125,19 @@ def _side_by_side(texts: Sequence[str], columns: Sequence[_Column], widths: Sequ
             parts.append(space + part if column.right else part + space)
         lines.append((" " * GAP).join(parts).rstrip())
     return lines
+
+
+def fitted_table(table: Table, width: int) -> RenderableType:
+    """A table for a terminal; what does not fit continues below, where every row is named again by all its labels.
+
+    Labels that take most of the width would leave little room there: they stand once, and what is left over stands
+    below each row.
+    """
+    columns = terminal_columns(table, width)
+    pages = paged(columns[: table.labels], columns[table.labels :], width)
+    if len(pages) == 1 or sum(column.width + GAP for column in columns[: table.labels]) <= width / 2:
+        return stacked(pages)
+    headings = [column.heading_in("terminal") for column in table.columns]
+    lines = listing(headings, [[cell.text for cell in row.cells] for row in table.rows], width)
+    head = next(number for number, line in enumerate(lines) if line.startswith(RULE))
+    return Group(*(Text(line, "bold" if number < head else "") for number, line in enumerate(lines)))

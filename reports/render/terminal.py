@@ -15,9 +15,9 @@ from reports.render.layout import (
     printed,
     stacked,
     terminal_columns,
-    terminal_tables,
     wrap_between,
 )
+from reports.render.listing import fitted_table
 from reports.tables.boards import TARGET_WIDTH, has_numbers, leaderboard_table, matrix_table, parts_table
 from reports.tables.details import tables_of
 from reports.tables.document import Board
@@ -45,7 +45,7 @@ def render_table(document: Board, width: int, color: bool) -> str:
     parts: list[RenderableType] = [Group(Text(title(document), "bold"), Text(subtitle(document), "dim"))]
     parts += _verdict(document)
     if "details" in document:
-        parts += [Group(Text(table.title, "bold"), *terminal_tables(table, width)) for table in tables_of(document)]
+        parts += [Group(Text(table.title, "bold"), fitted_table(table, width)) for table in tables_of(document)]
         parts += _problems(document)
     else:
         parts += [_leaderboard(leaderboard_table(document), width), *_problems(document), *_matrices(document, width)]

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from reports.statistics.compare import ComparedCell, ComparedMean, ComparedRows, Comparison
 
 CELLS = ("source → target", "A", "B", "A − B", "95 %", "DeLong p", "Holm", "benign (captures)", "attack (captures)")
-MEANS = ("mean", "of A", "of B", "A − B", "these datasets 95 %", "p", "Holm", "other datasets 95 %", "p", "Holm")
-RIVALS = ("regime of B", "seeds", "A", "B", "A − B", "these 95 %", "Holm")
-OTHERS = ("others 95 %", "Holm")
+THESE, OTHERS = (tuple(f"{name}, {whose}" for name in ("95 %", "p", "Holm")) for whose in ("these", "others"))
+MEANS = ("mean", "of A", "of B", "A − B", *THESE, *OTHERS)
+RIVALS = ("B", "its regime", "seeds", "of A", "of B", "A − B", *THESE[::2])
+WHOSE = " (these networks, others like them)"  # Behind the titles of tables whose headings are that short.
 WHY = "why not"
 SETTINGS = ("metric", "regime", "protocol", "profile", "split", "calibration")
 
@@ -42,7 +43,7 @@ def _cells(pair: ComparedRows) -> Table:
 
 
 def _means(pair: ComparedRows) -> Table:
-    title = f"means of A = {pair['first']}, B = {pair['second']}"
+    title = f"means of A = {pair['first']}, B = {pair['second']}{WHOSE}"
     return _table(title, MEANS, [_mean(row) for row in pair["means"]], [row["reason"] for row in pair["means"]])
 
 
@@ -61,8 +62,8 @@ def _rivals(document: Comparison) -> list[Table]:
             seeds = ", ".join(map(str, pair["seeds"]))
             rows.append([pair["rival"], pair["regime"], seeds, *numbers, *these, *beside])
         word = summary.replace("_", " ")
-        columns = (f"B, {word}", *RIVALS, *(OTHERS if others else ()))
-        title = f"A = {pairs[0]['first']}, {word}"
+        columns = (*RIVALS, *(OTHERS[::2] if others else ()))
+        title = f"A = {pairs[0]['first']}, {word}{WHOSE if others else ''}"
         tables.append(_table(title, columns, rows, [mean["reason_these"] for _, mean in found]))
     return tables
 

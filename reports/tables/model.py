@@ -1,6 +1,7 @@
 """The one model of tables: whoever shows a table makes this of it, and every renderer only draws it.  Standard library
 only."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -9,6 +10,7 @@ from reports.tables.fields import NONE, spread
 
 NAME_WIDTH, TEXT_WIDTH = 26, 34  # Text in the first and in the other columns wraps at these widths in a terminal.
 MAX_HEADING = 10  # A longer heading stands on several lines in print.
+APART = re.compile(r"(?<!→) (?![%→])")  # Where it is divided: ``95 %`` and ``source → target`` are one word each.
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,6 @@ def text_table(
     columns = []
     for place, heading in enumerate(headings):
         width = NAME_WIDTH if place < left else TEXT_WIDTH
-        printed = {"latex": heading.replace(" ", "\n")} if stack and len(heading) > MAX_HEADING else {}
+        printed = {"latex": APART.sub("\n", heading)} if stack and len(heading) > MAX_HEADING else {}
         columns.append(Column(heading, left <= place < len(headings) - notes, place, width, headings=printed))
     return Table(title, columns, [TableRow([Cell(text) for text in row]) for row in rows], labels=left)

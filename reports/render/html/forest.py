@@ -1,4 +1,7 @@
-"""The forest plot of the page: coordinates of what ``reports.tables.forest`` knows, drawn by the template as SVG."""
+"""The forest plot of the page: coordinates of what ``reports.tables.forest`` knows.
+
+The template draws each row as a SVG of its own, beside its name or, on a narrow screen, below it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,16 +12,15 @@ from reports.tables.fields import metric_name, name_of, number
 from reports.tables.forest import ForestRow, Range, ends, forest_rows
 from reports.tables.intervals import ranking_summary
 
-ROW, TOP = 24, 30  # Heights in pixels: of a row, and of what is above the first.
-NAMES, MEANS, GAINS, GAP = 260, 360, 150, 50  # Widths: of the names, of the axis of means, of that of gains.
+MEANS, GAINS, GAP = 320, 150, 40  # Widths in pixels: of the axis of means, of that of gains, and between them.
+EDGE = 10  # Beside the axis of means, for half of the numbers at its ends; the axis and both edges fit a telephone.
 MARGIN = 30  # Space for the text of a gain.
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its place from above, its text, and where its marks are from the left; None where there is none."""
+    """A row: its name, and where its marks are from the left; None where there is none."""
 
-    y: int
     label: str
     detector: int
     mean: float
@@ -34,7 +36,6 @@ class Line:
 class Forest:
     title: str
     width: int
-    height: int
     zero: float | None
     ticks: list[tuple[float, str]]
     lines: list[Line]
@@ -49,7 +50,7 @@ def forest(data: ReportData) -> Forest | None:
     span = max(high - low, 0.1)
 
     def across(value: float) -> float:
-        return round(NAMES + MEANS * (value - low) / span, 1)
+        return round(EDGE + MEANS * (value - low) / span, 1)
 
     gained = [(row.gain, *(row.gain_these or ())) for row in rows if row.gain is not None]
     largest = max((abs(value) for values in gained for value in values), default=0.0)
@@ -60,13 +61,12 @@ def forest(data: ReportData) -> Forest | None:
 
     numbers = {name_of(row): data.numbers[row["detector"]] for row in data.first["rows"]}
     lines = []
-    for place, row in enumerate(rows):
+    for row in rows:
         bar = None if zero is None or row.gain is None else sorted((zero, beside(row.gain)))
         text = "no control" if row.gain is None else signs(number(row.gain)) if row.gain < 0 else f"+{number(row.gain)}"
         lines.append(
             Line(
-                TOP + ROW * place,
-                row.label if len(row.label) <= 36 else f"{row.label[:35]}…",
+                row.label,
                 numbers[row.label],
                 across(row.mean),
                 _moved(row.these, across),
@@ -80,14 +80,14 @@ def forest(data: ReportData) -> Forest | None:
     steps = round(10 * span)
     ticks = [(across(low + step / 10), number(low + step / 10)[:-2]) for step in range(steps + 1)]
     name = f"{ranking_summary(data.first).replace('_', ' ')} of {metric_name(data.first['metric'])}"
-    width = NAMES + MEANS + (GAP + GAINS + 2 * MARGIN if zero is not None else GAP)
-    return Forest(f"{name}{data.flags}", width, TOP + ROW * len(rows) + 8, zero, ticks, lines)
+    width = 2 * EDGE + MEANS + (GAP + GAINS + 2 * MARGIN if zero is not None else 0)
+    return Forest(f"{name}{data.flags}", width, zero, ticks, lines)
 
 
 def _zero(rows: Sequence[ForestRow]) -> float | None:
     """Where gains begin; None where no row has one."""
     gains = any(row.gain is not None for row in rows)
-    return NAMES + MEANS + GAP + MARGIN + GAINS / 2 if gains else None
+    return 2 * EDGE + MEANS + GAP + MARGIN + GAINS / 2 if gains else None
 
 
 def _moved(of: Range, across: Callable[[float], float]) -> Range:

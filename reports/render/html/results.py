@@ -62,7 +62,9 @@ def _leaderboard(data: ReportData, document: Board) -> Table:
                 data={"provenance": row["provenance"], "complete": complete},
             )
         )
-    return replace(table, rows=rows, view=f"metric={document['metric']}")
+    # as in a terminal, a column stands only where a row has something in it
+    last = len(table.columns) - 1
+    return replace(table, rows=rows, view=f"metric={document['metric']}").without_empty({0, 1, last})
 
 
 def _beside(data: ReportData, document: Board) -> list[Board]:
