@@ -20,7 +20,7 @@ from datasets_registry.streaming import EndedFlows, read_arriving, read_ended
 from harness.operate.alerts import FlowRecord, Recorder
 from harness.operate.scorer import Scorer
 
-BLOCK = 8192
+BLOCK = 2048
 """Flows that are scored at a time; two such blocks are on their way at most."""
 
 
