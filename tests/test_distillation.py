@@ -25,6 +25,7 @@ from detectors.distillation.tokens import Masking, angle, blended, loss
 from detectors.shared import encoders
 from detectors.shared.encoders import Maps, ResidualCNN, as_packets, hidden, pooled, presence, smallest
 from detectors.shared.inputs import INPUTS, ZScores
+from detectors.shared.training import seeded_initialisation
 from janus_bench.conformance import parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
 from janus_bench.errors import UsageError
@@ -53,11 +54,16 @@ def checked(detector, **others):
     return detector.Params(**{**detector.profiles["check"], **others})
 
 
-def a_batch(n=6, seed=0):
-    """Packets (n, 16, 10) of flows of 1 to 12 packets."""
+def rows_of(n, seed=0):
+    """Rows (n, 640) of flows of 1 to 12 packets."""
     reading, flows = INPUTS["packets"], synthetic_benign(seed, n)
     standardiser = ZScores.fitted(reading.columns(synthetic_benign(1, 50)))
-    return as_packets(torch.from_numpy(reading.rows(flows, standardiser, 10.0, np.float32)))
+    return reading.rows(flows, standardiser, 10.0, np.float32)
+
+
+def a_batch(n=6, seed=0):
+    """Packets (n, 16, 10) of flows of 1 to 12 packets."""
+    return as_packets(torch.from_numpy(rows_of(n, seed)))
 
 
 # -- the teacher -------------------------------------------------------------------------------------------------------
@@ -130,6 +136,39 @@ def test_what_is_hidden_has_no_influence_on_the_teacher_s_answer_and_only_it_cou
     changed[..., :9] += 3 * mask[..., None]
     answers = [network.teacher.of(hidden(each, mask), valid).features[2] for each in (packets, changed)]
     assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_part_of_one_validation_flow_is_judged_as_in_a_longer_part(n, monkeypatch):
+    said = []
+    for at_once in (4, 256):  # five flows leave a part of one beside a part of four
+        monkeypatch.setattr(teacher, "AT_ONCE", at_once)
+        with seeded_initialisation(1):
+            network = ResidualCNN(8)
+        lines = []
+        report = context(progress=lambda done, text, lines=lines: lines.append(text))
+        teacher.pretrain(network, rows_of(40), rows_of(n, 1), 1, report)
+        said.append(lines)
+    assert said[0] == said[1]
+    assert ", validation " in said[0][0]
+
+
+def test_the_teacher_s_best_epoch_is_kept_by_validation_flows_whose_hidden_packets_stay_the_same(monkeypatch):
+    train_phases, seen, network = teacher.train_phases, [], ResidualCNN(8)
+
+    def watched(networks, rows, phases, schedule, ctx, validate):
+        def second_is_best():
+            assert validate() == validate()
+            seen.append(weights(network))
+            return (3.0, 1.0, 2.0)[len(seen) - 1]
+
+        train_phases(networks, rows, phases, schedule, ctx, validate and second_is_best)
+
+    monkeypatch.setattr(teacher, "train_phases", watched)
+    teacher.pretrain(network, rows_of(40), rows_of(20, 1), 3, context())
+    assert len(seen) == 3
+    assert not np.array_equal(seen[1]["stem.weight"], seen[2]["stem.weight"])
+    assert_equal_weights(seen[1], weights(network))
 
 
 def test_padding_and_the_cut_of_padding_have_no_influence():
