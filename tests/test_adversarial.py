@@ -9,9 +9,9 @@ from scipy.stats import t as student_t
 
 from detectors.adversarial import MFAD, GANomaly, UnDiff, low_passed, lowest_tenth
 from detectors.adversarial.arcade import ARCADE
-from detectors.adversarial.critic import penalty
+from detectors.adversarial.critic import penalty, shown
 from detectors.adversarial.networks import CBAM, Trio, content, evidence, images, student_t_nll
-from detectors.shared.inputs import INPUTS
+from detectors.shared.inputs import INPUTS, ZScores
 from detectors.shared.training import Schedule, seeded_initialisation, train
 from janus_bench.conformance import detector_checks
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
@@ -19,17 +19,21 @@ from tests.factories import context, fitted
 from tests.planted_sequences import sequences
 
 SMALL = {"epochs": 10, "width": 8, "code": 32, "batch": 32, "lr": 1e-3}
+QUICK = {"width": 16, "epochs": 10, "batch": 32}
+"""The network and the rate of ``ganomaly``'s quick profile, for fewer flows."""
 ONE_FIT = {
     *("capabilities", "params", "score_columns", "score_shape", "score_dtype", "score_finite", "orientation"),
-    *("order_invariance", "batch_invariance", "opaque_ids", "single_flow"),
+    *("order_invariance", "batch_invariance", "opaque_ids", "single_flow", "save_load"),
 }
 """Checks that share a fit."""
+PLAIN = synthetic_benign(0, 60)
 
 
-@pytest.mark.parametrize("detector", [GANomaly, UnDiff])
+@pytest.mark.parametrize("detector", [GANomaly, UnDiff, MFAD, ARCADE])
 def test_what_a_fit_promises_is_kept(detector):
     """The checks that fit again and again are passed by a preset of ``arcade`` (tests/test_presets.py)."""
-    checks = dict(detector_checks(detector))
+    epochs = {MFAD: {"epochs": 4, "lr": 5e-3}}.get(detector, {})  # attention is dear
+    checks = dict(detector_checks(detector, detector.Params(**{**detector.profiles["check"], **epochs})))
     assert set(checks) >= ONE_FIT
     for name in ONE_FIT:
         checks[name]()
@@ -49,11 +53,11 @@ def planted():
 
 @pytest.fixture(scope="module")
 def ganomaly(planted):
-    return fitted(GANomaly(GANomaly.Params(**SMALL)), planted.train)
+    return fitted(GANomaly(GANomaly.Params(**QUICK)), planted.train)
 
 
 def test_codes_of_equal_encoders_agree_where_the_flow_is_reconstructed_exactly(ganomaly, planted):
-    trio = Trio(8, 32).eval()
+    trio = Trio(16, 100).eval()
     trio.load_state_dict(ganomaly._model.state_dict())
     trio.second.load_state_dict(trio.first.state_dict())
     trio.again = lambda x, code: x
@@ -62,17 +66,49 @@ def test_codes_of_equal_encoders_agree_where_the_flow_is_reconstructed_exactly(g
     np.testing.assert_allclose(made.score(planted.benign), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("detector", [GANomaly, MFAD])
+def test_the_losses_of_generator_and_discriminator_are_those_of_their_code(detector):
+    """Written out in NumPy, with weights of its own for each of the three; MFAD's discriminator is matched in its
+    probabilities, and its codes by smooth L1."""
+    weight = 1e4 if detector is MFAD else 50.0  # an untrained discriminator hardly tells what is from what is made
+    made = detector(detector.Params(width=4, code=8, adversarial=weight, contextual=3.0, latent=5.0))
+    with seeded_initialisation(1):
+        made._model = trio = made._build()
+    trio.second.last.weight.data *= 20  # so that some numbers of the codes differ by more than 1
+    rows = torch.from_numpy(INPUTS["packets"].rows(PLAIN, ZScores.fitted(INPUTS["packets"].columns(PLAIN)), 10.0, "f4"))
+    generate, discriminate = made._phases()
+    found = float(generate.loss(rows, None, None).detach())
+    with torch.inference_mode():
+        x = images(rows)
+        code, again_x, again = (each.numpy() for each in trio(x))
+        judged = [trio.discriminator(torch.as_tensor(each))[:, 0].double().numpy() for each in (x, again_x)]
+        features = [trio.discriminator.features(torch.as_tensor(each)).numpy() for each in (x, again_x)]
+    true, fake = (1 / (1 + np.exp(-logits)) for logits in judged)
+    apart = abs(code - again)
+    assert 0.1 < (apart > 1).mean() < 0.9
+    if detector is MFAD:
+        adversarial, latent = np.square(true - fake).mean(), np.where(apart < 1, apart**2 / 2, apart - 0.5).mean()
+    else:
+        adversarial, latent = np.square(features[0] - features[1]).mean(), np.square(apart).mean()
+    contextual = abs(x.numpy() - again_x).sum() / x[:, -1].sum().item() / 9
+    terms = [weight * adversarial, 3 * contextual, 5 * latent]
+    assert found == pytest.approx(sum(terms), rel=1e-4)
+    assert min(terms) > 0.01 * found
+    loss = float(discriminate.loss(rows, None, None).detach())
+    assert loss == pytest.approx(-(np.log(true) + np.log(1 - fake)).mean() / 2, rel=1e-4)
+
+
 def test_ganomaly_sees_another_order_and_what_is_far(ganomaly, planted):
     found = planted.aurocs(ganomaly)
     assert found["order"] >= 0.95
-    assert found["one"] >= 0.65
-    assert found["far"] >= 0.9
+    assert found["one"] >= 0.85
+    assert found["far"] >= 0.99
 
 
-def test_without_the_contextual_loss_nothing_is_reconstructed(ganomaly, planted):
-    without = fitted(GANomaly(GANomaly.Params(**SMALL, contextual=0.0)), planted.train)
+def test_without_the_contextual_loss_nothing_is_reconstructed(planted):
     errors = []
-    for made in (ganomaly, without):
+    for weights in ({}, {"contextual": 0.0}):
+        made = fitted(GANomaly(GANomaly.Params(**{**SMALL, "epochs": 6, "lr": 3e-3, **weights})), planted.train)
         x = images(rows_of(made, planted.validation))
         with torch.inference_mode():
             errors.append(float(content(x, made._model(x)[1])))
@@ -129,15 +165,31 @@ def test_a_low_passed_flow_s_score_is_its_own(mfad):
     np.testing.assert_allclose(mfad.score(flows), alone, rtol=1e-4)
 
 
-def test_mfad_without_attention_is_ganomaly_s_network():
-    networks = []
-    for attention in (False, False, True):
+def test_mfad_reads_low_passed_flows(mfad, planted):
+    plain = INPUTS["packets"].rows(planted.benign, mfad._standardiser, 10.0, np.float32)
+    found = mfad._rows(planted.benign)
+    np.testing.assert_array_equal(found, low_passed(plain, lowest_tenth))
+    assert np.abs(found - plain).max() > 0.5
+
+
+def test_mfad_without_attention_and_with_all_frequencies_is_ganomaly(planted):
+    class Unattended(MFAD):
+        attention = False
+
+    rows, sized = (
+        rows_of(fitted(GANomaly(GANomaly.Params(width=4, code=8, epochs=1)), PLAIN), PLAIN),
+        {"width": 4, "code": 8},
+    )
+    assert sum(isinstance(part, CBAM) for part in MFAD(MFAD.Params(**sized))._build().modules()) == 16
+    codes = []
+    for made, seen in (
+        (GANomaly(GANomaly.Params(**sized)), rows.numpy()),
+        (Unattended(MFAD.Params(**sized)), low_passed(rows.numpy(), lambda n: n // 2)),
+    ):
         with seeded_initialisation(1):
-            networks.append(Trio(4, 8, attention))
-    plain, same, attended = (sum(weight.numel() for weight in network.parameters()) for network in networks)
-    assert plain == same < attended
-    x = torch.rand(5, 10, 64)
-    assert torch.equal(networks[0](x)[2], networks[1](x)[2])
+            network = made._build().eval()
+        codes.append(network(images(torch.from_numpy(seen)))[2].detach())
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-6)
 
 
 def test_attention_against_the_sums_of_its_paper():
@@ -179,6 +231,7 @@ def test_the_variance_is_finite_for_whatever_the_network_says():
 
 
 def test_undiff_sees_another_order_and_what_is_far(planted):
+    """At this seed: no training as short as this one does at three (docs/deep-rows.md has the shipped ones)."""
     made = fitted(UnDiff(UnDiff.Params(epochs=10, batch=16, width=8, lr=5e-4)), planted.train)
     found = planted.aurocs(made)
     assert found["order"] >= 0.9
@@ -196,6 +249,29 @@ def test_the_gradient_penalty_of_linear_critics_is_known():
         slope = length * direction / direction.norm()
         found = penalty(lambda u, a=slope: u.flatten(1) @ a[:, None], true, made, share)
         assert float(found) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_critic_sees_probabilities_and_the_flow_s_padding():
+    x, output = images(torch.from_numpy(waves(5, 1))), torch.full((1, 9, 64), 2.0)
+    expected = np.zeros((1, 10, 64), np.float32)
+    expected[:, :3, :5], expected[:, 3:9, :5], expected[:, 9, :5] = 2, 1 / (1 + np.exp(-2)), 1
+    np.testing.assert_allclose(shown(x, output), expected, rtol=1e-6)
+
+
+def test_arcade_s_autoencoder_is_rewarded_for_what_its_critic_takes_for_benign():
+    made = fitted(ARCADE(ARCADE.Params(epochs=1, packets=16, adversarial=3.0)), PLAIN)
+    rows = rows_of(made, PLAIN)
+    judge, reconstruct = made._phases()
+    assert (judge.every, reconstruct.every) == (1, 5)
+    x = made._image(rows)
+    output = made._model(x).detach()
+    critic, share = made._model.critic, torch.rand(len(x), generator=torch.Generator().manual_seed(3))
+    true, fake = (float(critic(each).detach().mean()) for each in (x, shown(x, output)))
+    slope = float(penalty(critic, x, shown(x, output), share).detach())
+    error = float(made._error(x, output).mean())
+    assert abs(fake) > 1e-3
+    found = [float(phase.loss(rows, None, torch.Generator().manual_seed(3)).detach()) for phase in (judge, reconstruct)]
+    assert found == pytest.approx([fake - true + slope, error - 3 * fake], rel=1e-4)
 
 
 def test_without_the_critic_arcade_is_a_plain_autoencoder_to_the_last_bit():

@@ -11,9 +11,12 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from detectors.anomaly_transformer import AnomalyTransformerParams
 from detectors.clan import CLAN, CLANParams, contrast, lr_factor
+from detectors.contrastive import ContrastiveParams
 from detectors.dte import DTE, DTEParams, noise_levels
 from detectors.nf_iaf import NFIAF, NFIAFParams, build_flow
+from detectors.tslanet import TSLANetParams
 from janus_bench.conformance import parametrize_with_detectors
 from janus_bench.errors import DataError, UsageError
 from tests.factories import context, fitted, on_features
@@ -83,6 +86,7 @@ def test_the_loss_is_the_cross_entropy_of_the_bins_of_uniform_times(as_released)
         hidden = noisy.float()
         linear = [layer for layer in detector._model if isinstance(layer, torch.nn.Linear)]
         assert [layer.out_features for layer in linear] == [256, 512, 256, 7]
+        assert [layer.p for layer in detector._model if isinstance(layer, torch.nn.Dropout)] == [0.5, 0.5]
         for layer in linear[:-1]:
             hidden = layer(hidden).clamp_min(0)
         logits = linear[-1](hidden).double().numpy()
@@ -207,10 +211,17 @@ def test_gaussian_data_rank_by_their_mahalanobis_distance():
         (CLANParams, {"replaced": 0.0}),
         (CLANParams, {"margin": -0.1}),
         (NFIAFParams, {"blocks": 0}),
+        (AnomalyTransformerParams, {"width": 100}),
+        (AnomalyTransformerParams, {"k": -1.0}),
+        (ContrastiveParams, {"width": 30}),
+        (ContrastiveParams, {"packets": 65}),
+        (ContrastiveParams, {"share": 0.0}),
+        (TSLANetParams, {"masked": 1.5}),
     ],
     ids=str,
 )
 def test_wrong_parameters_are_refused_by_name(params, wrong):
+    """Those of the networks on sequences (tests/test_deep_sequences.py), too."""
     with pytest.raises(UsageError, match=f": {next(iter(wrong))} must be "):
         params(**wrong)
 

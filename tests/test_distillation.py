@@ -18,6 +18,7 @@ from detectors.distillation.students import (
     angles,
     drawn_mask,
     flat_angles,
+    mean_of_scales,
     squared_distances,
     upsampled,
 )
@@ -25,6 +26,7 @@ from detectors.distillation.tokens import Masking, angle, blended, loss
 from detectors.shared import encoders
 from detectors.shared.encoders import Maps, ResidualCNN, as_packets, hidden, pooled, presence, smallest
 from detectors.shared.inputs import INPUTS, ZScores
+from detectors.shared.training import seeded_initialisation
 from janus_bench.conformance import parametrize_with_detectors
 from janus_bench.conformance.flows import mixed_flows, synthetic_benign
 from janus_bench.errors import UsageError
@@ -53,11 +55,16 @@ def checked(detector, **others):
     return detector.Params(**{**detector.profiles["check"], **others})
 
 
-def a_batch(n=6, seed=0):
-    """Packets (n, 16, 10) of flows of 1 to 12 packets."""
+def rows_of(n, seed=0):
+    """Rows (n, 640) of flows of 1 to 12 packets."""
     reading, flows = INPUTS["packets"], synthetic_benign(seed, n)
     standardiser = ZScores.fitted(reading.columns(synthetic_benign(1, 50)))
-    return as_packets(torch.from_numpy(reading.rows(flows, standardiser, 10.0, np.float32)))
+    return reading.rows(flows, standardiser, 10.0, np.float32)
+
+
+def a_batch(n=6, seed=0):
+    """Packets (n, 16, 10) of flows of 1 to 12 packets."""
+    return as_packets(torch.from_numpy(rows_of(n, seed)))
 
 
 # -- the teacher -------------------------------------------------------------------------------------------------------
@@ -130,6 +137,39 @@ def test_what_is_hidden_has_no_influence_on_the_teacher_s_answer_and_only_it_cou
     changed[..., :9] += 3 * mask[..., None]
     answers = [network.teacher.of(hidden(each, mask), valid).features[2] for each in (packets, changed)]
     assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_part_of_one_validation_flow_is_judged_as_in_a_longer_part(n, monkeypatch):
+    said = []
+    for at_once in (4, 256):  # five flows leave a part of one beside a part of four
+        monkeypatch.setattr(teacher, "AT_ONCE", at_once)
+        with seeded_initialisation(1):
+            network = ResidualCNN(8)
+        lines = []
+        report = context(progress=lambda done, text, lines=lines: lines.append(text))
+        teacher.pretrain(network, rows_of(40), rows_of(n, 1), 1, report)
+        said.append(lines)
+    assert said[0] == said[1]
+    assert ", validation " in said[0][0]
+
+
+def test_the_teacher_s_best_epoch_is_kept_by_validation_flows_whose_hidden_packets_stay_the_same(monkeypatch):
+    train_phases, seen, network = teacher.train_phases, [], ResidualCNN(8)
+
+    def watched(networks, rows, phases, schedule, ctx, validate):
+        def second_is_best():
+            assert validate() == validate()
+            seen.append(weights(network))
+            return (3.0, 1.0, 2.0)[len(seen) - 1]
+
+        train_phases(networks, rows, phases, schedule, ctx, validate and second_is_best)
+
+    monkeypatch.setattr(teacher, "train_phases", watched)
+    teacher.pretrain(network, rows_of(40), rows_of(20, 1), 3, context())
+    assert len(seen) == 3
+    assert not np.array_equal(seen[1]["stem.weight"], seen[2]["stem.weight"])
+    assert_equal_weights(seen[1], weights(network))
 
 
 def test_padding_and_the_cut_of_padding_have_no_influence():
@@ -245,6 +285,51 @@ def test_what_mmr_masks_has_no_influence_on_its_maps_and_some_packet_is_left():
     assert any(not torch.equal(*pair) for pair in zip(shown, student(changed), strict=True))
 
 
+def test_the_losses_of_rd4ad_and_mmr_are_those_of_their_code():
+    """RD4AD's is one cosine a scale of the whole map, though its score is per position; MMR's student does not see the
+    packets that are drawn."""
+    rows = torch.from_numpy(rows_of(30))
+    made = fitted(RD4AD(checked(RD4AD, teacher="random")), synthetic_benign(0, 60))
+    with torch.no_grad():
+        found, (taught, learned) = made._losses(rows, None), made._maps(rows)
+    expected = np.zeros(30)
+    for t, s in zip(taught.features, learned, strict=True):
+        one, other = (each.flatten(1).double().numpy() for each in (t, s))
+        expected += 1 - (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    made = fitted(MMR(checked(MMR, teacher="random")), synthetic_benign(0, 60))
+    packets = as_packets(rows)
+    with torch.no_grad():
+        found = made._losses(rows, torch.Generator().manual_seed(3))
+        taught = made._model.teacher(packets)
+        masked, whole = (
+            mean_of_scales(angles(taught, made._model.student(packets, mask)), taught.masks)
+            for mask in (drawn_mask(packets, 0.4, torch.Generator().manual_seed(3)), None)
+        )
+    torch.testing.assert_close(found, masked)
+    assert not torch.allclose(found, whole)
+
+
+def test_mmr_s_rate_rises_over_a_quarter_of_the_epochs_and_falls_twice_to_a_tenth():
+    factor = MMR(checked(MMR, epochs=20))._schedule().lr_factor
+    assert [factor(epoch) for epoch in (0, 2, 4, 11, 12, 15, 16, 19)] == pytest.approx(
+        [0.2, 0.6, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+
+
+def test_stfpm_keeps_the_epoch_with_the_lowest_map_on_the_validation_flows():
+    made, seen = STFPM(checked(STFPM, teacher="random", epochs=3)), []
+
+    def second_is_best(rows):
+        seen.append(weights(made._model.student))
+        return np.full(len(rows), (3.0, 1.0, 2.0)[len(seen) - 1])
+
+    made._judged = second_is_best
+    made.fit(synthetic_benign(0, 60), context(synthetic_benign(1, 20)))
+    assert not np.array_equal(seen[1]["stem.weight"], seen[2]["stem.weight"])
+    assert_equal_weights(seen[1], weights(made._model.student))
+
+
 # -- conmd -------------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +343,23 @@ def test_conmd_s_score_lies_on_the_line_through_its_branches():
         t, m = taught[i].flatten().double().numpy(), masked[i].flatten().double().numpy()
         expected = 1 - t @ m / np.linalg.norm(t) / np.linalg.norm(m) + 0.1 * np.linalg.norm(t - m)
         assert float(loss(taught, masked)[i]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_conmd_learns_with_masked_packets_and_scores_thirteen_tenths_of_the_unmasked_answer():
+    made = fitted(ConMD(checked(ConMD, teacher="random", packets=9)), synthetic_benign(0, 60))
+    network, rows = made._model, torch.from_numpy(rows_of(30))
+    with torch.no_grad():
+        found, scores = made._loss(rows, torch.Generator().manual_seed(3)), made._evaluate(rows)
+        packets = network.first(rows)
+        taught, unseen = network.taught(packets), torch.zeros(packets.shape[:2], dtype=torch.bool)
+        drawn = network.mask(packets, torch.rand(unseen.shape, generator=torch.Generator().manual_seed(3)))
+        whole = network.learned(packets, unseen)
+        torch.testing.assert_close(found, loss(taught, network.learned(packets, drawn)).mean())
+        assert float(found) != pytest.approx(float(loss(taught, whole).mean()), rel=1e-4)
+        parts = [network.learned(packets, mask) for mask in network.stored(packets)]
+        blends = [angle(taught, 1.3 * whole - 0.3 * part) for part in parts]
+    torch.testing.assert_close(scores, torch.stack(blends).mean(dim=0), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(scores, angle(taught, whole), rtol=1e-3)
 
 
 def test_conmd_masks_as_many_packets_as_are_weak_and_one_more_but_never_all():
@@ -319,7 +421,7 @@ def learned(planted):
 
 @pytest.mark.parametrize(
     ("detector", "order", "one"),
-    [(STFPM, 0.9, 0.75), (RD4AD, 0.98, 0.7), (MMR, 0.95, 0.7), (ConMD, 0.95, 0.7), (SSLKNN, 0.98, 0.85)],
+    [(STFPM, 0.9, 0.75), (RD4AD, 0.98, 0.8), (MMR, 0.95, 0.7), (ConMD, 0.95, 0.7), (SSLKNN, 0.98, 0.85)],
 )
 def test_packets_in_another_order_are_seen_by_all_and_one_wrong_packet_by_most(learned, planted, detector, order, one):
     found = planted.aurocs(learned[detector])
@@ -353,6 +455,16 @@ def test_scores_of_mixed_lengths_are_those_of_each_flow_alone_and_packets_suffic
     together = learned[detector].score(flows)
     alone = np.concatenate([learned[detector].score(flows.take(slice(i, i + 1))) for i in range(len(flows))])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5 * together.std())
+
+
+@pytest.mark.parametrize("detector", ALL)
+def test_another_order_of_flows_is_that_of_their_scores_and_a_loaded_fit_scores_alike(learned, detector, tmp_path):
+    made, flows = learned[detector], only(mixed_flows(), "packets").take(np.arange(0, 340, 5))
+    expected, order = made.score(flows), np.random.default_rng(0).permutation(len(flows))
+    near = {"rtol": 1e-4, "atol": 1e-5 * expected.std()}
+    np.testing.assert_allclose(made.score(flows.take(order)), expected[order], **near)
+    made.save(tmp_path)
+    np.testing.assert_array_equal(detector.load(tmp_path, made.params).score(flows), expected)
 
 
 def test_parameters_that_no_head_can_divide_are_refused():

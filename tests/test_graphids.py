@@ -183,6 +183,25 @@ def test_training_as_published_shrinks_the_embeddings_and_a_fixed_target_does_no
     assert spreads["joint"] < 0.3 * spreads["detached"]
 
 
+def test_an_epoch_is_judged_by_the_error_of_each_window_over_its_embeddings_variance(detector, network):
+    rows = torch.from_numpy(detector._windows(conversations(network[1].stream))[0])
+    given = rows.unflatten(1, (-1, 25))
+    with torch.inference_mode():
+        found = detector._judge(rows).numpy()
+        codes, output = (each.double().numpy() for each in detector._model(given[..., :24], given[..., 24] > 0))
+    for window, present in enumerate(given[..., 24].numpy() > 0):
+        code, made_ = codes[window][present], output[window][present]
+        assert found[window] == pytest.approx(
+            np.square(made_ - code).sum() / code.var(axis=0).sum() / len(code), rel=1e-3
+        )
+
+
+def test_edge_features_far_from_the_training_ones_are_clipped_to_ten_spreads(detector):
+    stream = traffic(5, [(1, 11), (2, 12)], size=lambda rng, a, b: 2_000_000_000, captures=1)
+    rows = detector._windows(conversations(stream))[0].reshape(1, 64, 25)
+    assert np.abs(rows).max() == 10
+
+
 def test_pairs_are_hidden_both_ways_and_never_from_themselves():
     hidden = hidden_pairs((3, 50), 0.15, torch.Generator().manual_seed(0))
     assert torch.equal(hidden, hidden.transpose(1, 2))

@@ -202,7 +202,7 @@ DECLARED = {
     "mfad": ({**GANOMALY, "batch": 128, "lr": 1e-4, "contextual": 60.0}, TRIO_PROFILES, {}),
     "undiff": (
         {"width": 32, "code": 128, "epochs": 100, "batch": 128, "lr": 5e-5},
-        {**TRIO_PROFILES, "quick": {"width": 16, "epochs": 30, "lr": 2e-4}, "check": {**TRIO_CHECK, "epochs": 3}},
+        {**TRIO_PROFILES, "quick": {"epochs": 60}, "check": {**TRIO_CHECK, "epochs": 3}},
         {},
     ),
     "arcade": (

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detectors.tipso import RANGE, TIPSOGAN, TIPSOGANParams
-from detectors.tipso.swarm import inertia, search
+from detectors.tipso.swarm import Swarm, inertia, search
 from janus_bench.conformance import parametrize_with_detectors
 from janus_bench.errors import UsageError
 from tests.factories import context
@@ -93,6 +93,35 @@ def test_what_the_swarm_found_lies_in_its_range_and_follows_from_the_seed():
         assert (np.abs(found[-1]) <= RANGE).all()
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).all()
+
+
+def test_a_particle_is_judged_by_the_reconstruction_after_a_training_with_what_it_holds(monkeypatch):
+    """With as many epochs as a trial has, the last training repeats the leader's."""
+    planted, place, judged = dependence(100, 20), np.array([0.5, -0.5, 0.2]), []
+
+    def one_particle(loss, low, high, *_):
+        judged.append(loss(place))
+        state = np.zeros(1, dtype=np.int64)
+        yield Swarm(place[None], place[None], np.array(judged), state, state.astype(bool))
+
+    monkeypatch.setattr("detectors.tipso.search", one_particle)
+    detector = TIPSOGAN(TIPSOGANParams(trial=2, epochs=2, lr=1e-3))
+    detector.fit(planted.train, context(planted.validation))
+    assert judged == [pytest.approx(detector._usual[0], rel=1e-6)]
+    assert detector._schedule().lr == pytest.approx(1e-3 * 10**0.2)
+    rows = torch.from_numpy(detector._rows(planted.benign))
+    with torch.inference_mode():
+        output = detector._model(rows)
+        error = float((output - rows).square().mean())
+        real, made = (detector._model.critic(each)[:, 0].double().numpy() for each in (rows, output))
+        losses = [float(phase.loss(rows, None, None)) for phase in detector._phases()]
+
+    def entropy(logits, label):
+        chance = 1 / (1 + np.exp(-logits))
+        return -(label * np.log(chance) + (1 - label) * np.log(1 - chance)).mean()
+
+    critic = (entropy(real, 0.9) + entropy(made, 0.1)) / 2
+    assert losses == pytest.approx([critic, 10**-0.5 * error + 0.1 * 10**0.5 * entropy(made, 0.9)], rel=1e-4)
 
 
 def test_wrong_parameters_are_refused_by_name():

@@ -103,6 +103,17 @@ def test_a_score_is_the_distance_of_the_worst_stretch_in_which_the_flow_sends(de
     np.testing.assert_allclose(scores, [distances[0], max(distances[0], distances[2])], rtol=1e-9)
 
 
+def test_what_the_responder_of_a_flow_sends_has_no_part_in_its_score(detector):
+    rng = np.random.default_rng(6)
+    asks, answers = talk(0, 300, 2, rng), talk(1, 300, 5, rng)  # the answers' rhythm is a strange one
+    answers = (answers[0] + 2, *answers[1:])
+    alone, both, answered = (
+        detector.score(replace(nothing(1), stream=stream([asks, answers], flow_of)))[0]
+        for flow_of in ({0: 0}, {0: 0, 1: 0}, {1: 0})
+    )
+    assert both == alone < answered
+
+
 def test_half_of_the_flows_score_as_in_the_whole_batch(detector):
     flows = network(1, others=(3,))
     np.testing.assert_array_equal(detector.score(flows)[::2], detector.score(flows.take(slice(None, None, 2))))

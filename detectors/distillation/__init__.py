@@ -38,7 +38,7 @@ class TeacherParams(SequenceParams):
 class StudentParams(TeacherParams):
     """Parameters of a student: those of the teacher and
 
-    epochs, batch, lr  of its optimiser; ``batch`` is the teacher's, too
+    epochs, batch, lr  of its optimiser; the teacher's batches are of 128, whatever ``batch`` is
     pool               of the map over the flow's packets: its ``max``, as published, or its ``mean``
     """
 

@@ -39,6 +39,7 @@ class SSLKNN(TeacherDetector):
     capabilities = packets_only(
         "ours: the teacher of stfpm, rd4ad, mmr and conmd, whitened, under k-NN",
         "our reading",
+        doubtful="published nowhere: which features are taken, that they are whitened, and k are choices of ours",
         groups={"neighbours"},
     )
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {

@@ -18,6 +18,7 @@ from detectors.shared.encoders import (
     smallest,
     stretched,
 )
+from detectors.shared.sequences import AT_ONCE
 from detectors.shared.training import Phase, Schedule, cosine, seeded_initialisation, train_phases
 from janus_bench.columns import MAX_PACKETS
 from janus_bench.contract import FitContext
@@ -56,6 +57,7 @@ def pretrain(
     validation rows are kept, in whose packets the same ones are hidden every time."""
     with seeded_initialisation(ctx.seed):
         network = FillIn(teacher).to(ctx.device)
+    held_out = torch.from_numpy(validation)  # NumPy takes an index of one element for a number, and a dimension is lost
     draws = torch.rand(len(validation), MAX_PACKETS, generator=torch.Generator().manual_seed(ctx.seed))
 
     def loss(batch: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
@@ -70,8 +72,8 @@ def pretrain(
     @torch.inference_mode()
     def validate() -> float:
         total = 0.0
-        for part in torch.arange(len(validation)).split(256):
-            packets = as_packets(torch.from_numpy(validation[part]).to(ctx.device))
+        for part in torch.arange(len(validation)).split(AT_ONCE):
+            packets = as_packets(held_out[part].to(ctx.device))
             total += float(network.errors(packets, draws[part, : packets.shape[1]].to(packets.device)).sum())
         return total / len(validation)
 
@@ -81,8 +83,3 @@ def pretrain(
     train_phases(
         [network], rows, [Phase(network.parameters(), loss)], schedule, ctx, validate if len(validation) else None
     )
-
-
-def frozen(teacher: ResidualCNN) -> None:
-    """No training reaches it any more."""
-    teacher.eval().requires_grad_(False)

@@ -1,4 +1,5 @@
-"""Particle swarm optimisation with the inertia, the shrinking swarm and the restarts of TIPSO-GAN.  numpy only."""
+"""Particle swarm optimisation with the inertia and the restarts of TIPSO-GAN, and as many particles throughout, where
+its paper has fewer with time.  numpy only."""
 
 import math
 from collections.abc import Callable, Iterator
