@@ -139,7 +139,7 @@ def _audited(table: ResultTable, board: Board) -> Board:
     audits = kept_audits(table)
     if lacking := [name for name in table.datasets if name not in audits and name in added()]:
         console.say(
-            f"note: no audit of {', '.join(lacking)} was made yet by this version: `janus-bench data audit {lacking[0]}` "
+            f"note: this version made no audit of {', '.join(lacking)} yet: `janus-bench data audit {lacking[0]}` "
             "says what else than attacks separates it, and tables then carry it"
         )
     return with_audits(board, audits)
