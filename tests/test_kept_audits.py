@@ -105,7 +105,7 @@ def test_what_was_not_audited_is_said_and_changes_no_table(
     leaderboard.leaderboard(runs, intervals=False)
     said = capsys.readouterr()
     assert said.out == silent.out
-    assert said.err.startswith("note: no audit of b was made yet: `janus-bench data audit b`")
+    assert said.err.startswith("note: this version made no audit of b yet: `janus-bench data audit b`")
 
 
 def test_pages_use_what_is_kept_and_make_only_what_is_missing(
