@@ -27,6 +27,7 @@ from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRec
 from reports.figures import (
     DayCurve,
     Format,
+    IncidentPoint,
     Matrices,
     ScorePanel,
     ablation_bars,
@@ -34,6 +35,7 @@ from reports.figures import (
     cross_heat_maps,
     day_curves,
     forest_plot,
+    incident_plot,
     roc,
     roc_curves,
     score_densities,
@@ -84,12 +86,21 @@ def days(form: Format = "svg", note: str = "") -> bytes:
     return day_curves({"office": (["2026-05-02", "2026-05-03", "2026-05-04"], {"knn": curve})}, 0.01, form, note)
 
 
+def incidents(form: Format = "svg", note: str = "") -> bytes:
+    points = {
+        "knn": [IncidentPoint("P99", 0.5, 2.0, (0.25, 0.75), (1.0, 4.0)), IncidentPoint("P99.9", 0.25, 0.0)],
+        "iforest": [IncidentPoint("P99", 1.0, 30.0)],
+    }
+    return incident_plot(points, form, note, "office → home, seeds 42")
+
+
 FIGURES: dict[str, Callable[..., bytes]] = {
     "heatmap": heat,
     "roc": curves,
     "density": densities,
     "ablation": ablations,
     "drift": days,
+    "incidents": incidents,
 }
 
 
@@ -167,6 +178,17 @@ def test_the_package_is_imported_without_matplotlib() -> None:
 )
 def test_numbers_are_written_as_on_the_leaderboard(value: float, signed: bool, text: str) -> None:
     assert number(value, signed) == text
+
+
+def test_a_figure_of_incidents_names_detectors_thresholds_and_its_cell_and_bounds_how_many() -> None:
+    words = words_of(drawn("incidents"))
+    wanted = {"knn", "iforest", "τ = P99", "τ = P99.9", "campaigns found", "false incidents a day"}
+    assert wanted <= set(words)
+    assert any("office → home, seeds 42" in word for word in words)
+    point = IncidentPoint("P99", 0.5, 2.0)
+    for points in ({}, {key: [point] for key in "abcdefgh"}):
+        with pytest.raises(ValueError, match="1 to 7 detectors"):
+            incident_plot(points)
 
 
 def test_a_heat_map_has_every_number_difference_and_gap() -> None:

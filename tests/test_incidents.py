@@ -21,8 +21,8 @@ import pytest
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from datasets_registry.timeline import timeline
-from harness.cli import leaderboard
-from janus_bench.errors import DataError
+from harness.cli import figures, leaderboard
+from janus_bench.errors import DataError, UsageError
 from janus_bench.quiet import ignore
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.incidents import why_not_watched
@@ -284,6 +284,32 @@ def test_every_format_has_the_numbers_and_a_terminal_of_80_columns_holds_them(pl
     section = page[page.index('id="incidents"') :]
     assert "there are 240" in section
     assert "false a day" in section
+
+
+def test_the_figure_has_a_point_per_detector_and_threshold_and_says_why_there_is_none(
+    planted: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def keep(points: dict[str, Any], *_: object) -> bytes:
+        drawn.update(points)
+        return b"<svg/>"
+
+    monkeypatch.setattr("reports.figures.incident_plot", keep)
+    file, folder = tmp_path / "x.svg", planted.folder
+    figures.incidents(file, "early,late", "plant", "plant", runs=folder)
+    records = [r for r in records_of(planted) if r["found_share"] is not None and r["false_per_day"] is not None]
+    assert [(p.threshold, p.found, p.false_per_day) for p in drawn["early"]] == [
+        (r["threshold"], r["found_share"], r["false_per_day"]) for r in records if r["detector"] == "early"
+    ]
+    assert set(drawn) == {"early", "late"}
+    with pytest.raises(UsageError, match="unknown dataset 'office'"):
+        figures.incidents(file, "early", "office", "plant", runs=folder)
+    few = write(tmp_path / "few", with_timeline=False).folder
+    with pytest.raises(
+        DataError, match=r"no incidents of plant → plant can be drawn: when its flows were there was not"
+    ):
+        figures.incidents(file, "early", "plant", "plant", runs=few)
 
 
 def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:

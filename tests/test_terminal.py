@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "figure roc": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure density": ("--detector", "→", "-o", "é→.svg"),
     "figure ablation": ("--reference", "→", "-o", "é→.svg"),
+    "figure incidents": ("--detectors", "→", "--source", "north", "--target", "south", "-o", "é→.svg"),
     "figure drift": ("--detectors", "→", "-o", "é→.svg"),
 }
 

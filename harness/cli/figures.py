@@ -11,6 +11,7 @@ import typer
 from harness.cli import completing, console
 from harness.cli.leaderboard import document, read
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
+from harness.cli.progress import PreparationProgress
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import split_requests
 from janus_bench.words import counted
@@ -245,6 +246,54 @@ def ablation(
     console.save(file, figure, f": differences to {reference}")
 
 
+def incidents(
+    file: File,
+    detectors: Annotated[
+        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them.")
+    ],
+    source: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was fitted on.")],
+    target: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was scored.")],
+    protocol: ProtocolName = "",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Campaigns found against false incidents a day, at every threshold."""
+    from harness.cli.choosing import narrowed
+    from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
+    from reports.figures import IncidentPoint, incident_plot
+    from reports.render.html.collect import incident_evidence
+    from reports.statistics.incidents import IncidentRules
+    from reports.tables.incidents import incident_records
+
+    form = _format(file)
+    table = narrowed(read(runs, protocol), f"{source},{target}", detectors)
+    board, rules = document(table, "auroc"), IncidentRules(WINDOW_S, INCIDENTS_PER_DAY)
+    with PreparationProgress() as progress:
+        records = incident_records(board, incident_evidence(table, rules, progress), rules.window_s)
+    points: dict[str, list[IncidentPoint]] = {}
+    reasons = [f"nothing was run on {source} and tested on {target}"]
+    for at in records:
+        share, false = at["found_share"], at["false_per_day"]
+        if (at["source"], at["target"]) != (source, target):
+            continue
+        if share is None or false is None:
+            reasons.append(at["reason"] or at["day_reason"] or "there are no attacks")
+            continue
+        of = _interval(at["found_share_low"], at["found_share_high"])
+        beside = _interval(at["false_per_day_low"], at["false_per_day_high"])
+        points.setdefault(console.visible(at["detector"]), []).append(
+            IncidentPoint(at["threshold"], share, false, of, beside)
+        )
+    if not points:
+        raise DataError(f"no incidents of {source} → {target} can be drawn: {reasons[-1]}")
+    seeds = f"seed{'s' if len(board['seeds']) > 1 else ''} {', '.join(map(str, board['seeds']))}"
+    of_cell = f"{source} → {target}, {seeds}"
+    try:
+        figure = incident_plot(points, form, _warning(board), console.visible(of_cell))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    console.save(file, figure, f": {of_cell}")
+
+
 def drift(
     file: File,
     detectors: Annotated[str, typer.Option(help="Comma-separated, as the leaderboard names them; default: all.")] = "",
@@ -289,6 +338,10 @@ def drift(
     except ValueError as error:
         raise UsageError(str(error)) from None
     console.save(file, figure, f": false-positive rates by day, {threshold}")
+
+
+def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
 
 
 def _format(file: Path) -> Format:

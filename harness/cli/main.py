@@ -214,6 +214,11 @@ COMMANDS: dict[str, Later] = {
         "Bars of the differences from a reference: within, cross mean, cross worst.",
         examples("figure ablation --reference janus -o ablation.pdf"),
     ),
+    "figure incidents": Later(
+        "harness.cli.figures:incidents",
+        "Campaigns found against false incidents a day, at every threshold.",
+        examples("figure incidents --detectors janus,iforest --source a --target b -o incidents.svg"),
+    ),
     "figure drift": Later(
         "harness.cli.figures:drift",
         "False-positive rates day by day, calibrated once and recalibrated every day.",

@@ -5,6 +5,7 @@ from reports.figures.density import ScorePanel, score_densities
 from reports.figures.drift import DayCurve, day_curves
 from reports.figures.forest import forest_plot
 from reports.figures.heatmap import Matrices, cross_heat_map, cross_heat_maps
+from reports.figures.incidents import IncidentPoint, incident_plot
 from reports.figures.roc import roc, roc_curves
 from reports.figures.style import FORMATS, Format
 
@@ -12,6 +13,7 @@ __all__ = [
     "FORMATS",
     "DayCurve",
     "Format",
+    "IncidentPoint",
     "Matrices",
     "ScorePanel",
     "ablation_bars",
@@ -19,6 +21,7 @@ __all__ = [
     "cross_heat_maps",
     "day_curves",
     "forest_plot",
+    "incident_plot",
     "roc",
     "roc_curves",
     "score_densities",
