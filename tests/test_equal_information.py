@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness.cli import catalogue
+from harness.cli import catalogue, leaderboard
 from harness.plan import DetectorChoice, Settings, make_plan
 from janus_bench import plugins
 from janus_bench.contract import Capabilities
+from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DetectorRow, PlanRecord, RunRecord
 from protocols.roles import use_of_target
@@ -126,6 +127,8 @@ def test_another_aggregator_is_another_use(tmp_path: Path) -> None:
     for aggregator, used in ((None, "nothing"), ("oas", "aggregator"), ("column:score", "nothing")):
         rows = build_leaderboard(table, measure_of("auroc", aggregator))["rows"]
         assert {row["target_use"] for row in rows} == {used}, aggregator
+    with pytest.raises(UsageError, match="every row here has one score"):
+        leaderboard.leaderboard(store.folder, aggregator="column:nothing", intervals=False)
 
 
 def test_an_older_plan_does_not_say_what_its_detectors_did(tmp_path: Path) -> None:

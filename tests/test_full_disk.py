@@ -119,7 +119,7 @@ def test_what_is_written_with_o_keeps_links_and_permissions_and_never_replaces_a
     with pytest.raises(UsageError, match="No space left on device"):
         console.save(Path("/dev/full"), b"new")
     assert Path("/dev/full").is_char_device()
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match="it is a folder"):
         console.save(tmp_path, b"new")
     console.save(tmp_path / "new", b"new")
     assert not write_atomically(tmp_path / "new", b"newer", exclusive=True)

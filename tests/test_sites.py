@@ -324,7 +324,7 @@ def test_every_site_gives_its_shares_to_every_part():
     for seed in range(5):
         partition = draw_partition(index, Draw(seed, "grouped", "paper"), NO_CAPS)
         assert partition.kind == "grouped and time blocks"
-        assert partition.reason == "plant: 4 benign captures, fewer than 10; server: 1 benign captures, fewer than 10"
+        assert partition.reason == "plant: 4 benign captures, fewer than 10; server: 1 benign capture, fewer than 10"
         for site, n, coarse in (("lab", 7500, 250), ("server", 1000, 5), ("plant", 1600, 20)):
             held = sizes(index, partition, site)
             assert sum(held.values()) == n

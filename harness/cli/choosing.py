@@ -58,6 +58,13 @@ def check_options(name: str, renderer: Renderer, measure: Measure, columns: str)
         )
 
 
+def check_aggregator(table: ResultTable, measure: Measure) -> None:
+    """UsageError where no row has scores that an aggregator could combine or choose from."""
+    runs = [run for run in table.runs if run.record is not None]
+    if measure.aggregator and runs and all(run.single_score for run in runs):
+        raise UsageError("every row here has one score, so that --aggregator changes nothing: leave it out")
+
+
 def check_table_options(name: str, given: Mapping[str, object]) -> None:
     """UsageError for an option of another table; ``given``: None or empty where it was left out."""
     for option, value in given.items():

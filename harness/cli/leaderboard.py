@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completing, console
-from harness.cli.choosing import check_columns, check_options, check_table_options, narrowed, with_columns
+from harness.cli.choosing import (
+    check_aggregator,
+    check_columns,
+    check_options,
+    check_table_options,
+    narrowed,
+    with_columns,
+)
 from harness.cli.declared import capabilities_of
 from harness.cli.options import DEFAULT_RUNS, MetricName, ProtocolName, Runs
 from harness.cli.progress import PreparationProgress
@@ -90,6 +97,7 @@ def leaderboard(
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
     check_options(name, renderer, measure, columns)
+    check_aggregator(results, measure)
     check_table_options(
         name,
         {

@@ -128,8 +128,6 @@ def _derive(table: ResultTable, measure: Measure) -> list[Run]:
 def _check_aggregator(table: ResultTable, measure: Measure) -> None:
     runs = _derive(table, measure)
     refused = [found.reason for run in runs if (found := run.found(measure)).reason]
-    if measure.aggregator and runs and all(run.single_score for run in runs):
-        raise UsageError("every row here has one score, so that an aggregator changes nothing: leave --aggregator out")
     if refused and not any(not run.single_score and not run.found(measure).reason for run in runs):
         raise UsageError(refused[0])
 
