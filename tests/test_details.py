@@ -20,7 +20,7 @@ from harness.cli import leaderboard
 from janus_bench.errors import UsageError
 from reports.plugin import janus_bench_renderers
 from reports.results.folder import RunStore
-from reports.results.model import Results
+from reports.results.model import Results, measure_of
 from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
 from tests.test_report import small_spec, small_store
@@ -292,4 +292,4 @@ def test_intervals_are_computed_once_and_then_kept(
     leaderboard.leaderboard(store.folder, output="json", intervals=False)
     assert json.loads(capsys.readouterr().out)["statistics"] is None
     with pytest.raises(UsageError, match="leave out --intervals or --aggregator"):
-        leaderboard.leaderboard(store.folder, aggregator="oas", output="json", intervals=True)
+        leaderboard.with_intervals(Results.open(store.folder).select(), measure_of("auroc", "oas"), True, "leaderboard")
