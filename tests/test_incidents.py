@@ -34,6 +34,7 @@ from reports.results.folder import RunStore
 from reports.results.merge import merge
 from reports.results.model import Results
 from reports.statistics.incidents import _Counted
+from reports.tables.incidents import _refused
 from tests.conftest import Cli
 
 RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
@@ -330,6 +331,18 @@ def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:
     assert "Refused" in RENDER["table"](board(results), 80, False)
     many = records_of(write(tmp_path / "budget"), incidents_per_day=0.5)
     assert "one incident in it would be" in next(r["reason"] for r in many if r["threshold"] == "0.5 a day")
+
+
+def test_one_reason_of_many_cells_and_rows_is_one_line() -> None:
+    record = {"day_reason": "", "interval_reason": "", "target": "home"}
+    records = [
+        record | {"detector": label, "source": source, "threshold": threshold, "reason": reason}
+        for label in "abcde"
+        for source, reason in (("home", "few"), ("office", "few"), ("plant", ""))
+        for threshold in ("P99", "P99.9")
+    ]
+    lines = _refused(records, dict(zip("abcde", "ABCDE", strict=True)))  # type: ignore[arg-type]
+    assert lines == [("all 5 rows", "home → home, office → home", "P99, P99.9", "few")]
 
 
 def test_captures_of_one_flow_and_hosts_made_anonymous_are_refused() -> None:

@@ -47,7 +47,7 @@ def _paint(figure: Figure, rows: Sequence[ForestRow], axis: str) -> None:
         bars = panels[1]
         for place, row in enumerate(rows):
             if row.gain is None:
-                bars.text(0, place, " no control", va="center", color=GREY)
+                bars.text(0, place, f" {row.without}", va="center", color=GREY)
                 continue
             bars.barh(place, row.gain, height=0.55, color=BLUE if row.gain > 0 else VERMILION)
             if row.gain_these is not None:

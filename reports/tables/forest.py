@@ -15,7 +15,7 @@ Range = tuple[float, float] | None
 @dataclass(frozen=True)
 class ForestRow:
     """``these``, ``networks``: 95 % intervals for these very networks and for others like them; None where there is
-    none.  ``gain_these``: that of the gain for these networks."""
+    none.  ``gain_these``: that of the gain for these networks; ``without``: why there is no gain."""
 
     label: str
     mean: float
@@ -23,6 +23,7 @@ class ForestRow:
     networks: Range
     gain: float | None
     gain_these: Range = None
+    without: str = "no control"
 
 
 def forest_rows(document: Board) -> list[ForestRow]:
@@ -37,7 +38,8 @@ def forest_rows(document: Board) -> list[ForestRow]:
             gain = None if control is None else mean - control
             tested = row.get("gain")
             gain_these = None if tested is None else _range(tested["low_these"], tested["high_these"])
-            found.append(ForestRow(name_of(row), mean, these, networks, gain, gain_these))
+            without = "control incomplete" if row["control_status_counts"] else "no control"
+            found.append(ForestRow(name_of(row), mean, these, networks, gain, gain_these, without))
     return found
 
 

@@ -128,7 +128,7 @@ def _incidents(at: IncidentRecord) -> tuple[str, ...]:
 
 
 def _refused(records: Sequence[IncidentRecord], names: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
-    """What has no number and why, once for all thresholds of a cell that it is true of, and once for all detectors."""
+    """What has no number and why, once for all thresholds, cells and detectors that it is true of."""
     found = []
     for record in records:
         every = record["threshold"]
@@ -139,11 +139,13 @@ def _refused(records: Sequence[IncidentRecord], names: Mapping[str, str]) -> lis
         ):
             if reason:
                 found.append(((_cell(record), what, reason), names[record["detector"]]))
-    by_threshold = grouped(
-        ((listed(in_order(who), len(names), "rows"), cell, why), what)
-        for (cell, what, why), who in grouped(found).items()
-    )
-    return [(who, cell, ", ".join(in_order(what)), why) for (who, cell, why), what in by_threshold.items()]
+    of_cells = grouped(((tuple(in_order(who)), what, why), cell) for (cell, what, why), who in grouped(found).items())
+    lines = grouped(((who, tuple(cells), why), what) for (who, what, why), cells in of_cells.items())
+    cells = len({_cell(record) for record in records})
+    return [
+        (listed(who, len(names), "rows"), listed(where, cells, "cells"), ", ".join(in_order(what)), why)
+        for (who, where, why), what in lines.items()
+    ]
 
 
 def _count(value: float | None) -> str:

@@ -63,7 +63,7 @@ def forest(data: ReportData) -> Forest | None:
     lines = []
     for row in rows:
         bar = None if zero is None or row.gain is None else sorted((zero, beside(row.gain)))
-        text = "no control" if row.gain is None else signs(number(row.gain)) if row.gain < 0 else f"+{number(row.gain)}"
+        text = row.without if row.gain is None else signs(number(row.gain)) if row.gain < 0 else f"+{number(row.gain)}"
         lines.append(
             Line(
                 row.label,
