@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,13 @@ def visible(text: str, kept: re.Pattern[str] | None = None) -> str:
     return "".join([*parts, visible(text[begin:])])
 
 
+_name = lru_cache(maxsize=1 << 14)(visible)  # A large document has few names, and each a thousand times.
+
+
 def cleaned(value: Any) -> Any:
     """A document with every text in it ``visible``."""
     if isinstance(value, str):
-        return visible(value)
+        return _name(value)
     if value is None or type(value) in (float, int, bool):  # most of a large document
         return value
     if isinstance(value, Mapping):
