@@ -8,7 +8,7 @@ import datetime as dt
 import re
 
 from datasets_registry.drivers.driver import BENIGN, Driver, Label, LabelMap, Tables
-from datasets_registry.drivers.windows import Window, WindowLabels
+from datasets_registry.drivers.windows import ANYWHERE, Window, WindowLabels
 
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
@@ -40,6 +40,9 @@ FLOODERS = (
     *("18.219.9.1", "18.219.32.43", "18.218.55.126", "52.14.136.135", "18.219.5.43", "18.216.200.189"),
     *("18.218.229.235", "18.218.11.51", "18.216.24.42"),
 )
+FTP, SSH, FTP_AGAIN = ("18.221.219.4",), ("13.58.98.64",), ("13.59.126.31",)
+SLOWLORIS, HULK = ("18.217.165.70",), ("18.219.193.20",)
+OUTSIDERS = (*FLOODERS, *BOT_MASTER, *INTRUDER, *FTP, *SSH, *FTP_AGAIN, *SLOWLORIS, *HULK)
 DROPBOX = ("162.125.3.1", "162.125.3.5", "162.125.3.6", "162.125.248.1", "162.125.18.133")
 SCANNED = tuple(f"172.31.69.{host}" for host in (1, *range(4, 25)))
 DHCP = 68
@@ -78,14 +81,14 @@ def _infiltration(
 # (payload, flags), or are told by a closed port; they have the attack's label here.  What else attackers sent has none.
 WINDOWS = WindowLabels(
     windows=(
-        _attack("14-02", "14:33:26", "16:10:31", "FTP-BruteForce", ("18.221.219.4",)),
-        _attack("14-02", "18:01:21", "18:01:21", "FTP-BruteForce", ("13.58.98.64",), port=21),
-        _attack("14-02", "18:01:50", "19:32:30", "SSH-Bruteforce", ("13.58.98.64",), port=22),
-        _attack("15-02", "13:27:42", "14:11:45", "DoS attacks-GoldenEye", ("18.219.211.138",)),
-        _attack("15-02", "15:00:12", "15:42:01", "DoS attacks-Slowloris", ("18.217.165.70",)),
+        _attack("14-02", "14:33:26", "16:10:31", "FTP-BruteForce", FTP),
+        _attack("14-02", "18:01:21", "18:01:21", "FTP-BruteForce", SSH, port=21),
+        _attack("14-02", "18:01:50", "19:32:30", "SSH-Bruteforce", SSH, port=22),
+        _attack("15-02", "13:27:42", "14:11:45", "DoS attacks-GoldenEye", BOT_MASTER),
+        _attack("15-02", "15:00:12", "15:42:01", "DoS attacks-Slowloris", SLOWLORIS),
         # The tables call it DoS attacks-SlowHTTPTest: it went to the closed port 21.
-        _attack("16-02", "14:12:14", "15:05:13", "FTP-BruteForce", ("13.59.126.31",)),
-        _attack("16-02", "17:45:27", "17:58:23", "DoS attacks-Hulk", ("18.219.193.20",)),
+        _attack("16-02", "14:12:14", "15:05:13", "FTP-BruteForce", FTP_AGAIN),
+        _attack("16-02", "17:45:27", "17:58:23", "DoS attacks-Hulk", HULK),
         _attack("20-02", "14:13:54", "15:16:48", "DDoS attacks-LOIC-HTTP", FLOODERS, protocol=6),
         _attack("20-02", "17:14:17", "17:29:16", "DDoS attacks-LOIC-UDP", FLOODERS, protocol=17),
         _attack("21-02", "14:08:51", "14:43:39", "DDoS attacks-LOIC-UDP", FLOODERS, protocol=17, victims=SHOP),
@@ -113,22 +116,8 @@ WINDOWS = WindowLabels(
             control=(("13:57:54", "13:59:05"), ("14:04:35", "18:17:25"), ("18:18:15", "19:37:21")),
             scan=("14:09:48", "19:38:12"),
         ),
-        _attack("02-03", "14:13:28", "19:54:52", "Bot", BOT_MASTER, victims=("0.0.0.0/0",)),
-        *(
-            Window(day, "00:00", "23:59", None, hosts)
-            for day, hosts in {
-                "14-02": ("18.221.219.4", "13.58.98.64"),
-                "15-02": ("18.219.211.138", "18.217.165.70"),
-                "16-02": ("13.59.126.31", "18.219.193.20"),
-                "20-02": FLOODERS,
-                "21-02": FLOODERS,
-                "22-02": WEB_ATTACKER,
-                "23-02": WEB_ATTACKER,
-                "28-02": INTRUDER,
-                "01-03": INTRUDER,
-                "02-03": BOT_MASTER,
-            }.items()
-        ),
+        _attack("02-03", "14:13:28", "19:54:52", "Bot", BOT_MASTER, victims=ANYWHERE),
+        *(Window(day, "00:00", "23:59", None, OUTSIDERS) for day in DAYS),
     ),
     days={day: dt.date(2018, int(day[3:]), int(day[:2])) for day in DAYS},
     zone=0,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from reports.results.model import Measure, ResultTable
     from reports.tables.document import Board
 
-DEFAULT_METRIC = "auroc"
 OF_TABLE = {
     "--flows-per-day": "alerts",
     "--base-rates": "alerts",
@@ -51,7 +50,7 @@ def check_options(name: str, renderer: Renderer, measure: Measure, columns: str)
         raise UsageError(
             f"--columns chooses what is shown, and --format {renderer.name} has every number: leave one of them out"
         )
-    if name != LEADERBOARD and not TABLES[name].of_metric and measure.name != DEFAULT_METRIC:
+    if name != LEADERBOARD and not TABLES[name].of_metric and (not measure.is_auroc or measure.view):
         raise UsageError(
             f"--table {name} has numbers of its own and none of {measure.metric.name}: leave --metric out, or ask for "
             "--table leaderboard"

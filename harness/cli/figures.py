@@ -36,6 +36,15 @@ DetectorName = Annotated[
     str, typer.Option("--detector", autocompletion=completing.detector, help="As the leaderboard names it.")
 ]
 
+Detectors = Annotated[
+    str,
+    typer.Option(
+        "--detectors", autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them."
+    ),
+]
+Source = Annotated[str, typer.Option("--source", autocompletion=completing.dataset, help="Dataset that was fitted on.")]
+Target = Annotated[str, typer.Option("--target", autocompletion=completing.dataset, help="Dataset that was scored.")]
+
 
 def heatmap(
     file: File,
@@ -142,11 +151,9 @@ def forest(file: File, metric: MetricName = "auroc", protocol: ProtocolName = ""
 
 def roc(
     file: File,
-    detectors: Annotated[
-        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them.")
-    ],
-    source: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was fitted on.")],
-    target: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was scored.")],
+    detectors: Detectors,
+    source: Source,
+    target: Target,
     aggregator: Scalar = "",
     seed: Seed = None,
     protocol: ProtocolName = "",
@@ -248,11 +255,9 @@ def ablation(
 
 def incidents(
     file: File,
-    detectors: Annotated[
-        str, typer.Option(autocompletion=completing.detectors, help="Comma-separated, as the leaderboard names them.")
-    ],
-    source: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was fitted on.")],
-    target: Annotated[str, typer.Option(autocompletion=completing.dataset, help="Dataset that was scored.")],
+    detectors: Detectors,
+    source: Source,
+    target: Target,
     protocol: ProtocolName = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -262,6 +267,7 @@ def incidents(
     from reports.figures import IncidentPoint, incident_plot
     from reports.render.html.collect import incident_evidence
     from reports.statistics.incidents import IncidentRules
+    from reports.tables.forest import range_of
     from reports.tables.incidents import incident_records
 
     form = _format(file)
@@ -278,8 +284,8 @@ def incidents(
         if share is None or false is None:
             reasons.append(at["reason"] or at["day_reason"] or "there are no attacks")
             continue
-        of = _interval(at["found_share_low"], at["found_share_high"])
-        beside = _interval(at["false_per_day_low"], at["false_per_day_high"])
+        of = range_of(at["found_share_low"], at["found_share_high"])
+        beside = range_of(at["false_per_day_low"], at["false_per_day_high"])
         points.setdefault(console.visible(at["detector"]), []).append(
             IncidentPoint(at["threshold"], share, false, of, beside)
         )
@@ -338,10 +344,6 @@ def drift(
     except ValueError as error:
         raise UsageError(str(error)) from None
     console.save(file, figure, f": false-positive rates by day, {threshold}")
-
-
-def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
-    return None if low is None or high is None else (low, high)
 
 
 def _format(file: Path) -> Format:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.figures.style import BLUE, GREY, INK, VERMILION, Format, draw, tidy, wrapped
-from reports.tables.fields import number
+from reports.tables.fields import signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,10 +52,9 @@ def _paint(figure: Figure, rows: Sequence[ForestRow], axis: str) -> None:
             bars.barh(place, row.gain, height=0.55, color=BLUE if row.gain > 0 else VERMILION)
             if row.gain_these is not None:
                 bars.plot(row.gain_these, [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
-            text = number(row.gain).replace("-", "−")
             # beside the axes, where neither an interval nor a line runs through it
             bars.annotate(
-                text if row.gain < 0 else f"+{text}",
+                signed(row.gain).replace("-", "−"),
                 (1, place),
                 xycoords=("axes fraction", "data"),
                 xytext=(28, 0),

@@ -33,17 +33,18 @@ def forest_rows(document: Board) -> list[ForestRow]:
     for row in document["rows"]:
         mean, control, own = row["summary"][ranking], row["control_summary"][ranking], row["intervals"].get(ranking)
         if mean is not None:
-            these = None if own is None else _range(own["low_these"], own["high_these"])
-            networks = None if own is None else _range(own["low"], own["high"])
+            these = None if own is None else range_of(own["low_these"], own["high_these"])
+            networks = None if own is None else range_of(own["low"], own["high"])
             gain = None if control is None else mean - control
             tested = row.get("gain")
-            gain_these = None if tested is None else _range(tested["low_these"], tested["high_these"])
+            gain_these = None if tested is None else range_of(tested["low_these"], tested["high_these"])
             without = "control incomplete" if row["control_status_counts"] else "no control"
             found.append(ForestRow(name_of(row), mean, these, networks, gain, gain_these, without))
     return found
 
 
-def _range(low: float | None, high: float | None) -> Range:
+def range_of(low: float | None, high: float | None) -> Range:
+    """None where either end is missing."""
     return None if low is None or high is None else (low, high)
 
 

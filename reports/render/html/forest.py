@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.render.html.cells import signs
 from reports.render.html.evidence import ReportData
-from reports.tables.fields import metric_name, name_of, number
+from reports.tables.fields import metric_name, name_of, number, signed
 from reports.tables.forest import ForestRow, Range, ends, forest_rows
 from reports.tables.intervals import ranking_summary
 
@@ -63,7 +63,7 @@ def forest(data: ReportData) -> Forest | None:
     lines = []
     for row in rows:
         bar = None if zero is None or row.gain is None else sorted((zero, beside(row.gain)))
-        text = row.without if row.gain is None else signs(number(row.gain)) if row.gain < 0 else f"+{number(row.gain)}"
+        text = row.without if row.gain is None else signs(signed(row.gain))
         lines.append(
             Line(
                 row.label,
