@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LARGEST = 2**63
 """Whole numbers are below it: nothing that is stored needs more than 64 bits."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which no file can hold as text."""
 
 
 class Unreadable(ValueError):
@@ -184,7 +186,7 @@ _SIMPLE: Mapping[Any, str] = {
 
 def _is(value: object, kind: Any) -> bool:
     if kind is str:
-        return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+        return isinstance(value, str) and (value.isascii() or not _SURROGATE.search(value))
     if kind in (int, float):
         wanted = int if kind is int else (int, float)
         typed = isinstance(value, wanted) and not isinstance(value, bool)

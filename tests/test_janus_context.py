@@ -63,6 +63,18 @@ def test_a_p_value_is_what_counting_and_the_tail_s_formula_give() -> None:
         assert surprise(np.array([distance]))[0] == pytest.approx(expected, rel=1e-9)
 
 
+def test_what_rounding_changes_of_a_distance_does_not_change_how_surprising_it_is() -> None:
+    """Benign flows repeat each other: many distances are those of the calibration, or none at all."""
+    rng = np.random.default_rng(3)
+    known = np.concatenate([np.zeros(40), rng.choice(rng.lognormal(-1.0, 1.0, 30), 200)])
+    surprise = Surprise.fitted(known)
+    again = known[known < surprise.start]
+    for noise in (-1e-6, 1e-6):
+        np.testing.assert_array_equal(surprise(again + noise * (1.0 + again)), surprise(again))
+    nothing = Surprise.fitted(np.abs(rng.normal(0.0, 1e-7, 50)))
+    np.testing.assert_array_equal(nothing(np.abs(rng.normal(0.0, 1e-7, 50))), 0.0)
+
+
 def test_more_distance_is_never_less_surprising() -> None:
     for known in (np.random.default_rng(1).exponential(1.0, 30), np.zeros(12), np.ones(5), np.array([2.0])):
         found = Surprise.fitted(known)(np.linspace(0.0, 40.0, 500))

@@ -559,6 +559,26 @@ def test_columns_that_do_not_fit_move_into_another_table() -> None:
     assert tables[200].count("#  detector") == 1
 
 
+def test_matrices_that_nobody_would_read_are_left_out_of_a_terminal_and_that_is_said() -> None:
+    document = planted().document()
+    alpha = rows_of(document)["alpha"]
+    many = {**document, "rows": [{**alpha, "cells": alpha["cells"] * 5_001}]}
+    text = RENDER["table"](many, 100, False)
+    said = " ".join(text.split())
+    assert "20,004 cells are too many for a terminal" in said
+    assert "--format csv has them all" in said
+    assert "source (rows) → target (columns)" not in text
+    assert text.count("\n") < 100
+    assert len(RENDER["csv"](many, 100, False).split("\n")) == 20_005
+
+
+def test_json_has_a_cell_on_a_line() -> None:
+    document = planted().document()
+    lines = RENDER["json"](document, 80, False).split("\n")
+    cells = [json.loads(line.strip().rstrip(",")) for line in lines if line.strip().startswith('{"source"')]
+    assert cells == [cell for row in document["rows"] for cell in row["cells"]]
+
+
 names = st.text("abcdefgh_-XYZ019", min_size=1, max_size=40)
 
 

@@ -107,6 +107,7 @@ class JanusContext:
     Params: ClassVar[type[JanusContextParams]] = JanusContextParams
     capabilities: ClassVar[Capabilities] = Capabilities(
         inputs=frozenset({"packets", "features", "context"}),
+        version="2",
         calibrates=True,
         remembers=True,
         provenance="our reading",

@@ -13,7 +13,11 @@ TAIL = 0.1
 """Share of the known distances that the tail is fitted to."""
 THINNEST = 0.05
 """The tail's exponent 1/α is at least this: a few equal distances must not make the next larger one impossible."""
-SHORTEST = 1e-9
+ROUNDING = 1e-5
+"""Distances computed in float32, a flow at a time and many at once, differ by up to 1e-6 or so of 1 + distance; what
+lies closer together than ten times that is taken for equal."""
+SHORTEST = 10.0 * ROUNDING
+"""Shorter distances count as this one: what is left of them is rounding, and no tail may begin there."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,13 @@ class Surprise:
 
     def __call__(self, distances: Floats) -> Floats:
         """−log p (n,) ≥ 0 of ``distances`` (n,): up to ``start`` p = (1 + those as large) / (1 + all) (Vovk, Gammerman,
-        Shafer 2005, section 2.3), above it the tail."""
+        Shafer 2005, section 2.3), above it the tail.
+
+        Equal ones are as large: benign flows repeat each other, and rounding must not decide how many of them count.
+        """
         distances = np.maximum(distances, SHORTEST)
-        as_large = len(self.reference) - np.searchsorted(self.reference, distances, side="left")
+        within_rounding = distances - ROUNDING * (1.0 + distances)
+        as_large = len(self.reference) - np.searchsorted(self.reference, within_rounding, side="left")
         ranked: Floats = -np.log((1.0 + as_large) / (1.0 + len(self.reference)))
         tail: Floats = np.log(np.maximum(distances / self.start, 1.0)) / self.exponent - np.log(TAIL)
         return np.where(distances > self.start, tail, np.minimum(ranked, -np.log(TAIL)))

@@ -28,6 +28,7 @@ from reports.tables.verdict import verdict_lines
 MIN_WIDTH = 40  # A table is laid out for at least so many columns: narrower terminals wrap it, but no number is cut.
 NAME_WIDTH = (18, 34)  # A detector's name gets at least and at most so many columns before it wraps.
 MATRIX_GAP = 4
+MOST_CELLS = 20_000  # Of all matrices together: some two thousand lines.
 MOST_UNDER = 3  # A note under one of several matrices has at most so many lines.
 
 # backgrounds of the 256-colour palette, all readable under black: collapse in pink, then from pale to strong blue
@@ -116,11 +117,18 @@ def _item(text: Text) -> RenderableType:
 
 
 def _matrices(document: Board, width: int) -> list[RenderableType]:
-    """One matrix per detector that has a number, side by side where the terminal is wide."""
-    scale = _scale(document)
-    tables = [matrix_table(document, row) for row in document["rows"] if has_numbers(row)]
-    if not tables:
+    """One matrix per detector that has a number, side by side where the terminal is wide; none where nobody would read
+    them all."""
+    rows = [row for row in document["rows"] if has_numbers(row)]
+    if not rows:
         return []
+    if (cells := sum(len(row["cells"]) for row in rows)) > MOST_CELLS:
+        left_out = (
+            f"{cells:,} cells are too many for a terminal: --detectors and --datasets choose some of "
+            "them, --format csv has them all"
+        )
+        return [Text(left_out, "dim")]
+    scale, tables = _scale(document), [matrix_table(document, row) for row in rows]
     blocks = [_matrix(table, scale, width) for table in tables]
     widest = max(block_width for _, block_width in blocks)
     beside = max(1, (width + MATRIX_GAP) // (widest + MATRIX_GAP))

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reports.tables.boards import has_numbers, leaderboard_table, matrix_table, parts_table
@@ -17,14 +17,30 @@ SETTINGS = ("protocol", "regime", "calibration", "split", "profile", "synthetic"
 OF_ROW = ("detector", "provenance", "uses_labels")
 MEANS: tuple[SummaryName, ...] = ("within_mean", "cross_mean")
 OF_INTERVAL = ("low", "high", "group", "low_these", "high_these", "group_these")
+LEVELS = 4  # The document, its rows, a row, its cells.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OF_CELL = tuple(BoardCell.__annotations__)
 OF_SITE = ("site_summary", "control_site_summary", "macro_summary")
 
 
 def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
-    """The document itself."""
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    """The document itself, a cell of a row on a line: an encoder that indents everything takes as long as all else."""
+    return "".join(_laid_out(document, LEVELS))
+
+
+def _laid_out(value: object, levels: int, indent: str = "") -> Iterator[str]:
+    """JSON whose objects and lists are taken apart so many ``levels`` deep, an entry a line."""
+    if not levels or not value or not isinstance(value, dict | list):
+        yield json.dumps(value, allow_nan=False, ensure_ascii=False)
+        return
+    named = isinstance(value, dict)
+    start, end = "{}" if named else "[]"
+    for number, entry in enumerate(value):
+        yield f"{',' if number else start}\n{indent}  "
+        if named:
+            yield f"{json.dumps(entry, ensure_ascii=False)}: "
+        yield from _laid_out(value[entry] if named else entry, levels - 1, f"{indent}  ")
+    yield f"\n{indent}{end}"
 
 
 def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
@@ -95,7 +111,7 @@ def render_parquet(document: Board, width: int, color: bool) -> bytes:
 
 
 def _params(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
 def _field(value: Any) -> Any:
@@ -103,6 +119,8 @@ def _field(value: Any) -> Any:
     are no texts."""
     if isinstance(value, str):  # a carriage return would end the line unquoted
         return f"'{value}".replace("\r", "\\r") if value.startswith(FORMULA) else value.replace("\r", "\\r")
+    if value is None or type(value) is float:  # most of a large table
+        return value
     return str(value).lower() if isinstance(value, bool) else _params(value)
 
 

@@ -3,14 +3,16 @@
 A number that does not exist is None, never 0; a cell that failed or is not there keeps its status and reason.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
-from reports.results.model import MISSING, Measure, Pair, ResultTable, Row, Run
+from reports.results.model import MISSING, Measure, Number, Pair, ResultTable, Row, Run
 from reports.results.sites import FEW_SITES, SITE
 from reports.tables.document import (
     SUMMARIES,
@@ -34,6 +36,8 @@ from reports.tables.verdict import verdict_of
 MACRO = "macro_auroc"
 AUROC_LIKE = ("auroc", MACRO)
 
+Numbers = Mapping[Pair, Sequence[float | None]]  # Of every cell, in the order of its seeds.
+
 WORST_FIRST = ("error", "invalid_output", "oom", "timeout", "killed", "interrupted", "skipped", MISSING, "ok")
 """Which status a cell shows when its seeds differ."""
 
@@ -52,6 +56,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
     """
     _check_aggregator(table, measure)
     view, beside = _sites(table, measure)
+    means = _Means.of(table, measure)
     plan = table.plan
     document: Board = {
         "schema_version": plan.schema_version,
@@ -67,7 +72,7 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
         "seeds": table.seeds,
         "datasets": list(table.datasets),
         "n_expected_cells": len(table.pairs),
-        "rows": _ranked([_row(row, table, measure, beside) for row in table.rows], table, measure),
+        "rows": _ranked([_row(row, table, measure, means, beside) for row in table.rows], table, measure, means),
         "made_by": _made_by(table),
         "datasets_info": _datasets_info(table),
         "statistics": None,
@@ -80,25 +85,42 @@ def build_leaderboard(table: ResultTable, measure: Measure, statistics: TableSta
 
 
 @dataclass(frozen=True)
+class _Means:
+    """The cells that a table's means are over, for one measure.
+
+    worst: which of them is, ``min`` or ``max``
+    """
+
+    within: Sequence[Pair]
+    cross: Sequence[Pair]
+    worst: Callable[..., float | None]
+
+    @classmethod
+    def of(cls, table: ResultTable, measure: Measure) -> _Means:
+        pairs = [pair for pair in table.pairs if table.in_means(pair, measure)]
+        within = [pair for pair in pairs if pair[0] == pair[1]]
+        cross = [pair for pair in pairs if pair[0] != pair[1]]
+        return cls(within, cross, min if measure.metric.higher_is_better else max)
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return [*self.within, *self.cross]
+
+    def summary(self, values: Mapping[Pair, float | None]) -> Summary:
+        cross = [values.get(pair) for pair in self.cross]
+        return {
+            "within_mean": mean_of_all([values.get(pair) for pair in self.within]),
+            "cross_mean": mean_of_all(cross),
+            "cross_worst": self.worst(all_or_none(cross), default=None),
+        }
+
+
+@dataclass(frozen=True)
 class _Beside:
     """Numbers inside sites, which stand beside pooled ones; ``measure`` None: there are none."""
 
-    table: ResultTable
     measure: Measure | None
-
-    def mean(self, seeds: Sequence[Run]) -> float | None:
-        """Over the seeds with a number."""
-        numbers = [] if self.measure is None else [run.number(self.measure) for run in seeds]
-        return mean_of_all([number for number in numbers if number is not None])
-
-    def mean_if_all(self, seeds: Sequence[Run]) -> float | None:
-        return None if self.measure is None else _mean_if_all(seeds, self.measure)
-
-    def summary(self, cells: Mapping[Pair, Sequence[Run]]) -> Summary:
-        if self.measure is None:
-            return {"within_mean": None, "cross_mean": None, "cross_worst": None}
-        values = {pair: self.mean_if_all(seeds) for pair, seeds in cells.items()}
-        return _summary(values, self.table, self.measure)
+    means: _Means
 
 
 def _sites(table: ResultTable, measure: Measure) -> tuple[SiteView | None, _Beside | None]:
@@ -109,37 +131,47 @@ def _sites(table: ResultTable, measure: Measure) -> tuple[SiteView | None, _Besi
     site = replace(measure, view=SITE)
     try:
         _derive(table, site)
-        return site_view(table, site), None if measure.by_site else _Beside(table, site)
+        return site_view(table, site), None if measure.by_site else _Beside(site, _Means.of(table, site))
     except DataError as error:  # what is asked for by name must be there, what stands beside it may be absent
         if measure.by_site:
             raise
-        return not_at_hand(site, str(error)), _Beside(table, None)
+        return not_at_hand(site, str(error)), _Beside(None, _Means((), (), min))
 
 
-def _derive(table: ResultTable, measure: Measure) -> list[Run]:
-    """Runs with a row; derives what is not stored, run by run in the order of targets, so that no file of scores or
-    truth is read twice."""
+def _derive(table: ResultTable, measure: Measure) -> list[tuple[Run, Number]]:
+    """Runs with a row, and their numbers; derives what is not stored, run by run in the order of targets, so that no
+    file of scores or truth is read twice."""
     runs = {(run.key, run.row_aggregator): run for run in table.runs if run.record is not None}
-    for _, run in sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0])):
-        run.number(measure)
-    return list(runs.values())
+    by_target = sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0]))
+    return [(run, run.found(measure)) for _, run in by_target]
 
 
 def _check_aggregator(table: ResultTable, measure: Measure) -> None:
-    runs = _derive(table, measure)
-    refused = [found.reason for run in runs if (found := run.found(measure)).reason]
-    if refused and not any(not run.single_score and not run.found(measure).reason for run in runs):
+    found = _derive(table, measure)
+    refused = [number.reason for _, number in found if number.reason]
+    if refused and not any(not run.single_score and not number.reason for run, number in found):
         raise UsageError(refused[0])
 
 
-def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None) -> BoardRow:
+def _numbers(cells: Mapping[Pair, Sequence[Run]], measure: Measure | None) -> Numbers:
+    """Without a measure nobody has a number."""
+    return {pair: [] if measure is None else [run.number(measure) for run in seeds] for pair, seeds in cells.items()}
+
+
+def _complete(numbers: Numbers) -> dict[Pair, float | None]:
+    """The mean over seeds of every cell that has them all."""
+    return {pair: mean_of_all(of_seeds) for pair, of_seeds in numbers.items()}
+
+
+def _row(row: Row, table: ResultTable, measure: Measure, means: _Means, beside: _Beside | None) -> BoardRow:
     aggregator = measure.aggregator or row.aggregator
     transfer: Mapping[Pair, Sequence[Run]] = {pair: row.cells.get(pair, ()) for pair in table.pairs}
     baseline: Mapping[Pair, Sequence[Run]] = {
         pair: row.baseline.cells.get(pair, ()) if row.baseline else () for pair in table.pairs
     }
-    cells = [_cell(pair, transfer[pair], baseline[pair], aggregator, measure, beside) for pair in table.pairs]
-    complete = {pair: _mean_if_all(seeds, measure) for pair, seeds in transfer.items()}
+    numbers, of_baseline = _numbers(transfer, measure), _numbers(baseline, measure)
+    complete, control = _complete(numbers), _complete(of_baseline)
+    cells = [_cell(pair, transfer[pair], numbers[pair], control[pair], aggregator, measure) for pair in table.pairs]
     runs = [run for seeds in transfer.values() for run in seeds]
     baseline_runs = {run.key: run for seeds in baseline.values() for run in seeds}.values()
     first, *others = [cell["params"] for cell in cells if cell["status"] != MISSING] or [{}]
@@ -148,9 +180,7 @@ def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None)
         name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)
     }
     all_there = all(value is not None for value in complete.values())
-    collapsed = sum(
-        value <= COLLAPSE for pair, value in complete.items() if value is not None and table.in_means(pair, measure)
-    )
+    collapsed = sum(value <= COLLAPSE for pair in means.pairs if (value := complete[pair]) is not None)
     shown: BoardRow = {
         "detector": row.label,
         "name": row.declared.name,
@@ -165,12 +195,10 @@ def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None)
         "status_counts": _status_counts(runs),
         "control_status_counts": _status_counts(baseline_runs),
         "control_reason": _baseline_reason(baseline),
-        "summary": _summary(complete, table, measure),
-        "summary_std": _summary_std(transfer, table, measure),
-        "control_summary": _summary(
-            {pair: _mean_if_all(seeds, measure) for pair, seeds in baseline.items()}, table, measure
-        ),
-        "control_summary_std": _summary_std(baseline, table, measure),
+        "summary": means.summary(complete),
+        "summary_std": _summary_std(transfer, numbers, means),
+        "control_summary": means.summary(control),
+        "control_summary_std": _summary_std(baseline, of_baseline, means),
         "collapse_cells": collapsed if all_there and measure.metric.name in AUROC_LIKE else None,
         "cost": _cost([run.ok for run in runs if run.ok is not None]),
         "intervals": {},
@@ -180,9 +208,15 @@ def _row(row: Row, table: ResultTable, measure: Measure, beside: _Beside | None)
         shown["target_use"] = _target_use(row, table, aggregator)
     if _macro_beside(table, measure):
         stored = {pair: mean_of_all([_stored_macro(run) for run in seeds]) for pair, seeds in transfer.items()}
-        shown["macro_summary"] = _summary(stored, table, measure)
+        shown["macro_summary"] = means.summary(stored)
     if beside is not None:
-        shown["site_summary"], shown["control_site_summary"] = beside.summary(transfer), beside.summary(baseline)
+        inside = _numbers(transfer, beside.measure)
+        control_inside = _complete(_numbers(baseline, beside.measure))
+        shown["site_summary"] = beside.means.summary(_complete(inside))
+        shown["control_site_summary"] = beside.means.summary(control_inside)
+        for pair, cell in zip(table.pairs, cells, strict=True):
+            cell["site_mean"] = mean_of_all([number for number in inside[pair] if number is not None])
+            cell["control_site"] = control_inside[pair]
     return shown
 
 
@@ -209,16 +243,16 @@ def _target_use(row: Row, table: ResultTable, aggregator: str) -> str | None:
 def _cell(
     pair: Pair,
     seeds: Sequence[Run],
-    baseline: Sequence[Run],
+    of_seeds: Sequence[float | None],
+    control: float | None,
     aggregator: str,
     measure: Measure,
-    beside: _Beside | None,
 ) -> BoardCell:
-    numbers = [value for run in seeds if (value := run.number(measure)) is not None]
+    numbers = [number for number in of_seeds if number is not None]
     best = [run for run in seeds if run.ok is not None] or [run for run in seeds if run.record is not None]
     records = [run.record for run in best if run.record is not None]
     status, reason = _worst(seeds, measure)
-    cell: BoardCell = {
+    return {
         "source": pair[0],
         "target": pair[1],
         "metric": measure.name,
@@ -227,7 +261,7 @@ def _cell(
         "n_seeds": len(numbers),
         "low": None,
         "high": None,
-        "control": _mean_if_all(baseline, measure),
+        "control": control,
         "status": status,
         "reason": reason,
         "params": dict(records[0].spec["params"]) if records else {},
@@ -238,13 +272,6 @@ def _cell(
         "n_test_benign": _fewest("n_test_benign", records),
         "n_test_attack": _fewest("n_test_attack", records),
     }
-    if beside is not None:
-        cell["site_mean"], cell["control_site"] = beside.mean(seeds), beside.mean_if_all(baseline)
-    return cell
-
-
-def _mean_if_all(seeds: Sequence[Run], measure: Measure) -> float | None:
-    return mean_of_all([run.number(measure) for run in seeds])
 
 
 def _worst(seeds: Sequence[Run], measure: Measure) -> tuple[str, str]:
@@ -278,25 +305,12 @@ def _status_counts(runs: Iterable[Run]) -> dict[str, int]:
     }
 
 
-def _summary(values: Mapping[Pair, float | None], table: ResultTable, measure: Measure) -> Summary:
-    within = [value for pair, value in values.items() if pair[0] == pair[1] and table.in_means(pair, measure)]
-    cross = [value for pair, value in values.items() if pair[0] != pair[1] and table.in_means(pair, measure)]
-    worst = min if measure.metric.higher_is_better else max
-    return {
-        "within_mean": mean_of_all(within),
-        "cross_mean": mean_of_all(cross),
-        "cross_worst": worst(all_or_none(cross), default=None),
-    }
-
-
-def _summary_std(cells: Mapping[Pair, Sequence[Run]], table: ResultTable, measure: Measure) -> Summary:
+def _summary_std(cells: Mapping[Pair, Sequence[Run]], numbers: Numbers, means: _Means) -> Summary:
     by_seed: dict[int, dict[Pair, float | None]] = {}
     for pair, seeds in cells.items():
-        for run in seeds:
-            by_seed.setdefault(run.seed, {})[pair] = run.number(measure)
-    summaries = [
-        _summary({pair: values.get(pair) for pair in table.pairs}, table, measure) for values in by_seed.values()
-    ]
+        for run, number in zip(seeds, numbers[pair], strict=True):
+            by_seed.setdefault(run.seed, {})[pair] = number
+    summaries = [means.summary(values) for values in by_seed.values()]
     spread = {name: all_or_none([summary[name] for summary in summaries]) for name in SUMMARIES}
     return {name: stdev(numbers) if len(numbers) > 1 else None for name, numbers in spread.items()}
 
@@ -320,12 +334,11 @@ def _cost(records: Sequence[RunRecord]) -> Cost:
     }
 
 
-def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure) -> list[BoardRow]:
+def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure, means: _Means) -> list[BoardRow]:
     """Complete rows by cross mean (within mean where there is no cross cell), best first, equal numbers sharing a rank;
     then incomplete ones, by the number of cells they have; then those without any number.  An upper bound stands in its
     place without a rank, and so does everyone where a mean rests on fewer than ``FEW_SITES`` sites."""
-    has_cross = any(pair[0] != pair[1] and table.in_means(pair, measure) for pair in table.pairs)
-    deciding: SummaryName = "cross_mean" if has_cross else "within_mean"
+    deciding: SummaryName = "cross_mean" if means.cross else "within_mean"
     values = {
         row["detector"]: row["summary"][deciding] if all(cell["status"] == "ok" for cell in row["cells"]) else None
         for row in rows
