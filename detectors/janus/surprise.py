@@ -48,7 +48,6 @@ class Surprise:
 
         Equal ones are as large: benign flows repeat each other, and rounding must not decide how many of them count.
         """
-        distances = np.maximum(distances, SHORTEST)
         within_rounding = distances - ROUNDING * (1.0 + distances)
         as_large = len(self.reference) - np.searchsorted(self.reference, within_rounding, side="left")
         ranked: Floats = -np.log((1.0 + as_large) / (1.0 + len(self.reference)))
