@@ -6,6 +6,7 @@ fitted detector scored on one target; a *fit* is the group of runs that share ev
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -114,7 +115,7 @@ class StoredPartition(TypedDict, total=False):
     context_changed: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One row: an attempted run.  Numbers that do not exist are None, never 0.
 
@@ -144,7 +145,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExpectedCell:
     """One entry of a plan: which run a cell of a table stands for.
 
@@ -265,7 +266,9 @@ class PlanRecord:
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
         stored = asdict(replace(self, cells=()))
-        stored["cells"] = [dict(vars(cell)) for cell in self.cells]  # there may be a hundred thousand
+        names = [each.name for each in fields(ExpectedCell)]
+        # there may be a hundred thousand
+        stored["cells"] = [{name: getattr(cell, name) for name in names} for cell in self.cells]
         unknown = PARTS if self.schema_version == 1 else ()
         stored["detectors"] = {
             label: {
@@ -292,9 +295,16 @@ class PlanRecord:
             "seeds": tuple(stored["seeds"]),
             "datasets": {name: DatasetEntry(**_tuples(entry)) for name, entry in stored["datasets"].items()},
             "detectors": {label: DetectorRow(**row) for label, row in rows.items()},
-            "cells": tuple(ExpectedCell(**cell) for cell in stored["cells"]),
+            "cells": tuple(
+                ExpectedCell(**{name: _shared(value) for name, value in cell.items()}) for cell in stored["cells"]
+            ),
         }
         return cls(**{**stored, **read})
+
+
+def _shared(value: Any) -> Any:
+    """A text once, however many cells of a plan have it."""
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def _parts_of_version_1(label: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import operator
 import os
 import re
 import shlex
@@ -56,18 +57,26 @@ def visible(text: str, kept: re.Pattern[str] | None = None) -> str:
     return "".join([*parts, visible(text[begin:])])
 
 
-_name = lru_cache(maxsize=1 << 14)(visible)  # A large document has few names, and each a thousand times.
+@lru_cache(maxsize=1 << 14)
+def _is_visible(text: str) -> bool:
+    """A large document has few names, and each a thousand times."""
+    return not _CONTROL.search(text)
 
 
 def cleaned(value: Any) -> Any:
-    """A document with every text in it ``visible``."""
+    """A document with every text in it ``visible``; a part that has nothing to hide is the same object, not a copy."""
     if isinstance(value, str):
-        return _name(value)
+        return value if _is_visible(value) else visible(value)
     if value is None or type(value) in (float, int, bool):  # most of a large document
         return value
     if isinstance(value, Mapping):
-        return {cleaned(key): cleaned(one) for key, one in value.items()}
-    return type(value)(map(cleaned, value)) if isinstance(value, list | tuple) else value
+        found = {cleaned(key): cleaned(one) for key, one in value.items()}
+        same = all(key is kept and one is found[kept] for (key, one), kept in zip(value.items(), found, strict=True))
+        return value if same else found
+    if isinstance(value, list | tuple):
+        parts = type(value)(map(cleaned, value))
+        return value if all(map(operator.is_, value, parts)) else parts
+    return value
 
 
 def out(text: str, *, as_json: bool = False) -> None:

@@ -92,7 +92,9 @@ def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001
 def csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     """No cell is one that a spreadsheet would run."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *([_field(value) for value in line] for line in lines)])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_field(value) for value in line] for line in lines)
     return text.getvalue().rstrip("\n")
 
 

@@ -426,7 +426,7 @@ class Row:
         return run
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Run:
     """One seed of one cell.  ``record`` is None while it has not been run."""
 
