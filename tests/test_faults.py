@@ -37,7 +37,7 @@ def test_kills_of_a_report_that_is_being_written_leave_the_old_one_or_the_new_on
     scene = next(scene for scene in SCENES if scene.name == "report -o")
     kills.campaign(tally, seed=14, count=1, jobs=1, folder=tmp_path, say=silent, scenes=[scene])
     assert tally.failures == {}
-    assert tally.number >= 2
+    assert tally.number >= 1  # on a busy machine the second report is done before its kill comes
 
 
 def test_detectors_that_misbehave_cost_their_rows_alone(tmp_path: Path, plugin_python: Path) -> None:
