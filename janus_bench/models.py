@@ -127,7 +127,9 @@ class SavedModel:
 def open_model(folder: Path) -> SavedModel:
     """A model, its files compared with their checksums; DataError, which says what to do, for anything else."""
     path = folder / MANIFEST
-    if not path.is_file() or path.is_symlink():
+    if path.is_symlink():
+        raise DataError(f"{folder}: {MANIFEST} is a link, which is not followed: copy the model whole")
+    if not path.is_file():
         raise DataError(f"{folder}: not a model (no {MANIFEST}); `janus-bench fit` makes one")
     try:
         version = read_json(path, Mapping[str, object]).get("model_version")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,9 +18,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import typer
 
@@ -26,6 +31,7 @@ from datasets_registry.context import part_context
 from harness.cli import operate
 from harness.models import detector_of
 from harness.operate.alerts import FlowRecord
+from harness.operate.fitting import _flows_per_day
 from harness.operate.formats import FORMATS, Format
 from janus_bench.columns import CONTEXT_FEATURES
 from janus_bench.contract import FlowBatch
@@ -190,6 +196,95 @@ def test_every_format_has_the_same_alerts(network, scan, capsys, monkeypatch):
         assert alert["why"][0] in line
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_holds_at_the_width_of_the_terminal_and_loses_nothing(network, scan, monkeypatch, capsys, width):
+    scored(network / "model", scan, form="jsonl")
+    alerts = objects(capsys.readouterr().out)
+    monkeypatch.setenv("COLUMNS", str(width))
+    scored(network / "model", scan)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= max(width, 79)
+    assert text.count("ALERT") == len(alerts)
+    words = " ".join(text.split())
+    for alert in alerts:
+        assert f"ALERT {alert['src_ip']}:{alert['src_port']} → {alert['dst_ip']}:{alert['dst_port']} " in words
+        for reason in alert["why"]:
+            assert reason in words
+    monkeypatch.delenv("COLUMNS")
+    scored(network / "model", scan)
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(alerts)
+
+
+def test_a_flow_names_its_capture(network, scan, tmp_path, capsys):
+    """Two of the same name, too."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tonight.pcap").write_bytes(scan.read_bytes())
+    captures = [tmp_path / folder / "tonight.pcap" for folder in ("a", "b")]
+    scored(network / "model", *captures, form="jsonl", everything=True)
+    rows = objects(capsys.readouterr().out)
+    assert [row["capture"] for row in rows] == [str(captures[1])] * 120 + ["tonight.pcap"] * 120
+    scored(network / "model", scan, form="csv")
+    assert {row["capture"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {scan.name}
+
+
+def test_neither_a_capture_nor_a_model_is_written_over(network, scan, tmp_path):
+    captures, model = tmp_path / "captures", tmp_path / "model"
+    captures.mkdir()
+    capture = captures / "tonight.pcap"
+    capture.write_bytes(scan.read_bytes())
+    shutil.copytree(network / "model", model)
+    (tmp_path / "linked").symlink_to(capture)
+    (tmp_path / "hard").hardlink_to(capture)
+    before = {path: path.read_bytes() for path in [capture, *model.rglob("*")] if path.is_file()}
+    for output in (capture, tmp_path / "linked", tmp_path / "hard"):
+        for given in (capture, captures):
+            with pytest.raises(UsageError, match="is the capture that is to be scored"):
+                scored(model, given, form="csv", output=output)
+    for output in (model / "model.json", model / "alerts.csv", model):
+        with pytest.raises(UsageError, match="is in the model's folder"):
+            scored(model, capture, output=output)
+    with capture.open() as standard_input:
+        command = [*Cli(sys.executable, tmp_path, tmp_path).command, "score", str(model), "-", "-o", str(capture)]
+        done = subprocess.run(command, stdin=standard_input, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is the capture that is to be scored" in done.stderr
+    assert {path: path.read_bytes() for path in [capture, *model.rglob("*")] if path.is_file()} == before
+
+
+def test_a_packed_capture_on_standard_input_is_told_apart_from_none(network, scan, tmp_path):
+    command = [*Cli(sys.executable, tmp_path, tmp_path).command, "score", str(network / "model"), "-"]
+    done = subprocess.run(command, input=gzip.compress(scan.read_bytes()), capture_output=True)
+    assert done.returncode == 3
+    assert b"standard input: not a capture: it is compressed with gzip: unpack it first (`gzip -dc`)" in done.stderr
+
+
+def test_alerts_a_day_are_those_of_all_sensors_together():
+    """Two captures at once, one an hour later, and one inside the first: 3 hours, not 5."""
+    hours = [(0.0, 2.0), (0.0, 1.0), (0.5, 1.5), (3.0, 4.0)]
+    rows = [(3600 * begin, 3600 * end, f"{number}.pcap") for number, (begin, end) in enumerate(hours) for _ in range(3)]
+    flows = pl.DataFrame([row[:2] for row in rows], schema=["ts_start", "ts_end"], orient="row")
+    store = SimpleNamespace(flows=lambda columns: flows.select(columns), n_flows=len(rows))
+    found = _flows_per_day(SimpleNamespace(store=store), np.array([row[2] for row in rows]))  # type: ignore[arg-type]
+    assert found == pytest.approx(12 / 3 * 24)
+
+
+def test_flows_in_no_part_are_counted(tmp_path, capsys):
+    """One conversation that goes on, in many flows, beside others: what lies across a boundary is in no part."""
+    packets = []
+    for number in range(60):
+        for port in (1000, 1001 + number):
+            frame = build.ipv4("10.0.0.1", "10.0.0.2", 17, build.udp(port, 53, b"x" * 9))
+            packets.append((10**9 * (1_600_000_000 + 200 * number), build.ethernet(frame)))
+    (tmp_path / "talk.pcap").write_bytes(build.pcap(packets))
+    operate.fit("length", [tmp_path / "talk.pcap"], tmp_path / "model", device="cpu")
+    said = capsys.readouterr().err
+    counts = {what: int(count) for what, count in re.findall(r"^  ([a-z ]+): (\d+) flow", said, re.M)}
+    assert "120 flows, divided by time" in said
+    assert counts["in no part"] >= 20
+    assert sum(counts.values()) == 120
+
+
 def test_hashed_addresses_tell_who_is_the_same_and_nothing_else(network, scan, capsys):
     scored(network / "model", scan, form="jsonl", everything=True, hash_addresses="a key")
     plain, hashed = objects((network / "scan.jsonl").read_text()), objects(capsys.readouterr().out)
@@ -349,3 +444,13 @@ def test_on_standard_input_an_alert_leaves_within_a_second_and_an_interrupt_lose
     time.sleep(0.2)
     assert sorted(alert["src_port"] for _, alert in heard) == [1000 + number for number in range(9)]
     assert b"the flows that were open are scored" in child.stderr.read()  # type: ignore[union-attr]
+
+
+def test_an_interrupt_that_nobody_waits_for_is_said(tmp_path):
+    """typer turns it into an exit without a word."""
+    code = (
+        "import typer\nfrom harness.cli import main\nmain.app = typer.Typer()\n"
+        "@main.app.command()\ndef wait(): raise KeyboardInterrupt\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "janus-bench: interrupted")

@@ -48,7 +48,10 @@ def is_zstd(magic: bytes) -> bool:
 
 
 def known_as(head: bytes) -> str:
-    """What a file that is no capture is, if it is one of ``OTHERS``."""
+    """What a file that is no capture is, if it is one of ``OTHERS`` or a capture that should have been unpacked by
+    now."""
+    if packing := "gzip" if head.startswith(GZIP) else "zstd" if is_zstd(head[:4]) else "":
+        return f"is compressed with {packing}: unpack it first (`{packing} -dc`)"
     return next((f"is {what}" for magic, what in OTHERS.items() if head.startswith(magic)), "")
 
 

@@ -280,6 +280,12 @@ def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(lost)
 
 
+def _interrupted() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # who presses Ctrl-C twice has been heard
+        signal.signal(number, signal.SIG_IGN)
+    console.say("janus-bench: interrupted")
+
+
 def main() -> None:
     """Entry point: an error that the user can act on is one line on standard error and its exit code, never a
     traceback."""
@@ -292,13 +298,16 @@ def main() -> None:
     sys.unraisablehook = interrupt_again
     try:
         app()
+    except SystemExit as ended:
+        # typer makes an exit of an interrupt, without a word
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            _interrupted()
+        raise
     except JanusBenchError as error:
         console.say(f"janus-bench: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):  # who presses Ctrl-C twice has been heard
-            signal.signal(number, signal.SIG_IGN)
-        console.say("janus-bench: interrupted")
+        _interrupted()
         sys.exit(130)
     except MemoryError:
         console.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +40,7 @@ Captures = Annotated[list[Path], typer.Argument(help="Captures, or folders of th
 ModelFolder = Annotated[Path, typer.Argument(help="A model that fit, recalibrate or run left.")]
 NewModel = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new model.")]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of whatever is drawn.")]
-STANDARD_INPUT = Path("-")
+DASH = Path("-")  # Standard input.
 
 
 def fit(
@@ -113,6 +113,7 @@ def _make(
         division = divided(dataset, request.seed, profile, uses)
         console.say(division.said)
         _say_parts(division, uses)
+        _say_left(division, uses, profile)
         for line in worries(dataset):
             console.say(f"warning: {line}")
         make_model(request, division, found, rules.described(), output, progress)
@@ -141,6 +142,15 @@ def _say_parts(division: Any, uses: Uses) -> None:
             utc(round(1e9 * at)).strftime("%Y-%m-%d %H:%M:%S") for at in (start[flows].min(), start[flows].max())
         )
         console.say(f"  {what}: {counted(len(flows), 'flow')} of {counted(captures, 'capture')}, {begin} to {end} UTC")
+
+
+def _say_left(division: Any, uses: Uses, profile: str) -> None:
+    used = sum(len(division.flows(*names)) for names in uses.named.values())
+    if left := division.dataset.store.n_flows - used:
+        console.say(
+            f"  in no part: {counted(left, 'flow')}, of sessions that lie across a boundary or beyond what profile "
+            f"{profile} takes"
+        )
 
 
 def _conclude_fit(output: Path) -> None:
@@ -179,20 +189,24 @@ def score(
     from harness.operate.alerts import FlowRecord, Recorder
     from harness.operate.captures import captures_of
     from harness.operate.fitting import check_can_be_fitted
-    from harness.operate.formats import FORMATS
+    from harness.operate.formats import FORMATS, folded
     from harness.operate.judge import Judge
     from harness.operate.scorer import Scorer
-    from harness.operate.watching import Rate, Watch, interruptible
+    from harness.operate.watching import STANDARD_INPUT, Rate, Watch, interruptible
     from janus_bench.models import open_model
 
-    if STANDARD_INPUT in captures and len(captures) > 1:
+    if DASH in captures and len(captures) > 1:
         raise UsageError("- is standard input: name it alone")
     saved = open_model(model)
     loaded = detector_of(saved)
     check_can_be_fitted(loaded)
     judge = Judge(saved, threshold)
-    found = {} if captures == [STANDARD_INPUT] else captures_of(captures, console.say)
-    shape, failed = FORMATS[form], 0
+    found = {} if captures == [DASH] else captures_of(captures, console.say)
+    if output is not None:
+        _check_apart(output, model, found.values())
+    at_a_terminal = output is None and (sys.stdout.isatty() or "COLUMNS" in os.environ)
+    shape = folded(console.width()) if form == "table" and at_a_terminal else FORMATS[form]
+    failed = 0
     label = loaded.name
     recorder = Recorder(judge, label, saved.manifest["scores"], hash_addresses, everything)
     for line in judge.described():
@@ -224,13 +238,27 @@ def score(
                 console.say(f"janus-bench: {error}")
                 failed += 1
         if not found:
-            _say_scan("standard input", watch.standard_input())
+            _say_scan(STANDARD_INPUT, watch.standard_input())
     _conclude_score(judge, recorder, watch.read)
     if interrupt():
         console.say("interrupted; the flows that were open are scored")
         raise typer.Exit(130)
     if failed:
         raise typer.Exit(DataError.exit_code)
+
+
+def _check_apart(output: Path, model: Path, captures: Iterable[Path]) -> None:
+    """Before it is opened, which empties it; UsageError where something would be lost."""
+    if output.resolve().is_relative_to(model.resolve()):
+        raise UsageError(f"{output}: is in the model's folder: choose another file with -o")
+    if not output.exists():
+        return
+    read = [capture.stat() for capture in captures]
+    if not read:
+        with contextlib.suppress(OSError, ValueError):  # nothing stands behind standard input
+            read = [os.fstat(sys.stdin.fileno())]
+    if output.is_file() and any(os.path.samestat(output.stat(), one) for one in read):
+        raise UsageError(f"{output}: is the capture that is to be scored: choose another file with -o")
 
 
 def _say_scan(name: str, scan: Any) -> None:
@@ -244,7 +272,7 @@ def _say_scan(name: str, scan: Any) -> None:
     elif "cut_by_end_of_file" in scan.dropped:
         console.say(f"warning: {name}: ends inside a packet record; what precedes it is scored")
     elif scan.dropped.keys() & {"corrupt_record", "corrupt_compression"}:
-        console.say(f"warning: {name}: is damaged; what precedes the damage is scored")
+        console.say(f"warning: {name}: is damaged; what precedes the damage is scored, what follows was not read")
 
 
 def _conclude_score(judge: Judge, recorder: Any, read: Read) -> None:

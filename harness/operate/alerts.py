@@ -29,6 +29,7 @@ class FlowRecord:
     icmp             type and code of the first packet, of ICMP
     community_id     None where addresses are hashed, for it would give them away
     why              what the detector itself says, then the strongest reasons; only of an alert
+    capture          the name of the one that it was in
     """
 
     alert: bool
@@ -48,6 +49,7 @@ class FlowRecord:
     community_id: str | None
     why: tuple[str, ...]
     detector: str
+    capture: str
 
 
 Explain = Callable[[EndedFlows], list[str]]
@@ -64,17 +66,19 @@ class Recorder:
         self.flows = self.alerts = 0
 
     def records(
-        self, ended: EndedFlows, columns: NDArray[np.float64], explain: Explain | None = None
+        self, ended: EndedFlows, columns: NDArray[np.float64], capture: str = "", explain: Explain | None = None
     ) -> Iterator[FlowRecord]:
-        """Of the flows that alert, or of all; columns (n, k): the detector's scores; ``explain`` asks it for its own
-        reasons."""
+        """Of the flows of ``capture`` that alert, or of all; columns (n, k): the detector's scores; ``explain`` asks it
+        for its own reasons."""
         scores = self._judge.scalar(columns)
         alert = scores > self._judge.threshold.value
         self.flows += len(scores)
         self.alerts += int(alert.sum())
         chosen = np.arange(len(scores)) if self._everything else np.flatnonzero(alert)
         if len(chosen):
-            yield from self._records(ended.take(chosen), scores[chosen], alert[chosen], columns[chosen], explain)
+            yield from self._records(
+                ended.take(chosen), scores[chosen], alert[chosen], columns[chosen], capture, explain
+            )
 
     def _records(
         self,
@@ -82,6 +86,7 @@ class Recorder:
         scores: NDArray[np.float64],
         alert: NDArray[np.bool_],
         columns: NDArray[np.float64],
+        capture: str,
         explain: Explain | None,
     ) -> Iterator[FlowRecord]:
         flows = ended.flows
@@ -120,6 +125,7 @@ class Recorder:
                 community_id=named,
                 why=tuple(why.get(i, ())),
                 detector=self._detector,
+                capture=capture,
             )
 
     def _shown(self, address: str) -> str:

@@ -109,7 +109,7 @@ def check_can_be_fitted(loaded: LoadedDetector) -> None:
     if "stream" in capabilities.inputs:
         raise UsageError(
             f"{name} reads whole captures packet by packet, which cannot be given to it as they arrive; choose another "
-            "detector, such as kitnet-flow for kitsune"
+            "detector (`janus-bench detector list` says what each reads)"
         )
     if capabilities.hints != "none":
         raise UsageError(f"{name} needs attacks or test flows to be told of ({capabilities.hints}), and there are none")
@@ -270,14 +270,19 @@ def _calibrated(
 
 
 def _flows_per_day(dataset: OpenDataset, file: NDArray[Any]) -> float:
-    """Of all captures together; 0 where they have no length."""
+    """Of all captures together, over the time that any of them covers: several sensors at once are one network; 0 where
+    they have no length."""
     import polars as pl
 
     spans = (
         dataset.store.flows(["ts_start", "ts_end"])
         .with_columns(file=pl.Series(file))
         .group_by("file")
-        .agg((pl.col("ts_end").max() - pl.col("ts_start").min()).alias("span"))
+        .agg(begin=pl.col("ts_start").min(), end=pl.col("ts_end").max())
+        .sort("begin")
     )
-    seconds = float(spans["span"].sum())
+    seconds, covered = 0.0, -np.inf
+    for _, begin, end in spans.iter_rows():
+        seconds += max(end - max(begin, covered), 0.0)
+        covered = max(covered, end)
     return dataset.store.n_flows / seconds * 86_400 if seconds > 0 else 0.0

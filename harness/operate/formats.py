@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ def as_object(record: FlowRecord) -> dict[str, Any]:
         "community_id": record.community_id,
         "why": list(record.why),
         "detector": record.detector,
+        "capture": record.capture,
     }
 
 
@@ -63,7 +65,7 @@ def _line(value: Mapping[str, Any]) -> str:
 
 CSV_COLUMNS = (
     *("alert", "score", "threshold", "p_value", "first", "last", "src_ip", "src_port", "dst_ip", "dst_port", "proto"),
-    *("packets_sent", "packets_received", "bytes_sent", "bytes_received", "community_id", "why", "detector"),
+    *("packets_sent", "packets_received", "bytes_sent", "bytes_received", "community_id", "why", "detector", "capture"),
 )
 
 
@@ -120,6 +122,7 @@ def _eve(record: FlowRecord) -> str:
         "p_value": record.p_value,
         "why": list(record.why),
         "detector": record.detector,
+        "capture": record.capture,
     }
     return _line(fields)
 
@@ -130,29 +133,52 @@ def _flow_id(record: FlowRecord) -> int:
     return int.from_bytes(hashlib.blake2b(repr(ends).encode(), digest_size=8).digest()) >> 11
 
 
+WIDTHS = {"last": 27, "p": 8, "score": 10, "proto": 5, "packets": 7, "bytes": 12}
+ENDS = "initiator → responder"
+
+
+def _cells(record: FlowRecord) -> dict[str, str]:
+    return {
+        "last": _time(record, "last"),
+        "p": f"{record.p_value:.2g}",
+        "score": f"{record.score:.5g}",
+        "proto": PROTOCOLS.get(record.proto, str(record.proto)),
+        "packets": f"{record.packets[0]}/{record.packets[1]}",
+        "bytes": f"{record.bytes[0]}/{record.bytes[1]}",
+    }
+
+
+def _ends(record: FlowRecord) -> str:
+    alert = "ALERT" if record.alert else ""
+    return f"{alert:<5}  {record.src_ip}:{record.src_port} → {record.dst_ip}:{record.dst_port}"
+
+
+def _aligned(cells: Mapping[str, str]) -> str:
+    return "  ".join(cell.ljust(WIDTHS[name]) for name, cell in cells.items())
+
+
 def _table(record: FlowRecord) -> str:
-    ends = f"{record.src_ip}:{record.src_port} → {record.dst_ip}:{record.dst_port}"
-    cells = (
-        _time(record, "last"),
-        "ALERT" if record.alert else "",
-        f"{record.p_value:.2g}",
-        f"{record.score:.5g}",
-        PROTOCOLS.get(record.proto, str(record.proto)),
-        ends,
-        f"{record.packets[0]}/{record.packets[1]}",
-        f"{record.bytes[0]}/{record.bytes[1]}",
-    )
-    return visible(_aligned(cells) + "  " + "; ".join(record.why)).rstrip() + "\n"
+    """All of it on a line, whose end is ragged: programs read it line by line."""
+    return visible(f"{_aligned(_cells(record))}  {_ends(record):<50}  {'; '.join(record.why)}").rstrip() + "\n"
 
 
-def _aligned(cells: tuple[str, ...]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, (27, 5, 8, 10, 5, 43, 7, 12), strict=True))
+def folded(width: int) -> Format:
+    """The table for a terminal of ``width`` columns: a flow's numbers, below them its ends, below these each reason."""
+
+    def line(record: FlowRecord) -> str:
+        lines = [_aligned(_cells(record))]
+        for indent, text in (("", _ends(record)), *((" " * 7, reason) for reason in record.why)):
+            lines += textwrap.wrap(
+                visible(text), max(width, 40), initial_indent=f"  {indent}", subsequent_indent=f"    {indent}"
+            )
+        return "\n".join(part.rstrip() for part in lines) + "\n"
+
+    heads = {name: name for name in WIDTHS}
+    return Format(f"{_aligned(heads).rstrip()}\n         {ENDS}\n", line)
 
 
 FORMATS: Mapping[str, Format] = {
-    "table": Format(
-        _aligned(("last", "", "p", "score", "proto", "initiator → responder", "packets", "bytes")) + "  why\n", _table
-    ),
+    "table": Format(f"{_aligned({name: name for name in WIDTHS})}  {'':<5}  {ENDS:<43}  why\n", _table),
     "jsonl": Format("", _json),
     "csv": Format(_csv_row(list(CSV_COLUMNS)), _csv),
     "eve": Format("", _eve),

@@ -48,6 +48,11 @@ def threshold_of(asked: str, scores: Scores, flows_per_day: float) -> Threshold:
                 f"--threshold {asked}: the calibration captures do not tell how many flows a day there are"
             )
         rate = float(match[1]) / flows_per_day
+        if rate >= 1:
+            raise UsageError(
+                f"--threshold {asked}: the calibration captures had {flows_per_day:,.4g} flows a day: ask for fewer "
+                "alerts"
+            )
     else:
         raise UsageError(f"--threshold {asked!r}: write p99, fpr=0.001 or alerts=50/day")
     if not 0 < rate < 1:

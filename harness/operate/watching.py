@@ -20,6 +20,7 @@ from datasets_registry.streaming import EndedFlows, read_arriving, read_ended
 from harness.operate.alerts import FlowRecord, Recorder
 from harness.operate.scorer import Scorer
 
+STANDARD_INPUT = "standard input"
 BLOCK = 2048
 """Flows that are scored at a time; two such blocks are on their way at most."""
 
@@ -89,6 +90,7 @@ class Watch:
         self._scorer, self._recorder, self._rules, self._inputs = scorer, recorder, rules, inputs
         self._explain = self._explained if explains else None
         self._write, self._tell, self._stopped = write, tell, stopped
+        self._capture = ""
         self.read = Read()
 
     def file(self, name: str, path: Path) -> Scan:
@@ -101,21 +103,23 @@ class Watch:
             self._collect(2)
             self._tell(name, done)
 
+        self._capture = name
         scan, belated = read_ended(path, self._rules, self._inputs, self._take, advance, self._stopped)
         return self._ended(scan, belated)
 
     def standard_input(self) -> Scan:
         """Score what arrives on standard input, each flow within a moment after its end."""
-        done = 0
+        done, name = 0, STANDARD_INPUT
+        self._capture = name
 
         def advance(n_bytes: int) -> None:
             nonlocal done
             done += n_bytes
             self._collect(2)
-            self._tell("standard input", done)
+            self._tell(name, done)
 
         scan, belated = read_arriving(
-            sys.stdin.fileno(), "standard input", self._rules, self._inputs, self._take, advance, self._stopped
+            sys.stdin.fileno(), name, self._rules, self._inputs, self._take, advance, self._stopped
         )
         return self._ended(scan, belated)
 
@@ -133,7 +137,7 @@ class Watch:
     def _collect(self, at_most: int) -> None:
         if self._scorer.waiting:
             for ended, scores in self._scorer.scored(at_most):
-                self._write(list(self._recorder.records(ended, scores, self._explain)))
+                self._write(list(self._recorder.records(ended, scores, self._capture, self._explain)))
 
     def _explained(self, ended: EndedFlows) -> list[str]:
         return self._scorer.explained(ended.batch(self._inputs))
