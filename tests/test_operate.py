@@ -336,6 +336,21 @@ def test_captures_that_are_cut_empty_or_without_ip_are_a_line_each(network, scan
         assert line in printed.err
 
 
+def test_damage_that_leaves_no_packet_is_a_capture_that_cannot_be_read(network, scan, tmp_path, capsys):
+    whole, noise = scan.read_bytes(), np.random.default_rng(1).bytes(3000)
+    (tmp_path / "noise.pcap").write_bytes(whole[:24] + b"\xff" * 16 + noise)
+    (tmp_path / "late.pcap").write_bytes(whole + b"\xff" * 16 + noise)
+    scored(network / "model", tmp_path / "late.pcap", form="jsonl", everything=True)
+    assert len(objects(capsys.readouterr().out)) == 120
+    with pytest.raises(typer.Exit) as caught:
+        scored(network / "model", tmp_path / "noise.pcap")
+    assert caught.value.exit_code == 3
+    assert (
+        "noise.pcap: is damaged; what precedes the damage is scored, what follows was not read"
+        in capsys.readouterr().err
+    )
+
+
 def test_what_cannot_be_is_refused_before_anything_is_read(network, scan, tmp_path):
     taken = tmp_path / "taken"
     taken.mkdir()

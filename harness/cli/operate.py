@@ -233,12 +233,12 @@ def score(
             if interrupt():
                 break
             try:
-                _say_scan(name, watch.file(name, path))
+                failed += not _say_scan(name, watch.file(name, path))
             except DataError as error:
                 console.say(f"janus-bench: {error}")
                 failed += 1
         if not found:
-            _say_scan(STANDARD_INPUT, watch.standard_input())
+            failed += not _say_scan(STANDARD_INPUT, watch.standard_input())
     _conclude_score(judge, recorder, watch.read)
     if interrupt():
         console.say("interrupted; the flows that were open are scored")
@@ -261,18 +261,20 @@ def _check_apart(output: Path, model: Path, captures: Iterable[Path]) -> None:
         raise UsageError(f"{output}: is the capture that is to be scored: choose another file with -o")
 
 
-def _say_scan(name: str, scan: Any) -> None:
-    """What a capture has that was not scored."""
+def _say_scan(name: str, scan: Any) -> bool:
+    """What a capture has that was not scored; False where damage left nothing that could be."""
     from datasets_registry.extraction import say_counts
 
+    damaged = bool(scan.dropped.keys() & {"corrupt_record", "corrupt_compression"})
     if scan.format == "nothing":
         console.say(f"warning: {name}: empty, or cut off before its first packet")
     elif scan.records and not scan.used:
         console.say(f"warning: {name}: none of its {scan.records} packets can be used ({say_counts(scan.dropped)})")
     elif "cut_by_end_of_file" in scan.dropped:
         console.say(f"warning: {name}: ends inside a packet record; what precedes it is scored")
-    elif scan.dropped.keys() & {"corrupt_record", "corrupt_compression"}:
+    elif damaged:
         console.say(f"warning: {name}: is damaged; what precedes the damage is scored, what follows was not read")
+    return bool(scan.records) or scan.format == "nothing" or not damaged
 
 
 def _conclude_score(judge: Judge, recorder: Any, read: Read) -> None:
