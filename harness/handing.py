@@ -12,19 +12,22 @@ from pathlib import Path
 
 from harness.executors import Executor
 from harness.executors.local import LocalExecutor
-from harness.handout import AnsweredTarget, Task, TaskAnswer, check_inputs, ids_file, write_answer
+from harness.handout import AnsweredTarget, Task, TaskAnswer, check_inputs, ids_file, is_done, write_answer
 from harness.jobs import Event, Failed, FitDone, Job, Scored, own_code
 from harness.staging import new_stage, remove_stale
 from janus_bench import one_file
-from janus_bench.errors import JanusBenchError
+from janus_bench.errors import InvalidScores, JanusBenchError
 from janus_bench.files import link_or_copy, remove_folder, why
 from janus_bench.held import hold
+from janus_bench.words import counted
 
 Say = Callable[[str], None]
+POLL_S = 0.5
 
 
 class Worker:
-    """Does tasks, ``jobs`` at a time; one that another worker holds is left to that one."""
+    """Does tasks, ``jobs`` at a time; one that another worker holds is left to that one, and looked at again in the
+    end: that worker may have been killed."""
 
     def __init__(self, tasks: Sequence[tuple[Path, Task]], jobs: int, say: Say) -> None:
         self._tasks, self._jobs, self._say = tasks, jobs, say
@@ -36,25 +39,35 @@ class Worker:
         with LocalExecutor() as executor, ThreadPoolExecutor(self._jobs) as pool:
             futures = [pool.submit(self._do, executor, number, *task) for number, task in enumerate(self._tasks, 1)]
             try:
-                return sum(not future.result() for future in futures)
+                ended = [future.result() for future in futures]
+                if held := [number for number, well in enumerate(ended) if well is None]:
+                    self._say(f"waiting for {counted(len(held), 'fit')} of other workers")
+                while held and not self._stop.wait(POLL_S):
+                    for number in held:
+                        ended[number] = self._do(executor, number + 1, *self._tasks[number])
+                    held = [number for number in held if ended[number] is None]
+                return sum(not well for well in ended)
             except KeyboardInterrupt:
                 self.interrupted = True
                 self._stop.set()
                 return 0
 
-    def _do(self, executor: Executor, number: int, place: Path, task: Task) -> bool:
+    def _do(self, executor: Executor, number: int, place: Path, task: Task) -> bool | None:
+        """Whether it ended well; None while another worker holds it."""
         if self._stop.is_set():
             return False
         title = f"[{number}/{len(self._tasks)}] {task.detector}, {place.name}"
         try:
             handle = hold(place)
         except BlockingIOError:
-            self._say(f"{title}: another worker is at it")
-            return True
+            return None
         except OSError as error:
             self._say(f"{title}: {place}: {why(error)}")
             return False
         try:
+            if _is_done_now(task, place):
+                self._say(f"{title}: done by another worker")
+                return True
             answer = answered(task, place, executor, self._stop)
         except JanusBenchError as error:
             self._say(f"{title}: {error}")
@@ -68,6 +81,14 @@ class Worker:
         status, reason = next((one for one in ended if one[0] != "ok"), ("ok", ""))
         self._say(f"{title}: {status} in {answer.wall_s:.1f} s{f' ({reason})' if reason else ''}")
         return answer.ok
+
+
+def _is_done_now(task: Task, place: Path) -> bool:
+    """An answer that ``run`` would refuse is none."""
+    try:
+        return is_done(task, place)
+    except InvalidScores:
+        return False
 
 
 def answered(task: Task, place: Path, executor: Executor, stop: threading.Event) -> TaskAnswer | None:

@@ -24,6 +24,8 @@ PART = ".part"  # What the name of a file or folder ends in that is not whole ye
 def why(error: OSError) -> str:
     """What the system said, never None: numpy reports a write that was cut short without saying that the disk is
     full."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):  # of many files: the first says it
+        return str(error.args[0][0][-1])
     if error.errno is not None:
         return error.strerror or os.strerror(error.errno)
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

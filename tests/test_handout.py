@@ -4,8 +4,10 @@ was altered is refused."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -20,6 +22,7 @@ import janus_bench
 from harness.executors.choice import chosen_executor
 from harness.executors.handed_out import FolderExecutor
 from janus_bench.errors import UsageError
+from janus_bench.held import hold
 from reports.results.folder import RunStore
 from tests.conftest import ROOT, Cli
 
@@ -202,6 +205,33 @@ def test_a_bad_task_costs_itself_alone_and_what_run_would_refuse_is_done_again(p
     assert {path: path.read_bytes() for path in before} == before
     shutil.rmtree(emptied / "out")
     assert "the inputs do not match what was handed out" in work("work", "tasks").stderr
+
+
+def test_what_another_worker_holds_is_waited_for_and_done_where_that_one_died(place: Path, tmp_path: Path) -> None:
+    """One lets go with an answer, one without."""
+    shutil.copytree(place / "tasks", tmp_path / "tasks")
+    died, finished, *_ = sorted((tmp_path / "tasks").iterdir())
+    shutil.move(finished / "out" / "answer.json", tmp_path / "answer.json")
+    shutil.rmtree(died / "out")
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("out/t0/*.npy")}
+    handles = {task: hold(task) for task in (died, finished)}
+    command = [*Cli(sys.executable, tmp_path / "no home", tmp_path).command, "work", "tasks"]
+    worker = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert worker.stderr is not None
+    said = []
+    while not said or "waiting for 2 fits of other workers" not in said[-1]:
+        said.append(worker.stderr.readline())
+        assert said[-1], said
+    shutil.move(tmp_path / "answer.json", finished / "out" / "answer.json")
+    for handle in handles.values():
+        assert handle is not None
+        os.close(handle)
+    rest = worker.stderr.read()
+    assert worker.wait() == 0
+    assert f"{finished.name}: done by another worker" in rest
+    assert f"{died.name}: ok in " in rest
+    assert "2 done, 0 not" in rest
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_a_task_of_other_data_is_another_task_and_an_own_program_needs_little(

@@ -393,6 +393,19 @@ def test_parameters_may_differ_within_and_across() -> None:
         assert "sigma=0.1 within, 0.6 cross" in RENDER[name](document, 120, False)
 
 
+def test_parameters_of_a_row_that_is_not_finished_are_those_of_what_there_is() -> None:
+    table = Planted()
+    table.detector("alpha")
+    for pair in PAIRS[:2]:
+        table.add("alpha", *pair, 1, 0.5, spec={"params": {"depth": 4}, "target": pair[1], "version": "1"})
+        table.expect("alpha", *pair, 2)
+    for pair in PAIRS[2:]:
+        table.expect("alpha", *pair, 1)
+    document = table.document()
+    assert document["rows"][0]["params"] == {"depth": 4}
+    assert "depth=4 within" not in RENDER["table"](document, 120, False)
+
+
 def test_another_aggregator_is_named_on_every_cell_and_below() -> None:
     table = planted()
     document = build_leaderboard([table.plan()], table.records, table.values, "auroc", "column:terminal_norm")

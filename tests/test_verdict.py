@@ -207,6 +207,36 @@ def test_synthetic_data_labels_and_unequal_information_are_in_what_not_to_conclu
     assert "without the labels" in lines[-1]
 
 
+def test_rows_of_fewer_seeds_are_named_and_their_order_is_none_of_detectors() -> None:
+    table = Planted()
+    for label, seeds in (("long", (1, 2, 3)), ("short", (1,)), ("last", (1, 2, 3))):
+        table.detector(label)
+        for pair in PAIRS:
+            for seed in seeds:
+                table.add(label, *pair, seed, {"long": 0.9 - 0.1 * seed, "short": 0.75, "last": 0.5}[label])
+    verdict = table.document()["verdict"]
+    assert verdict["first"] == "short"
+    assert "Over fewer seeds than the 3, so over other draws: short (1)." in verdict["sentences"]
+    assert (
+        "anything from the order of the first two: they were not run with the same seeds" in verdict["not_to_conclude"]
+    )
+    alike = board({"best": 0.9, "next": 0.8})["verdict"]
+    assert not [
+        line for line in [*alike["sentences"], *alike["not_to_conclude"]] if "seeds than" in line or "order" in line
+    ]
+
+
+def test_a_board_without_a_number_rests_on_nothing_and_concludes_nothing() -> None:
+    table = Planted()
+    table.detector("alpha")
+    for pair in PAIRS:
+        table.expect("alpha", *pair, 1)
+    verdict = table.document()["verdict"]
+    assert "This rests on no networks, no cells, no seeds" in verdict["sentences"][-1]
+    assert verdict["not_to_conclude"] == ["anything: no cell has a number"]
+    assert (verdict["networks"], verdict["sites"]) == (0, 0)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(

@@ -20,7 +20,7 @@ from janus_bench.records import ExpectedCell, PlanRecord, RunRecord, RunSpec, St
 from janus_bench.words import counted
 
 if TYPE_CHECKING:
-    from reports.results.model import Results
+    from reports.results.model import Results, Run
 
 RunKey = Annotated[
     str,
@@ -42,7 +42,7 @@ def show_list(
         raise unknown("status", status, known)
     asked = {run.key: run for table in Results.open(runs, console.say).tables() for run in table.runs}
     rows = [
-        (run.key, run.label, run.regime, " → ".join(run.pair), str(run.seed), run.status, "" if run.ok else run.reason)
+        (run.key, run.label, run.regime, _cell(run), str(run.seed), run.status, "" if run.ok else run.reason)
         for run in asked.values()
         if status in ("", run.status)
     ]
@@ -50,6 +50,11 @@ def show_list(
         console.table(("key", "detector", "regime", "cell", "seed", "status", "reason"), rows, output)
     else:
         console.say(f"no run in {runs} is {status}" if status else f"no run in {runs}")
+
+
+def _cell(run: Run) -> str:
+    """A control stands beside cells of every source and has none."""
+    return f"{'–' if run.regime == 'control' else run.pair[0]} → {run.pair[1]}"
 
 
 def log(key: RunKey, runs: Runs = DEFAULT_RUNS) -> None:

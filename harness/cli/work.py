@@ -24,6 +24,8 @@ def work(
     What has been answered well is not done again, what failed or would be refused is. The threads, time and memory of
     a fit are those that were asked for.
 
+    What another worker holds is waited for, and done where that one was killed.
+
     Exit code: 0 all done, 1 some fits failed, 2 usage, 3 data, 130 interrupted.
     """
     from harness.handing import Worker

@@ -174,7 +174,7 @@ def _row(row: Row, table: ResultTable, measure: Measure, means: _Means, beside: 
     cells = [_cell(pair, transfer[pair], numbers[pair], control[pair], aggregator, measure) for pair in table.pairs]
     runs = [run for seeds in transfer.values() for run in seeds]
     baseline_runs = {run.key: run for seeds in baseline.values() for run in seeds}.values()
-    first, *others = [cell["params"] for cell in cells if cell["status"] != MISSING] or [{}]
+    first, *others = [cell["params"] for cell in cells if cell["aggregator"] is not None] or [{}]
     # σ within and across may differ, and is then found in the cells
     params = {
         name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)

@@ -39,8 +39,8 @@ def verdict_of(document: Board, statistics: TableStatistics | None) -> Verdict:
     known = _gains(document, found)
     told = {label: gain for label, gain in known.items() if _beyond_chance(gain["p_these_holm"])}
     above, below = ([name for name, of in told.items() if _better(document, of) is up] for up in (True, False))
-    sites = document["sites"]["n_sites"] if "sites" in document else 0
     networks = len(_cells(document, ranking))
+    sites = document["sites"]["n_sites"] if "sites" in document and networks else 0
     return {
         "sentences": [
             *_of_controls(document, ranking, known, above, below),
@@ -144,6 +144,11 @@ def bracket(low: float | None, high: float | None, *, plus: bool = False) -> str
 def _plural(what: str, count: int) -> str:
     first, *rest = what.split(" ", 1)
     return " ".join([first if count == 1 else f"{first}s", *rest])
+
+
+def _n_seeds(row: BoardRow) -> int:
+    """Behind the cell that has the most."""
+    return max((cell["n_seeds"] for cell in row["cells"]), default=0)
 
 
 def _word(ranking: SummaryName) -> str:
@@ -285,7 +290,8 @@ def _of_sites(document: Board, ranking: SummaryName, first: BoardRow | None) -> 
 
 def _of_rest(document: Board, ranking: SummaryName, ranked: Sequence[BoardRow], networks: int, sites: int) -> list[str]:
     cells = sum(map(len, _cells(document, ranking).values()))
-    counts = {"network": networks, "cell": cells, "seed": len(document["seeds"])}
+    seeds = max(map(_n_seeds, document["rows"]), default=0)
+    counts = {"network": networks, "cell": cells, "seed": seeds}
     counts |= {"site inside which numbers exist": sites} if "sites" in document else {}
     parts = [f"{number_of or 'no'} {_plural(what, number_of)}" for what, number_of in counts.items()]
     lines = [f"This rests on {', '.join(parts)}{', of synthetic data' if document['synthetic'] else ''}."]
@@ -294,6 +300,9 @@ def _of_rest(document: Board, ranking: SummaryName, ranked: Sequence[BoardRow], 
         for row in document["rows"]
         if row["rank"] is None and any(cell["status"] != "ok" for cell in row["cells"])
     ]
+    few = [f"{row['detector']} ({n})" for row in ranked if (n := _n_seeds(row)) < len(document["seeds"])]
+    if few:
+        lines.append(f"Over fewer seeds than the {len(document['seeds'])}, so over other draws: {listed(few)}.")
     if missing and ranked:
         lines.append(f"Not ranked, since cells are missing: {listed(missing)}.")
     return lines
@@ -302,8 +311,12 @@ def _of_rest(document: Board, ranking: SummaryName, ranked: Sequence[BoardRow], 
 def _not_to_conclude(
     document: Board, ranking: SummaryName, leading: Sequence[BoardRow], lead: Lead, networks: int
 ) -> list[str]:
+    if not networks:
+        return ["anything: no cell has a number"]
     first = leading[0] if leading else None
     lines = []
+    if len(leading) > 1 and any(_n_seeds(row) < len(document["seeds"]) for row in leading):
+        lines.append("anything from the order of the first two: they were not run with the same seeds")
     if document["synthetic"]:
         lines.append("anything about real networks: the data are synthetic")
     if networks < 2:
