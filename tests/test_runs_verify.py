@@ -60,3 +60,13 @@ def test_damage_of_every_kind_is_named_and_set_aside(runs, capsys):
         verify(runs)
     assert f"1 file in {runs} is damaged" in capsys.readouterr().err
     assert {damage.path for damage in damage_of(runs)} == {truth}  # which the next run writes
+
+
+def test_scores_of_another_run_are_not_those_of_the_row(runs):
+    records = RunStore.open(runs).records()
+    one, other = (next(key for key, of in records.items() if of.spec["target"] == f"net{number}") for number in (0, 1))
+    place = runs / "scores" / f"{one}.parquet"
+    place.write_bytes((runs / "scores" / f"{other}.parquet").read_bytes())
+    (found,) = damage_of(runs)
+    assert found.path == place
+    assert "holds scores of another run (target net1, the row's is net0)" in found.what

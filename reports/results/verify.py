@@ -47,7 +47,12 @@ def damage_of(folder: Path, progress: Callable[[str, float], None] = ignore) -> 
         progress("reading scores", place / len(ok))
         scores = folder / "scores" / f"{record.key}.parquet"
         try:
-            store.scores(record.key)
+            of = store.scores(record.key)
+            if (targets := of["target"].unique().to_list()) != [record.spec["target"]]:
+                raise DataError(
+                    f"{scores} holds scores of another run (target {', '.join(map(str, targets))}, the row's is "
+                    f"{record.spec['target']}): delete it and results/{record.key}.*.json, and run again"
+                )
         except DataError as error:
             yield Damage(scores, str(error), (scores, path))
     for data_hash in sorted({str(record.spec["target_hash"]) for _, record in ok}):
