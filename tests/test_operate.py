@@ -462,10 +462,11 @@ def test_on_standard_input_an_alert_leaves_within_a_second_and_an_interrupt_lose
 
 
 def test_an_interrupt_that_nobody_waits_for_is_said(tmp_path):
-    """typer turns it into an exit without a word."""
+    """typer turns it into an exit without a word; an object that was half made has no more to say."""
     code = (
         "import typer\nfrom harness.cli import main\nmain.app = typer.Typer()\n"
-        "@main.app.command()\ndef wait(): raise KeyboardInterrupt\nmain.main()"
+        "class Half:\n    def __del__(self): raise AttributeError('_ptr')\n"
+        "@main.app.command()\ndef wait():\n    half = Half()\n    raise KeyboardInterrupt\nmain.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "janus-bench: interrupted")

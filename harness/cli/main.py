@@ -13,6 +13,7 @@ from harness.cli.later import Later, group_of
 from harness.cli.options import examples
 from janus_bench.errors import JanusBenchError
 from janus_bench.files import why
+from janus_bench.quiet import ignore
 
 GROUPS = {
     "data": "Datasets: add a folder of labelled captures, remove, list, inspect, audit, verify.",
@@ -283,6 +284,7 @@ def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 def _interrupted() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # who presses Ctrl-C twice has been heard
         signal.signal(number, signal.SIG_IGN)
+    sys.unraisablehook = ignore  # what was half made complains as it goes, and nobody can do anything about it
     console.say("janus-bench: interrupted")
 
 
