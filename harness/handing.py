@@ -43,8 +43,9 @@ class Worker:
                 if held := [number for number, well in enumerate(ended) if well is None]:
                     self._say(f"waiting for {counted(len(held), 'fit')} of other workers")
                 while held and not self._stop.wait(POLL_S):
-                    for number in held:
-                        ended[number] = self._do(executor, number + 1, *self._tasks[number])
+                    again = [pool.submit(self._do, executor, number + 1, *self._tasks[number]) for number in held]
+                    for number, future in zip(held, again, strict=True):
+                        ended[number] = future.result()
                     held = [number for number in held if ended[number] is None]
                 return sum(not well for well in ended)
             except KeyboardInterrupt:
