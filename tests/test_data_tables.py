@@ -157,6 +157,36 @@ def test_csv_and_parquet_and_any_block_give_the_same_dataset(home, tmp_path, mon
     assert all(np.array_equal(taken[0].features[name], taken[1].features[name]) for name in NETFLOW_V2_FEATURES)
 
 
+def test_a_column_whose_fractions_come_late_holds_what_was_written_in_any_block(home, tmp_path, monkeypatch):
+    rows, at = netflow(900, 8), {name: HEADER.index(name) for name in HEADER}
+    late = {
+        "IN_BYTES": "0.5",
+        "OUT_BYTES": "99999999999999999999",
+        "MIN_TTL": "-0.0",
+        "DURATION_IN": "+7",
+        "L4_SRC_PORT": "80.0",
+    }
+    for i, row in enumerate(rows):
+        for name, text in late.items():
+            # whole numbers, some of which a fraction of 64 bits cannot hold, and at the end one that is none
+            row[at[name]] = str(i) if name == "L4_SRC_PORT" else ("-0" if i % 3 else str(2**53 + 1 + i))
+            if i == 800:
+                row[at[name]] = text
+    path, hashes = write(tmp_path / "late.csv", HEADER, rows), set()
+    for size in (1 << 24, 20_000):
+        monkeypatch.setattr(reading, "BLOCK", size)
+        store = add(home, [path])
+        hashes.add(store.hash)
+        ids = np.arange(store.n_flows)
+        taken = store.take(ids, ids.astype(np.uint64), frozenset({"netflow_v2"}))
+        assert store.n_flows == 900
+        for name in NETFLOW_V2_FEATURES:
+            truth = np.array([float(row[at[name]]) for row in rows]).astype(np.float32)
+            assert np.array_equal(taken.features[name], truth), name
+        assert store.flows()["src_port"].to_list() == [int(float(row[1])) for row in rows]
+    assert len(hashes) == 1
+
+
 def test_rows_without_times_are_in_blocks_of_a_thousand_and_no_block_is_divided(home, tmp_path):
     dataset = OpenDataset(
         add(home, [write(tmp_path / "nf.csv", [*HEADER[4:]], [row[4:] for row in netflow(25_000, 3)])])
@@ -189,6 +219,27 @@ def test_times_make_days_of_one_file_and_captures_of_several(home, tmp_path):
     )
     two = write(tmp_path / "b.csv", METER, rows(5, 5))
     assert set(add(home, [one, two], "cicflowmeter").labels()["source"]) == {"a.csv", "b.csv"}
+
+
+def test_every_form_of_a_time_is_read_and_one_of_no_year_is_none(home, tmp_path):
+    numbers = ["1" for _ in METER[7:-1]]
+    written = {
+        "2017-07-03 09:01:02.5": 1499072462.5,
+        "2017-07-03T09:01:02": 1499072462.0,
+        "2017-07-03 09:01": 1499072460.0,
+        "3/7/2017 09:01:02": 1499072462.0,
+        "03/07/2017 9:01": 1499072460.0,
+        " 1499072462 ": 1499072462.0,
+        "1499072462250": 1499072462.25,
+    }
+    bad = ["1e300", "-1e300", "inf", "3/13/2017 09:01", "yesterday"]
+    rows = [["f", "10.0.0.1", "80", "10.0.0.2", "80", "6", text, *numbers, "BENIGN"] for text in (*written, *bad)]
+    for order in (rows, rows[::-1]):
+        store = add(home, [write(tmp_path / "a.csv", METER, order)], "cicflowmeter")
+        expected = list(written.values())
+        assert store.flows()["ts_start"].to_list() == (expected if order is rows else expected[::-1])
+        assert set(store.labels()["source"]) == {"a.csv 2017-07-03"}
+        assert "Timestamp: 4 rows unreadable" in "\n".join(store.manifest["warnings"])
 
 
 @pytest.mark.parametrize("header", [METER, SHORT], ids=["2017", "2018"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from janus_bench.quiet import ignore
 GROUP_ROWS = 1000
 """Rows of a table without times that stand for a capture: neighbours in a file were most often neighbours in time."""
 Block = tuple[pl.DataFrame, NDArray[np.float32]]
+EPOCH = date(1970, 1, 1)
 MANY_LABELS = 100
 """Labels of which the manifest keeps how they were read; a column of more is most likely another one."""
 
@@ -113,6 +115,12 @@ def _described(account: TableAccount) -> dict[str, Any]:
         name: {what: rows for what, rows in getattr(account, name).items() if rows} for name in ("left_out", "noted")
     }
     return {"rows": account.rows, "used": account.used, **counts}
+
+
+def _named(numbers: pl.Series, name_of: Callable[[int], str]) -> pl.Series:
+    """The name of each of many whole numbers of which few are different."""
+    different = numbers.unique().sort()
+    return pl.Series([name_of(number) for number in different], dtype=pl.String)[different.search_sorted(numbers)]
 
 
 class _TableWriter:
@@ -219,28 +227,23 @@ class _TableWriter:
                 example = f"{rows['flag'][first]!r} beside {text[first]!r} (row {rows['position'][first] + 1})"
                 account.noted["flags_against_labels"] += int(against.sum())
                 account.fault(self.layout.flag, f"against {self.layout.label}", int(against.sum()), example)
-        number = pl.col("position") // GROUP_ROWS * GROUP_ROWS
-        day = (
-            pl.from_epoch(pl.col("time").cast(pl.Int64), time_unit="s").dt.strftime(" %Y-%m-%d")
-            if "time" in rows.columns
-            else None
-        )
-        source = (
-            pl.format("{} rows {}–{}", pl.lit(file), number + 1, number + GROUP_ROWS)
-            if day is None
-            else pl.lit(file)
-            if self.several
-            else pl.lit(file) + day
-        )
         return rows.select(
             attack=attack,
             label=written["label"],
             family=written["family"],
-            source=source,
+            source=self._sources(file, rows),
             file=pl.lit(file),
             row="position",
             site=pl.lit(""),
         ).select(LABEL_FIELDS)
+
+    def _sources(self, file: str, rows: pl.DataFrame) -> pl.Expr | pl.Series:
+        """What stands for the captures of rows, see ``grouping``."""
+        if "time" in rows.columns:
+            days = (rows["time"] / 86_400).floor().cast(pl.Int64)
+            return pl.lit(file) if self.several else _named(days, lambda day: f"{file} {EPOCH + timedelta(day)}")
+        blocks = rows["position"] // GROUP_ROWS * GROUP_ROWS
+        return _named(blocks, lambda begin: f"{file} rows {begin + 1}–{begin + GROUP_ROWS}")
 
     def _keep(self, flows: pl.DataFrame, labels: pl.DataFrame, matrix: NDArray[np.float32]) -> None:
         if self._matrix is None:
