@@ -265,7 +265,7 @@ def _csv(
 ) -> Iterator[tuple[pl.DataFrame, Texts]]:
     numbers = {place for role, place in places.roles.items() if _is_number(role)}
     words = {places.label, places.flag, *places.roles.values()} - numbers
-    # Whole numbers are parsed in two thirds of the time of fractions: a column is taken for them until one of its numbers is none.
+    # Whole numbers are parsed faster than fractions: a column is taken for them until one of its numbers is none.
     whole = {f"c{place}" for place in numbers.union(places.features) - words}
     types: dict[str, type[pl.DataType]] = {f"c{place}": pl.String for place in range(len(header))}
     types.update(dict.fromkeys(whole, pl.Int64))
