@@ -135,15 +135,15 @@ def score(
     them."""
     import typer
 
-    from harness.cli import operate
+    from harness.cli import score as command
     from janus_bench.models import SavedModel
 
-    _as_the_command_takes(operate.score, threshold=threshold, everything=everything)
+    _as_the_command_takes(command.score, threshold=threshold, everything=everything)
     folder = model.folder if isinstance(model, SavedModel) else _path("model", model)
     with tempfile.TemporaryDirectory(prefix="janus-bench-scores-") as place:
         file = Path(place) / "flows.jsonl"
         try:
-            operate.score(folder, _paths(captures), threshold, "jsonl", file, everything)
+            command.score(folder, _paths(captures), threshold, "jsonl", file, everything)
         except typer.Exit as end:
             if end.exit_code == DataError.exit_code:
                 raise DataError("some captures could not be read; see above") from None

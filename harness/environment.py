@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(usable_cores()),
         "gpus": ", ".join(_gpus()),
         "code": hash_of_code(*(Path(__file__).resolve().parents[1] / package for package in OWN)),
         "commit": _commit(Path(__file__).resolve().parents[1]),
@@ -36,6 +36,11 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {name: value for name, value in found.items() if value}
+
+
+def usable_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def hash_of_code(*folders: Path) -> str:

@@ -3,7 +3,6 @@ come through here, so that they do the same."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -102,12 +101,13 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
 
 def machine_for(device: str, jobs: int | None, timeout: str, max_memory: str, executor: str) -> Machine:
     """By default as many fits at a time as there are cores, at most four, and one where they share a GPU."""
+    from harness.environment import usable_cores
     from harness.executors import Spread
     from harness.executors.choice import chosen_executor
     from harness.runner import Machine
 
     limits = _seconds(timeout), _bytes(max_memory)
-    cores, chosen = len(os.sched_getaffinity(0)), chosen_executor(executor)
+    cores, chosen = usable_cores(), chosen_executor(executor)
     here = jobs or (1 if device == "cuda" else min(DEFAULT_JOBS, cores))
     threads = max(1, cores // here)  # which scores may depend on, so they are the same wherever fits run
     if executor == IN_PROCESS:

@@ -18,6 +18,7 @@ from datasets_registry.ingest import ingest_folder
 from datasets_registry.registry import OpenDataset
 from datasets_registry.store import FlowStore
 from harness.cli import figures, leaderboard, operate
+from harness.cli import score as scoring
 from janus_bench.errors import DataError
 from protocols.splits import Draw, draw_partition
 from reports.plugin import janus_bench_renderers
@@ -234,7 +235,7 @@ def test_the_commands_see_the_shift_on_its_day_and_recalibrating_mends_it(
     operate.fit("mahalanobis", captures[:1], tmp_path / "first", device="cpu")
 
     def said(model: str, day: int) -> str:
-        operate.score(tmp_path / model, [captures[day]], form="jsonl", output=tmp_path / f"{model}{day}.jsonl")
+        scoring.score(tmp_path / model, [captures[day]], form="jsonl", output=tmp_path / f"{model}{day}.jsonl")
         return capsys.readouterr().err
 
     drifted = "the network is no longer the one that was calibrated"

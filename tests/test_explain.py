@@ -14,6 +14,7 @@ from detectors.janus import Janus, JanusContext, JanusContextParams, JanusPlus, 
 from detectors.janus.patches import PointMetric
 from harness import worker
 from harness.cli import operate
+from harness.cli import score as scoring
 from janus_bench.contract import FlowBatch
 from tests.conftest import write_example_captures
 from tests.test_janus import TINY, context, flows_of, mixed_lengths
@@ -80,7 +81,7 @@ def test_what_a_detector_says_stands_first_among_the_reasons_of_an_alert(tmp_pat
     benign, tested = [captures / f"segment_{number:02d}.pcap" for number in range(4)], captures / "segment_05.pcap"
     tiny = "janus-plus[d_model=16,n_layers=1,n_heads=2,epochs=2]"
     operate.fit(tiny, benign, tmp_path / "model", device="cpu")
-    operate.score(tmp_path / "model", [tested], "fpr=0.1", form="jsonl", everything=True, output=tmp_path / "out")
+    scoring.score(tmp_path / "model", [tested], "fpr=0.1", form="jsonl", everything=True, output=tmp_path / "out")
     records = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     alerts = [record for record in records if record["alert"]]
     assert alerts

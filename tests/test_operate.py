@@ -29,6 +29,7 @@ import typer
 from datasets_registry.capture.rules import FlowRules
 from datasets_registry.context import part_context
 from harness.cli import operate
+from harness.cli import score as scoring
 from harness.models import detector_of
 from harness.operate.alerts import FlowRecord
 from harness.operate.fitting import _flows_per_day
@@ -54,7 +55,7 @@ def network(tmp_path_factory) -> Path:
         benign = [captures / f"segment_{number:02d}.pcap" for number in range(7)]
         operate.fit(DETECTOR, benign, folder / "model", device="cpu")
         scan = captures / "segment_10.pcap"
-        operate.score(folder / "model", [scan], form="jsonl", everything=True, output=folder / "scan.jsonl")
+        scoring.score(folder / "model", [scan], form="jsonl", everything=True, output=folder / "scan.jsonl")
 
     return shared_once(tmp_path_factory, "operate", make)
 
@@ -65,7 +66,7 @@ def scan(network: Path) -> Path:
 
 
 def scored(model: Path, *captures: Path, **options: Any) -> None:
-    operate.score(model, list(captures), **options)
+    scoring.score(model, list(captures), **options)
 
 
 def objects(text: str) -> list[dict[str, Any]]:

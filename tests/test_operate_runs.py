@@ -9,6 +9,7 @@ import polars as pl
 
 from datasets_registry.store import FlowStore
 from harness.cli import operate
+from harness.cli import score as scoring
 
 
 def test_a_model_of_run_gives_the_flows_of_a_capture_the_scores_that_run_stored(cli, home, tmp_path):
@@ -21,7 +22,7 @@ def test_a_model_of_run_gives_the_flows_of_a_capture_the_scores_that_run_stored(
     model = tmp_path / "runs" / "models" / row["fit_key"]
     captures = home / "captures"
     operate.recalibrate(model, [captures / f"segment_{number:02d}.pcap" for number in (0, 1)], tmp_path / "ready")
-    operate.score(tmp_path / "ready", [captures], form="jsonl", everything=True, output=tmp_path / "flows.jsonl")
+    scoring.score(tmp_path / "ready", [captures], form="jsonl", everything=True, output=tmp_path / "flows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "flows.jsonl").read_text().splitlines()]
     found = {(row["src_ip"], row["src_port"], row["dst_port"], row["first"]): row["score"] for row in rows}
     assert len(found) == len(rows) == 840

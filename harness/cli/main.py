@@ -49,7 +49,7 @@ COMMANDS: dict[str, Later] = {
         examples("fit iforest ./captures -o office.model", "fit janus-plus mon.pcap tue.pcap -o office.model"),
     ),
     "score": Later(
-        "harness.cli.operate:score",
+        "harness.cli.score:score",
         "Score the flows of captures, or of one that is being written, and print those that stand out.",
         examples(
             "score office.model tonight.pcap",

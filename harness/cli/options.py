@@ -25,6 +25,7 @@ MetricName = Annotated[
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the dataset of this name, if there is one.")]
 DatasetName = Annotated[str, typer.Argument(autocompletion=completing.dataset, help="See `janus-bench data list`.")]
+ModelFolder = Annotated[Path, typer.Argument(help="A model that fit, recalibrate or run left.")]
 IdleTimeout = Annotated[float, typer.Option(help="Seconds without a packet that end a flow.")]
 ActiveTimeout = Annotated[float | None, typer.Option(help="Seconds after which a flow is cut though it goes on.")]
 TcpClose = Annotated[
