@@ -187,6 +187,23 @@ def test_a_column_whose_fractions_come_late_holds_what_was_written_in_any_block(
     assert len(hashes) == 1
 
 
+def test_a_line_that_ends_early_is_left_out_wherever_a_block_begins(home, tmp_path, monkeypatch):
+    rows = netflow(60, 9)
+    for i in (0, 17, 30):
+        rows[i] = rows[i][:3]
+    path = write(tmp_path / "short.csv", HEADER, rows)
+    for size in (1 << 24, 1):  # every line is a block of its own
+        monkeypatch.setattr(reading, "BLOCK", size)
+        store = add(home, [path])
+        assert store.manifest["tables"]["short.csv"] == {
+            "rows": 60,
+            "used": 57,
+            "left_out": {"bad_rows": 3},
+            "noted": {},
+        }
+    assert store.labels()["row"].to_list() == [i for i in range(60) if i not in (0, 17, 30)]
+
+
 def test_rows_without_times_are_in_blocks_of_a_thousand_and_no_block_is_divided(home, tmp_path):
     dataset = OpenDataset(
         add(home, [write(tmp_path / "nf.csv", [*HEADER[4:]], [row[4:] for row in netflow(25_000, 3)])])
