@@ -62,6 +62,7 @@ def read_flows(path: Path, form: ArgusFormat) -> Connections:
             schema=dict.fromkeys(names, pl.String),
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
+            missing_columns="insert",
             row_index_name="position",
         )
         roles = {role: pl.col(getattr(form, role)).str.strip_chars(' \t\r"\ufeff') for role in USED}

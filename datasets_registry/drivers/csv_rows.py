@@ -175,8 +175,6 @@ def _read_text(path: Path, block: bytes, names: list[str], form: CsvFormat) -> p
         expression.str.strip_chars(" \t\r\"'").replace("", None).alias(name) for name, expression in column.items()
     ]
     columns = {f"c{number}": pl.String for number in range(len(names))}
-    # A first line of full width, or the parser takes the width from the lines that follow, which may be damaged.
-    block = b"," * (len(names) - 1) + b"\n" + block
     try:
         # Quotes have no meaning in these files: a stray one must not swallow the lines that follow.
         lines = pl.scan_csv(
@@ -186,14 +184,15 @@ def _read_text(path: Path, block: bytes, names: list[str], form: CsvFormat) -> p
             quote_char=None,
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
+            missing_columns="insert",
             row_index_name="position",
         )
         return lines.select(
-            pl.col("position").cast(pl.Int64) - 1,
+            pl.col("position").cast(pl.Int64),
             *cleaned,
             infinite=_any(watched, r"(?i)^\s*[+-]?(inf(inity)?|nan)\s*$"),
             undecodable=_any(watched, "\ufffd"),
-        ).collect()[1:]
+        ).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from None
 

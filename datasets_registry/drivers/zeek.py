@@ -52,6 +52,7 @@ def _read_text(path: Path) -> pl.DataFrame:
             schema=dict.fromkeys(map(str, range(len(names))), pl.String),
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
+            missing_columns="insert",
         )
         behind = pl.concat_str(
             [pl.col(str(place)).fill_null("") for place in range(max(0, len(names) - 3), len(names))], separator="  "

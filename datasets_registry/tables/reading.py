@@ -305,7 +305,7 @@ def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) ->
                 schema=dict(types),
                 encoding="utf8-lossy",
                 truncate_ragged_lines=True,
-                missing_columns="insert",  # or a short line at the head of a block is an error
+                missing_columns="insert",
                 ignore_errors=True,
                 row_index_name="position",
             )
