@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from datasets_registry.drivers import load_driver
+from datasets_registry.drivers.argus import read_flows
 from datasets_registry.drivers.driver import NO_LABEL, Request
+from datasets_registry.drivers.unsw_nb15 import FORM
 from janus_bench.errors import DataError, UsageError
 from tests.conftest import SHARED_DATA, needs_shared_data
 from tests.replicas import write_ctu13, write_unsw_nb15
@@ -155,3 +157,14 @@ def test_real_rows_of_unsw_nb15_are_read():
     assert Counter(read.rows["text"]) == {"Normal": 6, "Exploits": 3, "Fuzzers": 1}
     assert read.rows["start"][0] == 1424250009 * 10**9
     assert not read.other.any()
+
+
+def test_a_first_line_that_ends_early_is_a_row_that_cannot_be_read_and_the_others_are(tmp_path):
+    source = next(write_unsw_nb15(tmp_path, 3).labels.rglob("*_1.csv"))
+    lines = source.read_text(encoding="utf-8").splitlines()
+    whole = read_flows(source, FORM)
+    cut = tmp_path / "cut.csv"
+    cut.write_text("\n".join([",".join(lines[0].split(",")[:3]), *lines]), encoding="utf-8")
+    found = read_flows(cut, FORM)
+    assert found.rows["position"].to_list() == list(range(len(lines) + 1))
+    assert found.rows["start"].to_list() == [None, *whole.rows["start"]]
