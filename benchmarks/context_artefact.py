@@ -28,7 +28,8 @@ from datasets_registry.registry import OpenDataset, added, load_datasets, synthe
 from janus_bench.params import split_requests
 from janus_bench.quiet import ignore
 from protocols.splits import Caps, Draw, draw_partition
-from reports.results.model import Pair, Results, ResultTable, Row, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Pair, Results, ResultTable, Row
 
 DETECTORS = "knn[input=context],knn[input=features+context],iforest[input=features+context]"
 PERCENTILE = 0.95  # Of calibration flows B, where thresholds are set.

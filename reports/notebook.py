@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_bench.errors import UsageError
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.statistics.compare import Comparison, compare, rows_with_baselines, rows_within
 from reports.tables.boards import leaderboard_table
 from reports.tables.document import Board

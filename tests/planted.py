@@ -10,7 +10,8 @@ import polars as pl
 
 from janus_bench.extensions import Metric, TestScores
 from janus_bench.records import PlanRecord, RunRecord
-from reports.results.model import Measure, Results
+from reports.results.measures import Measure
+from reports.results.model import Results
 from reports.tables.document import Board
 from reports.tables.leaderboard import build_leaderboard
 

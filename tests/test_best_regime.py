@@ -20,7 +20,8 @@ from harness.cli import leaderboard
 from harness.cli.compare import compare as command
 from janus_bench.errors import UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
-from reports.results.model import Results, ResultTable, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results, ResultTable
 from reports.statistics import joining
 from reports.statistics.compare import Comparison
 from reports.statistics.regimes import compare_in_best_regime

@@ -14,7 +14,7 @@ from harness.checking import check_apart
 from janus_bench import plugins
 from janus_bench.errors import PluginError, UsageError
 from janus_bench.params import build_params
-from reports.results.model import measure_of
+from reports.results.measures import measure_of
 from tests.conftest import Cli
 from tests.test_compare import write_folder
 

@@ -19,7 +19,8 @@ from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import METRICS
 from reports.results.folder import RunStore
-from reports.results.model import Measure, Results
+from reports.results.measures import Measure
+from reports.results.model import Results
 from reports.statistics import intervals
 from reports.statistics.bootstrap import Interval
 from reports.statistics.intervals import leaderboard_statistics

@@ -20,7 +20,8 @@ from harness.cli import leaderboard
 from janus_bench.errors import UsageError
 from reports.plugin import janus_bench_renderers
 from reports.results.folder import RunStore
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
 from tests.test_report import small_spec, small_store

@@ -23,7 +23,8 @@ from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.tables.leaderboard import build_leaderboard
 from tests import test_site_view as planted
 

@@ -14,7 +14,8 @@ from scipy.stats import norm
 
 from janus_bench.extensions import Metric
 from reports.results.folder import RunStore
-from reports.results.model import Measure, Results
+from reports.results.measures import Measure
+from reports.results.model import Results
 from reports.statistics import intervals
 from reports.statistics.bootstrap import CellScores, resample
 from reports.statistics.intervals import kept_statistics, leaderboard_statistics

@@ -28,7 +28,8 @@ from protocols.roles import Surroundings
 from protocols.splits import Draw, some_attacks
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.statistics.compare import rows_between
 from reports.tables.leaderboard import build_leaderboard
 from tests import context_oracle as oracle

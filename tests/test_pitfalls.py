@@ -15,7 +15,8 @@ from janus_bench.contract import Capabilities
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
 from reports.results.facts import _captures, folder_facts
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.tables.audits import with_audits
 from reports.tables.details import TABLES, Operations, tables_of, with_details
 from reports.tables.document import Board

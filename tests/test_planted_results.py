@@ -27,7 +27,8 @@ from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
-from reports.results.model import Measure, Results
+from reports.results.measures import Measure
+from reports.results.model import Results
 from reports.statistics.intervals import leaderboard_statistics
 from reports.tables.fields import number
 from reports.tables.leaderboard import build_leaderboard

@@ -17,7 +17,8 @@ from protocols.plugin import janus_bench_protocols
 from protocols.roles import aggregator_role
 from reports.results import model
 from reports.results.folder import RunStore
-from reports.results.model import Results, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results
 from reports.tables.leaderboard import build_leaderboard
 from tests.test_compare import NAMES, SEEDS, run_spec, write_folder
 

@@ -24,7 +24,8 @@ from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
-from reports.results.model import Results, ResultTable, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import Results, ResultTable
 from reports.statistics import joining
 from reports.statistics.intervals import leaderboard_statistics
 from reports.statistics.joining import joined_cells, resample_cells

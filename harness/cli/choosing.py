@@ -12,7 +12,8 @@ from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
     from janus_bench.extensions import Renderer
-    from reports.results.model import Measure, ResultTable
+    from reports.results.measures import Measure
+    from reports.results.model import ResultTable
     from reports.tables.document import Board
 
 OF_TABLE = {

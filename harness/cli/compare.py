@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """Differences between detectors on the same flows, with intervals.  Nothing is run."""
     from harness.cli.leaderboard import read
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
     from reports.statistics import compare as statistics
 
     measure = measure_of(metric)

@@ -104,7 +104,7 @@ def heatmap(
 def _check_score(table: ResultTable, detector: str, metric: str, aggregator: str) -> None:
     """UsageError where a detector lacks the score, or has a single one, which no aggregator changes: its matrix would
     be drawn twice under two titles."""
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
 
     runs = [run for run in table.row(detector).runs if run.ok is not None]
     if not aggregator or not runs:
@@ -135,7 +135,7 @@ def forest(file: File, metric: MetricName = "auroc", protocol: ProtocolName = ""
     """Every row's mean with both 95 % intervals, and its gain over the target-only control as a bar from zero."""
     from harness.cli.leaderboard import with_intervals
     from reports.figures import forest_plot
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
     from reports.tables.fields import metric_name
     from reports.tables.forest import forest_rows
     from reports.tables.intervals import ranking_summary

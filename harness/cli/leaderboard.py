@@ -26,7 +26,8 @@ from janus_bench.params import split_requests
 
 if TYPE_CHECKING:
     from janus_bench.extensions import Renderer
-    from reports.results.model import Measure, ResultTable
+    from reports.results.measures import Measure
+    from reports.results.model import ResultTable
     from reports.tables.document import Board
 
 
@@ -91,7 +92,7 @@ def leaderboard(
 
         redraw(runs, protocol, metric, aggregator or None)
         return
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
 
     renderer, measure = find_renderer(output, file), measure_of(metric, aggregator or None)
     results = narrowed(read(runs, protocol), datasets, detectors)
@@ -251,7 +252,7 @@ def _base_rates(text: str) -> tuple[float, ...]:
 
 def document(table: ResultTable, metric: str, aggregator: str | None = None) -> Board:
     """The leaderboard without intervals."""
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
     from reports.tables.leaderboard import build_leaderboard
 
     return build_leaderboard(table, measure_of(metric, aggregator))

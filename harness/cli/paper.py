@@ -32,7 +32,7 @@ def paper(
     number is this run's."""
     from reports.paper.folder import PaperData, paper_files
     from reports.results.facts import folder_facts
-    from reports.results.model import measure_of
+    from reports.results.measures import measure_of
     from reports.tables.audits import with_audits
 
     must_be_new(destination)  # before the scores are read, which may take a while

@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.cli import console
 from janus_bench.errors import UsageError
 from janus_bench.words import counted
-from reports.results.model import MISSING, Results, ResultTable, measure_of
+from reports.results.measures import measure_of
+from reports.results.model import MISSING, Results, ResultTable
 
 EVERY_S = 1.0
 

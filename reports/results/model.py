@@ -29,10 +29,10 @@ from janus_bench.records import (
     canonical_json,
 )
 from janus_bench.words import counted
-from protocols.aggregators import check_aggregator
-from reports.results.evidence import VIEWS, ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
+from reports.results.evidence import ScoredFlows, compute_metrics, likeness_of, score_columns, scored_flows
 from reports.results.folder import RunStore
-from reports.results.sites import SITE, Sizes, TableSites, view_of
+from reports.results.measures import Measure
+from reports.results.sites import Sizes, TableSites, view_of
 from reports.tables.fields import mean_of_all
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from protocols.operations import SourceLikeness
 
-AUROC = "auroc"
 MISSING = "missing"  # Status of a run that was planned and has no row.
 
 SETTINGS = ("schema_version", "protocol", "profile", "split", "calibration", "overlay")
@@ -53,46 +52,6 @@ or run by run."""
 Pair = tuple[str, str]  # (source, target); a target-only baseline names the source of the cell that it stands beside.
 Progress = Callable[[str, float], None]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Which number of a run: a metric, on a view of the test flows (a suffix of ``reports.results.evidence.VIEWS``, or
-    ``SITE``: the mean over sites), under an aggregator.
-
-    aggregator  None: each row's own
-    """
-
-    metric: Metric
-    view: str = ""
-    aggregator: str | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.metric.name}{self.view}"
-
-    @property
-    def is_auroc(self) -> bool:
-        return self.metric.name == AUROC
-
-    @property
-    def by_site(self) -> bool:
-        return self.view == SITE
-
-
-def measure_of(name: str, aggregator: str | None = None) -> Measure:
-    """``auroc``, ``auroc@2+``, ``auroc@site``, …  UsageError for a metric that is not installed, or an aggregator that
-    there is not."""
-    if aggregator and aggregator != BEST_FIXED:
-        check_aggregator(aggregator)
-    found = plugins.metrics()
-    for suffix in sorted((*VIEWS, SITE), key=len, reverse=True):
-        base = name.removesuffix(suffix)
-        if base in found and (base != name or not suffix):
-            return Measure(found[base], suffix, aggregator)
-    raise unknown(
-        "metric", name, found, "Add @2+ for flows of two or more packets, @site for the mean inside each site."
-    )
 
 
 class Stored(Protocol):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from janus_bench.errors import UsageError, unknown
 from janus_bench.quiet import ignore
-from reports.results.model import SETTINGS, Measure, Pair, Progress, ResultTable, Row
+from reports.results.measures import Measure
+from reports.results.model import SETTINGS, Pair, Progress, ResultTable, Row
 from reports.statistics.bootstrap import CellScores, Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, Joined, joined_cells, resample_cells, resamples_of, why_missing
 from reports.statistics.tests import DELONG_CAVEAT, delong_over_seeds, holm, rank_test_warning

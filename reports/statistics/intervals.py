@@ -13,7 +13,8 @@ from janus_bench.files import remove_left_behind, why, write_atomically
 from janus_bench.quiet import ignore
 from janus_bench.records import key_of
 from janus_bench.stored import Unreadable, read_json
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row
+from reports.results.measures import Measure
+from reports.results.model import Pair, Progress, ResultTable, Row
 from reports.results.sites import FEW_SITES
 from reports.statistics.bootstrap import Resampled, interval_of
 from reports.statistics.joining import SUMMARIES, joined_cells, resample_cells, resamples_of, why_missing

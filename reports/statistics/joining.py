@@ -10,7 +10,8 @@ from janus_bench.errors import UsageError
 from janus_bench.extensions import Metric, TestScores
 from janus_bench.quiet import ignore
 from reports.results.evidence import only
-from reports.results.model import MISSING, Measure, Pair, Row
+from reports.results.measures import Measure
+from reports.results.model import MISSING, Pair, Row
 from reports.statistics.bootstrap import CellScores, Resampled, resample
 from reports.tables.document import SummaryName
 from reports.tables.fields import mean_of_all

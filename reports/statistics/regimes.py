@@ -14,7 +14,8 @@ from typing import cast
 from janus_bench.errors import UsageError
 from janus_bench.quiet import ignore
 from janus_bench.words import counted
-from reports.results.model import Measure, Pair, Progress, ResultTable, Row
+from reports.results.measures import Measure
+from reports.results.model import Pair, Progress, ResultTable, Row
 from reports.statistics.compare import ComparedRows, Comparison, Paired, compare, named_rows
 from reports.statistics.joining import SUMMARIES
 from reports.tables.document import SummaryName

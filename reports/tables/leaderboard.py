@@ -12,7 +12,8 @@ from statistics import fmean, stdev
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.records import RunRecord
-from reports.results.model import MISSING, Measure, Number, Pair, ResultTable, Row, Run
+from reports.results.measures import Measure
+from reports.results.model import MISSING, Number, Pair, ResultTable, Row, Run
 from reports.results.sites import FEW_SITES, SITE
 from reports.tables.document import (
     SUMMARIES,

@@ -10,7 +10,8 @@ from reports.tables.document import Board, SitesOfTarget, SiteView
 from reports.tables.fields import site_label
 
 if TYPE_CHECKING:
-    from reports.results.model import Measure, ResultTable
+    from reports.results.measures import Measure
+    from reports.results.model import ResultTable
 
 MEANING = (
     "a pooled number above it may be no more than telling sites apart: inside a site nothing but the traffic tells "

@@ -15,7 +15,8 @@ from janus_bench.quiet import ignore
 from protocols.incidents import INCIDENTS_PER_DAY, WINDOW_S
 from reports.render.html.evidence import FamilySize, ReportData
 from reports.results.evidence import VIEWS
-from reports.results.model import AUROC, Measure, Progress, Results, ResultTable, Run
+from reports.results.measures import AUROC, Measure
+from reports.results.model import Progress, Results, ResultTable, Run
 from reports.results.sites import SITE
 from reports.statistics.drift import days_of
 from reports.statistics.incidents import IncidentCounter, IncidentRules, scored_runs
