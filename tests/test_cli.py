@@ -62,6 +62,7 @@ def the_line(done: subprocess.CompletedProcess[str]) -> str:
         (("detector", "check", "no.such.module:X"), 4, ["no.such.module:X cannot be loaded"]),
         (("data", "add", "bad name", "."), 2, ["letters, digits"]),
         (("data", "add", "--", "-x", "."), 2, ["'-x'", "letters, digits", "not - first"]),
+        (("data", "add", "x" * 300, "."), 2, ["xxx…", "300 letters", "at most 100"]),
     ],
 )
 def test_a_mistake_is_one_line_with_its_exit_code(cli, arguments, code, words):

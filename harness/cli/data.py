@@ -42,6 +42,8 @@ from janus_bench.files import why
 from janus_bench.records import NOT_STATED
 from janus_bench.words import counted
 
+LONGEST_NAME = 100  # It is a folder's name, with something added while that is made, and stands in tables.
+
 
 def add(
     name: Annotated[str, typer.Argument(help="Name for the dataset: letters, digits, _ and -, but not - first.")],
@@ -208,6 +210,8 @@ def check_new_name(name: str, replace: bool, how: str = "") -> None:
     to choose another."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         raise UsageError(f"dataset name {name!r}: use letters, digits, _ and -, but not - first{how}")
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"dataset name {name[:20]}…: has {len(name)} letters, use at most {LONGEST_NAME}{how}")
     if name in plugins.datasets():
         raise UsageError(f"dataset name {name!r} belongs to a plugin's dataset: choose another{how}")
     if not replace and dataset_folder(name).exists():
