@@ -79,11 +79,10 @@ class FlowIndex:
         source, sources = _numbered(labels["source"])
         site, sites = _numbered(labels["site"])
         five_tuple = _five_tuples(flows, hosts)
-        # Tables without packets may know neither addresses (then each flow is a session) nor times.
-        addressed, timed = bool((flows["src_ip"] != "").any()), bool(start.any())
-        nothing = np.empty(0, np.int64)
-        twice = _recorded_twice(five_tuple, file, start) if addressed and timed else (nothing, nothing)
-        session = _sessions(file, five_tuple, twice) if addressed else np.arange(len(start))
+        # Tables without packets may know neither addresses (then each flow is a session) nor times, each file its own.
+        addressed = (flows["src_ip"] != "").to_numpy()
+        twice = _recorded_twice(five_tuple, file, start, addressed)
+        session = _sessions(file, five_tuple, addressed, twice) if addressed.any() else np.arange(len(start))
         group = _groups(source, twice)
         of_session = np.empty(len(start), np.int64)
         latest_first = np.argsort(start, kind="stable")[::-1]
@@ -103,7 +102,7 @@ class FlowIndex:
             sites=tuple(sites),
             salt=int(data_hash[:15], 16),
             same={sources[number]: sources[first] for number, first in enumerate(group) if first != number},
-            at_home=_at_home(hosts, attack) if addressed else None,
+            at_home=_at_home((hosts[0][addressed], hosts[1][addressed]), attack[addressed]),
             name=name,
         )
 
@@ -141,27 +140,33 @@ def recorded_twice(flows: pl.DataFrame, labels: pl.DataFrame) -> Pairs:
     """Flows (m,) and, (m,), each one's next neighbour in time that is the same flow in another file; ``flows`` and
     ``labels`` (file) as in ``FlowIndex.from_tables``."""
     file, _ = _numbered(labels["file"])
-    return _recorded_twice(_five_tuples(flows, _hosts(flows)), file, flows["ts_start"].to_numpy())
+    addressed = (flows["src_ip"] != "").to_numpy()
+    return _recorded_twice(_five_tuples(flows, _hosts(flows)), file, flows["ts_start"].to_numpy(), addressed)
 
 
-def _recorded_twice(five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.float64]) -> Pairs:
+def _recorded_twice(
+    five_tuple: Sequence[Ids], file: Ids, start: NDArray[np.float64], addressed: NDArray[np.bool_]
+) -> Pairs:
     """Flows (m,) and, (m,), each one's next neighbour in time among those of its 5-tuple, where that is the same flow
-    in another file."""
+    in another file.  Of flows without addresses, and of files without times, nobody knows."""
     key = np.zeros(len(start), np.uint64)
     for words in five_tuple:
         key = splitmix64(key ^ words.astype(np.uint64))
-    order = np.lexsort((start, key))
+    timed = np.bincount(file, start != 0) > 0
+    known = np.flatnonzero(addressed & timed[file])
+    order = known[np.lexsort((start[known], key[known]))]
     one, other = order[:-1], order[1:]
     same = (key[one] == key[other]) & (start[other] - start[one] <= SAME_START) & (file[one] != file[other])
     return one[same], other[same]
 
 
-def _sessions(file: Ids, five_tuple: Sequence[Ids], twice: Pairs) -> Ids:
-    """(n,) the place of each flow's file and 5-tuple among all that there are; sessions that hold the same flow have
-    the lowest of their places."""
+def _sessions(file: Ids, five_tuple: Sequence[Ids], addressed: NDArray[np.bool_], twice: Pairs) -> Ids:
+    """(n,) the place of each flow's file and 5-tuple among all that there are, of a flow without addresses one of its
+    own; sessions that hold the same flow have the lowest of their places."""
     import polars as pl
 
-    table = pl.DataFrame({"file": file, **dict(zip("abc", five_tuple, strict=True))})
+    own = np.where(addressed, -1, np.arange(len(file)))
+    table = pl.DataFrame({"file": file, **dict(zip("abc", five_tuple, strict=True)), "own": own})
     session = table.select(pl.struct(pl.all()).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
     return _joined(len(session), session[twice[0]], session[twice[1]])[session]
 

@@ -348,6 +348,31 @@ def test_attacks_are_of_the_same_site_where_they_involve_its_hosts(attacker, at_
     assert (index.at_home, index.name) == (at_home, "plant")
 
 
+def test_each_file_has_the_addresses_and_the_times_that_it_has():
+    """A file with addresses and times beside two without either: rows of these are sessions of their own, and nobody
+    knows that they were recorded twice."""
+    rows = (
+        [("a", f"10.0.0.{i}", i % 2, START + i) for i in range(8)] + [("b", "", 6, 0.0)] * 8 + [("c", "", 6, 0.0)] * 8
+    )
+    file, source, port, start = (list(column) for column in zip(*rows, strict=True))
+    known = [1024 if address else 0 for address in source]
+    flows = pl.DataFrame({
+        "src_ip": source, "dst_ip": ["10.9.9.9" if address else "" for address in source], "src_port": known,
+        "dst_port": port, "proto": [6] * 24, "ts_start": start,
+    })  # fmt: skip
+    one = pl.Series(["c"] * 24)
+    labels = pl.DataFrame({"attack": [False] * 24, "family": one, "source": file, "file": file, "site": one})
+    index = FlowIndex.from_tables(flows, labels, "0123456789abcdef")
+    assert len(set(index.session.tolist())) == 24
+    assert not index.same
+    # with addresses and no times, 5-tuples of a file are sessions, and equal ones of two files are not one flow
+    flows = flows.with_columns(src_ip=pl.Series(["10.0.0.1"] * 24))
+    index = FlowIndex.from_tables(flows, labels, "0123456789abcdef")
+    assert [len(set(index.session[begin : begin + 8].tolist())) for begin in (0, 8, 16)] == [2, 1, 1]
+    assert len(set(index.session.tolist())) == 4
+    assert not index.same
+
+
 def test_a_host_with_a_benign_flow_or_two_is_not_at_home():
     """4 000 benign flows of one host, and one of the attacker; twenty would make it a host of the site."""
     for own, at_home in ((1, 0.0), (19, 0.0), (20, 1.0)):
