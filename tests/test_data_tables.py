@@ -16,7 +16,7 @@ import pytest
 
 from datasets_registry.registry import OpenDataset, shared_input
 from datasets_registry.store import FlowStore
-from datasets_registry.tables import ingest, reading
+from datasets_registry.tables import csv_file, ingest, parquet_file
 from datasets_registry.tables.layouts import LAYOUTS, layout_of, meter_words, places_in
 from datasets_registry.verify import verify_store
 from detectors.shared.inputs import INPUTS
@@ -104,7 +104,7 @@ def test_every_row_is_used_or_counted_with_the_column_the_kind_and_an_example(ho
     rows.insert(200, HEADER)
     path = write(tmp_path / "nf.csv", HEADER, rows)
     for size in (1 << 25, 3000):
-        monkeypatch.setattr(reading, "BLOCK", size)
+        monkeypatch.setattr(csv_file, "BLOCK", size)
         store = add(home, [path])
         assert store.manifest["tables"]["nf.csv"] == {
             "rows": 401,
@@ -137,8 +137,8 @@ def test_csv_and_parquet_and_any_block_give_the_same_dataset(home, tmp_path, mon
     rows = netflow(3000, 2)
     path = write(tmp_path / "nf.csv", HEADER, rows)
     hashes = [add(home, [path]).hash]
-    monkeypatch.setattr(reading, "BLOCK", 50_000)
-    monkeypatch.setattr(reading, "BATCH", 700)
+    monkeypatch.setattr(csv_file, "BLOCK", 50_000)
+    monkeypatch.setattr(parquet_file, "BATCH", 700)
     monkeypatch.setattr(ingest, "SHARD_FLOWS", 1024)
     store = add(home, [path])
     assert [shard.n_flows for shard in store.shards] == [1024, 1024, 952]
@@ -174,7 +174,7 @@ def test_a_column_whose_fractions_come_late_holds_what_was_written_in_any_block(
                 row[at[name]] = text
     path, hashes = write(tmp_path / "late.csv", HEADER, rows), set()
     for size in (1 << 24, 20_000):
-        monkeypatch.setattr(reading, "BLOCK", size)
+        monkeypatch.setattr(csv_file, "BLOCK", size)
         store = add(home, [path])
         hashes.add(store.hash)
         ids = np.arange(store.n_flows)
@@ -193,7 +193,7 @@ def test_a_line_that_ends_early_is_left_out_wherever_a_block_begins(home, tmp_pa
         rows[i] = rows[i][:3]
     path = write(tmp_path / "short.csv", HEADER, rows)
     for size in (1 << 24, 1):  # every line is a block of its own
-        monkeypatch.setattr(reading, "BLOCK", size)
+        monkeypatch.setattr(csv_file, "BLOCK", size)
         store = add(home, [path])
         assert store.manifest["tables"]["short.csv"] == {
             "rows": 60,
@@ -202,6 +202,140 @@ def test_a_line_that_ends_early_is_left_out_wherever_a_block_begins(home, tmp_pa
             "noted": {},
         }
     assert store.labels()["row"].to_list() == [i for i in range(60) if i not in (0, 17, 30)]
+
+
+def test_a_line_with_more_cells_than_the_header_is_left_out_and_empty_ones_at_its_end_are_no_cells(
+    home, tmp_path, monkeypatch
+):
+    rows = netflow(60, 10)
+    at = HEADER.index("IN_BYTES")
+    for i in (0, 20):
+        rows[i] = [*rows[i][:at], "1", "234", *rows[i][at + 1 :]]  # 1,234 without quotation marks
+    for i in (3, 59):
+        rows[i] = [*rows[i], "", ""]
+    for size in (1 << 24, 1):
+        monkeypatch.setattr(csv_file, "BLOCK", size)
+        store = add(home, [write(tmp_path / "long.csv", HEADER, rows)])
+        assert store.labels()["row"].to_list() == [i for i in range(60) if i not in (0, 20)]
+        assert set(store.manifest["labels_read"]) == {"Benign", "DoS"}
+        warned = "\n".join(store.manifest["warnings"])
+        assert "long.csv: its lines: 2 rows with more cells than the header, such as row 1" in warned
+    commas = [[*row, ""] for row in netflow(60, 10)]  # a comma at the end of every line
+    assert add(home, [write(tmp_path / "commas.csv", HEADER, commas)]).n_flows == 60
+
+
+def test_lines_that_are_blank_or_end_early_are_one_warning(home, tmp_path):
+    rows = netflow(40, 11)
+    rows[4], rows[9] = [], rows[9][:20]
+    store = add(home, [write(tmp_path / "blank.csv", HEADER, rows)])
+    assert store.manifest["warnings"] == [
+        "blank.csv: of 40 rows, 2 bad rows",
+        "blank.csv: its lines: 2 rows that end early or are blank, such as row 5",
+    ]
+
+
+def test_quotation_marks_that_do_not_match_cost_no_row_and_texts_may_have_line_breaks(
+    home, tmp_path, monkeypatch, recwarn
+):
+    rows = netflow(200, 12, attacks=0)
+    for i in (7, 50, 199):
+        rows[i][-1] = ('"DoS', '"Web" Attack', 'Do"S')[(i > 7) + (i > 50)]
+    path = tmp_path / "quotes.csv"
+    path.write_text("\n".join(map(",".join, [HEADER, *rows])) + "\n")
+    store = add(home, [path])
+    assert store.n_flows == 200
+    assert store.manifest["labels_read"].keys() == {"Benign", '"DoS', '"Web" Attack', 'Do"S'}
+    assert store.labels()["row"].to_list() == list(range(200))
+    for row in rows:
+        row[-1] = "Do\nS"
+    monkeypatch.setattr(csv_file, "BLOCK", 1000)  # which ends inside of texts
+    store = add(home, [write(tmp_path / "breaks.csv", HEADER, rows)])
+    assert store.manifest["labels_read"].keys() == {"Do\nS"}
+    assert store.n_flows == 200
+    assert not [warning for warning in recwarn if "malformed" in str(warning.message)]
+
+
+def test_every_row_that_is_left_out_has_its_reason_and_no_port_is_rounded(home, tmp_path):
+    rows, at = netflow(30, 13), {name: HEADER.index(name) for name in HEADER}
+    rows[2][at["PROTOCOL"]] = "300"  # a feature, and the protocol
+    rows[5][at["L4_SRC_PORT"]] = "80.5"
+    rows[6][at["L4_DST_PORT"]] = "0.1"
+    rows[7][at["L4_DST_PORT"]] = "443.0"
+    warned = "\n".join(add(home, [write(tmp_path / "r.csv", HEADER, rows)]).manifest["warnings"])
+    assert "of 30 rows, 3 bad rows" in warned
+    assert "PROTOCOL: 1 row unreadable, such as '300' (row 3)" in warned
+    assert "L4_SRC_PORT: 1 row unreadable, such as '80.5' (row 6)" in warned
+    assert "L4_DST_PORT: 1 row unreadable, such as '0.1' (row 7)" in warned
+
+
+def test_what_parquet_holds_is_read_as_numbers_and_texts_or_named(home, tmp_path):
+    rows = netflow(300, 14)
+    table = pl.DataFrame(rows, schema=HEADER, orient="row")
+    plain = table.with_columns(pl.col(*HEADER[1:2], *HEADER[3:-2]).cast(pl.Float64))
+    expected = add(home, [write(tmp_path / "t.csv", HEADER, rows)])
+    everyday = {
+        "categories": table.with_columns(pl.col("Attack", "IN_BYTES", "L4_SRC_PORT", "PROTOCOL").cast(pl.Categorical)),
+        "flags": plain.with_columns(Label=pl.col("Label") == "1"),
+        "texts": table,
+    }
+    for name, kind in everyday.items():
+        path = tmp_path / f"{name}.parquet"
+        kind.write_parquet(path)
+        store = add(home, [path])
+        assert store.flows().equals(expected.flows()), name
+        assert store.labels().drop("file", "source").equals(expected.labels().drop("file", "source")), name
+        assert not store.manifest["warnings"], name
+    odd = {
+        "list": plain.with_columns(IN_BYTES=pl.concat_list("IN_BYTES")),
+        "struct": plain.with_columns(Attack=pl.struct("Attack")),
+        "bytes": plain.with_columns(pl.col("IN_BYTES").cast(pl.String).cast(pl.Binary)),
+    }
+    for name, kind in odd.items():
+        path = tmp_path / f"{name}.parquet"
+        kind.write_parquet(path)
+        with pytest.raises(
+            DataError, match=rf"{name}\.parquet: column '(IN_BYTES|Attack)' holds .*: make numbers or texts"
+        ):
+            add(home, [path])
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = plain.to_arrow()
+    pq.write_table(arrow.append_column("IN_BYTES", pa.array([0.0] * 300)), tmp_path / "twice.parquet")
+    store = add(home, [tmp_path / "twice.parquet"])
+    assert store.flows().equals(expected.flows())
+    taken = store.take(np.arange(300), np.arange(300, dtype=np.uint64), frozenset({"netflow_v2"}))
+    assert taken.features["IN_BYTES"].tolist() == list(range(300))  # of two columns with one name the first
+
+
+def test_times_of_parquet_are_utc_whatever_their_type(home, tmp_path):
+    numbers = {name.strip(): [1.0] * 3 for name in METER[7:-1] if name.strip() != "Fwd Header Length"}
+    numbers["Fwd Header Length"] = [1.0] * 3
+    ends = {"Source IP": ["10.0.0.1"] * 3, "Source Port": [80] * 3, "Destination IP": ["10.0.0.2"] * 3}
+    whole = {**ends, "Destination Port": [443] * 3, "Protocol": [6] * 3, **numbers, "Label": ["BENIGN"] * 3}
+    seconds = [1499072462, 1499072463, 1499158863]
+    at = pl.from_epoch(pl.Series(seconds), time_unit="s")
+    kinds = {"us": at.cast(pl.Datetime("us")), "zone": at.cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")}
+    for name, column in kinds.items():
+        path = tmp_path / f"{name}.parquet"
+        pl.DataFrame(whole).with_columns(Timestamp=column).write_parquet(path)
+        assert add(home, [path], "cicflowmeter").flows()["ts_start"].to_list() == seconds, name
+
+
+def test_a_file_without_times_beside_one_with_them_says_what_stands_for_its_captures(home, tmp_path):
+    numbers = ["1" for _ in METER[7:-1]]
+    rows = [
+        ["f", "10.0.0.1", str(1024 + i), "10.0.0.2", "80", "6", "3/7/2017 9:00", *numbers, "BENIGN"] for i in range(9)
+    ]
+    timed = write(tmp_path / "timed.csv", METER, rows)
+    without = [*METER[:6], *METER[7:]]
+    untimed = write(tmp_path / "untimed.csv", without, [[*row[:6], *row[7:]] for row in rows])
+    store = add(home, [timed, untimed], "cicflowmeter")
+    assert store.manifest["grouping"] == (
+        "each file stands for a capture; in 1 file without times, such as untimed.csv, contiguous blocks of 1,000 rows "
+        "stand for captures"
+    )
+    assert set(store.labels()["source"]) == {"timed.csv", "untimed.csv rows 1–1000"}
 
 
 def test_rows_without_times_are_in_blocks_of_a_thousand_and_no_block_is_divided(home, tmp_path):
@@ -248,15 +382,18 @@ def test_every_form_of_a_time_is_read_and_one_of_no_year_is_none(home, tmp_path)
         "03/07/2017 9:01": 1499072460.0,
         " 1499072462 ": 1499072462.0,
         "1499072462250": 1499072462.25,
+        "2017-07-03T09:01:02Z": 1499072462.0,
+        "2017-07-03 11:01:02.5+02:00": 1499072462.5,
+        "3/7/2017 09:01 UTC": 1499072460.0,
     }
-    bad = ["1e300", "-1e300", "inf", "3/13/2017 09:01", "yesterday"]
+    bad = ["1e300", "-1e300", "inf", "3/13/2017 09:01", "yesterday", "3/7/17 9:01", "-5"]
     rows = [["f", "10.0.0.1", "80", "10.0.0.2", "80", "6", text, *numbers, "BENIGN"] for text in (*written, *bad)]
     for order in (rows, rows[::-1]):
         store = add(home, [write(tmp_path / "a.csv", METER, order)], "cicflowmeter")
         expected = list(written.values())
         assert store.flows()["ts_start"].to_list() == (expected if order is rows else expected[::-1])
         assert set(store.labels()["source"]) == {"a.csv 2017-07-03"}
-        assert "Timestamp: 4 rows unreadable" in "\n".join(store.manifest["warnings"])
+        assert "Timestamp: 6 rows no time as docs/tables.md lists them" in "\n".join(store.manifest["warnings"])
 
 
 @pytest.mark.parametrize("header", [METER, SHORT], ids=["2017", "2018"])
@@ -323,7 +460,7 @@ def test_what_cannot_be_added_is_one_line_and_leaves_what_was_there(home, tmp_pa
         (
             [bad],
             {},
-            "no row of 1 file\\(s\\) can be used: bad.csv: of 20 rows, 20 bad rows; bad.csv: IN_BYTES: 20 rows inf",
+            "no row of 1 file can be used: bad.csv: of 20 rows, 20 bad rows; bad.csv: IN_BYTES: 20 rows inf",
         ),
         ([tmp_path / "none"], {}, "no table \\(.csv, .parquet\\) below it"),
         ([tmp_path / "text.parquet"], {}, "not a readable Parquet file"),

@@ -26,11 +26,13 @@ from datasets_registry.writing import SHARD_FLOWS, NpyFile, replacing, write_man
 from janus_bench.columns import FLOW_COLUMNS, LABEL_COLUMNS
 from janus_bench.errors import DataError, unknown
 from janus_bench.quiet import ignore
+from janus_bench.words import counted
 
 GROUP_ROWS = 1000
 """Rows of a table without times that stand for a capture: neighbours in a file were most often neighbours in time."""
 Block = tuple[pl.DataFrame, NDArray[np.float32]]
 EPOCH = date(1970, 1, 1)
+WORDS = {"true": "1", "false": "0"}  # What a flag may be written as.
 MANY_LABELS = 100
 """Labels of which the manifest keeps how they were read; a column of more is most likely another one."""
 
@@ -72,7 +74,8 @@ def ingest_tables(
                 progress(f"reading {file}", 0.95 * read / total)
         lines = [line for file, account in accounts.items() for line in account.lines(file)]
         if not writer.counts.n_flows:
-            raise DataError(f"no row of {len(tables)} file(s) can be used: {'; '.join(lines) or 'they have none'}")
+            nothing = f"{', '.join(tables)}: no rows behind the header"
+            raise DataError(f"no row of {counted(len(tables), 'file')} can be used: {'; '.join(lines) or nothing}")
         for word in sorted(benign_words - {text.lower() for text in writer.read}):
             raise unknown("label", word, writer.read, "--benign takes labels of the table.")
         by_label = writer.counts.by_label()
@@ -146,14 +149,19 @@ class _TableWriter:
         self._shards: list[int] = []
         self._waiting: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         self._matrix: NpyFile | None = None
-        self._known: set[str] = set()
+        self._timed: dict[str, bool] = {}
 
     @property
     def grouping(self) -> str:
         """What stands for captures, in words."""
-        if "time" not in self._known:
-            return f"without times, so that contiguous blocks of {GROUP_ROWS:,} rows stand for captures"
-        return "each file stands for a capture" if self.several else "each day stands for a capture"
+        timed = "each file stands for a capture" if self.several else "each day stands for a capture"
+        without = [file for file, known in self._timed.items() if not known]
+        if not without:
+            return timed
+        blocks = f"contiguous blocks of {GROUP_ROWS:,} rows stand for captures"
+        if len(without) == len(self._timed):
+            return f"without times, so that {blocks}"
+        return f"{timed}; in {counted(len(without), 'file')} without times, such as {without[0]}, {blocks}"
 
     def add(self, file: str, rows: pl.DataFrame, matrix: NDArray[np.float32], account: TableAccount) -> None:
         """Rows and features as ``read_table_rows`` gives them."""
@@ -166,7 +174,7 @@ class _TableWriter:
             rows, matrix = rows.filter(~strange), matrix[~strange.to_numpy()]
         if not rows.height:
             return
-        self._known |= set(rows.columns)
+        self._timed[file] = "time" in rows.columns
         flows, labels = self._flows(rows), self._labels(file, rows, account)
         self.hash.update({self.layout.features: matrix}, flows, labels)
         self.counts.count(flows, labels)
@@ -220,7 +228,7 @@ class _TableWriter:
         )
         attack = written["attack"]
         if "flag" in rows.columns:
-            flag = rows["flag"].str.strip_chars().cast(pl.Float64, strict=False)
+            flag = rows["flag"].str.strip_chars().str.to_lowercase().replace(WORDS).cast(pl.Float64, strict=False)
             against = ((flag != 0) != attack).fill_null(True)
             if against.any():
                 first = int(against.arg_max() or 0)

@@ -1,0 +1,125 @@
+"""The lines of a CSV table, block by block, as numbers and texts."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+
+from datasets_registry.labelling.csv_text import check_csv_text
+from datasets_registry.tables.cells import Texts, is_number, named_columns
+from datasets_registry.tables.layouts import Places
+from janus_bench.errors import DataError
+from janus_bench.stored import first_line
+
+BLOCK = 1 << 24  # Bytes of a CSV that are parsed at a time.
+QUOTED_LINES = 1000  # Lines that a text in quotation marks goes on for at most.
+
+
+def csv_header(path: Path) -> list[str]:
+    check_csv_text(path, lossy=True)
+    with path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig", errors="replace")
+    if not first:
+        raise DataError(f"{path}: is empty")
+    try:
+        names = next(csv.reader([first.rstrip("\r\n")]), [])
+    except csv.Error:  # a name of more than 131 072 letters
+        names = []
+    if len(names) < 2:
+        raise DataError(f"{path}: its first line is no header of a table with commas between its columns")
+    return names
+
+
+def csv_blocks(
+    path: Path, header: Sequence[str], places: Places, advance: Callable[[int], None]
+) -> Iterator[tuple[pl.DataFrame, Texts]]:
+    numbers = {place for role, place in places.roles.items() if is_number(role)}
+    words = {places.label, places.flag, *places.roles.values()} - numbers
+    # Whole numbers are parsed faster than fractions: a column is taken for them until one of its numbers is none.
+    whole = {f"c{place}" for place in numbers.union(places.features) - words}
+    # One column more than the header has: in it is what a longer line goes on with.
+    types: dict[str, type[pl.DataType]] = {f"c{place}": pl.String for place in range(len(header) + 1)}
+    types.update(dict.fromkeys(whole, pl.Int64))
+    with path.open("rb") as file:
+        advance(len(file.readline()))
+        while block := _lines(file, BLOCK):
+            frame = _parsed(path, block, types)
+            if fractions := [name for name in whole if frame[name].null_count()]:
+                whole.difference_update(fractions)
+                types.update(dict.fromkeys(fractions, pl.Float64))
+                frame = _parsed(path, block, types)
+            frame = frame.select("position", *named_columns(places, len(header), texts=False))
+
+            def texts(rows: pl.Series, block: bytes = block) -> pl.DataFrame:
+                return _parsed(path, block, dict.fromkeys(types, pl.String))[rows].drop("position")
+
+            yield frame, texts
+            advance(len(block))
+
+
+def _lines(file: BinaryIO, size: int) -> bytes:
+    """At least ``size`` bytes, up to the end of a line that no quotes go beyond; read in one piece, which copies
+    none."""
+    begin = file.tell()
+    file.seek(begin + size)
+    file.readline()
+    end = file.tell()
+    file.seek(begin)
+    block = file.read(end - begin)
+    if block.count(b'"') % 2:
+        block += _until_quotes_match(file)
+    return block
+
+
+def _until_quotes_match(file: BinaryIO) -> bytes:
+    """The lines up to the one with the closing quotation mark; nothing where none is near, or one was left out."""
+    begin, found = file.tell(), []
+    for _ in range(QUOTED_LINES):
+        found.append(file.readline())
+        if found[-1].count(b'"') % 2:
+            return b"".join(found)
+    file.seek(begin)
+    return b""
+
+
+def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """The lines of a block; one whose quotation marks do not match is read as if they had no meaning."""
+    try:
+        return _scanned(block, types, quote='"')
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        half = block.find(b"\n", len(block) // 2) + 1 or block.find(b"\n") + 1
+        if half in (0, len(block)):
+            half = block.find(b"\n") + 1
+        if half not in (0, len(block)):
+            one, other = _parsed(path, block[:half], types), _parsed(path, block[half:], types)
+            return pl.concat([one, other.with_columns(pl.col("position") + one.height)])
+        try:
+            return _scanned(block, types, quote=None)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            raise DataError(f"{path}: not a readable CSV ({first_line(error)})") from None
+
+
+def _scanned(block: bytes, types: Mapping[str, type[pl.DataType]], quote: str | None) -> pl.DataFrame:
+    with warnings.catch_warnings():  # of a stray quotation mark, which is part of a text
+        warnings.simplefilter("ignore")
+        return (
+            pl.scan_csv(
+                block,
+                has_header=False,
+                schema=dict(types),
+                encoding="utf8-lossy",
+                quote_char=quote,
+                truncate_ragged_lines=True,
+                missing_columns="insert",
+                extra_columns="ignore",
+                ignore_errors=True,
+                row_index_name="position",
+            )
+            .with_columns(pl.col("position").cast(pl.Int64))
+            .collect()
+        )
