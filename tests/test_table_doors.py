@@ -7,6 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from datasets_registry.audits.parts import repeated
+from datasets_registry.drivers import load_driver
+from harness.cli.prepare import _about
+from janus_bench.params import build_params
 from tests.test_data_tables import METER, add, home, write
 
 assert home  # a fixture
@@ -35,3 +38,13 @@ def test_two_captures_of_one_flow_are_the_same_two_whichever_saw_it_first(home, 
     assert "20 flows (50.0% of their class) stand in two captures, 20 of them in a.csv and b.csv" in (
         found.findings[0].text
     )
+
+
+def test_a_defect_that_an_option_mends_is_none_of_a_dataset_that_was_made_with_it():
+    driver, known = load_driver("cicids2017"), {}
+    for labels in ("original", "corrected"):
+        options = build_params(driver.name, driver.options, {"labels": labels}, kind="dataset")
+        known[labels] = _about(driver, "x", options)["known_defects"]
+    (mended,) = set(known["original"]) - set(known["corrected"])
+    assert "use labels=corrected" in mended
+    assert known["corrected"] == list(driver.defects)

@@ -105,6 +105,12 @@ def _tables(options: CicIdsOptions) -> str:
     return rf"(.*/)?({'|'.join(DAYS)})[^/]*\.csv"
 
 
+PORT_SCAN = (
+    "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
+    "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)"
+)
+"""What ``labels=corrected`` mends."""
+
 LABELLERS = {"original": CSVS.labeller, "corrected": WINDOWS.labeller}
 
 
@@ -121,9 +127,8 @@ DRIVER = Driver(
     defects=(
         "CICFlowMeter cut TCP flows at wrong places, so that one connection is several rows, and flows of attackers "
         "without payload are labelled as attacks (Engelen et al. 2021, 10.1109/SPW53761.2021.00009)",
-        "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
-        "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)",
     ),
+    defects_of=lambda options: (PORT_SCAN,) if options.labels == "original" else (),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
     tables=Tables("cicflowmeter", _tables, LABELS),

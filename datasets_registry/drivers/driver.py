@@ -115,6 +115,7 @@ class Driver:
     tables     see ``Tables``; else why the published tables are not read
     defects    what is known to be wrong with the dataset, each with who found it: shown by ``data info`` and beside
                every number
+    defects_of options → what is wrong besides that where these are chosen: what an option mends is no defect there
     task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
     """
 
@@ -129,6 +130,7 @@ class Driver:
     options: type | None = None
     tables: Tables | str = ""
     defects: tuple[str, ...] = ()
+    defects_of: Callable[[Any], tuple[str, ...]] = lambda _options: ()
     task: Literal["attacks", "class shift"] = "attacks"
 
     def __post_init__(self) -> None:

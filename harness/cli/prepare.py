@@ -156,6 +156,7 @@ def _prepare_tables(
 
 def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
     chosen = dataclasses.asdict(options) if options is not None else {}
+    defects = [*driver.defects, *driver.defects_of(options)]
     summary = driver.summary + "".join(f", {key} {value}" for key, value in chosen.items())
     return {
         "name": name,
@@ -166,7 +167,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "driver": driver.name,
         "task": driver.task,
         "options": chosen,
-        **({"known_defects": list(driver.defects)} if driver.defects else {}),
+        **({"known_defects": defects} if defects else {}),
     }
 
 
