@@ -3,14 +3,20 @@ a dataset that is in.  The tables are SYNTHETIC and written here."""
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pytest
+
 from datasets_registry.audits.parts import repeated
 from datasets_registry.drivers import load_driver
+from datasets_registry.tables.layouts import layout_of, meter_words
 from harness.cli.prepare import _about
+from janus_bench.errors import DataError
 from janus_bench.params import build_params
-from tests.test_data_tables import METER, add, home, write
+from tests.test_data_tables import HEADER, METER, add, home, netflow, write
 
 assert home  # a fixture
 
@@ -19,6 +25,56 @@ def metered(port: int, time: str, label: str = "BENIGN") -> list[str]:
     """A row of CICFlowMeter, told from others by its source port."""
     numbers = ["1" for _ in METER[7:-1]]
     return ["f", "10.0.0.1", str(port), "10.0.0.2", "80", "6", time, *numbers, label]
+
+
+# --- what columns mean
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        (
+            'label = "Attack"\ntime = "whenn"',
+            "nf.csv: no column 'whenn', which the layout says is its time. Did you mean 'when'?",
+        ),
+        ('label = "Attack"\nsrc_ip = "not there"', "no column 'not there', which the layout says is its src_ip."),
+        ('label = "Atack"', "no column 'Atack' with the labels; its header has Label, Attack: name one"),
+        (
+            'label = "Attack"\n[columns]\nIN_BYTES = "sent"\nOUT_BYTES = "SENT"',
+            "own.toml: column 'SENT' is both IN_BYTES and OUT_BYTES: say for each feature which column it is",
+        ),
+        ('label = "Attack"\n[columns]\nOUT_BYTES = "in bytes"', "column 'in bytes' is both IN_BYTES and OUT_BYTES"),
+        (
+            'label = "Attack"\nsrc_port = "attack"',
+            "own.toml: column 'Attack' is both the label and src_port: say another column for one of the two",
+        ),
+        ('label = "in_bytes"', "column 'in_bytes' is both the label and IN_BYTES"),
+    ],
+)
+def test_a_layout_of_ones_own_names_columns_that_are_there_and_each_for_one_thing(home, tmp_path, described, message):
+    path = write(tmp_path / "nf.csv", [*HEADER[:-2], "when", *HEADER[-2:]], [])
+    layout = tmp_path / "own.toml"
+    layout.write_text(f'features = "netflow_v2"\n{described}\n')
+    with pytest.raises(DataError, match=re.escape(message)):
+        add(home, [path], str(layout))
+
+
+def test_a_label_column_that_is_a_feature_is_refused_and_two_that_change_places_are_not(home, tmp_path):
+    with pytest.raises(DataError, match="netflow_v2: column 'PROTOCOL' is both the label and PROTOCOL"):
+        layout_of("netflow_v2", "PROTOCOL")
+    layout = tmp_path / "own.toml"
+    layout.write_text(
+        'features = "netflow_v2"\nlabel = "Attack"\nproto = "protocol"\n'
+        '[columns]\nIN_BYTES = "OUT_BYTES"\nOUT_BYTES = "IN_BYTES"\n'
+    )
+    store = add(home, [write(tmp_path / "nf.csv", HEADER, netflow(20, 1))], str(layout))
+    ids = np.arange(store.n_flows)
+    taken = store.take(ids, ids.astype(np.uint64), frozenset({"netflow_v2"}))
+    assert taken.features["OUT_BYTES"].tolist() == list(range(20))
+
+
+def test_names_in_another_script_are_told_apart():
+    assert len({meter_words(name) for name in ("时间", "标签", "Zeit", "время", "")}) == 5
 
 
 # --- what is said of a dataset

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets_registry.folders import files_below
 from janus_bench.columns import CIC_FEATURES, FEATURE_INPUTS, INPUT_SPELLINGS
-from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.errors import DataError, UsageError, likely, unknown
 from janus_bench.stored import Unreadable, read_toml
 
 ROLES = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time")
@@ -54,7 +54,7 @@ def plain(name: str) -> str:
 def meter_words(name: str) -> str:
     """The words of a name of CICFlowMeter, sorted: ``Fwd Pkt Len Max`` and ``Fwd Packet Length Max`` have the same, as
     have ``TotLen Bwd Pkts`` and ``Total Length of Bwd Packets``."""
-    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     return " ".join(sorted(filter(None, (SAME_WORDS.get(word, word) for word in words))))
 
 
@@ -64,11 +64,12 @@ class TableLayout:
 
     features  the set of features that a table of it has (``columns.FEATURE_INPUTS``)
     label     name of the column with the labels
-    roles     of ``ROLES``: the names that it may have; any may be missing
+    roles     of ``ROLES``: the names that it may have; any may be missing, but for the layout of a file
     columns   feature → name of its column, where it is another
     same      name → what names of one column have in common
     flag      name of a column of 0 and 1 that says who is an attack, too; it is compared, and decides nothing
     benign    labels that mean benign, in lower case
+    own       somebody described it for tables of their own: what it names has to be there
     """
 
     features: str
@@ -78,6 +79,7 @@ class TableLayout:
     same: Callable[[str], str] = plain
     flag: str = ""
     benign: frozenset[str] = frozenset({"benign"})
+    own: bool = False
 
 
 LAYOUTS = {
@@ -121,7 +123,27 @@ def layout_of(text: str, label_column: str = "") -> TableLayout:
     layout = LAYOUTS.get(text.lower()) if not text.endswith(".toml") else _from_file(Path(text))
     if layout is None:
         raise unknown("layout", text, LAYOUTS, "A file LAYOUT.toml describes another one.")
-    return TableLayout(**{**vars(layout), "label": label_column, "flag": ""}) if label_column else layout
+    chosen = replace(layout, label=label_column, flag="") if label_column else layout
+    _check_meanings(text, chosen)
+    return chosen
+
+
+def _check_meanings(text: str, layout: TableLayout) -> None:
+    """DataError where one column is two features, or what tells the label is given for something else, too."""
+    feature_in: dict[str, str] = {}
+    for feature in FEATURE_INPUTS[layout.features]:
+        column = layout.columns.get(feature, feature)
+        first = feature_in.setdefault(layout.same(column), feature)
+        if first != feature:
+            raise DataError(
+                f"{text}: column {column!r} is both {first} and {feature}: say for each feature which column it is"
+            )
+    label = layout.same(layout.label)
+    roles = {layout.same(name): role for role, names in layout.roles.items() for name in names}
+    if other := feature_in.get(label) or roles.get(label):
+        raise DataError(
+            f"{text}: column {layout.label!r} is both the label and {other}: say another column for one of the two"
+        )
 
 
 def _from_file(path: Path) -> TableLayout:
@@ -146,7 +168,8 @@ def _from_file(path: Path) -> TableLayout:
         if feature not in FEATURE_INPUTS[name]:
             raise unknown(f"feature of {name} in {path.name}", feature, FEATURE_INPUTS[name])
     roles = {role: (found[role],) for role in ROLES if role in found}
-    return TableLayout(name, found["label"], roles, columns, meter_words if name == "cic_features" else plain)
+    same = meter_words if name == "cic_features" else plain
+    return TableLayout(name, found["label"], roles, columns, same, own=True)
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class Places:
 
 
 def places_in(path: Path, header: Sequence[str], layout: TableLayout) -> Places:
-    """DataError if a feature or the label has no column."""
+    """DataError if a feature or the label has no column, or a role that a layout of one's own names."""
     keys = [layout.same(name) for name in header]
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     columns = FEATURE_INPUTS[layout.features]
@@ -188,6 +211,12 @@ def places_in(path: Path, header: Sequence[str], layout: TableLayout) -> Places:
         for role, names in layout.roles.items()
         if any(layout.same(name) in first for name in names)
     }
+    for role, (named, *_) in layout.roles.items() if layout.own else ():
+        if role in roles:
+            continue
+        near = likely(named, [name.strip() for name in header])
+        meant = f" Did you mean {near!r}?" if near else ""
+        raise DataError(f"{path}: no column {named!r}, which the layout says is its {role}.{meant}")
     flag = first.get(layout.same(layout.flag), -1) if layout.flag else -1
     return Places([first[wanted[feature]] for feature in columns], roles, label, flag, said)
 
