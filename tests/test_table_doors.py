@@ -3,7 +3,10 @@ a dataset that is in.  The tables are SYNTHETIC and written here."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +15,11 @@ import pytest
 
 from datasets_registry.audits.parts import repeated
 from datasets_registry.drivers import load_driver
+from datasets_registry.folders import DANGLING
+from datasets_registry.tables import ingest
 from datasets_registry.tables.layouts import layout_of, meter_words
-from harness.cli.prepare import _about
-from janus_bench.errors import DataError
+from harness.cli import data, prepare
+from janus_bench.errors import DataError, UsageError
 from janus_bench.params import build_params
 from tests.test_data_tables import HEADER, METER, add, home, netflow, write
 
@@ -25,6 +30,45 @@ def metered(port: int, time: str, label: str = "BENIGN") -> list[str]:
     """A row of CICFlowMeter, told from others by its source port."""
     numbers = ["1" for _ in METER[7:-1]]
     return ["f", "10.0.0.1", str(port), "10.0.0.2", "80", "6", time, *numbers, label]
+
+
+# --- what is let in
+
+
+@pytest.mark.parametrize("how", ["add", "prepare"])
+def test_a_full_disk_names_the_folder_and_what_sets_it(home, tmp_path, monkeypatch, how):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = write(tmp_path / "NF-UNSW-NB15-v2.csv", HEADER, netflow(20, 1))
+    monkeypatch.setattr(ingest.NpyFile, "append", full)
+    with pytest.raises(UsageError) as error:
+        add(home, [path]) if how == "add" else prepare.prepare("nf_v2", None, tmp_path)
+    assert str(error.value) == (
+        f"{home}: No space left on device; JANUS_BENCH_HOME names the folder that datasets are written to ({home})"
+    )
+
+
+def test_a_home_that_cannot_be_made_is_named_and_a_table_that_cannot_be_read_is_not_blamed_on_it(tmp_path, monkeypatch):
+    path = write(tmp_path / "nf.csv", HEADER, netflow(20, 1))
+    monkeypatch.setenv("JANUS_BENCH_HOME", str(path / "home"))
+    with pytest.raises(UsageError, match=r"home.*: Not a directory; JANUS_BENCH_HOME names the folder"):
+        data.add("t", [path], layout="netflow_v2")
+    with pytest.raises(PermissionError), data.home_named():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "other.csv"))
+
+
+def test_what_is_no_file_is_called_what_it_is(home, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "lost.csv").symlink_to("nowhere")
+    for path, message in (
+        (tmp_path / "pipe.csv", "pipe.csv: a FIFO; a table is read more than once: write it to a file, and add that"),
+        (Path("/dev/null"), "/dev/null: a device; a table is read more than once"),
+        (tmp_path / "lost.csv", f"lost.csv: {DANGLING}"),
+        (tmp_path / "none.csv", "none.csv: no such file"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)):
+            add(home, [path])
 
 
 # --- what columns mean
@@ -100,7 +144,7 @@ def test_a_defect_that_an_option_mends_is_none_of_a_dataset_that_was_made_with_i
     driver, known = load_driver("cicids2017"), {}
     for labels in ("original", "corrected"):
         options = build_params(driver.name, driver.options, {"labels": labels}, kind="dataset")
-        known[labels] = _about(driver, "x", options)["known_defects"]
+        known[labels] = prepare._about(driver, "x", options)["known_defects"]
     (mended,) = set(known["original"]) - set(known["corrected"])
     assert "use labels=corrected" in mended
     assert known["corrected"] == list(driver.defects)

@@ -12,7 +12,7 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, completing, console
-from harness.cli.data import check_new_name, print_dataset
+from harness.cli.data import check_new_name, home_named, print_dataset
 from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError, unknown
@@ -93,7 +93,7 @@ def prepare(
         groups = frozenset(capture.group for capture in files.values())
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
-        with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+        with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
             check_new_name(name, replace, " with --as")  # another process may have made it just now
             manifest = ingest_captures(
                 files,
@@ -139,7 +139,7 @@ def _prepare_tables(
     check_folder(folder, "labels")
     tables = tables_in(folder, driver.tables.files(options))
     classify = driver.tables.labels.classify if driver.tables.labels else None
-    with making(home() / "datasets", name), PreparationProgress() as progress:
+    with home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace, " with --as")
         manifest = ingest_tables(
             tables,
