@@ -15,7 +15,7 @@ import pytest
 
 from datasets_registry.audits.parts import repeated
 from datasets_registry.drivers import load_driver
-from datasets_registry.folders import DANGLING
+from datasets_registry.folders import DANGLING, SAME
 from datasets_registry.tables import ingest
 from datasets_registry.tables.layouts import layout_of, meter_words
 from harness.cli import data, prepare
@@ -69,6 +69,26 @@ def test_what_is_no_file_is_called_what_it_is(home, tmp_path):
     ):
         with pytest.raises(DataError, match=re.escape(message)):
             add(home, [path])
+
+
+def test_a_table_that_two_names_lead_to_is_taken_once_and_the_other_name_is_told(home, tmp_path, capsys):
+    rows = netflow(30, 1)
+    base = write(tmp_path / "base.csv", HEADER, rows)
+    (tmp_path / "link.csv").symlink_to(base)
+    (tmp_path / "hard.csv").hardlink_to(base)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "deep.csv").symlink_to(base)
+    write(tmp_path / "folder" / "other.csv", HEADER, netflow(10, 2))
+    paths = [base, *(tmp_path / name for name in ("link.csv", "hard.csv", "folder"))]
+    store = add(home, paths)
+    assert {name: table["used"] for name, table in store.manifest["tables"].items()} == {
+        "base.csv": 30,
+        "other.csv": 10,
+    }
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: not taken")]
+    assert said == [f"warning: not taken for a table, {SAME}: link.csv, hard.csv, deep.csv"]
+    data.show_info("t")
+    assert said[0] in capsys.readouterr().err
 
 
 # --- what columns mean

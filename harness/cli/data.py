@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from datasets_registry.folders import DANGLING, PROVENANCE
+from datasets_registry.folders import DANGLING, PROVENANCE, SAME, say_left
 from datasets_registry.labelling.benign import benign_words, shown_read_as
 from datasets_registry.making import making, remove_made
 from datasets_registry.manifest import is_table
@@ -177,20 +177,33 @@ def _add_tables(
     from datasets_registry.tables.ingest import ingest_tables
 
     files: dict[str, Path] = {}
+    again: dict[str, str] = {}
+    taken: set[tuple[int, int]] = set()
     for path in paths:
         found = tables_in(path) if path.is_dir() else {path.name: path}
         if twice := sorted(found.keys() & files.keys()):
             raise UsageError(f"{twice[0]}: two of the files have that name, by which rows are told; rename one")
-        files |= found
-    for path in files.values():
-        _check_file(path)
+        for file, place in found.items():
+            _check_file(place)
+            if (same := (place.stat().st_dev, place.stat().st_ino)) in taken:
+                again[file] = SAME
+            else:
+                files[file] = place
+                taken.add(same)
+    not_taken = say_left(again, "a table")
     if strange := [path for path in files.values() if path.suffix.lower() not in TABLES]:
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
     first = next(iter(files))
     provenance = paths[0] if paths[0].is_dir() else paths[0].parent
-    about = {"licence": NOT_STATED, "summary": f"table of {counted(len(files), 'file')}, {first} …", **said}
+    about: dict[str, Any] = {
+        "licence": NOT_STATED,
+        "summary": f"table of {counted(len(files), 'file')}, {first} …",
+        **said,
+    }
     if len(files) == 1:
         about["summary"] = f"table {first}"
+    if not_taken:
+        about["not_taken"] = not_taken
     with home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace)  # another process may have made it just now
         manifest = ingest_tables(
@@ -334,7 +347,7 @@ def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
             console.say(
                 f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}"
             )
-    for warning in manifest["warnings"]:
+    for warning in (*manifest.get("not_taken", ()), *manifest["warnings"]):
         console.say(f"warning: {warning}")
 
 
