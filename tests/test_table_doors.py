@@ -15,9 +15,10 @@ import pytest
 
 from datasets_registry.audits.parts import repeated
 from datasets_registry.drivers import load_driver
-from datasets_registry.folders import DANGLING, SAME
+from datasets_registry.folders import DANGLING, HIDDEN, POINTER, SAME, SPECIAL, looks_like_table
+from datasets_registry.store import FlowStore
 from datasets_registry.tables import ingest
-from datasets_registry.tables.layouts import layout_of, meter_words
+from datasets_registry.tables.layouts import NO_TABLE, layout_of, meter_words
 from harness.cli import data, prepare
 from janus_bench.errors import DataError, UsageError
 from janus_bench.params import build_params
@@ -89,6 +90,99 @@ def test_a_table_that_two_names_lead_to_is_taken_once_and_the_other_name_is_told
     assert said == [f"warning: not taken for a table, {SAME}: link.csv, hard.csv, deep.csv"]
     data.show_info("t")
     assert said[0] in capsys.readouterr().err
+
+
+def left_in(folder: Path) -> dict[str, str]:
+    """Put into ``folder`` what is no table there; path → why it is none."""
+    (folder / "lost.csv").symlink_to("nowhere")
+    (folder / "disk").symlink_to("not-mounted")
+    (folder / "lfs.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    (folder / "packed.csv.gz").write_bytes(b"\x1f\x8b")
+    (folder / "part.csv.part").touch()
+    (folder / "sheet.xlsx").touch()
+    os.mkfifo(folder / "pipe.csv")
+    return {
+        "lost.csv": DANGLING,
+        "disk": DANGLING,
+        "lfs.csv": POINTER,
+        "packed.csv.gz": NO_TABLE,
+        "part.csv.part": NO_TABLE,
+        "sheet.xlsx": NO_TABLE,
+        "pipe.csv": SPECIAL,
+    }
+
+
+def check_named(lines: list[str], left: dict[str, str]) -> None:
+    """Each in the line of its reason, and nothing besides."""
+    told = {}
+    for line in lines:
+        reason, _, names = line.removeprefix("not taken for a table, ").rpartition(": ")
+        told |= dict.fromkeys(names.split(", "), reason)
+    assert told == left
+
+
+def test_every_file_below_a_folder_of_tables_is_taken_or_named_with_the_reason(home, tmp_path, capsys):
+    folder = tmp_path / "tables"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "nf.csv", HEADER, netflow(20, 1))
+    write(folder / "deep" / "more.CSV", HEADER, netflow(10, 2))
+    left = left_in(folder)
+    (folder / "again.csv").symlink_to(folder / "nf.csv")
+    for name in ("README", "._nf.csv"):
+        (folder / name).touch()
+    store = add(home, [folder])
+    assert list(store.manifest["tables"]) == ["deep/more.CSV", "nf.csv"]
+    check_named(store.manifest["not_taken"], left | {"again.csv": SAME})
+    said = capsys.readouterr().err
+    for line in (
+        f"warning: not taken for a table, {POINTER}: lfs.csv",
+        f"\nnot taken for a table, {NO_TABLE}: README\n",
+        f"not taken for a table, {HIDDEN}: ._nf.csv",
+    ):
+        assert said.count(line) == 1
+    write(folder / "wrong.csv", HEADER[1:5], [])
+    with pytest.raises(DataError):
+        add(home, [folder])
+    assert f"warning: not taken for a table, {POINTER}: lfs.csv" in capsys.readouterr().err
+
+
+def test_tables_that_a_driver_does_not_know_by_name_are_named(home, tmp_path, capsys):
+    folder = tmp_path / "TrafficLabelling"
+    folder.mkdir()
+    write(folder / "Monday-WorkingHours.csv", METER, [metered(1, "3/7/2017 9:01"), metered(2, "3/7/2017 9:02", "DDoS")])
+    left = left_in(folder)
+    for name in ("Teusday-WorkingHours.csv", "Friday-WorkingHours.parquet"):
+        (folder / name).write_text("not one of them")
+        left[name] = "not named as this dataset names them"
+    prepare.prepare("cicids2017", None, folder, name="x")
+    manifest = FlowStore.open(home / "datasets" / "x").manifest
+    assert list(manifest["tables"]) == ["Monday-WorkingHours.csv"]
+    check_named(manifest["not_taken"], left)
+    assert f"warning: not taken for a table, {NO_TABLE}: packed.csv.gz" in capsys.readouterr().err
+
+
+def test_a_folder_without_tables_says_in_one_line_what_there_is(home, tmp_path):
+    left = left_in(tmp_path)
+    (tmp_path / "._x.csv").touch()
+    for call, begin in (
+        (lambda: add(home, [tmp_path]), f"{tmp_path}: no table (.csv, .parquet) below it"),
+        (lambda: prepare.prepare("nf_v2", None, tmp_path), f"{tmp_path}: no table of 0 is like "),
+    ):
+        with pytest.raises(DataError) as error:
+            call()
+        said, *lines = str(error.value).split("; not taken for a table, ")
+        assert said.startswith(begin)
+        check_named(lines, left)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [(name, True) for name in ("x.csv", "d/x.CSV.gz", "x.tsv", "x.parquet.zst", "x.csv.1", "x.csv.part", "x.xlsx")]
+    + [(name, False) for name in ("README.md", "csv", "x.csv.md5", "x.pcap", "LAYOUT.toml")],
+)
+def test_what_somebody_took_for_a_table(name, taken):
+    assert looks_like_table(name) == taken
 
 
 # --- what columns mean

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datasets_registry.folders import files_below
+from datasets_registry.folders import DANGLING, HIDDEN, files_below, looks_like_table, say_left
 from janus_bench.columns import CIC_FEATURES, FEATURE_INPUTS, INPUT_SPELLINGS
 from janus_bench.errors import DataError, UsageError, likely, unknown
+from janus_bench.quiet import ignore
 from janus_bench.stored import Unreadable, read_toml
 
 ROLES = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time")
 """Columns that partitions and audits look at and no detector is given."""
 TABLES = (".csv", ".parquet")
+NO_TABLE = f"tables are read from {' and '.join(TABLES)}, not packed"
 LOOKS_LIKE_A_LABEL = re.compile(r"label|class|attack([\W_]?(cat|type|name))?|category|target|type", re.IGNORECASE)
 SAME_WORDS = {
     **dict.fromkeys(("pkt", "pkts", "packets"), "packet"),
@@ -34,15 +36,35 @@ SAME_WORDS = {
 """What versions of CICFlowMeter call the same thing."""
 
 
-def tables_in(folder: Path, pattern: str = "") -> dict[str, Path]:
+def tables_in(
+    folder: Path, pattern: str = "", tell: Callable[[str], None] = ignore, warn: Callable[[str], None] = ignore
+) -> dict[str, Path]:
     """Path below a folder → file, of the tables there whose path from the folder's own name on is like ``pattern`` (a
-    regular expression; case does not matter); sorted.  DataError where there is none."""
-    below = {name: path for name, path in files_below(folder).files.items() if path.suffix.lower() in TABLES}
-    wanted, own = re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
-    found = {name: path for name, path in below.items() if wanted.fullmatch(f"{own}/{name}")}
+    regular expression; case does not matter); sorted.
+
+    DataError where there is none.  Every other file is named with the reason, in lines: to ``warn`` those that somebody
+    may have taken for tables, to ``tell`` the rest.
+    """
+    below, wanted, own = files_below(folder), re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
+    found, left, tables = dict[str, Path](), dict(below.left), 0
+    for name, path in below.files.items():
+        if not name.lower().endswith(TABLES):
+            left[name] = NO_TABLE
+        elif not wanted.fullmatch(f"{own}/{name}"):
+            left[name] = "not named as this dataset names them"
+            tables += 1
+        else:
+            found[name] = path
     if not found:
-        like = f" of {len(below)} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
-        raise DataError(f"{folder}: no table{like}")
+        like = f" of {tables} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
+        lines = say_left({name: why for name, why in left.items() if why != HIDDEN}, "a table")
+        raise DataError("; ".join([f"{folder}: no table{like}", *lines]))
+    # What a link leads nowhere to may have been a folder of tables.
+    meant = {name for name, why in left.items() if why == DANGLING or (looks_like_table(name) and why != HIDDEN)}
+    for line in say_left({name: why for name, why in left.items() if name in meant}, "a table"):
+        warn(line)
+    for line in say_left({name: why for name, why in left.items() if name not in meant}, "a table"):
+        tell(line)
     return found
 
 

@@ -157,6 +157,17 @@ def home_named() -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def told_on_failure(warnings: Sequence[str]) -> Iterator[None]:
+    """What is kept with a dataset and shown with it is said where there will be none, for it may be the reason."""
+    try:
+        yield
+    except BaseException:
+        for line in warnings:
+            console.say(f"warning: {line}")
+        raise
+
+
 def _one_folder(paths: Sequence[Path], label_column: str) -> Sequence[Path]:
     if label_column:
         raise UsageError("--label-column is of tables without packets: name their --layout, too")
@@ -178,9 +189,10 @@ def _add_tables(
 
     files: dict[str, Path] = {}
     again: dict[str, str] = {}
+    not_taken: list[str] = []
     taken: set[tuple[int, int]] = set()
     for path in paths:
-        found = tables_in(path) if path.is_dir() else {path.name: path}
+        found = tables_in(path, tell=console.say, warn=not_taken.append) if path.is_dir() else {path.name: path}
         if twice := sorted(found.keys() & files.keys()):
             raise UsageError(f"{twice[0]}: two of the files have that name, by which rows are told; rename one")
         for file, place in found.items():
@@ -190,7 +202,7 @@ def _add_tables(
             else:
                 files[file] = place
                 taken.add(same)
-    not_taken = say_left(again, "a table")
+    not_taken += say_left(again, "a table")
     if strange := [path for path in files.values() if path.suffix.lower() not in TABLES]:
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
     first = next(iter(files))
@@ -204,7 +216,7 @@ def _add_tables(
         about["summary"] = f"table {first}"
     if not_taken:
         about["not_taken"] = not_taken
-    with home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
+    with told_on_failure(not_taken), home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace)  # another process may have made it just now
         manifest = ingest_tables(
             files,

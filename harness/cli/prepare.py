@@ -12,7 +12,7 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, completing, console
-from harness.cli.data import check_new_name, home_named, print_dataset
+from harness.cli.data import check_new_name, home_named, print_dataset, told_on_failure
 from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError, unknown
@@ -137,16 +137,23 @@ def _prepare_tables(
     if of_captures:
         raise UsageError("--stream and --time-offset are of captures, and there is no --captures")
     check_folder(folder, "labels")
-    tables = tables_in(folder, driver.tables.files(options))
+    not_taken: list[str] = []
+    tables = tables_in(folder, driver.tables.files(options), console.say, not_taken.append)
+    about = _about(driver, name, options) | ({"not_taken": not_taken} if not_taken else {})
     classify = driver.tables.labels.classify if driver.tables.labels else None
-    with home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
+    with (
+        told_on_failure(not_taken),
+        home_named(),
+        making(home() / "datasets", name),
+        PreparationProgress() as progress,
+    ):
         check_new_name(name, replace, " with --as")
         manifest = ingest_tables(
             tables,
             dataset_folder(name),
             layout_of(driver.tables.layout),
             name=name,
-            about=_about(driver, name, options),
+            about=about,
             classify=classify,
             provenance=folder,
             progress=progress,
