@@ -12,6 +12,7 @@ from janus_bench.errors import UsageError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
+AFTERNOON = tuple(range(1, 8))  # Recorded from 9 to 5, by a clock of twelve hours without AM and PM.
 
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
@@ -34,7 +35,7 @@ LABELS = LabelMap(
 )
 
 CSVS = CsvLabels(
-    form=CsvFormat(time_format=DAY_FIRST, afternoon=tuple(range(1, 8))),
+    form=CsvFormat(time_format=DAY_FIRST, afternoon=AFTERNOON),
     labels=LABELS,
     files={day: rf"(.*/)?{day}[^/]*\.csv" for day in DAYS},
     zones=dict.fromkeys(DAYS, (ADT,)),
@@ -131,5 +132,5 @@ DRIVER = Driver(
     defects_of=lambda options: (PORT_SCAN,) if options.labels == "original" else (),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
-    tables=Tables("cicflowmeter", _tables, LABELS),
+    tables=Tables("cicflowmeter", _tables, LABELS, AFTERNOON),
 )

@@ -90,15 +90,17 @@ Labeller = Callable[[str, "pl.DataFrame"], Assignment]
 class Tables:
     """The published tables of a dataset, of which one without packets is made where no captures are given.
 
-    layout  name in ``tables.layouts.LAYOUTS``
-    files   options → regular expression of the tables' paths, from the folder's own name on; UsageError for options
-            that tables cannot have
-    labels  None: the layout's own
+    layout     name in ``tables.layouts.LAYOUTS``
+    files      options → regular expression of the tables' paths, from the folder's own name on; UsageError for options
+               that tables cannot have
+    labels     None: the layout's own
+    afternoon  hours that are written without AM or PM and mean the afternoon
     """
 
     layout: str
     files: Callable[[Any], str]
     labels: LabelMap | None = None
+    afternoon: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ class TableLayout:
     same      name → what names of one column have in common
     flag      name of a column of 0 and 1 that says who is an attack, too; it is compared, and decides nothing
     benign    labels that mean benign, in lower case
+    afternoon hours that are written without AM or PM, in times whose day is first, and mean the afternoon
     own       somebody described it for tables of their own: what it names has to be there
     """
 
@@ -101,6 +102,7 @@ class TableLayout:
     same: Callable[[str], str] = plain
     flag: str = ""
     benign: frozenset[str] = frozenset({"benign"})
+    afternoon: tuple[int, ...] = ()
     own: bool = False
 
 

@@ -151,7 +151,7 @@ def _prepare_tables(
         manifest = ingest_tables(
             tables,
             dataset_folder(name),
-            layout_of(driver.tables.layout),
+            dataclasses.replace(layout_of(driver.tables.layout), afternoon=driver.tables.afternoon),
             name=name,
             about=about,
             classify=classify,
