@@ -19,6 +19,11 @@ SHOWN = 10
 _CAPTURE = re.compile(
     r".*\.(pcap|pcapng|cap|dmp)\d*(\.\d+)?(\.(gz|zst|xz|lzma|bz2|lz4|zip|7z|rar|z|part|tmp|crdownload))*", re.IGNORECASE
 )
+_TABLE = re.compile(
+    r".*\.(csv|tsv|parquet|pq|arrow|feather|xlsx?)\d*(\.\d+)?"
+    r"(\.(gz|zst|xz|lzma|bz2|lz4|zip|7z|rar|z|part|tmp|crdownload))*",
+    re.IGNORECASE,
+)
 _POINTER = re.compile(rb"(\.\./)*(\.git/|/)annex/objects/|version https://git-lfs\.github\.com/")
 _POINTER_SIZE = 1 << 10
 
@@ -85,6 +90,11 @@ def _is_pointer(path: Path) -> bool:
 def looks_like_capture(name: str) -> bool:
     """Whether somebody who named a file so took it for a capture."""
     return bool(_CAPTURE.fullmatch(name))
+
+
+def looks_like_table(name: str) -> bool:
+    """The same of a table."""
+    return bool(_TABLE.fullmatch(name))
 
 
 def say_left(left: Mapping[str, str], what: str) -> list[str]:

@@ -41,12 +41,18 @@ class InvalidScores(PluginError):
 FEW = 12
 
 
+def likely(name: str, available: Iterable[str]) -> str | None:
+    """Which of ``available`` somebody who wrote ``name`` most likely meant; None where none is like it."""
+    folded = {known.casefold(): known for known in sorted(available, reverse=True)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
+
+
 def unknown(kind: str, name: str, available: Iterable[str], hint: str = "") -> UsageError:
     """``unknown detector 'januss'.  Did you mean 'janus'?`` as a UsageError, to be raised by the caller; all that are
     available are named where they are few, or none is like it."""
     names = sorted(available)
-    folded = {known.casefold(): known for known in reversed(names)}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    suggestion = f" Did you mean {folded[near[0]]!r}?" if near else ""
+    near = likely(name, names)
+    suggestion = f" Did you mean {near!r}?" if near else ""
     listed = "" if near and len(names) > FEW else f" Available: {', '.join(names) or 'none'}."
     return UsageError(f"unknown {kind} {name!r}.{suggestion}{listed}{f' {hint}' if hint else ''}")

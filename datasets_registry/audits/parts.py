@@ -85,7 +85,9 @@ def repeated(view: AuditView, store: FlowStore) -> Answer:
     apart = view.capture[one] != view.capture[other]
     again = other[apart]
     names = store.labels(["source"])["source"]
-    pairs = Counter(zip(names[one[apart]].to_list(), names[again].to_list(), strict=True))
+    both = zip(names[one[apart]].to_list(), names[again].to_list(), strict=True)
+    # Which of two recorders was the first to see a flow says nothing: "A and B" are the same two as "B and A".
+    pairs = Counter((min(two), max(two)) for two in both)
     detail: dict[str, object] = {
         "benign": int((~view.attack[again]).sum()),
         "attack": int(view.attack[again].sum()),

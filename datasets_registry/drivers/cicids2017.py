@@ -12,6 +12,7 @@ from janus_bench.errors import UsageError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 ADT = -3  # hours ahead of UTC
+AFTERNOON = tuple(range(1, 8))  # Recorded from 9 to 5, by a clock of twelve hours without AM and PM.
 
 LABELS = LabelMap(
     benign=frozenset({"benign"}),
@@ -34,7 +35,7 @@ LABELS = LabelMap(
 )
 
 CSVS = CsvLabels(
-    form=CsvFormat(time_format=DAY_FIRST, afternoon=tuple(range(1, 8))),
+    form=CsvFormat(time_format=DAY_FIRST, afternoon=AFTERNOON),
     labels=LABELS,
     files={day: rf"(.*/)?{day}[^/]*\.csv" for day in DAYS},
     zones=dict.fromkeys(DAYS, (ADT,)),
@@ -105,6 +106,12 @@ def _tables(options: CicIdsOptions) -> str:
     return rf"(.*/)?({'|'.join(DAYS)})[^/]*\.csv"
 
 
+PORT_SCAN = (
+    "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
+    "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)"
+)
+"""What ``labels=corrected`` mends."""
+
 LABELLERS = {"original": CSVS.labeller, "corrected": WINDOWS.labeller}
 
 
@@ -121,10 +128,9 @@ DRIVER = Driver(
     defects=(
         "CICFlowMeter cut TCP flows at wrong places, so that one connection is several rows, and flows of attackers "
         "without payload are labelled as attacks (Engelen et al. 2021, 10.1109/SPW53761.2021.00009)",
-        "a port scan of Thursday afternoon, 71 767 flows of the corrected labels, is labelled BENIGN in the published "
-        "CSVs: use labels=corrected (Liu et al. 2022, 10.1109/CNS56114.2022.9947235; Lanvin et al. 2022, CRiSIS)",
     ),
+    defects_of=lambda options: (PORT_SCAN,) if options.labels == "original" else (),
     labeller=lambda request: LABELLERS[request.options.labels](request),
     options=CicIdsOptions,
-    tables=Tables("cicflowmeter", _tables, LABELS),
+    tables=Tables("cicflowmeter", _tables, LABELS, AFTERNOON),
 )

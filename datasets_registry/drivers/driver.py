@@ -90,15 +90,17 @@ Labeller = Callable[[str, "pl.DataFrame"], Assignment]
 class Tables:
     """The published tables of a dataset, of which one without packets is made where no captures are given.
 
-    layout  name in ``tables.layouts.LAYOUTS``
-    files   options → regular expression of the tables' paths, from the folder's own name on; UsageError for options
-            that tables cannot have
-    labels  None: the layout's own
+    layout     name in ``tables.layouts.LAYOUTS``
+    files      options → regular expression of the tables' paths, from the folder's own name on; UsageError for options
+               that tables cannot have
+    labels     None: the layout's own
+    afternoon  hours that are written without AM or PM and mean the afternoon
     """
 
     layout: str
     files: Callable[[Any], str]
     labels: LabelMap | None = None
+    afternoon: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Driver:
     tables     see ``Tables``; else why the published tables are not read
     defects    what is known to be wrong with the dataset, each with who found it: shown by ``data info`` and beside
                every number
+    defects_of options → what is wrong besides that where these are chosen: what an option mends is no defect there
     task       ``class shift`` where the positives are no attacks: such a dataset is left out of attack means
     """
 
@@ -129,6 +132,7 @@ class Driver:
     options: type | None = None
     tables: Tables | str = ""
     defects: tuple[str, ...] = ()
+    defects_of: Callable[[Any], tuple[str, ...]] = lambda _options: ()
     task: Literal["attacks", "class shift"] = "attacks"
 
     def __post_init__(self) -> None:

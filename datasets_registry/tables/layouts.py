@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datasets_registry.folders import files_below
+from datasets_registry.folders import DANGLING, HIDDEN, files_below, looks_like_table, say_left
 from janus_bench.columns import CIC_FEATURES, FEATURE_INPUTS, INPUT_SPELLINGS
-from janus_bench.errors import DataError, UsageError, unknown
+from janus_bench.errors import DataError, UsageError, likely, unknown
+from janus_bench.quiet import ignore
 from janus_bench.stored import Unreadable, read_toml
 
 ROLES = ("src_ip", "src_port", "dst_ip", "dst_port", "proto", "time")
 """Columns that partitions and audits look at and no detector is given."""
 TABLES = (".csv", ".parquet")
+NO_TABLE = f"tables are read from {' and '.join(TABLES)}, not packed"
 LOOKS_LIKE_A_LABEL = re.compile(r"label|class|attack([\W_]?(cat|type|name))?|category|target|type", re.IGNORECASE)
 SAME_WORDS = {
     **dict.fromkeys(("pkt", "pkts", "packets"), "packet"),
@@ -34,15 +36,35 @@ SAME_WORDS = {
 """What versions of CICFlowMeter call the same thing."""
 
 
-def tables_in(folder: Path, pattern: str = "") -> dict[str, Path]:
+def tables_in(
+    folder: Path, pattern: str = "", tell: Callable[[str], None] = ignore, warn: Callable[[str], None] = ignore
+) -> dict[str, Path]:
     """Path below a folder → file, of the tables there whose path from the folder's own name on is like ``pattern`` (a
-    regular expression; case does not matter); sorted.  DataError where there is none."""
-    below = {name: path for name, path in files_below(folder).files.items() if path.suffix.lower() in TABLES}
-    wanted, own = re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
-    found = {name: path for name, path in below.items() if wanted.fullmatch(f"{own}/{name}")}
+    regular expression; case does not matter); sorted.
+
+    DataError where there is none.  Every other file is named with the reason, in lines: to ``warn`` those that somebody
+    may have taken for tables, to ``tell`` the rest.
+    """
+    below, wanted, own = files_below(folder), re.compile(pattern or ".*", re.IGNORECASE), folder.resolve().name
+    found, left, tables = dict[str, Path](), dict(below.left), 0
+    for name, path in below.files.items():
+        if not name.lower().endswith(TABLES):
+            left[name] = NO_TABLE
+        elif not wanted.fullmatch(f"{own}/{name}"):
+            left[name] = "not named as this dataset names them"
+            tables += 1
+        else:
+            found[name] = path
     if not found:
-        like = f" of {len(below)} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
-        raise DataError(f"{folder}: no table{like}")
+        like = f" of {tables} is like {pattern}" if pattern else f" ({', '.join(TABLES)}) below it"
+        lines = say_left({name: why for name, why in left.items() if why != HIDDEN}, "a table")
+        raise DataError("; ".join([f"{folder}: no table{like}", *lines]))
+    # What a link leads nowhere to may have been a folder of tables.
+    meant = {name for name, why in left.items() if why == DANGLING or (looks_like_table(name) and why != HIDDEN)}
+    for line in say_left({name: why for name, why in left.items() if name in meant}, "a table"):
+        warn(line)
+    for line in say_left({name: why for name, why in left.items() if name not in meant}, "a table"):
+        tell(line)
     return found
 
 
@@ -54,7 +76,7 @@ def plain(name: str) -> str:
 def meter_words(name: str) -> str:
     """The words of a name of CICFlowMeter, sorted: ``Fwd Pkt Len Max`` and ``Fwd Packet Length Max`` have the same, as
     have ``TotLen Bwd Pkts`` and ``Total Length of Bwd Packets``."""
-    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     return " ".join(sorted(filter(None, (SAME_WORDS.get(word, word) for word in words))))
 
 
@@ -64,11 +86,13 @@ class TableLayout:
 
     features  the set of features that a table of it has (``columns.FEATURE_INPUTS``)
     label     name of the column with the labels
-    roles     of ``ROLES``: the names that it may have; any may be missing
+    roles     of ``ROLES``: the names that it may have; any may be missing, but for the layout of a file
     columns   feature → name of its column, where it is another
     same      name → what names of one column have in common
     flag      name of a column of 0 and 1 that says who is an attack, too; it is compared, and decides nothing
     benign    labels that mean benign, in lower case
+    afternoon hours that are written without AM or PM, in times whose day is first, and mean the afternoon
+    own       somebody described it for tables of their own: what it names has to be there
     """
 
     features: str
@@ -78,6 +102,8 @@ class TableLayout:
     same: Callable[[str], str] = plain
     flag: str = ""
     benign: frozenset[str] = frozenset({"benign"})
+    afternoon: tuple[int, ...] = ()
+    own: bool = False
 
 
 LAYOUTS = {
@@ -121,7 +147,27 @@ def layout_of(text: str, label_column: str = "") -> TableLayout:
     layout = LAYOUTS.get(text.lower()) if not text.endswith(".toml") else _from_file(Path(text))
     if layout is None:
         raise unknown("layout", text, LAYOUTS, "A file LAYOUT.toml describes another one.")
-    return TableLayout(**{**vars(layout), "label": label_column, "flag": ""}) if label_column else layout
+    chosen = replace(layout, label=label_column, flag="") if label_column else layout
+    _check_meanings(text, chosen)
+    return chosen
+
+
+def _check_meanings(text: str, layout: TableLayout) -> None:
+    """DataError where one column is two features, or what tells the label is given for something else, too."""
+    feature_in: dict[str, str] = {}
+    for feature in FEATURE_INPUTS[layout.features]:
+        column = layout.columns.get(feature, feature)
+        first = feature_in.setdefault(layout.same(column), feature)
+        if first != feature:
+            raise DataError(
+                f"{text}: column {column!r} is both {first} and {feature}: say for each feature which column it is"
+            )
+    label = layout.same(layout.label)
+    roles = {layout.same(name): role for role, names in layout.roles.items() for name in names}
+    if other := feature_in.get(label) or roles.get(label):
+        raise DataError(
+            f"{text}: column {layout.label!r} is both the label and {other}: say another column for one of the two"
+        )
 
 
 def _from_file(path: Path) -> TableLayout:
@@ -146,7 +192,8 @@ def _from_file(path: Path) -> TableLayout:
         if feature not in FEATURE_INPUTS[name]:
             raise unknown(f"feature of {name} in {path.name}", feature, FEATURE_INPUTS[name])
     roles = {role: (found[role],) for role in ROLES if role in found}
-    return TableLayout(name, found["label"], roles, columns, meter_words if name == "cic_features" else plain)
+    same = meter_words if name == "cic_features" else plain
+    return TableLayout(name, found["label"], roles, columns, same, own=True)
 
 
 @dataclass(frozen=True)
@@ -162,7 +209,7 @@ class Places:
 
 
 def places_in(path: Path, header: Sequence[str], layout: TableLayout) -> Places:
-    """DataError if a feature or the label has no column."""
+    """DataError if a feature or the label has no column, or a role that a layout of one's own names."""
     keys = [layout.same(name) for name in header]
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     columns = FEATURE_INPUTS[layout.features]
@@ -188,6 +235,12 @@ def places_in(path: Path, header: Sequence[str], layout: TableLayout) -> Places:
         for role, names in layout.roles.items()
         if any(layout.same(name) in first for name in names)
     }
+    for role, (named, *_) in layout.roles.items() if layout.own else ():
+        if role in roles:
+            continue
+        near = likely(named, [name.strip() for name in header])
+        meant = f" Did you mean {near!r}?" if near else ""
+        raise DataError(f"{path}: no column {named!r}, which the layout says is its {role}.{meant}")
     flag = first.get(layout.same(layout.flag), -1) if layout.flag else -1
     return Places([first[wanted[feature]] for feature in columns], roles, label, flag, said)
 

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from datasets_registry.folders import PROVENANCE
+from datasets_registry.folders import DANGLING, PROVENANCE, SAME, say_left
 from datasets_registry.labelling.benign import benign_words, shown_read_as
 from datasets_registry.making import making, remove_made
 from datasets_registry.manifest import is_table
@@ -115,35 +116,56 @@ def add(
             f"{folder}: holds packet sequences: what is benign there, a Boolean column attack of flows.parquet "
             "says; leave out --benign"
         )
+    with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+        check_new_name(name, replace)  # another process may have made it just now
+        if sequences:
+            summary = f"packet sequences of {folder.resolve().name}"
+            manifest = ingest_sequences(
+                folder, dataset_folder(name), name=name, summary=summary, about=said, progress=progress
+            )
+        else:
+            summary = f"captures of {folder.resolve().name}"
+            manifest = ingest_folder(
+                folder,
+                dataset_folder(name),
+                name=name,
+                summary=summary,
+                licence=licence or NOT_STATED,
+                citation=citation,
+                benign_words=words,
+                rules=rules,
+                cache=cache,
+                stream=stream,
+                progress=progress,
+            )
+    print_dataset(manifest, dataset_folder(name))
+
+
+@contextmanager
+def home_named() -> Iterator[None]:
+    """UsageError that names the home, and what sets it, where a dataset cannot be written there: the disk is full, or
+    somebody else's."""
     try:
-        with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
-            check_new_name(name, replace)  # another process may have made it just now
-            if sequences:
-                summary = f"packet sequences of {folder.resolve().name}"
-                manifest = ingest_sequences(
-                    folder, dataset_folder(name), name=name, summary=summary, about=said, progress=progress
-                )
-            else:
-                summary = f"captures of {folder.resolve().name}"
-                manifest = ingest_folder(
-                    folder,
-                    dataset_folder(name),
-                    name=name,
-                    summary=summary,
-                    licence=licence or NOT_STATED,
-                    citation=citation,
-                    benign_words=words,
-                    rules=rules,
-                    cache=cache,
-                    stream=stream,
-                    progress=progress,
-                )
+        yield
     except OSError as error:
+        where, folder = Path(str(error.filename or home())).absolute(), home().absolute()
+        if not (where.is_relative_to(folder) or folder.is_relative_to(where)):
+            raise  # of a file that was read
         raise UsageError(
             f"{error.filename or home()}: {why(error)}; JANUS_BENCH_HOME names the folder that datasets are "
             f"written to ({home()})"
         ) from None
-    print_dataset(manifest, dataset_folder(name))
+
+
+@contextmanager
+def told_on_failure(warnings: Sequence[str]) -> Iterator[None]:
+    """What is kept with a dataset and shown with it is said where there will be none, for it may be the reason."""
+    try:
+        yield
+    except BaseException:
+        for line in warnings:
+            console.say(f"warning: {line}")
+        raise
 
 
 def _one_folder(paths: Sequence[Path], label_column: str) -> Sequence[Path]:
@@ -166,21 +188,35 @@ def _add_tables(
     from datasets_registry.tables.ingest import ingest_tables
 
     files: dict[str, Path] = {}
+    again: dict[str, str] = {}
+    not_taken: list[str] = []
+    taken: set[tuple[int, int]] = set()
     for path in paths:
-        found = tables_in(path) if path.is_dir() else {path.name: path}
+        found = tables_in(path, tell=console.say, warn=not_taken.append) if path.is_dir() else {path.name: path}
         if twice := sorted(found.keys() & files.keys()):
             raise UsageError(f"{twice[0]}: two of the files have that name, by which rows are told; rename one")
-        files |= found
-    if absent := [path for path in files.values() if not path.is_file()]:
-        raise DataError(f"{absent[0]}: no such file")
+        for file, place in found.items():
+            _check_file(place)
+            if (same := (place.stat().st_dev, place.stat().st_ino)) in taken:
+                again[file] = SAME
+            else:
+                files[file] = place
+                taken.add(same)
+    not_taken += say_left(again, "a table")
     if strange := [path for path in files.values() if path.suffix.lower() not in TABLES]:
         raise UsageError(f"{strange[0]}: tables are read from {' and '.join(TABLES)}")
     first = next(iter(files))
     provenance = paths[0] if paths[0].is_dir() else paths[0].parent
-    about = {"licence": NOT_STATED, "summary": f"table of {counted(len(files), 'file')}, {first} …", **said}
+    about: dict[str, Any] = {
+        "licence": NOT_STATED,
+        "summary": f"table of {counted(len(files), 'file')}, {first} …",
+        **said,
+    }
     if len(files) == 1:
         about["summary"] = f"table {first}"
-    with making(home() / "datasets", name), PreparationProgress() as progress:
+    if not_taken:
+        about["not_taken"] = not_taken
+    with told_on_failure(not_taken), home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace)  # another process may have made it just now
         manifest = ingest_tables(
             files,
@@ -193,6 +229,16 @@ def _add_tables(
             progress=progress,
         )
     print_dataset(manifest, dataset_folder(name))
+
+
+def _check_file(path: Path) -> None:
+    """DataError that says what ``path`` is where it is no file."""
+    if path.is_file():
+        return
+    if not path.exists():
+        raise DataError(f"{path}: {DANGLING if path.is_symlink() else 'no such file'}")
+    kind = "a FIFO" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+    raise DataError(f"{path}: {kind}; a table is read more than once: write it to a file, and add that")
 
 
 def remove(name: DatasetName) -> None:
@@ -313,7 +359,7 @@ def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
             console.say(
                 f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}"
             )
-    for warning in manifest["warnings"]:
+    for warning in (*manifest.get("not_taken", ()), *manifest["warnings"]):
         console.say(f"warning: {warning}")
 
 

@@ -12,7 +12,7 @@ import typer
 from datasets_registry.making import making
 from datasets_registry.registry import dataset_folder, home
 from harness.cli import audit, completing, console
-from harness.cli.data import check_new_name, print_dataset
+from harness.cli.data import check_new_name, home_named, print_dataset, told_on_failure
 from harness.cli.options import Replace, Stream
 from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError, unknown
@@ -93,7 +93,7 @@ def prepare(
         groups = frozenset(capture.group for capture in files.values())
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
-        with making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+        with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
             check_new_name(name, replace, " with --as")  # another process may have made it just now
             manifest = ingest_captures(
                 files,
@@ -137,16 +137,23 @@ def _prepare_tables(
     if of_captures:
         raise UsageError("--stream and --time-offset are of captures, and there is no --captures")
     check_folder(folder, "labels")
-    tables = tables_in(folder, driver.tables.files(options))
+    not_taken: list[str] = []
+    tables = tables_in(folder, driver.tables.files(options), console.say, not_taken.append)
+    about = _about(driver, name, options) | ({"not_taken": not_taken} if not_taken else {})
     classify = driver.tables.labels.classify if driver.tables.labels else None
-    with making(home() / "datasets", name), PreparationProgress() as progress:
+    with (
+        told_on_failure(not_taken),
+        home_named(),
+        making(home() / "datasets", name),
+        PreparationProgress() as progress,
+    ):
         check_new_name(name, replace, " with --as")
         manifest = ingest_tables(
             tables,
             dataset_folder(name),
-            layout_of(driver.tables.layout),
+            dataclasses.replace(layout_of(driver.tables.layout), afternoon=driver.tables.afternoon),
             name=name,
-            about=_about(driver, name, options),
+            about=about,
             classify=classify,
             provenance=folder,
             progress=progress,
@@ -156,6 +163,7 @@ def _prepare_tables(
 
 def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
     chosen = dataclasses.asdict(options) if options is not None else {}
+    defects = [*driver.defects, *driver.defects_of(options)]
     summary = driver.summary + "".join(f", {key} {value}" for key, value in chosen.items())
     return {
         "name": name,
@@ -166,7 +174,7 @@ def _about(driver: Driver, name: str, options: Any) -> dict[str, Any]:
         "driver": driver.name,
         "task": driver.task,
         "options": chosen,
-        **({"known_defects": list(driver.defects)} if driver.defects else {}),
+        **({"known_defects": defects} if defects else {}),
     }
 
 
