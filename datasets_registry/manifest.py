@@ -65,7 +65,6 @@ class _MayBeThere(TypedDict, total=False):
     feature_sets: Sequence[str]
     grouping: str
     tables: Mapping[str, ManifestTable]
-    not_taken: Sequence[str]
     labels_read: Mapping[str, LabelRead]
     sites: Mapping[str, tuple[int, int]]
     stream: bool

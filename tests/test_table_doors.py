@@ -116,6 +116,8 @@ def check_named(lines: list[str], left: dict[str, str]) -> None:
     """Each in the line of its reason, and nothing besides."""
     told = {}
     for line in lines:
+        if not line.startswith("not taken"):
+            continue
         reason, _, names = line.removeprefix("not taken for a table, ").rpartition(": ")
         told |= dict.fromkeys(names.split(", "), reason)
     assert told == left
@@ -132,7 +134,7 @@ def test_every_file_below_a_folder_of_tables_is_taken_or_named_with_the_reason(h
         (folder / name).touch()
     store = add(home, [folder])
     assert list(store.manifest["tables"]) == ["deep/more.CSV", "nf.csv"]
-    check_named(store.manifest["not_taken"], left | {"again.csv": SAME})
+    check_named(store.manifest["warnings"], left | {"again.csv": SAME})
     said = capsys.readouterr().err
     for line in (
         f"warning: not taken for a table, {POINTER}: lfs.csv",
@@ -157,7 +159,7 @@ def test_tables_that_a_driver_does_not_know_by_name_are_named(home, tmp_path, ca
     prepare.prepare("cicids2017", None, folder, name="x")
     manifest = FlowStore.open(home / "datasets" / "x").manifest
     assert list(manifest["tables"]) == ["Monday-WorkingHours.csv"]
-    check_named(manifest["not_taken"], left)
+    check_named(manifest["warnings"], left)
     assert f"warning: not taken for a table, {NO_TABLE}: packed.csv.gz" in capsys.readouterr().err
 
 
@@ -262,3 +264,28 @@ def test_a_defect_that_an_option_mends_is_none_of_a_dataset_that_was_made_with_i
     (mended,) = set(known["original"]) - set(known["corrected"])
     assert "use labels=corrected" in mended
     assert known["corrected"] == list(driver.defects)
+
+
+def test_the_afternoon_of_cicids2017_comes_after_its_morning_in_tables_too(home, tmp_path):
+    written = {
+        "3/7/2017 9:01": "09:01",
+        "3/7/2017 12:30": "12:30",
+        "3/7/2017 1:00": "13:00",
+        "03/07/2017 04:58:59": "16:58:59",
+        "3/7/2017 7:59": "19:59",
+        "3/7/2017 8:00": "08:00",
+        # A day that is not first was written by another program, whose clock has twenty-four hours.
+        "2017-07-03 03:00:00": "03:00",
+    }
+    rows = [metered(1024 + i, time) for i, time in enumerate(written)]
+    path = write(tmp_path / "Monday-WorkingHours.csv", METER, rows)
+    prepare.prepare("cicids2017", None, tmp_path, name="x")
+    flows = FlowStore.open(home / "datasets" / "x").flows()
+    assert flows["ts_start"].to_list() == [seconds_of(clock) for clock in written.values()]
+    plain = add(home, [path], "cicflowmeter").flows()["ts_start"].to_list()
+    assert plain[2] == seconds_of("01:00")  # nobody said so of another dataset's clock
+
+
+def seconds_of(clock: str) -> float:
+    hours, minutes, *rest = map(int, clock.split(":"))
+    return 1499040000.0 + 3600 * hours + 60 * minutes + sum(rest)  # 2017-07-03

@@ -3,7 +3,8 @@ places in the header."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import polars as pl
 
@@ -43,18 +44,19 @@ def is_number(role: str) -> bool:
     return role.endswith("_port") or role == "proto"
 
 
-def role_as_stored(name: str, given: pl.Expr, *, text: bool) -> pl.Expr:
+def role_as_stored(name: str, given: pl.Expr, *, text: bool, afternoon: Sequence[int] = ()) -> pl.Expr:
     """A role as it is stored, null where it cannot be read; a port is 0 where a protocol has none (empty, ``-``).
 
     ``text``: numbers are given as the text that they were written as, too, which tells a port that is not there from
-    one that cannot be read; otherwise such rows are null and have to be given again.
+    one that cannot be read; otherwise such rows are null and have to be given again.  ``afternoon``: see
+    ``TableLayout``.
     """
     kind = pl.UInt16 if name.endswith("_port") else pl.UInt8
     if is_number(name) and not text:
         return pl.when(given.cast(kind, strict=False) == given).then(given).cast(kind).alias(name)
     text_of = given.str.strip_chars()
     if name == "time":
-        return text_of.map_batches(_seconds, pl.Float64).alias(name)
+        return text_of.map_batches(partial(_seconds, afternoon=afternoon), pl.Float64).alias(name)
     if name.endswith("_ip"):
         return text_of.replace("", None).alias(name)
     number = text_of.cast(pl.Float64, strict=False)
@@ -68,7 +70,7 @@ def is_longer(width: int) -> pl.Expr:
     return (pl.col(f"c{width}").str.strip_chars() != "").fill_null(False)
 
 
-def _seconds(texts: pl.Series) -> pl.Series:
+def _seconds(texts: pl.Series, afternoon: Sequence[int]) -> pl.Series:
     """Times in seconds since the epoch, null where they cannot be read.
 
     No text is a time in two forms, so that the order in which they are tried decides about speed alone: the first text
@@ -81,7 +83,7 @@ def _seconds(texts: pl.Series) -> pl.Series:
     for form in sorted(TIMES, key=lambda form: _in_form(first, form).null_count()):
         if not found.null_count():
             break
-        found = found.fill_null(_in_form(texts, form))
+        found = found.fill_null(_in_form(texts, form, afternoon))
     if found.null_count():  # with a zone, which is added up
         zoned = texts.str.replace(r"\s*(Z|UTC|[+-]\d\d:?\d\d)$", " $1").str.replace(r" (Z|UTC)$", " +00:00")
         for form in TIMES:
@@ -89,6 +91,10 @@ def _seconds(texts: pl.Series) -> pl.Series:
     return found
 
 
-def _in_form(texts: pl.Series, form: str) -> pl.Series:
-    seconds = texts.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("us") / 1e6
+def _in_form(texts: pl.Series, form: str, afternoon: Sequence[int] = ()) -> pl.Series:
+    """Hours of the ``afternoon`` are twelve later where the day is first."""
+    times = texts.str.to_datetime(form, strict=False, time_unit="us")
+    seconds = times.dt.epoch("us") / 1e6
+    if afternoon and form.startswith("%d"):
+        seconds += 43_200 * times.dt.hour().is_in(list(afternoon)).cast(pl.Float64)
     return seconds.set(~seconds.is_between(*YEARS).fill_null(True), None)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import polars as pl
 
 from datasets_registry.labelling.csv_text import check_csv_text
 from datasets_registry.tables.cells import Texts, is_number, named_columns
 from datasets_registry.tables.layouts import Places
 from janus_bench.errors import DataError
-from janus_bench.stored import first_line
 
 BLOCK = 1 << 24  # Bytes of a CSV that are parsed at a time.
-QUOTED_LINES = 1000  # Lines that a text in quotation marks goes on for at most.
+QUOTED = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|""){0,1000}"(?=,|\r?$)', re.MULTILINE)  # A cell in quotation marks.
+QUOTED_LINES = 20  # Lines that a text in quotation marks goes on for at most.
 
 
 def csv_header(path: Path) -> list[str]:
@@ -88,38 +90,68 @@ def _until_quotes_match(file: BinaryIO) -> bytes:
 
 
 def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
-    """The lines of a block; one whose quotation marks do not match is read as if they had no meaning."""
+    """The lines of a block: as many whatever the types."""
+    if b'"' not in block:
+        return _without_quotes(path, block, types)
+    return _quoted(path, block, [0, *_ends_of_lines(block)], types)
+
+
+def _quoted(path: Path, block: bytes, bounds: Sequence[int], types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """The lines between ``bounds``; one whose quotation marks do not match is read as if they had no meaning."""
+    some, lines = block[bounds[0] : bounds[-1]], len(bounds) - 1
+    found = _scanned(some, types, quote='"')
+    if found is not None and found.height == lines:
+        return found
+    if lines == 1:
+        return _without_quotes(path, some, types).head(1)
+    # A mark that opens a text and is not closed takes what follows with it: it is looked for.
+    half = lines // 2
+    one, other = _quoted(path, block, bounds[: half + 1], types), _quoted(path, block, bounds[half:], types)
+    return pl.concat([one, other.with_columns(pl.col("position") + half)])
+
+
+def _without_quotes(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    found = _scanned(block, types, quote=None)
+    if found is None:
+        raise DataError(f"{path}: not a readable CSV")
+    return found
+
+
+def _ends_of_lines(block: bytes) -> list[int]:
+    """Where each line ends, and the next begins: a line break between quotation marks around a whole cell is part of a
+    text."""
+    letters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(letters == ord("\n")) + 1
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, len(block))
+    marks = np.searchsorted(np.flatnonzero(letters == ord('"')), ends)
+    if (np.diff(marks, prepend=0) % 2).any():  # or all are closed in the line where they are opened
+        texts = np.array([match.span() for match in QUOTED.finditer(block) if b"\n" in match[0]]).reshape(-1, 2)
+        begun, ended = np.searchsorted(texts[:, 0], ends), np.searchsorted(texts[:, 1], ends, side="right")
+        ends = ends[begun == ended]
+    return [int(end) for end in ends]
+
+
+def _scanned(block: bytes, types: Mapping[str, type[pl.DataType]], quote: str | None) -> pl.DataFrame | None:
+    """As the parser understands it; None where it does not."""
     try:
-        return _scanned(block, types, quote='"')
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        half = block.find(b"\n", len(block) // 2) + 1 or block.find(b"\n") + 1
-        if half in (0, len(block)):
-            half = block.find(b"\n") + 1
-        if half not in (0, len(block)):
-            one, other = _parsed(path, block[:half], types), _parsed(path, block[half:], types)
-            return pl.concat([one, other.with_columns(pl.col("position") + one.height)])
-        try:
-            return _scanned(block, types, quote=None)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            raise DataError(f"{path}: not a readable CSV ({first_line(error)})") from None
-
-
-def _scanned(block: bytes, types: Mapping[str, type[pl.DataType]], quote: str | None) -> pl.DataFrame:
-    with warnings.catch_warnings():  # of a stray quotation mark, which is part of a text
-        warnings.simplefilter("ignore")
-        return (
-            pl.scan_csv(
-                block,
-                has_header=False,
-                schema=dict(types),
-                encoding="utf8-lossy",
-                quote_char=quote,
-                truncate_ragged_lines=True,
-                missing_columns="insert",
-                extra_columns="ignore",
-                ignore_errors=True,
-                row_index_name="position",
+        with warnings.catch_warnings():  # of a stray mark: what matters is how many lines were read
+            warnings.simplefilter("ignore")
+            return (
+                pl.scan_csv(
+                    block,
+                    has_header=False,
+                    schema=dict(types),
+                    encoding="utf8-lossy",
+                    quote_char=quote,
+                    truncate_ragged_lines=True,
+                    missing_columns="insert",
+                    extra_columns="ignore",
+                    ignore_errors=True,
+                    row_index_name="position",
+                )
+                .with_columns(pl.col("position").cast(pl.Int64))
+                .collect()
             )
-            .with_columns(pl.col("position").cast(pl.Int64))
-            .collect()
-        )
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None

@@ -52,10 +52,10 @@ def ingest_tables(
     """Write the rows of ``tables`` (name → file) as a dataset to ``destination`` (replacing one there), and return its
     manifest.
 
-    ``about``: summary, licence and whatever else the manifest is to say; ``benign_words``: labels that mean benign
-    besides those of the layout, in lower case; ``classify``: what a label means, in place of both, None where it is not
-    known; ``provenance``: a folder whose ``PROVENANCE.md`` is kept.  DataError where a file is not of the layout or no
-    row can be used, UsageError for a benign word that is no label.
+    ``about``: summary, licence and whatever else the manifest is to say, with warnings of what was not taken;
+    ``benign_words``: labels that mean benign besides those of the layout, in lower case; ``classify``: what a label
+    means, in place of both, None where it is not known; ``provenance``: a folder whose ``PROVENANCE.md`` is kept.
+    DataError where a file is not of the layout or no row can be used, UsageError for a benign word that is no label.
     """
     total = sum(path.stat().st_size for path in tables.values()) or 1
     read = 0
@@ -97,7 +97,7 @@ def ingest_tables(
             "files": {},
             "unmatched_flows": 0,
             "stream": False,
-            "warnings": [*lines, *benign_warnings(writer.counts.by_class())],
+            "warnings": [*about.get("warnings", ()), *lines, *benign_warnings(writer.counts.by_class())],
         }
         manifest = writer.finish(manifest)
     progress("done", 1.0)

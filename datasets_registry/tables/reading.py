@@ -83,7 +83,7 @@ def _usable(
 ) -> tuple[pl.DataFrame, NDArray[np.float32]]:
     begin, features = account.rows, [f"f{number}" for number in range(len(places.features))]
     account.rows += raw.height
-    frame, matrix = _as_stored(raw, places, texts=False), _matrix(raw, features)
+    frame, matrix = _as_stored(raw, places, layout, texts=False), _matrix(raw, features)
     needed = frame.select("label", *places.roles)
     # False where there is a NaN, too; what is fine as it is needs no second look.
     beyond = not (matrix.max(initial=0.0) <= LARGEST and matrix.min(initial=0.0) >= -LARGEST)
@@ -93,7 +93,7 @@ def _usable(
         written = texts(rows).select(pl.all().str.strip_chars())  # numbers with spaces around them are numbers
         width = len(header) if f"c{len(header)}" in written.columns else None
         again = written.select(rows.cast(pl.Int64).alias("position"), *named_columns(places, width, texts=True))
-        again = _as_stored(again, places, texts=True)
+        again = _as_stored(again, places, layout, texts=True)
         mended = _fine(again, features, places)
         _say_why(written.filter(~mended), rows.filter(~mended), begin, header, places, account)
         frame = pl.concat([frame.filter(fine), again.filter(mended)]).sort("position")
@@ -131,10 +131,13 @@ def _say_what_is_beyond(
         account.fault(names[number], "beyond 1e38, stored as that", len(beyond), example)
 
 
-def _as_stored(raw: pl.DataFrame, places: Places, *, texts: bool) -> pl.DataFrame:
+def _as_stored(raw: pl.DataFrame, places: Places, layout: TableLayout, *, texts: bool) -> pl.DataFrame:
     """With roles and labels as they are stored, null where they cannot be read."""
     label = pl.col("label").str.strip_chars().replace("", None)
-    return raw.with_columns(*(role_as_stored(name, pl.col(name), text=texts) for name in places.roles), label=label)
+    return raw.with_columns(
+        *(role_as_stored(name, pl.col(name), text=texts, afternoon=layout.afternoon) for name in places.roles),
+        label=label,
+    )
 
 
 def _fine(frame: pl.DataFrame, features: Sequence[str], places: Places) -> pl.Series:

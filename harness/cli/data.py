@@ -214,8 +214,7 @@ def _add_tables(
     }
     if len(files) == 1:
         about["summary"] = f"table {first}"
-    if not_taken:
-        about["not_taken"] = not_taken
+    about["warnings"] = not_taken
     with told_on_failure(not_taken), home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
         check_new_name(name, replace)  # another process may have made it just now
         manifest = ingest_tables(
@@ -359,7 +358,7 @@ def print_dataset(manifest: Mapping[str, Any], folder: Path) -> None:
             console.say(
                 f"{name}: {file['used']} of {file['packets']} packets used; dropped: {_counts(file['dropped'])}"
             )
-    for warning in (*manifest.get("not_taken", ()), *manifest["warnings"]):
+    for warning in manifest["warnings"]:
         console.say(f"warning: {warning}")
 
 

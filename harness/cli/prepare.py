@@ -139,7 +139,7 @@ def _prepare_tables(
     check_folder(folder, "labels")
     not_taken: list[str] = []
     tables = tables_in(folder, driver.tables.files(options), console.say, not_taken.append)
-    about = _about(driver, name, options) | ({"not_taken": not_taken} if not_taken else {})
+    about = _about(driver, name, options) | {"warnings": not_taken}
     classify = driver.tables.labels.classify if driver.tables.labels else None
     with (
         told_on_failure(not_taken),
