@@ -396,6 +396,8 @@ def _in_order(index: FlowIndex, benign: Ids, shares: Mapping[str, float]) -> dic
 
 def timeline_problem(index: FlowIndex) -> str:
     """Why a dataset is not of one site and one clock, as far as its flows tell; empty if nothing speaks against it."""
+    if not index.start.any():  # a table that knows none
+        return "its flows have no times"
     unset = int(np.count_nonzero(index.start < CLOCK_SET))
     if unset:
         return f"{unset} flows begin before 1990, by a clock that was not set"

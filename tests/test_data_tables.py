@@ -246,6 +246,12 @@ def test_quotation_marks_that_do_not_match_cost_no_row_and_texts_may_have_line_b
     assert store.n_flows == 200
     assert store.manifest["labels_read"].keys() == {"Benign", '"DoS', '"Web" Attack', 'Do"S'}
     assert store.labels()["row"].to_list() == list(range(200))
+    for i, row in enumerate(rows):  # a text of a hundred lines, if one believed it
+        row[-1] = '"' if i in (7, 150) else "Benign"
+    path.write_text("\n".join(map(",".join, [HEADER, *rows])) + "\n")
+    store = add(home, [path])
+    assert store.manifest["labels_read"].keys() == {"Benign", '"'}
+    assert store.n_flows == 200
     for row in rows:
         row[-1] = "Do\nS"
     monkeypatch.setattr(csv_file, "BLOCK", 1000)  # which ends inside of texts

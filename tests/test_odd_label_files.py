@@ -147,6 +147,7 @@ TEXTS = {
     "UTF-16BE": (lambda text: text.encode("utf-16-be"), "is written in UTF-16BE"),
     "UTF-32 with its mark": (lambda text: text.encode("utf-32"), "is written in UTF-32: save"),
     "UTF-32BE": (lambda text: text.encode("utf-32-be"), "is written in UTF-32BE"),
+    "bytes": (lambda text: b"\x93\x00\x17;\n" + text.encode(), "its first line holds bytes that no text has"),
     "CR": (lambda text: text.replace("\n", "\r").encode(), "its lines end in CR alone"),
     "semicolons": (lambda text: text.replace(",", ";").encode(), "has semicolons between its cells"),
     "tabs": (lambda text: text.replace(",", "\t").encode(), "has tabs between its cells"),

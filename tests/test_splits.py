@@ -300,6 +300,7 @@ def test_the_time_split_keeps_the_shares_and_is_the_same_for_every_seed():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda index: replace(index, start=np.zeros_like(index.start)), "its flows have no times"),
         (
             lambda index: replace(index, start=index.start - START),
             "2300 flows begin before 1990, by a clock that was not set",
@@ -363,6 +364,12 @@ def test_each_file_has_the_addresses_and_the_times_that_it_has():
     one = pl.Series(["c"] * 24)
     labels = pl.DataFrame({"attack": [False] * 24, "family": one, "source": file, "file": file, "site": one})
     index = FlowIndex.from_tables(flows, labels, "0123456789abcdef")
+    assert len(set(index.session.tolist())) == 24
+    assert not index.same
+    # with times alone
+    index = FlowIndex.from_tables(
+        flows.with_columns(ts_start=pl.Series([*start[:8], *start[:8], *start[:8]])), labels, "0123456789abcdef"
+    )
     assert len(set(index.session.tolist())) == 24
     assert not index.same
     # with addresses and no times, 5-tuples of a file are sessions, and equal ones of two files are not one flow

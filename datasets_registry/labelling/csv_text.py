@@ -37,6 +37,8 @@ def check_csv_text(path: Path, *, lossy: bool = False) -> None:
     if b"\r" in head.rstrip(b"\r\n") and b"\n" not in head:
         how = "save it with LF or CR LF, for example with `tr '\\r' '\\n'`"
         raise DataError(f"{path}: its lines end in CR alone, as old Macs wrote them: {how}")
+    if b"\0" in head.partition(b"\n")[0]:
+        raise DataError(f"{path}: its first line holds bytes that no text has: it is no CSV")
     first = head.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     if "," not in first and (between := max(DELIMITERS, key=first.count)) in first:
         raise DataError(f"{path}: has {DELIMITERS[between]} between its cells: save it with commas")
