@@ -6,6 +6,7 @@ import csv
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,8 @@ from janus_bench.errors import DataError
 
 BLOCK = 1 << 24  # Bytes of a CSV that are parsed at a time.
 QUOTED = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|""){0,1000}"(?=,|\r?$)', re.MULTILINE)  # A cell in quotation marks.
+QUOTED_LINE = re.compile(rb'(?:[^",\n]*|"(?:[^"]|"")*")(?:,(?:[^",\n]*|"(?:[^"]|"")*"))*\r?\n?')
+"""A line of which every quotation mark is at an end of a cell, or written twice inside of one."""
 QUOTED_LINES = 20  # Lines that a text in quotation marks goes on for at most.
 
 
@@ -90,24 +93,26 @@ def _until_quotes_match(file: BinaryIO) -> bytes:
 
 
 def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
-    """The lines of a block: as many whatever the types."""
+    """The lines of a block, as many whatever the types."""
     if b'"' not in block:
         return _without_quotes(path, block, types)
-    return _quoted(path, block, [0, *_ends_of_lines(block)], types)
-
-
-def _quoted(path: Path, block: bytes, bounds: Sequence[int], types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
-    """The lines between ``bounds``; one whose quotation marks do not match is read as if they had no meaning."""
-    some, lines = block[bounds[0] : bounds[-1]], len(bounds) - 1
-    found = _scanned(some, types, quote='"')
-    if found is not None and found.height == lines:
+    ends = _ends_of_lines(block)
+    found = _scanned(block, types, quote='"')
+    if found is not None and found.height == len(ends):
         return found
-    if lines == 1:
-        return _without_quotes(path, some, types).head(1)
-    # A mark that opens a text and is not closed takes what follows with it: it is looked for.
-    half = lines // 2
-    one, other = _quoted(path, block, bounds[: half + 1], types), _quoted(path, block, bounds[half:], types)
-    return pl.concat([one, other.with_columns(pl.col("position") + half)])
+    # A mark that opens a text and is not closed takes what follows with it, so these lines are read apart.
+    lines = [block[begin:end] for begin, end in pairwise([0, *ends])]
+    stray = [b'"' in line and not QUOTED_LINE.fullmatch(line) for line in lines]
+    well = [number for number, one in enumerate(stray) if not one]
+    found = _scanned(b"".join(lines[number] for number in well), types, quote='"') if well else None
+    if found is None or found.height != len(well):
+        well, stray = [], [True] * len(lines)
+    rest = [number for number, one in enumerate(stray) if one]
+    alone = b"".join(b" ".join(lines[number].split(b"\n")).strip() + b"\n" for number in rest)
+    parts = [(well, found)] if well and found is not None else []
+    if rest:
+        parts.append((rest, _without_quotes(path, alone, types)))
+    return pl.concat(part.with_columns(position=pl.Series(at, dtype=pl.Int64)) for at, part in parts).sort("position")
 
 
 def _without_quotes(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
