@@ -258,6 +258,16 @@ def test_quotation_marks_that_do_not_match_cost_no_row_and_texts_may_have_line_b
     store = add(home, [write(tmp_path / "breaks.csv", HEADER, rows)])
     assert store.manifest["labels_read"].keys() == {"Do\nS"}
     assert store.n_flows == 200
+    rows[0][-1] = 'Do"S'  # an odd number of marks in every block that has it
+    rows[1][-1] = "x" + "\n" * 60 + "x"
+    path.write_text(
+        "\n".join(",".join(f'"{cell}"' if "\n" in cell else cell for cell in row) for row in [HEADER, *rows])
+    )
+    for size in (400, 1000, 1 << 24):
+        monkeypatch.setattr(csv_file, "BLOCK", size)
+        store = add(home, [path])
+        assert store.manifest["tables"]["quotes.csv"]["used"] == 200
+        assert store.manifest["labels_read"].keys() == {'Do"S', rows[1][-1], "Do\nS"}
     assert not [warning for warning in recwarn if "malformed" in str(warning.message)]
 
 
@@ -295,6 +305,8 @@ def test_what_parquet_holds_is_read_as_numbers_and_texts_or_named(home, tmp_path
         "list": plain.with_columns(IN_BYTES=pl.concat_list("IN_BYTES")),
         "struct": plain.with_columns(Attack=pl.struct("Attack")),
         "bytes": plain.with_columns(pl.col("IN_BYTES").cast(pl.String).cast(pl.Binary)),
+        "date": plain.with_columns(Attack=pl.from_epoch(pl.Series([17000] * 300), time_unit="d")),
+        "time": plain.with_columns(IN_BYTES=pl.from_epoch("IN_BYTES", time_unit="s")),
     }
     for name, kind in odd.items():
         path = tmp_path / f"{name}.parquet"
@@ -306,7 +318,17 @@ def test_what_parquet_holds_is_read_as_numbers_and_texts_or_named(home, tmp_path
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    plain.with_columns(pl.col("IN_BYTES").cast(pl.Int128)).write_parquet(tmp_path / "wide.parquet")
+    with pytest.raises(DataError, match=r"wide\.parquet: not a readable Parquet file \(Integers with more than 64"):
+        add(home, [tmp_path / "wide.parquet"])
     arrow = plain.to_arrow()
+    latin = pa.Array.from_buffers(
+        pa.string(), 300, [None, pa.py_buffer(np.arange(0, 904, 3, np.int32)), pa.py_buffer(b"D\xf6S" * 300)]
+    )
+    place = arrow.schema.get_field_index("Attack")
+    pq.write_table(arrow.set_column(place, "Attack", latin), tmp_path / "latin.parquet")
+    with pytest.raises(DataError, match=r"latin\.parquet: not a readable Parquet file \(Invalid UTF8"):
+        add(home, [tmp_path / "latin.parquet"])
     pq.write_table(arrow.append_column("IN_BYTES", pa.array([0.0] * 300)), tmp_path / "twice.parquet")
     store = add(home, [tmp_path / "twice.parquet"])
     assert store.flows().equals(expected.flows())
@@ -326,6 +348,17 @@ def test_times_of_parquet_are_utc_whatever_their_type(home, tmp_path):
         path = tmp_path / f"{name}.parquet"
         pl.DataFrame(whole).with_columns(Timestamp=column).write_parquet(path)
         assert add(home, [path], "cicflowmeter").flows()["ts_start"].to_list() == seconds, name
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for zone in ("+05:30", "-03:30"):
+        column = pa.array([1000 * at for at in seconds], pa.timestamp("ms", zone))
+        pq.write_table(pl.DataFrame(whole).to_arrow().append_column("Timestamp", column), tmp_path / "half.parquet")
+        assert add(home, [tmp_path / "half.parquet"], "cicflowmeter").flows()["ts_start"].to_list() == seconds, zone
+    far = pl.Series([at[0], None, at[0]]).fill_null(pl.datetime(9999, 12, 31))
+    pl.DataFrame(whole).with_columns(Timestamp=far).write_parquet(tmp_path / "far.parquet")
+    store = add(home, [tmp_path / "far.parquet"], "cicflowmeter")
+    assert store.flows()["ts_start"].to_list() == [seconds[0]] * 2  # a placeholder is no time
 
 
 def test_a_file_without_times_beside_one_with_them_says_what_stands_for_its_captures(home, tmp_path):
@@ -376,6 +409,14 @@ def test_times_make_days_of_one_file_and_captures_of_several(home, tmp_path):
     )
     two = write(tmp_path / "b.csv", METER, rows(5, 5))
     assert set(add(home, [one, two], "cicflowmeter").labels()["source"]) == {"a.csv", "b.csv"}
+
+
+def test_a_time_in_milliseconds_is_the_same_whatever_its_neighbours(home, tmp_path):
+    header = [*HEADER[:-2], "FLOW_START_MILLISECONDS", *HEADER[-2:]]
+    rows = [[*row[:-2], str(1499418000123 + i), *row[-2:]] for i, row in enumerate(netflow(300, 15))]
+    rows[8][1] = ""  # a row that is looked at again
+    times = add(home, [write(tmp_path / "ms.csv", header, rows)]).flows()["ts_start"].to_list()
+    assert times == [(1499418000123 + i) / 1000 for i in range(300)]
 
 
 def test_every_form_of_a_time_is_read_and_one_of_no_year_is_none(home, tmp_path):

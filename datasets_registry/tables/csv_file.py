@@ -22,7 +22,7 @@ BLOCK = 1 << 24  # Bytes of a CSV that are parsed at a time.
 QUOTED = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|""){0,1000}"(?=,|\r?$)', re.MULTILINE)  # A cell in quotation marks.
 QUOTED_LINE = re.compile(rb'(?:[^",\n]*|"(?:[^"]|"")*")(?:,(?:[^",\n]*|"(?:[^"]|"")*"))*\r?\n?')
 """A line of which every quotation mark is at an end of a cell, or written twice inside of one."""
-QUOTED_LINES = 20  # Lines that a text in quotation marks goes on for at most.
+NEAR = 2048  # Bytes in which such a cell is, wherever it begins.
 
 
 def csv_header(path: Path) -> list[str]:
@@ -68,28 +68,20 @@ def csv_blocks(
 
 
 def _lines(file: BinaryIO, size: int) -> bytes:
-    """At least ``size`` bytes, up to the end of a line that no quotes go beyond; read in one piece, which copies
-    none."""
+    """At least ``size`` bytes, up to the end of a line that no text in quotation marks goes beyond; read in one piece,
+    which copies none."""
     begin = file.tell()
     file.seek(begin + size)
     file.readline()
     end = file.tell()
     file.seek(begin)
     block = file.read(end - begin)
-    if block.count(b'"') % 2:
-        block += _until_quotes_match(file)
+    before, after = block[-NEAR:], file.read(NEAR)
+    file.seek(end)
+    for text in QUOTED.finditer(before + after):
+        if text.start() < len(before) < text.end():
+            block += file.read(text.end() - len(before)) + file.readline()
     return block
-
-
-def _until_quotes_match(file: BinaryIO) -> bytes:
-    """The lines up to the one with the closing quotation mark; nothing where none is near, or one was left out."""
-    begin, found = file.tell(), []
-    for _ in range(QUOTED_LINES):
-        found.append(file.readline())
-        if found[-1].count(b'"') % 2:
-            return b"".join(found)
-    file.seek(begin)
-    return b""
 
 
 def _parsed(path: Path, block: bytes, types: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:

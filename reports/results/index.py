@@ -45,7 +45,7 @@ WHOLE = tuple(each.name for each in fields(RunRecord) if each.name not in (*NUMB
 def stamp_of(entry: os.DirEntry[str]) -> Stamp | None:
     """Number, size and time of change of a file; None where it is gone."""
     try:
-        found = os.stat(entry)  # entry.stat() would keep what it finds
+        found = entry.stat()
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_ctime_ns
