@@ -116,8 +116,7 @@ def add(
             f"{folder}: holds packet sequences: what is benign there, a Boolean column attack of flows.parquet "
             "says; leave out --benign"
         )
-    with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
-        check_new_name(name, replace)  # another process may have made it just now
+    with written_as(name, replace) as (cache, progress):
         if sequences:
             summary = f"packet sequences of {folder.resolve().name}"
             manifest = ingest_sequences(
@@ -139,6 +138,15 @@ def add(
                 progress=progress,
             )
     print_dataset(manifest, dataset_folder(name))
+
+
+@contextmanager
+def written_as(name: str, replace: bool, how: str = "") -> Iterator[tuple[Path, PreparationProgress]]:
+    """The cache of a dataset that is being made, and what shows how far it is; see ``making``, ``home_named`` and
+    ``check_new_name``."""
+    with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
+        check_new_name(name, replace, how)  # another process may have made it just now
+        yield cache, progress
 
 
 @contextmanager
@@ -211,12 +219,11 @@ def _add_tables(
         "licence": NOT_STATED,
         "summary": f"table of {counted(len(files), 'file')}, {first} …",
         **said,
+        "warnings": not_taken,
     }
     if len(files) == 1:
         about["summary"] = f"table {first}"
-    about["warnings"] = not_taken
-    with told_on_failure(not_taken), home_named(), making(home() / "datasets", name), PreparationProgress() as progress:
-        check_new_name(name, replace)  # another process may have made it just now
+    with told_on_failure(not_taken), written_as(name, replace) as (_, progress):
         manifest = ingest_tables(
             files,
             dataset_folder(name),

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datasets_registry.making import making
-from datasets_registry.registry import dataset_folder, home
+from datasets_registry.registry import dataset_folder
 from harness.cli import audit, completing, console
-from harness.cli.data import check_new_name, home_named, print_dataset, told_on_failure
+from harness.cli.data import check_new_name, print_dataset, told_on_failure, written_as
 from harness.cli.options import Replace, Stream
-from harness.cli.progress import PreparationProgress
 from janus_bench.errors import UsageError, unknown
 from janus_bench.params import build_params, parse_request
 
@@ -93,8 +91,7 @@ def prepare(
         groups = frozenset(capture.group for capture in files.values())
         # Before the captures are read, which may take hours: what is wrong with the labels folder shows here.
         label = driver.labeller(Request(labels, groups, options, time_offset, said.append))
-        with home_named(), making(home() / "datasets", name) as cache, PreparationProgress() as progress:
-            check_new_name(name, replace, " with --as")  # another process may have made it just now
+        with written_as(name, replace, " with --as") as (cache, progress):
             manifest = ingest_captures(
                 files,
                 label,
@@ -141,13 +138,7 @@ def _prepare_tables(
     tables = tables_in(folder, driver.tables.files(options), console.say, not_taken.append)
     about = _about(driver, name, options) | {"warnings": not_taken}
     classify = driver.tables.labels.classify if driver.tables.labels else None
-    with (
-        told_on_failure(not_taken),
-        home_named(),
-        making(home() / "datasets", name),
-        PreparationProgress() as progress,
-    ):
-        check_new_name(name, replace, " with --as")
+    with told_on_failure(not_taken), written_as(name, replace, " with --as") as (_, progress):
         manifest = ingest_tables(
             tables,
             dataset_folder(name),
