@@ -33,7 +33,7 @@ from datasets_registry.registry import OpenDataset, draw_of, load_datasets
 from detectors.shafir.features import FEATURE_SETS
 from detectors.shared.inputs import ZScores
 from janus_bench.columns import FLOW_FEATURES
-from janus_bench.records import RunRecord, RunSpec
+from janus_bench.records import Recorded, RunSpec
 from reports.results.folder import RunStore
 
 Matrix = np.ndarray
@@ -100,7 +100,7 @@ LIBRARIES: Mapping[str, tuple[tuple[str, ...], Fit]] = {
 }
 
 
-def cells(store: RunStore, detector: str, params: Mapping[str, Any]) -> Iterator[RunRecord]:
+def cells(store: RunStore, detector: str, params: Mapping[str, Any]) -> Iterator[Recorded]:
     """Finished transfer runs of a detector with these parameters."""
     for record in store.records().values():
         spec = record.spec
@@ -135,7 +135,7 @@ def by_library(fit: Fit) -> Callable[[Matrix, Mapping[str, Matrix], int], dict[s
 
 def compare(
     name: str,
-    records: list[RunRecord],
+    records: list[Recorded],
     datasets: Mapping[str, OpenDataset],
     names: tuple[str, ...],
     library: Callable[..., dict[str, Matrix]],
@@ -169,7 +169,7 @@ def compare(
     return difference
 
 
-def draw_of_record(record: RunRecord) -> Any:
+def draw_of_record(record: Recorded) -> Any:
     return draw_of(RunSpec(**record.spec))
 
 

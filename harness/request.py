@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.runner import Machine
     from janus_bench.extensions import ProtocolSpec
     from janus_bench.plugins import LoadedDetector
-    from janus_bench.records import RunRecord
+    from janus_bench.records import Recorded
 
 REASONS = 10
 """Lines about failures at the end of a run."""
@@ -125,10 +125,10 @@ def handed_out(fits: int, executor: str) -> str:
     )
 
 
-def failures(records: Sequence[RunRecord], runs: Path, labels: Mapping[str, str]) -> list[str]:
+def failures(records: Sequence[Recorded], runs: Path, labels: Mapping[str, str]) -> list[str]:
     """A line for each status but ok and each reason, with the rows that it befell (``labels``: by run key) and the log
     of the first, the most frequent first; of more than ``REASONS`` the rest is counted."""
-    failed: dict[tuple[str, str], list[RunRecord]] = {}
+    failed: dict[tuple[str, str], list[Recorded]] = {}
     for record in records:
         if record.status != "ok":
             failed.setdefault((record.status, record.reason), []).append(record)

@@ -33,7 +33,7 @@ from janus_bench.errors import DataError, InvalidScores, JanusBenchError
 from janus_bench.files import why
 from janus_bench.models import ModelAbout, ModelCapture
 from janus_bench.plugins import one_line
-from janus_bench.records import ROLES, RunRecord, RunSpec, Status
+from janus_bench.records import ROLES, Recorded, RunRecord, RunSpec, Status
 from protocols.roles import Surroundings, Use, roles_of
 from protocols.splits import FEWEST_FLOWS
 from reports.results.evidence import cell_scores, compute_metrics
@@ -133,7 +133,7 @@ def run_plan(
     return result
 
 
-def final_runs(fits: Iterable[Fit], datasets: Mapping[str, OpenDataset], records: Mapping[str, RunRecord]) -> set[str]:
+def final_runs(fits: Iterable[Fit], datasets: Mapping[str, OpenDataset], records: Mapping[str, Recorded]) -> set[str]:
     """Keys of the fits' runs that are not run again: ok, or skipped for a reason that still holds."""
     final = set()
     for fit in fits:

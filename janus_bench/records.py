@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, Protocol, Self, TypedDict
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
@@ -145,6 +145,43 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
 
+class Recorded(Protocol):
+    """What readers ask of a row: a ``RunRecord``, or one that is kept by columns (``reports.results.columns``)."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def fit_key(self) -> str: ...
+    @property
+    def spec(self) -> Mapping[str, Any]: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def finished(self) -> str: ...
+    @property
+    def provenance(self) -> str: ...
+    @property
+    def uses_labels(self) -> bool: ...
+    @property
+    def aggregator(self) -> str: ...
+    @property
+    def counts(self) -> Mapping[str, int | None]: ...
+    @property
+    def cost(self) -> Mapping[str, float | None]: ...
+    @property
+    def metrics(self) -> Mapping[str, float | None]: ...
+    @property
+    def partition(self) -> Mapping[str, Any]: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+    @property
+    def schema_version(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedCell:
     """One entry of a plan: which run a cell of a table stands for.
@@ -161,6 +198,18 @@ class ExpectedCell:
     target: str
     seed: int
     run_key: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in CELL}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """A name is kept once, however many cells have it.  TypeError or KeyError for what is no cell."""
+        names: dict[str, Any] = {name: sys.intern(stored[name]) for name in ("label", "regime", "source", "target")}
+        return cls(**names, seed=stored["seed"], run_key=stored["run_key"])
+
+
+CELL = tuple(each.name for each in fields(ExpectedCell))
 
 
 CLASS_SHIFT = "class shift"
@@ -253,7 +302,14 @@ class PlanRecord:
 
     @cached_property
     def key(self) -> str:
-        return key_of(replace(self, made="").to_json())
+        """``key_of`` of what is stored but ``made``, put together cell by cell: there may be a hundred thousand."""
+        whole = canonical_json({**replace(self, made="")._without_cells(), "cells": []})
+        before, after = whole.split('"cells":[]', 1)  # the first: only the calibration stands before it
+        digest = hashlib.sha256(f'{before}"cells":['.encode())
+        for place, cell in enumerate(self.cells):
+            digest.update(f"{',' if place else ''}{canonical_json(cell.to_json())}".encode())
+        digest.update(f"]{after}".encode())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def outside_means(self) -> frozenset[str]:
@@ -265,10 +321,10 @@ class PlanRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; version 1 knows no parts of a row, so that its key stays what it was."""
+        return {**self._without_cells(), "cells": [cell.to_json() for cell in self.cells]}
+
+    def _without_cells(self) -> dict[str, Any]:
         stored = asdict(replace(self, cells=()))
-        names = [each.name for each in fields(ExpectedCell)]
-        # there may be a hundred thousand
-        stored["cells"] = [{name: getattr(cell, name) for name in names} for cell in self.cells]
         unknown = PARTS if self.schema_version == 1 else ()
         stored["detectors"] = {
             label: {
@@ -287,7 +343,7 @@ class PlanRecord:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """TypeError or KeyError for what is no plan."""
+        """``stored``: as it is stored, or with its cells already made.  TypeError or KeyError for what is no plan."""
         rows = {label: _tuples(row) for label, row in stored["detectors"].items()}
         if stored.get("schema_version", SCHEMA_VERSION) == 1:
             rows = {label: row | _parts_of_version_1(label) for label, row in rows.items()}
@@ -296,15 +352,10 @@ class PlanRecord:
             "datasets": {name: DatasetEntry(**_tuples(entry)) for name, entry in stored["datasets"].items()},
             "detectors": {label: DetectorRow(**row) for label, row in rows.items()},
             "cells": tuple(
-                ExpectedCell(**{name: _shared(value) for name, value in cell.items()}) for cell in stored["cells"]
+                cell if isinstance(cell, ExpectedCell) else ExpectedCell.from_json(cell) for cell in stored["cells"]
             ),
         }
         return cls(**{**stored, **read})
-
-
-def _shared(value: Any) -> Any:
-    """A text once, however many cells of a plan have it."""
-    return sys.intern(value) if isinstance(value, str) else value
 
 
 def _parts_of_version_1(label: str) -> dict[str, str]:

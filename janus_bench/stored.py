@@ -37,11 +37,14 @@ class Unreadable(ValueError):
     """What is wrong with a file, in a few words."""
 
 
-def read_json(path: Path, hint: Any = Any) -> Any:
-    """The JSON of a file, held to an annotation (see ``mismatch``)."""
+def read_json(path: Path, hint: Any = Any, compact: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The JSON of a file, held to an annotation (see ``mismatch``).
+
+    compact: what takes the place of an object as soon as that is read, where a file has very many of a kind
+    """
     try:
         regular(path)
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, object_hook=compact)
     except Unreadable:
         raise
     except RecursionError:
@@ -84,7 +87,8 @@ def mismatch(value: object, hint: Any, where: str = "") -> str:
     a whole number``.
 
     Known are None, bool, int, float (finite), str, Literal, unions, ``Mapping[str, …]``, lists and tuples, TypedDicts
-    (further keys are allowed), and dataclasses, whose fields with a default may be left out.
+    (further keys are allowed), and dataclasses, whose fields with a default may be left out; one that is made already
+    was held to its annotation then.
     """
     return _check_of(hint)(value, where)
 
@@ -159,7 +163,8 @@ def _check_list(kinds: Sequence[Check], fixed: bool) -> Check:
 def _check_fields(kind: Any) -> Check:
     def check(value: object, where: str) -> str:
         if not isinstance(value, dict):
-            return _unmet(where, value, "an object")
+            made = not typing.is_typeddict(kind) and isinstance(value, kind)
+            return "" if made else _unmet(where, value, "an object")
         checks, required, closed = _fields(kind)
         for name in required:
             if name not in value:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from janus_bench.errors import DataError
+from janus_bench.records import Recorded, RunRecord
 from reports.results import folder as results_folder
 from reports.results import index
 from reports.results.folder import RunStore
@@ -34,7 +36,13 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
 
 
 def rows_of(store: RunStore) -> dict[str, object]:
-    return {key: asdict(record) for key, record in RunStore.open(store.folder).records().items()}
+    return {key: plain(record) for key, record in RunStore.open(store.folder).records().items()}
+
+
+def plain(record: Recorded) -> dict[str, object]:
+    """Every field, made of plain objects."""
+    found = {each.name: getattr(record, each.name) for each in fields(RunRecord)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
 
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -66,7 +74,7 @@ def test_a_row_that_was_written_or_changed_since_is_read_from_its_file(runs, mon
     path.write_text(path.read_text().replace('"faithful"', '"modified"'))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert path.stat().st_size == status.st_size
-    runs.append(replace(runs.records()[second], status="timeout", reason="slow"))
+    runs.append(replace(RunRecord(**plain(runs.records()[second])), status="timeout", reason="slow"))
     read = reads(monkeypatch)
     found = RunStore.open(runs.folder).records()
     assert (found[first].provenance, found[second].status, found[second].attempt) == ("modified", "timeout", 2)
@@ -93,7 +101,7 @@ def _flipped(path: Path) -> None:
 def _codes_of_nothing(path: Path) -> None:
     with np.load(path) as file:
         parts = dict(file)
-    np.savez(path, **{**parts, "codes": parts["codes"] + 1000})
+    np.savez(path, **{**parts, "codes.3": parts["codes.3"] + 1000})
 
 
 def _of_another_version(path: Path) -> None:
@@ -134,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(runs, monkeypatch)
     def refuse(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(index, "write_atomically", refuse)
+    monkeypatch.setattr(index, "written_aside", refuse)
     assert len(rows_of(runs)) == 6
     assert not (runs.folder / index.FILE).exists()
 
@@ -153,6 +161,6 @@ def test_runs_that_others_have_written_since_are_found_one_by_one(runs):
     key = min(rows_of(runs))
     other = RunStore.open(runs.folder)
     assert other.records_of([key, "0" * 16]).keys() == {key}
-    again = runs.append(runs.records()[key])
+    again = runs.append(RunRecord(**plain(runs.records()[key])))
     assert other.records_of([key])[key].attempt == again.attempt == 2
     assert other.append(again).attempt == 3

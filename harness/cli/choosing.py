@@ -27,8 +27,10 @@ OF_TABLE = {
 def narrowed(table: ResultTable, datasets: str, detectors: str) -> ResultTable:
     """The table of the named datasets, as sources and targets, and of the named rows; of all, where none is named.
     UsageError for an unknown name."""
+    if not datasets and not detectors:
+        return table
     names = _known("dataset", datasets, list(table.datasets))
-    labels = _known("detector", detectors, [row.label for row in table.rows])
+    labels = _known("detector", detectors, table.labels)
     plans = []
     for plan in table.plans:
         cells = tuple(cell for cell in plan.cells if {cell.source, cell.target} <= {*names} and cell.label in labels)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.plan import Fit
-    from janus_bench.records import RunRecord
+    from janus_bench.records import Recorded
 
 
-def estimate(fits: Sequence[Fit], records: Iterable[RunRecord], jobs: int, folder: Path) -> list[str]:
+def estimate(fits: Sequence[Fit], records: Iterable[Recorded], jobs: int, folder: Path) -> list[str]:
     """Lines to be said before ``fits`` are run, ``jobs`` at a time; none where there is nothing to run.
 
     A fit is expected to take what the median fit of its detector took, with the same profile and on the same device,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets_registry.registry import OpenDataset
     from harness.plan import Plan
     from harness.runner import Result
-    from janus_bench.records import RunRecord
+    from janus_bench.records import Recorded
 
 
 def run(
@@ -216,7 +216,7 @@ def _overlaid(plan: Plan, datasets: Mapping[str, OpenDataset]) -> list[str]:
     ]
 
 
-def _changed(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
+def _changed(plan: Plan, records: Mapping[str, Recorded]) -> list[str]:
     """Detectors whose package was edited since it made runs that are reused."""
     from harness.environment import is_other_code
 
@@ -233,7 +233,7 @@ def _changed(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
     ]
 
 
-def _conclude(result: Result, records: Sequence[RunRecord], runs: Path, labels: Mapping[str, str], retry: str) -> int:
+def _conclude(result: Result, records: Sequence[Recorded], runs: Path, labels: Mapping[str, str], retry: str) -> int:
     """Say how every run of the plan stands, what to do about those that failed, and give the exit code."""
     failed = [record for record in records if record.status != "ok"]
     if result.records:

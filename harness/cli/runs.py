@@ -16,7 +16,7 @@ from harness.cli.options import DEFAULT_RUNS, ListFormat, Runs, shown_bytes
 from janus_bench import plugins
 from janus_bench.errors import DataError, UsageError, unknown
 from janus_bench.params import parse_request
-from janus_bench.records import ExpectedCell, PlanRecord, RunRecord, RunSpec, Status, canonical_json
+from janus_bench.records import ExpectedCell, PlanRecord, Recorded, RunSpec, Status, canonical_json
 from janus_bench.words import counted
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def gc(
     console.say(f"removed from {runs}: {sum(len(each.paths) for each in found)} files and folders")
 
 
-def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRecord:
+def _record(asked: str, folder: Path, records: Mapping[str, Recorded]) -> Recorded:
     """The run whose key, or whose fit's key, begins like that; UsageError unless it is one run or one fit."""
     named = [record for record in records.values() if record.key.startswith(asked)]
     named = named or [record for record in records.values() if record.fit_key.startswith(asked)]
@@ -171,7 +171,7 @@ def _record(asked: str, folder: Path, records: Mapping[str, RunRecord]) -> RunRe
     raise UsageError(f"no run {asked!r} in {folder}.{suggestion} See: janus-bench runs list --runs {folder}")
 
 
-def _now(record: RunRecord, results: Results, file: str) -> tuple[RunSpec, plugins.LoadedDetector]:
+def _now(record: Recorded, results: Results, file: str) -> tuple[RunSpec, plugins.LoadedDetector]:
     """What the plan that asked for it would make of its cell with what is installed and added now, and by what."""
     from harness.plan import DetectorChoice, Settings, make_plan
 

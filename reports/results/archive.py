@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import checksum, why, written_aside
-from janus_bench.records import SCHEMA_VERSION, RunRecord
+from janus_bench.records import SCHEMA_VERSION, Recorded
 from reports.results.folder import FOLDERS, RunStore
 
 CHECKSUMS = "SHA256SUMS"
@@ -99,7 +99,7 @@ def _check(store: RunStore) -> None:
             raise _lacking(store, record, "flows that its truth does not know")
 
 
-def _lacking(store: RunStore, record: RunRecord, what: str) -> DataError:
+def _lacking(store: RunStore, record: Recorded, what: str) -> DataError:
     """A run whose scores are not those that it was stored with."""
     where = store.folder / "scores" / f"{record.key}.parquet"
     return DataError(

@@ -20,7 +20,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -33,9 +33,21 @@ from janus_bench.errors import DataError, JanusBenchError, UsageError
 from janus_bench.files import PART, remove_left_behind, why, write_atomically
 from janus_bench.held import remove_if_dead
 from janus_bench.models import ModelAbout, write_model
-from janus_bench.records import READABLE_VERSIONS, PlanRecord, RunRecord, RunSpec, StoredPartition, declared, key_of
+from janus_bench.records import (
+    CELL,
+    READABLE_VERSIONS,
+    ExpectedCell,
+    PlanRecord,
+    Recorded,
+    RunRecord,
+    RunSpec,
+    StoredPartition,
+    declared,
+    key_of,
+)
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, regular, table_bytes
-from reports.results.index import RowIndex, is_due, stamp_of, write_index
+from reports.results.columns import ColumnsMaker
+from reports.results.index import RowFiles, RowIndex, attempt_of, is_due, row_files, write_index
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,7 +112,7 @@ class RunStore:
         """Write a row as the next attempt of its run."""
         for attempt in count(1 + self._attempts.get(record.key, 0)):
             record = replace(record, attempt=attempt)
-            if self._write(self._row(record.key, attempt), _json(asdict(record)), exclusive=True):
+            if self._write(self._row(f"{record.key}.{attempt}.json"), _json(asdict(record)), exclusive=True):
                 break
         self._attempts[record.key] = attempt
         return record
@@ -157,49 +169,50 @@ class RunStore:
         except OSError as error:
             raise DataError(f"{path}: {why(error)}: this fit left no log") from None
 
-    def records(self) -> dict[str, RunRecord]:
+    def records(self) -> dict[str, Recorded]:
         """The latest attempt of every run."""
-        index, latest = RowIndex.read(self.folder), self._latest()
-        found, lacking = {}, 0
-        for key, (_, entry) in sorted(latest.items()):
-            stamp = stamp_of(entry)  # before it is read: what changes meanwhile is another file
-            kept = None if stamp is None else index.record(entry.name, stamp)
-            lacking += kept is None
-            found[key] = stamp, kept or read_record(Path(entry.path))
-        if is_due(lacking, len(found)):
-            rows = ((latest[key][1].name, stamp, record) for key, (stamp, record) in found.items() if stamp is not None)
-            with suppress(OSError):  # it only saves time
-                write_index(self.folder, rows)
-        return {key: record for key, (_, record) in found.items()}
+        index, files = RowIndex.read(self.folder), self._row_files()
+        rows = index.rows(files)
+        of_all = list(zip(files.keys, files.names.tolist(), rows.tolist(), strict=True))
+
+        def record(key: str, name: bytes, row: int) -> Recorded:
+            return read_record(self._row(os.fsdecode(name))) if row < 0 else index.columns.record(key, row)
+
+        if not is_due(int((rows < 0).sum()), len(rows)):
+            return {key: record(key, name, row) for key, name, row in of_all}
+        maker = ColumnsMaker()
+        for key, name, row in of_all:
+            maker.add(record(key, name, row))
+        columns = maker.columns()
+        with suppress(OSError):  # it only saves time
+            write_index(self.folder, columns, files)
+        return {key: columns.record(key, row) for row, key in enumerate(files.keys)}
 
     def records_of(self, runs: Iterable[str]) -> dict[str, RunRecord]:
         """The latest attempt of those of these runs that have one: not every file is looked at."""
         found = {}
         for key in runs:
             attempt = self._attempts.get(key, 0)
-            while self._row(key, attempt + 1).exists():
+            while self._row(f"{key}.{attempt + 1}.json").exists():
                 attempt += 1
             if attempt:
                 self._attempts[key] = attempt
-                found[key] = read_record(self._row(key, attempt))
+                found[key] = read_record(self._row(f"{key}.{attempt}.json"))
         return found
 
-    def _latest(self) -> dict[str, tuple[int, os.DirEntry[str]]]:
-        """Run → its last attempt, and the file that is in."""
-        latest: dict[str, tuple[int, os.DirEntry[str]]] = {}
-        for entry in _listed(self.folder / "results"):
-            key, attempt = _attempt_of(entry.name)
-            if attempt > latest.get(key, (0, None))[0]:
-                latest[key] = attempt, entry
-        return latest
+    def _row_files(self) -> RowFiles:
+        return row_files(_listed(self.folder / "results"))
 
     @cached_property
     def _attempts(self) -> dict[str, int]:
         """Run → its last attempt that is known of; others may have written more since."""
-        return {key: attempt for key, (attempt, _) in self._latest().items()}
+        files = self._row_files()
+        return {
+            key: attempt_of(os.fsdecode(name))[1] for key, name in zip(files.keys, files.names.tolist(), strict=True)
+        }
 
-    def _row(self, key: str, attempt: int) -> Path:
-        return self.folder / "results" / f"{key}.{attempt}.json"
+    def _row(self, name: str) -> Path:
+        return self.folder / "results" / name
 
     def plans(self) -> list[PlanRecord]:
         """Every plan, in the order of their keys; ``reports.results.model`` knows which was asked for last."""
@@ -249,12 +262,6 @@ class RunStore:
         self._write(path, table_bytes(table))
 
 
-def _attempt_of(name: str) -> tuple[str, int]:
-    """A row's run and attempt, by the name of its file."""
-    key, _, attempt = name.removesuffix(".json").partition(".")
-    return key, int(attempt) if attempt.isdigit() else 0
-
-
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
@@ -263,24 +270,26 @@ def _finite(values: pl.Series) -> bool:
     return bool(values.is_finite().all())
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
+def _listed(folder: Path) -> Iterator[os.DirEntry[str]]:
     """The JSON files in it.  DataError for a folder that may not be looked into, which a glob would take for an empty
     one."""
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
+            for entry in entries:
+                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                    yield entry
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise DataError(
             f"{folder} cannot be read ({why(error)}): mend that, or name another folder with --runs"
         ) from None
 
 
-def _read(path: Path, kind: type) -> dict[str, Any]:
-    """The fields of a ``kind``."""
+def _read(path: Path, kind: type, compact: Callable[[dict[str, Any]], Any] | None = None) -> dict[str, Any]:
+    """The fields of a ``kind``; ``compact``: see ``janus_bench.stored.read_json``."""
     try:
-        fields = read_json(path)
+        fields = read_json(path, compact=compact)
         version = fields.get("schema_version") if isinstance(fields, dict) else None
         if not isinstance(version, int) or version in READABLE_VERSIONS:
             if wrong := mismatch(fields, kind):
@@ -301,19 +310,25 @@ def read_record(path: Path) -> RunRecord:
         fields.get("partition", {}), StoredPartition, "partition"
     ):
         raise _damaged(path, wrong)
-    if (fields["key"], fields["attempt"]) != _attempt_of(path.name) or key_of(declared(fields["spec"])) != fields[
-        "key"
-    ]:
+    if (fields["key"], fields["attempt"]) != attempt_of(path.name) or key_of(declared(fields["spec"])) != fields["key"]:
         raise _damaged(path, "its key is not that of its name and declaration")
     return RunRecord(**fields)
 
 
 def read_plan(path: Path) -> PlanRecord:
     """A plan's file; DataError, which says what to do, where it is damaged."""
-    plan = PlanRecord.from_json(_read(path, PlanRecord))
+    plan = PlanRecord.from_json(_read(path, PlanRecord, _cell))
     if plan.key != path.stem:
         raise _damaged(path, "what it holds is not what its name is made of")
     return plan
+
+
+def _cell(found: dict[str, Any]) -> Any:
+    """What is a cell of a plan, as one; a plan may have a hundred thousand."""
+    return found if found.keys() != _CELL or mismatch(found, ExpectedCell) else ExpectedCell.from_json(found)
+
+
+_CELL = frozenset(CELL)
 
 
 def _damaged(path: Path, what: str) -> DataError:

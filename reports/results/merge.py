@@ -13,7 +13,7 @@ import polars as pl
 from janus_bench.errors import DataError, UsageError
 from janus_bench.files import link_or_copy
 from janus_bench.held import folder_written_aside, must_be_new
-from janus_bench.records import RunRecord
+from janus_bench.records import Recorded
 from reports.results.folder import FOLDERS
 from reports.results.model import Results
 from reports.tables.fields import grouped
@@ -108,7 +108,7 @@ def _same_bytes(one: Path, other: Path) -> bool:
         return False
 
 
-def _made_by(record: RunRecord) -> str:
+def _made_by(record: Recorded) -> str:
     found = [record.environment.get(name, "") for name in ("janus-bench", "commit", "processor")]
     return ", ".join(filter(None, found)) or "version not recorded"
 
@@ -162,7 +162,7 @@ def _attempts(folder: Path) -> dict[str, list[str]]:
     return grouped((name.partition(".")[0], name) for name in names)
 
 
-def _copy_run(source: Path, staged: Path, record: RunRecord, rows: Sequence[str]) -> None:
+def _copy_run(source: Path, staged: Path, record: Recorded, rows: Sequence[str]) -> None:
     for name in rows:
         link_or_copy(source / "results" / name, staged / "results" / name)
     for name in (f"scores/{record.key}.parquet", f"logs/{record.fit_key}.log"):
@@ -173,7 +173,7 @@ def _copy_run(source: Path, staged: Path, record: RunRecord, rows: Sequence[str]
         shutil.copytree(source / "models" / record.fit_key, model, copy_function=link_or_copy)
 
 
-def _notes(records: Sequence[RunRecord]) -> list[str]:
+def _notes(records: Sequence[Recorded]) -> list[str]:
     """What a table made of these rows marks, too."""
     made = sorted({_made_by(record) for record in records})
     notes = (

@@ -8,9 +8,11 @@ scores.  Nothing is run.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -23,9 +25,10 @@ from janus_bench.records import (
     SCHEMA_VERSION,
     DatasetEntry,
     DetectorRow,
+    ExpectedCell,
     PlanRecord,
+    Recorded,
     Regime,
-    RunRecord,
     canonical_json,
 )
 from janus_bench.words import counted
@@ -60,13 +63,13 @@ class Stored(Protocol):
     @property
     def folder(self) -> Path: ...
     def plans(self) -> Sequence[PlanRecord]: ...
-    def records(self) -> Mapping[str, RunRecord]: ...
+    def records(self) -> Mapping[str, Recorded]: ...
     def scores(self, run_key: str) -> pl.DataFrame: ...
     def truth(self, data_hash: str) -> pl.DataFrame: ...
     def timeline(self, data_hash: str) -> pl.DataFrame | None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Number:
     """``reason``: why an ok run has no such number, if its score columns do not allow the aggregator."""
 
@@ -90,7 +93,7 @@ class Results:
         self.timeline = lru_cache(TRUTHS)(stored.timeline)
         self.scores = lru_cache(SCORES)(stored.scores)
         self.scored = lru_cache(SCORED)(self._scored)
-        self._numbers: dict[tuple[str, str, tuple[str, ...], str], Number] = {}
+        self._derived: dict[tuple[str, str, tuple[str, ...], str], Number] = {}
 
     @classmethod
     def open(cls, folder: str | Path, say: Say = ignore) -> Self:
@@ -173,39 +176,35 @@ class Results:
         spec = self.records[key].spec
         return scored_flows(self.scores(key), self.truth(spec["target_hash"]), spec, aggregator)
 
-    def number(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> Number:
+    def number(self, record: Recorded, metric: Metric, views: Sequence[str], aggregator: str) -> Number:
         """The mean over the views, which is one view but for ``SITE``.  As stored for the run's own aggregator; derived
-        from the scores for any other, or for a metric that is new.  Kept: numbers are small."""
+        from the scores, and kept, for any other, or for a metric that is new."""
+        names, stored = [f"{metric.name}{view}" for view in views], record.metrics
+        if aggregator == record.aggregator and all(name in stored for name in names):
+            return _number(mean_of_all([stored[name] for name in names]))
         where = (record.key, metric.name, tuple(views), aggregator)
-        if where not in self._numbers:
+        if where not in self._derived:
             try:
-                value = self._value(record, metric, views, aggregator)
-                self._numbers[where] = Number(value if value is not None and math.isfinite(value) else None)
+                self._derived[where] = _number(self._derive(record, metric, views, aggregator))
             except UsageError as error:
-                self._numbers[where] = Number(None, str(error))
-        return self._numbers[where]
+                self._derived[where] = Number(None, str(error))
+        return self._derived[where]
 
-    def _value(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> float | None:
-        names = [f"{metric.name}{view}" for view in views]
-        if aggregator == record.aggregator and all(name in record.metrics for name in names):
-            return mean_of_all([record.metrics[name] for name in names])
-        if aggregator != BEST_FIXED:
-            return self._derived(record, metric, views, aggregator)
-        # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
-        derived = [
-            self._derived(record, metric, views, f"column:{column}")
-            for column in score_columns(self.scores(record.key))
-        ]
-        return (max if metric.higher_is_better else min)(
-            [value for value in derived if value is not None], default=None
-        )
-
-    def _derived(self, record: RunRecord, metric: Metric, views: Sequence[str], aggregator: str) -> float | None:
+    def _derive(self, record: Recorded, metric: Metric, views: Sequence[str], aggregator: str) -> float | None:
+        if aggregator == BEST_FIXED:
+            # With the labels of the test: an upper bound for any single column, and marked as one wherever it is shown.
+            found = [
+                self._derive(record, metric, views, f"column:{column}")
+                for column in score_columns(self.scores(record.key))
+            ]
+            return (max if metric.higher_is_better else min)(
+                [value for value in found if value is not None], default=None
+            )
         flows = self.scored(record.key, aggregator)
-        found = compute_metrics({view: flows.view(view).evidence for view in views}, {metric.name: metric}, self.say)
-        return mean_of_all(list(found.values()))
+        numbers = compute_metrics({view: flows.view(view).evidence for view in views}, {metric.name: metric}, self.say)
+        return mean_of_all(list(numbers.values()))
 
-    def sizes(self, record: RunRecord) -> Sizes | None:
+    def sizes(self, record: Recorded) -> Sizes | None:
         """Test flows of every site under the run's partition: as stored, else counted among its scores.
 
         None where its truth knows no sites (schema version 1), and for a run without scores that does not store them.
@@ -216,6 +215,10 @@ class Results:
         if "site" not in self.truth(record.spec["target_hash"]).columns:
             return None
         return self.scored(record.key, f"column:{score_columns(self.scores(record.key))[0]}").sizes()
+
+
+def _number(value: float | None) -> Number:
+    return Number(value) if value is not None and math.isfinite(value) else _NO_NUMBER
 
 
 def _table_of(plan: PlanRecord) -> str:
@@ -255,16 +258,32 @@ class ResultTable:
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """In the order of the plans.  A baseline's run stands beside several cells and comes as often."""
-        keys = {
-            (cell.label, cell.regime, (cell.source, cell.target), cell.seed): cell.run_key
-            for plan in self.plans
-            for cell in plan.cells
-        }
+        """Row by row, a row's baseline after it.  A baseline's run stands beside several cells and comes as often."""
+        beside = ((row, row.baseline) for row in self.rows)
+        return tuple(run for both in beside for row in both if row is not None for run in row.runs)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, Regime], dict[Pair, list[Run]]]:
+        """(label, regime) → what was asked for, by cell, in the order of seeds.  Of a run that several plans ask for
+        the last one counts."""
         declared, records = self._declared, self.results.records
-        return tuple(
-            Run(self, *where, key, declared[where[0]].aggregator, records.get(key)) for where, key in keys.items()
-        )
+        pairs: dict[Pair, Pair] = {}  # one of each, for all rows
+        found: dict[tuple[str, Regime], dict[Pair, list[Run]]] = {}
+        for cell in (cell for plan in self.plans for cell in plan.cells):
+            named = cell.source, cell.target
+            runs = found.setdefault((cell.label, cell.regime), {}).setdefault(pairs.setdefault(named, named), [])
+            run = Run(self, cell, declared[cell.label].aggregator, records.get(cell.run_key))
+            place = bisect_left(runs, cell.seed, key=attrgetter("seed"))
+            if place < len(runs) and runs[place].seed == cell.seed:
+                runs[place] = run
+            else:
+                runs.insert(place, run)
+        return found
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the rows."""
+        return list(self._declared)
 
     @property
     def _declared(self) -> dict[str, DetectorRow]:
@@ -273,11 +292,7 @@ class ResultTable:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """In the order in which they were first asked for."""
-        cells: dict[tuple[str, Regime], dict[Pair, list[Run]]] = {}
-        for run in self.runs:
-            cells.setdefault((run.label, run.regime), {}).setdefault(run.pair, []).append(run)
-        for seeds in (seeds for own in cells.values() for seeds in own.values()):
-            seeds.sort(key=lambda run: run.seed)
+        cells = self._cells
         rows = []
         for label, declared in self._declared.items():
             beside = cells.get((label, "control"))
@@ -312,7 +327,7 @@ class ResultTable:
 
     @cached_property
     def sites(self) -> TableSites:
-        def number(record: RunRecord, metric: Metric, view: str) -> float | None:
+        def number(record: Recorded, metric: Metric, view: str) -> float | None:
             return self.results.number(record, metric, (view,), record.aggregator).value
 
         attempted = [run.record for run in self.runs if run.record is not None]
@@ -390,13 +405,29 @@ class Run:
     """One seed of one cell.  ``record`` is None while it has not been run."""
 
     table: ResultTable = field(repr=False)
-    label: str
-    regime: Regime
-    pair: Pair
-    seed: int
-    key: str
+    cell: ExpectedCell
     row_aggregator: str
-    record: RunRecord | None = field(repr=False)
+    record: Recorded | None = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.cell.label
+
+    @property
+    def regime(self) -> Regime:
+        return self.cell.regime
+
+    @property
+    def pair(self) -> Pair:
+        return self.cell.source, self.cell.target
+
+    @property
+    def seed(self) -> int:
+        return self.cell.seed
+
+    @property
+    def key(self) -> str:
+        return self.cell.run_key
 
     @property
     def results(self) -> Results:
@@ -411,11 +442,11 @@ class Run:
         return "not run yet" if self.record is None else self.record.reason
 
     @property
-    def ok(self) -> RunRecord | None:
+    def ok(self) -> Recorded | None:
         """Its record if it has scores."""
         return self.record if self.record is not None and self.record.status == "ok" else None
 
-    def done(self) -> RunRecord:
+    def done(self) -> Recorded:
         """The record of an ok run; DataError unless it is one."""
         if self.ok is None:
             what = f"is {self.status}: {self.reason}" if self.record else "has not been run"

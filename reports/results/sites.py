@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from janus_bench.extensions import Metric
-    from janus_bench.records import RunRecord
+    from janus_bench.records import Recorded
 
 SITE = "@site"
 ATTACKS_IN_SITE = 20
@@ -85,14 +85,14 @@ class TableSites:
 
     def __init__(
         self,
-        records: Sequence[RunRecord],
-        sizes: Callable[[RunRecord], Sizes | None],
-        number: Callable[[RunRecord, Metric, str], float | None],
+        records: Sequence[Recorded],
+        sizes: Callable[[Recorded], Sizes | None],
+        number: Callable[[Recorded, Metric, str], float | None],
     ) -> None:
         """``records``: every attempted run; ``sizes``: its test flows by site, if they are known; ``number``: a metric
         of its view."""
         self._sizes, self._number = sizes, number
-        self._partitions: dict[str, dict[tuple[object, ...], RunRecord]] = {}
+        self._partitions: dict[str, dict[tuple[object, ...], Recorded]] = {}
         for record in sorted(records, key=lambda record: record.status == "ok"):  # of a partition, an ok one stays
             drawn = tuple(record.spec.get(name) for name in DRAWN)
             self._partitions.setdefault(record.spec["target"], {})[drawn] = record

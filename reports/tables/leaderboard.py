@@ -6,12 +6,13 @@ A number that does not exist is None, never 0; a cell that failed or is not ther
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from statistics import fmean, stdev
 
 from janus_bench.errors import DataError, UsageError
-from janus_bench.records import RunRecord
+from janus_bench.records import Recorded
 from reports.results.measures import Measure
 from reports.results.model import MISSING, Number, Pair, ResultTable, Row, Run
 from reports.results.sites import FEW_SITES, SITE
@@ -131,7 +132,8 @@ def _sites(table: ResultTable, measure: Measure) -> tuple[SiteView | None, _Besi
         return None, None
     site = replace(measure, view=SITE)
     try:
-        _derive(table, site)
+        for _ in _derive(table, site):
+            pass
         return site_view(table, site), None if measure.by_site else _Beside(site, _Means.of(table, site))
     except DataError as error:  # what is asked for by name must be there, what stands beside it may be absent
         if measure.by_site:
@@ -139,19 +141,21 @@ def _sites(table: ResultTable, measure: Measure) -> tuple[SiteView | None, _Besi
         return not_at_hand(site, str(error)), _Beside(None, _Means((), (), min))
 
 
-def _derive(table: ResultTable, measure: Measure) -> list[tuple[Run, Number]]:
+def _derive(table: ResultTable, measure: Measure) -> Iterator[tuple[Run, Number]]:
     """Runs with a row, and their numbers; derives what is not stored, run by run in the order of targets, so that no
     file of scores or truth is read twice."""
-    runs = {(run.key, run.row_aggregator): run for run in table.runs if run.record is not None}
-    by_target = sorted(runs.items(), key=lambda item: (item[1].pair[1], item[0]))
-    return [(run, run.found(measure)) for _, run in by_target]
+    for _, runs in sorted(grouped((run.pair[1], run) for run in table.runs if run.record is not None).items()):
+        for _, run in sorted({(run.key, run.row_aggregator): run for run in runs}.items(), key=itemgetter(0)):
+            yield run, run.found(measure)
 
 
 def _check_aggregator(table: ResultTable, measure: Measure) -> None:
-    found = _derive(table, measure)
-    refused = [number.reason for _, number in found if number.reason]
-    if refused and not any(not run.single_score and not number.reason for run, number in found):
-        raise UsageError(refused[0])
+    refused, allowed = "", False
+    for run, number in _derive(table, measure):
+        refused = refused or number.reason
+        allowed |= not run.single_score and not number.reason
+    if refused and not allowed:
+        raise UsageError(refused)
 
 
 def _numbers(cells: Mapping[Pair, Sequence[Run]], measure: Measure | None) -> Numbers:
@@ -265,7 +269,7 @@ def _cell(
         "control": control,
         "status": status,
         "reason": reason,
-        "params": dict(records[0].spec["params"]) if records else {},
+        "params": records[0].spec["params"] if records else {},
         "aggregator": best[0].aggregator(aggregator) if best else None,
         # the partition differs from seed to seed: the fewest flows that stand behind any of the numbers
         "n_train": _fewest("n_train", records),
@@ -295,7 +299,7 @@ def _baseline_reason(baseline: Mapping[Pair, Sequence[Run]]) -> str:
     return f"{worst.status} on {worst.pair[1]}, seed {worst.seed}: {worst.reason}"
 
 
-def _fewest(name: str, records: Sequence[RunRecord]) -> int | None:
+def _fewest(name: str, records: Sequence[Recorded]) -> int | None:
     return min((count for record in records if (count := record.counts.get(name)) is not None), default=None)
 
 
@@ -316,12 +320,12 @@ def _summary_std(cells: Mapping[Pair, Sequence[Run]], numbers: Numbers, means: _
     return {name: stdev(numbers) if len(numbers) > 1 else None for name, numbers in spread.items()}
 
 
-def _cost(records: Sequence[RunRecord]) -> Cost:
+def _cost(records: Sequence[Recorded]) -> Cost:
     """fit_s and flows_per_s: the mean over fits (a fit's cells first averaged among themselves); peak_rss_mb: the
     highest."""
     fits = grouped((record.fit_key, record) for record in records)
 
-    def numbers(name: str, members: Sequence[RunRecord]) -> list[float]:
+    def numbers(name: str, members: Sequence[Recorded]) -> list[float]:
         return [value for record in members if (value := record.cost.get(name)) is not None]
 
     def mean_over_fits(name: str) -> float | None:
