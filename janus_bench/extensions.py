@@ -7,7 +7,7 @@ so that they can be listed unimported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,13 +131,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text; ``width`` in columns,
-    ``color`` allows ANSI codes; ``binary``: it returns bytes, which are only written to a file; ``records``: every
-    number that there is, in lines for programs, whatever columns are to be shown."""
+    """Turns the leaderboard document (its keys: ``reports.tables.document.Board``) into text, whole or in pieces that
+    are written as they are made; ``width`` in columns, ``color`` allows ANSI codes; ``binary``: it returns bytes, which
+    are only written to a file; ``records``: every number that there is, in lines for programs, whatever columns are to
+    be shown."""
 
     name: str
     summary: str
-    render: Callable[[Mapping[str, Any], int, bool], str | bytes]
+    render: Callable[[Mapping[str, Any], int, bool], str | bytes | Iterator[str]]
     binary: bool = False
     records: bool = False
 

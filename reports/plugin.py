@@ -1,6 +1,6 @@
 """Registers the built-in renderers the way a third-party plugin would."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -25,11 +25,11 @@ def janus_bench_renderers() -> Iterable[Renderer]:
     )
 
 
-def _of(module: str, name: str) -> Callable[[Mapping[str, Any], int, bool], str | bytes]:
+def _of(module: str, name: str) -> Callable[[Mapping[str, Any], int, bool], str | bytes | Iterator[str]]:
     """``reports.render.<module>.render_<name>``, which is not imported to list the formats."""
 
-    def render(document: Mapping[str, Any], width: int, color: bool) -> str | bytes:
-        drawn: str | bytes = getattr(import_module(f"reports.render.{module}"), f"render_{name}")(
+    def render(document: Mapping[str, Any], width: int, color: bool) -> str | bytes | Iterator[str]:
+        drawn: str | bytes | Iterator[str] = getattr(import_module(f"reports.render.{module}"), f"render_{name}")(
             document, width, color
         )
         return drawn

@@ -19,13 +19,12 @@ from harness.cli import figures, leaderboard
 from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import cell_likeness
 from reports.results.folder import RunStore
 from reports.results.model import Results
 from reports.tables.ablation import ablation_deltas, reference_label
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 SITES, SEEDS = ("plant", "home"), (1, 2)
 PAIRS = [(source, target) for source in SITES for target in SITES]
 

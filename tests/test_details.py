@@ -18,15 +18,14 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 
 from harness.cli import leaderboard
 from janus_bench.errors import UsageError
-from reports.plugin import janus_bench_renderers
 from reports.results.folder import RunStore
 from reports.results.measures import measure_of
 from reports.results.model import Results
 from reports.tables.details import THRESHOLDS
 from tests.conftest import Cli
+from tests.rendering import RENDER
 from tests.test_report import small_spec, small_store
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 SEEDS = (1, 2)
 
 

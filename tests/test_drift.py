@@ -21,7 +21,6 @@ from harness.cli import figures, leaderboard, operate
 from harness.cli import score as scoring
 from janus_bench.errors import DataError
 from protocols.splits import Draw, draw_partition
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect, day_evidence
 from reports.render.html.page import render_page
 from reports.results.model import Results
@@ -30,8 +29,8 @@ from reports.statistics.drift import _Day, _evidence, days_of
 from reports.tables.drift import day_records, day_tables
 from tests import pcap_builders as build
 from tests.conftest import Cli, shared_once
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 MONDAY = 1_700_438_400  # 2023-11-20 00:00 UTC
 DAYS, FLOWS, SHIFT = 5, 400, 2
 DATES = [f"2023-11-{20 + day}" for day in range(DAYS)]

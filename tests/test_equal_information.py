@@ -19,7 +19,6 @@ from janus_bench.errors import UsageError
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DetectorRow, PlanRecord, RunRecord
 from protocols.roles import use_of_target
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
@@ -27,8 +26,8 @@ from reports.results.measures import measure_of
 from reports.results.model import Results
 from reports.tables.leaderboard import build_leaderboard
 from tests import test_site_view as planted
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 BANK = Capabilities(inputs=frozenset({"features"}), calibrates=True, remembers=True)
 ANY = Capabilities(inputs=frozenset({"features"}), calibrates=True)
 PLAIN = Capabilities(inputs=frozenset({"features"}))

@@ -26,7 +26,6 @@ from janus_bench.errors import DataError, UsageError
 from janus_bench.quiet import ignore
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.incidents import why_not_watched
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.archive import export
@@ -36,8 +35,8 @@ from reports.results.model import Results
 from reports.statistics.incidents import _Counted
 from reports.tables.incidents import _refused
 from tests.conftest import Cli
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 SEEDS = (1, 2)
 YEARS = 40 * 365 * 86_400.0
 N, N_CAL = 900, 240

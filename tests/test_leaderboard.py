@@ -17,11 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord
-from reports.plugin import janus_bench_renderers
 from reports.render.layout import wrap_name
 from tests.planted import document as build_leaderboard
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SITES = ("site_a", "site_b")
 PAIRS = tuple((source, target) for source in SITES for target in SITES)
@@ -582,7 +581,7 @@ def test_matrices_that_nobody_would_read_are_left_out_of_a_terminal_and_that_is_
     assert "--format csv has them all" in said
     assert "source (rows) → target (columns)" not in text
     assert text.count("\n") < 100
-    assert len(RENDER["csv"](many, 100, False).split("\n")) == 20_005
+    assert len(RENDER["csv"](many, 100, False).splitlines()) == 20_005
 
 
 def test_json_has_a_cell_on_a_line() -> None:

@@ -22,7 +22,7 @@ from harness.operate.captures import benign_dataset
 from janus_bench.errors import DataError, JanusBenchError
 from janus_bench.files import written_aside
 from reports.results import index
-from reports.results.columns import ColumnsMaker
+from reports.results.columns import RowsMaker
 from reports.results.folder import RunStore
 from reports.results.index import row_files, write_index
 from reports.results.model import Results
@@ -203,7 +203,7 @@ def test_what_a_killed_reader_was_keeping_goes_when_the_next_one_keeps_it(tmp_pa
         assert len(hidden(runs)) == 3
         (table,) = Results.open(runs).tables()
         kept_statistics(table, AUROC)
-        write_index(runs, ColumnsMaker().columns(), row_files([]))
+        write_index(runs, RowsMaker().columns(), row_files([]))
         (left,) = hidden(runs)
         assert left.startswith(".fedcba")
     finally:

@@ -23,7 +23,6 @@ from harness.cli import leaderboard
 from janus_bench.extensions import BEST_FIXED
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
 from protocols.metrics import METRICS
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
@@ -32,9 +31,9 @@ from reports.results.model import Results
 from reports.statistics.intervals import leaderboard_statistics
 from reports.tables.fields import number
 from reports.tables.leaderboard import build_leaderboard
+from tests.rendering import RENDER
 
 GOLDEN = Path(__file__).parent / "golden" / "planted_results.txt"
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 AUROC = Measure(next(metric for metric in METRICS if metric.name == "auroc"))
 SITES = ("plant", "home", "voice")
 

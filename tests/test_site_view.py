@@ -20,7 +20,6 @@ from harness.cli import leaderboard
 from harness.cli.compare import compare as compare_command
 from janus_bench.errors import DataError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, RunSpec
-from reports.plugin import janus_bench_renderers
 from reports.render.html.collect import collect
 from reports.render.html.page import render_page
 from reports.results.folder import RunStore
@@ -31,8 +30,8 @@ from reports.statistics.intervals import leaderboard_statistics
 from reports.statistics.joining import joined_cells, resample_cells
 from reports.tables.leaderboard import build_leaderboard
 from tests.conftest import Cli, write_example_captures
+from tests.rendering import RENDER
 
-RENDER: dict[str, Any] = {renderer.name: renderer.render for renderer in janus_bench_renderers()}
 CALIBRATION = 40  # Flows 0 … 29 of every network calibrate, ten of each role; ten more are of none.
 
 

@@ -16,6 +16,7 @@ from reports.tables import boards
 from reports.tables.boards import BoardColumn, leaderboard_table
 from reports.tables.document import Board, BoardRow
 from reports.tables.model import Cell, Column, Table, TableRow, text_table
+from tests.rendering import whole
 from tests.test_leaderboard import planted
 
 FORMS = ("table", "markdown", "latex")
@@ -35,7 +36,7 @@ def test_an_entry_is_a_column_of_every_form(monkeypatch: pytest.MonkeyPatch) -> 
     document = planted().document()
     for renderer in janus_bench_renderers():
         if renderer.name in FORMS:
-            text = renderer.render(document, 200, False)
+            text = whole(renderer)(document, 200, False)
             assert isinstance(text, str)
             assert "releases" in text
             assert len(re.findall(r"100\dv", text)) == len(document["rows"])

@@ -317,7 +317,7 @@ def test_cells_that_a_spreadsheet_would_run_are_texts_and_numbers_stay_numbers(t
         }
         for name in names
     ]
-    lines = list(csv.DictReader(io.StringIO(render_csv({**board, "rows": rows}, 80, False), newline="")))  # type: ignore[typeddict-item]
+    lines = list(csv.DictReader(io.StringIO("".join(render_csv({**board, "rows": rows}, 80, False)), newline="")))  # type: ignore[typeddict-item]
     harmless = ["'=1+1", "'+1", "'-1+cmd|' /C calc'!A0", "'@SUM(A1)", "'\t=1", "'\\r=1"]
     assert [line["detector"] for line in lines] == harmless
     assert [line["reason"] for line in lines] == harmless

@@ -11,14 +11,14 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from janus_bench import plugins
 from janus_bench.errors import UsageError
-from janus_bench.files import remove_left_behind, why, write_atomically
+from janus_bench.files import remove_left_behind, why, written_aside
 
 LONGEST_LINE = 20_000  # Characters of what is said, several times what the longest list of names takes.
 PIPED_WIDTH = 140  # Columns when standard output is not a terminal; rich would cut tables at 80.
@@ -79,13 +79,15 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def out(text: str, *, as_json: bool = False) -> None:
-    """Data.  What standard output cannot encode becomes ``?``, or an escape in JSON (``main`` has set that)."""
-    text = visible(text if text.endswith("\n") else f"{text}\n", _COLORED if color() else _LAYOUT)
-    if as_json and "utf" not in (sys.stdout.encoding or "utf").lower():
-        text = re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
+def out(text: str | Iterable[str], *, as_json: bool = False) -> None:
+    """Data, whole or in pieces.  What standard output cannot encode becomes ``?``, or an escape in JSON (``main`` has
+    set that)."""
+    kept = _COLORED if color() else _LAYOUT
+    escaped = as_json and "utf" not in (sys.stdout.encoding or "utf").lower()
     try:
-        sys.stdout.write(text)
+        for piece in ended(text):
+            shown = visible(piece, kept)
+            sys.stdout.write(_ascii(shown) if escaped else shown)
         sys.stdout.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader has seen enough
@@ -93,6 +95,20 @@ def out(text: str, *, as_json: bool = False) -> None:
         # or what is still buffered fails again at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UsageError(f"cannot write standard output ({why(error)})") from None
+
+
+def ended(text: str | Iterable[str]) -> Iterator[str]:
+    """Its pieces, the last of which ends a line."""
+    last = ""
+    for piece in (text,) if isinstance(text, str) else text:
+        yield piece
+        last = piece or last
+    if not last.endswith("\n"):
+        yield "\n"
+
+
+def _ascii(text: str) -> str:
+    return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _said_width() -> int:
@@ -155,17 +171,20 @@ def check_place(file: Path) -> None:
         raise UsageError(f"cannot write {file} ({reason}): choose another file with -o")
 
 
-def save(file: Path, data: bytes, what: str = "") -> None:
+def save(file: Path, data: bytes | Iterable[str], what: str = "") -> None:
     """A file that was asked for with ``-o``; ``what`` is said of it after its name."""
     check_place(file)
+    pieces = (data,) if isinstance(data, bytes) else (piece.encode(errors="replace") for piece in data)
     try:
         if file.is_relative_to("/dev") or file.is_relative_to("/proc") or (file.exists() and not file.is_file()):
             # a pipe or a device is written to; anything else is replaced, once the new one is whole
-            file.write_bytes(data)
+            with file.open("wb") as opened:
+                opened.writelines(pieces)
         else:
             place = Path(os.path.realpath(file))
             remove_left_behind(place.parent, place)
-            write_atomically(file, data)
+            with written_aside(file) as opened:
+                opened.writelines(pieces)
     except OSError as error:
         raise UsageError(f"cannot write {file} ({why(error)}): choose another file with -o") from None
     say(f"wrote {file}{what}")
@@ -176,18 +195,25 @@ def retry_command() -> str:
     return shlex.join(["janus-bench", *sys.argv[1:]])
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], output: str, title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], output: str, title: str = "") -> None:
     """Rows as a table that fits the width, or as JSON objects; cells are printed literally (no markup)."""
     if output == "json":
-        out(
-            json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False),
-            as_json=True,
-        )
+        out(_json_rows(columns, rows), as_json=True)
         return
     from reports.render.listing import listing
 
     lines = listing(columns, [[visible(cell) for cell in row] for row in rows], width())
     out("\n".join([*([wrapped(visible(title))] if title else []), *lines]))
+
+
+def _json_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """As an encoder would write the whole list, row by row."""
+    start = "["
+    for row in rows:
+        shown = json.dumps(dict(zip(columns, row, strict=True)), indent=1, ensure_ascii=False).replace("\n", "\n ")
+        yield f"{start}\n {shown}"
+        start = ","
+    yield "[]" if start == "[" else "\n]"
 
 
 def wrapped(text: str) -> str:

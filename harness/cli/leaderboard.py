@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,16 +114,11 @@ def leaderboard(
     shown = console.cleaned(
         with_table(results, board, name, flows_per_day, base_rates, window=window, incidents_per_day=incidents_per_day)
     )
-    text = renderer.render(shown, console.width(), console.color() and file is None)
-    if file is None:
-        console.out(str(text), as_json=output == "json")
-    else:
-        console.save(
-            file,
-            text
-            if isinstance(text, bytes)
-            else (text if text.endswith("\n") else f"{text}\n").encode(errors="replace"),
-        )
+    drawn = renderer.render(shown, console.width(), console.color() and file is None)
+    if file is not None:
+        console.save(file, drawn if isinstance(drawn, bytes) else console.ended(drawn))
+    elif not isinstance(drawn, bytes):
+        console.out(drawn, as_json=output == "json")
 
 
 def read(runs: Path, protocol: str) -> ResultTable:
@@ -133,10 +128,11 @@ def read(runs: Path, protocol: str) -> ResultTable:
     return Results.open(runs, console.say).select(protocol)
 
 
-def show(table: ResultTable, renderer: Renderer) -> str:
+def show(table: ResultTable, renderer: Renderer) -> str | Iterator[str]:
     """What ``run`` prints at its end: the protocol's table, without intervals, which ``leaderboard`` computes."""
     shown = console.cleaned(with_table(table, _audited(table, document(table, "auroc")), table_name(table)))
-    return str(renderer.render(shown, console.width(), console.color()))
+    drawn = renderer.render(shown, console.width(), console.color())
+    return str(drawn) if isinstance(drawn, bytes) else drawn
 
 
 def _audited(table: ResultTable, board: Board) -> Board:

@@ -41,12 +41,12 @@ def show_list(
     if status and status not in (known := (*get_args(Status), MISSING)):
         raise unknown("status", status, known)
     asked = {run.key: run for table in Results.open(runs, console.say).tables() for run in table.runs}
-    rows = [
-        (run.key, run.label, run.regime, _cell(run), str(run.seed), run.status, "" if run.ok else run.reason)
-        for run in asked.values()
-        if status in ("", run.status)
-    ]
-    if rows or output == "json":
+    chosen = [run for run in asked.values() if status in ("", run.status)]
+    if chosen or output == "json":
+        rows = (
+            (run.key, run.label, run.regime, _cell(run), str(run.seed), run.status, "" if run.ok else run.reason)
+            for run in chosen
+        )
         console.table(("key", "detector", "regime", "cell", "seed", "status", "reason"), rows, output)
     else:
         console.say(f"no run in {runs} is {status}" if status else f"no run in {runs}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reports.render.latex import latex_tables
 from reports.render.listing import listing, wrapped_text
-from reports.render.text import csv_text, escape, markdown_table
+from reports.render.text import csv_lines, escape, markdown_table
 from reports.tables.comparison import comparison_records, comparison_tables, heading
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ def comparison_csv(document: Comparison) -> str:
     """A line per cell and per mean; an empty field where there is no number."""
     records = comparison_records(document)
     columns = list(dict.fromkeys(name for record in records for name in record))
-    return csv_text(columns, [[record.get(name) for name in columns] for record in records])
+    return "".join(csv_lines(columns, ([record.get(name) for name in columns] for record in records)))

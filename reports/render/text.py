@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from reports.tables.boards import has_numbers, leaderboard_table, matrix_table, parts_table
@@ -23,9 +24,9 @@ OF_CELL = tuple(BoardCell.__annotations__)
 OF_SITE = ("site_summary", "control_site_summary", "macro_summary")
 
 
-def render_json(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  the signature of every renderer
+def render_json(document: Board, width: int, color: bool) -> Iterator[str]:  # noqa: ARG001  the signature of every renderer
     """The document itself, a cell of a row on a line: an encoder that indents everything takes as long as all else."""
-    return "".join(_laid_out(document, LEVELS))
+    return _laid_out(document, LEVELS)
 
 
 def _laid_out(value: object, levels: int, indent: str = "") -> Iterator[str]:
@@ -43,7 +44,7 @@ def _laid_out(value: object, levels: int, indent: str = "") -> Iterator[str]:
     yield f"\n{indent}{end}"
 
 
-def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
+def tidy(document: Board) -> tuple[list[str], Iterator[list[Any]]]:
     """Columns and lines of the tidy forms: one line per cell, or per record of the document's details; every setting
     repeated on it.
 
@@ -53,22 +54,24 @@ def tidy(document: Board) -> tuple[list[str], list[list[Any]]]:
     if "details" in document:
         records = document["details"]["records"]
         columns = list(dict.fromkeys(name for record in records for name in record))
-        return [*SETTINGS, "table", *columns], [
+        return [*SETTINGS, "table", *columns], (
             [*settings, document["details"]["table"], *_values(record, columns)] for record in records
-        ]
+        )
     of_means = [f"{name}{number}" for name in MEANS for number in ("", *(f"_{number}" for number in OF_INTERVAL))]
     first = document["rows"][0]
     of_row = [*OF_ROW, *(["target_use"] if "target_use" in first else [])]
     of_site = [part for part in OF_SITE if part in first]
     of_means += [f"{part.removesuffix('_summary')}_{name}" for part in of_site for name in MEANS]
     of_cell = [name for name in OF_CELL if name in first["cells"][0]]
-    lines = []
-    for row in document["rows"]:
-        parts: Mapping[str, Any] = row
-        inside = [parts[part][name] for part in of_site for name in MEANS]
-        start = [*settings, *_values(row, of_row), *_means(row), *inside]
-        lines += [[*start, *_values(cell, of_cell)] for cell in row["cells"]]
-    return [*SETTINGS, *of_row, *of_means, *of_cell], lines
+
+    def lines() -> Iterator[list[Any]]:
+        for row in document["rows"]:
+            parts: Mapping[str, Any] = row
+            inside = [parts[part][name] for part in of_site for name in MEANS]
+            start = [*settings, *_values(row, of_row), *_means(row), *inside]
+            yield from ([*start, *_values(cell, of_cell)] for cell in row["cells"])
+
+    return [*SETTINGS, *of_row, *of_means, *of_cell], lines()
 
 
 def _values(part: Mapping[str, object], names: Sequence[str]) -> list[object]:
@@ -84,18 +87,20 @@ def _means(row: BoardRow) -> list[object]:
     return found
 
 
-def render_csv(document: Board, width: int, color: bool) -> str:  # noqa: ARG001  see render_json
+def render_csv(document: Board, width: int, color: bool) -> Iterator[str]:  # noqa: ARG001  see render_json
     """The tidy form in full precision; a number that does not exist is an empty field; params as JSON."""
-    return csv_text(*tidy(document))
+    return csv_lines(*tidy(document))
 
 
-def csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """No cell is one that a spreadsheet would run."""
+def csv_lines(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """With their ends.  No cell is one that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_field(value) for value in line] for line in lines)
-    return text.getvalue().rstrip("\n")
+    for line in chain([columns], lines):
+        writer.writerow([_field(value) for value in line])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
 
 
 def render_parquet(document: Board, width: int, color: bool) -> bytes:
@@ -105,8 +110,10 @@ def render_parquet(document: Board, width: int, color: bool) -> bytes:
     import pyarrow.parquet as pq
 
     columns, lines = tidy(document)
-    values = {name: [_params(line[place]) for line in lines] for place, name in enumerate(columns)}
-    table = pa.table(values).replace_schema_metadata({"janus-bench": render_json(document, width, color)})
+    rows = [[_params(value) for value in line] for line in lines]
+    values = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    whole = "".join(render_json(document, width, color))
+    table = pa.table(values).replace_schema_metadata({"janus-bench": whole})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())

@@ -33,7 +33,7 @@ WHOLE = tuple(each.name for each in fields(RunRecord) if each.name not in (*NUMB
 Parts = Mapping[str, "NDArray[Any]"]
 
 
-class Columns:
+class RowColumns:
     """Rows by columns, each of which is fetched from ``parts`` when it is first asked for, and kept.
 
     ValueError, KeyError, TypeError or AttributeError for parts that hold no such thing; whether every column is whole
@@ -107,11 +107,11 @@ class Columns:
 
 
 class KeptRecord:
-    """A row of ``Columns``: what a ``RunRecord`` says, without holding it."""
+    """A row of ``RowColumns``: what a ``RunRecord`` says, without holding it."""
 
     __slots__ = ("_columns", "_row", "key")
 
-    def __init__(self, columns: Columns, key: str, row: int) -> None:
+    def __init__(self, columns: RowColumns, key: str, row: int) -> None:
         self._columns, self.key, self._row = columns, key, row
 
     def __repr__(self) -> str:
@@ -187,7 +187,7 @@ class _Fields(Mapping[str, Any]):
 
     __slots__ = ("_columns", "_row")
 
-    def __init__(self, columns: Columns, row: int) -> None:
+    def __init__(self, columns: RowColumns, row: int) -> None:
         self._columns, self._row = columns, row
 
     def __getitem__(self, name: str) -> Any:
@@ -216,7 +216,7 @@ class _Numbers(Mapping[str, float | None]):
 
     __slots__ = ("_columns", "_kind", "_row")
 
-    def __init__(self, columns: Columns, kind: str, row: int) -> None:
+    def __init__(self, columns: RowColumns, kind: str, row: int) -> None:
         self._columns, self._kind, self._row = columns, kind, row
 
     def __getitem__(self, name: str) -> float | None:
@@ -243,7 +243,7 @@ class _Numbers(Mapping[str, float | None]):
         return dict, (dict(self),)
 
 
-class ColumnsMaker:
+class RowsMaker:
     """Takes rows one by one and holds none of them."""
 
     def __init__(self) -> None:
@@ -263,7 +263,7 @@ class ColumnsMaker:
                 numbers.append(math.nan if number is None else number)
         self._rows += 1
 
-    def columns(self) -> Columns:
+    def columns(self) -> RowColumns:
         """Of the rows that were added."""
         import numpy as np
 
@@ -276,7 +276,7 @@ class ColumnsMaker:
         for place, numbers in enumerate(self._numbers.values()):
             _fill(numbers, math.inf, self._rows)
             parts[f"numbers.{place}"] = np.array(numbers, np.float64)
-        return Columns(parts)
+        return RowColumns(parts)
 
 
 class _Coded:

@@ -46,7 +46,7 @@ from janus_bench.records import (
     key_of,
 )
 from janus_bench.stored import Unreadable, mismatch, read_json, read_table, regular, table_bytes
-from reports.results.columns import ColumnsMaker
+from reports.results.columns import RowsMaker
 from reports.results.index import RowFiles, RowIndex, attempt_of, is_due, row_files, write_index
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class RunStore:
 
         if not is_due(int((rows < 0).sum()), len(rows)):
             return {key: record(key, name, row) for key, name, row in of_all}
-        maker = ColumnsMaker()
+        maker = RowsMaker()
         for key, name, row in of_all:
             maker.add(record(key, name, row))
         columns = maker.columns()

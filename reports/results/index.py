@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from janus_bench.files import remove_left_behind, written_aside
 from janus_bench.stored import regular
-from reports.results.columns import Columns
+from reports.results.columns import RowColumns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +88,7 @@ def _stamp_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
 class RowIndex:
     """The file, read.  An empty one stands for a file that is not there or cannot be used."""
 
-    def __init__(self, columns: Columns | None = None, files: Any = None, stamps: Any = None) -> None:
+    def __init__(self, columns: RowColumns | None = None, files: Any = None, stamps: Any = None) -> None:
         self._columns, self._files, self._stamps = columns, files, stamps
 
     @classmethod
@@ -99,7 +99,7 @@ class RowIndex:
             regular(folder / FILE)
             # it stays open, for columns are read when they are asked for; whose parts have checksums
             parts = np.load(folder / FILE, allow_pickle=False)
-            columns, files, stamps = Columns(parts), parts["files"], parts["stamps"]
+            columns, files, stamps = RowColumns(parts), parts["files"], parts["stamps"]
             columns.check()
             if files.dtype.kind != "S" or files.shape != (len(columns),) or stamps.shape != (len(columns), 3):
                 return cls()
@@ -108,7 +108,7 @@ class RowIndex:
             return cls()
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> RowColumns:
         """KeyError from an empty one."""
         if self._columns is None:
             raise KeyError(FILE)
@@ -132,7 +132,7 @@ def is_due(lacking: int, rows: int) -> bool:
     return lacking >= max(FEWEST, rows / SHARE)
 
 
-def write_index(folder: Path, columns: Columns, files: RowFiles) -> None:
+def write_index(folder: Path, columns: RowColumns, files: RowFiles) -> None:
     """Keep these rows, which are in these files.  OSError where that cannot be written."""
     import numpy as np
 
