@@ -16,6 +16,7 @@ from janus_bench.records import Recorded, RunRecord
 from reports.results import folder as results_folder
 from reports.results import index
 from reports.results.folder import RunStore
+from reports.results.index import RowIndex, row_files
 from tests.test_run_store import RECORD, SPEC
 
 NUMBERS = ({"auroc": 0.5, "auroc@2+": None}, {"auroc": 1, "auroc@site=lab": 0.1 + 0.2}, {})
@@ -164,3 +165,24 @@ def test_runs_that_others_have_written_since_are_found_one_by_one(runs):
     again = runs.append(RunRecord(**plain(runs.records()[key])))
     assert other.records_of([key])[key].attempt == again.attempt == 2
     assert other.append(again).attempt == 3
+
+
+def test_a_file_that_is_gone_or_has_another_name_has_no_row(runs):
+    keys = sorted(rows_of(runs))
+    found = RowIndex.read(runs.folder)
+    files = row_files(os.scandir(runs.folder / "results"))
+    assert found.rows(files).tolist() == list(range(len(keys)))
+    files.stamps[2] = index.UNKNOWN
+    found._stamps[2] = index.UNKNOWN
+    assert found.rows(files).tolist() == [0, 1, -1, 3, 4, 5]
+    files.names[4] = f"{keys[4]}.0.json".encode()
+    assert found.rows(files).tolist() == [0, 1, -1, 3, -1, 5]
+
+
+def test_of_a_run_s_attempts_the_last_counts_as_a_number(runs):
+    key = min(rows_of(runs))
+    for attempt in (2, 9, 10):
+        (runs.folder / "results" / f"{key}.{attempt}.json").touch()
+    files = row_files(os.scandir(runs.folder / "results"))
+    assert files.keys == sorted(files.keys)
+    assert files.names[files.keys.index(key)] == f"{key}.10.json".encode()

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from janus_bench.records import DetectorRow, ExpectedCell, PlanRecord, RunRecord
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, key_of
 from protocols.plugin import janus_bench_protocols
 from protocols.roles import aggregator_role
 from reports.results import model
@@ -169,3 +169,25 @@ def test_a_run_knows_its_declaration(tmp_path: Path) -> None:
     assert run.done().spec == asdict(run_spec("good", "alpha", "beta", 1))
     assert run.pair == ("alpha", "beta")
     assert table.row("good").baseline is None
+
+
+def test_of_a_cell_that_several_plans_ask_for_the_last_counts_and_seeds_are_in_order(tmp_path: Path) -> None:
+    """A later version of a detector makes other runs of the same cells."""
+    store = RunStore(write_folder(tmp_path / "runs", ("good",)))
+    (plan,) = store.plans()
+    pair = plan.cells[0].source, plan.cells[0].target
+    (first, *_) = (cell for cell in plan.cells if (cell.source, cell.target) == pair)
+    asked = [replace(first, seed=seed, run_key=f"old {seed}") for seed in (9, 3, 7)]
+    again = replace(plan, cells=(replace(first, seed=3, run_key="new 3"),))
+    (row,) = Results(store).table([replace(plan, cells=tuple(asked)), again]).rows
+    assert [(run.seed, run.key) for run in row.cells[pair]] == [(3, "new 3"), (7, "old 7"), (9, "old 9")]
+
+
+def test_a_plan_s_key_is_the_hash_of_what_is_stored_whatever_its_names_are(tmp_path: Path) -> None:
+    named = '"cells":[]'
+    cells = tuple(ExpectedCell(named, "transfer", "cells", "é", seed, f"k{seed}") for seed in range(3))
+    for some in (cells, ()):
+        plan = PlanRecord(named, "quick", "grouped", named, (1,), {"cells": DatasetEntry(named)}, {}, some, made="now")
+        stored = plan.to_json()
+        del stored["made"]
+        assert plan.key == key_of(stored)

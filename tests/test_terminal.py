@@ -392,3 +392,25 @@ def test_what_is_said_is_wrapped_on_a_terminal_and_left_alone_in_a_pipe(monkeypa
     monkeypatch.delenv("COLUMNS")
     console.say(note)  # a terminal whose width nobody knows
     assert stream.getvalue().endswith("12 of them\n")
+
+
+def test_rows_as_json_are_written_one_by_one_as_an_encoder_writes_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    for rows in ([], [("a", "b")], [("a", 'line\nand " quote'), ("\u00e9", "\\")]):
+        console.table(("one", "two"), iter(rows), "json")
+        expected = [dict(zip(("one", "two"), row, strict=True)) for row in rows]
+        assert capsys.readouterr().out == json.dumps(expected, indent=1, ensure_ascii=False) + "\n"
+
+
+def test_text_in_pieces_ends_a_line_once_on_the_screen_and_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pieces, whole in (
+        ((), "\n"),
+        (("a", ""), "a\n"),
+        (("a\n", "b\n"), "a\nb\n"),
+        (("a\n", "\u2028", ""), "a\n\u2028\n"),
+    ):
+        console.out(iter(pieces))
+        assert capsys.readouterr().out == whole.replace("\u2028", "\\u2028")
+        console.save(tmp_path / "file", console.ended(iter(pieces)))
+        assert (tmp_path / "file").read_text() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from janus_bench import plugins
 from janus_bench.errors import unknown
@@ -26,7 +27,7 @@ class Measure:
     view: str = ""
     aggregator: str | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.metric.name}{self.view}"
 
