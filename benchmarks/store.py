@@ -25,15 +25,16 @@ from janus_bench.ragged import starts_of
 
 AT_A_TIME = 1 << 14
 STEP = """
-import resource, sys, time
+import os, sys, time
 from pathlib import Path
 import numpy as np, polars
 from datasets_registry.store import FlowStore
+from harness.environment import peak_resident
 from janus_bench.ragged import starts_of
 started = time.perf_counter()
 store = FlowStore.open(Path(sys.argv[1]))
 opened = time.perf_counter() - started
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_resident(os.getpid())
 inputs = frozenset(sys.argv[3].split("+"))
 ids = np.arange(store.n_flows)
 if sys.argv[2] == "sample":
@@ -41,7 +42,7 @@ if sys.argv[2] == "sample":
 started = time.perf_counter()
 n = sum(len(batch) for batch in store.blocks(ids, inputs)) if sys.argv[2] != "open" else 0
 seconds = time.perf_counter() - started
-grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+grown = (peak_resident(os.getpid()) - before) / 2**20
 print(f"open {opened:.3f} s; {sys.argv[2]} {'+'.join(sorted(inputs))}: {n} flows in {seconds:.2f} s,", end=" ")
 print(f"memory grew by {grown:.0f} MB")
 """

@@ -204,9 +204,11 @@ class ExpectedCell:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """A name is kept once, however many cells have it.  TypeError or KeyError for what is no cell."""
+        """A text is kept once, however many cells have it, as many have a control's key.  TypeError or KeyError for
+        what is no cell."""
         names: dict[str, Any] = {name: sys.intern(stored[name]) for name in ("label", "regime", "source", "target")}
-        return cls(**names, seed=stored["seed"], run_key=stored["run_key"])
+        key = sys.intern(stored["run_key"]) if stored["regime"] == "control" else stored["run_key"]
+        return cls(**names, seed=stored["seed"], run_key=key)
 
 
 CELL = tuple(each.name for each in fields(ExpectedCell))

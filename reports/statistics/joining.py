@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from janus_bench.errors import UsageError
 from janus_bench.extensions import Metric, TestScores
 from janus_bench.quiet import ignore
-from reports.results.evidence import only
+from reports.results.evidence import ScoredFlows, only
 from reports.results.measures import Measure
 from reports.results.model import MISSING, Pair, Row
 from reports.statistics.bootstrap import CellScores, Resampled, resample
@@ -50,21 +51,36 @@ def joined_cells(
     """Every cell under every seed; ``progress`` gets the fraction read.  UsageError if the rows were tested on
     different flows.
 
-    Read target by target, so that each truth is read once.
+    Read target by target, so that each truth is read once, and there seed by seed, so that the scores of a control are,
+    which stands beside the cells of every source.
     """
+
+    def target_and_seed(where: tuple[Pair, int]) -> tuple[str, int]:
+        return where[0][1], where[1]
+
     wanted = [(pair, seed) for pair in pairs for seed in seeds]
-    found = {}
-    for place, (pair, seed) in enumerate(sorted(wanted, key=lambda where: where[0][1])):
-        progress(place / len(wanted))
-        found[pair, seed] = _joined(rows, pair, seed, measure)
+    found: dict[tuple[Pair, int], Joined] = {}
+    for _, group in groupby(sorted(wanted, key=target_and_seed), target_and_seed):
+        controls: dict[tuple[str, str], ScoredFlows] = {}
+        for pair, seed in group:
+            progress(len(found) / len(wanted))
+            found[pair, seed] = _joined(rows, pair, seed, measure, controls)
     return [found[where] for where in wanted]
 
 
-def _joined(rows: Sequence[Row], pair: Pair, seed: int, measure: Measure) -> Joined:
+def _joined(
+    rows: Sequence[Row], pair: Pair, seed: int, measure: Measure, controls: dict[tuple[str, str], ScoredFlows]
+) -> Joined:
+    """``controls``: the flows of those that were read for another source, by run and aggregator."""
     scored = []
     views = rows[0].asked(pair, seed).table.views(measure, pair[1])
     for row in rows:
-        scored.append(row.asked(pair, seed).scored(measure.aggregator).views(views))
+        run = row.asked(pair, seed)
+        which = run.key, run.aggregator(measure.aggregator)
+        flows = controls.get(which) or run.scored(measure.aggregator).views(views)
+        if run.regime == "control":
+            controls[which] = flows
+        scored.append(flows)
         if not np.array_equal(scored[0].flow, scored[-1].flow):
             raise UsageError(
                 f"{rows[0].name} and {row.name} were tested on different flows of {pair[1]} (seed {seed}): run "
