@@ -61,6 +61,8 @@ def test_rows_by_columns_are_the_rows(rows: list[RunRecord]) -> None:
     for place, row in enumerate(rows):
         found, expected = plain(columns.record(row.key, place)), plain(row)
         assert found == expected
+        assert columns.record(row.key, place) == row
+        assert columns.record(row.key, place) != replace(row, attempt=row.attempt + 1)
         assert json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)  # where true is not 1
 
 

@@ -117,6 +117,12 @@ class KeptRecord:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key!r}, {self.status!r})"
 
+    def __eq__(self, other: object) -> bool:
+        """As ``RunRecord`` has it: every field."""
+        if not isinstance(other, KeptRecord | RunRecord):
+            return NotImplemented
+        return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(RunRecord))
+
     @property
     def spec(self) -> Mapping[str, Any]:
         return _Fields(self._columns, self._row)
