@@ -330,8 +330,8 @@ class ResultTable:
         def number(record: Recorded, metric: Metric, view: str) -> float | None:
             return self.results.number(record, metric, (view,), record.aggregator).value
 
-        attempted = [run.record for run in self.runs if run.record is not None]
-        return TableSites(attempted, self.results.sizes, number)
+        attempted = {run.key: run.record for run in self.runs if run.record is not None}
+        return TableSites(list(attempted.values()), self.results.sizes, number)
 
     def row(self, label: str) -> Row:
         """UsageError if there is none."""
