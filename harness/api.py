@@ -224,17 +224,20 @@ def _flows(file: Path) -> pl.DataFrame:
     """A table of what ``score --format jsonl`` wrote; bytes and packets of both ways are columns of their own."""
     import polars as pl
 
-    from harness.operate.alerts import FlowRecord
+    from harness.operate.alerts import EPOCH, FlowRecord
+    from harness.operate.formats import FORMATS
 
+    # a made-up flow, so that a table without any has the same columns
+    one = FlowRecord(
+        True, 0.0, 0.0, 0.0, EPOCH, EPOCH, "", 0, "", 0, 0, (0, 0), (0, 0), (0, 0), "", ("",), detector="", capture=""
+    )
     lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
+    for text in [FORMATS["jsonl"].line(one), *file.read_text(encoding="utf-8").splitlines()]:
         line = json.loads(text)
         for both in ("packets", "bytes"):
             line |= {f"{both}_{way}": number for way, number in line.pop(both).items()}
         lines.append(line)
-    if not lines:
-        return pl.DataFrame(schema=list(FlowRecord.__annotations__))
-    table = pl.DataFrame(lines, infer_schema_length=None)
+    table = pl.DataFrame(lines, infer_schema_length=None).slice(1)
     return table.with_columns(pl.col("first", "last").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_zone="UTC"))
 
 

@@ -42,7 +42,7 @@ def check_apart(target: str, tell: Callable[[str, float], None]) -> tuple[list[C
 
 def _checked(target: str, folder: Path, tell: Callable[[str, float], None]) -> tuple[list[CheckResult], str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, target],
+        [sys.executable, "-P", "-c", CHILD, target],  # as fits are: nothing is imported from where the author stands
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

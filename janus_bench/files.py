@@ -61,11 +61,15 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
     """A new file beside ``path`` that is flushed to the disk and takes its place, with its permissions, when the block
     ends well.
 
-    Otherwise ``path`` is what it was before, and nothing is left beside it.  Where ``path`` is a link, the file that it
-    leads to is replaced. OSError, its ``filename`` being ``path``, where it cannot be written (disk full, no such
-    folder, no permission); with ``exclusive`` FileExistsError for one that is taken.
+    Otherwise ``path`` is what it was before, and nothing is left beside it.  A link in its place is replaced, not what
+    it leads to: a folder from elsewhere may have one that leads to anything.  OSError, its ``filename`` being ``path``,
+    where it cannot be written (disk full, no such folder, no permission); with ``exclusive`` FileExistsError for one
+    that is taken.
     """
-    place = Path(os.path.realpath(path))  # not resolve(): a link to itself is replaced as well
+    place, before = Path(path), 0o644
+    with suppress(OSError):
+        if stat.S_ISREG((found := place.lstat()).st_mode):
+            before = stat.S_IMODE(found.st_mode)
     # named before it is made: an interrupt between the two would leave it
     temporary = place.with_name(f"{_beside(place)}{secrets.token_hex(6)}{PART}")
     try:
@@ -74,7 +78,7 @@ def written_aside(path: Path, exclusive: bool = False) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             # a temporary file is its owner's alone
-            temporary.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644)
+            temporary.chmod(before)
             if exclusive:
                 os.link(temporary, place)
             else:

@@ -44,7 +44,9 @@ def read_json(path: Path, hint: Any = Any, compact: Callable[[dict[str, Any]], A
     """
     try:
         regular(path)
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, object_hook=compact)
+        text = path.read_text(encoding="utf-8")
+        floats = _finite if _MAY_BE_INFINITE.search(text) else None
+        value = json.loads(text, parse_constant=_no_number, parse_float=floats, object_hook=compact)
     except Unreadable:
         raise
     except RecursionError:
@@ -225,6 +227,15 @@ def _unmet(where: str, value: object, expected: str) -> str:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+_MAY_BE_INFINITE = re.compile(r"[eE]\+?\d{3}|\d{300}")  # Python reads 1e999 as infinity.
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        _no_number(text)
+    return float(text)
 
 
 def read_array(path: Path, *, mapped: bool = True) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 import janus_bench
+from harness import api
 from harness.executors import Outcome
 from harness.executors.local import LocalExecutor
 from janus_bench import DataError, JanusBenchError, UsageError
@@ -145,6 +146,9 @@ def test_captures_are_fitted_on_and_scored(home: Path, tmp_path: Path, monkeypat
     assert 0 < len(alerts) < 840
     assert alerts["first"].dtype == pl.Datetime("us", "UTC")
     assert (everything["packets_sent"] >= 1).all()
+    (tmp_path / "none.jsonl").touch()
+    none = api._flows(tmp_path / "none.jsonl")
+    assert (len(none), none.schema) == (0, alerts.schema)
     with pytest.raises(DataError, match=r"none: no such file or folder"):
         janus_bench.score(model, tmp_path / "none")
     for options, words in (

@@ -163,3 +163,14 @@ def test_a_plugin_with_such_a_default_is_left_out_of_a_group(monkeypatch: pytest
     Bad.Params = Params
     with pytest.raises(PluginError, match="the default of parameter a, nan, does not fit into JSON"):
         plugins.describe_detector("bad", Bad)
+
+
+def test_a_file_is_checked_as_it_is_run_without_the_folder_where_its_author_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = mine(tmp_path)
+    file.write_text("import beside_it\n" + file.read_text())
+    (tmp_path / "beside_it.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="without its folder: install beside_it"):
+        checked(file)

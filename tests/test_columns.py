@@ -56,7 +56,6 @@ def test_rows_by_columns_are_the_rows(rows: list[RunRecord]) -> None:
     for row in rows:
         maker.add(row)
     columns = maker.columns()
-    columns.check()
     assert len(columns) == len(rows)
     for place, row in enumerate(rows):
         found, expected = plain(columns.record(row.key, place)), plain(row)

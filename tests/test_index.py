@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,3 +188,120 @@ def test_of_a_run_s_attempts_the_last_counts_as_a_number(runs):
     files = row_files(os.scandir(runs.folder / "results"))
     assert files.keys == sorted(files.keys)
     assert files.names[files.keys.index(key)] == f"{key}.10.json".encode()
+
+
+def _linked(path: Path) -> None:
+    (path.parent.parent / "precious").write_text("mine")
+    path.unlink()
+    path.symlink_to(path.parent.parent / "precious")
+
+
+def test_what_a_link_in_the_place_of_the_index_leads_to_is_left_alone(runs):
+    whole, path = rows_of(runs), runs.folder / index.FILE
+    _linked(path)
+    assert rows_of(runs) == whole
+    assert (runs.folder.parent / "precious").read_text() == "mine"
+    assert not path.is_symlink()
+
+
+def _parts(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _directory_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.find(b"PK\x01\x02") + 8] ^= 1
+    path.write_bytes(data)
+
+
+def _an_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.arange(5))
+
+
+def _nested(path: Path) -> None:
+    np.savez(path, **{**_parts(path), "about": np.frombuffer(b"[" * 200_000, np.uint8)})
+
+
+def _endless(path: Path) -> None:
+    parts = _parts(path)
+    about = parts["about"].tobytes().replace(b'"rows": 6', b'"rows": 1e999')
+    np.savez(path, **{**parts, "about": np.frombuffer(about, np.uint8)})
+
+
+def _compressed(path: Path) -> None:
+    np.savez_compressed(path, **_parts(path))
+    data = bytearray(path.read_bytes())
+    data[200:260] = bytes(60)
+    path.write_bytes(data)
+
+
+def _records(path: Path) -> None:
+    np.savez(path, **{**_parts(path), "stamps": np.zeros((6, 3), "V8")})
+
+
+def _of_other_types(path: Path) -> None:
+    """Every value of a field that is a text a number."""
+    parts = _parts(path)
+    about = json.loads(parts["about"].tobytes())
+    place = about["fields"].index(["", "status"])
+    values = np.frombuffer(json.dumps([5] * len(json.loads(parts[f"values.{place}"].tobytes()))).encode(), np.uint8)
+    np.savez(path, **{**parts, f"values.{place}": values})
+
+
+def _without_targets(path: Path) -> None:
+    parts = _parts(path)
+    place = json.loads(parts["about"].tobytes())["fields"].index(["spec", "target"])
+    np.savez(path, **{**parts, f"codes.{place}": np.full(6, -1, np.int32)})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_directory_bit, _an_array, _nested, _endless, _compressed, _records, _of_other_types, _without_targets],
+)
+def test_no_damage_of_an_index_is_more_than_lost_time(runs, damage, monkeypatch):
+    whole = rows_of(runs)
+    damage(runs.folder / index.FILE)
+    read = reads(monkeypatch)
+    assert rows_of(runs) == whole
+    assert len(read) == 6
+
+
+def test_an_index_that_is_written_over_while_it_is_open_is_a_line(runs):
+    rows_of(runs)
+    (record, *_) = RunStore.open(runs.folder).records().values()
+    path = runs.folder / index.FILE
+    with path.open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(DataError, match="changed while it was read"):
+        str(record.status)
+
+
+def test_names_that_no_row_has_are_no_rows(runs):
+    whole = rows_of(runs)
+    key = min(whole)
+    for name in ("notes.²", f"{key}.②", f"{key}.01", f"{key}.0", f"{key}.", "x"):
+        (runs.folder / "results" / f"{name}.json").touch()
+    assert rows_of(runs) == whole
+
+
+def test_numbers_of_files_may_be_of_64_bits():
+    """As some file systems give them."""
+    entries = [
+        SimpleNamespace(
+            name=f"{number}.1.json",
+            stat=lambda number=number: SimpleNamespace(st_ino=2**64 - number, st_size=5, st_ctime_ns=number),
+        )
+        for number in (1, 2)
+    ]
+    assert row_files(entries).stamps.tolist() == [[2**63 - number, 5, number] for number in (1, 2)]
+
+
+def test_a_kept_row_can_be_copied_and_sent(runs):
+    rows_of(runs)
+    found = RunStore.open(runs.folder).records()
+    for record in found.values():
+        copied = pickle.loads(pickle.dumps(record))
+        assert isinstance(copied, RunRecord)
+        assert copied == record

@@ -289,6 +289,8 @@ def test_flows_in_no_part_are_counted(tmp_path, capsys):
 def test_hashed_addresses_tell_who_is_the_same_and_nothing_else(network, scan, capsys):
     scored(network / "model", scan, form="jsonl", everything=True, hash_addresses="a key")
     plain, hashed = objects((network / "scan.jsonl").read_text()), objects(capsys.readouterr().out)
+    with pytest.raises(UsageError, match="is no key, so that addresses would be in clear"):
+        scored(network / "model", scan, hash_addresses="")
     names = {(row["src_ip"], one["src_ip"]) for row, one in zip(plain, hashed, strict=True)}
     assert len(names) == len({row["src_ip"] for row in plain}) == len({one["src_ip"] for one in hashed})
     key = hashlib.sha256(b"a key").digest()

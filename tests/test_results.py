@@ -12,7 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, key_of
+from harness.cli import runs
+from harness.cli.choosing import check_results
+from janus_bench.errors import UsageError
+from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, declared, key_of
 from protocols.plugin import janus_bench_protocols
 from protocols.roles import aggregator_role
 from reports.results import model
@@ -90,12 +93,12 @@ def test_versions_are_read_side_by_side_and_never_in_one_table(tmp_path: Path, m
 def test_a_plan_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     """Version 2 stores the parts of a row; version 1 has them in its label alone, and keeps the key that it had without
     them."""
-    cells = (ExpectedCell("d[a=1] · v", "transfer", "x", "x", 1, "k"),)
+    cells, entry = (ExpectedCell("d[a=1] · v", "transfer", "x", "x", 1, "k"),), DatasetEntry("0")
     row = DetectorRow("d", detector="d[a=1]", variant="v", params={"a": "1"})
     for version in (1, 2):
         store = RunStore.create(tmp_path / str(version))
         plan = PlanRecord(
-            "cross", "quick", "grouped", "target_benign", (1,), {}, {"d[a=1] · v": row}, cells, schema_version=version
+            "cross", "quick", "grouped", "target_benign", (1,), {"x": entry}, {"d[a=1] · v": row}, cells, version
         )
         store.write_plan(plan)
         (found,) = store.plans()
@@ -191,3 +194,68 @@ def test_a_plan_s_key_is_the_hash_of_what_is_stored_whatever_its_names_are(tmp_p
         stored = plan.to_json()
         del stored["made"]
         assert plan.key == key_of(stored)
+
+
+def test_what_else_a_folder_holds_comes_with_a_way_to_see_it(tmp_path: Path) -> None:
+    """Of another protocol, of other data, or of neither."""
+    said: list[str] = []
+    folder = write_folder(tmp_path / "runs", ("good",), protocol="cross")
+    write_folder(folder, ("good",), protocol="within")
+    Results.open(folder, said.append).select()
+    assert [line for line in said if "--protocol cross shows the other" in line]
+    (within, cross) = sorted(RunStore(folder).plans(), key=lambda plan: plan.protocol, reverse=True)
+    name = next(iter(within.datasets))
+    datasets = {**within.datasets, name: replace(within.datasets[name], hash="f" * 64)}
+    RunStore(folder).write_plan(replace(within, datasets=datasets))
+    said.clear()
+    Results.open(folder, said.append).select()
+    assert [line for line in said if f"the other is of another content of {name}" in line]
+    assert [line for line in said if "--protocol cross shows the other" in line]
+    RunStore(folder).write_plan(replace(cross, profile="paper"))
+    said.clear()
+    Results.open(folder, said.append).select()
+    assert [line for line in said if "which finds everything done, shows the other" in line]
+
+
+def test_networks_of_the_same_content_are_called_one(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    (plan,) = RunStore(folder).plans()
+    first, second = list(plan.datasets)[:2]
+    datasets = {**plan.datasets, second: replace(plan.datasets[second], hash=plan.datasets[first].hash)}
+    board = build_leaderboard(Results.open(folder).table([replace(plan, datasets=datasets)]), measure_of("auroc"))
+    assert f"{first}: the same content as {second}, so that both are one network" in board["notes"]
+
+
+def test_a_row_of_more_training_flows_than_there_are_says_so(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    for path in (folder / "results").iterdir():
+        row = json.loads(path.read_text())
+        spec = row["spec"] | {"train_size": 2000}
+        row |= {"spec": spec, "key": key_of(declared(spec)), "counts": {"n_train": 1672}, "metrics": {"auroc": 0.5}}
+        path.unlink()
+        (folder / "results" / f"{row['key']}.1.json").write_text(json.dumps(row))
+    (plan,) = RunStore(folder).plans()
+    found = {(r.spec["source"], r.spec["target"], r.spec["seed"]): r.key for r in RunStore(folder).records().values()}
+    cells = tuple(replace(cell, run_key=found[cell.source, cell.target, cell.seed]) for cell in plan.cells)
+    board = build_leaderboard(Results.open(folder).table([replace(plan, cells=cells)]), measure_of("auroc"))
+    told = [note for note in board["notes"] if "1,672 training flows, which every row of more was trained on" in note]
+    assert len(told) == len(plan.datasets)
+
+
+def test_the_runs_of_an_earlier_version_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    (plan,) = RunStore(folder).plans()
+    RunStore(folder).write_plan(replace(plan, cells=(replace(plan.cells[0], run_key="f" * 16),)))
+    runs.show_list(folder, output="json")
+    keys = {each["key"]: each["status"] for each in json.loads(capsys.readouterr().out)}
+    assert keys.keys() == {cell.run_key for cell in plan.cells} | {"f" * 16}
+    assert keys["f" * 16] == "missing"
+
+
+@pytest.mark.parametrize("table", ["drift", "ablation", "mechanism"])
+def test_a_table_of_which_these_results_have_nothing_is_refused(tmp_path: Path, table: str) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    with pytest.raises(UsageError, match=f"--table {table} .* has none"):
+        check_results(Results.open(folder).select(), table)
+    check_results(Results.open(folder).select(), "leaderboard")
+    check_results(Results.open(folder).select(), "thresholds")

@@ -60,6 +60,24 @@ def check_options(name: str, renderer: Renderer, measure: Measure, columns: str)
         )
 
 
+def check_results(table: ResultTable, name: str) -> None:
+    """UsageError for a table of which these results have nothing."""
+    from reports.tables.details import LEADERBOARD, TABLES
+
+    if name == LEADERBOARD:
+        return
+    if TABLES[name].evidence == "days" and table.plan.split != "drift":
+        raise UsageError(
+            f"--table {name} is of days after one on which everything was calibrated, and {table.title} has none: "
+            "`janus-bench run --protocol drift` has"
+        )
+    if TABLES[name].compares and not any(row.declared.variant for row in table.rows):
+        raise UsageError(
+            f"--table {name} sets variants of a detector against each other, and {table.title} has none: `janus-bench "
+            "protocol list` has protocols with variants, such as ablation"
+        )
+
+
 def check_aggregator(table: ResultTable, measure: Measure) -> None:
     """UsageError where no row has scores that an aggregator could combine or choose from."""
     runs = [run for run in table.runs if run.record is not None]

@@ -176,18 +176,23 @@ def save(file: Path, data: bytes | Iterable[str], what: str = "") -> None:
     check_place(file)
     pieces = (data,) if isinstance(data, bytes) else (piece.encode(errors="replace") for piece in data)
     try:
-        if file.is_relative_to("/dev") or file.is_relative_to("/proc") or (file.exists() and not file.is_file()):
-            # a pipe or a device is written to; anything else is replaced, once the new one is whole
-            with file.open("wb") as opened:
+        if _is_stream(file):  # anything else is replaced, once the new one is whole; of a link what it leads to
+            with file.open("ab") as opened:
                 opened.writelines(pieces)
         else:
             place = Path(os.path.realpath(file))
             remove_left_behind(place.parent, place)
-            with written_aside(file) as opened:
+            with written_aside(place) as opened:
                 opened.writelines(pieces)
     except OSError as error:
         raise UsageError(f"cannot write {file} ({why(error)}): choose another file with -o") from None
     say(f"wrote {file}{what}")
+
+
+def _is_stream(file: Path) -> bool:
+    """A pipe, a device, or one of the process's own files under another name."""
+    own = file.is_relative_to("/proc") or (file.parent == Path("/dev") and file.is_symlink())
+    return own or file.is_relative_to("/dev/fd") or (file.exists() and not file.is_file())
 
 
 def retry_command() -> str:

@@ -13,6 +13,7 @@ from harness.cli.choosing import (
     check_aggregator,
     check_columns,
     check_options,
+    check_results,
     check_table_options,
     narrowed,
     with_columns,
@@ -98,6 +99,7 @@ def leaderboard(
     results = narrowed(read(runs, protocol), datasets, detectors)
     name = table_name(results, table)
     check_options(name, renderer, measure, columns)
+    check_results(results, name)
     check_aggregator(results, measure)
     check_table_options(
         name,

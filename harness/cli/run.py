@@ -32,7 +32,7 @@ def run(
         ),
     ] = "cross",
     detectors: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="JANUS_BENCH_DETECTORS",
             autocompletion=completing.detectors,
@@ -42,15 +42,15 @@ def run(
                 "as classical; `all` for every one installed.  Default: the protocol's own, or all."
             ),
         ),
-    ] = "",
+    ] = None,
     datasets: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="JANUS_BENCH_DATASETS",
             autocompletion=completing.datasets,
             help="Comma-separated; default: all added, or the synthetic suite if there are none.",
         ),
-    ] = "",
+    ] = None,
     seeds: Annotated[str, typer.Option(envvar="JANUS_BENCH_SEEDS", help="Comma-separated whole numbers.")] = "42,43,44",
     profile: Annotated[
         Literal["quick", "paper"],
@@ -136,13 +136,13 @@ def run(
 
     # Everything that can be refused is refused before anything runs.
     renderer = find_renderer(output)
-    asked = split_requests(detectors)
-    if detectors and not asked:
-        raise UsageError("--detectors is empty: name at least one, see `janus-bench detector list`")
+    for option, given, listed in (("--detectors", detectors, "detector"), ("--datasets", datasets, "data")):
+        if given is not None and not split_requests(given):  # as of a variable that is not set, which does not mean all
+            raise UsageError(f"{option} is empty: name at least one, see `janus-bench {listed} list`, or leave it out")
     request = RunRequest(
         protocol=protocol,
-        detectors=asked,
-        datasets=split_requests(datasets),
+        detectors=split_requests(detectors or ""),
+        datasets=split_requests(datasets or ""),
         seeds=seeds_of(seeds),
         profile=profile,
         split=split,

@@ -40,7 +40,9 @@ def show_list(
 
     if status and status not in (known := (*get_args(Status), MISSING)):
         raise unknown("status", status, known)
-    asked = {run.key: run for table in Results.open(runs, console.say).tables() for run in table.runs}
+    results = Results.open(runs, console.say)
+    # plan by plan: what a later plan has in its place, as of another version of a detector, was asked for as well
+    asked = {run.key: run for plan in results.plans for run in results.table([plan]).runs}
     chosen = [run for run in asked.values() if status in ("", run.status)]
     if chosen or output == "json":
         rows = (

@@ -40,8 +40,8 @@ def score(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All flows, not alerts alone.")] = False,
     hash_addresses: Annotated[
-        str, typer.Option(help="A key: addresses are replaced by a hash under it.", metavar="KEY")
-    ] = "",
+        str | None, typer.Option(help="A key: addresses are replaced by a hash under it.", metavar="KEY")
+    ] = None,
 ) -> None:
     """Score the flows of captures, or of one that is being written, and print those that stand out.
 
@@ -59,6 +59,10 @@ def score(
 
     if DASH in captures and len(captures) > 1:
         raise UsageError("- is standard input: name it alone")
+    if hash_addresses == "":
+        raise UsageError(
+            "--hash-addresses '' is no key, so that addresses would be in clear: give one, or leave it out"
+        )
     saved = open_model(model)
     loaded = detector_of(saved)
     check_can_be_fitted(loaded)
@@ -68,7 +72,7 @@ def score(
         _check_apart(output, model, found.values())
     for line in judge.described():
         console.say(line)
-    recorder = Recorder(judge, loaded.name, saved.manifest["scores"], hash_addresses, everything)
+    recorder = Recorder(judge, loaded.name, saved.manifest["scores"], hash_addresses or "", everything)
     shape = _shape(form, output)
     rate = Rate(console.say)
     with _written_to(output) as write, interruptible() as interrupt, Scorer(saved, usable_cores()) as scorer:

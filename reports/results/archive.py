@@ -4,6 +4,7 @@ same bytes."""
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ def export(folder: Path, archive: Path, progress: Callable[[str, float], None]) 
     top = archive.name.removesuffix(suffix)
     try:
         with (
-            written_aside(archive) as file,
+            written_aside(Path(os.path.realpath(archive))) as file,
             open(file.fileno(), "wb", closefd=False) as kept_open,  # Arrow closes what it has written to
             SUFFIXES[suffix](kept_open) as stream,
             tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,

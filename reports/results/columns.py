@@ -17,10 +17,12 @@ import json
 import math
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from janus_bench.records import Recorded, RunRecord, Status
+from janus_bench.errors import DataError
+from janus_bench.records import Recorded, RunRecord, RunSpec, Status, StoredPartition
+from janus_bench.stored import first_line, mismatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 VERSION = 2  # Also of what is asked of a row before it is kept.
 NUMBERS = ("cost", "metrics")
 WHOLE = tuple(each.name for each in fields(RunRecord) if each.name not in (*NUMBERS, "key", "spec"))
+
+HINTS = {
+    (of, name): hint for of, kind in (("", RunRecord), ("spec", RunSpec)) for name, hint in get_type_hints(kind).items()
+} | {("", "partition"): StoredPartition}
+REQUIRED = {each.name for each in fields(RunSpec) if each.default is MISSING}
 
 Parts = Mapping[str, "NDArray[Any]"]
 
@@ -65,15 +72,19 @@ class RowColumns:
 
     def check(self) -> None:
         """ValueError unless everything is there that a row may ask for by its place; nothing of it is kept."""
-        for column, (of, _) in enumerate(self._fields):
+        if self._rows and not self.spec.keys() >= REQUIRED:
+            raise ValueError("fields of a spec are missing")
+        for column, (of, name) in enumerate(self._fields):
             codes, values = self._coded_of(column)
-            lowest = -1 if of else 0
+            lowest = -1 if of and name not in REQUIRED else 0
             if codes.shape != (self._rows,) or codes.dtype.str[1:] != "i4" or not isinstance(values, list):
                 raise ValueError(f"field {column}")
             if self._rows and not lowest <= codes.min() <= codes.max() < len(values):
                 raise ValueError(f"codes of field {column}")
+            if wrong := mismatch(values, list[HINTS.get((of, name), Any)], f"field {column}"):  # type: ignore[misc]
+                raise ValueError(wrong)
         for column in range(len(self._named)):
-            numbers = self._parts[f"numbers.{column}"]
+            numbers = self._part(f"numbers.{column}")
             if numbers.shape != (self._rows,) or numbers.dtype.str[1:] != "f8":
                 raise ValueError(f"numbers {column}")
 
@@ -94,7 +105,7 @@ class RowColumns:
     def number(self, column: int, row: int) -> float:
         """NaN and infinite as they are kept."""
         if column not in self._numbers:
-            self._numbers[column] = self._parts[f"numbers.{column}"]
+            self._numbers[column] = self._part(f"numbers.{column}")
         return float(self._numbers[column][row])
 
     def _column(self, column: int) -> tuple[NDArray[np.int32], list[Any]]:
@@ -103,7 +114,16 @@ class RowColumns:
         return self._coded[column]
 
     def _coded_of(self, column: int) -> tuple[NDArray[np.int32], list[Any]]:
-        return self._parts[f"codes.{column}"], _from_json(self._parts[f"values.{column}"])
+        return self._part(f"codes.{column}"), _from_json(self._part(f"values.{column}"))
+
+    def _part(self, name: str) -> NDArray[Any]:
+        """DataError where the file that it is in has been written over since it was checked."""
+        try:
+            return self._parts[name]
+        except Exception as error:  # noqa: BLE001  as a file may be damaged
+            raise DataError(
+                f"the index of the results has changed while it was read ({first_line(error)}): try again"
+            ) from None
 
 
 class KeptRecord:
@@ -122,6 +142,10 @@ class KeptRecord:
         if not isinstance(other, KeptRecord | RunRecord):
             return NotImplemented
         return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(RunRecord))
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """A copy is the record itself."""
+        return RunRecord, tuple(getattr(self, each.name) for each in fields(RunRecord))
 
     @property
     def spec(self) -> Mapping[str, Any]:

@@ -84,8 +84,8 @@ class RunStore:
         """An existing results folder, for reading.  DataError if there is none."""
         if not (folder / "results").is_dir():
             raise DataError(
-                f"no results in {folder}: start with `janus-bench run --runs {folder}`, or name another folder "
-                "with --runs"
+                f"no results in {folder}: start with `janus-bench run --detectors iforest,knn --runs {folder}`, or "
+                "name another folder with --runs"
             )
         return cls(folder)
 
@@ -312,14 +312,25 @@ def read_record(path: Path) -> RunRecord:
         raise _damaged(path, wrong)
     if (fields["key"], fields["attempt"]) != attempt_of(path.name) or key_of(declared(fields["spec"])) != fields["key"]:
         raise _damaged(path, "its key is not that of its name and declaration")
+    if "kind" not in (fields.get("partition") or {"kind": ""}):
+        raise _damaged(path, "partition.kind is missing")
     return RunRecord(**fields)
 
 
 def read_plan(path: Path) -> PlanRecord:
     """A plan's file; DataError, which says what to do, where it is damaged."""
     plan = PlanRecord.from_json(_read(path, PlanRecord, _cell))
-    if plan.key != path.stem:
-        raise _damaged(path, "what it holds is not what its name is made of")
+    try:
+        if plan.key != path.stem:
+            raise _damaged(path, "what it holds is not what its name is made of")
+    except RecursionError:
+        raise _damaged(path, "it is nested too deep") from None
+    for what, there, known in (
+        ("detector", {cell.label for cell in plan.cells}, plan.detectors),
+        ("dataset", {cell.target for cell in plan.cells}, plan.datasets),
+    ):
+        if unknown := there - known.keys():
+            raise _damaged(path, f"its cells name {what} {min(unknown)!r}, which it does not declare")
     return plan
 
 

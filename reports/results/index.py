@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import time
-import zipfile
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ FEWEST, SHARE = 256, 20
 """It is written when it lacks so many rows, and one in so many."""
 YOUNG_NS = 2 * 10**9
 """What has changed a moment ago may change once more without a new time, so it is not kept."""
+LARGEST = 2**63 - 1  # Some file systems give numbers of 64 bits.
 UNKNOWN = (-1, -1, -1)  # In place of a stamp: no file has it.
 
 
@@ -74,7 +74,7 @@ def row_files(entries: Iterable[os.DirEntry[str]]) -> RowFiles:
 def attempt_of(name: str) -> tuple[str, int]:
     """A row's run and attempt, by the name of its file."""
     key, _, attempt = name.removesuffix(".json").partition(".")
-    return key, int(attempt) if attempt.isdigit() else 0
+    return key, int(attempt) if attempt.isascii() and attempt.isdigit() and attempt[0] != "0" else 0
 
 
 def _stamp_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
@@ -82,7 +82,7 @@ def _stamp_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
         found = entry.stat()
     except OSError:  # it is gone
         return UNKNOWN
-    return found.st_ino, found.st_size, found.st_ctime_ns
+    return found.st_ino & LARGEST, found.st_size & LARGEST, found.st_ctime_ns & LARGEST
 
 
 class RowIndex:
@@ -101,10 +101,11 @@ class RowIndex:
             parts = np.load(folder / FILE, allow_pickle=False)
             columns, files, stamps = RowColumns(parts), parts["files"], parts["stamps"]
             columns.check()
-            if files.dtype.kind != "S" or files.shape != (len(columns),) or stamps.shape != (len(columns), 3):
+            alike = files.shape == (len(columns),) and stamps.shape == (len(columns), 3)
+            if files.dtype.kind != "S" or stamps.dtype.str[1:] != "i8" or not alike:
                 return cls()
             return cls(columns, files, stamps)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, MemoryError):
+        except Exception:  # noqa: BLE001  a damaged one may be wrong in any way, and the rows are in their files
             return cls()
 
     @property

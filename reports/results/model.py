@@ -157,12 +157,15 @@ class Results:
             names = sorted({plan.shown_protocol for plan in self.plans})
             raise DataError(f"{self.folder} has no results of protocol {protocol!r}, only of {', '.join(names)}")
         if not tables:
-            raise DataError(f"no results in {self.folder}: start with `janus-bench run --runs {self.folder}`")
+            raise DataError(
+                f"no results in {self.folder}: start with `janus-bench run --detectors iforest,knn --runs "
+                f"{self.folder}`"
+            )
         *others, chosen = tables
         for table in others:
             self.say(
                 f"note: {self.folder} also holds {table.title}: tables are not mixed; the one shown was asked for last "
-                "(its `run` again, which finds everything done, shows the other)"
+                f"({_how_to_see(table, chosen, tables)})"
             )
         if chosen.schema_version < SCHEMA_VERSION:
             self.say(
@@ -215,6 +218,20 @@ class Results:
         if "site" not in self.truth(record.spec["target_hash"]).columns:
             return None
         return self.scored(record.key, f"column:{score_columns(self.scores(record.key))[0]}").sizes()
+
+
+def _how_to_see(table: ResultTable, chosen: ResultTable, tables: Sequence[ResultTable]) -> str:
+    """A table of a folder that is not the chosen one."""
+    protocol = table.plan.shown_protocol
+    if (
+        protocol != chosen.plan.shown_protocol
+        and table is [each for each in tables if each.plan.shown_protocol == protocol][-1]
+    ):
+        return f"--protocol {protocol} shows the other"
+    now = {name: entry.hash for name, entry in chosen.datasets.items()}
+    if changed := [name for name, entry in table.datasets.items() if now.get(name, entry.hash) != entry.hash]:
+        return f"the other is of another content of {', '.join(changed)}"
+    return "its `run` again, which finds everything done, shows the other"
 
 
 def _number(value: float | None) -> Number:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from reports.tables.ablation import SEPARATOR, ablation_records
+from reports.tables.ablation import ablation_records
 from reports.tables.document import (
-    SUMMARIES,
     AlertRecord,
     Board,
     DetailRecord,
     FamilyRecord,
-    StabilityRecord,
     ThresholdRecord,
 )
 from reports.tables.drift import DRIFT_NOTES, day_records, day_tables
@@ -30,16 +28,15 @@ from reports.tables.fields import (
     flags,
     in_order,
     mean_of_all,
-    metric_name,
     name_of,
     number,
     share,
-    spread,
     whole,
 )
 from reports.tables.incidents import INCIDENT_NOTES, incident_records, incident_tables
 from reports.tables.model import Table, text_table
 from reports.tables.pitfalls import PITFALL_NOTES, pitfall_records, pitfall_tables
+from reports.tables.stability import stability_records, stability_tables
 from reports.tables.studies import ablation_tables, mechanism_tables
 
 LEADERBOARD = "leaderboard"  # The name of the table that needs no details.
@@ -60,6 +57,7 @@ class DetailTable:
     """``records``: of a leaderboard document, the evidence of its cells and the operations asked for; ``tables``: the
     same as text.
 
+    compares  the variants of a detector, of which a table of others has none
     evidence  what is wanted of each cell: ``scores`` (``CellEvidence``), ``likeness`` (``CellLikeness``), ``incidents``
               (``IncidentEvidence``), ``days`` (``DayEvidence``), or ``none``; ``folder``: one ``FolderFacts``
     """
@@ -70,6 +68,7 @@ class DetailTable:
     tables: Callable[[Board, Sequence[Any]], list[Table]]
     notes: tuple[str, ...] = ()
     evidence: Literal["scores", "likeness", "incidents", "days", "folder", "none"] = "scores"
+    compares: bool = False
 
     @property
     def of_metric(self) -> bool:
@@ -313,98 +312,6 @@ def _family_tables(document: Board, records: Sequence[FamilyRecord]) -> list[Tab
     return found
 
 
-TINY = 1e-9  # A standard deviation below this is rounding: there is no ratio to it.
-
-
-def _stability_records(document: Board, cells: Sequence[CellEvidence], operations: Operations) -> list[StabilityRecord]:  # noqa: ARG001
-    from reports.statistics.tests import seed_multiplier
-
-    records: list[StabilityRecord] = []
-    for row in document["rows"]:
-        n = min((cell["n_seeds"] for cell in row["cells"]), default=0)
-        found: list[dict[str, Any]] = [
-            {
-                "what": name,
-                "source": None,
-                "target": None,
-                "mean": row["summary"][name],
-                "std": row["summary_std"][name],
-                "n_seeds": n,
-            }
-            for name in SUMMARIES
-        ]
-        found += [
-            {"what": "cell", **{name: cell[name] for name in ("source", "target", "mean", "std", "n_seeds")}}
-            for cell in row["cells"]
-        ]
-        for of in found:
-            factor = seed_multiplier(of["n_seeds"])
-            half = None if of["std"] is None or factor is None else factor * of["std"] / of["n_seeds"] ** 0.5
-            records.append(cast("StabilityRecord", {"detector": row["detector"], **of, "half_width": half}))
-    return records
-
-
-def _place(record: StabilityRecord) -> str:
-    return f"{record['source']} → {record['target']}" if record["what"] == "cell" else record["what"].replace("_", " ")
-
-
-def _spread_beside(document: Board, records: Sequence[StabilityRecord]) -> list[Table]:
-    """Per detector with variants: their standard deviations in points beside each other and, of two, the second's over
-    the first's."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for record in records:
-        detector, dot, variant = record["detector"].partition(SEPARATOR)
-        if dot and record["std"] is not None:
-            found.setdefault(detector, {}).setdefault(_place(record), {})[variant] = 100 * record["std"]
-    tables = []
-    for detector, by_place in found.items():
-        variants = sorted({variant for stds in by_place.values() for variant in stds})
-        if len(variants) > 1:
-            ratio = [" / ".join(reversed(variants))] if len(variants) == 2 else []
-            rows = []
-            for where, stds in by_place.items():
-                first, second = (stds.get(variant) for variant in variants[:2])
-                share_of = (
-                    [NONE if first is None or second is None or first < TINY else f"{second / first:.2f}"]
-                    if ratio
-                    else []
-                )
-                rows.append(
-                    (where, *(f"{stds[variant]:.2f}" if variant in stds else NONE for variant in variants), *share_of)
-                )
-            title = (
-                f"{detector}: standard deviation of {metric_name(document['metric'])} over seeds in "
-                f"points{flags(document)}"
-            )
-            tables.append(text_table(title, ("where", *variants, *ratio), rows))
-    return tables
-
-
-def _stability_tables(document: Board, records: Sequence[StabilityRecord]) -> list[Table]:
-    names = _names(document)
-    means, cells = [], []
-    for record in records:
-        half = NONE if record["half_width"] is None else f"±{number(record['half_width'])}"
-        row = (
-            names[record["detector"]],
-            _place(record),
-            spread(record["mean"], record["std"]),
-            half,
-            str(record["n_seeds"]),
-        )
-        if record["what"] == "cell":
-            cells.append(row)
-        elif record["mean"] is not None:
-            means.append(row)
-    title, header = f"{metric_name(document['metric'])} over seeds{flags(document)}", ("mean±std", "95 %", "seeds")
-    of_means = [text_table(f"{title}: means", ("detector", "mean", *header), means, left=2)] if means else []
-    return [
-        *_spread_beside(document, records),
-        *of_means,
-        text_table(f"{title}: cells", ("detector", "source → target", *header), cells, left=2),
-    ]
-
-
 ABLATION_NOTES = (
     (
         "Δ: difference to the reference in points (hundredths of the metric); ± is the spread of the mean itself, "
@@ -487,8 +394,8 @@ TABLES: Mapping[str, DetailTable] = {
     "stability": DetailTable(
         "Mean and standard deviation over seeds, with the half width of a 95 % interval.",
         "Spread over seeds",
-        _stability_records,
-        _stability_tables,
+        lambda document, *_: stability_records(document),
+        stability_tables,
         (
             (
                 "95 %: Student's t over seeds alone (4.30 · std / √3 for three); it knows nothing of other "
@@ -505,6 +412,7 @@ TABLES: Mapping[str, DetailTable] = {
         ablation_tables,
         ABLATION_NOTES,
         evidence="likeness",
+        compares=True,
     ),
     "mechanism": DetailTable(
         (
@@ -516,5 +424,6 @@ TABLES: Mapping[str, DetailTable] = {
         mechanism_tables,
         ABLATION_NOTES,
         evidence="likeness",
+        compares=True,
     ),
 }

@@ -94,6 +94,7 @@ class BoardRow(TypedDict):
                  if they were not used; None where the plan does not say what the detector does
     site_summary, control_site_summary  inside sites, beside a pooled number (``SiteView``)
     macro_summary  of the mean over families, beside a pooled AUROC whose runs have stored it
+    train_size   how many training flows it was to have, where that is part of the row
     intervals    of ``within_mean`` and ``cross_mean``, where they were computed and exist
     gain         what it has more than its target-only baseline in the mean that decides ranks, where it was tested
     """
@@ -119,6 +120,7 @@ class BoardRow(TypedDict):
     site_summary: NotRequired[Summary]
     control_site_summary: NotRequired[Summary]
     macro_summary: NotRequired[Summary]
+    train_size: NotRequired[int]
     collapse_cells: int | None
     cost: Cost
     intervals: Mapping[SummaryName, BoardInterval]

@@ -211,6 +211,8 @@ def _row(row: Row, table: ResultTable, measure: Measure, means: _Means, beside: 
     }
     if table.schema_version >= 2:
         shown["target_use"] = _target_use(row, table, aggregator)
+    if sizes := {size for run in runs if run.record is not None and (size := run.record.spec.get("train_size"))}:
+        shown["train_size"] = max(sizes)
     if _macro_beside(table, measure):
         stored = {pair: mean_of_all([_stored_macro(run) for run in seeds]) for pair, seeds in transfer.items()}
         shown["macro_summary"] = means.summary(stored)
@@ -371,6 +373,7 @@ def _ranked(rows: Sequence[BoardRow], table: ResultTable, measure: Measure, mean
 def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
     """Sizes of the datasets, and for each seed the partition that the rows recorded (kind, reason, sizes, …)."""
     partitions: dict[str, dict[str, BoardPartition]] = {name: {} for name in table.datasets}
+    same = grouped((entry.hash, name) for name, entry in table.datasets.items())
     for run in sorted(table.runs, key=lambda run: run.seed):
         if run.record is not None and run.record.partition:
             # a detector that sees no neighbours does not know what an overlay changed
@@ -383,7 +386,14 @@ def _datasets_info(table: ResultTable) -> dict[str, DatasetInfo]:
             "attack": entry.attack,
             "synthetic": entry.synthetic,
             "task": entry.task,
-            "notes": [entry.notes] if isinstance(entry.notes, str) and entry.notes else list(entry.notes),
+            "notes": [
+                *([entry.notes] if isinstance(entry.notes, str) and entry.notes else entry.notes),
+                *(
+                    f"the same content as {other}, so that both are one network"
+                    for other in same[entry.hash]
+                    if other != name
+                ),
+            ],
             "partitions": partitions[name],
         }
         for name, entry in table.datasets.items()

@@ -63,10 +63,28 @@ def notes_of(document: Board) -> list[str]:
             document["aggregator"],
             f"several score columns are combined by {document['aggregator']} instead of the detector's own aggregator",
         ),
+        *_fewer_than_asked(document),
         *_versions(document),
         *_chosen_afterwards(document),
         *_if(any(row["uses_labels"] for row in rows), f"{DAGGER} uses attack labels or unlabelled test flows"),
         *_if(any(row["upper_bound"] for row in rows), f"{UPPER_BOUND} {CHOSEN_BY_LABELS}"),
+    ]
+
+
+def _fewer_than_asked(document: Board) -> list[str]:
+    """Rows of a size of the training part that a network does not have."""
+    short = [
+        (cell["source"], cell["n_train"], row["train_size"])
+        for row in document["rows"]
+        if "train_size" in row
+        for cell in row["cells"]
+        if cell["n_train"] is not None and cell["n_train"] < row["train_size"]
+    ]
+    return [
+        f"{source} has {there:,} training flows, which every row of more was trained on ({', '.join(sizes)})"
+        for (source, there), sizes in grouped(
+            ((source, there), f"{asked:,}") for source, there, asked in sorted(set(short))
+        ).items()
     ]
 
 

@@ -67,7 +67,8 @@ def site_notes(view: SiteView) -> list[str]:
     counted = {name: of["counted"] for name, of in targets.items() if of["counted"]}
     named = {name: of for name, of in targets.items() if of["sites"]}
     apart = [name for name, of in named.items() if not of["shared"]]
-    small = [name for name, of in named.items() if of["shared"] and not of["counted"]]
+    lacking = {name: of for name, of in named.items() if of["shared"] and not of["counted"]}
+    small = [name for name, of in lacking.items() if not _large_enough(view, of)]
     unnamed = [name for name in targets if name not in named]
     lines = []
     if counted:
@@ -77,6 +78,11 @@ def site_notes(view: SiteView) -> list[str]:
     if small:
         wanted = f"{view['fewest_benign']} benign and {view['fewest_attack']} attack test flows in every seed"
         lines.append(f"no @site number of {', '.join(small)}: no site has {wanted}, with which the metric exists")
+    if absent := [name for name in lacking if name not in small]:
+        lines.append(
+            f"no @site number of {', '.join(absent)}: its sites have flows enough, but a run has no such number there, "
+            "as of a threshold that its calibration flows are too few for"
+        )
     if apart:
         lines.append(
             f"benign and attack flows of {', '.join(apart)} never share a site: the pooled number may be capture "
@@ -86,6 +92,14 @@ def site_notes(view: SiteView) -> list[str]:
     if unnamed:
         lines.append(f"no site is named in {', '.join(unnamed)}: what holds inside a site is not known")
     return lines
+
+
+def _large_enough(view: SiteView, of: SitesOfTarget) -> bool:
+    """Whether some site has as many flows as the metric asks for."""
+    return any(
+        flows["benign"] >= view["fewest_benign"] and flows["attack"] >= view["fewest_attack"]
+        for flows in of["sites"].values()
+    )
 
 
 def _outside(named: Iterable[tuple[str, SitesOfTarget]]) -> list[str]:
