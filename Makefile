@@ -15,6 +15,7 @@ env: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pyod,slurm]'
 	touch $@
+	@echo "janus-bench is in .venv/bin; so that your shell knows it: . .venv/bin/activate"
 
 # The main job on the built-in synthetic suite; a second call finds everything done.
 demo: env

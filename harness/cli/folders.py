@@ -32,7 +32,7 @@ def export(
     file: Annotated[Path, typer.Option("-o", "--output", help="Archive to write: .tar.zst or .tar.gz.")],
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Write a folder of results as one archive with checksums; the same results give the same bytes."""
+    """Write results as one archive with checksums; the same results under the same name give the same bytes."""
     from reports.results import archive
 
     with PreparationProgress() as progress:

@@ -79,7 +79,7 @@ COMMANDS: dict[str, Later] = {
     ),
     "export": Later(
         "harness.cli.folders:export",
-        "Write a folder of results as one archive with checksums; the same results give the same bytes.",
+        "Write results as one archive with checksums; the same results under the same name give the same bytes.",
         examples("export --runs runs -o runs.tar.zst"),
     ),
     "report": Later(

@@ -249,4 +249,6 @@ def _conclude(result: Result, records: Sequence[Recorded], runs: Path, labels: M
     if any(record.status != "skipped" for record in failed):
         left = " or was left" if result.gave_up else ""
         console.say(f"run only what failed{left} again with: {retry}")
+    if any(record.status == "timeout" for record in failed):
+        console.say("what took too long takes as long again: give it a longer --timeout")
     return 1 if failed else 0
