@@ -92,7 +92,11 @@ def checked(request: RunRequest, say: Say) -> CheckedRequest:
     for choice in choices:
         for variant in spec.variants:
             for diagonal in (True, False):
-                params = choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                try:
+                    params = choice.params(request.profile, diagonal=diagonal, overrides=variant.params)
+                except UsageError as error:
+                    sets = ", ".join(variant.params)
+                    raise UsageError(f"{error} (protocol {spec.name} sets {sets})" if sets else str(error)) from None
                 if request.executor.startswith("folder:"):
                     _check_can_be_handed_out(choice.loaded.declaring(params))
     settings = Settings(request.profile, spec.split or request.split, seeds, request.device, request.overlay)

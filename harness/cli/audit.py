@@ -18,6 +18,7 @@ from janus_bench.quiet import ignore
 
 if TYPE_CHECKING:
     from datasets_registry.audits.kept import KeptAudit
+    from datasets_registry.audits.shared import SharedFlows
     from datasets_registry.store import FlowStore
     from protocols.splits import Partition
     from reports.results.model import ResultTable
@@ -72,7 +73,10 @@ def audit(
     for name, number in bad.items():
         if number:
             console.say(f"janus-bench: {name}: {number} finding(s) of severity {fail_on} or graver")
-    if any(bad.values()):
+    together = apart["shared"] if apart and fail_on == "warning" else []
+    for each in together:
+        console.say(f"janus-bench: {each['text']}")
+    if any(bad.values()) or together:
         raise typer.Exit(3)
 
 
@@ -92,8 +96,9 @@ def document(store: FlowStore, progress: Report = ignore) -> dict[str, Any]:
 
 def distances(stores: Sequence[FlowStore], progress: Report = ignore) -> dict[str, Any]:
     """How far the benign flows of datasets with packets lie from each other
-    (``datasets_registry.audits.channels``)."""
+    (``datasets_registry.audits.channels``), and flows that two of them share (``shared``)."""
     from datasets_registry.audits.channels import BenignFlows, distances
+    from datasets_registry.audits.shared import shared_flows
     from datasets_registry.audits.view import AuditView
 
     networks = {}
@@ -101,7 +106,15 @@ def distances(stores: Sequence[FlowStore], progress: Report = ignore) -> dict[st
         progress(f"auditing {store.name}, distance from the others", place / len(stores))
         (grouped,) = _partitions(store, "grouped")
         networks[store.name] = BenignFlows.of(AuditView.from_store(store), grouped.parts, SEED)
-    return distances(networks)
+    shared = shared_flows({store.name: store for store in stores})
+    return {**distances(networks), "shared": [{**each, "text": _in_both(each)} for each in shared]}
+
+
+def _in_both(found: SharedFlows) -> str:
+    return (
+        f"{found['flows']:,} flows ({found['share']:.1%} of the smaller) stand in {found['one']} and in "
+        f"{found['other']}: what is trained on in one is tested in the other; leave one of them out of `cross`"
+    )
 
 
 def _partitions(store: FlowStore, *splits: Literal["grouped", "random"]) -> list[Partition]:
@@ -193,6 +206,8 @@ def _print_distances(found: Mapping[str, Any]) -> None:
     title = f"benign against benign, 0 to 1: {found['statistic']}"
     console.out("")
     console.table(("network", "and", *found["values"]), rows, "table", title)
+    for each in found["shared"]:
+        console.out(console.wrapped(f"warning: {each['text']}"))
 
 
 def _value(unit: str, value: float | None) -> str:

@@ -159,6 +159,7 @@ def render_audits(documents: Sequence[Mapping[str, Any]], distances: Mapping[str
         subtitle="What besides attacks tells attack flows from benign flows, and what to do about it",
         audits=[_view(document) for document in documents],
         distances=distance_tables(distances, "") if distances else [],
+        shared=[str(each["text"]) for each in distances["shared"]] if distances else [],
         distance_hint=DISTANCE_HINT,
     )
 
