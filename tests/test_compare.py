@@ -252,7 +252,7 @@ def test_a_failed_run_takes_its_cell_and_its_mean_not_the_rest(tmp_path, capsys)
             {"datasets": {name: DatasetEntry("other" if name == "beta" else hash_of(name)) for name in NAMES}},
             "the data of beta differ",
         ),
-        ({"datasets": {name: DatasetEntry(hash_of(name)) for name in NAMES[:2]}}, "only one of them has gamma"),
+        ({"datasets": {name: DatasetEntry(hash_of(name)) for name in (*NAMES, "delta")}}, "only one of them has delta"),
     ],
 )
 def test_folders_that_do_not_belong_together_are_refused_by_name(tmp_path, change, named):

@@ -3,8 +3,10 @@ named."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -151,3 +153,37 @@ def test_a_dataset_is_not_replaced_by_half_of_one(full_disk: Path, tmp_path: Pat
     assert found.code == 1
     assert "No space left on device" in found.err
     assert [path.name for path in full_disk.iterdir()] == ["filler"]
+
+
+def test_what_is_written_as_it_comes_and_what_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").touch()
+    streams = ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", tmp_path / "fifo")
+    assert all(console._is_stream(Path(each)) for each in streams)
+    assert not any(
+        console._is_stream(Path(each)) for each in ("/dev/shm/table.json", tmp_path / "file", tmp_path / "x")
+    )
+
+
+def test_standard_output_under_another_name_keeps_what_is_in_it(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from harness.cli import console; console.save(Path('/dev/stdout'), ['b\\n', 'c\\n'])"
+    )
+    subprocess.run(
+        ["/bin/sh", "-c", f'echo a > out; "{sys.executable}" -c "$0" >> out', code], cwd=tmp_path, check=True
+    )
+    assert (tmp_path / "out").read_text() == "a\nb\nc\n"
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+    """But for a file that somebody named with ``-o``."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to("precious")
+    write_atomically(tmp_path / "link", "new")
+    assert ((tmp_path / "precious").read_text(), (tmp_path / "link").read_text()) == ("mine", "new")
+    assert not (tmp_path / "link").is_symlink()
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("precious")
+    console.save(tmp_path / "link", ["new"])
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "precious").read_text() == "new"

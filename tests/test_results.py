@@ -8,13 +8,14 @@ import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from harness.cli import runs
 from harness.cli.choosing import check_results
-from janus_bench.errors import UsageError
+from janus_bench.errors import DataError, UsageError
 from janus_bench.records import DatasetEntry, DetectorRow, ExpectedCell, PlanRecord, RunRecord, declared, key_of
 from protocols.plugin import janus_bench_protocols
 from protocols.roles import aggregator_role
@@ -259,3 +260,42 @@ def test_a_table_of_which_these_results_have_nothing_is_refused(tmp_path: Path, 
         check_results(Results.open(folder).select(), table)
     check_results(Results.open(folder).select(), "leaderboard")
     check_results(Results.open(folder).select(), "thresholds")
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [({"label": "nobody"}, "detector 'nobody', which it does"), ({"target": "nowhere"}, "dataset 'nowhere', which it")],
+)
+def test_a_plan_whose_cells_name_what_it_does_not_declare_is_damaged(tmp_path: Path, cell: Any, words: str) -> None:
+    store = RunStore(write_folder(tmp_path / "runs", ("good",)))
+    (plan,) = store.plans()
+    store.write_plan(replace(plan, cells=(*plan.cells[:-1], replace(plan.cells[-1], **cell))))
+    with pytest.raises(DataError, match=words):
+        store.plans()
+
+
+def test_a_plan_that_is_nested_too_deep_is_damaged(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    (path,) = (folder / "plans").iterdir()
+    for depth in (100, 700, 3000):
+        stored = json.loads(path.read_text())
+        deep = json.dumps(stored).replace('"params": {}', f'"params": {{"a": {"[" * depth}{"]" * depth}}}')
+        (folder / "plans" / path.name).write_text(deep)
+        with pytest.raises(DataError, match="is damaged"):
+            RunStore(folder).plans()
+        path.write_text(json.dumps(stored))
+
+
+def test_a_number_that_no_float_holds_is_damage(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "runs", ("good",))
+    path = min((folder / "results").iterdir())
+    whole = path.read_text()
+    for number in ("1e999", "-1E+400", f"1{'0' * 400}.5"):
+        path.write_text(whole.replace('"partition": {}', f'"partition": {{"kind": "x", "foo": {number}}}'))
+        with pytest.raises(DataError, match=f"{path.name} is damaged .*is no number"):
+            RunStore(folder).records()
+    path.write_text(whole.replace('"partition": {}', '"partition": {"kind": "e999 at 1e300", "foo": 1e300}'))
+    assert len(RunStore(folder).records()) == len(list((folder / "results").iterdir()))
+    path.write_text(whole.replace('"partition": {}', '"partition": {"foo": 1}'))
+    with pytest.raises(DataError, match=r"partition.kind is missing"):
+        RunStore(folder).records()
