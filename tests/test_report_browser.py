@@ -350,7 +350,8 @@ def test_the_page_of_audits_is_legible_in_both_themes_on_wide_and_narrow_screens
     names = ["one_network", "another_network_with_a_long_name"]
     channels = {"sizes": [[0.1, 0.95], [0.95, None]], "window": [[0.05, 0.4], [0.4, 0.7]]}
     by = {name: [["size_mean", "size_max"], ["size_max", ""]] for name in channels}
-    apart = {"datasets": names, "values": channels, "by": by}
+    shared = [{"text": f"840 flows (100.0% of the smaller) stand in {names[0]} and in {names[1]}"}]
+    apart = {"datasets": names, "values": channels, "by": by, "shared": shared}
     file = tmp_path / "audit.html"
     file.write_text(render_audits([audit_of(name) for name in names], apart), encoding="utf-8")
     for width in (390, 1600):
@@ -372,6 +373,7 @@ def test_the_page_of_audits_is_legible_in_both_themes_on_wide_and_narrow_screens
     assert "error <b>&amp;</b> of a family_with_a_very_long_name" in words  # escaped, not obeyed
     assert all(status in words for status in ("error", "warning", "note", "ok", "measured", "not applicable"))
     assert words.count("To do: look at it.") == 6
+    assert f"warning {shared[0]['text']}" in words
     assert chromium.get_log("browser") == []
 
 
