@@ -42,6 +42,7 @@ from janus_bench.records import (
     RunRecord,
     RunSpec,
     StoredPartition,
+    canonical_json,
     declared,
     key_of,
 )
@@ -310,21 +311,30 @@ def read_record(path: Path) -> RunRecord:
         fields.get("partition", {}), StoredPartition, "partition"
     ):
         raise _damaged(path, wrong)
-    if (fields["key"], fields["attempt"]) != attempt_of(path.name) or key_of(declared(fields["spec"])) != fields["key"]:
+    key, partition = _spelled(path, lambda: key_of(declared(fields["spec"]))), fields.get("partition", {})
+    if (fields["key"], fields["attempt"]) != attempt_of(path.name) or key != fields["key"]:
         raise _damaged(path, "its key is not that of its name and declaration")
-    if "kind" not in (fields.get("partition") or {"kind": ""}):
+    if partition and "kind" not in partition:
         raise _damaged(path, "partition.kind is missing")
+    _spelled(path, lambda: canonical_json(partition))
     return RunRecord(**fields)
+
+
+def _spelled(path: Path, spell: Callable[[], str]) -> str:
+    """What is made of a part of a file that may hold anything."""
+    try:
+        return spell()
+    except RecursionError:
+        raise _damaged(path, "it is nested too deep") from None
+    except ValueError:
+        raise _damaged(path, "a number in it is no number") from None
 
 
 def read_plan(path: Path) -> PlanRecord:
     """A plan's file; DataError, which says what to do, where it is damaged."""
     plan = PlanRecord.from_json(_read(path, PlanRecord, _cell))
-    try:
-        if plan.key != path.stem:
-            raise _damaged(path, "what it holds is not what its name is made of")
-    except RecursionError:
-        raise _damaged(path, "it is nested too deep") from None
+    if _spelled(path, lambda: plan.key) != path.stem:
+        raise _damaged(path, "what it holds is not what its name is made of")
     for what, there, known in (
         ("detector", {cell.label for cell in plan.cells}, plan.detectors),
         ("dataset", {cell.target for cell in plan.cells}, plan.datasets),
