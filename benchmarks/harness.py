@@ -145,13 +145,13 @@ def timed(what: str, *arguments: str | Path, home: Path | None = None) -> float:
         command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert child.stderr is not None
-    *said, peak = child.stderr.read().splitlines()
+    said = child.stderr.read().splitlines()
     _, status, used = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - started
     if os.waitstatus_to_exitcode(status):
         raise SystemExit("\n".join([f"{what} failed:", *said]))
     processor = used.ru_utime + used.ru_stime
-    print(f"{what:<64} {seconds:7.2f} s, {processor:7.2f} s CPU, {int(peak) / 2**20:5.0f} MiB", flush=True)
+    print(f"{what:<64} {seconds:7.2f} s, {processor:7.2f} s CPU, {int(said[-1]) / 2**20:5.0f} MiB", flush=True)
     return min(seconds, processor)
 
 

@@ -23,9 +23,10 @@ from janus_bench.columns import CIC_FEATURES, NETFLOW_V2_FEATURES
 FILES = 5
 AT_A_TIME = 100_000
 STEP = """
-import re, sys, time
+import os, sys, time
 from pathlib import Path
 import polars as pl
+from harness.environment import peak_resident
 what, layout, store, *paths = sys.argv[1:]
 started = time.perf_counter()
 if what == "add":
@@ -40,8 +41,7 @@ else:
         table = scan(path).select(pl.len(), pl.all().is_null().sum().name.suffix("_null")).collect(engine="streaming")
         used += table.item(0, 0)
 seconds = time.perf_counter() - started
-# ru_maxrss begins with what the process had that this one was forked from.
-peak = int(re.search("VmHWM: *\\t* *([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
+peak = peak_resident(os.getpid()) / 2**20  # ru_maxrss begins with what the process had that this one was forked from
 print(f"{what} {layout}: {used} rows in {seconds:.1f} s, {used / seconds:.0f} rows/s, peak {peak:.0f} MB", flush=True)
 """
 
